@@ -1,0 +1,55 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## Make .venv with every pinned package
+
+$(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tunesmith needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip==26.1.2'
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(STAMP) ## Fine-tune a real model and chat with it, start to end
+	$(BIN)/tunesmith demo
+
+up: $(STAMP) ## Start the whole stack
+	$(BIN)/tunesmith up
+
+test: $(STAMP) lint ## Lint, then every test
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format -d --exit-code
+	cd protos && ../$(BIN)/buf breaking --against baseline.binpb
+	$(BIN)/python tests/contract/fresh_stubs.py
+
+format: $(STAMP) ## Format the code and the protos
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && cd protos && ../$(BIN)/buf format -w
+
+protos: $(STAMP) ## Regenerate the stubs under tunesmith/v1
+	$(BIN)/python protos/generate.py
+
+lock: ## Resolve requirements.lock anew from pyproject.toml
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet 'pip==26.1.2'
+	.venv-lock/bin/pip install --quiet hatchling editables -e '.[local]' --group dev
+	.venv-lock/bin/pip freeze --exclude-editable --all | sed -E 's/\+cpu//' | grep -v '^pip==' > requirements.lock
+	rm -rf .venv-lock
+
+clean: ## Remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.PHONY: help setup demo up test lint format protos lock clean

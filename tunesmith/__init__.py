@@ -1,0 +1,1 @@
+"""What other Python programs import: the SDK."""
