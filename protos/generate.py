@@ -1,4 +1,4 @@
-"""Generates tunesmith/v1 from the protos; `make protos` runs it, the freshness check calls `generate` into a scratch directory."""
+"""Generates tunesmith/v1 from the protos; `make protos` runs it, the freshness check generates into a scratch directory."""
 
 import importlib.resources
 import pathlib

@@ -1,0 +1,1 @@
+"""The services of Tunesmith; each is started with `python -m services.<name>`."""

@@ -1,0 +1,128 @@
+"""Fetches the files of base models and artifacts from storage into a cache keyed by content; used by trainer and inference."""
+
+import asyncio
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import grpc
+import structlog
+
+from services.common.channels import call_metadata, translated
+from services.common.errors import ServiceError
+from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    base_model_pb2,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+log = structlog.get_logger()
+
+_CALL_SECONDS = 20.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bundle:
+    """A directory with every file of a base model or artifact, complete and verified."""
+
+    name: str
+    """Resource name: `baseModels/{id}` or `artifacts/{uuid}`."""
+    directory: pathlib.Path
+    base_model: str
+    """The base model beneath; of a base model, itself."""
+    base_model_revision: str
+
+
+Chunks = Callable[[str], AsyncIterator[bytes]]
+
+
+class BundleStore:
+    """Local copies of what storage has, below `root`; several processes may share one root."""
+
+    def __init__(self, channel: grpc.aio.Channel, root: pathlib.Path, *, api_key: str = "") -> None:
+        self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self._root = root
+        self._api_key = api_key
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def base_model(self, name: str) -> Bundle:
+        """A base model's files; raises NotFound, Unavailable (STORAGE_UNAVAILABLE) or CHECKSUM_MISMATCH."""
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            request = model_service_pb2.GetBaseModelRequest(name=name)
+            model = await self._models.GetBaseModel(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        directory = await self._fetch(model.files, lambda path: self._base_model_chunks(model, path))
+        return Bundle(model.name, directory, model.name, model.revision)
+
+    async def artifact(self, name: str) -> Bundle:
+        """An artifact's files; raises as `base_model` does."""
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            request = artifact_service_pb2.GetArtifactRequest(name=name)
+            artifact = await self._artifacts.GetArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        manifest = artifact.manifest
+        directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
+        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision)
+
+    async def _base_model_chunks(self, model: base_model_pb2.BaseModel, path: str) -> AsyncIterator[bytes]:
+        request = model_service_pb2.DownloadModelRequest(name=model.name, path=path)
+        async for response in self._models.DownloadModel(request, metadata=call_metadata(self._api_key)):
+            yield response.chunk
+
+    async def _artifact_chunks(self, artifact: artifact_pb2.Artifact, path: str) -> AsyncIterator[bytes]:
+        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact.name, path=path)
+        async for response in self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key)):
+            yield response.chunk
+
+    async def _fetch(self, files: Iterable[artifact_pb2.File], chunks: Chunks) -> pathlib.Path:
+        wanted = sorted(files, key=lambda file: file.path)
+        key = _content_key(wanted)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            directory = self._root / key
+            if not directory.is_dir():
+                await self._download(wanted, chunks, directory)
+            return directory
+
+    async def _download(self, files: list[artifact_pb2.File], chunks: Chunks, directory: pathlib.Path) -> None:
+        scratch = self._root / f".{directory.name}.{uuid.uuid4().hex}"
+        try:
+            for file in files:
+                with translated("STORAGE_UNAVAILABLE", "storage"):
+                    await _write_verified(scratch / file.path, file, chunks(file.path))
+            await asyncio.to_thread(_publish, scratch, directory)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        log.info("bundle.fetched", directory=directory.name, files=len(files))
+
+
+async def _write_verified(target: pathlib.Path, file: artifact_pb2.File, chunks: AsyncIterator[bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with target.open("wb") as out:
+        async for chunk in chunks:
+            digest.update(chunk)
+            await asyncio.to_thread(out.write, chunk)
+        out.flush()
+        await asyncio.to_thread(os.fsync, out.fileno())
+    if digest.hexdigest() != file.sha256:
+        raise ServiceError("CHECKSUM_MISMATCH", f"{file.path} arrived with SHA-256 {digest.hexdigest()}, expected {file.sha256}")
+
+
+def _publish(scratch: pathlib.Path, directory: pathlib.Path) -> None:
+    try:
+        scratch.rename(directory)
+    except OSError:
+        # Another process was faster; its copy has the same content by construction of the key.
+        if not directory.is_dir():
+            raise
+
+
+def _content_key(files: list[artifact_pb2.File]) -> str:
+    lines = "".join(f"{file.sha256}  {file.path}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()

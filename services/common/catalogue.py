@@ -1,0 +1,114 @@
+"""The error catalogue: every reason a caller or a task can see, with its status, who can act on it, and what to do."""
+
+import dataclasses
+import enum
+
+
+class ErrorClass(enum.Enum):
+    """Who can act on a failure; the values are those of ErrorInfo's metadata key `class`."""
+
+    USER = "user"
+    PLATFORM = "platform"
+    TRANSIENT = "transient"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One reason. `status` is the name of a gRPC status code; reasons that only tasks carry have the status of INTERNAL."""
+
+    status: str
+    error_class: ErrorClass
+    hint: str
+
+
+_USER, _PLATFORM, _TRANSIENT = ErrorClass.USER, ErrorClass.PLATFORM, ErrorClass.TRANSIENT
+
+_REQUESTS = {
+    "INVALID_FIELD": Entry("INVALID_ARGUMENT", _USER, "Correct the named fields and send the request again."),
+    "INVALID_NAME": Entry("INVALID_ARGUMENT", _USER, "Use the resource name as the API returned it."),
+    "INVALID_PAGE_TOKEN": Entry("INVALID_ARGUMENT", _USER, "Start again without page_token, or keep the filter unchanged."),
+    "UNAUTHENTICATED": Entry("UNAUTHENTICATED", _USER, "Send the API key as metadata: authorization: Bearer KEY."),
+    "UNIMPLEMENTED": Entry("UNIMPLEMENTED", _USER, "List the methods by reflection, or upgrade the server."),
+    "DEADLINE_EXCEEDED": Entry("DEADLINE_EXCEEDED", _TRANSIENT, "Try again with a longer deadline."),
+    "SERVER_STOPPING": Entry("UNAVAILABLE", _TRANSIENT, "Connect again and resume with the last sequence number you have."),
+    "INTERNAL": Entry("INTERNAL", _PLATFORM, "Look up the request id in the service's log and report it."),
+}
+
+_TASKS = {
+    "TASK_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the tasks: tunesmith task ls."),
+    "TASK_NOT_TERMINAL": Entry("FAILED_PRECONDITION", _USER, "Cancel the task first, or wait for its end."),
+    "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different task."),
+    "CURSOR_EXPIRED": Entry("OUT_OF_RANGE", _USER, "Start from first_available_sequence - 1, or list the metrics."),
+    "CURSOR_AHEAD": Entry("OUT_OF_RANGE", _USER, "Use the sequence number of an event you have received."),
+    "STALE_EPOCH": Entry("FAILED_PRECONDITION", _PLATFORM, "Stop: a newer attempt of the task owns it."),
+    "SEQUENCE_GAP": Entry("FAILED_PRECONDITION", _PLATFORM, "Read again from the expected sequence number."),
+}
+
+_RUNS = {
+    "RUN_NOT_FOUND": Entry("NOT_FOUND", _PLATFORM, "The trainer lost the run; the task manager starts a new attempt."),
+    "NO_CAPACITY": Entry("RESOURCE_EXHAUSTED", _TRANSIENT, "Wait for a run to end, or add a trainer."),
+    "TOO_MANY_PROCESSES": Entry("FAILED_PRECONDITION", _USER, "Set num_processes to what one trainer has."),
+    "BASE_MODEL_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Register the base model again from intact files."),
+    "DATASET_UNUSABLE": Entry("INTERNAL", _USER, "Mend the named row and upload the dataset again."),
+    "EXAMPLE_TOO_LONG": Entry("INTERNAL", _USER, "Raise max_seq_length, or shorten the named rows."),
+    "NO_TRAINABLE_TOKENS": Entry("INTERNAL", _USER, "Give the assistant something to say in at least one row."),
+    "LOSS_NOT_FINITE": Entry("INTERNAL", _USER, "Lower learning_rate, or look for broken rows; then start the task again."),
+    "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower per_device_train_batch_size or max_seq_length."),
+    "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
+    "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),
+    "TRAINING_PROCESS_KILLED": Entry(
+        "INTERNAL", _PLATFORM, "Look for the out-of-memory killer or an operator's kill in the system log, then start again."
+    ),
+    "TRAINING_PROCESS_EXITED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
+    "RUN_STOPPED": Entry("INTERNAL", _TRANSIENT, "The stack was stopped while the run was active; start the task again."),
+    "RUN_LOST": Entry("INTERNAL", _TRANSIENT, "Start the task again."),
+    "RUN_PREPARATION_FAILED": Entry("INTERNAL", _PLATFORM, "Check that storage is healthy: tunesmith status."),
+}
+
+_STORAGE = {
+    "DATASET_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the datasets: tunesmith data ls."),
+    "DATASET_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Wait until no live task needs the dataset."),
+    "DATASET_INVALID": Entry("INVALID_ARGUMENT", _USER, "Mend the named rows and upload the file again."),
+    "DATASET_EMPTY": Entry("INVALID_ARGUMENT", _USER, "Upload a file with at least one example."),
+    "DATASET_NOT_UTF8": Entry("INVALID_ARGUMENT", _USER, "Save the file as UTF-8."),
+    "DATASET_NOT_JSON": Entry("INVALID_ARGUMENT", _USER, "Write one JSON object per line."),
+    "DATASET_JSON_ARRAY": Entry("INVALID_ARGUMENT", _USER, "Write one object per line: jq -c '.[]' FILE > FILE.jsonl"),
+    "DATASET_NOT_OBJECT": Entry("INVALID_ARGUMENT", _USER, 'Each line is an object: {"messages": [...]}'),
+    "DATASET_MESSAGES_MISSING": Entry("INVALID_ARGUMENT", _USER, 'Add "messages", a list of {"role", "content"}.'),
+    "DATASET_MESSAGE_MALFORMED": Entry("INVALID_ARGUMENT", _USER, 'A message is {"role": ..., "content": ...}.'),
+    "DATASET_ROLE_UNKNOWN": Entry("INVALID_ARGUMENT", _USER, "Roles are system, user and assistant."),
+    "DATASET_CONTENT_INVALID": Entry("INVALID_ARGUMENT", _USER, "The content is a text that is not empty."),
+    "DATASET_NO_ASSISTANT": Entry("INVALID_ARGUMENT", _USER, "End the row with what the assistant should say."),
+    "DATASET_LINE_TOO_LONG": Entry("INVALID_ARGUMENT", _USER, "Split the row; a line is at most 8 MiB."),
+    "DATASET_TOO_DEEP": Entry("INVALID_ARGUMENT", _USER, "Rows nest at most 32 levels."),
+    "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
+    "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
+    "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
+    "ARTIFACT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the artifacts: tunesmith artifact ls."),
+    "ARTIFACT_EXPIRED": Entry("NOT_FOUND", _USER, "Start the task again; its spec and data are kept."),
+    "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
+    "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
+    "UPLOAD_MALFORMED": Entry("INVALID_ARGUMENT", _USER, "Send the header first, then each file's path and chunks."),
+    "OFFSET_OUT_OF_RANGE": Entry("OUT_OF_RANGE", _USER, "Use an offset from 0 to the size of the file."),
+}
+
+_INFERENCE = {
+    "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
+    "MODEL_NOT_READY": Entry("FAILED_PRECONDITION", _USER, "Wait until the task has succeeded: tunesmith task watch."),
+    "CONTEXT_LENGTH_EXCEEDED": Entry("INVALID_ARGUMENT", _USER, "Shorten the conversation."),
+    "GENERATION_FAILED": Entry("INTERNAL", _PLATFORM, "Look up the request id in the inference log and report it."),
+}
+
+_DEPENDENCIES = {
+    "POSTGRES_UNAVAILABLE": Entry("UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check Postgres: tunesmith doctor."),
+    "OBJECT_STORE_UNAVAILABLE": Entry(
+        "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the S3 server: tunesmith doctor."
+    ),
+    "STORAGE_UNAVAILABLE": Entry(
+        "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."
+    ),
+    "TRAINER_UNAVAILABLE": Entry("UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the trainer: tunesmith status."),
+    "DISK_FULL": Entry("RESOURCE_EXHAUSTED", _PLATFORM, "Free disk space, then try again."),
+}
+
+CATALOGUE: dict[str, Entry] = {**_REQUESTS, **_TASKS, **_RUNS, **_STORAGE, **_INFERENCE, **_DEPENDENCIES}

@@ -1,0 +1,47 @@
+"""Keyset pages: opaque tokens that hold the position and a digest of the filter; used by every List method."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+
+from services.common.errors import InvalidArgument, Violation
+
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1000
+
+
+def page_size(requested: int, *, default: int = DEFAULT_PAGE_SIZE) -> int:
+    """The number of items a page may have; raises InvalidArgument when negative."""
+    if requested < 0:
+        raise InvalidArgument(Violation("page_size", f"{requested} is negative; use 0 for the default"))
+    return min(requested or default, MAX_PAGE_SIZE)
+
+
+def encode_token(position: Sequence[str], filter_text: str) -> str:
+    """A token for the page after `position` (the sort key of the last item) under the filter `filter_text`."""
+    payload = json.dumps([list(position), _digest(filter_text)], separators=(",", ":"))
+    return base64.urlsafe_b64encode(payload.encode()).decode()
+
+
+def decode_token(token: str, filter_text: str) -> tuple[str, ...] | None:
+    """The position in a token, None for the first page; raises InvalidArgument when broken or made for another filter."""
+    if not token:
+        return None
+    try:
+        position, digest = json.loads(base64.urlsafe_b64decode(token.encode()))
+        decoded = tuple(str(part) for part in position)
+    except (ValueError, TypeError, binascii.Error):
+        raise _invalid("is not a token this server made") from None
+    if digest != _digest(filter_text):
+        raise _invalid("was made for another filter")
+    return decoded
+
+
+def _digest(filter_text: str) -> str:
+    return hashlib.sha256(filter_text.encode()).hexdigest()[:16]
+
+
+def _invalid(description: str) -> InvalidArgument:
+    return InvalidArgument(Violation("page_token", description), reason="INVALID_PAGE_TOKEN")

@@ -1,0 +1,106 @@
+"""The Postgres pool, transactions that speak the error tree, and the migration runner; used by task_manager and storage."""
+
+import asyncio
+import contextlib
+import hashlib
+import pathlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from services.common.errors import Unavailable
+
+log = structlog.get_logger()
+
+Connection = psycopg.AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+
+# Any constant will do as long as every service of the product uses the same one.
+_MIGRATION_LOCK = 7_163_912_204
+
+
+class MigrationError(Exception):
+    """The database was migrated by other code than this: an applied migration has changed or is unknown."""
+
+
+@contextlib.asynccontextmanager
+async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIterator[Pool]:
+    """A pool of autocommit connections with dict rows; connections that broke are replaced before use."""
+    pool: Pool = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=max_size,
+        timeout=5.0,
+        open=False,
+        kwargs={"autocommit": True, "row_factory": dict_row, "application_name": application, "connect_timeout": 5},
+        check=AsyncConnectionPool.check_connection,
+    )
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+@contextlib.asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle."""
+    try:
+        async with pool.connection() as connection, connection.transaction():
+            yield connection
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        raise Unavailable("POSTGRES_UNAVAILABLE", f"Postgres did not answer: {_first_line(error)}") from error
+
+
+async def migrate(dsn: str, schema: str, directory: pathlib.Path) -> int:
+    """Applies the numbered `NNN_name.sql` files that `schema` lacks, in order, each in a transaction; returns how many.
+
+    Several processes may start at once: an advisory lock lets one work. Raises MigrationError when an applied file has changed.
+    """
+    files = sorted(await asyncio.to_thread(lambda: list(directory.glob("[0-9][0-9][0-9]_*.sql"))))
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+        await connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
+        await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        await connection.execute(
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS {}.schema_migration (version int PRIMARY KEY, name text NOT NULL,"
+                " checksum text NOT NULL, apply_time timestamptz NOT NULL DEFAULT now())"
+            ).format(sql.Identifier(schema))
+        )
+        applied = await _applied(connection, schema)
+        return await _apply_missing(connection, schema, files, applied)
+
+
+async def _applied(connection: psycopg.AsyncConnection[Any], schema: str) -> dict[int, str]:
+    query = sql.SQL("SELECT version, checksum FROM {}.schema_migration").format(sql.Identifier(schema))
+    return {version: checksum async for version, checksum in await connection.execute(query)}
+
+
+async def _apply_missing(
+    connection: psycopg.AsyncConnection[Any], schema: str, files: list[pathlib.Path], applied: dict[int, str]
+) -> int:
+    count = 0
+    record = sql.SQL("INSERT INTO {}.schema_migration (version, name, checksum) VALUES (%s, %s, %s)")
+    for file in files:
+        text = file.read_text()
+        version, checksum = int(file.name[:3]), hashlib.sha256(text.encode()).hexdigest()
+        if version in applied:
+            if applied[version] != checksum:
+                raise MigrationError(f"{schema}: {file.name} is not the file that was applied; migrations are never edited")
+            continue
+        async with connection.transaction():
+            await connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
+            await connection.execute(text.encode())
+            await connection.execute(record.format(sql.Identifier(schema)), (version, file.name, checksum))
+        log.info("migration.applied", schema=schema, file=file.name)
+        count += 1
+    return count
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
