@@ -69,8 +69,9 @@ def _variable(field: dataclasses.Field[Any], prefix: str) -> str:
 def _refuse_unknown(prefix: str, environment: Mapping[str, str], known: set[str]) -> None:
     for name in sorted(environment):
         if name.startswith(prefix) and name not in known and name.removesuffix("_FILE") not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            suggestion = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
+            # The prefix all names share would make every one of them look close.
+            close = difflib.get_close_matches(name.removeprefix(prefix), [each.removeprefix(prefix) for each in known], n=1)
+            suggestion = f"; did you mean {prefix}{close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
             raise ConfigError(f"{name} is not a setting{suggestion}")
 
 

@@ -1,0 +1,141 @@
+"""The bundle cache against a storage service that speaks the contract from memory."""
+
+import asyncio
+import contextlib
+import hashlib
+import pathlib
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from services.common import channels
+from services.common.bundles import BundleStore
+from services.common.errors import NotFound, ServiceError
+from services.common.server import ServerSettings, serving
+from tests.ports import free_port
+from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    base_model_pb2,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+FILES = {"config.json": b"{}", "sub/model.safetensors": b"w" * 3_000_000}
+
+
+def listed(files: dict[str, bytes]) -> list[artifact_pb2.File]:
+    return [artifact_pb2.File(path=p, size_bytes=len(d), sha256=hashlib.sha256(d).hexdigest()) for p, d in files.items()]
+
+
+class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_service_pb2_grpc.ArtifactServiceServicer):
+    """Has one base model and one artifact; counts downloads; `corrupt` flips what it sends."""
+
+    def __init__(self) -> None:
+        self.downloads = 0
+        self.corrupt = False
+        self.break_off = False
+
+    async def GetBaseModel(self, request, context):
+        if request.name != "baseModels/tiny":
+            raise NotFound("BASE_MODEL_NOT_FOUND", request.name)
+        return base_model_pb2.BaseModel(name=request.name, files=listed(FILES), revision="r1")
+
+    async def DownloadModel(self, request, context):
+        self.downloads += 1
+        data = FILES[request.path]
+        for start in range(0, len(data), 1 << 20):
+            yield model_service_pb2.DownloadModelResponse(chunk=data[start : start + (1 << 20)])
+            if self.break_off:
+                raise ServiceError("OBJECT_STORE_UNAVAILABLE", "gone")
+        if self.corrupt:
+            yield model_service_pb2.DownloadModelResponse(chunk=b"!")
+
+    async def GetArtifact(self, request, context):
+        manifest = artifact_pb2.ArtifactManifest(
+            files=listed({"a": b"1"}), base_model="baseModels/tiny", base_model_revision="r1"
+        )
+        return artifact_pb2.Artifact(name=request.name, manifest=manifest)
+
+    async def DownloadArtifact(self, request, context):
+        yield artifact_service_pb2.DownloadArtifactResponse(chunk=b"1")
+
+
+@contextlib.asynccontextmanager
+async def storage(root: pathlib.Path) -> AsyncIterator[tuple[MemoryStorage, BundleStore]]:
+    memory = MemoryStorage()
+
+    def register(server: grpc.aio.Server) -> None:
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(memory, server)
+        artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(memory, server)
+
+    settings = ServerSettings(listen=f"127.0.0.1:{free_port()}")
+    async with (
+        serving(settings, register, ["tunesmith.v1.ModelService"], grace=0.1),
+        channels.connect(settings.listen) as channel,
+    ):
+        yield memory, BundleStore(channel, root)
+
+
+def everything_below(root: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(root.iterdir())
+
+
+async def test_a_base_model_arrives_whole(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (_, store):
+        bundle = await store.base_model("baseModels/tiny")
+    assert {path: (bundle.directory / path).read_bytes() for path in FILES} == FILES
+    assert (bundle.base_model, bundle.base_model_revision) == ("baseModels/tiny", "r1")
+
+
+async def test_an_artifact_knows_its_base_model(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (_, store):
+        bundle = await store.artifact("artifacts/1")
+    assert (bundle.directory / "a").read_bytes() == b"1"
+    assert bundle.base_model == "baseModels/tiny"
+
+
+async def test_many_askers_download_once(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (memory, store):
+        bundles = await asyncio.gather(*(store.base_model("baseModels/tiny") for _ in range(5)))
+    assert memory.downloads == len(FILES)
+    assert len({bundle.directory for bundle in bundles}) == 1
+
+
+async def test_the_cache_outlives_the_process(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (_, store):
+        await store.base_model("baseModels/tiny")
+    async with storage(tmp_path) as (memory, store):
+        await store.base_model("baseModels/tiny")
+        assert memory.downloads == 0
+
+
+async def test_a_wrong_byte_is_refused_and_leaves_nothing(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (memory, store):
+        memory.corrupt = True
+        with pytest.raises(ServiceError, match="SHA-256") as caught:
+            await store.base_model("baseModels/tiny")
+        assert caught.value.reason == "CHECKSUM_MISMATCH"
+        assert everything_below(tmp_path) == []
+        memory.corrupt = False
+        assert await store.base_model("baseModels/tiny")
+
+
+async def test_a_download_that_breaks_off_leaves_nothing_and_can_be_repeated(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (memory, store):
+        memory.break_off = True
+        with pytest.raises(ServiceError) as caught:
+            await store.base_model("baseModels/tiny")
+        assert caught.value.reason == "OBJECT_STORE_UNAVAILABLE"
+        assert everything_below(tmp_path) == []
+        memory.break_off = False
+        assert await store.base_model("baseModels/tiny")
+
+
+async def test_what_storage_says_of_an_unknown_model_passes_through(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (_, store):
+        with pytest.raises(ServiceError) as caught:
+            await store.base_model("baseModels/absent")
+    assert caught.value.reason == "BASE_MODEL_NOT_FOUND"
