@@ -43,6 +43,9 @@ format: $(STAMP) ## Format the code and the protos
 protos: $(STAMP) ## Regenerate the stubs under tunesmith/v1
 	$(BIN)/python protos/generate.py
 
+docs: $(STAMP) ## Regenerate docs/reference
+	PYTHONPATH=. $(BIN)/python docs/generate.py
+
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet 'pip==26.1.2'
 	.venv-lock/bin/pip install --quiet hatchling editables -e '.[local]' --group dev
@@ -52,4 +55,4 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup demo up test lint format protos lock clean
+.PHONY: help setup demo up test lint format protos docs lock clean

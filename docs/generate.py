@@ -1,0 +1,173 @@
+"""Generates docs/reference from what the code says of itself; `make docs` runs it, a contract test checks that nothing is stale."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+from google.protobuf import descriptor_pb2
+
+from services.common.catalogue import CATALOGUE
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SETTINGS = {
+    "storage": "services.storage.settings.StorageSettings",
+    "task_manager": "services.task_manager.settings.TaskManagerSettings",
+    "trainer": "services.trainer.settings.TrainerSettings",
+    "inference": "services.inference.settings.InferenceSettings",
+}
+_LABELS = {3: "repeated ", 1: "", 2: ""}
+_TYPES = {value: name.removeprefix("TYPE_").lower() for name, value in descriptor_pb2.FieldDescriptorProto.Type.items()}
+
+
+def errors_page() -> str:
+    """One row a reason."""
+    rows = [
+        f"| `{reason}` | {entry.status} | {entry.error_class.value} | {entry.hint} |"
+        for reason, entry in sorted(CATALOGUE.items())
+    ]
+    return "\n".join(
+        [
+            "# Error catalogue",
+            "",
+            "Every failed call carries one `google.rpc.ErrorInfo` with one of these reasons; a failed task carries one in `Task.error`.",
+            "Branch on the reason, never on the text. Class says who can act: the user, the operator of the platform, or time.",
+            "",
+            "| reason | status | class | what to do |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def settings_page() -> str:
+    """One section a service."""
+    lines = [
+        "# Settings",
+        "",
+        "Settings are environment variables. A secret may also be given as a file: the variable with `_FILE` appended names it. Unknown",
+        "names under a service's prefix are an error. Durations are written `15d`, `12h`, `30m`, `10s` or `500ms`.",
+    ]
+    for service, path in SETTINGS.items():
+        lines += ["", f"## {service}", "", "| variable | default | meaning |", "|---|---|---|"]
+        lines += _settings_rows(path, f"TUNESMITH_{service.upper()}_")
+    return "\n".join([*lines, ""])
+
+
+def _settings_rows(path: str, prefix: str) -> Iterator[str]:
+    module, _, name = path.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    meanings = {key: text for base in reversed(cls.__mro__[:-1]) for key, text in _field_docstrings(base).items()}
+    for field in dataclasses.fields(cls):
+        variable = field.metadata.get("variable", prefix + field.name.upper())
+        yield f"| `{variable}` | {_default(field)} | {meanings.get(field.name, '')} |"
+
+
+def _default(field: dataclasses.Field) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{field.default}`" if field.default not in (None, "", ()) else "none"
+    if field.default_factory is not dataclasses.MISSING:
+        return "computed"
+    return "required"
+
+
+def _field_docstrings(cls: type) -> dict[str, str]:
+    (tree,) = ast.parse(inspect.getsource(cls)).body
+    docstrings = {}
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            docstrings[field.target.id] = " ".join(str(text.value.value).split())
+    return docstrings
+
+
+def api_page() -> str:
+    """Every service with its methods, every message with its fields, every enum with its values."""
+    lines = ["# API reference", "", "Package `tunesmith.v1`; generated from `protos/tunesmith/v1`.", ""]
+    for file in _described_files():
+        comments = {tuple(location.path): location.leading_comments for location in file.source_code_info.location}
+        lines += _file_section(file, lambda path, known=comments: " ".join(known.get(path, "").split()))
+    return "\n".join(lines)
+
+
+def _described_files() -> list[descriptor_pb2.FileDescriptorProto]:
+    with tempfile.TemporaryDirectory() as scratch:
+        image = pathlib.Path(scratch) / "image.binpb"
+        buf = pathlib.Path(sys.executable).parent / "buf"
+        subprocess.run([buf, "build", "--as-file-descriptor-set", "-o", image], cwd=ROOT / "protos", check=True)
+        files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file
+    return sorted((file for file in files if file.package == "tunesmith.v1"), key=lambda file: (not file.service, file.name))
+
+
+Comment = Callable[[tuple[int, ...]], str]
+
+
+def _file_section(file: descriptor_pb2.FileDescriptorProto, comment: Comment) -> Iterator[str]:
+    for index, service in enumerate(file.service):
+        yield from (
+            f"## {service.name}",
+            "",
+            comment((6, index)),
+            "",
+            "| method | request | response | meaning |",
+            "|---|---|---|---|",
+        )
+        for position, method in enumerate(service.method):
+            request = ("stream " if method.client_streaming else "") + _short(method.input_type)
+            response = ("stream " if method.server_streaming else "") + _short(method.output_type)
+            yield f"| `{method.name}` | {request} | {response} | {comment((6, index, 2, position))} |"
+        yield ""
+    for index, message in enumerate(file.message_type):
+        yield from _message_section(message, (4, index), comment)
+    for index, enum in enumerate(file.enum_type):
+        yield from _enum_section(enum, (5, index), comment, "")
+
+
+def _message_section(message: descriptor_pb2.DescriptorProto, path: tuple[int, ...], comment: Comment) -> Iterator[str]:
+    yield from (f"### {message.name}", "", comment(path), "")
+    if message.field:
+        yield from ("| field | type | meaning |", "|---|---|---|")
+    maps = {nested.name: nested for nested in message.nested_type if nested.options.map_entry}
+    for index, field in enumerate(message.field):
+        yield f"| `{field.name}` | {_type(field, maps)} | {comment((*path, 2, index))} |"
+    yield ""
+    for index, enum in enumerate(message.enum_type):
+        yield from _enum_section(enum, (*path, 4, index), comment, f"{message.name}.")
+
+
+def _enum_section(enum: descriptor_pb2.EnumDescriptorProto, path: tuple[int, ...], comment: Comment, owner: str) -> Iterator[str]:
+    yield from (f"### {owner}{enum.name}", "", comment(path), "", "| value | number | meaning |", "|---|---|---|")
+    for index, value in enumerate(enum.value):
+        yield f"| `{value.name}` | {value.number} | {comment((*path, 2, index))} |"
+    yield ""
+
+
+def _type(field: descriptor_pb2.FieldDescriptorProto, maps: dict[str, descriptor_pb2.DescriptorProto]) -> str:
+    name = _short(field.type_name)
+    if name in maps:
+        key, value = maps[name].field
+        return f"map<{_type(key, {})}, {_type(value, {})}>"
+    optional = "optional " if field.proto3_optional else ""
+    return f"{optional}{_LABELS[field.label]}{name or _TYPES[field.type]}"
+
+
+def _short(type_name: str) -> str:
+    return type_name.removeprefix(".tunesmith.v1.").rpartition(".")[2] if type_name else ""
+
+
+PAGES: dict[str, Callable[[], str]] = {"errors.md": errors_page, "settings.md": settings_page, "api.md": api_page}
+
+
+def main() -> None:
+    """Writes every page."""
+    for name, page in PAGES.items():
+        (ROOT / "docs" / "reference" / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main()
