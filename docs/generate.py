@@ -1,4 +1,4 @@
-"""Generates docs/reference from what the code says of itself; `make docs` runs it, a contract test checks that nothing is stale."""
+"""Generates docs/reference from what the code says of itself; `make docs` runs it, a contract test looks for stale pages."""
 
 import ast
 import dataclasses
@@ -35,7 +35,7 @@ def errors_page() -> str:
         [
             "# Error catalogue",
             "",
-            "Every failed call carries one `google.rpc.ErrorInfo` with one of these reasons; a failed task carries one in `Task.error`.",
+            "Every failed call carries one `google.rpc.ErrorInfo` with one of these reasons, a failed task has one in `Task.error`.",
             "Branch on the reason, never on the text. Class says who can act: the user, the operator of the platform, or time.",
             "",
             "| reason | status | class | what to do |",
@@ -51,8 +51,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Settings are environment variables. A secret may also be given as a file: the variable with `_FILE` appended names it. Unknown",
-        "names under a service's prefix are an error. Durations are written `15d`, `12h`, `30m`, `10s` or `500ms`.",
+        "Settings are environment variables. A secret may also be given as a file: the variable with `_FILE` appended names it.",
+        "Unknown names under a service's prefix are an error. Durations are written `15d`, `12h`, `30m`, `10s` or `500ms`.",
     ]
     for service, path in SETTINGS.items():
         lines += ["", f"## {service}", "", "| variable | default | meaning |", "|---|---|---|"]

@@ -13,6 +13,7 @@ import grpc
 import structlog
 
 from services.common.channels import call_metadata, translated
+from services.common.content_key import content_key
 from services.common.errors import ServiceError
 from tunesmith.v1 import (
     artifact_pb2,
@@ -82,7 +83,7 @@ class BundleStore:
 
     async def _fetch(self, files: Iterable[artifact_pb2.File], chunks: Chunks) -> pathlib.Path:
         wanted = sorted(files, key=lambda file: file.path)
-        key = _content_key(wanted)
+        key = content_key((file.path, file.sha256) for file in wanted)
         async with self._locks.setdefault(key, asyncio.Lock()):
             directory = self._root / key
             if not directory.is_dir():
@@ -121,8 +122,3 @@ def _publish(scratch: pathlib.Path, directory: pathlib.Path) -> None:
         # Another process was faster; its copy has the same content by construction of the key.
         if not directory.is_dir():
             raise
-
-
-def _content_key(files: list[artifact_pb2.File]) -> str:
-    lines = "".join(f"{file.sha256}  {file.path}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()

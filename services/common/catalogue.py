@@ -96,6 +96,7 @@ _INFERENCE = {
     "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
     "MODEL_NOT_READY": Entry("FAILED_PRECONDITION", _USER, "Wait until the task has succeeded: tunesmith task watch."),
     "CONTEXT_LENGTH_EXCEEDED": Entry("INVALID_ARGUMENT", _USER, "Shorten the conversation."),
+    "ARTIFACT_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Start the task again; the stored adapter does not fit its base model."),
     "GENERATION_FAILED": Entry("INTERNAL", _PLATFORM, "Look up the request id in the inference log and report it."),
 }
 

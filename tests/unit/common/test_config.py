@@ -64,7 +64,7 @@ def test_an_unknown_name_under_the_prefix_is_refused_with_a_suggestion() -> None
 
 
 def test_an_unknown_name_close_to_nothing_lists_what_is_known() -> None:
-    with pytest.raises(ConfigError, match="known: .*TUNESMITH_EXAMPLE_LISTEN"):
+    with pytest.raises(ConfigError, match=r"known: .*TUNESMITH_EXAMPLE_LISTEN"):
         load_example(TUNESMITH_EXAMPLE_9="7")
 
 
@@ -92,7 +92,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: pathlib.Path) -> None:
 
 
 def test_an_unreadable_secret_file_is_named(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ConfigError, match="TUNESMITH_EXAMPLE_KEY_FILE: cannot read .*: No such file"):
+    with pytest.raises(ConfigError, match=r"TUNESMITH_EXAMPLE_KEY_FILE: cannot read .*: No such file"):
         load_example(TUNESMITH_EXAMPLE_KEY_FILE=str(tmp_path / "absent"))
 
 
