@@ -35,8 +35,8 @@ def errors_page() -> str:
         [
             "# Error catalogue",
             "",
-            "Every failed call carries one `google.rpc.ErrorInfo` with one of these reasons, a failed task has one in `Task.error`.",
-            "Branch on the reason, never on the text. Class says who can act: the user, the operator of the platform, or time.",
+            "Every failed call carries one `google.rpc.ErrorInfo` with one of these reasons; a failed task has one in its",
+            "`error`. Branch on the reason, never on the text. Class says who can act: the user, the operator, or time.",
             "",
             "| reason | status | class | what to do |",
             "|---|---|---|---|",

@@ -1,0 +1,99 @@
+"""What is wrong is refused by field, reason and hint, and nothing is queued."""
+
+import json
+import pathlib
+import uuid
+
+import pytest
+
+from tests.e2e.conftest import TINY
+from tests.e2e.local_stack import LocalStack
+
+pytestmark = pytest.mark.e2e
+
+SPEC = "task.spec.fine_tuning"
+NUMBERS = f"{SPEC}.hyperparameters"
+
+
+def refusal(stack: LocalStack, *arguments: str) -> dict:
+    done = stack.run(*arguments, "--json", check=False)
+    assert done.returncode == 1, done
+    return json.loads(done.stderr.strip().splitlines()[-1])["error"]
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [
+        (("--set", "learning_rate=0"), f"{NUMBERS}.learning_rate"),
+        (("--set", "learning_rate=nan"), f"{NUMBERS}.learning_rate"),
+        (("--set", "learning_rate=inf"), f"{NUMBERS}.learning_rate"),
+        (("--set", "num_train_epochs=0"), f"{NUMBERS}.num_train_epochs"),
+        (("--set", "lora.rank=0"), f"{NUMBERS}.lora.rank"),
+        (("--set", "lr_scheduler_type=zigzag"), f"{NUMBERS}.lr_scheduler_type"),
+        (("--name", "x" * 129), "task.display_name"),
+        (("--name", ""), "task.display_name"),
+        (("--data", f"tasks/{uuid.uuid4()}"), f"{SPEC}.dataset"),
+        (("--model", f"datasets/{uuid.uuid4()}"), f"{SPEC}.base_model"),
+    ],
+)
+def test_a_bad_field_is_named_and_nothing_is_queued(stack: LocalStack, dataset: str, option: tuple[str, str], field: str) -> None:
+    before = len(stack.json_lines("task", "ls"))
+    options = {"--name": "bad", "--model": TINY, "--data": dataset}
+    arguments = [part for key, value in options.items() if key != option[0] for part in (key, value)]
+    error = refusal(stack, "task", "create", *arguments, *option)
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert field in [violation["field"] for violation in error["violations"]]
+    assert error["hint"]
+    assert len(stack.json_lines("task", "ls")) == before
+
+
+def test_an_unknown_model_is_not_found(stack: LocalStack, dataset: str) -> None:
+    error = refusal(stack, "task", "create", "--name", "bad", "--model", "gpt-9", "--data", dataset)
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "BASE_MODEL_NOT_FOUND")
+    assert "gpt-9" in error["message"]
+    assert error["hint"]
+
+
+def test_an_unknown_dataset_is_not_found(stack: LocalStack) -> None:
+    error = refusal(stack, "task", "create", "--name", "bad", "--model", TINY, "--data", f"datasets/{uuid.uuid4()}")
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "DATASET_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "place"),
+    [
+        ("", "DATASET_EMPTY", ""),
+        ("\n\n", "DATASET_EMPTY", ""),
+        ('{"prompt": "a", "completion": "b"}\n', "DATASET_INVALID", "line 1"),
+        ('{"messages": [{"role": "user", "content": "x"}]}\n', "DATASET_INVALID", "line 1"),
+        ("hello\n", "DATASET_INVALID", "line 1"),
+    ],
+)
+def test_a_file_not_in_the_format_is_refused_at_its_line(
+    stack: LocalStack, tmp_path: pathlib.Path, text: str, reason: str, place: str
+) -> None:
+    before = len(stack.json_lines("data", "ls"))
+    (tmp_path / "bad.jsonl").write_text(text)
+    error = refusal(stack, "data", "upload", str(tmp_path / "bad.jsonl"))
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert error["reason"] in (
+        reason,
+        *(("DATASET_NOT_JSON", "DATASET_MESSAGES_MISSING", "DATASET_NO_ASSISTANT") if place else ()),
+    )
+    assert place in json.dumps(error["violations"])
+    assert error["hint"]
+    assert len(stack.json_lines("data", "ls")) == before
+
+
+def test_a_task_that_does_not_exist_is_not_found(stack: LocalStack) -> None:
+    assert refusal(stack, "task", "show", str(uuid.uuid4()))["reason"] == "TASK_NOT_FOUND"
+
+
+def test_an_example_longer_than_the_limit_fails_the_task_by_row(stack: LocalStack, dataset: str) -> None:
+    options = ("--set", "max_seq_length=8", "--set", "max_steps=1")
+    task = stack.json("task", "create", "--name", "short", "--model", TINY, "--data", dataset, *options)
+    assert stack.run("task", "watch", task["name"], check=False).returncode == 3
+    error = stack.json("task", "show", task["name"])["error"]
+    assert error["reason"] == "EXAMPLE_TOO_LONG"
+    assert error["error_class"] == "ERROR_CLASS_USER"
+    assert "row 1" in error["message"]

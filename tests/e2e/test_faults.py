@@ -1,0 +1,112 @@
+"""Every process of the stack is killed while a task runs; the task finishes and no reader sees a gap."""
+
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import TINY, write_rows
+from tests.e2e.local_stack import CLI, LocalStack, eventually, local_stack
+from tests.e2e.register import register_base_model
+from tests.tiny_model import make_tiny_model
+
+pytestmark = pytest.mark.e2e
+
+# Long enough that every kill below falls into the run, short enough not to be waited for.
+STEPS = 1500
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    model = make_tiny_model(tmp_path_factory.mktemp("model") / TINY)
+    with local_stack(tmp_path_factory.mktemp("faults") / "data", "--no-base-model") as running:
+        register_base_model(running.state()["addresses"]["storage"], TINY, model)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def dataset(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    rows = write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", 24)
+    return str(stack.json("data", "upload", str(rows))["name"])
+
+
+def start(stack: LocalStack, dataset: str, steps: int = STEPS) -> str:
+    numbers = ("--set", f"max_steps={steps}", "--set", "global_batch_size=4", "--set", "lora.rank=4")
+    return str(stack.json("task", "create", "--name", "survivor", "--model", TINY, "--data", dataset, *numbers)["name"])
+
+
+def watch(stack: LocalStack, task: str) -> subprocess.Popen[str]:
+    command = [*CLI, "task", "watch", task, "--json"]
+    return subprocess.Popen(command, env=stack.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def state_of(stack: LocalStack, task: str) -> str:
+    return str(stack.json("task", "show", task)["state"])
+
+
+@pytest.mark.parametrize("victim", ["task_manager", "trainer", "storage", "inference", "postgres", "object_store"])
+def test_a_killed_process_loses_nothing(stack: LocalStack, dataset: str, victim: str) -> None:
+    task = start(stack, dataset)
+    watcher = watch(stack, task)
+    eventually(lambda: state_of(stack, task) == "RUNNING", 60, "running")
+    stack.kill(victim)
+    output, _ = watcher.communicate(timeout=240)
+    assert watcher.returncode == 0, output[-2000:]
+    events = [json.loads(line) for line in output.splitlines()]
+    assert [int(event["sequence"]) for event in events] == list(range(1, len(events) + 1))
+    steps = [int(event["step_metrics"]["step"]) for event in events if "loss" in event.get("step_metrics", {}).get("values", {})]
+    assert steps == list(range(1, STEPS + 1))
+    shown = stack.json("task", "show", task)
+    assert (shown["state"], shown["attempt"]) == ("SUCCEEDED", 1)
+
+
+def test_with_storage_away_the_answer_says_so_and_it_recovers(stack: LocalStack, dataset: str) -> None:
+    storage = psutil.Process(stack.pid("storage"))
+    storage.suspend()
+    try:
+        done = stack.run("task", "create", "--name", "x", "--model", TINY, "--data", dataset, "--json", check=False, timeout=180)
+        error = json.loads(done.stderr.strip().splitlines()[-1])["error"]
+        assert error["code"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+        assert error["hint"]
+    finally:
+        storage.resume()
+    task = start(stack, dataset, steps=3)
+    assert stack.run("task", "watch", task).returncode == 0
+
+
+def test_down_leaves_nothing_and_a_second_up_has_everything(
+    stack: LocalStack, dataset: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    del dataset
+    own = tmp_path_factory.mktemp("restart") / "data"
+    rows = write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", 8)
+    with local_stack(own, "--no-base-model") as second:
+        uploaded = second.json("data", "upload", str(rows))
+        processes = second.descendants()
+        assert len(processes) >= 6
+        assert second.stop() in (0, 130)
+        eventually(lambda: not any(process.is_running() for process in processes), 10, "a process is left")
+        assert not (own / "stack.json").exists()
+        second.up("--free-ports", "--no-base-model")
+        assert second.json("data", "show", uploaded["name"])["sha256"] == uploaded["sha256"]
+        assert second.run("down").returncode == 0
+        assert not (own / "stack.json").exists()
+
+
+def test_stopping_the_stack_ends_the_runs(tmp_path: pathlib.Path) -> None:
+    model = make_tiny_model(tmp_path / "model" / TINY)
+    rows = write_rows(tmp_path / "rows.jsonl", 8)
+    with local_stack(tmp_path / "data", "--no-base-model") as own:
+        register_base_model(own.state()["addresses"]["storage"], TINY, model)
+        task = start(own, str(own.json("data", "upload", str(rows))["name"]), steps=1_000_000)
+        eventually(lambda: own.ranks(), 60, "a rank")
+        everything = own.descendants()
+        own.stop()
+        eventually(lambda: not any(process.is_running() for process in everything), 15, "a process is left")
+        own.up("--free-ports", "--no-base-model")
+        eventually(lambda: state_of(own, task) in ("FAILED", "RUNNING"), 60, "the task was forgotten")
+        shown = own.json("task", "show", task)
+        assert shown["state"] == "RUNNING" or shown["error"]["reason"] == "RUN_STOPPED"

@@ -1,0 +1,172 @@
+"""The main path, through every service and process, as a user of the command line and the SDK sees it."""
+
+import datetime
+import hashlib
+import json
+import pathlib
+
+import pytest
+
+from tests.e2e.conftest import TINY
+from tests.e2e.local_stack import LocalStack, eventually
+from tunesmith import Client
+from tunesmith.v1 import task_pb2
+
+pytestmark = pytest.mark.e2e
+
+FAST = ("--set", "max_steps=6", "--set", "global_batch_size=8", "--set", "lora.rank=4", "--set", "learning_rate=0.01")
+ENDLESS = ("--set", "max_steps=100000", "--set", "global_batch_size=8", "--set", "lora.rank=4")
+
+
+@pytest.fixture(scope="module")
+def client(stack: LocalStack, request: pytest.FixtureRequest) -> Client:
+    monkeypatch = pytest.MonkeyPatch()
+    request.addfinalizer(monkeypatch.undo)
+    monkeypatch.setenv("TUNESMITH_DATA_DIR", str(stack.directory))
+    return Client()
+
+
+def create(stack: LocalStack, dataset: str, *options: str, name: str = "a task") -> dict:
+    return stack.json("task", "create", "--name", name, "--model", TINY, "--data", dataset, *options)
+
+
+def state_of(stack: LocalStack, task: dict) -> str:
+    return stack.json("task", "show", task["name"])["state"]
+
+
+@pytest.fixture(scope="module")
+def finished(stack: LocalStack, dataset: str) -> dict:
+    task = create(stack, dataset, *FAST, "--description", "the main path", name="Main path")
+    done = stack.run("task", "watch", task["name"], "--json")
+    assert done.returncode == 0
+    return {"task": stack.json("task", "show", task["name"]), "events": [json.loads(line) for line in done.stdout.splitlines()]}
+
+
+def test_the_task_succeeds_with_everything_that_was_asked_for(finished: dict) -> None:
+    task = finished["task"]
+    assert task["state"] == "SUCCEEDED"
+    assert (task["display_name"], task["description"]) == ("Main path", "the main path")
+    assert task["effective_hyperparameters"]["lora"]["rank"] == 4
+    assert task["effective_hyperparameters"]["learning_rate"] == 0.01
+    assert task["effective_hyperparameters"]["seed"] == "42"
+    assert task["attempt"] == 1
+    assert int(task["progress"]["step"]) == int(task["progress"]["total_steps"]) == 6
+
+
+def test_the_states_follow_each_other(finished: dict) -> None:
+    changes = [event["state_change"]["to_state"] for event in finished["events"] if "state_change" in event]
+    assert changes == ["QUEUED", "STARTING", "RUNNING", "SUCCEEDED"]
+
+
+def test_events_are_numbered_without_gap(finished: dict) -> None:
+    sequences = [int(event["sequence"]) for event in finished["events"]]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_every_step_measures_what_is_promised(finished: dict) -> None:
+    points = [event["step_metrics"] for event in finished["events"] if "step_metrics" in event]
+    assert [int(point["step"]) for point in points] == list(range(1, 7))
+    for point in points:
+        assert {"loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "epoch"} <= set(point["values"])
+
+
+def test_the_loss_falls(finished: dict) -> None:
+    losses = [event["step_metrics"]["values"]["loss"] for event in finished["events"] if "step_metrics" in event]
+    assert losses[-1] < losses[0]
+
+
+def test_logs_of_the_rank_and_of_the_trainer_arrive(stack: LocalStack, finished: dict) -> None:
+    lines = stack.json_lines("task", "logs", finished["task"]["name"])
+    ranks = {line["entry"].get("rank", 0) for line in lines}
+    assert {-1, 0} <= ranks
+    assert all(line["entry"]["text"] for line in lines)
+
+
+def test_the_artifact_expires_in_15_days_and_arrives_with_its_checksums(
+    stack: LocalStack, finished: dict, tmp_path: pathlib.Path
+) -> None:
+    artifact = stack.json("artifact", "show", finished["task"]["artifact"])
+    created, expires = (datetime.datetime.fromisoformat(artifact[key]) for key in ("create_time", "expire_time"))
+    assert expires - created == datetime.timedelta(days=15)
+    assert artifact["manifest"]["task"] == finished["task"]["name"]
+    stack.run("artifact", "download", artifact["name"], str(tmp_path / "adapter"))
+    for file in artifact["manifest"]["files"]:
+        assert hashlib.sha256((tmp_path / "adapter" / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= {file["path"] for file in artifact["manifest"]["files"]}
+
+
+def test_base_and_tuned_model_answer(stack: LocalStack, finished: dict) -> None:
+    question = ("--message", "number 3", "--max-tokens", "8")
+    for model in (TINY, finished["task"]["name"], finished["task"]["artifact"]):
+        answer = stack.json("model", "chat", model, *question)
+        assert answer["message"]["role"] == "assistant"
+        assert int(answer["usage"]["prompt_tokens"]) > 0
+
+
+def test_a_reader_resumes_in_the_middle(client: Client, finished: dict) -> None:
+    name, total = finished["task"]["name"], len(finished["events"])
+    assert [event.sequence for event in client.watch_task(name, after_sequence=total - 3)] == [total - 2, total - 1, total]
+
+
+def test_streams_and_history_agree(client: Client, finished: dict) -> None:
+    name = finished["task"]["name"]
+    streamed = {point.step: point.values["loss"] for point in client.stream_metrics(name) if "loss" in point.values}
+    (series,) = [series for series in client.list_metrics(name).series if series.metric == "loss"]
+    assert {sample.step: sample.value for sample in series.samples} == streamed
+
+
+def test_the_same_request_id_creates_one_task(client: Client, dataset: str) -> None:
+    request = {"name": "twice", "base_model": TINY, "dataset": dataset, "hyperparameters": {"max_steps": 1}}
+    request_id = "0c3f9b52-7d0f-4a3c-9d0c-2f1f0a4b7f11"
+    first, second = (client.create_task(**request, request_id=request_id) for _ in range(2))
+    assert first.name == second.name
+    assert client.wait(first.name).state == task_pb2.Task.SUCCEEDED
+
+
+def test_cancelling_a_running_task_leaves_no_process(stack: LocalStack, dataset: str) -> None:
+    task = create(stack, dataset, *ENDLESS)
+    eventually(lambda: state_of(stack, task) == "RUNNING", 60, "running")
+    assert stack.ranks()
+    stack.run("task", "cancel", task["name"])
+    eventually(lambda: state_of(stack, task) == "CANCELLED", 30, "cancelled")
+    eventually(lambda: not stack.ranks(), 15, "a rank is left")
+
+
+def test_a_queued_task_is_cancelled_at_once_and_stays_so(stack: LocalStack, dataset: str) -> None:
+    blocker = create(stack, dataset, *ENDLESS, "--set", "num_processes=2")
+    eventually(lambda: state_of(stack, blocker) in ("STARTING", "RUNNING"), 60, "started")
+    waiting = create(stack, dataset, *FAST, "--set", "num_processes=2")
+    assert stack.json("task", "cancel", waiting["name"])["state"] == "CANCELLED"
+    stack.run("task", "cancel", blocker["name"])
+    eventually(lambda: state_of(stack, blocker) == "CANCELLED", 30, "cancelled")
+    assert state_of(stack, waiting) == "CANCELLED"
+
+
+def test_a_killed_training_process_fails_the_task_with_cause_and_last_lines(stack: LocalStack, dataset: str) -> None:
+    task = create(stack, dataset, *ENDLESS)
+    eventually(lambda: state_of(stack, task) == "RUNNING", 60, "running")
+    stack.ranks()[0].kill()
+    done = stack.run("task", "watch", task["name"], check=False)
+    assert done.returncode == 3
+    error = stack.json("task", "show", task["name"])["error"]
+    assert error["reason"] == "TRAINING_PROCESS_KILLED"
+    assert error["metadata"]["signal"] == "SIGKILL"
+    assert error["message"]
+    assert error["hint"]
+    assert error["log_tail"]
+
+
+def test_two_processes_learn_what_one_learns(stack: LocalStack, dataset: str) -> None:
+    losses = {}
+    for processes in (1, 2):
+        task = create(stack, dataset, *FAST, "--set", f"num_processes={processes}", name=f"{processes} processes")
+        stack.run("task", "watch", task["name"])
+        points = stack.json_lines("task", "metrics", task["name"], "--metric", "loss")
+        losses[processes] = [point["values"]["loss"] for point in points]
+    assert stack.json("task", "show", task["name"])["effective_hyperparameters"]["zero_stage"] == 2
+    assert losses[2] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_second_client_sees_the_task_in_the_list(stack: LocalStack, finished: dict) -> None:
+    names = [task["name"] for task in stack.json_lines("task", "ls")]
+    assert finished["task"]["name"] in names
