@@ -102,7 +102,7 @@ def test_stopping_the_stack_ends_the_runs(tmp_path: pathlib.Path) -> None:
     with local_stack(tmp_path / "data", "--no-base-model") as own:
         register_base_model(own.state()["addresses"]["storage"], TINY, model)
         task = start(own, str(own.json("data", "upload", str(rows))["name"]), steps=1_000_000)
-        eventually(lambda: own.ranks(), 60, "a rank")
+        eventually(own.ranks, 60, "a rank")
         everything = own.descendants()
         own.stop()
         eventually(lambda: not any(process.is_running() for process in everything), 15, "a process is left")
