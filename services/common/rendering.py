@@ -23,7 +23,7 @@ _PROBE: tuple[Message, ...] = (
     {"role": "user", "content": "Is the kettle on?"},
     {"role": "assistant", "content": "Yes, since noon."},
     {"role": "user", "content": "Thanks, and the lamp?"},
-    {"role": "assistant", "content": "{\"lamp\": \"off\"}"},
+    {"role": "assistant", "content": '{"lamp": "off"}'},
 )
 
 
@@ -70,7 +70,9 @@ class Renderer:
         tokenizer = _read_tokenizer(directory)
         source = read_template(directory, config)
         if source is None:
-            raise RenderError(f"{directory.name} has no chat template: neither chat_template.jinja nor tokenizer_config.json has one")
+            raise RenderError(
+                f"{directory.name} has no chat template: neither chat_template.jinja nor tokenizer_config.json has one"
+            )
         try:
             template = ChatTemplate(source, special_tokens)
         except jinja2.TemplateSyntaxError as error:
@@ -135,9 +137,9 @@ class Renderer:
         full = self._text(messages[: index + 1], add_generation_prompt=False)
         if not full.startswith(prefix):
             raise RenderError(
-                f"message {index + 1}: the text up to the assistant's turn is not what the generation prompt produces, so what the "
-                "model should learn cannot be told from what it is given; a conversation must begin with a user or system message, "
-                "and the chat template must render a prefix of the messages as a prefix of the text"
+                f"message {index + 1}: the text up to the assistant's turn is not what the generation prompt produces, so "
+                "what the model should learn cannot be told from what it is given; a conversation must begin with a user or "
+                "system message, and the chat template must render a prefix of the messages as a prefix of the text"
             )
         if not text.startswith(full):
             raise RenderError(
@@ -153,7 +155,9 @@ class Renderer:
         last = bisect_left(encoding.offsets, turn[1], key=lambda span: span[0])
         end = next((i for i in range(last - 1, first - 1, -1) if encoding.ids[i] in self._special_ids), None)
         if end is None:
-            raise RenderError("the chat template closes an assistant turn without a special token, so the model cannot learn to stop")
+            raise RenderError(
+                "the chat template closes an assistant turn without a special token, so the model cannot learn to stop"
+            )
         mask[first : end + 1] = [True] * (end + 1 - first)
 
     def _text(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:

@@ -1,0 +1,1 @@
+"""Inference service: answers with base models and with what was tuned."""

@@ -1,0 +1,108 @@
+"""`python -m services.inference`: wires settings, storage, engine and server together."""
+
+import asyncio
+import datetime
+import functools
+import logging
+import os
+import secrets
+import sys
+import time
+import warnings
+
+import grpc
+import structlog
+
+from services.common import config, logs
+from services.common.bundles import BundleStore
+from services.common.channels import connect
+from services.common.server import serving, wait_for_signal
+from services.inference.artifact_lookup import ArtifactLookup
+from services.inference.engine import Engine
+from services.inference.host import ModelHost
+from services.inference.lazy_engine import LazyEngine
+from services.inference.registry import Registry
+from services.inference.resolver import Resolver
+from services.inference.servicer import InferenceServicer
+from services.inference.settings import PREFIX, InferenceSettings
+from services.inference.worker import Worker
+from tunesmith.v1 import inference_service_pb2, inference_service_pb2_grpc
+
+log = structlog.get_logger()
+
+_NAME = inference_service_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
+# A long answer of a large model on a CPU is minutes of work.
+_CHAT_SECONDS = 600.0
+
+
+def main() -> None:
+    """Runs the service until SIGTERM or SIGINT."""
+    try:
+        settings = config.load(InferenceSettings, PREFIX, os.environ)
+        logs.configure("inference", settings.log_level)
+        _prepare_libraries()
+        asyncio.run(serve(settings))
+    except config.ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    # The engine's thread can neither be interrupted in an import or a forward pass, nor has it anything to save.
+    logging.shutdown()
+    os._exit(0)
+
+
+def _prepare_libraries() -> None:
+    """What must be settled before torch and transformers are imported."""
+    # Models come from storage alone; nothing here may ask a hub.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    # Threads that spin while they wait make an answer ten times slower as soon as a training run shares the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.captureWarnings(True)
+    # What libraries announce to the programmers of other libraries.
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+async def serve(settings: InferenceSettings) -> None:
+    """Serves until a signal; the engine starts once the server is listening."""
+    engine = LazyEngine(lambda: _make_engine(settings.threads))
+    ca = settings.storage_tls_ca.read_bytes() if settings.storage_tls_ca else None
+    async with connect(settings.storage_address, tls_ca=ca) as channel:
+        with Worker("engine") as worker:
+            servicer = InferenceServicer(_make_host(settings, channel, worker, engine))
+            register = functools.partial(inference_service_pb2_grpc.add_InferenceServiceServicer_to_server, servicer)
+            async with serving(settings, register, [_NAME], unary_timeout=_CHAT_SECONDS):
+                await _until_signal(worker, engine)
+
+
+async def _until_signal(worker: Worker, engine: LazyEngine) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        starting = tasks.create_task(_start(worker, engine), name="engine.start")
+        received = await wait_for_signal()
+        log.info("server.stopping", signal=received.name)
+        starting.cancel()
+
+
+async def _start(worker: Worker, engine: LazyEngine) -> None:
+    started = time.monotonic()
+    await worker.run(engine.start)
+    log.info("engine.ready", seconds=round(time.monotonic() - started, 2))
+
+
+def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: Worker, engine: Engine) -> ModelHost:
+    bundles = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key)
+    return ModelHost(
+        resolver=Resolver(bundles, ArtifactLookup(channel, api_key=settings.storage_api_key)),
+        worker=worker,
+        engine=engine,
+        registry=Registry(engine, max_bytes=settings.max_loaded_bytes, now=lambda: datetime.datetime.now(datetime.UTC)),
+        new_seed=lambda: secrets.randbits(63),
+    )
+
+
+def _make_engine(threads: int) -> Engine:
+    from services.inference.transformers_engine import TransformersEngine
+
+    return TransformersEngine(threads=threads or os.cpu_count() or 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""An Engine that comes into being with its first use, so that the server can listen long before torch is imported."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+
+from services.inference.engine import Engine, GenerationRequest
+
+
+class LazyEngine:
+    """Stands for the engine that `make` returns; confined to the engine's thread as every Engine is."""
+
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        self._make = make
+
+    def start(self) -> None:
+        """Makes the engine now; without it the first use does."""
+        _ = self._engine
+
+    def load_base(self, name: str, directory: pathlib.Path) -> None:
+        """See Engine."""
+        self._engine.load_base(name, directory)
+
+    def load_adapter(self, base: str, name: str, directory: pathlib.Path) -> None:
+        """See Engine."""
+        self._engine.load_adapter(base, name, directory)
+
+    def unload(self, name: str) -> None:
+        """See Engine."""
+        self._engine.unload(name)
+
+    def generate(self, request: GenerationRequest) -> Iterator[int]:
+        """See Engine."""
+        return self._engine.generate(request)
+
+    @functools.cached_property
+    def _engine(self) -> Engine:
+        return self._make()

@@ -1,0 +1,32 @@
+"""What a model directory says about itself without its weights being loaded; used by the registry."""
+
+import json
+import math
+import pathlib
+
+from safetensors import SafetensorError, safe_open
+
+from services.common.errors import ServiceError
+
+_FP32_BYTES = 4
+
+
+def fp32_bytes(directory: pathlib.Path, *, broken: str) -> int:
+    """Bytes that all tensors of the directory's safetensors files take as fp32; raises ServiceError with the reason `broken`."""
+    return sum(_elements(file, broken) for file in sorted(directory.glob("*.safetensors"))) * _FP32_BYTES
+
+
+def context_length(directory: pathlib.Path) -> int:
+    """Tokens the base model can attend to; raises ServiceError (BASE_MODEL_UNUSABLE)."""
+    try:
+        return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ServiceError("BASE_MODEL_UNUSABLE", f"config.json of the base model tells no context length: {error!r}") from error
+
+
+def _elements(file: pathlib.Path, broken: str) -> int:
+    try:
+        with safe_open(file, framework="np") as tensors:
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError) as error:
+        raise ServiceError(broken, f"{file.name} is not a safetensors file: {error}") from error

@@ -1,0 +1,136 @@
+"""What is in memory: loads on demand, and makes room by unloading what was used longest ago. Confined to the engine's thread."""
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from services.common.rendering import Renderer
+from services.inference import model_files
+from services.inference.engine import Engine
+from services.inference.resolver import ModelFiles
+
+log = structlog.get_logger()
+
+Clock = Callable[[], datetime.datetime]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory; `memory_bytes` of an adapter are the adapter's alone."""
+
+    name: str
+    base_model: str
+    directory: str
+    memory_bytes: int
+    load_time: datetime.datetime
+    last_use_time: datetime.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadyModel:
+    """A model that can answer now, and what its base model knows about text."""
+
+    base: str
+    adapter: str | None
+    renderer: Renderer
+    end_of_turn_ids: frozenset[int]
+    context_length: int
+
+
+class Registry:
+    """The loaded models, in the order of their use."""
+
+    def __init__(self, engine: Engine, *, max_bytes: int, now: Clock) -> None:
+        self._engine = engine
+        self._max_bytes = max_bytes
+        self._now = now
+        self._ready: dict[str, ReadyModel] = {}
+        self._loaded: dict[str, LoadedModel] = {}
+        self._snapshot: tuple[LoadedModel, ...] = ()
+
+    @property
+    def snapshot(self) -> tuple[LoadedModel, ...]:
+        """Every loaded model, most recently used first; the one thing other threads may read."""
+        return self._snapshot
+
+    def load(self, files: ModelFiles) -> LoadedModel:
+        """The model in memory, loaded if it was not; raises what Engine and Renderer raise."""
+        self._load_base(files)
+        if files.adapter:
+            self._load_adapter(files)
+        self._publish()
+        return self._loaded[files.name]
+
+    def use(self, files: ModelFiles) -> ReadyModel:
+        """The model ready to answer, loaded if it was not, and now the most recently used."""
+        self.load(files)
+        self._touch(files.base.name)
+        self._touch(files.name)
+        self._loaded[files.name] = dataclasses.replace(self._loaded[files.name], last_use_time=self._now())
+        self._publish()
+        adapter = files.adapter.name if files.adapter else None
+        return dataclasses.replace(self._ready[files.base.name], adapter=adapter)
+
+    def unload(self, name: str) -> None:
+        """Frees a model; a base model takes its adapters along; a name that is not loaded is ignored."""
+        for adapter in [loaded.name for loaded in self._loaded.values() if loaded.base_model == name != loaded.name]:
+            self._drop(adapter)
+        if name in self._loaded:
+            self._drop(name)
+        self._publish()
+
+    def _load_base(self, files: ModelFiles) -> None:
+        base = files.base
+        if self._is_current(base.name, str(base.directory)):
+            return
+        size = model_files.fp32_bytes(base.directory, broken="BASE_MODEL_UNUSABLE")
+        renderer = Renderer.from_directory(base.directory)
+        context_length = model_files.context_length(base.directory)
+        ready = ReadyModel(base.name, None, renderer, renderer.end_of_turn_ids, context_length)
+        self._make_room(size, files)
+        self._engine.load_base(base.name, base.directory)
+        self._ready[base.name] = ready
+        self._record(base.name, files, str(base.directory), size)
+
+    def _load_adapter(self, files: ModelFiles) -> None:
+        adapter = files.adapter
+        if adapter is None or self._is_current(adapter.name, str(adapter.directory)):
+            return
+        size = model_files.fp32_bytes(adapter.directory, broken="ARTIFACT_UNUSABLE")
+        self._make_room(size, files)
+        self._engine.load_adapter(files.base.name, adapter.name, adapter.directory)
+        self._record(adapter.name, files, str(adapter.directory), size)
+
+    def _is_current(self, name: str, directory: str) -> bool:
+        """Whether exactly these files are loaded; directories are named after the content, so another one means other files."""
+        if name in self._loaded and self._loaded[name].directory != directory:
+            self.unload(name)
+        return name in self._loaded
+
+    def _record(self, name: str, files: ModelFiles, directory: str, size: int) -> None:
+        self._loaded[name] = LoadedModel(name, files.base.name, directory, size, self._now())
+        self._publish()
+        log.info("model.loaded", model=name, memory_bytes=size)
+
+    def _make_room(self, size: int, wanted: ModelFiles) -> None:
+        for name in list(self._oldest_first(wanted)):
+            if sum(loaded.memory_bytes for loaded in self._loaded.values()) + size <= self._max_bytes:
+                return
+            self.unload(name)
+
+    def _oldest_first(self, wanted: ModelFiles) -> Iterator[str]:
+        return (name for name in self._loaded if name not in (wanted.base.name, wanted.name))
+
+    def _touch(self, name: str) -> None:
+        self._loaded[name] = self._loaded.pop(name)
+
+    def _drop(self, name: str) -> None:
+        self._engine.unload(name)
+        self._ready.pop(name, None)
+        del self._loaded[name]
+        log.info("model.unloaded", model=name)
+
+    def _publish(self) -> None:
+        self._snapshot = tuple(reversed(self._loaded.values()))

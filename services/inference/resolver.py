@@ -1,0 +1,79 @@
+"""From the name in a request to complete local files: the base model, and the adapter on it if there is one."""
+
+import dataclasses
+from typing import Protocol
+
+from services.common.bundles import Bundle
+from services.common.errors import ServiceError
+from services.inference.model_name import Kind, ModelName, parse_model_name
+
+
+class Bundles(Protocol):
+    """Local copies of stored files; services.common.bundles.BundleStore is one."""
+
+    async def base_model(self, name: str) -> Bundle: ...
+
+    async def artifact(self, name: str) -> Bundle: ...
+
+
+class Artifacts(Protocol):
+    """Which artifact a task's result is; artifact_lookup.ArtifactLookup is one."""
+
+    async def newest(self, task: str) -> str | None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Everything needed to load a model."""
+
+    base: Bundle
+    adapter: Bundle | None = None
+
+    @property
+    def name(self) -> str:
+        """Resource name of what answers: the artifact, else the base model."""
+        return self.adapter.name if self.adapter else self.base.name
+
+
+class Resolver:
+    """Resolves names against storage, every time anew: an artifact that has expired must stop answering."""
+
+    def __init__(self, bundles: Bundles, artifacts: Artifacts) -> None:
+        self._bundles = bundles
+        self._artifacts = artifacts
+
+    async def files(self, text: str) -> ModelFiles:
+        """The files of a model named as in a request.
+
+        Raises InvalidArgument, MODEL_NOT_READY for a task without artifacts, and what storage says (BASE_MODEL_NOT_FOUND,
+        ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, STORAGE_UNAVAILABLE, ...).
+        """
+        name = parse_model_name(text)
+        if name.kind is Kind.BASE_MODEL:
+            return ModelFiles(await self._bundles.base_model(name.name))
+        return await self._tuned(await self._artifact(name))
+
+    async def loaded_name(self, text: str) -> str | None:
+        """The name a model has in memory, found without its files; None for a task without artifacts."""
+        name = parse_model_name(text)
+        return await self._artifacts.newest(name.name) if name.kind is Kind.TASK else name.name
+
+    async def _artifact(self, name: ModelName) -> str:
+        if name.kind is Kind.ARTIFACT:
+            return name.name
+        artifact = await self._artifacts.newest(name.name)
+        if artifact is None:
+            message = f"{name.name} has no artifact yet: it has not succeeded, or there is no such task"
+            raise ServiceError("MODEL_NOT_READY", message, metadata={"resource": name.name})
+        return artifact
+
+    async def _tuned(self, artifact: str) -> ModelFiles:
+        adapter = await self._bundles.artifact(artifact)
+        base = await self._bundles.base_model(adapter.base_model)
+        if adapter.base_model_revision not in ("", base.base_model_revision):
+            raise ServiceError(
+                "BASE_MODEL_UNUSABLE",
+                f"{artifact} was tuned on revision {adapter.base_model_revision} of {base.name}, storage has"
+                f" {base.base_model_revision}",
+            )
+        return ModelFiles(base, adapter)

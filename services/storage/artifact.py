@@ -1,0 +1,51 @@
+"""Domain values of artifacts; used by the upload, the repository and the servicer."""
+
+import dataclasses
+import datetime
+import uuid
+
+from services.storage.file import File, StoredFile
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArtifactDraft:
+    """An artifact a runner wants to store; its row does not exist yet."""
+
+    id: uuid.UUID
+    kind: str
+    """Name of the kind, for example ADAPTER."""
+    task: uuid.UUID
+    epoch: int
+    request_id: str
+    manifest: bytes
+    """The manifest as the caller serialised it; opaque here, so that fields of newer callers survive."""
+    files: tuple[File, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Artifact:
+    """A stored artifact, complete and verified."""
+
+    id: uuid.UUID
+    kind: str
+    task: uuid.UUID
+    manifest: bytes
+    files: tuple[StoredFile, ...]
+    size_bytes: int
+    create_time: datetime.datetime
+    expire_time: datetime.datetime
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return artifact_name(self.id)
+
+
+def artifact_name(identifier: uuid.UUID) -> str:
+    """Resource name of an artifact."""
+    return f"artifacts/{identifier}"

@@ -1,0 +1,37 @@
+"""From a stream of files to a committed artifact; used by the artifact servicer."""
+
+from collections.abc import AsyncIterator
+
+import structlog
+
+from services.storage.artifact import Artifact, ArtifactDraft
+from services.storage.artifact_repository import ArtifactRepository
+from services.storage.object_store import ObjectStore
+from services.storage.pending_objects import pending_objects
+from services.storage.upload import FileUpload
+
+log = structlog.get_logger()
+
+
+class ArtifactUpload:
+    """Stores artifacts under the epoch of their attempt."""
+
+    def __init__(self, repository: ArtifactRepository, store: ObjectStore, files: FileUpload) -> None:
+        self._repository = repository
+        self._store = store
+        self._files = files
+
+    async def receive(self, draft: ArtifactDraft, items: AsyncIterator[str | bytes]) -> Artifact:
+        """Stores the files and commits the artifact; a repeat is answered without reading its bytes.
+
+        Raises ServiceError: STALE_EPOCH, UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable.
+        """
+        stored = await self._repository.find(draft.task, draft.epoch, draft.request_id)
+        if stored is not None:
+            return stored
+        async with pending_objects(self._store) as pending:
+            keys = await self._files.receive(draft.files, items, pending)
+            artifact = await pending.commit(self._repository.add(draft, keys))
+            pending.keep(file.object_key for file in artifact.files)
+        log.info("artifact.stored", artifact=artifact.name, size_bytes=artifact.size_bytes, repeated=artifact.id != draft.id)
+        return artifact

@@ -1,0 +1,38 @@
+"""From a stream of files to a registered base model; used by the model servicer."""
+
+from collections.abc import AsyncIterator
+
+import structlog
+
+from services.storage.base_model import BaseModel, BaseModelDraft, refuse_unsafe_names
+from services.storage.base_model_repository import BaseModelRepository
+from services.storage.object_store import ObjectStore
+from services.storage.pending_objects import pending_objects
+from services.storage.upload import FileUpload
+
+log = structlog.get_logger()
+
+
+class BaseModelUpload:
+    """Registers base models; `files` inspects every file for code."""
+
+    def __init__(self, repository: BaseModelRepository, store: ObjectStore, files: FileUpload) -> None:
+        self._repository = repository
+        self._store = store
+        self._files = files
+
+    async def receive(self, draft: BaseModelDraft, items: AsyncIterator[str | bytes]) -> BaseModel:
+        """Stores the files and commits the base model; a repeat is answered without reading its bytes.
+
+        Raises ServiceError: BASE_MODEL_UNSAFE, BASE_MODEL_EXISTS, UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable.
+        """
+        refuse_unsafe_names(draft.files)
+        registered = await self._repository.find(draft)
+        if registered is not None:
+            return registered
+        async with pending_objects(self._store) as pending:
+            keys = await self._files.receive(draft.files, items, pending)
+            model = await pending.commit(self._repository.add(draft, keys))
+            pending.keep(file.object_key for file in model.files)
+        log.info("base_model.registered", base_model=model.name, size_bytes=model.size_bytes, revision=model.revision)
+        return model

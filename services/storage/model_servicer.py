@@ -1,0 +1,117 @@
+"""ModelService over gRPC: protos to domain values and back."""
+
+# ruff: noqa: N802 - methods are named as in the protos
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.protobuf import timestamp_pb2
+from grpc.aio import ServicerContext
+from structlog.contextvars import bind_contextvars
+
+from services.common.errors import Violation
+from services.common.names import base_model_id
+from services.common.paging import decode_token, encode_token, page_size
+from services.storage.base_model import BaseModel, BaseModelDraft, missing_files
+from services.storage.base_model_repository import BaseModelRepository
+from services.storage.base_model_upload import BaseModelUpload
+from services.storage.file import File, StoredFile, file_violations, find_file
+from services.storage.object_store import ObjectStore
+from services.storage.request_fields import checked_offset, refuse, text_violations
+from services.storage.upload_stream import drained, read_header, read_items
+from tunesmith.v1 import artifact_pb2, base_model_pb2, model_service_pb2, model_service_pb2_grpc
+
+Context = ServicerContext[Any, Any]
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    """Keeps base models."""
+
+    def __init__(self, repository: BaseModelRepository, store: ObjectStore, upload: BaseModelUpload) -> None:
+        self._repository = repository
+        self._store = store
+        self._upload = upload
+
+    async def RegisterBaseModel(
+        self, request_iterator: AsyncIterator[model_service_pb2.RegisterBaseModelRequest], context: Context
+    ) -> base_model_pb2.BaseModel:
+        """Stores a base model whose files hold data only."""
+        async with drained(request_iterator):
+            draft = _draft((await read_header(request_iterator)).header)
+            bind_contextvars(base_model=draft.id)
+            return _to_base_model(await self._upload.receive(draft, read_items(request_iterator)))
+
+    async def GetBaseModel(self, request: model_service_pb2.GetBaseModelRequest, context: Context) -> base_model_pb2.BaseModel:
+        """One base model."""
+        return _to_base_model(await self._repository.get(base_model_id(request.name)))
+
+    async def ListBaseModels(
+        self, request: model_service_pb2.ListBaseModelsRequest, context: Context
+    ) -> model_service_pb2.ListBaseModelsResponse:
+        """Base models by id."""
+        size = page_size(request.page_size)
+        position = decode_token(request.page_token, "baseModels")
+        found = await self._repository.page(size + 1, position[0] if position else None)
+        token = encode_token((found[size - 1].id,), "baseModels") if len(found) > size else ""
+        return model_service_pb2.ListBaseModelsResponse(base_models=map(_to_base_model, found[:size]), next_page_token=token)
+
+    async def DownloadModel(
+        self, request: model_service_pb2.DownloadModelRequest, context: Context
+    ) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
+        """The bytes of one file."""
+        model = await self._repository.get(base_model_id(request.name))
+        bind_contextvars(base_model=model.id)
+        file = find_file(model.files, request.path, model.name)
+        offset = checked_offset(request.offset, file.size_bytes)
+        async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
+            yield model_service_pb2.DownloadModelResponse(chunk=chunk)
+
+
+def _draft(header: base_model_pb2.BaseModel) -> BaseModelDraft:
+    files = tuple(File(file.path, file.size_bytes, file.sha256) for file in header.files)
+    refuse(_violations(header, files))
+    return BaseModelDraft(
+        id=base_model_id(header.name, "header.name"),
+        display_name=header.display_name,
+        family=header.family,
+        parameter_count=header.parameter_count,
+        context_length=header.context_length,
+        license=header.license,
+        files=files,
+    )
+
+
+def _violations(header: base_model_pb2.BaseModel, files: tuple[File, ...]) -> list[Violation]:
+    violations = [
+        *text_violations(header.display_name, "header.display_name"),
+        *text_violations(header.family, "header.family", required=False),
+        *text_violations(header.license, "header.license", required=False),
+        *file_violations(files, "header.files"),
+    ]
+    for field in ("parameter_count", "context_length"):
+        if (value := getattr(header, field)) < 0:
+            violations.append(Violation(f"header.{field}", f"{value} is negative"))
+    if files:
+        violations += missing_files(files, "header.files")
+    return violations
+
+
+def _to_base_model(model: BaseModel) -> base_model_pb2.BaseModel:
+    create_time = timestamp_pb2.Timestamp()
+    create_time.FromDatetime(model.create_time)
+    return base_model_pb2.BaseModel(
+        name=model.name,
+        display_name=model.display_name,
+        family=model.family,
+        parameter_count=model.parameter_count,
+        context_length=model.context_length,
+        license=model.license,
+        files=map(_to_file, model.files),
+        size_bytes=model.size_bytes,
+        revision=model.revision,
+        create_time=create_time,
+    )
+
+
+def _to_file(file: StoredFile) -> artifact_pb2.File:
+    return artifact_pb2.File(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)

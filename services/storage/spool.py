@@ -1,0 +1,58 @@
+"""A file on its way in: bytes go to an unnamed temporary file while their SHA-256 is computed; used by all uploads."""
+
+import contextlib
+import errno
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO, Self
+
+from services.common.errors import ServiceError
+
+
+class Spool:
+    """An unnamed temporary file, which the system removes even when the process is killed; close it by `with`."""
+
+    def __init__(self) -> None:
+        with disk_full_reported():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What was written is of no more use, so failing to flush it is no failure.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def write(self, chunk: bytes) -> None:
+        """Appends bytes; raises ServiceError (DISK_FULL)."""
+        with disk_full_reported():
+            self._file.write(chunk)
+        self._digest.update(chunk)
+        self.size_bytes += len(chunk)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of everything written, lower-case hexadecimal."""
+        return self._digest.hexdigest()
+
+    def content(self) -> BinaryIO:
+        """The file at its start; the spool must not be written any more."""
+        with disk_full_reported():
+            self._file.flush()
+        self._file.seek(0)
+        return self._file
+
+
+@contextlib.contextmanager
+def disk_full_reported() -> Iterator[None]:
+    """Turns the system's "no space left" into ServiceError (DISK_FULL)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ServiceError("DISK_FULL", f"the disk with {tempfile.gettempdir()} is full; uploads pass through it") from error

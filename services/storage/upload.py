@@ -1,0 +1,142 @@
+"""The upload of several files: for each declared one in order its path, then its chunks; used for artifacts and base models.
+
+Bytes pass through one temporary file at a time and go on to the object store only when size and SHA-256 are as declared.
+"""
+
+import collections
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import BinaryIO, Self
+
+from services.common.errors import InvalidArgument, ServiceError, Violation
+from services.storage.blob_repository import BlobRepository
+from services.storage.blocking import in_thread
+from services.storage.file import File
+from services.storage.pending_objects import PendingObjects
+from services.storage.spool import Spool
+
+Inspect = Callable[[File, BinaryIO], None]
+"""Looks at a file that arrived whole, from its start; raises ServiceError to refuse it."""
+
+
+def accept_all(_: File, __: BinaryIO) -> None:
+    """Refuses nothing."""
+
+
+class FileUpload:
+    """Takes the files of one upload into the object store."""
+
+    def __init__(self, blobs: BlobRepository, new_id: Callable[[], uuid.UUID], *, inspect: Inspect = accept_all) -> None:
+        self._blobs = blobs
+        self._new_id = new_id
+        self._inspect = inspect
+
+    async def receive(
+        self, declared: Sequence[File], items: AsyncIterator[str | bytes], pending: PendingObjects
+    ) -> dict[str, str]:
+        """Stores what the object store lacks and returns the object keys of all contents by SHA-256.
+
+        Of `items`, texts are paths and bytes are chunks. Raises UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable and
+        what `inspect` raises.
+        """
+        keys = dict(await self._blobs.known({file.sha256 for file in declared}))
+        with ExpectedFiles(declared) as expected:
+            async for item in items:
+                arrived = await in_thread(expected.accept, item)
+                if arrived is not None:
+                    await self._store(arrived, expected, keys, pending)
+            expected.finish()
+        return keys
+
+    async def _store(self, file: File, expected: "ExpectedFiles", keys: dict[str, str], pending: PendingObjects) -> None:
+        await in_thread(self._inspect, file, expected.content())
+        if file.sha256 not in keys:
+            key = f"blobs/{self._new_id()}"
+            await pending.put(key, expected.content(), file.size_bytes)
+            keys[file.sha256] = key
+
+
+class ExpectedFiles:
+    """The order of an upload as a state machine: which path or chunk may come now, and whether a file is whole.
+
+    Not for the event loop: it writes to disk and computes SHA-256. Close it by `with`.
+    """
+
+    def __init__(self, declared: Sequence[File]) -> None:
+        self._waiting = collections.deque(declared)
+        self._file: File | None = None
+        self._resources = contextlib.ExitStack()
+        self._spool: Spool | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def accept(self, item: str | bytes) -> File | None:
+        """Takes a path or a chunk; returns the file that is whole and verified by it, if any.
+
+        Raises ServiceError (UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL).
+        """
+        if isinstance(item, str):
+            self._begin(item)
+        elif item:
+            self._append(item)
+        else:
+            return None
+        return self._whole()
+
+    def content(self) -> BinaryIO:
+        """The file `accept` has returned last, at its start."""
+        assert self._spool is not None, "no file has arrived"
+        return self._spool.content()
+
+    def finish(self) -> None:
+        """Raises ServiceError when the stream has ended too early."""
+        if self._file is not None:
+            raise _mismatch(self._file, f"ended after {self._size()} of {self._file.size_bytes} bytes")
+        if self._waiting:
+            raise malformed(f"the stream ended before {self._waiting[0].path}; {len(self._waiting)} declared files are missing")
+
+    def _begin(self, path: str) -> None:
+        if self._file is not None:
+            raise _mismatch(self._file, f"ended after {self._size()} of {self._file.size_bytes} bytes")
+        if not self._waiting:
+            raise malformed(f"path {path[:80]!r} comes after the last declared file")
+        if path != self._waiting[0].path:
+            raise malformed(f"path {path[:80]!r} came, expected {self._waiting[0].path!r}; files come in the declared order")
+        self._file = self._waiting.popleft()
+        self._resources.close()
+        self._spool = self._resources.enter_context(Spool())
+
+    def _append(self, chunk: bytes) -> None:
+        if self._file is None or self._spool is None:
+            if self._spool is None:
+                raise malformed("a chunk came before the path of its file")
+            raise malformed("a chunk came after the declared end of its file; the next path was expected")
+        if self._size() + len(chunk) > self._file.size_bytes:
+            raise _mismatch(self._file, f"is longer than the declared {self._file.size_bytes} bytes")
+        self._spool.write(chunk)
+
+    def _whole(self) -> File | None:
+        file, spool = self._file, self._spool
+        if file is None or spool is None or spool.size_bytes < file.size_bytes:
+            return None
+        if spool.sha256 != file.sha256:
+            raise _mismatch(file, f"arrived with SHA-256 {spool.sha256}, declared was {file.sha256}")
+        self._file = None
+        return file
+
+    def _size(self) -> int:
+        return self._spool.size_bytes if self._spool else 0
+
+
+def malformed(message: str) -> InvalidArgument:
+    """The error for a stream whose messages are not in the agreed order."""
+    return InvalidArgument(Violation("payload", message), reason="UPLOAD_MALFORMED")
+
+
+def _mismatch(file: File, what: str) -> ServiceError:
+    return ServiceError("CHECKSUM_MISMATCH", f"{file.path} {what}", metadata={"path": file.path})

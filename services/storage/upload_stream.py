@@ -1,0 +1,73 @@
+"""Reads upload streams: the header that must come first, then paths and chunks; used by the servicers."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, TypeVar
+
+from services.common.errors import ServiceError
+from services.storage.upload import malformed
+
+R = TypeVar("R", bound="UploadRequest")
+
+_DRAIN_BYTES = 64 * 2**20
+_DRAIN_SECONDS = 2.0
+
+
+class UploadRequest(Protocol):
+    """A message with `oneof payload { header, path, chunk }`; datasets have no path."""
+
+    def WhichOneof(self, oneof_group: Any, /) -> str | None:  # noqa: N802 - protobuf's name
+        """Which of them is set."""
+
+
+@contextlib.asynccontextmanager
+async def drained(requests: AsyncIterator[Any]) -> AsyncIterator[None]:
+    """Reads on when the block has its answer before the caller has sent everything, and forgets what comes.
+
+    A client that is still writing when the status arrives may report its failed write instead of the status. What a big or slow
+    upload sends after the limits is not waited for.
+    """
+    try:
+        yield
+    except ServiceError:
+        await _drain(requests)
+        raise
+    await _drain(requests)
+
+
+async def read_header(requests: AsyncIterator[R]) -> R:
+    """The first message; raises InvalidArgument (UPLOAD_MALFORMED) when it holds no header."""
+    first = await anext(aiter(requests), None)
+    if first is None:
+        raise malformed("the stream is empty; the header comes first")
+    if (kind := first.WhichOneof("payload")) != "header":
+        raise malformed(f"the first message holds {kind or 'nothing'}; the header comes first")
+    return first
+
+
+async def read_items(requests: AsyncIterator[Any]) -> AsyncIterator[str | bytes]:
+    """What comes after the header: paths as text, chunks as bytes; raises InvalidArgument (UPLOAD_MALFORMED)."""
+    async for request in requests:
+        kind = request.WhichOneof("payload")
+        if kind not in ("path", "chunk"):
+            raise malformed(f"a message holds {kind or 'nothing'}; after the header come only paths and chunks")
+        yield getattr(request, kind)
+
+
+async def read_chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """What comes after the header of a single file; raises InvalidArgument (UPLOAD_MALFORMED) for anything but chunks."""
+    async for request in requests:
+        if (kind := request.WhichOneof("payload")) != "chunk":
+            raise malformed(f"a message holds {kind or 'nothing'}; after the header come only chunks")
+        yield request.chunk
+
+
+async def _drain(requests: AsyncIterator[Any]) -> None:
+    left = _DRAIN_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for request in requests:
+                left -= request.ByteSize()
+                if left < 0:
+                    return

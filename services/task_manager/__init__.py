@@ -1,0 +1,1 @@
+"""The task manager: owns every task, its events and its dispatch."""

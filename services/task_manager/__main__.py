@@ -1,0 +1,136 @@
+"""Wires the task manager together and runs it until a signal: python -m services.task_manager."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import pathlib
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+import grpc
+import psycopg
+import structlog
+
+from services.common import logs
+from services.common.channels import connect
+from services.common.config import ConfigError, load
+from services.common.postgres import MigrationError, Pool, migrate, open_pool
+from services.common.server import serving, wait_for_signal
+from services.task_manager.claims import ClaimRepository
+from services.task_manager.creation import TaskCreation
+from services.task_manager.dispatcher import Dispatcher
+from services.task_manager.event_log import EventLog
+from services.task_manager.history import History
+from services.task_manager.hub import Hub
+from services.task_manager.repository import TaskRepository
+from services.task_manager.servicer import TaskManagerServicer, utc_now
+from services.task_manager.settings import TaskManagerSettings
+from services.task_manager.storage_grpc import GrpcStorage
+from services.task_manager.task_queue import TaskQueue
+from services.task_manager.trainer_grpc import GrpcTrainers
+from services.task_manager.watch import Watch
+from tunesmith.v1 import task_manager_service_pb2_grpc
+
+SERVICE = "tunesmith.v1.TaskManagerService"
+_MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Exit codes: 0 after a signal, 1 when the database cannot be used, 2 for bad settings."""
+    try:
+        settings = load(TaskManagerSettings, "TUNESMITH_TASK_MANAGER_", os.environ)
+        logs.configure("task_manager", settings.log_level)
+        asyncio.run(run(settings))
+    except ConfigError as error:
+        sys.exit(_refuse(error, 2))
+    except (MigrationError, psycopg.Error) as error:
+        sys.exit(_refuse(error, 1))
+
+
+async def run(settings: TaskManagerSettings) -> None:
+    """Serves and dispatches until SIGTERM or SIGINT."""
+    async with running(settings):
+        signal = await wait_for_signal()
+        log.info("service.stopping", signal=signal.name)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
+    """Serves and dispatches inside the block; leaving it ends the streams with their cursors and gives up the leases."""
+    await prepare_database(settings)
+    hub, stopping = Hub(), asyncio.Event()
+    async with (
+        open_pool(settings.postgres_dsn, application="task_manager", max_size=settings.pool_size) as pool,
+        connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
+        GrpcTrainers(api_key=settings.peer_api_key) as trainers,
+    ):
+        events = EventLog(pool, hub)
+        watch = make_watch(settings, hub, events, stopping)
+        servicer = make_servicer(settings, TaskRepository(pool, hub), storage, History(events), watch)
+        register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
+        async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
+            dispatcher = make_dispatcher(settings, pool, hub, events, trainers)
+            dispatching = group.create_task(dispatcher.run(), name="dispatcher")
+            yield
+            dispatching.cancel()
+
+
+def make_servicer(
+    settings: TaskManagerSettings, repository: TaskRepository, storage: grpc.aio.Channel, history: History, watch: Watch
+) -> TaskManagerServicer:
+    """The servicer with its parts."""
+    creation = TaskCreation(repository, GrpcStorage(storage, api_key=settings.peer_api_key))
+    return TaskManagerServicer(repository, creation, history, watch)
+
+
+def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stopping: asyncio.Event) -> Watch:
+    """What makes streams."""
+    return Watch(
+        events,
+        hub,
+        stopping,
+        heartbeat_interval=settings.heartbeat_interval.total_seconds(),
+        poll_interval=settings.watch_interval.total_seconds(),
+        now=utc_now,
+    )
+
+
+def make_dispatcher(settings: TaskManagerSettings, pool: Pool, hub: Hub, events: EventLog, trainers: GrpcTrainers) -> Dispatcher:
+    """The dispatcher with its parts, under an owner id nobody had before."""
+    owner = uuid.uuid4()
+    return Dispatcher(
+        queue=TaskQueue(pool, hub, owner=owner, lease=settings.lease),
+        claims=ClaimRepository(pool, hub, owner=owner, lease=settings.lease),
+        events=events,
+        trainer_at=trainers.at,
+        hub=hub,
+        settings=settings,
+    )
+
+
+async def prepare_database(settings: TaskManagerSettings) -> None:
+    """Waits for Postgres and migrates the schema; raises psycopg.OperationalError when it does not come, MigrationError."""
+    deadline = time.monotonic() + settings.postgres_wait.total_seconds()
+    while True:
+        try:
+            await migrate(settings.postgres_dsn, "task_manager", _MIGRATIONS)
+            return
+        except psycopg.OperationalError as error:
+            if time.monotonic() >= deadline:
+                raise
+            log.warning("postgres.awaited", message=str(error).partition("\n")[0])
+            await asyncio.sleep(0.5)
+
+
+def _refuse(error: Exception, code: int) -> int:
+    print(f"error: {error}".strip(), file=sys.stderr)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Claims and leases in Postgres: who owns which task; used by the dispatcher and the followers.
+
+The invariant: at any moment at most one process can write for a task, the one whose (epoch, owner) stands in the event head.
+A claim of a QUEUED task increments the epoch and starts a new run. An adoption, after the lease ran out or was released, only
+replaces the owner: the run goes on under the same name and numbering, so its epoch stays. An owner's id is new for every
+process and never used again, so (epoch, owner) never returns. Every write of an owner locks the head and compares both first;
+whoever was replaced finds another pair and gets StaleClaim, however late it comes. The lease only says when adopting is polite;
+nothing relies on a process noticing that its lease ran out. Only the database's clock is compared.
+"""
+
+import dataclasses
+import datetime
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.common.postgres import Pool, transaction
+from services.task_manager import assignments, state_changes
+from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.task import Change, State
+from services.task_manager.hub import Hub
+
+_ADOPT = """
+WITH orphan AS (
+    SELECT h.task_id
+    FROM task_manager.task t
+    JOIN task_manager.event_head h ON h.task_id = t.id
+    WHERE t.state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING') AND (h.owner IS NULL OR h.lease_expire_time < now())
+    FOR NO KEY UPDATE OF h SKIP LOCKED
+)
+UPDATE task_manager.event_head h
+SET owner = %(owner)s, lease_expire_time = now() + %(lease)s
+FROM orphan WHERE h.task_id = orphan.task_id
+"""
+_ACTIVE = "t.state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING')"
+
+
+class ClaimRepository:
+    """All methods are short transactions without any call to others inside; raises Unavailable when Postgres is away."""
+
+    def __init__(self, pool: Pool, hub: Hub, *, owner: uuid.UUID, lease: datetime.timedelta) -> None:
+        self._pool = pool
+        self._hub = hub
+        self._owner = owner
+        self._lease = lease
+
+    async def adopt(self) -> int:
+        """Takes over every active task without a living owner; returns how many."""
+        async with transaction(self._pool) as connection:
+            cursor = await connection.execute(_ADOPT, self._parameters())
+            return cursor.rowcount
+
+    async def renew(self) -> None:
+        """Extends the lease of everything this process owns, in one statement."""
+        async with transaction(self._pool) as connection:
+            await connection.execute(
+                "UPDATE task_manager.event_head SET lease_expire_time = now() + %(lease)s WHERE owner = %(owner)s",
+                self._parameters(),
+            )
+
+    async def release(self) -> None:
+        """Gives up everything this process owns, so that a successor adopts it at once."""
+        async with transaction(self._pool) as connection:
+            await connection.execute(
+                "UPDATE task_manager.event_head SET owner = NULL, lease_expire_time = NULL WHERE owner = %(owner)s",
+                self._parameters(),
+            )
+
+    async def owned(self) -> Sequence[Assignment]:
+        """Every active task this process owns."""
+        query = f"{assignments.SELECT} WHERE {_ACTIVE} AND h.owner = %(owner)s ORDER BY t.create_time, t.id"
+        async with transaction(self._pool) as connection:
+            rows = await (await connection.execute(query.encode(), self._parameters())).fetchall()
+        return [assignments.from_row(row) for row in rows]
+
+    async def refresh(self, claim: Claim) -> Assignment:
+        """The task as it stands now; raises StaleClaim when it is not owned under this claim any more."""
+        async with transaction(self._pool) as connection:
+            await state_changes.lock_head(connection, claim)
+            return await assignments.read_one(connection, claim.task_id)
+
+    async def explain(self, claim: Claim, reason: str) -> None:
+        """Says why an owned task is in its state; raises StaleClaim."""
+        async with transaction(self._pool) as connection:
+            await state_changes.lock_owned(connection, claim)
+            await connection.execute(
+                "UPDATE task_manager.task SET state_reason = %(reason)s, update_time = now()"
+                " WHERE id = %(id)s AND state_reason <> %(reason)s",
+                {"id": claim.task_id, "reason": reason},
+            )
+
+    async def finish(self, claim: Claim, change: Change) -> None:
+        """Ends the attempt: a terminal state with its error or artifact, or QUEUED again; raises StaleClaim.
+
+        While CANCELLING only SUCCEEDED is kept as it is: a crash, a loss or a failure then ends as CANCELLED, never again QUEUED.
+        """
+        async with transaction(self._pool) as connection:
+            locked = await state_changes.lock_owned(connection, claim)
+            if locked.state is State.CANCELLING and change.to is not State.SUCCEEDED:
+                change = Change(State.CANCELLED, "the run was ended" if change.to is State.CANCELLED else change.reason)
+            if locked.state is State.STARTING and change.to is State.SUCCEEDED:
+                await state_changes.move(connection, locked, Change(State.RUNNING, "the run has started"))
+                locked = dataclasses.replace(locked, state=State.RUNNING)
+            await state_changes.move(connection, locked, change)
+        self._announce(claim)
+
+    async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:
+        """The runner has lost the run: `retry` while fewer than `max_lost_runs` were lost, then `failure`; raises StaleClaim."""
+        async with transaction(self._pool) as connection:
+            locked = await state_changes.lock_owned(connection, claim)
+            lost = locked.lost_run_count + 1
+            await connection.execute(
+                "UPDATE task_manager.task SET lost_run_count = %(lost)s WHERE id = %(id)s", {"id": claim.task_id, "lost": lost}
+            )
+            change = retry if lost < max_lost_runs else failure
+            if locked.state is State.CANCELLING:
+                change = Change(State.CANCELLED, retry.reason)
+            await state_changes.move(connection, locked, change)
+        self._announce(claim)
+
+    async def current_runs(self, task_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, str]:
+        """The run each of these tasks has, empty where it should have none; tasks that do not exist are left out."""
+        query = f"SELECT t.id, CASE WHEN {_ACTIVE} THEN t.run_name ELSE '' END AS run_name"
+        query += " FROM task_manager.task t WHERE t.id = ANY(%(ids)s)"
+        async with transaction(self._pool) as connection:
+            rows = await (await connection.execute(query.encode(), {"ids": list(task_ids)})).fetchall()
+        return {row["id"]: row["run_name"] for row in rows}
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"owner": self._owner, "lease": self._lease}
+
+    def _announce(self, claim: Claim) -> None:
+        self._hub.notify(claim.task_id)
+        self._hub.work.set()

@@ -1,0 +1,171 @@
+"""Brings tasks to trainers: adopts what has no owner, claims what waits, follows what it owns; started by `__main__`.
+
+Everything is a loop that compares what should be with what is; hints only shorten the wait between two rounds.
+"""
+
+import asyncio
+import datetime
+import functools
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+
+import structlog
+
+from services.common.errors import ServiceError
+from services.task_manager.cancellation import check_cancelled
+from services.task_manager.claims import ClaimRepository
+from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.task import State
+from services.task_manager.event_log import EventLog
+from services.task_manager.hub import Hub, wait_for
+from services.task_manager.jobs import Jobs, Start
+from services.task_manager.orphans import OrphanSweep
+from services.task_manager.run_cancelling import cancel_repeatedly
+from services.task_manager.run_follower import RunFollower
+from services.task_manager.settings import TaskManagerSettings
+from services.task_manager.task_queue import TaskQueue
+from services.task_manager.trainer_port import Capacity, Trainer, TrainerAt
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """One per process. `run` ends only when cancelled and then leaves every lease to a successor."""
+
+    def __init__(
+        self,
+        *,
+        queue: TaskQueue,
+        claims: ClaimRepository,
+        events: EventLog,
+        trainer_at: TrainerAt,
+        hub: Hub,
+        settings: TaskManagerSettings,
+    ) -> None:
+        self._queue = queue
+        self._claims = claims
+        self._events = events
+        self._trainer_at = trainer_at
+        self._trainers = {address: trainer_at(address) for address in settings.trainer_addresses}
+        self._hub = hub
+        self._settings = settings
+        self._orphans = OrphanSweep(claims)
+        self._followers: dict[Claim, RunFollower] = {}
+        self._silent: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                jobs = Jobs(group)
+                settings = self._settings
+                for name, action, interval, hint in (
+                    ("lease", self._claims.renew, settings.lease_renewal, asyncio.Event()),
+                    ("dispatch", functools.partial(self.round, jobs), settings.dispatch_interval, self._hub.work),
+                    ("orphans", self._sweep, settings.orphan_interval, asyncio.Event()),
+                ):
+                    group.create_task(_repeat(name, action, interval, hint), name=name)
+        finally:
+            await self._release()
+
+    async def round(self, jobs: Jobs) -> None:
+        """One look at everything; raises Unavailable when Postgres is away."""
+        if adopted := await self._claims.adopt():
+            log.info("tasks.adopted", count=adopted)
+        self._reconcile(jobs, await self._claims.owned())
+        if await self._queue.has_queued():
+            await self._dispatch(jobs)
+
+    def _reconcile(self, jobs: Jobs, owned: Sequence[Assignment]) -> None:
+        wanted: dict[Hashable, Start] = {}
+        for assignment in owned:
+            wanted["follow", assignment.claim] = functools.partial(self._follow, assignment, is_new=False)
+            if assignment.state is State.CANCELLING:
+                trainer, interval = self._trainer_at(assignment.runner), 2 * self._settings.retry_interval.total_seconds()
+                wanted["cancel", assignment.claim] = functools.partial(cancel_repeatedly, trainer, assignment.run_name, interval)
+        jobs.reconcile(wanted)
+
+    async def _follow(self, assignment: Assignment, *, is_new: bool) -> None:
+        follower = RunFollower(
+            assignment,
+            is_new=is_new,
+            trainer=self._trainer_at(assignment.runner),
+            claims=self._claims,
+            events=self._events,
+            hub=self._hub,
+            settings=self._settings,
+        )
+        self._followers[assignment.claim] = follower
+        try:
+            await follower.run()
+        finally:
+            del self._followers[assignment.claim]
+            self._hub.work.set()
+
+    async def _dispatch(self, jobs: Jobs) -> None:
+        # Counted before the trainers are asked: a start that is accepted in between is then counted twice, never not at all.
+        reserved = {address: self._reserved(address) for address in self._trainers}
+        capacities = await self._ask_capacities()
+        by_room = sorted(capacities, key=lambda address: capacities[address].free_processes, reverse=True)
+        for address in by_room:
+            free = capacities[address].free_processes - reserved[address]
+            while free > 0 and (assignment := await self._queue.claim(address, free)):
+                log.info("task.claimed", task_id=str(assignment.claim.task_id), runner=address, epoch=assignment.claim.epoch)
+                jobs.start(("follow", assignment.claim), functools.partial(self._follow, assignment, is_new=True))
+                free -= assignment.processes
+        await self._queue.explain_queue(*self._explanation(capacities))
+
+    def _reserved(self, address: str) -> int:
+        """Processes of claimed tasks that the trainer does not count yet."""
+        followed = (follower for follower in self._followers.values() if not follower.is_accepted)
+        return sum(follower.assignment.processes for follower in followed if follower.assignment.runner == address)
+
+    async def _ask_capacities(self) -> Mapping[str, Capacity]:
+        answers = await asyncio.gather(*(_capacity(trainer) for trainer in self._trainers.values()))
+        known = {address: answer for address, answer in zip(self._trainers, answers, strict=True) if answer}
+        silent = frozenset(self._trainers.keys() - known.keys())
+        if silent != self._silent:
+            log.warning("trainers.changed", silent=sorted(silent), answering=sorted(known))
+            self._silent = silent
+        return known
+
+    def _explanation(self, capacities: Mapping[str, Capacity]) -> tuple[str, int | None]:
+        silent = ", ".join(sorted(self._silent))
+        if not capacities:
+            return f"waits for a trainer: {silent} does not answer", None
+        largest = max(capacity.total_processes for capacity in capacities.values())
+        if silent:
+            return f"waits for a free trainer; {silent} does not answer", None
+        return "waits for a free trainer", largest
+
+    async def _sweep(self) -> None:
+        await self._orphans.sweep(self._trainers)
+
+    async def _release(self) -> None:
+        try:
+            await self._claims.release()
+        except ServiceError as error:
+            # The leases run out by themselves.
+            log.warning("leases.not_released", reason=error.reason)
+
+
+async def _capacity(trainer: Trainer) -> Capacity | None:
+    try:
+        return await trainer.capacity()
+    except ServiceError as error:
+        log.debug("trainer.silent", reason=error.reason, message=error.message)
+        return None
+
+
+async def _repeat(name: str, action: Callable[[], Awaitable[None]], interval: datetime.timedelta, hint: asyncio.Event) -> None:
+    while True:
+        check_cancelled()
+        hint.clear()
+        try:
+            await action()
+        except ServiceError as error:
+            log.warning("loop.interrupted", loop=name, reason=error.reason, message=error.message)
+            await asyncio.sleep(interval.total_seconds())
+        except Exception:
+            log.exception("loop.crashed", loop=name)
+            await asyncio.sleep(interval.total_seconds())
+        await wait_for(hint, interval.total_seconds())

@@ -1,0 +1,109 @@
+"""The task as a value; used by every module of the service."""
+
+import dataclasses
+import datetime
+import enum
+import uuid
+from collections.abc import Mapping
+
+from services.task_manager.domain.progress import Progress
+
+
+class State(enum.Enum):
+    """Place in the life cycle; names and values equal those of Task.State and of the database's enum."""
+
+    QUEUED = "QUEUED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    PAUSING = "PAUSING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing follows."""
+        return self in TERMINAL
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a run may exist, so that one task manager has to own the task."""
+        return self in ACTIVE
+
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+ACTIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """One task as stored. Messages that only travel through are kept in their serialised form and never looked into here."""
+
+    id: uuid.UUID
+    display_name: str
+    description: str
+    labels: Mapping[str, str]
+    spec: bytes
+    """A TaskSpec, serialised; the same bytes reach the runner."""
+    effective_hyperparameters: bytes
+    """A Hyperparameters message, serialised."""
+    state: State
+    state_reason: str
+    attempt: int
+    epoch: int
+    head_sequence: int
+    error: bytes | None
+    """A TaskError, serialised; set in state FAILED."""
+    artifact: str
+    create_time: datetime.datetime
+    start_time: datetime.datetime | None
+    end_time: datetime.datetime | None
+    update_time: datetime.datetime
+    progress: Progress | None
+
+    @property
+    def name(self) -> str:
+        """The resource name."""
+        return f"tasks/{self.id}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewTask:
+    """What it takes to record a task."""
+
+    id: uuid.UUID
+    display_name: str
+    description: str
+    labels: Mapping[str, str]
+    spec: bytes
+    effective_hyperparameters: bytes
+    processes: int
+    """Processes its runs need."""
+    request_id: uuid.UUID | None
+    request_digest: bytes
+    """Digest of what was asked for; tells a repeat from another request under the same id."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A move to another state and what is recorded with it."""
+
+    to: State
+    reason: str
+    """One sentence, never empty."""
+    error: bytes | None = None
+    artifact: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a task and its events stand at one moment."""
+
+    state: State
+    epoch: int
+    first_available_sequence: int
+    head_sequence: int
+    error: bytes | None
+    artifact: str

@@ -1,0 +1,132 @@
+"""Everything about a new task that can be checked without asking anybody; all that is wrong is told at once."""
+
+import dataclasses
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+
+from services.common.errors import InvalidArgument, Violation
+from services.common.names import base_model_id, resource_uuid
+from services.task_manager.domain import batch_sizes, limits
+from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes
+
+MAX_DISPLAY_NAME = 128
+MAX_DESCRIPTION = 2000
+MAX_LABELS = 64
+MAX_LABEL_KEY = 63
+MAX_LABEL_VALUE = 255
+MAX_REASON = 500
+
+_FINE_TUNING = "task.spec.fine_tuning"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FineTuning:
+    """The ask for a fine-tuning."""
+
+    base_model: str
+    dataset: str
+    validation_dataset: str
+    method_known: bool
+    tuning_known: bool
+    hyperparameters: Hyperparameters
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Draft:
+    """A task as a caller sent it; `fine_tuning` is None when the kind of work is missing."""
+
+    display_name: str
+    description: str
+    labels: Mapping[str, str]
+    fine_tuning: FineTuning | None
+
+
+def check(draft: Draft, *, named: bool) -> FineTuning:
+    """The ask, with full resource names; raises InvalidArgument with every violation. `named`: a display name is required."""
+    found = list(_violations(draft, named))
+    if found or draft.fine_tuning is None:
+        raise InvalidArgument(*found)
+    return _with_full_names(draft.fine_tuning)
+
+
+def check_request_id(request_id: str) -> uuid.UUID | None:
+    """The UUID, None when empty; raises InvalidArgument."""
+    if not request_id:
+        return None
+    try:
+        return uuid.UUID(request_id)
+    except ValueError:
+        raise InvalidArgument(Violation("request_id", f"{request_id[:80]!r} is not a UUID")) from None
+
+
+def check_reason(reason: str) -> None:
+    """Raises InvalidArgument when the reason of a cancelling is too long."""
+    found = list(_text("reason", reason, 0, MAX_REASON))
+    if found:
+        raise InvalidArgument(*found)
+
+
+def _violations(draft: Draft, named: bool) -> Iterator[Violation]:
+    yield from _text("task.display_name", draft.display_name, 1 if named else 0, MAX_DISPLAY_NAME)
+    yield from _text("task.description", draft.description, 0, MAX_DESCRIPTION)
+    yield from _labels(draft.labels)
+    if draft.fine_tuning is None:
+        yield Violation("task.spec.kind", "is required; set fine_tuning")
+    else:
+        yield from _fine_tuning(draft.fine_tuning)
+
+
+def _text(field: str, text: str, low: int, high: int) -> Iterator[Violation]:
+    if len(text) < low or (low and not text.strip()):
+        yield Violation(field, "is required")
+    if len(text) > high:
+        yield Violation(field, f"has {len(text)} characters; at most {high} are permitted")
+    if "\0" in text:
+        yield Violation(field, "contains the character NUL")
+
+
+def _labels(labels: Mapping[str, str]) -> Iterator[Violation]:
+    if len(labels) > MAX_LABELS:
+        yield Violation("task.labels", f"has {len(labels)} entries; at most {MAX_LABELS} are permitted")
+    for key, value in sorted(labels.items()):
+        yield from _text(f"task.labels[{key[:80]!r}]", value, 0, MAX_LABEL_VALUE)
+        if not 1 <= len(key) <= MAX_LABEL_KEY or "\0" in key:
+            yield Violation(f"task.labels[{key[:80]!r}]", f"keys have 1 to {MAX_LABEL_KEY} characters")
+
+
+def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:
+    yield from _name(lambda: base_model_id(ask.base_model, f"{_FINE_TUNING}.base_model"))
+    yield from _name(lambda: resource_uuid(ask.dataset, "datasets", f"{_FINE_TUNING}.dataset"))
+    if ask.validation_dataset:
+        yield from _name(lambda: resource_uuid(ask.validation_dataset, "datasets", f"{_FINE_TUNING}.validation_dataset"))
+    if not ask.method_known:
+        yield Violation(f"{_FINE_TUNING}.method", "is not a method this server knows; use SFT")
+    if not ask.tuning_known:
+        yield Violation(f"{_FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA")
+    yield from _hyperparameters(ask)
+
+
+def _hyperparameters(ask: FineTuning) -> Iterator[Violation]:
+    out_of_range = list(limits.violations(ask.hyperparameters, PATH))
+    yield from out_of_range
+    if ask.hyperparameters.eval_steps is not None and not ask.validation_dataset:
+        yield Violation(f"{PATH}.eval_steps", "needs validation_dataset")
+    # Sizes out of range are already told; the sum of several wrongs would only confuse.
+    if not out_of_range:
+        yield from _name(lambda: batch_sizes.resolve(asked_batch_sizes(ask.hyperparameters), PATH))
+
+
+def _name(parse: Callable[[], object]) -> Iterator[Violation]:
+    try:
+        parse()
+    except InvalidArgument as error:
+        yield from error.violations
+
+
+def _with_full_names(ask: FineTuning) -> FineTuning:
+    return dataclasses.replace(
+        ask,
+        base_model=f"baseModels/{base_model_id(ask.base_model)}",
+        dataset=f"datasets/{resource_uuid(ask.dataset, 'datasets')}",
+        validation_dataset=ask.validation_dataset and f"datasets/{resource_uuid(ask.validation_dataset, 'datasets')}",
+    )

@@ -1,0 +1,56 @@
+"""Gathers what a run's stream brings, so that many events are stored in one transaction; used by the follower of a run."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+
+from services.task_manager.frames import MAX_EVENTS
+from services.task_manager.trainer_port import RunMessage
+from tunesmith.v1 import task_event_pb2
+
+
+async def gathered(messages: AsyncIterator[RunMessage], seconds: float) -> AsyncGenerator[list[RunMessage], None]:
+    """Groups of messages in order: what arrives within `seconds` of the first one, at most MAX_EVENTS messages.
+
+    When the stream breaks, what had arrived is given first and the error is raised then.
+    """
+    iterator = aiter(messages)
+    reading = asyncio.ensure_future(_next(iterator))
+    try:
+        while (message := await reading) is not None:
+            group = [message]
+            reading = asyncio.ensure_future(_next(iterator))
+            deadline = asyncio.get_running_loop().time() + seconds
+            while len(group) < MAX_EVENTS and await _has_message(reading, deadline):
+                group.append(_message(reading))
+                reading = asyncio.ensure_future(_next(iterator))
+            yield group
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+        if not reading.cancelled():
+            # Looked at, so that nobody complains of an error that nobody waited for any more.
+            reading.exception()
+
+
+def in_order(events: Iterable[task_event_pb2.TaskEvent], after: int) -> Iterator[task_event_pb2.TaskEvent]:
+    """The events that follow on `after` one by one; repeats are left out, and what comes after a gap."""
+    for event in events:
+        if event.sequence == after + 1:
+            after += 1
+            yield event
+
+
+async def _next(iterator: AsyncIterator[RunMessage]) -> RunMessage | None:
+    return await anext(iterator, None)
+
+
+async def _has_message(reading: "asyncio.Future[RunMessage | None]", deadline: float) -> bool:
+    remaining = max(0.0, deadline - asyncio.get_running_loop().time())
+    await asyncio.wait({reading}, timeout=remaining)
+    return reading.done() and reading.exception() is None and reading.result() is not None
+
+
+def _message(reading: "asyncio.Future[RunMessage | None]") -> RunMessage:
+    message = reading.result()
+    assert message is not None, "the caller has looked"
+    return message

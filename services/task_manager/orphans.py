@@ -1,0 +1,60 @@
+"""Ends runs on trainers that no task wants any more; run by the dispatcher.
+
+They come from a trainer that was away while its task moved on: cancelled without it, or started anew elsewhere.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from services.common.errors import ServiceError
+from services.common.names import resource_uuid
+from services.task_manager.trainer_port import LiveRun, Trainer
+
+log = structlog.get_logger()
+
+
+class CurrentRuns(Protocol):
+    """What the sweep needs of ClaimRepository."""
+
+    async def current_runs(self, task_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, str]:
+        """See ClaimRepository."""
+
+
+class OrphanSweep:
+    """Remembers what it saw in the sweep before: only what is seen twice is ended."""
+
+    def __init__(self, claims: CurrentRuns) -> None:
+        self._claims = claims
+        self._seen: set[tuple[str, str]] = set()
+
+    async def sweep(self, trainers: Mapping[str, Trainer]) -> None:
+        """One look at every trainer; those that do not answer are left out."""
+        found: set[tuple[str, str]] = set()
+        for address, trainer in trainers.items():
+            try:
+                orphans = await self._orphans(trainer)
+                for name in orphans:
+                    found.add((address, name))
+                    if (address, name) in self._seen:
+                        log.warning("run.orphaned", run=name, trainer=address)
+                        await trainer.cancel_run(name)
+            except ServiceError as error:
+                log.debug("orphans.skipped", trainer=address, reason=error.reason)
+        self._seen = found
+
+    async def _orphans(self, trainer: Trainer) -> list[str]:
+        # The runs are asked for before the tasks: a run that is wanted by then is known to the database.
+        by_task = {run: _task_id(run) for run in await trainer.live_runs()}
+        current = await self._claims.current_runs([task_id for task_id in by_task.values() if task_id])
+        # Runs of tasks this database does not know may belong to another one.
+        return [run.name for run, task_id in by_task.items() if task_id and current.get(task_id, run.name) != run.name]
+
+
+def _task_id(run: LiveRun) -> uuid.UUID | None:
+    try:
+        return resource_uuid(run.task, "tasks")
+    except ServiceError:
+        return None

@@ -1,0 +1,140 @@
+"""Tasks in Postgres: what callers of the API ask for; used by creation and the servicer."""
+
+import dataclasses
+import datetime
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from services.common.errors import NotFound, ServiceError
+from services.common.postgres import Pool, transaction
+from services.task_manager import state_changes
+from services.task_manager.domain import transitions
+from services.task_manager.domain.task import Change, NewTask, State, Task
+from services.task_manager.hub import Hub
+from services.task_manager.rows import progress_from_row
+
+_SELECT = """
+SELECT t.id, t.display_name, t.description, t.labels, t.spec, t.effective_hyperparameters, t.state, t.state_reason, t.attempt,
+       h.epoch, h.head_sequence, t.error, t.artifact, t.create_time, t.start_time, t.end_time, t.update_time,
+       p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
+FROM task_manager.task t
+JOIN task_manager.event_head h ON h.task_id = t.id
+LEFT JOIN task_manager.task_progress p ON p.task_id = t.id
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks to list; empty = all."""
+
+    states: Sequence[State] = ()
+    display_name_contains: str = ""
+
+
+class TaskRepository:
+    """One method per question; every method is one transaction and raises Unavailable when Postgres is away."""
+
+    def __init__(self, pool: Pool, hub: Hub) -> None:
+        self._pool = pool
+        self._hub = hub
+
+    async def create(self, new: NewTask) -> Task:
+        """Records a task and its first event; a repeat of a request returns the first task.
+
+        Raises ServiceError REQUEST_ID_REUSED when the id was used for another request.
+        """
+        async with transaction(self._pool) as connection:
+            parameters = dataclasses.asdict(new) | {"labels": Jsonb(dict(new.labels)), "reason": "waits for a trainer"}
+            cursor = await connection.execute(
+                "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
+                " processes, request_id, request_digest, state_reason) VALUES (%(id)s, %(display_name)s, %(description)s,"
+                " %(labels)s, %(spec)s, %(effective_hyperparameters)s, %(processes)s, %(request_id)s, %(request_digest)s,"
+                " %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
+                parameters,
+            )
+            if await cursor.fetchone():
+                await connection.execute("INSERT INTO task_manager.event_head (task_id) VALUES (%(id)s)", parameters)
+                await state_changes.record(connection, new.id, 0, None, Change(State.QUEUED, "the task was created"))
+        self._hub.work.set()
+        if new.request_id and (first := await self.find_request(new.request_id, new.request_digest)):
+            return first
+        return await self.get(new.id)
+
+    async def find_request(self, request_id: uuid.UUID, digest: bytes) -> Task | None:
+        """The task that a request created, None when the id is new; raises ServiceError REQUEST_ID_REUSED."""
+        query = "SELECT id, request_digest FROM task_manager.task WHERE request_id = %(request_id)s"
+        async with transaction(self._pool) as connection:
+            row = await (await connection.execute(query, {"request_id": request_id})).fetchone()
+        if row is None:
+            return None
+        if row["request_digest"] != digest:
+            raise ServiceError("REQUEST_ID_REUSED", f"request_id {request_id} created tasks/{row['id']} from another request")
+        return await self.get(row["id"])
+
+    async def get(self, task_id: uuid.UUID) -> Task:
+        """One task; raises NotFound."""
+        async with transaction(self._pool) as connection:
+            cursor = await connection.execute(_SELECT + "WHERE t.id = %(id)s", {"id": task_id})
+            row = await cursor.fetchone()
+        if row is None:
+            raise not_found(task_id)
+        return _task(row)
+
+    async def list(self, wanted: TaskFilter, after: tuple[datetime.datetime, uuid.UUID] | None, limit: int) -> list[Task]:
+        """At most `limit` tasks, newest first, from behind `after`, which is (create_time, id) of the last one seen."""
+        conditions, parameters = ["true"], {"limit": limit, "states": [state.value for state in wanted.states]}
+        if wanted.states:
+            conditions.append("t.state = ANY(%(states)s::task_manager.task_state[])")
+        if wanted.display_name_contains:
+            conditions.append("position(lower(%(text)s) IN lower(t.display_name)) > 0")
+            parameters["text"] = wanted.display_name_contains
+        if after:
+            conditions.append("(t.create_time, t.id) < (%(time)s, %(id)s)")
+            parameters |= {"time": after[0], "id": after[1]}
+        query = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY t.create_time DESC, t.id DESC LIMIT %(limit)s"
+        async with transaction(self._pool) as connection:
+            rows = await (await connection.execute(query.encode(), parameters)).fetchall()
+        return [_task(row) for row in rows]
+
+    async def cancel(self, task_id: uuid.UUID, reason: str) -> Task:
+        """Records the wish: CANCELLED at once where no run can be, else CANCELLING; raises NotFound."""
+        async with transaction(self._pool) as connection:
+            locked = await state_changes.lock(connection, task_id)
+            if locked is None:
+                raise not_found(task_id)
+            target = transitions.after_cancel(locked.state)
+            if target is not locked.state:
+                await connection.execute(
+                    "UPDATE task_manager.task SET cancel_request_time = now(), cancel_reason = %(reason)s WHERE id = %(id)s",
+                    {"id": task_id, "reason": reason},
+                )
+                text = f"cancelling was asked for: {reason}" if reason else "cancelling was asked for"
+                await state_changes.move(connection, locked, Change(target, text))
+        self._hub.notify(task_id)
+        self._hub.work.set()
+        return await self.get(task_id)
+
+    async def delete(self, task_id: uuid.UUID) -> None:
+        """Removes a terminal task and everything recorded about it; raises NotFound or ServiceError TASK_NOT_TERMINAL."""
+        async with transaction(self._pool) as connection:
+            locked = await state_changes.lock(connection, task_id)
+            if locked is None:
+                raise not_found(task_id)
+            if not locked.state.is_terminal:
+                raise ServiceError("TASK_NOT_TERMINAL", f"tasks/{task_id} is {locked.state.value}")
+            await connection.execute("DELETE FROM task_manager.task WHERE id = %(id)s", {"id": task_id})
+        self._hub.notify(task_id)
+
+
+def not_found(task_id: uuid.UUID) -> NotFound:
+    """The error for a task that does not exist."""
+    return NotFound("TASK_NOT_FOUND", f"tasks/{task_id}")
+
+
+def _task(row: Mapping[str, Any]) -> Task:
+    names = [field.name for field in dataclasses.fields(Task) if field.name not in ("state", "progress")]
+    progress = progress_from_row(row) if row["step"] is not None else None
+    return Task(**{name: row[name] for name in names}, state=State(row["state"]), progress=progress)

@@ -1,0 +1,37 @@
+"""What the end of a run, a refused start or a lost run means for its task; used by the follower of a run."""
+
+from services.common.errors import ServiceError
+from services.task_manager.conversion import make_error
+from services.task_manager.domain.claim import Assignment
+from services.task_manager.domain.task import Change, State
+from services.task_manager.trainer_port import RunEnd
+
+
+def change_of_end(end: RunEnd, assignment: Assignment) -> Change:
+    """The task's next state for the end the trainer reports."""
+    if end.state is State.SUCCEEDED and end.artifact:
+        return Change(State.SUCCEEDED, "the training finished and the artifact is stored", artifact=end.artifact)
+    if end.state is State.CANCELLED and assignment.state is State.CANCELLING:
+        return Change(State.CANCELLED, "the run was ended")
+    if end.state is State.CANCELLED:
+        return _failed("RUN_STOPPED", f"{assignment.run_name} was ended on {assignment.runner} though nobody cancelled the task")
+    if end.state is State.FAILED and end.error is not None:
+        return Change(State.FAILED, "the run failed", error=end.error)
+    said = end.state.value if end.state else "an unknown state"
+    return _failed("TRAINING_FAILED", f"{assignment.run_name} ended as {said} without saying what came of it")
+
+
+def refusal_change(error: ServiceError) -> Change:
+    """The trainer will never take this run."""
+    return Change(State.FAILED, "the trainer refused the run", error=make_error(error.reason, error.message, error.hint))
+
+
+def lost_run_changes(assignment: Assignment, max_lost_runs: int) -> tuple[Change, Change]:
+    """(what to do when too many runs were lost, what to do before)."""
+    text = f"{assignment.runner} does not have {assignment.run_name} any more"
+    failure = _failed("RUN_LOST", f"{text}; {max_lost_runs} runs were lost")
+    return failure, Change(State.QUEUED, f"{text}; a new attempt follows")
+
+
+def _failed(reason: str, message: str) -> Change:
+    return Change(State.FAILED, message, error=make_error(reason, message))

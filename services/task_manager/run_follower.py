@@ -1,0 +1,209 @@
+"""Follows one attempt of one task: starts the run, stores its events, records its end; one per owned task, run by the dispatcher.
+
+Level-triggered: every round reads the task anew and does what it needs next, so that a broken stream, a database that was away
+and an adoption after a crash are all the same case. A trainer that does not answer may still be training: it is asked again for
+as long as it takes, and only a trainer that answers twice that it does not have the run counts as a loss.
+"""
+
+import contextlib
+import time
+
+import structlog
+
+from services.common.errors import ServiceError, Unavailable
+from services.task_manager.cancellation import check_cancelled
+from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
+from services.task_manager.domain.progress import ProgressTracker
+from services.task_manager.domain.task import Change, State
+from services.task_manager.event_batches import gathered, in_order
+from services.task_manager.follower_store import Claims, Events
+from services.task_manager.frames import split
+from services.task_manager.hub import Hub, wait_for
+from services.task_manager.run_end import change_of_end, lost_run_changes, refusal_change
+from services.task_manager.settings import TaskManagerSettings
+from services.task_manager.trainer_port import RunEnd, RunEvents, RunMessage, Trainer
+from tunesmith.v1 import task_event_pb2
+
+log = structlog.get_logger()
+
+_LOST = ("RUN_NOT_FOUND", "CURSOR_AHEAD")
+_NO_ROOM = ("NO_CAPACITY", "STALE_EPOCH")
+_FINAL_REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND")
+
+
+class RunFollower:
+    """`is_new`: claimed by this process a moment ago, so that nobody can have started its run yet."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        is_new: bool,
+        trainer: Trainer,
+        claims: Claims,
+        events: Events,
+        hub: Hub,
+        settings: TaskManagerSettings,
+    ) -> None:
+        self.assignment = assignment
+        self.is_accepted = assignment.state is not State.STARTING or assignment.run_sequence > 0
+        self._may_have_started = not is_new
+        self._trainer = trainer
+        self._claims = claims
+        self._events = events
+        self._hub = hub
+        self._settings = settings
+        self._refused_since: float | None = None
+        self._not_found = 0
+        self._explained = False
+        self._tracker = ProgressTracker(assignment.progress)
+        self._stored = assignment.run_sequence
+
+    async def run(self) -> None:
+        """Until the attempt is over or somebody else owns the task."""
+        claim = self.assignment.claim
+        structlog.contextvars.bind_contextvars(task_id=str(claim.task_id), run=self.assignment.run_name)
+        with self._hub.subscribed(claim.task_id) as hint:
+            while True:
+                check_cancelled()
+                hint.clear()
+                if await self._round():
+                    return
+                await wait_for(hint, self._settings.retry_interval.total_seconds())
+
+    async def _round(self) -> bool:
+        """Whether there is nothing left to do."""
+        try:
+            return await self._advance()
+        except StaleClaim:
+            log.info("claim.lost")
+            return True
+        except ServiceError as error:
+            log.warning("run.interrupted", reason=error.reason, message=error.message)
+        except Exception:
+            log.exception("run.follower_crashed")
+        return False
+
+    async def _advance(self) -> bool:
+        self.assignment = await self._claims.refresh(self.assignment.claim)
+        self._stored = self.assignment.run_sequence
+        if self.assignment.state is State.CANCELLING and not self._may_have_started:
+            await self._finish(Change(State.CANCELLED, "cancelled before a run was started"))
+            return True
+        # Once events are stored, starting again would begin another run under the same name.
+        if self.assignment.state is State.STARTING and self._stored == 0 and not self.is_accepted:
+            return await self._start() or await self._follow()
+        return await self._follow()
+
+    async def _start(self) -> bool:
+        """Whether the trainer's answer ends the attempt."""
+        before, self._may_have_started = self._may_have_started, True
+        try:
+            await self._trainer.start_run(self.assignment)
+        except ServiceError as error:
+            if error.reason not in _NO_ROOM and error.status not in _FINAL_REFUSALS:
+                await self._explain(self._waiting(error))
+                raise
+            self._may_have_started = before and error.reason not in _NO_ROOM
+            return await self._refused(error)
+        self.is_accepted = True
+        log.info("run.started", runner=self.assignment.runner, attempt=self.assignment.attempt)
+        return False
+
+    async def _refused(self, error: ServiceError) -> bool:
+        if error.reason not in _NO_ROOM:
+            await self._finish(refusal_change(error))
+            return True
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        if now - self._refused_since >= self._settings.start_timeout.total_seconds():
+            await self._finish(Change(State.QUEUED, f"the trainer has no room: {error.message}"))
+            return True
+        await self._explain(f"waits for room on the trainer: {error.message}")
+        raise error
+
+    async def _follow(self) -> bool:
+        try:
+            return await self._consume()
+        except Unavailable as error:
+            if error.reason == "TRAINER_UNAVAILABLE":
+                await self._explain(self._waiting(error))
+            raise
+        except ServiceError as error:
+            if error.reason not in _LOST:
+                raise
+            return await self._lost(error)
+
+    async def _consume(self) -> bool:
+        seconds = self._settings.flush_interval.total_seconds()
+        async with (
+            contextlib.aclosing(self._trainer.follow_run(self.assignment.run_name, self._stored)) as messages,
+            contextlib.aclosing(gathered(messages, seconds)) as groups,
+        ):
+            async for group in groups:
+                await self._is_alive()
+                if await self._store(group):
+                    return True
+                check_cancelled()
+        raise Unavailable("TRAINER_UNAVAILABLE", f"the trainer {self.assignment.runner} closed the stream before the run's end")
+
+    async def _store(self, group: list[RunMessage]) -> bool:
+        """Whether the run's end was among the messages and is recorded."""
+        given = [event for message in group if isinstance(message, RunEvents) for event in message.events]
+        for frame in split(in_order(given, self._stored)):
+            await self._append(frame)
+        if given and given[-1].sequence > self._stored:
+            raise SequenceGap(self._stored + 1, given[-1].sequence)
+        for message in group:
+            if isinstance(message, RunEnd):
+                if message.head_sequence > self._stored:
+                    raise SequenceGap(self._stored + 1, message.head_sequence)
+                await self._finish(change_of_end(message, self.assignment))
+                return True
+        return False
+
+    async def _append(self, events: list[task_event_pb2.TaskEvent]) -> None:
+        for event in events:
+            self._track(event)
+        self._stored = await self._events.append(self.assignment.claim, self._stored, events, self._tracker.progress)
+
+    def _track(self, event: task_event_pb2.TaskEvent) -> None:
+        if event.HasField("training_started"):
+            self._tracker.started(event.training_started.total_steps)
+        elif event.HasField("step_metrics"):
+            metrics = event.step_metrics
+            self._tracker.measured(metrics.step, dict(metrics.values), event.time.ToDatetime())
+
+    async def _lost(self, error: ServiceError) -> bool:
+        self._not_found += 1
+        if self._not_found < 2:
+            raise error
+        if error.reason == "CURSOR_AHEAD":
+            # A run of that name exists, but not the one whose events are stored; it must not go on beside the next attempt.
+            with contextlib.suppress(ServiceError):
+                await self._trainer.cancel_run(self.assignment.run_name)
+        failure, retry = lost_run_changes(self.assignment, self._settings.max_lost_runs)
+        await self._claims.lose_run(
+            self.assignment.claim, max_lost_runs=self._settings.max_lost_runs, failure=failure, retry=retry
+        )
+        log.warning("run.lost", attempt=self.assignment.attempt)
+        return True
+
+    async def _is_alive(self) -> None:
+        self._not_found = 0
+        if self._explained:
+            await self._claims.explain(self.assignment.claim, "the trainer answers again")
+            self._explained = False
+
+    async def _explain(self, reason: str) -> None:
+        self._explained = True
+        await self._claims.explain(self.assignment.claim, reason)
+
+    def _waiting(self, error: ServiceError) -> str:
+        if error.reason == "TRAINER_UNAVAILABLE":
+            return f"waits for a trainer: {self.assignment.runner} does not answer"
+        return f"waits for a trainer: {error.message}"
+
+    async def _finish(self, change: Change) -> None:
+        await self._claims.finish(self.assignment.claim, change)
+        log.info("run.ended", state=change.to.value, reason=change.reason)

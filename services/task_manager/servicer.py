@@ -1,0 +1,118 @@
+"""The gRPC face of the task manager: each method checks, calls and converts."""
+
+# ruff: noqa: N802
+
+import datetime
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf import empty_pb2
+
+from services.common.names import resource_uuid
+from services.task_manager import stream_messages as streams
+from services.task_manager.conversion import task_to_proto
+from services.task_manager.creation import TaskCreation
+from services.task_manager.domain.task import Task
+from services.task_manager.domain.validation import check_reason
+from services.task_manager.history import History
+from services.task_manager.repository import TaskRepository
+from services.task_manager.spec_conversion import hyperparameters_to_proto
+from services.task_manager.task_pages import TaskPages
+from services.task_manager.watch import Watch
+from tunesmith.v1 import task_manager_service_pb2 as api
+from tunesmith.v1 import task_manager_service_pb2_grpc, task_pb2
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
+    """See the proto for what each method promises."""
+
+    def __init__(self, repository: TaskRepository, creation: TaskCreation, history: History, watch: Watch) -> None:
+        self._repository = repository
+        self._creation = creation
+        self._pages = TaskPages(repository)
+        self._history = history
+        self._watch = watch
+
+    async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
+        """Records a task."""
+        if request.validate_only:
+            return await self._creation.preview(request)
+        task = await self._creation.create(request)
+        structlog.get_logger().info("task.created", task_id=str(task.id))
+        return task_to_proto(task)
+
+    async def PlanTask(self, request: api.PlanTaskRequest, context: Context) -> api.TaskPlan:
+        """What CreateTask would do."""
+        plan = await self._creation.plan(request.task)
+        return api.TaskPlan(
+            effective_hyperparameters=hyperparameters_to_proto(plan.effective),
+            total_steps=plan.total_steps,
+            example_count=plan.example_count,
+            warnings=plan.warnings,
+        )
+
+    async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
+        """One task."""
+        return task_to_proto(await self._task(request.name))
+
+    async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
+        """Tasks, newest first."""
+        return await self._pages.page(request)
+
+    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> task_pb2.Task:
+        """Asks for the end of a task."""
+        task_id = _task_id(request.name)
+        check_reason(request.reason)
+        return task_to_proto(await self._repository.cancel(task_id, request.reason))
+
+    async def DeleteTask(self, request: api.DeleteTaskRequest, context: Context) -> empty_pb2.Empty:
+        """Removes a terminal task."""
+        await self._repository.delete(_task_id(request.name))
+        return empty_pb2.Empty()
+
+    async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.WatchTaskResponse]:
+        """Every event of one task."""
+        wanted = streams.wants_kinds(request.kinds)
+        async for item in self._watch.follow(_task_id(request.name), request.after_sequence, wanted):
+            yield streams.watch_response(item)
+
+    async def StreamMetrics(
+        self, request: api.StreamMetricsRequest, context: Context
+    ) -> AsyncIterator[api.StreamMetricsResponse]:
+        """The metric points of one task."""
+        wanted, convert = streams.wants_metrics(request.metrics), streams.metrics_response(request.metrics)
+        async for item in self._watch.follow(_task_id(request.name), request.after_sequence, wanted):
+            yield convert(item)
+
+    async def StreamLogs(self, request: api.StreamLogsRequest, context: Context) -> AsyncIterator[api.StreamLogsResponse]:
+        """The log lines of one task."""
+        wanted = streams.wants_logs(request.min_severity, request.ranks)
+        async for item in self._watch.follow(_task_id(request.name), request.after_sequence, wanted):
+            yield streams.logs_response(item)
+
+    async def ListEvents(self, request: api.ListEventsRequest, context: Context) -> api.ListEventsResponse:
+        """A page of events."""
+        return await self._history.events(await self._task(request.name), request)
+
+    async def ListMetrics(self, request: api.ListMetricsRequest, context: Context) -> api.ListMetricsResponse:
+        """The metric history."""
+        return await self._history.metrics(await self._task(request.name), request)
+
+    async def _task(self, name: str) -> Task:
+        return await self._repository.get(_task_id(name))
+
+
+def utc_now() -> datetime.datetime:
+    """The server's clock."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _task_id(name: str) -> uuid.UUID:
+    task_id = resource_uuid(name, "tasks")
+    structlog.contextvars.bind_contextvars(task_id=str(task_id))
+    return task_id

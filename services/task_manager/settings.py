@@ -1,0 +1,52 @@
+"""What the task manager can be told; read by `__main__` from TUNESMITH_TASK_MANAGER_*."""
+
+import dataclasses
+import datetime
+
+from services.common.config import ConfigError, Secret, shared
+from services.common.server import ServerSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskManagerSettings(ServerSettings):
+    """Settings of one task manager; several may share one database."""
+
+    postgres_dsn: Secret = shared("TUNESMITH_POSTGRES_DSN")
+    """URL of the database."""
+    storage_address: str
+    """The storage service as host:port."""
+    trainer_addresses: tuple[str, ...]
+    """The trainers as host:port, separated by commas."""
+    peer_api_key: Secret = Secret("")
+    """Key sent to storage and trainers; empty = none."""
+    lease: datetime.timedelta = datetime.timedelta(seconds=15)
+    """How long a claim lives without being renewed; then another task manager adopts the task."""
+    lease_renewal: datetime.timedelta = datetime.timedelta(seconds=5)
+    """Time between two renewals; well below `lease`."""
+    dispatch_interval: datetime.timedelta = datetime.timedelta(seconds=0.5)
+    """Longest time between two looks at the queue."""
+    retry_interval: datetime.timedelta = datetime.timedelta(seconds=1)
+    """Time between two tries to reach a trainer about a run."""
+    flush_interval: datetime.timedelta = datetime.timedelta(seconds=0.1)
+    """How long events of a run are gathered before they are stored."""
+    start_timeout: datetime.timedelta = datetime.timedelta(seconds=60)
+    """How long a trainer may refuse a claimed task for want of room before the task goes back to the queue."""
+    orphan_interval: datetime.timedelta = datetime.timedelta(seconds=10)
+    """Time between two looks for runs that no task wants any more."""
+    heartbeat_interval: datetime.timedelta = datetime.timedelta(seconds=15)
+    """Longest silence of a stream."""
+    watch_interval: datetime.timedelta = datetime.timedelta(seconds=1)
+    """Longest time between two looks of a stream into the store."""
+    max_lost_runs: int = 3
+    """Runs of a task that may be lost by trainers until the task fails."""
+    postgres_wait: datetime.timedelta = datetime.timedelta(seconds=60)
+    """How long to wait for Postgres at the start."""
+    pool_size: int = 8
+    """Connections to Postgres at most."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.trainer_addresses:
+            raise ConfigError("TUNESMITH_TASK_MANAGER_TRAINER_ADDRESSES names no trainer")
+        if self.lease_renewal * 2 > self.lease:
+            raise ConfigError("TUNESMITH_TASK_MANAGER_LEASE must be at least twice TUNESMITH_TASK_MANAGER_LEASE_RENEWAL")

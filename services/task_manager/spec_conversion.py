@@ -1,0 +1,64 @@
+"""Translates what a caller asks for: TaskSpec and Hyperparameters to the domain's values and back; used by creation."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+from services.task_manager.domain.hyperparameters import Hyperparameters, Lora
+from services.task_manager.domain.validation import Draft, FineTuning
+from tunesmith.v1 import task_pb2, task_spec_pb2
+
+Values = TypeVar("Values", Hyperparameters, Lora)
+
+_METHODS = {task_spec_pb2.FineTuning.METHOD_UNSPECIFIED, task_spec_pb2.FineTuning.SFT}
+_TUNINGS = {task_spec_pb2.FineTuning.TUNING_UNSPECIFIED, task_spec_pb2.FineTuning.LORA}
+
+
+def draft_from_proto(task: task_pb2.Task) -> Draft:
+    """The task as asked for; nothing is checked yet."""
+    fine_tuning = task.spec.fine_tuning if task.spec.WhichOneof("kind") == "fine_tuning" else None
+    return Draft(
+        display_name=task.display_name,
+        description=task.description,
+        labels=dict(task.labels),
+        fine_tuning=_fine_tuning(fine_tuning) if fine_tuning else None,
+    )
+
+
+def spec_to_store(spec: task_spec_pb2.TaskSpec, ask: FineTuning) -> bytes:
+    """The spec as it is kept: full resource names, method and tuning said. The same ask always gives the same bytes."""
+    stored = task_spec_pb2.TaskSpec()
+    stored.CopyFrom(spec)
+    stored.fine_tuning.base_model = ask.base_model
+    stored.fine_tuning.dataset = ask.dataset
+    stored.fine_tuning.validation_dataset = ask.validation_dataset
+    stored.fine_tuning.method = task_spec_pb2.FineTuning.SFT
+    stored.fine_tuning.tuning = task_spec_pb2.FineTuning.LORA
+    return stored.SerializeToString(deterministic=True)
+
+
+def hyperparameters_to_proto(values: Hyperparameters) -> task_spec_pb2.Hyperparameters:
+    """The message; None stays unset."""
+    return task_spec_pb2.Hyperparameters(**_set_fields(values), lora=task_spec_pb2.Lora(**_set_fields(values.lora)))
+
+
+def _fine_tuning(ask: task_spec_pb2.FineTuning) -> FineTuning:
+    given = ask.hyperparameters
+    lora = _read(Lora, given.lora, target_modules=tuple(given.lora.target_modules))
+    return FineTuning(
+        base_model=ask.base_model,
+        dataset=ask.dataset,
+        validation_dataset=ask.validation_dataset,
+        method_known=ask.method in _METHODS,
+        tuning_known=ask.tuning in _TUNINGS,
+        hyperparameters=_read(Hyperparameters, given, lora=lora),
+    )
+
+
+def _read(cls: type[Values], message: Any, **special: Any) -> Values:
+    names = [field.name for field in dataclasses.fields(cls) if field.name not in special]
+    return cls(**{name: getattr(message, name) for name in names if message.HasField(name)}, **special)
+
+
+def _set_fields(values: Hyperparameters | Lora) -> dict[str, Any]:
+    pairs = ((field.name, getattr(values, field.name)) for field in dataclasses.fields(values) if field.name != "lora")
+    return {name: value for name, value in pairs if value is not None}

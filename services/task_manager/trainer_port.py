@@ -1,0 +1,69 @@
+"""What the dispatcher needs of a trainer; `trainer_grpc` is the adapter."""
+
+import dataclasses
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
+
+from services.task_manager.domain.claim import Assignment
+from services.task_manager.domain.task import State
+from tunesmith.v1 import task_event_pb2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capacity:
+    """Processes a trainer has and processes it could start now."""
+
+    total_processes: int
+    free_processes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunEvents:
+    """Some events of a run in order, numbered per run; none = a sign of life."""
+
+    events: Sequence[task_event_pb2.TaskEvent]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The run is over; `error` is a serialised TaskError."""
+
+    head_sequence: int
+    """The run's last event."""
+    state: State | None
+    error: bytes | None
+    artifact: str
+
+
+RunMessage = RunEvents | RunEnd
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A run a trainer has that is not over."""
+
+    name: str
+    task: str
+
+
+class Trainer(Protocol):
+    """A trainer; every method raises Unavailable when it does not answer, and ServiceError with the reason it gives."""
+
+    async def capacity(self) -> Capacity:
+        """What it can take now."""
+
+    async def start_run(self, assignment: Assignment) -> None:
+        """Starts the run, or finds it started; raises ServiceError NO_CAPACITY, STALE_EPOCH, TOO_MANY_PROCESSES..."""
+
+    async def cancel_run(self, name: str) -> None:
+        """Asks for the end of a run; raises ServiceError RUN_NOT_FOUND."""
+
+    async def live_runs(self) -> Sequence[LiveRun]:
+        """Every run that is not over."""
+
+    def follow_run(self, name: str, after: int) -> AsyncGenerator[RunMessage, None]:
+        """The run's messages after a cursor; ends without RunEnd when the trainer stops; raises ServiceError RUN_NOT_FOUND."""
+
+
+TrainerAt = Callable[[str], Trainer]
+"""The trainer at an address."""

@@ -1,0 +1,109 @@
+"""`python -m services.trainer`: the gRPC face of the trainer. SIGTERM leaves the runs alone, SIGINT ends them for good."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+import grpc
+import structlog
+
+from services.common import config, logs
+from services.common.bundles import BundleStore
+from services.common.channels import connect
+from services.common.server import serving, wait_for_signal
+from services.trainer.delivery import Delivery
+from services.trainer.keeper import Means
+from services.trainer.launcher import Launcher
+from services.trainer.preparation import Preparation
+from services.trainer.ranks import has_gpu
+from services.trainer.runs import Runs
+from services.trainer.servicer import TrainerServicer
+from services.trainer.settings import TrainerSettings
+from services.trainer.storage_client import StorageClient
+from tunesmith.v1 import trainer_service_pb2, trainer_service_pb2_grpc
+
+log = structlog.get_logger()
+
+_NAME = trainer_service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
+
+
+def main() -> int:
+    """Runs the trainer until a signal; returns the exit code."""
+    try:
+        settings = config.load(TrainerSettings, "TUNESMITH_TRAINER_", os.environ)
+        logs.configure("trainer", settings.log_level)
+        with _owning(settings.data_dir):
+            asyncio.run(run(settings))
+    except config.ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+async def run(settings: TrainerSettings) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    authority = _read(settings.storage_tls_ca) if settings.storage_tls_ca else None
+    async with connect(settings.storage_address, tls_ca=authority) as channel:
+        runs = _runs(settings, channel)
+        device = "cuda" if has_gpu() else "cpu"
+        servicer = TrainerServicer(runs, device=device, stopping=stopping, clock=time.time)
+
+        def register(server: grpc.aio.Server) -> None:
+            trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server)
+
+        async with runs.kept(), serving(settings, register, [_NAME], stopping=stopping):
+            if await wait_for_signal() is signal.SIGINT:
+                log.info("runs.stopping", count=len(runs.active()))
+                await runs.stop()
+
+
+def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
+    storage = StorageClient(channel, api_key=settings.storage_api_key)
+    base_models = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key)
+    means = Means(
+        preparation=Preparation(storage, base_models, time.monotonic),
+        delivery=Delivery(storage, time.monotonic),
+        launcher=Launcher(settings.training_module, settings.stop_grace.total_seconds(), settings.threads_for),
+    )
+    return Runs(
+        settings.data_dir.resolve() / "runs",
+        means,
+        capacity=settings.processes,
+        retention=settings.run_retention.total_seconds(),
+        clock=time.time,
+    )
+
+
+def _read(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise config.ConfigError(f"TUNESMITH_TRAINER_STORAGE_TLS_CA={path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _owning(data_dir: pathlib.Path) -> Iterator[None]:
+    """Two trainers over one directory would start every run twice."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise config.ConfigError(f"TUNESMITH_TRAINER_DATA_DIR={data_dir}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise config.ConfigError(f"TUNESMITH_TRAINER_DATA_DIR={data_dir}: another trainer uses it") from error
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

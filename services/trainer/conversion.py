@@ -1,0 +1,170 @@
+"""Between the protos and the words of the trainer; used by servicer, storage client and registry."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.common.errors import InvalidArgument, Violation
+from services.common.names import base_model_id, resource_uuid
+from services.trainer.history import History
+from services.trainer.journal import Record
+from services.trainer.run import Failure, Request, RunName, State, Wish
+from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2, trainer_service_pb2
+
+_FIELD = "run.spec.fine_tuning"
+
+
+def request_from_proto(run: trainer_service_pb2.Run, create_time: float) -> Request:
+    """What StartRun asks for; raises InvalidArgument naming the field that is wrong."""
+    name = RunName.parse(run.name, "run.name")
+    if run.task != f"tasks/{name.task_id}" or run.attempt != name.attempt:
+        raise InvalidArgument(Violation("run.name", f"{name} is not attempt {run.attempt} of {run.task!r}"))
+    if run.epoch < 1:
+        raise InvalidArgument(Violation("run.epoch", f"{run.epoch} is not an epoch; they begin at 1"))
+    if run.spec.WhichOneof("kind") != "fine_tuning":
+        raise InvalidArgument(Violation("run.spec", "this trainer runs fine_tuning only"))
+    _check_inputs(run)
+    asked = trainer_service_pb2.Run(
+        name=str(name), task=run.task, attempt=run.attempt, epoch=run.epoch, spec=run.spec, hyperparameters=run.hyperparameters
+    )
+    asked.create_time.CopyFrom(_timestamp(create_time))
+    return request_from_document(json_format.MessageToJson(asked, preserving_proto_field_name=True))
+
+
+def request_from_document(document: str) -> Request:
+    """The same from the proto JSON kept on disk; raises ValueError when it is no run."""
+    try:
+        run = json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True)
+        name = RunName.parse(run.name)
+    except (json_format.ParseError, InvalidArgument) as error:
+        raise ValueError(f"not the proto JSON of a run: {error}") from error
+    tuning = run.spec.fine_tuning
+    return Request(
+        name=name,
+        epoch=run.epoch,
+        base_model=tuning.base_model,
+        dataset=tuning.dataset,
+        validation_dataset=tuning.validation_dataset,
+        method=(task_spec_pb2.FineTuning.Method.Name(tuning.method or task_spec_pb2.FineTuning.SFT)).lower(),
+        tuning=(task_spec_pb2.FineTuning.Tuning.Name(tuning.tuning or task_spec_pb2.FineTuning.LORA)).lower(),
+        hyperparameters=numbers(run.hyperparameters),
+        create_time=run.create_time.ToMicroseconds() / 1e6,
+        document=document,
+    )
+
+
+def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
+    """Every hyperparameter by name, None where unset."""
+    values = _scalars(message) | {"lora": _scalars(message.lora)}
+    values["lora"]["target_modules"] = list(message.lora.target_modules)
+    values["num_processes"] = values["num_processes"] or 1
+    return values
+
+
+def hyperparameters(document: str) -> task_spec_pb2.Hyperparameters:
+    """The numbers of a run's document as they came."""
+    return json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True).hyperparameters
+
+
+def run_to_proto(request: Request, history: History, wish: Wish | None) -> trainer_service_pb2.Run:
+    """A run as the API shows it."""
+    run = json_format.Parse(request.document, trainer_service_pb2.Run(), ignore_unknown_fields=True)
+    run.state = state_to_proto(history.state(wish))
+    run.head_sequence = history.head
+    if history.end is not None:
+        run.artifact = history.end.artifact
+        if history.end.failure is not None:
+            run.error.CopyFrom(error_to_proto(history.end.failure))
+    return run
+
+
+def state_to_proto(state: State) -> "task_pb2.Task.State.ValueType":
+    """States have the same names on both sides."""
+    return task_pb2.Task.State.Value(state.value)
+
+
+def error_to_proto(failure: Failure) -> task_error_pb2.TaskError:
+    """Why a run failed."""
+    return task_error_pb2.TaskError(
+        reason=_text(failure.reason),
+        message=_text(failure.message),
+        error_class=task_error_pb2.ErrorClass.Value(f"ERROR_CLASS_{failure.error_class.upper()}"),
+        hint=_text(failure.hint),
+        step=failure.step,
+        metadata={_text(key): _text(value) for key, value in failure.metadata.items()},
+        log_tail=[_text(line) for line in failure.log_tail],
+    )
+
+
+def event_to_proto(record: Record, attempt: int) -> task_event_pb2.TaskEvent:
+    """An event record of a journal."""
+    event = task_event_pb2.TaskEvent(sequence=record["sequence"], time=_timestamp(record["time"]), attempt=attempt)
+    _EVENTS[record["kind"]](event, record)
+    return event
+
+
+def _check_inputs(run: trainer_service_pb2.Run) -> None:
+    tuning = run.spec.fine_tuning
+    base_model_id(tuning.base_model, f"{_FIELD}.base_model")
+    resource_uuid(tuning.dataset, "datasets", f"{_FIELD}.dataset")
+    if tuning.validation_dataset:
+        resource_uuid(tuning.validation_dataset, "datasets", f"{_FIELD}.validation_dataset")
+    if run.hyperparameters.HasField("num_processes") and run.hyperparameters.num_processes < 1:
+        raise InvalidArgument(Violation("run.hyperparameters.num_processes", "a run has at least 1 process"))
+
+
+def _scalars(message: Any) -> dict[str, Any]:
+    fields = [field for field in message.DESCRIPTOR.fields if field.message_type is None and not field.is_repeated]
+    return {field.name: getattr(message, field.name) if message.HasField(field.name) else None for field in fields}
+
+
+def _step_metrics(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    event.step_metrics.step = record["step"]
+    event.step_metrics.values.update({_text(name): value for name, value in record["values"].items()})
+
+
+def _log_entry(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    entry = event.log_entry
+    entry.severity = task_event_pb2.LogEntry.Severity.Value(record["severity"])
+    entry.rank, entry.source, entry.text = record["rank"], record["source"], _text(record["text"])
+    entry.truncated, entry.step = record["truncated"], record["step"]
+
+
+def _training_started(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    fields = task_event_pb2.TrainingStarted.DESCRIPTOR.fields_by_name
+    event.training_started.SetInParent()
+    for name in fields.keys() & record.keys():
+        setattr(event.training_started, name, record[name])
+
+
+def _anomaly(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    event.anomaly.reason, event.anomaly.message = _text(record["reason"]), _text(record["message"])
+    event.anomaly.step = record["step"]
+
+
+def _artifact_created(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    created = event.artifact_created
+    created.artifact, created.size_bytes = record["artifact"], record["size_bytes"]
+    created.expire_time.CopyFrom(_timestamp(record["expire_time"]))
+
+
+_EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
+    "metrics": _step_metrics,
+    "log": _log_entry,
+    "training_started": _training_started,
+    "anomaly": _anomaly,
+    "artifact_created": _artifact_created,
+}
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromMicroseconds(round(seconds * 1e6))
+    return timestamp
+
+
+def _text(text: str) -> str:
+    # JSON can spell half a surrogate pair, protobuf refuses it.
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,52 @@
+"""Brings the adapter of a finished run to storage; used by the keeper."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from services.common.errors import ServiceError
+from services.trainer.persistence import Note, loses_the_result, persist
+from services.trainer.run_directory import RunDirectory
+from services.trainer.storage_client import Adapter, StoredAdapter, adapter_files
+
+
+class Adapters(Protocol):
+    """Where adapters go."""
+
+    async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
+        """As StorageClient's."""
+
+
+class Delivery:
+    """Uploads, and keeps trying. `clock` is monotonic."""
+
+    def __init__(self, adapters: Adapters, clock: Callable[[], float]) -> None:
+        self._adapters = adapters
+        self._clock = clock
+
+    async def deliver(self, run: RunDirectory, note: Note) -> StoredAdapter:
+        """Until storage has it; raises STALE_EPOCH, and TRAINING_FAILED when there is nothing to deliver."""
+        adapter = await asyncio.to_thread(adapter_of, run)
+        size = sum(file.size_bytes for file in adapter.files)
+        note(f"uploading adapter, {len(adapter.files)} files, {size / 1e6:.1f} MB")
+        return await persist(
+            lambda: self._adapters.upload_adapter(adapter), is_final=loses_the_result, note=note, clock=self._clock
+        )
+
+
+def adapter_of(run: RunDirectory) -> Adapter:
+    """What the run has made; raises TRAINING_FAILED when the training process left no result."""
+    result, files = run.result(), adapter_files(run.output)
+    if result is None or not files:
+        raise ServiceError("TRAINING_FAILED", "the training process ended without an error and without a result")
+    return Adapter(
+        directory=run.output,
+        files=files,
+        task=f"tasks/{run.request.name.task_id}",
+        provenance=run.provenance(),
+        result=result,
+        document=run.request.document,
+        epoch=run.request.epoch,
+        # The same for every try of this run, so that storage stores it once.
+        request_id=str(run.request.name),
+    )

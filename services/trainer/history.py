@@ -1,0 +1,98 @@
+"""What a journal adds up to: how far a run is, and its state; used by the keeper and wherever a run is shown."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from services.trainer.journal import Record
+from services.trainer.processes import Identity
+from services.trainer.run import Failure, State, Wish
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exit:
+    """The processes are gone."""
+
+    codes: Mapping[int, int | None]
+    """Exit code by rank, negative for a signal; empty when the supervisor was lost."""
+    cancelled: bool
+    """The supervisor was asked to end them."""
+    failed_rank: int | None
+    """The rank that failed first."""
+    lost: str
+    """Not empty: the supervisor was gone without a word, and this is what is known of it."""
+
+    def went_well(self) -> bool:
+        """Whether every rank did its work to the end."""
+        return bool(self.codes) and all(code == 0 for code in self.codes.values()) and not self.cancelled
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """The run is terminal."""
+
+    state: State
+    failure: Failure | None
+    artifact: str
+    time: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class History:
+    """Everything a journal says so far."""
+
+    head: int = 0
+    """Number of the newest event."""
+    step: int = 0
+    """Newest optimizer step reported."""
+    started: bool = False
+    supervisor: Identity | None = None
+    failure: Failure | None = None
+    """What the training process itself gave as the reason; the first counts."""
+    exit: Exit | None = None
+    artifact: str = ""
+    end: End | None = None
+
+    def after(self, records: Iterable[Record]) -> "History":
+        """With further records, in order."""
+        history, head, step = self, self.head, self.step
+        for record in records:
+            if "sequence" in record:
+                head = record["sequence"]
+                if record["kind"] == "metrics":
+                    step = max(step, record["step"])
+                elif record["kind"] == "artifact_created":
+                    history = dataclasses.replace(history, artifact=record["artifact"])
+            else:
+                history = history._controlled(record)
+        return dataclasses.replace(history, head=head, step=step)
+
+    def state(self, wish: Wish | None) -> State:
+        """The run's state, given what is wished of it."""
+        if self.end is not None:
+            return self.end.state
+        if wish is not None and wish.stop is None:
+            return State.CANCELLING
+        return State.RUNNING if self.started else State.STARTING
+
+    def _controlled(self, record: Record) -> "History":
+        match record["control"]:
+            case "started":
+                identity = record.get("supervisor")
+                return dataclasses.replace(self, started=True, supervisor=Identity(**identity) if identity else None)
+            case "failure":
+                return dataclasses.replace(self, failure=self.failure or Failure.from_record(record))
+            case "exit":
+                return dataclasses.replace(self, exit=_exit(record))
+            case "end":
+                return dataclasses.replace(self, end=_end(record))
+        return self
+
+
+def _exit(record: Record) -> Exit:
+    codes = {int(rank): code for rank, code in record["exit_codes"].items()}
+    return Exit(codes, record["cancelled"], record.get("failed_rank"), record.get("lost", ""))
+
+
+def _end(record: Record) -> End:
+    failure = Failure.from_record(record["error"]) if record.get("error") else None
+    return End(State(record["state"]), failure, record.get("artifact") or "", record["time"])

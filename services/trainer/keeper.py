@@ -1,0 +1,243 @@
+"""Takes one run from wherever its directory says it is to its end; the registry starts one for every run that is not terminal.
+
+Every turn looks at the directory first, so it does not matter which process did the turn before, or how that process died.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from services.common.errors import ServiceError
+from services.trainer import processes
+from services.trainer.delivery import Delivery
+from services.trainer.exit_failure import failure_of
+from services.trainer.history import Exit, History
+from services.trainer.journal import Journal, JournalBusy, is_busy
+from services.trainer.launcher import Launcher
+from services.trainer.persistence import Note
+from services.trainer.preparation import Preparation
+from services.trainer.run import Failure, State, Wish
+from services.trainer.run_directory import RunDirectory
+from services.trainer.storage_client import StoredAdapter
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_POLL_SECONDS = 0.1
+_ERROR_PAUSE_SECONDS = 1.0
+_KILL_MARGIN_SECONDS = 5.0
+_BURIAL_SECONDS = 10.0
+_REAP_SECONDS = 10.0
+_LEAVING_SECONDS = 5.0
+
+
+class _Wished(Exception):
+    """A wish came while something else was under way."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Means:
+    """What every keeper works with."""
+
+    preparation: Preparation
+    delivery: Delivery
+    launcher: Launcher
+    clock: Callable[[], float] = time.monotonic
+
+
+class Keeper:
+    """One run's. `predecessors_active` tells whether older runs of the task still have processes."""
+
+    def __init__(self, run: RunDirectory, means: Means, predecessors_active: Callable[[], bool]) -> None:
+        self.run = run
+        self._means = means
+        self._predecessors_active = predecessors_active
+        self._wished = asyncio.Event()
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        if run.wish() is not None:
+            self._wished.set()
+
+    def wish(self, wish: Wish) -> None:
+        """Records a wish and acts on it at once."""
+        self.run.record_wish(wish)
+        self._wished.set()
+
+    async def keep(self) -> None:
+        """Until the run is terminal."""
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(run=str(self.run.request.name))
+        while not await self._try_turn():
+            pass
+        await self._reap()
+
+    async def _try_turn(self) -> bool:
+        """One turn; returns whether the run is terminal. Trouble with one run must not reach the others."""
+        try:
+            if self.run.is_active():
+                await self._turn()
+            return not self.run.is_active()
+        except JournalBusy:
+            await self._watch()
+        except _Wished:
+            pass
+        except Exception:
+            log.exception("run.stuck")
+            await asyncio.sleep(_ERROR_PAUSE_SECONDS)
+        return False
+
+    async def _turn(self) -> None:
+        await self._predecessors_gone()
+        with Journal.open(self.run.journal) as journal:
+            ready = await self._act(journal)
+        # The supervisor becomes the journal's writer, so it starts when this one has let go.
+        if ready:
+            await self._launch()
+
+    async def _act(self, journal: Journal) -> bool:
+        """Does what is next; returns whether the supervisor is."""
+        history, wish = self.run.history(), self.run.wish()
+        if history.end is not None:
+            return False
+        await self._supervisor_gone(history)
+        if history.started and history.exit is None:
+            await self._bury(journal, history)
+        elif wish is not None and not history.artifact:
+            self._end_as_wished(journal, history, wish)
+        elif history.exit is not None:
+            await self._finish(journal, history, history.exit)
+        else:
+            return await self._prepare(journal)
+        return False
+
+    async def _predecessors_gone(self) -> None:
+        while self._predecessors_active() and not self._wished.is_set():  # noqa: ASYNC110 - other processes end them
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _prepare(self, journal: Journal) -> bool:
+        note = _notes(journal)
+        try:
+            await self._unless_wished(self._means.preparation.prepare(self.run, note))
+        except ServiceError as error:
+            self._end(journal, State.FAILED, failure=_preparation_failure(error))
+            return False
+        count = self.run.request.num_processes
+        note(f"starting {count} {'process' if count == 1 else 'processes'}")
+        return True
+
+    async def _launch(self) -> None:
+        supervisor = self._supervisor = await asyncio.to_thread(self._means.launcher.launch, self.run)
+        log.info("supervisor.started", pid=supervisor.pid)
+        while supervisor.poll() is None and not self.run.history().started:  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(_POLL_SECONDS / 4)
+        if not self.run.history().started and not self._wished.is_set():
+            self._end_unstarted()
+
+    def _end_unstarted(self) -> None:
+        message = f"the run's supervisor did not start: {self.run.supervisor_log()}"
+        with Journal.open(self.run.journal) as journal:
+            self._end(journal, State.FAILED, failure=Failure.because("TRAINING_PROCESS_EXITED", message))
+
+    async def _watch(self) -> None:
+        """While the supervisor has the journal; brings it the wish, if there is one."""
+        asked: float | None = None
+        while is_busy(self.run.journal):
+            supervisor = self.run.history().supervisor
+            if self._wished.is_set() and supervisor is not None:
+                if asked is None:
+                    asked = self._means.clock()
+                    supervisor.send(signal.SIGTERM)
+                elif self._means.clock() - asked > self._means.launcher.grace + _KILL_MARGIN_SECONDS:
+                    log.warning("supervisor.killed", pid=supervisor.pid)
+                    processes.kill(await asyncio.to_thread(processes.of_run, self.run.path, supervisor))
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _reap(self) -> None:
+        """Without this a zombie would stay for every run; a supervisor lives a moment longer than its hold on the journal."""
+        if self._supervisor is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._supervisor.wait, _REAP_SECONDS)
+
+    async def _bury(self, journal: Journal, history: History) -> None:
+        """The supervisor died without a word: nothing of the run may live on."""
+        deadline = self._means.clock() + _BURIAL_SECONDS
+        while left := await asyncio.to_thread(processes.of_run, self.run.path, history.supervisor):
+            if self._means.clock() > deadline:
+                log.error("run.not_buried", pids=sorted(left))
+                break
+            processes.kill(left)
+            await asyncio.sleep(_POLL_SECONDS / 4)
+        lost = self.run.supervisor_log() or "it was killed, or the machine went down"
+        journal.control("exit", exit_codes={}, cancelled=False, failed_rank=None, lost=lost)
+        log.warning("supervisor.lost", detail=lost)
+
+    async def _supervisor_gone(self, history: History) -> None:
+        """It lets go of the journal a moment before it is gone; a run that has ended has no process at all."""
+        deadline = self._means.clock() + _LEAVING_SECONDS
+        while history.supervisor and history.supervisor.is_alive() and self._means.clock() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS / 10)
+
+    async def _finish(self, journal: Journal, history: History, end: Exit) -> None:
+        if not end.went_well():
+            return self._end(journal, State.FAILED, failure=failure_of(history))
+        if not history.artifact:
+            try:
+                stored = await self._unless_wished(self._means.delivery.deliver(self.run, _notes(journal, history.step)))
+            except ServiceError as error:
+                return self._end(journal, State.FAILED, failure=dataclasses.replace(Failure.of(error), step=history.step))
+            _record_artifact(journal, stored)
+        return self._end(journal, State.SUCCEEDED, artifact=self.run.history().artifact)
+
+    def _end_as_wished(self, journal: Journal, history: History, wish: Wish) -> None:
+        if wish.stop is None:
+            self._end(journal, State.CANCELLED)
+        else:
+            self._end(journal, State.FAILED, failure=dataclasses.replace(wish.stop, step=history.step))
+
+    def _end(self, journal: Journal, state: State, *, failure: Failure | None = None, artifact: str = "") -> None:
+        if failure is not None:
+            failure = dataclasses.replace(failure, log_tail=self.run.log_tail())
+        error = dataclasses.asdict(failure) if failure else None
+        journal.control("end", state=state.value, error=error, artifact=artifact or None)
+        log.info("run.ended", state=state.value, reason=failure.reason if failure else "")
+
+    async def _unless_wished(self, operation: Coroutine[Any, Any, T]) -> T:
+        """The result of `operation`; when a wish comes first, cancels it and raises _Wished."""
+        working = asyncio.ensure_future(operation)
+        wished = asyncio.ensure_future(self._wished.wait())
+        try:
+            await asyncio.wait((working, wished), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise _Wished
+            return working.result()
+        finally:
+            working.cancel()
+            wished.cancel()
+            await asyncio.gather(working, wished, return_exceptions=True)
+
+
+def _notes(journal: Journal, step: int = 0) -> Note:
+    """Writes log entries of the trainer itself."""
+
+    def note(text: str, severity: str = "INFO") -> None:
+        journal.event("log", severity=severity, rank=-1, source="trainer", text=text, truncated=False, step=step)
+
+    return note
+
+
+def _record_artifact(journal: Journal, stored: StoredAdapter) -> None:
+    journal.event("artifact_created", artifact=stored.name, size_bytes=stored.size_bytes, expire_time=stored.expire_time)
+
+
+def _preparation_failure(error: ServiceError) -> Failure:
+    # A defect elsewhere says nothing to somebody who reads it on a task.
+    if error.reason == "INTERNAL":
+        error = ServiceError("RUN_PREPARATION_FAILED", f"preparing the run failed: {error.message}", metadata=error.metadata)
+    return Failure.of(error)

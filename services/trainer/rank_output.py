@@ -1,0 +1,102 @@
+"""Turns what the ranks print and report into journal records; used by the supervisor's loop."""
+
+from services.trainer import training_events
+from services.trainer.journal import Event, Journal
+from services.trainer.line_splitter import LOG_LIMIT, Line, LineSplitter
+from services.trainer.training_events import UnreadableEvent
+
+_TRAINER_RANK = -1
+_PORT_TAKEN = "EADDRINUSE"
+# A flood is written down in pieces: the journal's readers and this process' memory stay small.
+_MOST_EVENTS = 1000
+
+
+class RankOutput:
+    """All streams of all ranks of one run, in the order in which they were read."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._splitters: dict[tuple[int, str], LineSplitter] = {}
+        self._events: list[Event] = []
+        self._step = 0
+        self._training = False
+        self._retried = False
+        self.port_was_taken = False
+        """Some rank said that the port of the process group is in use, before training began."""
+
+    def feed(self, rank: int, source: str, data: bytes) -> None:
+        """What was read from `stdout`, `stderr` or `events` of a rank; empty at the stream's end."""
+        limit = training_events.LINE_LIMIT if source == "events" else LOG_LIMIT
+        splitter = self._splitters.setdefault((rank, source), LineSplitter(limit))
+        for line in splitter.feed(data) if data else splitter.end():
+            self._line(rank, source, line)
+
+    def note(self, text: str) -> None:
+        """A log entry of the supervisor itself."""
+        self._log(_TRAINER_RANK, "trainer", "WARNING", text, truncated=False)
+        self.flush()
+
+    def failure(self, *, reason: str, message: str) -> None:
+        """A failure that the supervisor itself has found."""
+        self.flush()
+        self._journal.control("failure", reason=reason, message=message, step=self._step)
+
+    def flush(self) -> None:
+        """Writes what has come since the last time."""
+        if self._events:
+            self._journal.events(self._events)
+            self._events.clear()
+
+    def end(self) -> None:
+        """No stream will bring more: half lines count as lines."""
+        for (rank, source), splitter in self._splitters.items():
+            for line in splitter.end():
+                self._line(rank, source, line)
+        self._splitters.clear()
+        self.flush()
+
+    def retry(self) -> None:
+        """The ranks start once more; a taken port is a failure from now on."""
+        self._retried = True
+        self.port_was_taken = False
+
+    def _line(self, rank: int, source: str, line: Line) -> None:
+        if source == "events":
+            self._report(rank, line)
+        elif line.data:
+            text, truncated = line.text()
+            self._log(rank, source, _severity(source, text), text, truncated=truncated)
+            self._look_for_taken_port(text)
+        if len(self._events) >= _MOST_EVENTS:
+            self.flush()
+
+    def _report(self, rank: int, line: Line) -> None:
+        try:
+            event = training_events.parse(line.data, rank)
+        except UnreadableEvent as error:
+            text = f"rank {rank} sent an unreadable event: {error}"
+            self._log(_TRAINER_RANK, "trainer", "WARNING", text[:LOG_LIMIT], truncated=False)
+            return
+        self._step = max(self._step, event.fields.get("step", 0))
+        self._training = self._training or event.kind in ("training_started", "metrics")
+        if event.kind != "failure":
+            self._events.append(event)
+            return
+        self._look_for_taken_port(event.fields["message"])
+        if not self.port_was_taken:
+            self.flush()
+            self._journal.control("failure", **event.fields)
+
+    def _look_for_taken_port(self, text: str) -> None:
+        if _PORT_TAKEN in text and not self._training and not self._retried:
+            self.port_was_taken = True
+
+    def _log(self, rank: int, source: str, severity: str, text: str, *, truncated: bool) -> None:
+        fields = {"severity": severity, "rank": rank, "source": source, "text": text, "truncated": truncated}
+        self._events.append(Event("log", {**fields, "step": self._step}))
+
+
+def _severity(source: str, text: str) -> str:
+    if source == "stdout":
+        return "INFO"
+    return "ERROR" if text.startswith(("ERROR", "Traceback")) else "WARNING"

@@ -1,0 +1,156 @@
+"""A run on disk: everything known of it is in its directory, so that any trainer process can take it up; used by the whole face.
+
+run.json       what was asked for           data/         training and validation data
+cancel, stop   what is wished of it         config.json   for the training process; written last of all preparation
+provenance     where the inputs came from   output/       the adapter
+journal.jsonl  what happened                result.json   what the training process says of its end
+"""
+
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from services.trainer.history import History
+from services.trainer.journal_reader import JournalReader, tail
+from services.trainer.run import Failure, Request, State, Wish
+
+_TAIL_LINES = 50
+_TAIL_CHARACTERS = 2000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the inputs of a prepared run came from."""
+
+    base_model: str
+    base_model_revision: str
+    dataset_sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What the training process says of its end."""
+
+    step: int
+    metrics: Mapping[str, float]
+    versions: Mapping[str, str]
+
+
+class RunDirectory:
+    """One run. Reading is cheap and always tells what is on disk now."""
+
+    def __init__(self, path: pathlib.Path, request: Request) -> None:
+        self.path = path
+        self.request = request
+        self.journal = path / "journal.jsonl"
+        self.output = path / "output"
+        self.training_data = path / "data" / "train.jsonl"
+        self.validation_data = path / "data" / "validation.jsonl"
+        self._reader = JournalReader(self.journal)
+        self._history = History()
+
+    @classmethod
+    def create(cls, root: pathlib.Path, request: Request) -> "RunDirectory":
+        """Makes the directory with run.json; it appears whole or not at all."""
+        scratch = root / f".{uuid.uuid4().hex}"
+        for part in ("data", "output"):
+            (scratch / part).mkdir(parents=True)
+        _write(scratch / "run.json", request.document)
+        path = root / request.name.id
+        scratch.rename(path)
+        _sync(root)
+        return cls(path, request)
+
+    def history(self) -> History:
+        """What the journal says now; reads only what is new."""
+        while self._history.end is None and (records := self._reader.read()):
+            self._history = self._history.after(records)
+        if self._history.end is not None:
+            self._reader.close()
+        return self._history
+
+    def state(self) -> State:
+        """The run's state now."""
+        return self.history().state(self.wish())
+
+    def is_active(self) -> bool:
+        """Whether it is not terminal."""
+        return self.history().end is None
+
+    def wish(self) -> Wish | None:
+        """What is wished of the run; a wish to cancel goes before all others."""
+        if (self.path / "cancel").exists():
+            return Wish()
+        with contextlib.suppress(FileNotFoundError):
+            return Wish(Failure.from_record(json.loads((self.path / "stop").read_text())))
+        return None
+
+    def record_wish(self, wish: Wish) -> None:
+        """Keeps a wish across restarts; the first one of its kind stays."""
+        path = self.path / ("stop" if wish.stop else "cancel")
+        if not path.exists():
+            _write(path, json.dumps(dataclasses.asdict(wish.stop)) if wish.stop else "")
+
+    def is_prepared(self) -> bool:
+        """Whether everything a training process needs is there."""
+        return (self.path / "config.json").exists()
+
+    def record_preparation(self, provenance: Provenance, config: Mapping[str, Any]) -> None:
+        """Writes what the upload will need, then the training process' configuration."""
+        _write(self.path / "provenance.json", json.dumps(dataclasses.asdict(provenance)))
+        _write(self.path / "config.json", json.dumps(config, indent=2))
+
+    def provenance(self) -> Provenance:
+        """Of a prepared run."""
+        return Provenance(**json.loads((self.path / "provenance.json").read_text()))
+
+    def result(self) -> Result | None:
+        """What the training process left; None when it is missing or no result."""
+        try:
+            value = json.loads((self.path / "result.json").read_text())
+            return Result(int(value["step"]), dict(value["metrics"]), dict(value["versions"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def log_tail(self) -> tuple[str, ...]:
+        """The last lines the run printed, oldest first."""
+        entries = (record["text"] for record in tail(self.journal) if record.get("kind") == "log")
+        return tuple(text[:_TAIL_CHARACTERS] for text in collections.deque(entries, maxlen=_TAIL_LINES))
+
+    def supervisor_log(self) -> str:
+        """The last line the supervisor itself complained with; empty when it had nothing to say."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = (self.path / "supervisor.log").read_text(errors="replace").splitlines()
+            return lines[-1][:_TAIL_CHARACTERS] if lines else ""
+        return ""
+
+    def remove(self) -> None:
+        """Deletes the directory; it is gone at once for everybody else."""
+        self._reader.close()
+        grave = self.path.with_name(f".{uuid.uuid4().hex}")
+        self.path.rename(grave)
+        shutil.rmtree(grave)
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with scratch.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.rename(path)
+
+
+def _sync(directory: pathlib.Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

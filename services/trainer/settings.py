@@ -1,0 +1,50 @@
+"""What the trainer can be told, as `TUNESMITH_TRAINER_<NAME>`; read by `__main__`."""
+
+import dataclasses
+import datetime
+import os
+import pathlib
+
+from services.common.config import ConfigError, Secret
+from services.common.server import ServerSettings
+
+
+def _cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainerSettings(ServerSettings):
+    """Everything the trainer can be told."""
+
+    storage_address: str
+    """Where storage listens, as host:port."""
+    storage_api_key: Secret = Secret("")
+    """Key that storage asks for; empty = none."""
+    storage_tls_ca: pathlib.Path | None = None
+    """PEM file of the authority that signed storage's certificate; unset = no TLS."""
+    data_dir: pathlib.Path
+    """Where runs live; survives restarts, belongs to one trainer."""
+    cache_dir: pathlib.Path
+    """Where base models are kept; may be shared and may be emptied while nothing runs."""
+    processes: int = dataclasses.field(default_factory=_cores)
+    """Ranks that may run at once over all runs."""
+    threads: int = 0
+    """OMP_NUM_THREADS of a rank; 0 = cores divided by the run's processes."""
+    stop_grace: datetime.timedelta = datetime.timedelta(seconds=10)
+    """Time between SIGTERM and SIGKILL when a run is ended."""
+    run_retention: datetime.timedelta = datetime.timedelta(days=1)
+    """How long the directory of a finished run is kept."""
+    training_module: str = "services.trainer.training"
+    """What a rank runs with `python -m`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.processes < 1:
+            raise ConfigError(f"TUNESMITH_TRAINER_PROCESSES={self.processes}: expected at least 1")
+        if self.threads < 0:
+            raise ConfigError(f"TUNESMITH_TRAINER_THREADS={self.threads}: expected 0 or more")
+
+    def threads_for(self, processes: int) -> int:
+        """OMP_NUM_THREADS for each rank of a run with so many."""
+        return self.threads or max(1, _cores() // processes)

@@ -1,0 +1,146 @@
+"""The trainer's side of storage: datasets in, adapters out; used by preparation and delivery."""
+
+import asyncio
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+
+from services.common.channels import call_metadata, translated
+from services.common.errors import ServiceError
+from services.trainer import conversion
+from services.trainer.run_directory import Provenance, Result
+from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+)
+
+_CALL_SECONDS = 20.0
+_CHUNK_BYTES = 512 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdapterFile:
+    """A file to upload; `path` is relative to the adapter's directory."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adapter:
+    """A finished adapter and all that its manifest says."""
+
+    directory: pathlib.Path
+    files: tuple[AdapterFile, ...]
+    task: str
+    provenance: Provenance
+    result: Result
+    document: str
+    """The run's proto JSON: its numbers go into the manifest as they came."""
+    epoch: int
+    request_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredAdapter:
+    """What storage made of it. `expire_time` in seconds since 1970."""
+
+    name: str
+    size_bytes: int
+    expire_time: float
+
+
+class StorageClient:
+    """Calls of one storage service; every failure is a ServiceError, STORAGE_UNAVAILABLE when it did not answer."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "") -> None:
+        self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
+        self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
+        self._api_key = api_key
+
+    async def fetch_dataset(self, name: str, target: pathlib.Path, on_download: Callable[[], None]) -> str:
+        """Brings a dataset to `target` unless it is there already, and returns its SHA-256.
+
+        Calls `on_download` before bytes move. Raises NotFound, and CHECKSUM_MISMATCH when other bytes than stored arrive.
+        """
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            request = dataset_service_pb2.GetDatasetRequest(name=name)
+            dataset = await self._datasets.GetDataset(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+            if not await asyncio.to_thread(_has_digest, target, dataset.sha256):
+                on_download()
+                await _write_verified(target, dataset.sha256, self._dataset_chunks(name))
+        return str(dataset.sha256)
+
+    async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
+        """Stores an adapter; a repeat with the same request_id returns the first. Raises STALE_EPOCH."""
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            artifact = await self._artifacts.UploadArtifact(_upload(adapter), metadata=call_metadata(self._api_key))
+        return StoredAdapter(artifact.name, artifact.size_bytes, artifact.expire_time.ToMicroseconds() / 1e6)
+
+    async def _dataset_chunks(self, name: str) -> AsyncIterator[bytes]:
+        request = dataset_service_pb2.DownloadDatasetRequest(name=name)
+        async for response in self._datasets.DownloadDataset(request, metadata=call_metadata(self._api_key)):
+            yield response.chunk
+
+
+def adapter_files(directory: pathlib.Path) -> tuple[AdapterFile, ...]:
+    """Every file below `directory` with size and SHA-256, sorted by path."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return tuple(AdapterFile(path.relative_to(directory).as_posix(), path.stat().st_size, _digest(path)) for path in paths)
+
+
+async def _upload(adapter: Adapter) -> AsyncIterator[artifact_service_pb2.UploadArtifactRequest]:
+    yield artifact_service_pb2.UploadArtifactRequest(header=_header(adapter))
+    for file in adapter.files:
+        yield artifact_service_pb2.UploadArtifactRequest(path=file.path)
+        with (adapter.directory / file.path).open("rb") as content:
+            while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
+                yield artifact_service_pb2.UploadArtifactRequest(chunk=chunk)
+
+
+def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
+    manifest = artifact_pb2.ArtifactManifest(
+        files=[artifact_pb2.File(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256) for file in adapter.files],
+        task=adapter.task,
+        step=adapter.result.step,
+        base_model=adapter.provenance.base_model,
+        base_model_revision=adapter.provenance.base_model_revision,
+        dataset_sha256=adapter.provenance.dataset_sha256,
+        effective_hyperparameters=conversion.hyperparameters(adapter.document),
+        versions=adapter.result.versions,
+        metrics=adapter.result.metrics,
+    )
+    return artifact_service_pb2.ArtifactHeader(
+        kind=artifact_pb2.Artifact.ADAPTER, manifest=manifest, epoch=adapter.epoch, request_id=adapter.request_id
+    )
+
+
+async def _write_verified(target: pathlib.Path, sha256: str, chunks: AsyncIterator[bytes]) -> None:
+    scratch = target.with_name(f".{target.name}")
+    digest = hashlib.sha256()
+    with scratch.open("wb") as out:
+        async for chunk in chunks:
+            digest.update(chunk)
+            await asyncio.to_thread(out.write, chunk)
+        out.flush()
+        await asyncio.to_thread(os.fsync, out.fileno())
+    if digest.hexdigest() != sha256:
+        raise ServiceError("CHECKSUM_MISMATCH", f"{target.name} arrived with SHA-256 {digest.hexdigest()}, expected {sha256}")
+    scratch.rename(target)
+
+
+def _has_digest(path: pathlib.Path, sha256: str) -> bool:
+    return path.exists() and _digest(path) == sha256
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,168 @@
+"""The supervisor's loop: starts the ranks, reads all they print, ends them all when one fails or a signal asks for it."""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from services.trainer import processes, ranks
+from services.trainer.journal import Journal
+from services.trainer.rank_output import RankOutput
+from services.trainer.ranks import Launch, Rank
+
+_TURN_SECONDS = 0.2
+_LEFTOVER_SECONDS = 10.0
+_READ_BYTES = 64 * 1024
+
+
+class Supervision:
+    """One run. `grace` is the time between SIGTERM and SIGKILL in seconds, `clock` is monotonic."""
+
+    def __init__(self, journal: Journal, launch: Launch, *, grace: float, clock: Callable[[], float]) -> None:
+        self._journal = journal
+        self._launch = launch
+        self._grace = grace
+        self._clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._ranks: dict[int, Rank] = {}
+        self._output = RankOutput(journal)
+        self._cancelled = False
+        self._failed_rank: int | None = None
+        self._kill_time: float | None = None
+
+    def run(self, *, identity: processes.Identity | None) -> None:
+        """Until no process is left; the journal then has an `exit` record. `identity` is written down for whoever comes after."""
+        with self._signals():
+            self._journal.control("started", supervisor=asdict(identity) if identity else None)
+            try:
+                self._attempt()
+                if self._port_was_taken():
+                    self._output.note("the port of the process group was taken; starting again with another")
+                    self._reset()
+                    self._attempt()
+            finally:
+                self._end_everything()
+        codes = {str(number): rank.exit_code for number, rank in self._ranks.items()}
+        self._journal.control("exit", exit_codes=codes, cancelled=self._cancelled, failed_rank=self._failed_rank)
+
+    def _attempt(self) -> None:
+        port = ranks.free_port()
+        try:
+            for number in range(self._launch.processes):
+                self._add(ranks.start(self._launch, number, port))
+        except OSError as error:
+            self._output.failure(reason="TRAINING_FAILED", message=f"a process could not be started: {error}")
+            self._stop()
+        while any(rank.exit_code is None for rank in self._ranks.values()):
+            self._turn()
+        self._end_everything()
+
+    def _add(self, rank: Rank) -> None:
+        self._ranks[rank.number] = rank
+        for name, pipe in rank.pipes.items():
+            self._selector.register(pipe, selectors.EVENT_READ, (rank, name))
+
+    def _turn(self) -> None:
+        self._read(_TURN_SECONDS)
+        self._reap()
+        if self._kill_time is None and (self._cancelled or self._failed_rank is not None):
+            self._stop()
+        if self._kill_time is not None and self._clock() >= self._kill_time:
+            self._signal(signal.SIGKILL)
+
+    def _read(self, timeout: float) -> bool:
+        ready = self._selector.select(timeout)
+        for key, _ in ready:
+            data = _read_some(key.fd)
+            if key.data is None or data is None:
+                continue
+            rank, name = key.data
+            self._output.feed(rank.number, name, data)
+            if not data:
+                self._selector.unregister(key.fileobj)
+                rank.pipes[name].close()
+        self._output.flush()
+        return bool(ready)
+
+    def _reap(self) -> None:
+        ended = []
+        for pid, code in _ended_children():
+            for rank in self._ranks.values():
+                if rank.process.pid == pid:
+                    rank.exit_code = rank.process.returncode = code
+                    ended.append(rank)
+        failed = [rank for rank in ended if rank.exit_code != 0]
+        if failed and self._failed_rank is None and self._kill_time is None:
+            # A killed rank makes the others fail; among those found together it is the cause.
+            self._failed_rank = min(failed, key=lambda rank: rank.exit_code or 0).number
+
+    def _stop(self) -> None:
+        self._kill_time = self._clock() + self._grace
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for rank in self._ranks.values():
+            rank.send(number)
+
+    def _end_everything(self) -> None:
+        """Kills what the ranks left behind, then reads what is still in the pipes."""
+        deadline = self._clock() + _LEFTOVER_SECONDS
+        while (left := processes.descendants(os.getpid())) and self._clock() < deadline:
+            processes.kill(left)
+            self._read(0.01)
+            self._reap()
+        self._reap()
+        while self._read(0):
+            pass
+        self._output.end()
+
+    def _port_was_taken(self) -> bool:
+        return self._failed_rank is not None and not self._cancelled and self._output.port_was_taken
+
+    def _reset(self) -> None:
+        for rank in self._ranks.values():
+            for pipe in rank.pipes.values():
+                if not pipe.closed:
+                    self._selector.unregister(pipe)
+                    pipe.close()
+        self._ranks.clear()
+        self._output.retry()
+        self._failed_rank = self._kill_time = None
+
+    def _cancel(self, *_: object) -> None:
+        self._cancelled = True
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Signals wake the selector up, so that a turn sees them at once and never in the middle of a write."""
+        receiving, sending = socket.socketpair()
+        with receiving, sending, self._selector:
+            receiving.setblocking(False)
+            sending.setblocking(False)
+            self._selector.register(receiving, selectors.EVENT_READ, None)
+            signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
+            signal.signal(signal.SIGTERM, self._cancel)
+            signal.signal(signal.SIGINT, self._cancel)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(signal.SIGCHLD, lambda *_: None)
+            yield
+            signal.set_wakeup_fd(-1)
+
+
+def _read_some(descriptor: int) -> bytes | None:
+    try:
+        return os.read(descriptor, _READ_BYTES)
+    except BlockingIOError:
+        return None
+
+
+def _ended_children() -> Iterator[tuple[int, int]]:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            yield pid, os.waitstatus_to_exitcode(status)

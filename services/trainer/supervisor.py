@@ -1,0 +1,65 @@
+"""`python -m services.trainer.supervisor RUN_DIRECTORY`: owns the processes of one run from start to end, whatever happens to the
+trainer that started it. Standard library only: it starts in a fraction of a second and takes little memory for days.
+
+SIGTERM cancels. The exit code is 0 when the journal tells the end, 1 when it does not.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import time
+
+from services.trainer import processes
+from services.trainer.journal import Journal, JournalBusy
+from services.trainer.journal_reader import read
+from services.trainer.ranks import Launch, adopt_orphans
+from services.trainer.supervision import Supervision
+
+_LOCK_SECONDS = 10.0
+
+
+def main() -> int:
+    """Supervises one run; returns the exit code."""
+    arguments = _arguments()
+    directory = arguments.directory.resolve()
+    path = directory / "journal.jsonl"
+    journal = _own(path)
+    if journal is None or any(record.get("control") in ("started", "end") for record in read(path)):
+        print("supervisor: the run has ended, or has another supervisor", file=sys.stderr)  # noqa: T201
+        return 1
+    with journal:
+        adopt_orphans()
+        launch = Launch(directory, arguments.module, _process_count(directory), arguments.threads)
+        Supervision(journal, launch, grace=arguments.grace, clock=time.monotonic).run(identity=processes.identify(os.getpid()))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="services.trainer.supervisor")
+    parser.add_argument("directory", type=pathlib.Path, help="the run's directory")
+    parser.add_argument("--module", default="services.trainer.training", help="what a rank runs")
+    parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of a rank")
+    parser.add_argument("--grace", type=float, default=10.0, help="seconds between SIGTERM and SIGKILL")
+    return parser.parse_args()
+
+
+def _own(path: pathlib.Path) -> Journal | None:
+    # Whoever started this lets go of the journal at about the same time, and others look at the lock now and then.
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            return Journal.open(path)
+        except JournalBusy:
+            time.sleep(0.02)
+    return None
+
+
+def _process_count(directory: pathlib.Path) -> int:
+    config = json.loads((directory / "config.json").read_text())
+    return int(config["hyperparameters"]["num_processes"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

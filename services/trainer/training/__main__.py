@@ -1,0 +1,122 @@
+"""`python -m services.trainer.training CONFIG.json`: one rank of a training run, started by the trainer's supervisor.
+
+The environment says which rank (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) and where events go
+(TUNESMITH_EVENTS_FD); everything else is in CONFIG.json.
+
+Exit codes: 0 = the adapter is saved, 1 = failed (an event says why), 143 = stopped by SIGTERM.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from services.common.rendering import Renderer
+from services.trainer.training.config import TrainConfig, load_config
+from services.trainer.training.data import Dataset, load_dataset
+from services.trainer.training.deepspeed_config import deepspeed_config
+from services.trainer.training.events import EventSink, FdSink, NullSink
+from services.trainer.training.failures import as_failure
+from services.trainer.training.progress import Progress
+from services.trainer.training.quiet import quiet_libraries
+from services.trainer.training.schedule import total_steps
+
+_STOPPED = 128 + signal.SIGTERM
+_log = logging.getLogger("tunesmith.training")
+
+
+def main() -> int:
+    """Run and report; returns the exit code."""
+    # Until the loop runs there is nothing to finish first: leave at once.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_STOPPED))
+    rank = int(os.environ["RANK"])
+    reports = FdSink(int(os.environ["TUNESMITH_EVENTS_FD"]))
+    # The first rank tells the story; the others speak up only when something is wrong.
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, stream=sys.stdout, format="%(message)s")
+    progress = Progress()
+    try:
+        stopped = _run(load_config(Path(sys.argv[1])), reports if rank == 0 else NullSink(), progress)
+    except Exception as error:  # the top of the process: whatever it is becomes a failure of the catalogue
+        failure = as_failure(error)
+        if failure is not error:
+            traceback.print_exc()
+        reports.failure(failure, progress.step)
+        _log.error("failed: %s: %s", failure.reason, failure.message)
+        return 1
+    return _STOPPED if stopped else 0
+
+
+def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
+    """The whole run on this rank; returns whether it was stopped early. Torch loads only after the data has proved usable."""
+    training, validation = _load_data(config)
+    quiet_libraries()
+    # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from services.trainer.training.engine import Engine, local_device
+    from services.trainer.training.export import save_adapter, save_json, save_result
+    from services.trainer.training.loop import train
+    from services.trainer.training.model import ObjectiveModule, load_model, parameter_counts
+    from services.trainer.training.objectives.registry import OBJECTIVES
+
+    numbers, device, objective = config.hyperparameters, local_device(), OBJECTIVES[config.method](training)
+    model = load_model(config, device)
+    trained, parameters = parameter_counts(model)
+    name = config.base_model_dir.name
+    _log.info("model %s loaded: %s parameters, the adapter trains %s of them", name, f"{parameters:,}", f"{trained:,}")
+    engine = Engine.start(ObjectiveModule(model, objective.loss), objective, config, device)
+    _log.info("engine ready: %s on %s, %s, ZeRO stage %s", numbers.num_processes, device, numbers.precision, numbers.zero_stage)
+    if engine.rank == 0:
+        save_json(deepspeed_config(config), config.output_dir.parent / "deepspeed.json")
+    sink.started(_plan(config, training, trained, parameters, str(device.type)))
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    result = train(
+        engine=engine,
+        training=training,
+        validation=validation,
+        numbers=numbers,
+        sink=sink,
+        progress=progress,
+        should_stop=stop.is_set,
+        clock=time.monotonic,
+    )
+    if not result.stopped and engine.rank == 0:
+        save_adapter(model, config.output_dir)
+        save_result(result, config.output_dir.parent / "result.json")
+        _log.info("adapter saved after step %s", result.step)
+    engine.close()
+    return result.stopped
+
+
+def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
+    renderer = Renderer.from_directory(config.base_model_dir)
+    renderer.check()
+    limit = config.hyperparameters.max_seq_length
+    training = load_dataset(config.train_file, renderer, limit)
+    counts = (len(training.examples), training.token_count, training.target_token_count)
+    _log.info("%s examples, %s tokens, the model learns from %s of them", *(f"{count:,}" for count in counts))
+    return training, load_dataset(config.validation_file, renderer, limit) if config.validation_file else None
+
+
+def _plan(config: TrainConfig, training: Dataset, trained: int, parameters: int, device: str) -> dict[str, Any]:
+    numbers = config.hyperparameters
+    return {
+        "total_steps": total_steps(numbers, len(training.examples)),
+        "example_count": len(training.examples),
+        "token_count": training.token_count,
+        "target_token_count": training.target_token_count,
+        "trainable_parameter_count": trained,
+        "parameter_count": parameters,
+        "num_processes": numbers.num_processes,
+        "device": device,
+        "precision": numbers.precision,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What one run does, read once from CONFIG.json; every module of the training process takes it or a part of it."""
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+class ConfigError(ValueError):
+    """The configuration is not what the training process understands; names the key by its path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Numbers of the low-rank adapter."""
+
+    rank: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+    """Module names as the model has them; `all-linear` means every one but the output head."""
+    use_rslora: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """Numbers of the run, all resolved; named as Hugging Face names them."""
+
+    num_train_epochs: float
+    max_steps: int | None
+    """Optimizer steps; None = from `num_train_epochs`."""
+    learning_rate: float
+    global_batch_size: int
+    """Examples per optimizer step over all ranks: the product of the two below and `num_processes`."""
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    lr_scheduler_type: Literal["cosine", "linear", "constant"]
+    warmup_ratio: float
+    warmup_steps: int | None
+    weight_decay: float
+    max_grad_norm: float
+    max_seq_length: int
+    seed: int
+    logging_steps: int
+    eval_steps: int | None
+    """Optimizer steps between two validations; None = once per epoch."""
+    precision: Literal["fp32", "bf16"]
+    num_processes: int
+    zero_stage: int
+    lora: Lora
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """The whole of CONFIG.json."""
+
+    run: str
+    base_model_dir: Path
+    train_file: Path
+    validation_file: Path | None
+    output_dir: Path
+    method: Literal["sft"]
+    tuning: Literal["lora"]
+    hyperparameters: Hyperparameters
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read and check CONFIG.json. Raises ConfigError naming the key that is unknown, missing or of the wrong type."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path.name} is not JSON: {error}") from error
+    return parse_config(value)
+
+
+def parse_config(value: object) -> TrainConfig:
+    """The same from a decoded JSON value."""
+    config: TrainConfig = _parse(TrainConfig, value, "config")
+    numbers = config.hyperparameters
+    product = numbers.per_device_train_batch_size * numbers.gradient_accumulation_steps * numbers.num_processes
+    if product != numbers.global_batch_size:
+        raise ConfigError(
+            f"config.hyperparameters.global_batch_size: {numbers.global_batch_size} is not per_device_train_batch_size x "
+            f"gradient_accumulation_steps x num_processes = {product}"
+        )
+    return config
+
+
+def _parse(kind: Any, value: object, path: str) -> Any:
+    if is_dataclass(kind):
+        return _parse_object(kind, value, path)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _parse(arguments[0], value, path)
+    if origin is Literal:
+        return _expect(value in arguments, value, f"one of {', '.join(arguments)}", path)
+    if origin is tuple:
+        items = _expect(isinstance(value, list) and bool(value), value, "a list with at least one item", path)
+        return tuple(_parse(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(items))
+    return _parse_scalar(kind, value, path)
+
+
+def _parse_object(kind: Any, value: object, path: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: expected an object, not {value!r}")
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    for name in value:
+        if name not in names:
+            raise ConfigError(f"{path}.{name}: unknown key")
+    for name in names:
+        if name not in value:
+            raise ConfigError(f"{path}.{name}: missing")
+    return kind(**{name: _parse(hints[name], value[name], f"{path}.{name}") for name in names})
+
+
+def _parse_scalar(kind: type, value: object, path: str) -> Any:
+    if kind is Path:
+        return Path(_expect(isinstance(value, str) and bool(value), value, "a path", path))
+    if kind is float:
+        # JSON does not tell 3 from 3.0; a bool is an int to Python but not a number to a person.
+        return float(_expect(isinstance(value, int | float) and not isinstance(value, bool), value, "a number", path))
+    return _expect(type(value) is kind, value, f"a value of type {kind.__name__}", path)
+
+
+def _expect(condition: bool, value: Any, expected: str, path: str) -> Any:
+    if not condition:
+        raise ConfigError(f"{path}: expected {expected}, not {value!r}")
+    return value

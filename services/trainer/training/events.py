@@ -1,0 +1,81 @@
+"""What a run reports while it runs: one JSON object a line on an inherited pipe; the trainer's supervisor reads it."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from services.common.errors import ServiceError
+
+# A write of at most PIPE_BUF (4,096 on Linux) bytes is atomic: lines of several ranks in the same pipe never mix.
+LINE_LIMIT = 4096
+_LONGEST_TEXT = 1500
+
+
+class EventSink(Protocol):
+    """Where facts of the run go. Ranks other than the first have one that drops them, so nobody else asks for the rank."""
+
+    def started(self, values: Mapping[str, Any]) -> None:
+        """The loop begins; `values` say how long it will be."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers measured at optimizer step `step`; NaN and Infinity are sent as they are."""
+
+    def anomaly(self, reason: str, message: str, step: int) -> None:
+        """Something that should worry the user."""
+
+
+class FdSink:
+    """Writes to a file descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def started(self, values: Mapping[str, Any]) -> None:
+        self._write({"kind": "training_started", **values})
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self._write({"kind": "metrics", "step": step, "values": dict(values)})
+
+    def anomaly(self, reason: str, message: str, step: int) -> None:
+        self._write({"kind": "anomaly", "reason": reason, "message": _shortened(message), "step": step})
+
+    def failure(self, error: ServiceError, step: int) -> None:
+        """The run ends here. Every rank may write one; the first that arrives counts."""
+        self._write(
+            {
+                "kind": "failure",
+                "reason": error.reason,
+                "message": _shortened(error.message),
+                "error_class": error.error_class.value,
+                "hint": error.hint,
+                "step": step,
+                "metadata": {name: _shortened(value, 200) for name, value in error.metadata.items()},
+            }
+        )
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        if len(line) > LINE_LIMIT:
+            raise ValueError(f"an event of {len(line)} bytes is longer than a pipe writes at once ({LINE_LIMIT})")
+        os.write(self._fd, line)
+
+
+class NullSink:
+    """Drops everything."""
+
+    def started(self, values: Mapping[str, Any]) -> None:
+        pass
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def anomaly(self, reason: str, message: str, step: int) -> None:
+        pass
+
+
+def _shortened(text: str, limit: int = _LONGEST_TEXT) -> str:
+    """At most `limit` bytes as JSON: control characters and non-ASCII letters take up to 12 each there."""
+    while len(json.dumps(text)) - 2 > limit:
+        text = text[: max(1, len(text) * 9 // 10 - 1)].rstrip("…") + "…"
+    return text

@@ -1,0 +1,64 @@
+"""What a finished run leaves behind: the adapter in peft's layout and result.json; written once, by the first rank."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from services.trainer.training.progress import Result
+
+_PACKAGES = ("torch", "transformers", "peft", "deepspeed", "tunesmith")
+_README = "README.md"
+
+
+def save_adapter(model: PeftModel, output_dir: Path) -> None:
+    """adapter_model.safetensors and adapter_config.json, whole or not at all.
+
+    ZeRO 0 to 2 keep every weight whole on every rank (they cut only optimizer state and gradients), so one rank's copy is all.
+    """
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(work: Path) -> None:
+        # The embeddings are never trained; peft's default would ask a hub whether they were resized.
+        model.save_pretrained(work, safe_serialization=True, save_embedding_layers=False)
+        (work / _README).unlink(missing_ok=True)
+
+    _write_whole(output_dir, write)
+
+
+def save_result(result: Result, path: Path) -> None:
+    """Last step, last metrics and the versions that made them, as JSON."""
+    value = {"step": result.step, "metrics": result.metrics, "versions": {name: _version(name) for name in _PACKAGES}}
+    save_json(value, path)
+
+
+def save_json(value: Any, path: Path) -> None:
+    """Write under a temporary name, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _write_whole(directory: Path, write: Callable[[Path], None]) -> None:
+    work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    write(work)
+    # Temporary directories and files of safetensors are private to their writer.
+    work.chmod(0o755)
+    for path in work.iterdir():
+        path.chmod(0o644)
+    # The supervisor may have made it, and a run that is started again replaces what its first try left.
+    shutil.rmtree(directory, ignore_errors=True)
+    work.rename(directory)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,79 @@
+"""What the training process may write into its events pipe, checked; used by the supervisor, which trusts no byte of it."""
+
+import json
+from typing import Any
+
+from services.trainer.journal import Event
+
+LINE_LIMIT = 1024 * 1024
+"""Longest line of the events pipe, in bytes."""
+
+_COUNTS = (
+    "total_steps",
+    "example_count",
+    "token_count",
+    "target_token_count",
+    "trainable_parameter_count",
+    "parameter_count",
+    "num_processes",
+)
+
+
+class UnreadableEvent(ValueError):
+    """The line is no event; the message says why."""
+
+
+def parse(line: bytes, rank: int) -> Event:
+    """An event, or a failure as an Event of kind `failure`; raises UnreadableEvent."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableEvent(f"not JSON: {error}") from error
+    kind = value.get("kind") if isinstance(value, dict) else None
+    parser = _PARSERS.get(kind) if isinstance(kind, str) else None
+    if parser is None:
+        raise UnreadableEvent(f"unknown kind {kind!r}")
+    return Event(str(kind), parser(value) | ({"rank": rank} if kind == "failure" else {}))
+
+
+def _metrics(value: dict[str, Any]) -> dict[str, Any]:
+    numbers = value.get("values")
+    if not isinstance(numbers, dict):
+        raise UnreadableEvent("metrics without values")
+    # What was not measured is absent, never 0.
+    return {"step": _count(value, "step"), "values": {name: float(n) for name, n in numbers.items() if _is_number(n)}}
+
+
+def _training_started(value: dict[str, Any]) -> dict[str, Any]:
+    counts = {name: _count(value, name) for name in _COUNTS}
+    return counts | {name: _text(value, name) for name in ("device", "precision")}
+
+
+def _anomaly(value: dict[str, Any]) -> dict[str, Any]:
+    return {"reason": _text(value, "reason"), "message": _text(value, "message"), "step": _count(value, "step")}
+
+
+def _failure(value: dict[str, Any]) -> dict[str, Any]:
+    metadata = value.get("metadata")
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
+    texts = {name: _text(value, name) for name in ("reason", "message", "error_class", "hint")}
+    return texts | {"step": _count(value, "step"), "metadata": {str(key): str(item) for key, item in pairs}}
+
+
+_PARSERS = {"metrics": _metrics, "training_started": _training_started, "anomaly": _anomaly, "failure": _failure}
+
+
+def _count(value: dict[str, Any], name: str) -> int:
+    number = value.get(name, 0)
+    if not _is_number(number) or not 0 <= number < 2**63:
+        raise UnreadableEvent(f"{name} is {number!r}, not a count")
+    return int(number)
+
+
+def _text(value: dict[str, Any], name: str) -> str:
+    text = value.get(name) or ""
+    return str(text).encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,25 @@
+"""Fixtures for every test: real Postgres (`postgres_dsn`), real S3 (`s3`), scripted services (`platform`)."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Tests are imported by path, so the shared modules beside this file are found through the search path.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from embedded import S3, postgres_dsn, postgres_server, s3, s3_server
+from fake_platform import FakePlatform, serving
+
+__all__ = ["S3", "FakePlatform", "platform", "postgres_dsn", "postgres_server", "s3", "s3_server"]
+
+
+@pytest.fixture
+def platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakePlatform]:
+    """Scripted services that the SDK and the command line find through the environment."""
+    with serving() as running:
+        for service in ("TASK_MANAGER", "STORAGE", "INFERENCE"):
+            monkeypatch.setenv(f"TUNESMITH_{service}_ADDRESS", running.address)
+        monkeypatch.setenv("TUNESMITH_DATA_DIR", str(tmp_path / "data"))
+        yield running

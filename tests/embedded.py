@@ -1,0 +1,102 @@
+"""Real Postgres and real S3 for tests: started once per session, fresh database and fresh bucket per test."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tunesmith.local.object_store import PORT_COUNT, ObjectStore
+from tunesmith.local.ports import pick_free
+from tunesmith.local.postgres import Cluster, environment, identity_prefix
+
+START_DEADLINE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class S3:
+    """An S3 server and a bucket name nobody else uses; the bucket is not made yet."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+
+
+@contextmanager
+def running(
+    command: tuple[str, ...], env: Mapping[str, str], ready: Callable[[], bool], log: Path, stop: signal.Signals
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process that ends with the block, and with the test process whatever happens to it."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + START_DEADLINE_SECONDS
+        while not ready():
+            assert process.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.send_signal(stop)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def bound_to_this_process(death_signal: str) -> tuple[str, ...]:
+    """Command prefix: the child gets `death_signal` when the test process dies."""
+    return (sys.executable, "-P", "-m", "tunesmith.local.child", death_signal, str(os.getpid()))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One Postgres for the whole session."""
+    directory = tmp_path_factory.mktemp("pg")
+    directory.chmod(0o700)
+    cluster = Cluster(directory=directory, password=secrets.token_hex(8), port=pick_free(1)[0])
+    cluster.initialise()
+    # Tests measure rules, not disks: without fsync every transaction is several times faster.
+    command = (*identity_prefix(), *bound_to_this_process("SIGINT"), *cluster.command(), "-c", "fsync=off")
+    with running(command, environment(), cluster.is_ready, directory / "postgres.log", signal.SIGINT):
+        yield cluster
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: Cluster) -> Iterator[str]:
+    """URL of a fresh, empty database; dropped after the test."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server.dsn, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+    yield postgres_server.dsn.rsplit("/", 1)[0] + "/" + name
+    with psycopg.connect(postgres_server.dsn, autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """One S3 server for the whole session."""
+    directory = tmp_path_factory.mktemp("s3")
+    ports = tuple(pick_free(PORT_COUNT))
+    store = ObjectStore(directory=directory, access_key=secrets.token_hex(8), secret_key=secrets.token_hex(16), ports=ports)
+    store.initialise()
+    command = (*bound_to_this_process("SIGTERM"), *store.command())
+    with running(command, store.environment(), store.is_ready, directory / "weed.log", signal.SIGTERM):
+        yield store
+
+
+@pytest.fixture
+def s3(s3_server: ObjectStore) -> S3:
+    """The S3 server with a bucket name of the test's own."""
+    return S3(s3_server.endpoint, s3_server.access_key, s3_server.secret_key, f"test-{uuid.uuid4().hex}")

@@ -1,0 +1,390 @@
+"""All client-facing services in one in-process server with scripted contents; for tests of the SDK and the command line."""
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+
+import grpc
+from google.protobuf import any_pb2, empty_pb2, timestamp_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    inference_service_pb2,
+    inference_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    task_event_pb2,
+    task_manager_service_pb2,
+    task_manager_service_pb2_grpc,
+)
+from tunesmith.v1.task_event_pb2 import LogEntry, StreamEnd, StreamHeader, TaskEvent
+from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora
+
+NOW = timestamp_pb2.Timestamp(seconds=1_800_000_000)
+
+
+def refuse(context, code, reason, message, hint="", violations=(), error_class="user"):
+    """End the call as the services do: one ErrorInfo, and a BadRequest when fields are bad."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain="tunesmith", metadata={"class": error_class, "hint": hint})
+    details = [info]
+    if violations:
+        fields = [error_details_pb2.BadRequest.FieldViolation(field=f, description=d) for f, d in violations]
+        details.append(error_details_pb2.BadRequest(field_violations=fields))
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    number = code_pb2.Code.Value(code)
+    context.abort_with_status(rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed)))
+
+
+def page_of(items, request):
+    """Two items a page, so that every listing test crosses a page."""
+    start = int(request.page_token or 0)
+    token = str(start + 2) if start + 2 < len(items) else ""
+    return items[start : start + 2], token
+
+
+class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
+    def __init__(self):
+        self.stored = []
+        self.uploads = []
+
+    def UploadDataset(self, requests, context):
+        header, body = None, b""
+        for request in requests:
+            if request.HasField("header"):
+                header = request.header
+            body += request.chunk
+            assert len(request.chunk) <= 1024 * 1024
+        if b"assistent" in body:
+            place = ("line 1: messages[1].role", 'role "assistent" is not known')
+            refuse(context, "INVALID_ARGUMENT", "DATASET_INVALID", "1 row is bad", "Mend the rows.", [place])
+        assert header.sha256 == hashlib.sha256(body).hexdigest()
+        dataset = dataset_pb2.Dataset(
+            name=f"datasets/{uuid.uuid4()}",
+            display_name=header.display_name,
+            size_bytes=len(body),
+            sha256=header.sha256,
+            statistics=dataset_pb2.DatasetStatistics(example_count=body.count(b"\n"), messages_by_role={"assistant": 2}),
+            create_time=NOW,
+        )
+        self.stored.insert(0, dataset)
+        self.uploads.append((header, body))
+        return dataset
+
+    def ValidateDataset(self, requests, context):
+        body = b"".join(request.chunk for request in requests)
+        report = dataset_pb2.DatasetReport(valid=b"assistent" not in body)
+        report.statistics.example_count = body.count(b"\n")
+        if not report.valid:
+            report.violations.add(
+                line=14,
+                path="messages[1].role",
+                reason="DATASET_ROLE_UNKNOWN",
+                message='role "assistent"',
+                hint='Use "assistant".',
+            )
+            report.violation_count = 101
+            report.violations_by_reason["DATASET_ROLE_UNKNOWN"] = 101
+        return report
+
+    def GetDataset(self, request, context):
+        for dataset in self.stored:
+            if dataset.name == request.name:
+                return dataset
+        return refuse(context, "NOT_FOUND", "DATASET_NOT_FOUND", f"{request.name} does not exist", "List them.")
+
+    def ListDatasets(self, request, context):
+        datasets, token = page_of(self.stored, request)
+        return dataset_service_pb2.ListDatasetsResponse(datasets=datasets, next_page_token=token)
+
+    def DeleteDataset(self, request, context):
+        self.stored = [dataset for dataset in self.stored if dataset.name != request.name]
+        return empty_pb2.Empty()
+
+
+class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
+    def __init__(self):
+        self.stored = []
+        self.files = {}
+
+    def add(self, files, task="tasks/1", **facts):
+        """Store an artifact made of `files` (path -> bytes)."""
+        described = [
+            artifact_pb2.File(path=path, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
+            for path, body in files.items()
+        ]
+        artifact = artifact_pb2.Artifact(
+            name=f"artifacts/{uuid.uuid4()}",
+            kind=artifact_pb2.Artifact.ADAPTER,
+            state=artifact_pb2.Artifact.AVAILABLE,
+            manifest=artifact_pb2.ArtifactManifest(files=described, task=task, base_model="baseModels/tiny"),
+            size_bytes=sum(map(len, files.values())),
+            create_time=NOW,
+            **facts,
+        )
+        self.stored.append(artifact)
+        self.files |= {(artifact.name, path): body for path, body in files.items()}
+        return artifact
+
+    def GetArtifact(self, request, context):
+        for artifact in self.stored:
+            if artifact.name == request.name:
+                return artifact
+        return refuse(context, "NOT_FOUND", "ARTIFACT_EXPIRED", f"{request.name} is past its time", "Run the task again.")
+
+    def ListArtifacts(self, request, context):
+        wanted = [artifact for artifact in self.stored if request.task in ("", artifact.manifest.task)]
+        artifacts, token = page_of(wanted, request)
+        return artifact_service_pb2.ListArtifactsResponse(artifacts=artifacts, next_page_token=token)
+
+    def DownloadArtifact(self, request, context):
+        body = self.files[request.name, request.path]
+        for start in range(0, len(body), 5):
+            yield artifact_service_pb2.DownloadArtifactResponse(chunk=body[start : start + 5])
+
+
+class Models(model_service_pb2_grpc.ModelServiceServicer):
+    def __init__(self):
+        self.stored = {}
+        self.bytes = {}
+
+    def RegisterBaseModel(self, requests, context):
+        header, path = None, ""
+        for request in requests:
+            kind = request.WhichOneof("payload")
+            if kind == "header":
+                header = request.header
+            elif kind == "path":
+                path = request.path
+                self.bytes[path] = b""
+            else:
+                self.bytes[path] += request.chunk
+        for file in header.files:
+            assert hashlib.sha256(self.bytes[file.path]).hexdigest() == file.sha256
+        self.stored[header.name] = header
+        return header
+
+    def GetBaseModel(self, request, context):
+        if request.name not in self.stored:
+            refuse(context, "NOT_FOUND", "BASE_MODEL_NOT_FOUND", f"{request.name} does not exist", "List them.")
+        return self.stored[request.name]
+
+    def ListBaseModels(self, request, context):
+        models, token = page_of(list(self.stored.values()), request)
+        return model_service_pb2.ListBaseModelsResponse(base_models=models, next_page_token=token)
+
+
+class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
+    def __init__(self):
+        self.asked = []
+
+    def Chat(self, request, context):
+        self.asked.append(request)
+        answer = inference_service_pb2.ChatMessage(role="assistant", content=f"echo {request.messages[-1].content}")
+        return inference_service_pb2.ChatResponse(
+            model=request.model, message=answer, finish_reason=inference_service_pb2.FINISH_REASON_STOP
+        )
+
+    def StreamChat(self, request, context):
+        self.asked.append(request)
+        for word in ("echo ", request.messages[-1].content):
+            yield inference_service_pb2.StreamChatResponse(delta=word)
+        yield inference_service_pb2.StreamChatResponse(
+            finish_reason=inference_service_pb2.FINISH_REASON_STOP, usage=inference_service_pb2.ChatUsage(completion_tokens=2)
+        )
+
+
+class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
+    """Tasks with scripted events. `break_after` ends the next streams after so many messages, one entry per connection."""
+
+    def __init__(self):
+        self.stored = []
+        self.events = {}
+        self.created = []
+        self.break_after = []
+        self.on_create = lambda task: None
+        self.resend = 0
+        self.cursors = []
+        self.metadata = []
+
+    def add(self, state=Task.SUCCEEDED, events=(), **facts):
+        task = Task(name=f"tasks/{uuid.uuid4()}", display_name="first", state=state, create_time=NOW, **facts)
+        self.stored.append(task)
+        self.events[task.name] = list(events)
+        return task
+
+    def CreateTask(self, request, context):
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.created.append(request)
+        if not request.task.display_name:
+            bad = ("task.display_name", "must have 1 to 128 characters")
+            refuse(context, "INVALID_ARGUMENT", "TASK_INVALID", "1 field is wrong", "Mend it.", [bad])
+        task = Task()
+        task.CopyFrom(request.task)
+        task.name, task.state = f"tasks/{uuid.uuid4()}", Task.QUEUED
+        self.stored.append(task)
+        self.events[task.name] = a_run()
+        self.on_create(task)
+        return task
+
+    def PlanTask(self, request, context):
+        numbers = Hyperparameters(learning_rate=2e-4, lora=Lora(rank=16))
+        return task_manager_service_pb2.TaskPlan(
+            effective_hyperparameters=numbers, total_steps=40, example_count=320, warnings=["few examples"]
+        )
+
+    def GetTask(self, request, context):
+        for task in self.stored:
+            if task.name == request.name:
+                return task
+        return refuse(context, "NOT_FOUND", "TASK_NOT_FOUND", f"{request.name} does not exist", "List them.")
+
+    def ListTasks(self, request, context):
+        wanted = [task for task in self.stored if not request.states or task.state in request.states]
+        tasks, token = page_of(wanted, request)
+        return task_manager_service_pb2.ListTasksResponse(tasks=tasks, next_page_token=token)
+
+    def CancelTask(self, request, context):
+        task = self.GetTask(request, context)
+        task.state, task.state_reason = Task.CANCELLED, request.reason
+        return task
+
+    def DeleteTask(self, request, context):
+        task = self.GetTask(request, context)
+        if task.state == Task.RUNNING:
+            refuse(context, "FAILED_PRECONDITION", "TASK_NOT_TERMINAL", "the task runs", "Cancel it first.")
+        self.stored.remove(task)
+        return empty_pb2.Empty()
+
+    def WatchTask(self, request, context):
+        for event in self._stream(request, context, lambda e: not request.kinds or kind_of(e) in request.kinds):
+            yield self._wrap(task_manager_service_pb2.WatchTaskResponse, event, lambda e: {"events": [e]})
+
+    def StreamMetrics(self, request, context):
+        for event in self._stream(request, context, lambda e: e.HasField("step_metrics")):
+            yield self._wrap(task_manager_service_pb2.StreamMetricsResponse, event, lambda e: {"points": [point_of(e)]})
+
+    def StreamLogs(self, request, context):
+        matches = lambda e: e.HasField("log_entry") and e.log_entry.severity >= request.min_severity  # noqa: E731
+        for event in self._stream(request, context, matches):
+            yield self._wrap(task_manager_service_pb2.StreamLogsResponse, event, lambda e: {"lines": [line_of(e)]})
+
+    def ListEvents(self, request, context):
+        wanted = [e for e in self.events[request.name] if e.sequence > request.after_sequence]
+        wanted = [e for e in wanted if not request.kinds or kind_of(e) in request.kinds]
+        more = wanted[1].sequence if len(wanted) > 2 else 0
+        return task_manager_service_pb2.ListEventsResponse(events=wanted[:2], next_after_sequence=more)
+
+    def ListMetrics(self, request, context):
+        points = [e.step_metrics for e in self.events[request.name] if e.HasField("step_metrics")]
+        response = task_manager_service_pb2.ListMetricsResponse()
+        for metric in sorted({name for point in points for name in point.values}):
+            if not request.metrics or metric in request.metrics:
+                series = response.series.add(metric=metric, sample_count=len(points))
+                for point in points:
+                    series.samples.add(step=point.step, value=point.values[metric])
+        return response
+
+    def _stream(self, request, context, matches):
+        """Header, events after the cursor, end; cut short when the script says so."""
+        self.cursors.append(request.after_sequence)
+        task = self.GetTask(request, context)
+        events = self.events[request.name]
+        messages = [StreamHeader(head_sequence=len(events), state=task.state)]
+        messages += [e for e in events if e.sequence > request.after_sequence - self.resend and matches(e)]
+        messages.append(self._end(events))
+        limit = self.break_after.pop(0) if self.break_after else None
+        yield from messages[:limit]
+        if limit is not None and limit < len(messages):
+            refuse(context, "UNAVAILABLE", "SHUTTING_DOWN", "the server shuts down", "Resume.", error_class="transient")
+
+    @staticmethod
+    def _end(events):
+        last = events[-1].state_change
+        end = StreamEnd(head_sequence=len(events), state=last.to_state)
+        if last.HasField("error"):
+            end.error.CopyFrom(last.error)
+        elif last.to_state == Task.SUCCEEDED:
+            end.artifact = "artifacts/made"
+        return end
+
+    @staticmethod
+    def _wrap(kind, message, items):
+        if isinstance(message, StreamHeader):
+            return kind(header=message)
+        if isinstance(message, StreamEnd):
+            return kind(end=message)
+        return kind(**items(message))
+
+
+def kind_of(event):
+    return TaskEvent.Kind.Value(event.WhichOneof("event").upper())
+
+
+def point_of(event):
+    metrics = event.step_metrics
+    return task_manager_service_pb2.MetricPoint(sequence=event.sequence, step=metrics.step, values=metrics.values)
+
+
+def line_of(event):
+    return task_manager_service_pb2.LogLine(sequence=event.sequence, time=event.time, entry=event.log_entry)
+
+
+def a_run(steps=3, ending=Task.SUCCEEDED, error=None):
+    """Events of a whole task: queued, running, started, one warning, points, the end."""
+    facts = [
+        {"state_change": task_event_pb2.StateChange(to_state=Task.QUEUED, reason="created")},
+        {"state_change": task_event_pb2.StateChange(from_state=Task.QUEUED, to_state=Task.RUNNING, reason="started")},
+        {"training_started": task_event_pb2.TrainingStarted(total_steps=steps)},
+        {"log_entry": LogEntry(severity=LogEntry.INFO, text="all is well", source="stdout")},
+        {"log_entry": LogEntry(severity=LogEntry.WARNING, rank=1, text="careful", source="stderr")},
+    ]
+    facts += [
+        {"step_metrics": task_event_pb2.StepMetrics(step=step, values={"loss": 3.0 / step, "tokens_per_second": 100.0})}
+        for step in range(1, steps + 1)
+    ]
+    facts.append({"state_change": task_event_pb2.StateChange(to_state=ending, reason="ended", error=error)})
+    return [
+        TaskEvent(sequence=number, attempt=1, time=timestamp_pb2.Timestamp(seconds=NOW.seconds + number), **fact)
+        for number, fact in enumerate(facts, start=1)
+    ]
+
+
+class FakePlatform:
+    """The server and its parts, to script and to look into."""
+
+    def __init__(self):
+        self.datasets, self.artifacts, self.models = Datasets(), Artifacts(), Models()
+        self.inference, self.tasks = Inference(), Tasks()
+        self.address = ""
+
+
+@contextmanager
+def serving() -> Iterator[FakePlatform]:
+    """A platform on a free port for the length of the block."""
+    platform = FakePlatform()
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(platform.datasets, server)
+    artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(platform.artifacts, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(platform.models, server)
+    inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(platform.inference, server)
+    task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server(platform.tasks, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    platform.address = f"127.0.0.1:{port}"
+    try:
+        yield platform
+    finally:
+        server.stop(0).wait()

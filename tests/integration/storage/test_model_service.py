@@ -1,0 +1,10 @@
+"""ModelService over Postgres and S3."""
+
+import pytest
+from unit.storage.model_suite import ModelSuite
+
+pytestmark = pytest.mark.integration
+
+
+class TestModelService(ModelSuite):
+    """All rules of the suite."""

@@ -1,0 +1,95 @@
+"""The repositories in Postgres, and what only a database can get wrong."""
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+from unit.storage.repository_suite import RepositorySuite, artifact_draft, dataset_draft, keys, model_draft
+
+from services import storage
+from services.common.postgres import Pool, migrate, transaction
+from services.storage.position import Position
+from services.storage.registration import Repositories
+
+pytestmark = pytest.mark.integration
+
+MIGRATIONS = Path(storage.__file__).with_name("migrations")
+
+
+class TestRepositories(RepositorySuite):
+    """All rules of the suite."""
+
+
+async def execute(pool: Pool, statement: str) -> None:
+    async with transaction(pool) as connection:
+        await connection.execute(statement)
+
+
+async def test_items_of_the_same_instant_are_all_listed(repositories: Repositories, pool: Pool) -> None:
+    for number in range(1, 8):
+        await repositories.datasets.add(dataset_draft(number))
+        await repositories.artifacts.add(artifact_draft(number), keys("one"))
+    await execute(pool, "UPDATE storage.dataset SET create_time = '2026-01-01Z'")
+    await execute(pool, "UPDATE storage.artifact SET create_time = '2026-01-01Z'")
+    pages = (repositories.datasets.page, lambda limit, after: repositories.artifacts.page(limit, after, None))
+    for page in pages:
+        seen, after = [], None
+        while found := await page(2, after):
+            seen += [row.id.int for row in found]
+            after = Position(found[-1].create_time, found[-1].id)
+        assert seen == [7, 6, 5, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE storage.dataset SET display_name = ''",
+        "UPDATE storage.dataset SET size_bytes = 0",
+        "UPDATE storage.dataset SET sha256 = 'ABC'",
+        "UPDATE storage.dataset SET example_count = 0",
+        "UPDATE storage.artifact SET state = 'UPLOADING'",
+        "UPDATE storage.artifact SET kind = 'KIND_UNSPECIFIED'",
+        "UPDATE storage.artifact SET epoch = 0",
+        "UPDATE storage.artifact SET expire_time = create_time",
+        "UPDATE storage.artifact SET request_id = ''",
+        "UPDATE storage.base_model SET id = 'Big'",
+        "UPDATE storage.base_model SET parameter_count = -1",
+        "UPDATE storage.base_model SET revision = ''",
+        "UPDATE storage.artifact_epoch SET epoch = 0",
+        "UPDATE storage.blob SET size_bytes = -1",
+    ],
+)
+async def test_the_database_keeps_the_rules_itself(repositories: Repositories, pool: Pool, statement: str) -> None:
+    await repositories.datasets.add(dataset_draft())
+    await repositories.artifacts.add(artifact_draft(), keys("one"))
+    await repositories.models.add(model_draft(), keys("one"))
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await execute(pool, statement)
+
+
+async def test_a_failed_commit_leaves_neither_rows_nor_a_raised_fence(repositories: Repositories) -> None:
+    taken = await repositories.artifacts.add(artifact_draft(1), keys("one"))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await repositories.artifacts.add(artifact_draft(1, epoch=9, request_id="other"), keys("two"))
+    assert await repositories.artifacts.find(taken.task, 1, "result 1") == taken
+    assert await repositories.artifacts.page(10, None, None) == [taken]
+
+
+async def test_many_pools_of_work_do_not_wait_for_each_other_in_a_ring(repositories: Repositories) -> None:
+    async def artifact(number: int) -> None:
+        draft = artifact_draft(number, task=uuid.UUID(int=number))
+        await repositories.artifacts.add(draft, keys(f"artifact-{number}"))
+
+    async def model(number: int) -> None:
+        draft = model_draft(f"m{number}", files=tuple(reversed(model_draft().files)))
+        await repositories.models.add(draft, keys(f"model-{number}"))
+
+    await asyncio.gather(*(work(number) for number in range(1, 13) for work in (artifact, model)))
+    assert len(await repositories.blobs.known(keys(""))) == 2
+
+
+async def test_several_services_may_start_at_once_on_an_empty_database(postgres_dsn: str) -> None:
+    applied = await asyncio.gather(*(migrate(postgres_dsn, "storage", MIGRATIONS) for _ in range(4)))
+    assert sorted(applied) == [0, 0, 0, len(list(MIGRATIONS.glob("*.sql")))]

@@ -1,0 +1,218 @@
+"""A trainer and a storage service over real gRPC, scripted by the test."""
+
+import asyncio
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from services.common.errors import NotFound, ServiceError
+from services.common.interceptors import EdgeInterceptor
+from tunesmith.v1 import (
+    base_model_pb2,
+    dataset_pb2,
+    dataset_service_pb2_grpc,
+    model_service_pb2_grpc,
+    task_error_pb2,
+    task_event_pb2,
+    task_pb2,
+    trainer_service_pb2,
+    trainer_service_pb2_grpc,
+)
+
+DATASET = "datasets/11111111-1111-4111-8111-111111111111"
+OTHER_DATASET = "datasets/22222222-2222-4222-8222-222222222222"
+BASE_MODEL = "baseModels/tiny"
+ARTIFACT = "artifacts/33333333-3333-4333-8333-333333333333"
+TERMINAL = {task_pb2.Task.SUCCEEDED, task_pb2.Task.FAILED, task_pb2.Task.CANCELLED}
+
+
+@dataclasses.dataclass
+class FakeRun:
+    """A run whose journal the test (or a script) writes."""
+
+    run: trainer_service_pb2.Run
+    events: list[task_event_pb2.TaskEvent] = dataclasses.field(default_factory=list)
+    changed: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
+
+    async def emit(self, **body: Any) -> None:
+        """Appends one event."""
+        event = task_event_pb2.TaskEvent(sequence=len(self.events) + 1, attempt=self.run.attempt, **body)
+        event.time.GetCurrentTime()
+        async with self.changed:
+            self.events.append(event)
+            self.run.head_sequence = event.sequence
+            self.changed.notify_all()
+
+    async def has_more_than(self, count: int) -> None:
+        """Until there are more events, or the run is over."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.events) > count or self.run.state in TERMINAL)
+
+    async def start_training(self, total_steps: int = 10) -> None:
+        """The training loop begins."""
+        self.run.state = task_pb2.Task.RUNNING
+        await self.emit(training_started=task_event_pb2.TrainingStarted(total_steps=total_steps, num_processes=1))
+
+    async def step(self, number: int, loss: float = 1.0) -> None:
+        """Metrics of one step."""
+        values = {"loss": loss, "epoch": number / 10}
+        await self.emit(step_metrics=task_event_pb2.StepMetrics(step=number, values=values))
+
+    async def line(self, text: str, *, rank: int = 0, severity: int = task_event_pb2.LogEntry.INFO) -> None:
+        """A log line."""
+        entry = task_event_pb2.LogEntry(severity=severity, rank=rank, source="stdout", text=text)
+        await self.emit(log_entry=entry)
+
+    async def end(self, state: int, reason: str = "") -> None:
+        """The run is over."""
+        async with self.changed:
+            self.run.state = state
+            if state == task_pb2.Task.SUCCEEDED:
+                self.run.artifact = ARTIFACT
+            if state == task_pb2.Task.FAILED:
+                error = task_error_pb2.TaskError(reason=reason or "TRAINING_FAILED", message="it broke", hint="mend it")
+                error.error_class = task_error_pb2.ERROR_CLASS_PLATFORM
+                self.run.error.CopyFrom(error)
+            self.changed.notify_all()
+
+    async def succeed(self, steps: int = 5) -> None:
+        """A whole run."""
+        await self.line("loading")
+        await self.start_training(steps)
+        for number in range(1, steps + 1):
+            await self.step(number, loss=2.0 / number)
+        await self.end(task_pb2.Task.SUCCEEDED)
+
+
+class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
+    """Keeps its runs over restarts of its server, unless the test forgets them."""
+
+    def __init__(self, total_processes: int = 4) -> None:
+        self.total_processes = total_processes
+        self.runs: dict[str, FakeRun] = {}
+        self.script: Callable[[FakeRun], Any] | None = None
+        self.refusal: ServiceError | None = None
+        self.obeys_cancel = True
+        self.cancelled: list[str] = []
+        self.break_stream_after: int | None = None
+        self.address = ""
+        self._server: grpc.aio.Server | None = None
+        self._scripts: set[asyncio.Task[None]] = set()
+
+    async def StartRun(self, request: Any, context: Any) -> trainer_service_pb2.Run:
+        if request.run.name in self.runs:
+            return self.runs[request.run.name].run
+        if self.refusal:
+            raise self.refusal
+        run = FakeRun(trainer_service_pb2.Run())
+        run.run.CopyFrom(request.run)
+        run.run.state = task_pb2.Task.STARTING
+        self.runs[request.run.name] = run
+        if self.script:
+            task = asyncio.create_task(self.script(run))
+            self._scripts.add(task)
+            task.add_done_callback(self._scripts.discard)
+        return run.run
+
+    async def CancelRun(self, request: Any, context: Any) -> trainer_service_pb2.Run:
+        run = self._run(request.name)
+        self.cancelled.append(request.name)
+        if self.obeys_cancel and run.run.state not in TERMINAL:
+            await run.end(task_pb2.Task.CANCELLED)
+        return run.run
+
+    async def ListRuns(self, request: Any, context: Any) -> trainer_service_pb2.ListRunsResponse:
+        return trainer_service_pb2.ListRunsResponse(runs=[run.run for run in self.runs.values()])
+
+    async def GetCapacity(self, request: Any, context: Any) -> trainer_service_pb2.Capacity:
+        busy = sum(run.run.hyperparameters.num_processes for run in self.runs.values() if run.run.state not in TERMINAL)
+        return trainer_service_pb2.Capacity(
+            total_processes=self.total_processes, free_processes=max(0, self.total_processes - busy), device="cpu"
+        )
+
+    async def StreamRunEvents(self, request: Any, context: Any) -> AsyncIterator[trainer_service_pb2.StreamRunEventsResponse]:
+        run, cursor, sent = self._run(request.name), request.after_sequence, 0
+        if cursor > len(run.events):
+            raise ServiceError("CURSOR_AHEAD", "the run has fewer events")
+        header = task_event_pb2.StreamHeader(first_available_sequence=1, head_sequence=len(run.events), state=run.run.state)
+        yield trainer_service_pb2.StreamRunEventsResponse(header=header)
+        while True:
+            await run.has_more_than(cursor)
+            for event in run.events[cursor:]:
+                yield trainer_service_pb2.StreamRunEventsResponse(events=[event])
+                cursor, sent = event.sequence, sent + 1
+                if self.break_stream_after and sent >= self.break_stream_after:
+                    raise ServiceError("SERVER_STOPPING", "broken by the test")
+            if run.run.state in TERMINAL and cursor == len(run.events):
+                error = run.run.error if run.run.HasField("error") else None
+                end = task_event_pb2.StreamEnd(head_sequence=cursor, state=run.run.state, error=error, artifact=run.run.artifact)
+                yield trainer_service_pb2.StreamRunEventsResponse(end=end)
+                return
+
+    async def start(self) -> None:
+        """Serves; after a stop on the same port."""
+        self._server = grpc.aio.server(interceptors=[EdgeInterceptor()], options=[("grpc.so_reuseport", 0)])
+        trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(self, self._server)
+        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Goes away at once; the runs go on."""
+        if self._server:
+            await self._server.stop(0)
+            self._server = None
+
+    async def close(self) -> None:
+        """The end of the test."""
+        await self.stop()
+        for task in self._scripts:
+            task.cancel()
+        await asyncio.gather(*self._scripts, return_exceptions=True)
+
+    def _run(self, name: str) -> FakeRun:
+        if name not in self.runs:
+            raise NotFound("RUN_NOT_FOUND", name)
+        return self.runs[name]
+
+
+class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
+    """Two datasets of 100 examples, one base model."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def GetDataset(self, request: Any, context: Any) -> dataset_pb2.Dataset:
+        self.calls += 1
+        if request.name not in (DATASET, OTHER_DATASET):
+            raise NotFound("DATASET_NOT_FOUND", request.name)
+        return dataset_pb2.Dataset(name=request.name, statistics=dataset_pb2.DatasetStatistics(example_count=100))
+
+    async def GetBaseModel(self, request: Any, context: Any) -> base_model_pb2.BaseModel:
+        self.calls += 1
+        if request.name != BASE_MODEL:
+            raise NotFound("BASE_MODEL_NOT_FOUND", request.name)
+        return base_model_pb2.BaseModel(name=request.name, context_length=512)
+
+
+@contextlib.asynccontextmanager
+async def serving_storage(storage: FakeStorage) -> AsyncIterator[str]:
+    """The address."""
+    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(storage, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(storage, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def new_id() -> str:
+    """A fresh request id."""
+    return str(uuid.uuid4())

@@ -1,0 +1,537 @@
+"""The repositories on one database: claims, fencing, appending, and what the database itself refuses."""
+
+import asyncio
+import datetime
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from services import task_manager
+from services.common.errors import ServiceError
+from services.common.postgres import Pool, migrate
+from services.task_manager import state_changes
+from services.task_manager.claims import ClaimRepository
+from services.task_manager.conversion import make_error
+from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
+from services.task_manager.domain.progress import Progress
+from services.task_manager.domain.task import Change, NewTask, State
+from services.task_manager.domain.transitions import ALLOWED, IllegalTransition
+from services.task_manager.event_log import EventLog
+from services.task_manager.hub import Hub
+from services.task_manager.repository import TaskFilter, TaskRepository
+from services.task_manager.task_queue import TaskQueue
+from tunesmith.v1 import task_event_pb2
+
+pytestmark = pytest.mark.integration
+
+LEASE = datetime.timedelta(seconds=60)
+EXPIRED = datetime.timedelta(seconds=-1)
+
+
+class Owner:
+    """The repositories of one task manager process."""
+
+    def __init__(self, pool: Pool, lease: datetime.timedelta = LEASE) -> None:
+        hub, self.id = Hub(), uuid.uuid4()
+        self.tasks = TaskRepository(pool, hub)
+        self.queue = TaskQueue(pool, hub, owner=self.id, lease=lease)
+        self.claims = ClaimRepository(pool, hub, owner=self.id, lease=lease)
+        self.events = EventLog(pool, hub)
+
+    async def claimed(self) -> Assignment:
+        """A new task, claimed."""
+        await self.tasks.create(a_new_task())
+        assignment = await self.queue.claim("t:1", 1)
+        assert assignment
+        return assignment
+
+
+@pytest.fixture
+def owner(pool: Pool) -> Owner:
+    return Owner(pool)
+
+
+def a_new_task(request_id: uuid.UUID | None = None, digest: bytes = b"d", processes: int = 1) -> NewTask:
+    return NewTask(
+        id=uuid.uuid4(),
+        display_name="n",
+        description="",
+        labels={},
+        spec=b"",
+        effective_hyperparameters=b"",
+        processes=processes,
+        request_id=request_id,
+        request_digest=digest,
+    )
+
+
+def lines(first: int, last: int) -> list[task_event_pb2.TaskEvent]:
+    return [
+        task_event_pb2.TaskEvent(sequence=n, log_entry=task_event_pb2.LogEntry(text=f"line {n}")) for n in range(first, last + 1)
+    ]
+
+
+async def sequences(owner: Owner, task_id: uuid.UUID) -> list[int]:
+    found: list[int] = []
+    while page := await owner.events.page(task_id, found[-1] if found else 0):
+        found += [event.sequence for event in page]
+    return found
+
+
+def started(sequence: int) -> task_event_pb2.TaskEvent:
+    return task_event_pb2.TaskEvent(sequence=sequence, training_started=task_event_pb2.TrainingStarted(total_steps=3))
+
+
+# ---- claims
+
+
+async def test_two_owners_claiming_at_once_never_get_the_same_task(pool: Pool, owner: Owner) -> None:
+    other, count = Owner(pool), 200
+    for _ in range(count):
+        await owner.tasks.create(a_new_task())
+
+    async def drain(one: Owner) -> list[uuid.UUID]:
+        found = []
+        while assignment := await one.queue.claim("t:1", 1):
+            found.append(assignment.claim.task_id)
+        return found
+
+    first, second = await asyncio.gather(drain(owner), drain(other))
+
+    assert len(first) + len(second) == count
+    assert len({*first, *second}) == count
+    assert first
+    assert second
+
+
+async def test_the_oldest_task_that_fits_is_claimed(owner: Owner) -> None:
+    large, old, new = [a_new_task(processes=processes) for processes in (2, 1, 1)]
+    for one in (large, old, new):
+        await owner.tasks.create(one)
+
+    claimed = [await owner.queue.claim("t:1", 1) for _ in range(3)]
+
+    assert [one and one.claim.task_id for one in claimed] == [old.id, new.id, None]
+    assert (await owner.queue.claim("t:1", 2)).claim.task_id == large.id  # type: ignore[union-attr]
+
+
+async def test_a_claim_starts_a_new_epoch_attempt_and_run(owner: Owner) -> None:
+    assignment = await owner.claimed()
+
+    assert (assignment.claim.epoch, assignment.attempt, assignment.run_sequence) == (1, 1, 0)
+    assert assignment.run_name == f"runs/{assignment.claim.task_id}-1"
+    assert assignment.claim.owner == owner.id
+
+    await owner.events.append(assignment.claim, 0, lines(1, 3), Progress(step=1))
+    await owner.claims.finish(assignment.claim, Change(State.QUEUED, "again"))
+    again = await owner.queue.claim("t:2", 1)
+
+    assert again
+    assert (again.claim.epoch, again.attempt, again.run_sequence, again.progress) == (2, 2, 0, None)
+    assert again.run_name.endswith("-2")
+
+
+async def test_a_living_lease_is_not_adopted_and_an_expired_one_is(pool: Pool, owner: Owner) -> None:
+    living = await owner.claimed()
+    dying = await Owner(pool, EXPIRED).claimed()
+    successor = Owner(pool)
+
+    assert await successor.claims.adopt() == 1
+
+    (adopted,) = await successor.claims.owned()
+    assert adopted.claim.task_id == dying.claim.task_id
+    assert (adopted.claim.epoch, adopted.run_name) == (dying.claim.epoch, dying.run_name), "the run goes on"
+    assert [one.claim.task_id for one in await owner.claims.owned()] == [living.claim.task_id]
+
+
+async def test_renewing_keeps_a_lease_alive(pool: Pool, owner: Owner) -> None:
+    await owner.claimed()
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE task_manager.event_head SET lease_expire_time = now() - interval '1 s'")
+
+    await owner.claims.renew()
+
+    assert await Owner(pool).claims.adopt() == 0
+
+
+async def test_a_released_task_is_adopted_at_once(pool: Pool, owner: Owner) -> None:
+    await owner.claimed()
+
+    await owner.claims.release()
+
+    assert await owner.claims.owned() == []
+    assert await Owner(pool).claims.adopt() == 1
+
+
+async def test_many_successors_adopt_each_task_once(pool: Pool) -> None:
+    dead = Owner(pool, EXPIRED)
+    for _ in range(20):
+        await dead.claimed()
+
+    counts = await asyncio.gather(*(Owner(pool).claims.adopt() for _ in range(5)))
+
+    assert sum(counts) == 20
+
+
+async def test_queued_and_terminal_tasks_are_never_adopted(pool: Pool, owner: Owner) -> None:
+    await owner.tasks.create(a_new_task())
+    ended = await owner.queue.claim("t:1", 1)
+    assert ended
+    await owner.claims.finish(ended.claim, Change(State.FAILED, "f", error=make_error("RUN_LOST", "m")))
+    await owner.tasks.create(a_new_task())
+
+    assert await Owner(pool).claims.adopt() == 0
+
+
+# ---- fencing
+
+
+async def test_an_owner_that_was_replaced_can_write_nothing(pool: Pool) -> None:
+    old = Owner(pool, EXPIRED)
+    claim = (await old.claimed()).claim
+    new = Owner(pool)
+    await new.claims.adopt()
+    before = await sequences(new, claim.task_id)
+
+    writes = (
+        old.events.append(claim, 0, lines(1, 1), None),
+        old.events.append(claim, 0, [started(1)], None),
+        old.claims.finish(claim, Change(State.FAILED, "f", error=b"")),
+        old.claims.lose_run(
+            claim, max_lost_runs=3, failure=Change(State.FAILED, "f", error=b""), retry=Change(State.QUEUED, "r")
+        ),
+        old.claims.explain(claim, "x"),
+        old.claims.refresh(claim),
+    )
+    for write in writes:
+        with pytest.raises(StaleClaim):
+            await write
+
+    await old.claims.renew()
+    assert await sequences(new, claim.task_id) == before
+    assert (await new.tasks.get(claim.task_id)).state is State.STARTING
+    assert [one.claim.owner for one in await new.claims.owned()] == [new.id]
+
+
+async def test_an_owner_of_an_older_epoch_can_write_nothing(owner: Owner) -> None:
+    first = await owner.claimed()
+    await owner.claims.finish(first.claim, Change(State.QUEUED, "again"))
+    second = await owner.queue.claim("t:1", 1)
+    assert second
+
+    with pytest.raises(StaleClaim) as caught:
+        await owner.events.append(first.claim, 0, lines(1, 1), None)
+
+    assert caught.value.reason == "STALE_EPOCH"
+    assert await owner.events.append(second.claim, 0, lines(1, 1), None) == 1
+
+
+async def test_nothing_is_appended_after_the_end(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+    await owner.claims.finish(claim, Change(State.SUCCEEDED, "done", artifact="artifacts/a"))
+
+    with pytest.raises(StaleClaim):
+        await owner.events.append(claim, 0, lines(1, 1), None)
+    with pytest.raises(StaleClaim):
+        await owner.claims.finish(claim, Change(State.FAILED, "f", error=b""))
+
+
+async def write_while_owned(owner: Owner, task_id: uuid.UUID, label: str) -> int:
+    """Twenty tries to append one event; how many were stored."""
+    stored = 0
+    for _ in range(20):
+        assignment = next((one for one in await owner.claims.owned() if one.claim.task_id == task_id), None)
+        if assignment is None:
+            continue
+        event = task_event_pb2.TaskEvent(sequence=assignment.run_sequence + 1, log_entry=task_event_pb2.LogEntry(text=label))
+        try:
+            await owner.events.append(assignment.claim, assignment.run_sequence, [event], None)
+            stored += 1
+        except StaleClaim:
+            continue
+    return stored
+
+
+async def adopt_and_write(owner: Owner, task_id: uuid.UUID) -> int:
+    await owner.claims.adopt()
+    return await write_while_owned(owner, task_id, "new")
+
+
+@pytest.mark.parametrize("round_number", range(5))
+async def test_appending_and_adopting_at_once_never_lets_both_write(pool: Pool, round_number: int) -> None:
+    old, new = Owner(pool, EXPIRED), Owner(pool)
+    task_id = (await old.claimed()).claim.task_id
+
+    stored = sum(await asyncio.gather(write_while_owned(old, task_id, "old"), adopt_and_write(new, task_id)))
+
+    events = await new.events.page(task_id, 0)
+    labels = [event.log_entry.text for event in events if event.HasField("log_entry")]
+    assert len(labels) == stored
+    assert labels == sorted(labels, reverse=True), "once the successor has written, the old owner never does"
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+
+
+# ---- events
+
+
+async def test_an_append_is_numbered_after_what_the_task_has(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+
+    assert await owner.events.append(claim, 0, lines(1, 3), None) == 3
+    assert await owner.events.append(claim, 3, lines(4, 4), None) == 4
+
+    page = await owner.events.page(claim.task_id, 2)
+    assert [(event.sequence, event.log_entry.text, event.attempt) for event in page] == [
+        (3, "line 1", 1),
+        (4, "line 2", 1),
+        (5, "line 3", 1),
+        (6, "line 4", 1),
+    ]
+
+
+async def test_a_repeat_stores_nothing_and_is_acknowledged_with_what_is_stored(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+    await owner.events.append(claim, 0, lines(1, 3), None)
+
+    assert await owner.events.append(claim, 0, lines(1, 2), None) == 3
+    assert await owner.events.append(claim, 2, lines(3, 5), None) == 3
+    assert await sequences(owner, claim.task_id) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("given", [lines(2, 3), [*lines(1, 1), *lines(3, 3)], lines(0, 1)])
+async def test_a_gap_is_refused_with_the_number_expected(owner: Owner, given: list[task_event_pb2.TaskEvent]) -> None:
+    claim = (await owner.claimed()).claim
+
+    with pytest.raises(SequenceGap) as caught:
+        await owner.events.append(claim, 0, given, None)
+
+    assert caught.value.reason == "SEQUENCE_GAP"
+    assert caught.value.metadata["expected_sequence"] in ("1", "2")
+    assert await sequences(owner, claim.task_id) == [1, 2]
+
+
+async def test_the_cursor_ahead_of_what_is_stored_is_a_gap(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+
+    with pytest.raises(SequenceGap) as caught:
+        await owner.events.append(claim, 5, lines(6, 6), None)
+
+    assert caught.value.expected == 1
+
+
+async def test_the_beginning_of_the_training_makes_the_task_running_once(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+
+    await owner.events.append(claim, 0, [started(1)], Progress(total_steps=3))
+    await owner.events.append(claim, 0, [started(1)], Progress(total_steps=3))
+    await owner.events.append(claim, 1, [started(2)], Progress(total_steps=3))
+
+    events = await owner.events.page(claim.task_id, 0)
+    assert [event.WhichOneof("event") for event in events] == [
+        *["state_change"] * 3,
+        "training_started",
+        "training_started",
+    ]
+    task = await owner.tasks.get(claim.task_id)
+    assert (task.state, task.progress) == (State.RUNNING, Progress(total_steps=3))
+
+
+async def test_the_same_append_many_times_at_once_stores_once(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+
+    answers = await asyncio.gather(*(owner.events.append(claim, 0, lines(1, 50), None) for _ in range(6)))
+
+    assert answers == [50] * 6
+    assert await sequences(owner, claim.task_id) == list(range(1, 53))
+
+
+async def test_appends_of_the_owner_and_cancels_of_callers_share_one_numbering(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+
+    async def append_all() -> None:
+        for number in range(1, 41):
+            await owner.events.append(claim, number - 1, lines(number, number), None)
+
+    await asyncio.gather(append_all(), *(owner.tasks.cancel(claim.task_id, "") for _ in range(4)))
+
+    assert await sequences(owner, claim.task_id) == list(range(1, 44))
+
+
+async def test_progress_keeps_values_that_are_not_numbers(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+    remaining = datetime.timedelta(seconds=1.5)
+    progress = Progress(2, 9, 0.5, remaining, {"loss": float("inf"), "grad_norm": float("-inf")})
+
+    await owner.events.append(claim, 0, lines(1, 1), progress)
+
+    assert (await owner.tasks.get(claim.task_id)).progress == progress
+
+
+# ---- states
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_runs_may_be_lost_so_often_and_no_oftener(owner: Owner, lost: int) -> None:
+    claim = (await owner.claimed()).claim
+    for _ in range(lost):
+        failure = Change(State.FAILED, "lost", error=make_error("RUN_LOST", "m"))
+        await owner.claims.lose_run(claim, max_lost_runs=3, failure=failure, retry=Change(State.QUEUED, "again"))
+        if assignment := await owner.queue.claim("t:1", 1):
+            claim = assignment.claim
+
+    assert (await owner.tasks.get(claim.task_id)).state is (State.FAILED if lost == 3 else State.STARTING)
+
+
+@pytest.mark.parametrize(
+    "change", [Change(State.FAILED, "f", error=b""), Change(State.QUEUED, "q"), Change(State.CANCELLED, "c")]
+)
+async def test_whatever_goes_wrong_while_cancelling_ends_cancelled(owner: Owner, change: Change) -> None:
+    claim = (await owner.claimed()).claim
+    await owner.tasks.cancel(claim.task_id, "")
+
+    await owner.claims.finish(claim, change)
+
+    assert (await owner.tasks.get(claim.task_id)).state is State.CANCELLED
+
+
+async def test_the_database_holds_the_same_transitions_as_the_domain(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        rows = await (await connection.execute("SELECT from_state, to_state FROM task_manager.allowed_transition")).fetchall()
+
+    assert {(row["from_state"], row["to_state"]) for row in rows} == {
+        (before.value, after.value) for before, allowed in ALLOWED.items() for after in allowed
+    }
+
+
+async def set_state(pool: Pool, task_id: uuid.UUID, state: State) -> None:
+    """What no code of the service does: writes a state past the domain's table."""
+    async with pool.connection() as connection:
+        await connection.execute(
+            "UPDATE task_manager.task SET state = %(state)s::task_manager.task_state,"
+            " end_time = CASE WHEN %(ended)s THEN now() END,"
+            " error = CASE WHEN %(state)s::text = 'FAILED' THEN ''::bytea END,"
+            " artifact = CASE WHEN %(state)s::text = 'SUCCEEDED' THEN 'a' ELSE '' END WHERE id = %(id)s",
+            {"state": state.value, "ended": state.is_terminal, "id": task_id},
+        )
+
+
+PATHS = {
+    State.QUEUED: (),
+    State.STARTING: (State.STARTING,),
+    State.RUNNING: (State.STARTING, State.RUNNING),
+    State.PAUSING: (State.STARTING, State.PAUSING),
+    State.PAUSED: (State.STARTING, State.PAUSING, State.PAUSED),
+    State.CANCELLING: (State.STARTING, State.CANCELLING),
+    State.SUCCEEDED: (State.STARTING, State.RUNNING, State.SUCCEEDED),
+    State.FAILED: (State.STARTING, State.FAILED),
+    State.CANCELLED: (State.CANCELLED,),
+}
+
+
+async def test_the_database_permits_what_the_table_permits_and_refuses_everything_else(pool: Pool, owner: Owner) -> None:
+    for before, path in PATHS.items():
+        for after in State:
+            if after is before:
+                continue
+            task = await owner.tasks.create(a_new_task())
+            for state in path:
+                await set_state(pool, task.id, state)
+            if after in ALLOWED[before]:
+                await set_state(pool, task.id, after)
+            else:
+                with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
+                    await set_state(pool, task.id, after)
+
+
+async def test_the_service_refuses_an_illegal_move_before_the_database_has_to(pool: Pool, owner: Owner) -> None:
+    task = await owner.tasks.create(a_new_task())
+
+    async with pool.connection() as connection, connection.transaction():
+        locked = await state_changes.lock(connection, task.id)
+        assert locked
+        with pytest.raises(IllegalTransition):
+            await state_changes.move(connection, locked, Change(State.RUNNING, "no"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE task_manager.task SET spec = 'x'::bytea",
+        "UPDATE task_manager.task SET attempt = -1",
+        "UPDATE task_manager.task_transition SET reason = 'rewritten'",
+        "UPDATE task_manager.event_frame SET epoch = 9",
+        "UPDATE task_manager.task SET artifact = 'artifacts/a'",
+        "UPDATE task_manager.event_head SET owner = gen_random_uuid()",
+        "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters, processes,"
+        " request_digest, state) VALUES (gen_random_uuid(), 'n', '', '{}', '', '', 1, '', 'RUNNING')",
+    ],
+)
+async def test_the_database_keeps_the_invariants_itself(pool: Pool, owner: Owner, statement: str) -> None:
+    await owner.tasks.create(a_new_task())
+
+    async with pool.connection() as connection:
+        with pytest.raises(psycopg.errors.IntegrityError):
+            await connection.execute(statement.encode())
+
+
+async def test_the_history_of_transitions_is_written_by_the_database(pool: Pool, owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+    await owner.claims.finish(claim, Change(State.FAILED, "broke", error=make_error("RUN_LOST", "m")))
+
+    async with pool.connection() as connection:
+        query = "SELECT from_state, to_state, reason, attempt FROM task_manager.task_transition ORDER BY number"
+        rows = await (await connection.execute(query)).fetchall()
+
+    assert [tuple(row.values()) for row in rows] == [
+        (None, "QUEUED", "waits for a trainer", 0),
+        ("QUEUED", "STARTING", "attempt 1 starts on t:1", 1),
+        ("STARTING", "FAILED", "broke", 1),
+    ]
+
+
+# ---- requests
+
+
+async def test_many_creates_with_one_request_id_at_once_make_one_task(pool: Pool, owner: Owner) -> None:
+    request_id = uuid.uuid4()
+
+    tasks = await asyncio.gather(*(owner.tasks.create(a_new_task(request_id)) for _ in range(20)))
+
+    assert len({task.id for task in tasks}) == 1
+    assert len(await owner.tasks.list(TaskFilter(), None, 100)) == 1
+
+
+async def test_a_race_of_different_requests_under_one_id_has_one_winner(owner: Owner) -> None:
+    request_id = uuid.uuid4()
+
+    async def create(digest: bytes) -> str:
+        try:
+            return str((await owner.tasks.create(a_new_task(request_id, digest))).id)
+        except ServiceError as error:
+            return error.reason
+
+    outcomes = await asyncio.gather(*(create(str(number).encode()) for number in range(10)))
+
+    assert outcomes.count("REQUEST_ID_REUSED") == 9
+
+
+async def test_explaining_the_queue_touches_only_what_changes(pool: Pool, owner: Owner) -> None:
+    small, large = a_new_task(), a_new_task(processes=8)
+    for one in (small, large):
+        await owner.tasks.create(one)
+
+    await owner.queue.explain_queue("waits", 4)
+    first = [await owner.tasks.get(one.id) for one in (small, large)]
+    await owner.queue.explain_queue("waits", 4)
+    second = [await owner.tasks.get(one.id) for one in (small, large)]
+
+    assert [task.state_reason for task in first] == ["waits", "needs 8 processes; the largest trainer has 4"]
+    assert [task.update_time for task in first] == [task.update_time for task in second]
+
+
+async def test_migrating_again_changes_nothing(pool: Pool, postgres_dsn: str) -> None:
+    directory = Path(task_manager.__file__).parent / "migrations"
+
+    assert await migrate(postgres_dsn, "task_manager", directory) == 0

@@ -1,0 +1,72 @@
+"""The whole way with the real training process on a model of a few thousand parameters."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_model import make_tiny_model
+from trainer_face import assert_dense, eventually, texts
+from trainer_storage import FakeStorage
+
+from tunesmith.v1 import task_pb2
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def rows(count: int) -> bytes:
+    def row(number: int) -> dict:
+        question, answer = {"role": "user", "content": f"say {number}"}, {"role": "assistant", "content": str(number)}
+        return {"messages": [question, answer]}
+
+    return b"".join(json.dumps(row(number)).encode() + b"\n" for number in range(count))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_tiny_model_is_tuned_and_its_adapter_stored(
+    make_face, storage: FakeStorage, tmp_path: Path, processes: int
+) -> None:
+    model = make_tiny_model(tmp_path / "model")
+    storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
+    face = await make_face(TRAINING_MODULE="services.trainer.training")
+
+    name = await face.submit(storage.add_dataset(rows(8 * processes)), processes=processes)
+    events, end = await face.watch(name, seconds=240)
+
+    assert end.state == task_pb2.Task.SUCCEEDED, (end, texts(events))
+    assert_dense(events)
+    [plan] = [event.training_started for event in events if event.HasField("training_started")]
+    steps = [event.step_metrics for event in events if event.HasField("step_metrics")]
+    assert (plan.example_count, plan.total_steps, plan.num_processes) == (8 * processes, 4, processes)
+    assert [metrics.step for metrics in steps if "loss" in metrics.values] == [1, 2, 3, 4]
+    assert "adapter_model.safetensors" in storage.contents[name]
+    [header] = storage.headers
+    assert header.manifest.step == 4
+    assert "torch" in header.manifest.versions
+    assert face.remains() == []
+
+
+async def test_a_row_that_is_too_long_is_the_user_s_to_mend(make_face, storage: FakeStorage, tmp_path: Path) -> None:
+    model = make_tiny_model(tmp_path / "model")
+    storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
+    face = await make_face(TRAINING_MODULE="services.trainer.training")
+    question, answer = {"role": "user", "content": "x" * 5000}, {"role": "assistant", "content": "y"}
+
+    name = await face.submit(storage.add_dataset(json.dumps({"messages": [question, answer]}).encode() + b"\n"))
+    _, end = await face.watch(name, seconds=240)
+
+    assert (end.state, end.error.reason) == (task_pb2.Task.FAILED, "EXAMPLE_TOO_LONG")
+
+
+async def test_real_training_is_cancelled_without_a_trace(make_face, storage: FakeStorage, tmp_path: Path) -> None:
+    model = make_tiny_model(tmp_path / "model")
+    storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
+    face = await make_face(TRAINING_MODULE="services.trainer.training", STOP_GRACE="5s")
+
+    name = await face.submit(storage.add_dataset(rows(4000)))
+    await eventually(lambda: '"kind":"metrics"' in face.journal(name), "no step was made")
+    await face.cancel(name)
+    _, end = await face.watch(name)
+
+    assert end.state == task_pb2.Task.CANCELLED
+    assert face.remains() == []
+    assert storage.headers == []

@@ -1,0 +1,364 @@
+"""Every command against scripted services: what it prints where, and its exit code."""
+
+import json
+
+import pytest
+from fake_platform import a_run
+from typer.testing import CliRunner
+
+from tunesmith.cli.app import app
+from tunesmith.v1.base_model_pb2 import BaseModel
+from tunesmith.v1.task_error_pb2 import TaskError
+from tunesmith.v1.task_pb2 import Task
+
+
+@pytest.fixture
+def run(platform):
+    """Run the command; answers with exit_code, stdout, stderr."""
+    return lambda *arguments, **options: CliRunner().invoke(app, [str(a) for a in arguments], **options)
+
+
+@pytest.fixture
+def train(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"messages": []}\n' * 3)
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"messages": [{"role": "assistent"}]}\n')
+    return path
+
+
+def json_lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class TestData:
+    def test_upload_shows_the_dataset_and_the_next_command(self, run, train):
+        result = run("data", "upload", train)
+        assert result.exit_code == 0
+        assert "3 examples" in result.stdout
+        assert "tunesmith task create --data" in result.stderr
+
+    def test_upload_as_json_is_one_object_with_the_protos_own_names(self, run, train):
+        content = json.loads(run("data", "upload", train, "--name", "mine", "--json").stdout)
+        assert content["display_name"] == "mine"
+        assert content["statistics"]["example_count"] == "3"
+
+    def test_a_refused_upload_lists_its_rows(self, run, bad):
+        result = run("data", "upload", bad)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert result.stderr.splitlines() == [
+            "error[DATASET_INVALID]: 1 row is bad",
+            '  - line 1: messages[1].role: role "assistent" is not known',
+            "  hint: Mend the rows.",
+        ]
+
+    def test_with_json_the_error_is_an_object_on_stderr(self, run, bad):
+        error = json.loads(run("data", "upload", bad, "--json").stderr)["error"]
+        assert (error["reason"], error["class"], error["hint"]) == ("DATASET_INVALID", "user", "Mend the rows.")
+        assert error["violations"][0]["field"] == "line 1: messages[1].role"
+
+    def test_check_shows_bad_rows_and_fails(self, run, bad):
+        result = run("data", "check", bad)
+        assert result.exit_code == 1
+        assert 'line 14: messages[1].role: role "assistent" [DATASET_ROLE_UNKNOWN]' in result.stdout
+        assert "… and 100 more" in result.stdout
+
+    def test_check_of_a_good_file_succeeds(self, run, train):
+        result = run("data", "check", train)
+        assert (result.exit_code, result.stdout) == (0, "valid: 3 examples, 0 messages\n")
+
+    def test_a_missing_file_is_a_usage_error(self, run, tmp_path):
+        result = run("data", "check", tmp_path / "none.jsonl")
+        assert result.exit_code == 2
+        assert "error[FILE_NOT_FOUND]" in result.stderr
+
+    def test_ls_is_a_table_or_one_object_a_line(self, run, train):
+        for _ in range(3):
+            run("data", "upload", train)
+        table = run("data", "ls").stdout.splitlines()
+        assert table[0].split() == ["ID", "NAME", "EXAMPLES", "SIZE", "CREATED"]
+        assert len(table) == 4
+        assert [d["display_name"] for d in json_lines(run("data", "ls", "--json").stdout)] == ["train.jsonl"] * 3
+
+    def test_an_empty_list_says_what_to_do(self, run):
+        result = run("data", "ls")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "tunesmith data upload" in result.stderr
+
+    def test_show_finds_by_bare_id(self, run, train):
+        name = json.loads(run("data", "upload", train, "--json").stdout)["name"]
+        assert name in run("data", "show", name.split("/")[1]).stdout
+
+    def test_show_of_nothing_fails(self, run):
+        assert run("data", "show", "missing").exit_code == 1
+
+
+class TestTaskCreate:
+    def test_a_file_is_uploaded_first(self, run, platform, train):
+        result = run("task", "create", "--data", train, "--set", "lora.rank=8", "--set", "learning_rate=1e-4")
+        assert result.exit_code == 0, result.stderr
+        task = platform.tasks.created[0].task
+        assert task.spec.fine_tuning.dataset == platform.datasets.stored[0].name
+        assert task.spec.fine_tuning.hyperparameters.lora.rank == 8
+        assert task.display_name == "train"
+        assert result.stdout == platform.tasks.stored[0].name + "\n"
+        assert "tunesmith task watch" in result.stderr
+
+    def test_a_dataset_is_named(self, run, platform):
+        run("task", "create", "--data", "d1", "--validation-data", "datasets/d2", "--name", "n", "--model", "tiny")
+        spec = platform.tasks.created[0].task.spec.fine_tuning
+        assert (spec.dataset, spec.validation_dataset, spec.base_model) == ("datasets/d1", "datasets/d2", "baseModels/tiny")
+
+    def test_an_unknown_hyperparameter_is_a_usage_error_with_a_suggestion(self, run, platform):
+        result = run("task", "create", "--data", "d", "--set", "learnig_rate=1")
+        assert result.exit_code == 2
+        assert "Did you mean learning_rate?" in result.stderr
+        assert platform.tasks.created == []
+
+    def test_an_unknown_option_is_a_usage_error(self, run):
+        assert run("task", "create", "--dat", "d").exit_code == 2
+
+    def test_neither_data_nor_file_is_a_usage_error(self, run):
+        assert run("task", "create").exit_code == 2
+
+    def test_a_dry_run_shows_the_plan_and_creates_nothing(self, run, platform):
+        result = run("task", "create", "--data", "d", "--dry-run")
+        assert "40 steps over 320 examples" in result.stdout
+        assert "lora.rank=16" in result.stdout
+        assert "few examples" in result.stderr
+        assert platform.tasks.created == []
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"display_name": "n", "spec": {"fine_tuning": {"base_model": "tiny", "dataset": "d", "method": "SFT"}}}',
+            "display_name: n\nspec:\n  fine_tuning:\n    base_model: tiny\n    dataset: d\n    method: SFT\n",
+        ],
+    )
+    def test_a_whole_task_comes_from_a_file(self, run, platform, tmp_path, text):
+        path = tmp_path / "task.yaml"
+        path.write_text(text)
+        result = run("task", "create", "-f", path, "--set", "seed=7")
+        assert result.exit_code == 0, result.stderr
+        task = platform.tasks.created[0].task
+        assert (task.display_name, task.spec.fine_tuning.dataset, task.spec.fine_tuning.hyperparameters.seed) == ("n", "d", 7)
+
+    @pytest.mark.parametrize("text", ['{"display_nam": "n"}', "[1]", "a: [", "just words"])
+    def test_a_file_that_is_no_task_is_a_usage_error(self, run, tmp_path, text):
+        path = tmp_path / "task.yaml"
+        path.write_text(text)
+        result = run("task", "create", "-f", path)
+        assert result.exit_code == 2
+        assert "error[TASK_FILE_INVALID]" in result.stderr
+
+    def test_create_and_watch_exits_as_the_task_ends(self, run):
+        result = run("task", "create", "--data", "d", "--watch", "--json")
+        created, *events = json_lines(result.stdout)
+        assert created["state"] == "QUEUED"
+        assert [int(event["sequence"]) for event in events] == list(range(1, 10))
+        assert result.exit_code == 0
+
+
+class TestTaskWatch:
+    def test_elsewhere_than_on_a_terminal_points_are_lines_and_the_rest_is_talk(self, run, platform):
+        task = platform.tasks.add(events=a_run())
+        result = run("task", "watch", task.name)
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[0] == "step 1 loss=3 tokens_per_second=100"
+        assert len(result.stdout.splitlines()) == 3
+        assert "[rank 1] careful" in result.stderr
+        assert "all is well" not in result.stderr
+        assert "succeeded: artifacts/made" in result.stderr
+
+    def test_it_survives_a_task_manager_that_goes_away(self, run, platform):
+        task = platform.tasks.add(events=a_run(steps=5))
+        platform.tasks.break_after = [4, 2, 3]
+        result = run("task", "watch", task.name, "--json")
+        assert [int(event["sequence"]) for event in json_lines(result.stdout)] == list(range(1, 12))
+        assert result.exit_code == 0
+
+    def test_after_resumes(self, run, platform):
+        task = platform.tasks.add(events=a_run())
+        result = run("task", "watch", task.name, "--after", 7, "--json")
+        assert [int(event["sequence"]) for event in json_lines(result.stdout)] == [8, 9]
+
+    def test_a_failed_task_is_exit_code_3_with_its_error(self, run, platform):
+        error = TaskError(reason="LOSS_NOT_FINITE", message="loss became NaN at step 2", hint="Lower the learning rate.")
+        task = platform.tasks.add(events=a_run(ending=Task.FAILED, error=error))
+        result = run("task", "watch", task.name)
+        assert result.exit_code == 3
+        assert "error[LOSS_NOT_FINITE]: loss became NaN at step 2\n  hint: Lower the learning rate." in result.stderr
+
+    def test_a_cancelled_task_is_exit_code_3(self, run, platform):
+        task = platform.tasks.add(events=a_run(ending=Task.CANCELLED))
+        assert run("task", "watch", task.name).exit_code == 3
+
+    def test_ctrl_c_detaches_and_says_how_to_come_back(self, run, platform, monkeypatch):
+        task = platform.tasks.add(events=a_run())
+
+        def interrupt(line):
+            if "step 2" in line:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("tunesmith.cli.task_watch.print", lambda line, **_: interrupt(line), raising=False)
+        result = run("task", "watch", task.name)
+        assert result.exit_code == 130
+        assert f"tunesmith task watch {task.name.split('/')[1]} --after 7" in result.stderr
+
+
+class TestTaskRest:
+    def test_ls_filters_and_shows_progress(self, run, platform):
+        running = platform.tasks.add(Task.RUNNING)
+        running.progress.step, running.progress.total_steps = 3, 9
+        platform.tasks.add(Task.FAILED, error=TaskError(reason="OUT_OF_MEMORY"))
+        output = run("task", "ls").stdout
+        assert "step 3/9" in output
+        assert "OUT_OF_MEMORY" in output
+        assert [t["state"] for t in json_lines(run("task", "ls", "--state", "running", "--json").stdout)] == ["RUNNING"]
+
+    def test_an_unknown_state_is_a_usage_error(self, run):
+        assert run("task", "ls", "--state", "sleeping").exit_code == 2
+
+    def test_show_shows_what_is_set(self, run, platform):
+        task = platform.tasks.add(Task.FAILED, error=TaskError(reason="R", message="m", hint="h"))
+        output = run("task", "show", task.name).stdout
+        assert "FAILED" in output
+        assert "R: m" in output
+        assert "hint: h" in output
+        assert json.loads(run("task", "show", task.name, "--json").stdout)["error"]["reason"] == "R"
+
+    def test_cancel_says_the_new_state(self, run, platform):
+        task = platform.tasks.add(Task.RUNNING)
+        assert run("task", "cancel", task.name, "--reason", "enough").stdout == f"{task.name} is CANCELLED\n"
+
+    def test_logs_are_filtered_by_level_and_rank(self, run, platform):
+        task = platform.tasks.add(events=a_run())
+        everything = run("task", "logs", task.name).stdout.splitlines()
+        assert everything[0].endswith("all is well")
+        assert len(everything) == 2
+        for options in (["--level", "warning"], ["--rank", "1"], ["-f", "--level", "warning"]):
+            lines = run("task", "logs", task.name, *options).stdout.splitlines()
+            assert len(lines) == 1
+            assert lines[0].endswith("rank 1  WARNING careful")
+
+    def test_logs_as_json_are_log_lines_followed_or_not(self, run, platform):
+        task = platform.tasks.add(events=a_run())
+        so_far = json_lines(run("task", "logs", task.name, "--json").stdout)
+        followed = json_lines(run("task", "logs", task.name, "-f", "--json").stdout)
+        assert [line["entry"]["text"] for line in so_far] == ["all is well", "careful"]
+        assert [line["sequence"] for line in so_far] == [line["sequence"] for line in followed]
+
+    def test_an_unknown_level_is_a_usage_error(self, run):
+        assert run("task", "logs", "1", "--level", "loud").exit_code == 2
+
+    def test_metrics_are_curves_or_points(self, run, platform):
+        task = platform.tasks.add(events=a_run(steps=30))
+        curves = run("task", "metrics", task.name).stdout.splitlines()
+        assert curves[0].split() == ["METRIC", "FIRST", "LAST", "LEAST", "MOST", "POINTS", "CURVE"]
+        assert curves[1].split()[:3] == ["loss", "3", "0.1"]
+        points = run("task", "metrics", task.name, "--metric", "loss").stdout.splitlines()
+        assert points[0].split() == ["STEP", "LOSS", "AFTER"]
+        assert points[-1].split()[0] == "30"
+        assert json.loads(run("task", "metrics", task.name, "--json").stdout)["series"][0]["metric"] == "loss"
+
+    def test_metrics_can_be_followed(self, run, platform):
+        task = platform.tasks.add(events=a_run())
+        assert [p["step"] for p in json_lines(run("task", "metrics", task.name, "-f", "--json").stdout)] == ["1", "2", "3"]
+
+
+class TestModels:
+    @pytest.fixture(autouse=True)
+    def tiny(self, platform):
+        model = BaseModel(name="baseModels/tiny", display_name="Tiny", parameter_count=7_000_000, context_length=128)
+        platform.models.stored[model.name] = model
+
+    def test_ls_and_show(self, run):
+        assert run("model", "ls").stdout.splitlines()[1].split()[:4] == ["tiny", "Tiny", "7", "M"]
+        assert "128 tokens" in run("model", "show", "tiny").stdout
+        assert json.loads(run("model", "show", "tiny", "--json").stdout)["context_length"] == "128"
+
+    def test_chat_answers_once(self, run, platform):
+        result = run(
+            "model", "chat", "tiny", "--message", "you", "--system", "s", "--temperature", 0, "--max-tokens", 5, "--seed", 3
+        )
+        assert result.stdout == "echo you\n"
+        asked = platform.inference.asked[0]
+        assert (asked.messages[0].content, asked.max_tokens, asked.seed) == ("s", 5, 3)
+        assert asked.HasField("temperature")
+        assert not asked.HasField("top_p")
+
+    def test_chat_as_json_is_the_whole_answer(self, run):
+        assert json.loads(run("model", "chat", "tiny", "-m", "you", "--json").stdout)["message"]["content"] == "echo you"
+
+    def test_without_a_message_it_is_a_conversation_that_remembers(self, run, platform):
+        result = run("model", "chat", "tiny", input="one\n\ntwo\n")
+        assert result.exit_code == 0
+        assert result.stdout == "echo one\necho two\n"
+        turns = [(m.role, m.content) for m in platform.inference.asked[1].messages]
+        assert turns == [("user", "one"), ("assistant", "echo one"), ("user", "two")]
+
+    def test_json_without_a_message_is_a_usage_error(self, run):
+        assert run("model", "chat", "tiny", "--json").exit_code == 2
+
+
+class TestArtifacts:
+    def test_ls_says_how_long_an_artifact_is_kept(self, run, platform):
+        from datetime import UTC, datetime, timedelta
+
+        from google.protobuf.timestamp_pb2 import Timestamp
+
+        expiry = Timestamp()
+        expiry.FromDatetime(datetime.now(UTC) + timedelta(days=15))
+        platform.artifacts.add({"a": b"1"}, task="tasks/t1", expire_time=expiry)
+        assert "expires in 15 d" in run("artifact", "ls").stdout
+        assert json_lines(run("artifact", "ls", "--task", "t1", "--json").stdout)[0]["kind"] == "ADAPTER"
+
+    def test_show_lists_files(self, run, platform):
+        artifact = platform.artifacts.add({"adapter.bin": b"1234"})
+        assert "adapter.bin (4 B)" in run("artifact", "show", artifact.name).stdout
+
+    def test_download_prints_the_paths(self, run, platform, tmp_path):
+        artifact = platform.artifacts.add({"adapter.bin": b"1234"})
+        result = run("artifact", "download", artifact.name, tmp_path / "out")
+        assert result.stdout == f"{tmp_path / 'out' / 'adapter.bin'}\n"
+        assert "1 files, checksums verified" in result.stderr
+        content = json.loads(run("artifact", "download", artifact.name, tmp_path / "two", "--json").stdout)
+        assert content["files"] == [str(tmp_path / "two" / "adapter.bin")]
+
+
+def test_an_unreachable_service_is_exit_code_5(run, monkeypatch):
+    monkeypatch.setenv("TUNESMITH_TASK_MANAGER_ADDRESS", "127.0.0.1:1")
+    result = run("task", "ls")
+    assert result.exit_code == 5
+    assert "error[UNREACHABLE]: task_manager does not answer at 127.0.0.1:1" in result.stderr
+
+
+def test_version_is_one_line_or_an_object(run):
+    number = json.loads(run("version", "--json").stdout)["version"]
+    assert run("version").stdout == f"tunesmith {number}\n"
+
+
+def test_status_of_nothing_is_exit_code_5(run):
+    result = run("status")
+    assert result.exit_code == 5
+    assert "tunesmith up" in result.stderr
+
+
+def test_down_of_nothing_is_fine(run):
+    assert run("down").exit_code == 0
+
+
+@pytest.mark.parametrize("value", ["storage", "storage=abc", "kitchen=1", "storage=70000"])
+def test_a_wrong_port_option_is_a_usage_error(run, value):
+    assert run("up", "--port", value).exit_code == 2
+
+
+@pytest.mark.parametrize("noun", ["data", "task", "model", "artifact"])
+def test_every_noun_helps(run, noun):
+    assert run(noun, "--help").exit_code == 0

@@ -1,0 +1,107 @@
+"""Stand-ins for what the inference service talks to: an engine of scripted tokens, storage's answers, adapter files."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from services.common.bundles import Bundle
+from services.common.errors import NotFound, ServiceError
+from services.inference.engine import GenerationRequest
+from services.inference.resolver import ModelFiles
+
+ARTIFACT = "artifacts/11111111-1111-4111-8111-111111111111"
+OTHER_ARTIFACT = "artifacts/22222222-2222-4222-8222-222222222222"
+TASK = "tasks/33333333-3333-4333-8333-333333333333"
+
+Script = Callable[[GenerationRequest], Iterator[int]]
+
+
+def repeating(request: GenerationRequest) -> Iterator[int]:
+    """The default script: token 3, for ever."""
+    while True:
+        yield 3
+
+
+class FakeEngine:
+    """An Engine without weights: it answers what `script` says, and remembers what is loaded and what was asked."""
+
+    def __init__(self, script: Script = repeating) -> None:
+        self.script = script
+        self.bases: dict[str, Path] = {}
+        self.adapters: dict[str, str] = {}
+        self.requests: list[GenerationRequest] = []
+        self.stopped = threading.Event()
+
+    def load_base(self, name: str, directory: Path) -> None:
+        if not (directory / "model.safetensors").exists():
+            raise ServiceError("BASE_MODEL_UNUSABLE", f"{name} does not load")
+        self.bases[name] = directory
+
+    def load_adapter(self, base: str, name: str, directory: Path) -> None:
+        assert base in self.bases
+        if not (directory / "adapter_model.safetensors").exists():
+            raise ServiceError("ARTIFACT_UNUSABLE", f"{name} does not load")
+        self.adapters[name] = base
+
+    def unload(self, name: str) -> None:
+        self.bases.pop(name, None)
+        self.adapters = {adapter: base for adapter, base in self.adapters.items() if name not in (adapter, base)}
+
+    def generate(self, request: GenerationRequest) -> Iterator[int]:
+        self.requests.append(request)
+        assert request.base in self.bases
+        assert request.adapter is None or self.adapters[request.adapter] == request.base
+        tokens = self.script(request)
+        try:
+            for _ in range(request.max_tokens):
+                yield next(tokens)
+        finally:
+            self.stopped.set()
+
+
+class FakeBundles:
+    """Storage's files by resource name; `failure` makes every question fail."""
+
+    def __init__(self, *bundles: Bundle) -> None:
+        self.by_name = {bundle.name: bundle for bundle in bundles}
+        self.failure: ServiceError | None = None
+
+    async def base_model(self, name: str) -> Bundle:
+        return self._find(name, "BASE_MODEL_NOT_FOUND")
+
+    async def artifact(self, name: str) -> Bundle:
+        return self._find(name, "ARTIFACT_NOT_FOUND")
+
+    def _find(self, name: str, reason: str) -> Bundle:
+        if self.failure:
+            raise self.failure
+        if name not in self.by_name:
+            raise NotFound(reason, name)
+        return self.by_name[name]
+
+
+class FakeArtifacts:
+    """The newest artifact by task."""
+
+    def __init__(self, newest: dict[str, str] | None = None) -> None:
+        self.by_task = newest or {}
+
+    async def newest(self, task: str) -> str | None:
+        return self.by_task.get(task)
+
+
+def files_of(base: str, directory: Path, artifact: str | None = None, adapter_directory: Path | None = None) -> ModelFiles:
+    """ModelFiles with revisions that fit."""
+    name = f"baseModels/{base}"
+    adapter = Bundle(artifact, adapter_directory, name, "r1") if artifact and adapter_directory else None
+    return ModelFiles(Bundle(name, directory, name, "r1"), adapter)
+
+
+def write_adapter_weights(directory: Path, *, elements: int = 16) -> Path:
+    """Something with the size of an adapter, for tests that only weigh it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({"lora_A": np.zeros((elements,), np.float32)}, directory / "adapter_model.safetensors")
+    return directory

@@ -1,0 +1,131 @@
+"""The order of questions, what happens to those nobody waits for, and the engine that comes late."""
+
+import asyncio
+import datetime
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from inference_fakes import FakeArtifacts, FakeBundles, FakeEngine
+from tiny_model import END, tiny_tokenizer
+
+from services.common.bundles import Bundle
+from services.inference.engine import GenerationRequest
+from services.inference.generation import Ending, Piece
+from services.inference.host import ModelHost
+from services.inference.lazy_engine import LazyEngine
+from services.inference.question import Message, Question
+from services.inference.registry import Registry
+from services.inference.resolver import Resolver
+from services.inference.worker import Worker
+
+END_ID = tiny_tokenizer().token_to_id(END)
+
+
+class Held:
+    """A script that does not go on before it is released, and tells when it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.released = threading.Event()
+
+    def __call__(self, request: GenerationRequest) -> Iterator[int]:
+        self.asked.set()
+        assert self.released.wait(20)
+        yield from itertools.repeat(END_ID)
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    held = Held()
+    yield held
+    held.released.set()
+
+
+@pytest.fixture
+def engine(held: Held) -> FakeEngine:
+    return FakeEngine(held)
+
+
+@pytest.fixture
+def host(engine: FakeEngine, model_directory: Path) -> Iterator[ModelHost]:
+    bundles = FakeBundles(Bundle("baseModels/tiny", model_directory, "baseModels/tiny", "r1"))
+    with Worker("engine") as worker:
+        yield ModelHost(
+            resolver=Resolver(bundles, FakeArtifacts()),
+            worker=worker,
+            engine=engine,
+            registry=Registry(engine, max_bytes=10**9, now=lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)),
+            new_seed=itertools.count(100).__next__,
+        )
+
+
+def question(max_tokens: int, seed: int | None = None) -> Question:
+    return Question("tiny", (Message("user", "Hello"),), max_tokens=max_tokens, seed=seed)
+
+
+async def answered(host: ModelHost, asked: Question, cancelled: threading.Event | None = None) -> list[Piece]:
+    return [piece async for piece in host.answer(asked, cancelled or threading.Event())]
+
+
+async def test_questions_are_answered_in_the_order_they_came(host: ModelHost, engine: FakeEngine, held: Held) -> None:
+    tasks = [asyncio.create_task(answered(host, question(number))) for number in range(1, 6)]
+    await asyncio.to_thread(held.asked.wait, 20)
+    held.released.set()
+    await asyncio.gather(*tasks)
+    assert [request.max_tokens for request in engine.requests] == [1, 2, 3, 4, 5]
+
+
+async def test_a_question_cancelled_while_it_waits_never_reaches_the_engine(
+    host: ModelHost, engine: FakeEngine, held: Held
+) -> None:
+    first = asyncio.create_task(answered(host, question(1)))
+    await asyncio.to_thread(held.asked.wait, 20)
+    left, ended = asyncio.create_task(answered(host, question(2))), threading.Event()
+    called_off = asyncio.create_task(answered(host, question(3), ended))
+    await asyncio.sleep(0)
+    left.cancel()
+    ended.set()
+    await asyncio.gather(left, return_exceptions=True)
+    held.released.set()
+    assert isinstance((await first)[-1], Ending)
+    assert await called_off == []
+    assert [request.max_tokens for request in engine.requests] == [1]
+
+
+async def test_without_a_seed_every_answer_gets_one_of_its_own(host: ModelHost, engine: FakeEngine, held: Held) -> None:
+    held.released.set()
+    for seed in (None, None, 5):
+        await answered(host, question(1, seed))
+    assert [request.sampling.seed for request in engine.requests] == [100, 101, 5]
+
+
+async def test_the_time_to_the_first_token_includes_the_wait(host: ModelHost, held: Held) -> None:
+    first = asyncio.create_task(answered(host, question(1)))
+    await asyncio.to_thread(held.asked.wait, 20)
+    second = asyncio.create_task(answered(host, question(2)))
+    await asyncio.sleep(0.05)
+    held.released.set()
+    await first
+    ending = (await second)[-1]
+    assert isinstance(ending, Ending)
+    assert ending.seconds_to_first_token >= 0.05
+
+
+def test_the_engine_is_made_once_by_start_or_by_its_first_use(tmp_path: Path) -> None:
+    made: list[FakeEngine] = []
+
+    def make() -> FakeEngine:
+        made.append(FakeEngine())
+        return made[-1]
+
+    engine = LazyEngine(make)
+    assert made == []
+    engine.unload("baseModels/tiny")
+    engine.start()
+    (tmp_path / "model.safetensors").touch()
+    engine.load_base("baseModels/tiny", tmp_path)
+    assert len(made) == 1
+    assert list(made[0].bases) == ["baseModels/tiny"]

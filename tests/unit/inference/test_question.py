@@ -1,0 +1,69 @@
+"""Every field of a question has its rule, and its path in the answer."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from services.common.errors import InvalidArgument
+from services.inference.question import Message, Question
+
+GOOD = Question("tiny", (Message("system", "Be brief."), Message("user", "Hello")))
+
+
+def fields_refused(**changes: Any) -> list[str]:
+    with pytest.raises(InvalidArgument) as refused:
+        dataclasses.replace(GOOD, **changes).check()
+    assert refused.value.reason == "INVALID_FIELD"
+    return [violation.field for violation in refused.value.violations]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"temperature": 2.0, "top_p": 1e-9, "max_tokens": 1, "seed": 0},
+        {"seed": 2**63 - 1, "stop": ("a", "b", "c", "d")},
+        {"messages": (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))},
+        {"messages": (Message("system", "only an instruction"),)},
+    ],
+)
+def test_what_is_within_the_limits_is_accepted(changes: dict[str, Any]) -> None:
+    dataclasses.replace(GOOD, **changes).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"top_p": float("nan")}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -5}, "max_tokens"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"stop": ("a", "b", "c", "d", "e")}, "stop"),
+        ({"stop": ("a", "")}, "stop[1]"),
+        ({"messages": ()}, "messages"),
+        ({"messages": (Message("user", "a"), Message("robot", "b"), Message("user", "c"))}, "messages[1].role"),
+        ({"messages": (Message("user", ""),)}, "messages[0].content"),
+        ({"messages": (Message("user", "a"), Message("assistant", "b"))}, "messages[1].role"),
+    ],
+)
+def test_what_is_outside_is_refused_by_its_path(changes: dict[str, Any], field: str) -> None:
+    assert fields_refused(**changes) == [field]
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    messages = (Message("", ""), Message("user", "x"))
+    assert fields_refused(messages=messages, top_p=0.0, seed=-1) == ["messages[0].role", "messages[0].content", "top_p", "seed"]
+
+
+def test_an_unbounded_role_does_not_reach_the_message() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        dataclasses.replace(GOOD, messages=(Message("x" * 10_000, "a"),)).check()
+    assert len(refused.value.message) < 200

@@ -1,0 +1,75 @@
+"""From names to files."""
+
+from pathlib import Path
+
+import pytest
+from inference_fakes import ARTIFACT, TASK, FakeArtifacts, FakeBundles
+
+from services.common.bundles import Bundle
+from services.common.errors import ServiceError, Unavailable
+from services.inference.resolver import ModelFiles, Resolver
+
+BASE = Bundle("baseModels/tiny", Path("base"), "baseModels/tiny", "r1")
+ADAPTER = Bundle(ARTIFACT, Path("adapter"), "baseModels/tiny", "r1")
+
+
+def resolver(*bundles: Bundle, newest: dict[str, str] | None = None) -> Resolver:
+    return Resolver(FakeBundles(*bundles), FakeArtifacts(newest))
+
+
+async def test_a_base_model_is_found_by_name_and_by_bare_id() -> None:
+    for name in ("tiny", "baseModels/tiny"):
+        assert await resolver(BASE).files(name) == ModelFiles(BASE)
+
+
+async def test_an_artifact_brings_its_base_model() -> None:
+    files = await resolver(BASE, ADAPTER).files(ARTIFACT)
+    assert files == ModelFiles(BASE, ADAPTER)
+    assert files.name == ARTIFACT
+
+
+async def test_a_task_is_its_newest_artifact() -> None:
+    files = await resolver(BASE, ADAPTER, newest={TASK: ARTIFACT}).files(TASK)
+    assert files == ModelFiles(BASE, ADAPTER)
+
+
+async def test_a_task_without_artifacts_is_not_ready_and_the_message_says_why() -> None:
+    with pytest.raises(ServiceError) as refused:
+        await resolver(BASE).files(TASK)
+    assert refused.value.reason == "MODEL_NOT_READY"
+    assert refused.value.status == "FAILED_PRECONDITION"
+    assert TASK in refused.value.message
+    assert "no such task" in refused.value.message
+    assert "task watch" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"), [("unknown", "BASE_MODEL_NOT_FOUND"), (ARTIFACT, "ARTIFACT_NOT_FOUND"), ("a/b", "INVALID_NAME")]
+)
+async def test_what_storage_says_passes_through(model: str, reason: str) -> None:
+    with pytest.raises(ServiceError) as refused:
+        await resolver().files(model)
+    assert refused.value.reason == reason
+
+
+async def test_storage_away_is_unavailable() -> None:
+    bundles = FakeBundles(BASE)
+    bundles.failure = Unavailable("STORAGE_UNAVAILABLE", "storage did not answer")
+    with pytest.raises(Unavailable):
+        await Resolver(bundles, FakeArtifacts()).files("tiny")
+
+
+async def test_an_adapter_of_another_revision_of_the_base_model_is_refused() -> None:
+    stale = Bundle(ARTIFACT, Path("adapter"), "baseModels/tiny", "r0")
+    with pytest.raises(ServiceError) as refused:
+        await resolver(BASE, stale).files(ARTIFACT)
+    assert refused.value.reason == "BASE_MODEL_UNUSABLE"
+    assert "r0" in refused.value.message
+
+
+async def test_the_name_in_memory_needs_no_files() -> None:
+    nothing_stored = resolver(newest={TASK: ARTIFACT})
+    assert await nothing_stored.loaded_name("tiny") == "baseModels/tiny"
+    assert await nothing_stored.loaded_name(ARTIFACT) == ARTIFACT
+    assert await nothing_stored.loaded_name(TASK) == ARTIFACT
+    assert await resolver().loaded_name(TASK) is None

@@ -1,0 +1,270 @@
+"""InferenceService over a real channel with an engine of scripted tokens: the wire format, errors, and calls that end early."""
+
+import asyncio
+import datetime
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from inference_fakes import ARTIFACT, TASK, FakeArtifacts, FakeBundles, FakeEngine, write_adapter_weights
+from tiny_model import END, tiny_tokenizer
+
+from services.common.bundles import Bundle
+from services.common.errors import Unavailable
+from services.common.interceptors import EdgeInterceptor
+from services.common.rich_status import reason_of
+from services.inference.engine import GenerationRequest
+from services.inference.host import ModelHost
+from services.inference.lazy_engine import LazyEngine
+from services.inference.registry import Registry
+from services.inference.resolver import Resolver
+from services.inference.servicer import InferenceServicer
+from services.inference.worker import Worker
+from tunesmith.v1 import inference_service_pb2 as pb2
+from tunesmith.v1 import inference_service_pb2_grpc
+
+TOKENIZER = tiny_tokenizer()
+END_ID = TOKENIZER.token_to_id(END)
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+HELLO = [pb2.ChatMessage(role="user", content="Hello")]
+DEADLINE_SECONDS = 20.0
+
+
+def saying(text: str) -> Callable[[GenerationRequest], Iterator[int]]:
+    tokens = TOKENIZER.encode(text, add_special_tokens=False).ids
+    return lambda request: itertools.chain(tokens, itertools.repeat(END_ID))
+
+
+@dataclass
+class Service:
+    """A running service and what a test may look at."""
+
+    stub: inference_service_pb2_grpc.InferenceServiceStub
+    engine: FakeEngine
+    bundles: FakeBundles
+    artifacts: FakeArtifacts
+
+    async def chat(self, **fields: object) -> pb2.ChatResponse:
+        return await self.stub.Chat(pb2.ChatRequest(**{"model": "tiny", "messages": HELLO, **fields}), timeout=DEADLINE_SECONDS)
+
+    def stream(self, **fields: object) -> grpc.aio.UnaryStreamCall[pb2.StreamChatRequest, pb2.StreamChatResponse]:
+        return self.stub.StreamChat(
+            pb2.StreamChatRequest(**{"model": "tiny", "messages": HELLO, **fields}), timeout=DEADLINE_SECONDS
+        )
+
+    async def loaded(self) -> list[str]:
+        return [model.model for model in (await self.stub.ListLoadedModels(pb2.ListLoadedModelsRequest())).models]
+
+
+@pytest.fixture
+async def service(model_directory: Path, tmp_path: Path) -> AsyncIterator[Service]:
+    engine = FakeEngine(saying("Good day!"))
+    base = Bundle("baseModels/tiny", model_directory, "baseModels/tiny", "r1")
+    bundles = FakeBundles(base, Bundle(ARTIFACT, write_adapter_weights(tmp_path / "a"), "baseModels/tiny", "r1"))
+    artifacts = FakeArtifacts({TASK: ARTIFACT})
+    with Worker("engine") as worker:
+        lazy = LazyEngine(lambda: engine)
+        host = ModelHost(
+            resolver=Resolver(bundles, artifacts),
+            worker=worker,
+            engine=lazy,
+            registry=Registry(lazy, max_bytes=10**9, now=lambda: NOW),
+            new_seed=lambda: 77,
+        )
+        server = grpc.aio.server(interceptors=[EdgeInterceptor()])
+        inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(host), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Service(inference_service_pb2_grpc.InferenceServiceStub(channel), engine, bundles, artifacts)
+        await server.stop(0)
+
+
+async def eventually(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not fact():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        await asyncio.sleep(0.005)
+
+
+async def reason_and_status(call: object) -> tuple[str, grpc.StatusCode]:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call  # type: ignore[misc]
+    return reason_of(failed.value), failed.value.code()
+
+
+async def test_chat_answers_with_message_reason_and_usage(service: Service) -> None:
+    response = await service.chat()
+    assert response.model == "tiny"
+    assert (response.message.role, response.message.content) == ("assistant", "Good day!")
+    assert response.finish_reason == pb2.FINISH_REASON_STOP
+    assert response.usage.completion_tokens == len(TOKENIZER.encode("Good day!", add_special_tokens=False).ids)
+    assert response.usage.prompt_tokens == len(service.engine.requests[0].prompt)
+    first, total = (span.ToMicroseconds() for span in (response.usage.time_to_first_token, response.usage.total_time))
+    assert 0 < first <= total
+
+
+async def test_the_stream_says_what_chat_says_and_ends_with_reason_and_usage(service: Service) -> None:
+    *deltas, last = [response async for response in service.stream()]
+    assert "".join(response.delta for response in deltas) == (await service.chat()).message.content
+    assert len(deltas) > 1
+    assert not any(response.finish_reason or response.HasField("usage") for response in deltas)
+    assert (last.delta, last.finish_reason) == ("", pb2.FINISH_REASON_STOP)
+    assert last.usage.completion_tokens > 0
+
+
+async def test_fields_left_unset_have_the_documented_defaults(service: Service) -> None:
+    await service.chat()
+    request = service.engine.requests[0]
+    assert (request.sampling.temperature, request.sampling.top_p, request.max_tokens) == (0.0, 1.0, 256)
+    assert request.sampling.seed == 77
+
+
+async def test_fields_that_are_set_reach_the_engine_zero_included(service: Service) -> None:
+    await service.chat(temperature=1.5, top_p=0.5, max_tokens=5, seed=0)
+    request = service.engine.requests[0]
+    assert (request.sampling.temperature, request.sampling.top_p, request.max_tokens) == (1.5, 0.5, 5)
+    assert request.sampling.seed == 0
+
+
+async def test_a_cut_answer_says_so(service: Service) -> None:
+    response = await service.chat(max_tokens=4)
+    assert (response.message.content, response.finish_reason) == ("Good", pb2.FINISH_REASON_LENGTH)
+
+
+async def test_a_stop_text_ends_stream_and_chat_alike(service: Service) -> None:
+    assert (await service.chat(stop=["day"])).message.content == "Good "
+    assert "".join([response.delta async for response in service.stream(stop=["day"])]) == "Good "
+
+
+@pytest.mark.parametrize("model", [ARTIFACT, TASK])
+async def test_a_tuned_model_answers_with_its_adapter(service: Service, model: str) -> None:
+    response = await service.chat(model=model)
+    assert response.model == model
+    assert service.engine.requests[0].adapter == ARTIFACT
+    assert await service.loaded() == [ARTIFACT, "baseModels/tiny"]
+
+
+async def test_load_returns_the_model_and_a_repeat_returns_it_as_it_is(service: Service) -> None:
+    first = await service.stub.LoadModel(pb2.LoadModelRequest(model=TASK))
+    assert (first.model, first.base_model, first.memory_bytes) == (ARTIFACT, "baseModels/tiny", 64)
+    assert first.load_time.ToDatetime(datetime.UTC) == NOW
+    assert not first.HasField("last_use_time")
+    await service.chat(model=TASK)
+    again = await service.stub.LoadModel(pb2.LoadModelRequest(model=TASK))
+    assert again.last_use_time.ToDatetime(datetime.UTC) == NOW
+
+
+async def test_unload_frees_and_is_repeatable(service: Service) -> None:
+    await service.chat(model=TASK)
+    for _ in range(2):
+        await service.stub.UnloadModel(pb2.UnloadModelRequest(model=TASK))
+    assert await service.loaded() == ["baseModels/tiny"]
+    await service.stub.UnloadModel(pb2.UnloadModelRequest(model="tiny"))
+    assert await service.loaded() == []
+    await service.stub.UnloadModel(pb2.UnloadModelRequest(model="tasks/44444444-4444-4444-8444-444444444444"))
+
+
+async def test_a_bad_field_is_named_by_its_path(service: Service) -> None:
+    messages = [pb2.ChatMessage(role="user", content="a"), pb2.ChatMessage(role="robot", content="b"), *HELLO]
+    for call in (
+        service.chat(messages=messages, temperature=float("nan")),
+        _drained(service.stream(messages=messages, temperature=9)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call
+        assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert _fields(failed.value) == ["messages[1].role", "temperature"]
+    assert service.engine.requests == []
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "status"),
+    [
+        ("", "INVALID_NAME", grpc.StatusCode.INVALID_ARGUMENT),
+        ("datasets/x", "INVALID_NAME", grpc.StatusCode.INVALID_ARGUMENT),
+        ("unknown", "BASE_MODEL_NOT_FOUND", grpc.StatusCode.NOT_FOUND),
+        ("artifacts/55555555-5555-4555-8555-555555555555", "ARTIFACT_NOT_FOUND", grpc.StatusCode.NOT_FOUND),
+        ("tasks/55555555-5555-4555-8555-555555555555", "MODEL_NOT_READY", grpc.StatusCode.FAILED_PRECONDITION),
+    ],
+)
+async def test_a_model_that_cannot_be_had_has_its_reason_everywhere(
+    service: Service, model: str, reason: str, status: grpc.StatusCode
+) -> None:
+    load = service.stub.LoadModel(pb2.LoadModelRequest(model=model))
+    for call in (service.chat(model=model), _drained(service.stream(model=model)), load):
+        assert await reason_and_status(call) == (reason, status)
+
+
+async def test_storage_away_is_unavailable(service: Service) -> None:
+    service.bundles.failure = Unavailable("STORAGE_UNAVAILABLE", "storage did not answer")
+    assert await reason_and_status(service.chat()) == ("STORAGE_UNAVAILABLE", grpc.StatusCode.UNAVAILABLE)
+
+
+async def test_a_conversation_that_is_too_long_is_refused(service: Service) -> None:
+    long = [pb2.ChatMessage(role="user", content="x" * 1000)]
+    refused = await reason_and_status(service.chat(messages=long))
+    assert refused == ("CONTEXT_LENGTH_EXCEEDED", grpc.StatusCode.INVALID_ARGUMENT)
+
+
+async def test_a_failing_engine_ends_the_stream_with_an_error_after_the_text(service: Service) -> None:
+    def broken(request: GenerationRequest) -> Iterator[int]:
+        yield TOKENIZER.token_to_id("a")
+        raise LookupError("a bug")
+
+    service.engine.script = broken
+    received = []
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        async for response in service.stream():
+            received.append(response.delta)
+    assert (received, failed.value.code()) == (["a"], grpc.StatusCode.INTERNAL)
+    service.engine.script = saying("well again")
+    assert (await service.chat()).message.content == "well again"
+
+
+async def test_cancelling_the_stream_stops_the_engine_and_frees_it(service: Service) -> None:
+    service.engine.script = _endless
+    call = service.stream(max_tokens=400)
+    assert (await call.read()).delta == "a"
+    call.cancel()
+    await eventually(service.engine.stopped.is_set)
+    service.engine.script = saying("next")
+    assert (await service.chat()).message.content == "next"
+
+
+async def test_a_deadline_that_passes_stops_the_engine(service: Service) -> None:
+    service.engine.script = _endless
+    request = pb2.ChatRequest(model="tiny", messages=HELLO, max_tokens=400)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await service.stub.Chat(request, timeout=0.3)
+    assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await eventually(service.engine.stopped.is_set)
+
+
+async def test_questions_that_come_together_are_all_answered(service: Service) -> None:
+    responses = await asyncio.gather(*(service.chat(max_tokens=10 + number) for number in range(5)))
+    assert [response.message.content for response in responses] == ["Good day!"] * 5
+    assert sorted(request.max_tokens for request in service.engine.requests) == [10, 11, 12, 13, 14]
+
+
+def _endless(request: GenerationRequest) -> Iterator[int]:
+    while True:
+        time.sleep(0.002)
+        yield TOKENIZER.token_to_id("a")
+
+
+async def _drained(call: grpc.aio.UnaryStreamCall[pb2.StreamChatRequest, pb2.StreamChatResponse]) -> list[pb2.StreamChatResponse]:
+    return [response async for response in call]
+
+
+def _fields(error: grpc.aio.AioRpcError) -> list[str]:
+    bad_request = error_details_pb2.BadRequest()
+    status = rpc_status.from_call(error)
+    assert any(detail.Unpack(bad_request) for detail in status.details)
+    return [violation.field for violation in bad_request.field_violations]

@@ -1,0 +1,32 @@
+"""The service over the fakes."""
+
+# ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+SUITES = ("artifact_suite", "dataset_suite", "model_suite", "object_store_suite", "repository_suite", "service")
+pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
+
+from unit.storage.fakes import Clock, MemoryObjectStore, memory_repositories
+from unit.storage.service import Service, running_service
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store() -> MemoryObjectStore:
+    return MemoryObjectStore()
+
+
+@pytest.fixture
+async def service(clock: Clock, store: MemoryObjectStore) -> AsyncIterator[Service]:
+    async def keys() -> set[str]:
+        return set(store.objects)
+
+    async with running_service(memory_repositories(clock), store, keys) as service:
+        yield service

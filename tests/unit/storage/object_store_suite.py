@@ -1,0 +1,69 @@
+"""What every object store promises; run against the fake and against S3."""
+
+import io
+import tempfile
+
+import pytest
+
+from services.common.errors import Unavailable
+from services.storage.object_store import CHUNK_BYTES, ObjectStore
+
+
+async def content(store: ObjectStore, key: str, offset: int, size: int) -> bytes:
+    return b"".join([chunk async for chunk in store.read(key, offset, size)])
+
+
+class ObjectStoreSuite:
+    """Tests take a fixture `store`, prepared."""
+
+    @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 5])
+    async def test_bytes_come_back_equal_in_bounded_pieces(self, store: ObjectStore, size: int) -> None:
+        data = (bytes(range(251)) * (size // 251 + 1))[:size]
+        await store.put("blobs/x", io.BytesIO(data), size)
+        pieces = [piece async for piece in store.read("blobs/x", 0, size)]
+        assert b"".join(pieces) == data
+        assert all(0 < len(piece) <= CHUNK_BYTES for piece in pieces)
+
+    async def test_an_object_of_many_parts_comes_back_equal(self, store: ObjectStore) -> None:
+        block = bytes(range(256)) * 4096
+        with tempfile.TemporaryFile() as file:
+            for n in range(34):
+                file.write(n.to_bytes(2, "big") + block[2:])
+            file.seek(0)
+            await store.put("blobs/big", file, 34 * len(block))
+        numbers, rest = [], b""
+        async for piece in store.read("blobs/big", 0, 34 * len(block)):
+            rest += piece
+            while len(rest) >= len(block):
+                numbers.append(int.from_bytes(rest[:2], "big"))
+                assert rest[2 : len(block)] == block[2:]
+                rest = rest[len(block) :]
+        assert numbers == list(range(34))
+
+    async def test_reading_starts_at_the_offset(self, store: ObjectStore) -> None:
+        await store.put("k", io.BytesIO(b"0123456789"), 10)
+        assert await content(store, "k", 3, 10) == b"3456789"
+        assert await content(store, "k", 10, 10) == b""
+
+    async def test_putting_starts_at_the_position_of_the_content(self, store: ObjectStore) -> None:
+        source = io.BytesIO(b"skip:rest")
+        source.seek(5)
+        await store.put("k", source, 4)
+        assert await content(store, "k", 0, 4) == b"rest"
+
+    async def test_a_removed_object_is_gone(self, store: ObjectStore) -> None:
+        await store.put("k", io.BytesIO(b"x"), 1)
+        await store.remove("k")
+        with pytest.raises(Unavailable, match="NoSuchKey"):
+            await content(store, "k", 0, 1)
+
+    async def test_removing_nothing_is_no_error(self, store: ObjectStore) -> None:
+        await store.remove("blobs/never")
+
+    async def test_an_object_shorter_than_its_row_says_is_an_error(self, store: ObjectStore) -> None:
+        await store.put("k", io.BytesIO(b"xy"), 2)
+        with pytest.raises(Unavailable):
+            await content(store, "k", 0, 3)
+
+    async def test_preparing_twice_is_no_error(self, store: ObjectStore) -> None:
+        await store.prepare()

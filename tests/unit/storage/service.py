@@ -1,0 +1,179 @@
+"""The storage service in this process behind a real gRPC server, and short ways to call it."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
+import grpc
+import pytest
+
+from services.common.interceptors import EdgeInterceptor
+from services.common.rich_status import from_rpc_error, reason_of
+from services.storage.object_store import ObjectStore
+from services.storage.registration import Repositories, register
+from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    base_model_pb2,
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+
+@dataclasses.dataclass
+class Service:
+    """Stubs of a running service; `keys` lists the objects in its store."""
+
+    channel: grpc.aio.Channel
+    keys: Callable[[], Awaitable[set[str]]]
+
+    def __post_init__(self) -> None:
+        self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
+        self.artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(self.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    async def upload(self, content: bytes, *, chunk_bytes: int = 2**20, **header: str) -> dataset_pb2.Dataset:
+        header = {"display_name": "rows"} | header
+        return await self.datasets.UploadDataset(dataset_messages(content, chunk_bytes=chunk_bytes, **header))
+
+    async def check(self, content: bytes) -> dataset_pb2.DatasetReport:
+        return await self.datasets.ValidateDataset([dataset_service_pb2.ValidateDatasetRequest(chunk=content)])
+
+    async def download(self, name: str, offset: int = 0) -> bytes:
+        request = dataset_service_pb2.DownloadDatasetRequest(name=name, offset=offset)
+        return await joined(self.datasets.DownloadDataset(request))
+
+    async def store_artifact(self, files: Mapping[str, bytes], /, **header: object) -> artifact_pb2.Artifact:
+        return await self.artifacts.UploadArtifact(artifact_messages(files, **header))
+
+    async def download_artifact(self, name: str, path: str, offset: int = 0) -> bytes:
+        request = artifact_service_pb2.DownloadArtifactRequest(name=name, path=path, offset=offset)
+        return await joined(self.artifacts.DownloadArtifact(request))
+
+    async def register_model(self, files: Mapping[str, bytes], /, **header: object) -> base_model_pb2.BaseModel:
+        return await self.models.RegisterBaseModel(model_messages(files, **header))
+
+    async def download_model(self, name: str, path: str, offset: int = 0) -> bytes:
+        request = model_service_pb2.DownloadModelRequest(name=name, path=path, offset=offset)
+        return await joined(self.models.DownloadModel(request))
+
+
+@contextlib.asynccontextmanager
+async def running_service(
+    repositories: Repositories, store: ObjectStore, keys: Callable[[], Awaitable[set[str]]]
+) -> AsyncIterator[Service]:
+    """Serves on a free port of the loopback while the block runs."""
+    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
+    register(server, repositories, store, uuid.uuid4)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Service(channel, keys)
+    finally:
+        await server.stop(2.0)
+
+
+@contextlib.asynccontextmanager
+async def refused(reason: str) -> AsyncIterator["Refusal"]:
+    """Expects that the calls inside fail for `reason`; afterwards the yielded value tells the details."""
+    refusal = Refusal()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield refusal
+    assert reason_of(caught.value) == reason, caught.value.details()
+    refusal.read(caught.value)
+
+
+class Refusal:
+    """What a failed call said."""
+
+    def read(self, error: grpc.aio.AioRpcError) -> None:
+        from google.rpc import error_details_pb2
+
+        self.message = error.details() or ""
+        self.code = error.code()
+        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        for detail in from_rpc_error(error).details:
+            detail.Unpack(info)
+            detail.Unpack(bad_request)
+        self.metadata = dict(info.metadata)
+        self.hint = self.metadata.get("hint", "")
+        self.fields = [violation.field for violation in bad_request.field_violations]
+        self.descriptions = [violation.description for violation in bad_request.field_violations]
+
+
+def row(answer: str = "hello", **extra: object) -> dict:
+    """A good row."""
+    return {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": answer}], **extra}
+
+
+def lines(*rows: object) -> bytes:
+    """JSON lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def cut(content: bytes, size: int) -> Iterable[bytes]:
+    return (content[start : start + size] for start in range(0, len(content), size))
+
+
+def dataset_messages(content: bytes, *, chunk_bytes: int = 2**20, **header: str) -> list:
+    first = dataset_service_pb2.UploadDatasetRequest(header=dataset_service_pb2.DatasetHeader(**header))
+    return [first, *(dataset_service_pb2.UploadDatasetRequest(chunk=chunk) for chunk in cut(content, chunk_bytes))]
+
+
+def declared(files: Mapping[str, bytes]) -> list[artifact_pb2.File]:
+    return [artifact_pb2.File(path=path, size_bytes=len(data), sha256=sha256(data)) for path, data in files.items()]
+
+
+def artifact_header(files: Mapping[str, bytes], /, **fields: object) -> artifact_service_pb2.ArtifactHeader:
+    task = fields.pop("task", f"tasks/{uuid.uuid4()}")
+    manifest = artifact_pb2.ArtifactManifest(
+        files=fields.pop("declared", declared(files)), task=task, step=40, base_model="baseModels/tiny", metrics={"loss": 0.5}
+    )
+    fields = {"kind": artifact_pb2.Artifact.ADAPTER, "manifest": manifest, "epoch": 1, "request_id": "final"} | fields
+    return artifact_service_pb2.ArtifactHeader(**fields)
+
+
+def artifact_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, **header: object) -> list:
+    message = artifact_service_pb2.UploadArtifactRequest
+    return [message(header=artifact_header(files, **header)), *file_messages(message, files, chunk_bytes)]
+
+
+def model_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, **header: object) -> list:
+    message = model_service_pb2.RegisterBaseModelRequest
+    fields = {"name": "baseModels/tiny", "display_name": "Tiny", "family": "llama", "files": declared(files)} | header
+    return [message(header=base_model_pb2.BaseModel(**fields)), *file_messages(message, files, chunk_bytes)]
+
+
+def file_messages(message: Callable, files: Mapping[str, bytes], chunk_bytes: int = 2**20) -> list:
+    sent = []
+    for path, data in files.items():
+        sent.append(message(path=path))
+        sent += [message(chunk=chunk) for chunk in cut(data, chunk_bytes)]
+    return sent
+
+
+def tensors(payload: bytes = b"\0" * 16, header: bytes = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}') -> bytes:
+    """A safetensors file."""
+    return len(header).to_bytes(8, "little") + header + payload
+
+
+def model_files(**changes: bytes) -> dict[str, bytes]:
+    """The least a base model needs, with changes by path."""
+    files = {"config.json": b'{"model_type": "llama"}', "tokenizer.json": b'{"version": "1.0"}', "model.safetensors": tensors()}
+    return files | changes
+
+
+async def joined(responses: AsyncIterator) -> bytes:
+    return b"".join([response.chunk async for response in responses])

@@ -1,0 +1,7 @@
+"""ModelService over the fakes."""
+
+from unit.storage.model_suite import ModelSuite
+
+
+class TestModelService(ModelSuite):
+    """All rules of the suite."""

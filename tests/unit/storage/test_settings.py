@@ -1,0 +1,56 @@
+"""Settings are read from the environment, and wrong ones are told by name."""
+
+import datetime
+
+import pytest
+
+from services.common.config import ConfigError, load
+from services.storage.settings import StorageSettings
+
+ENVIRONMENT = {
+    "TUNESMITH_STORAGE_LISTEN": "127.0.0.1:50053",
+    "TUNESMITH_POSTGRES_DSN": "postgresql://lab:pw@127.0.0.1/lab",
+    "TUNESMITH_S3_ENDPOINT": "http://127.0.0.1:9000",
+    "TUNESMITH_S3_ACCESS_KEY": "key",
+    "TUNESMITH_S3_SECRET_KEY": "hush",
+    "TUNESMITH_S3_BUCKET": "bucket",
+}
+
+
+def settings(**changes: str) -> StorageSettings:
+    return load(StorageSettings, "TUNESMITH_STORAGE_", ENVIRONMENT | changes)
+
+
+def test_artifacts_are_kept_fifteen_days_unless_set_otherwise() -> None:
+    assert settings().artifact_retention == datetime.timedelta(days=15)
+    assert settings(TUNESMITH_ARTIFACT_RETENTION="12h").artifact_retention == datetime.timedelta(hours=12)
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hush" not in repr(settings())
+    assert "pw@" not in repr(settings())
+
+
+@pytest.mark.parametrize("missing", sorted(ENVIRONMENT))
+def test_a_missing_setting_is_named(missing: str) -> None:
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != missing}
+    with pytest.raises(ConfigError, match=missing):
+        load(StorageSettings, "TUNESMITH_STORAGE_", environment)
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "s3://bucket", "http://", "http://host:9000/path"])
+def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="TUNESMITH_S3_ENDPOINT"):
+        settings(TUNESMITH_S3_ENDPOINT=endpoint)
+
+
+@pytest.mark.parametrize("retention", ["0d", "soon", "-1d"])
+def test_a_retention_must_be_a_time_to_come(retention: str) -> None:
+    with pytest.raises(ConfigError, match="TUNESMITH_ARTIFACT_RETENTION"):
+        settings(TUNESMITH_ARTIFACT_RETENTION=retention)
+
+
+def test_a_connection_string_that_is_none_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError, match="TUNESMITH_POSTGRES_DSN") as caught:
+        settings(TUNESMITH_POSTGRES_DSN="postgres//lab:pw@nowhere")
+    assert "pw" not in str(caught.value)

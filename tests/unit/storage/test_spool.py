@@ -1,0 +1,37 @@
+"""Bytes on their way in are kept, measured and cleared away."""
+
+import errno
+
+import pytest
+from unit.storage.service import sha256
+
+from services.common.errors import ServiceError
+from services.storage.spool import Spool, disk_full_reported
+
+
+def test_what_was_written_is_read_and_measured() -> None:
+    with Spool() as spool:
+        for chunk in (b"one ", b"", b"two"):
+            spool.write(chunk)
+        assert (spool.size_bytes, spool.sha256) == (7, sha256(b"one two"))
+        assert spool.content().read() == b"one two"
+        assert spool.content().read(3) == b"one"
+
+
+def test_nothing_is_left_after_the_block() -> None:
+    with Spool() as spool:
+        spool.write(b"x")
+        content = spool.content()
+    assert content.closed
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_as_such(number: int) -> None:
+    with pytest.raises(ServiceError) as caught, disk_full_reported():
+        raise OSError(number, "no space")
+    assert caught.value.reason == "DISK_FULL"
+
+
+def test_other_failures_of_the_disk_are_not_hidden() -> None:
+    with pytest.raises(PermissionError), disk_full_reported():
+        raise PermissionError(errno.EACCES, "no")

@@ -1,0 +1,131 @@
+"""The order of an upload of several files, and what reaches the object store."""
+
+import io
+import itertools
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from unit.storage.fakes import MemoryBlobRepository, MemoryObjectStore
+from unit.storage.service import cut, sha256
+
+from services.common.errors import ServiceError
+from services.storage.file import File
+from services.storage.pending_objects import PendingObjects
+from services.storage.upload import ExpectedFiles, FileUpload
+
+CONTENT = {"a.bin": b"alpha", "empty": b"", "dir/b.bin": b"beta" * 10}
+DECLARED = [File(path, len(data), sha256(data)) for path, data in CONTENT.items()]
+
+
+def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple[str, bytes]]:
+    """Feeds items and returns the files that became whole."""
+    whole = []
+    with ExpectedFiles(declared) as expected:
+        for item in items:
+            file = expected.accept(item)
+            if file is not None:
+                whole.append((file.path, expected.content().read()))
+        expected.finish()
+    return whole
+
+
+@pytest.mark.parametrize("size", range(1, 42))
+def test_files_become_whole_however_they_are_cut(size: int) -> None:
+    items = list(itertools.chain.from_iterable([path, *cut(data, size)] for path, data in CONTENT.items()))
+    assert run(items) == list(CONTENT.items())
+
+
+def test_empty_chunks_mean_nothing() -> None:
+    assert run(["a.bin", b"", b"alpha", b"", "empty", b"", "dir/b.bin", b"beta" * 10, b""]) == list(CONTENT.items())
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ([], "ended before a.bin; 3 declared files are missing"),
+        ([b"x"], "a chunk came before the path"),
+        (["empty"], "path 'empty' came, expected 'a.bin'"),
+        (["../a.bin"], "expected 'a.bin'"),
+        (["a.bin", b"alpha", b"x"], "after the declared end"),
+        (["a.bin", b"alpha", "empty", b"x"], "after the declared end"),
+        (["a.bin", b"alpha", "dir/b.bin"], "expected 'empty'"),
+        (["a.bin", b"alpha", "a.bin"], "expected 'empty'"),
+        (["a.bin", b"alpha"], "ended before empty; 2 declared"),
+        (["a.bin", b"alpha", "empty", "dir/b.bin", b"beta" * 10, "more"], "after the last declared file"),
+    ],
+)
+def test_what_comes_out_of_order_is_malformed(items: list[str | bytes], says: str) -> None:
+    with pytest.raises(ServiceError, match=says) as caught:
+        run(items)
+    assert caught.value.reason == "UPLOAD_MALFORMED"
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (["a.bin", b"alph"], "a.bin ended after 4 of 5 bytes"),
+        (["a.bin"], "a.bin ended after 0 of 5 bytes"),
+        (["a.bin", b"alph", "empty"], "a.bin ended after 4 of 5 bytes"),
+        (["a.bin", b"alphas"], "a.bin is longer than the declared 5 bytes"),
+        (["a.bin", b"alp", b"has"], "a.bin is longer than the declared 5 bytes"),
+        (["a.bin", b"ALPHA"], "a.bin arrived with SHA-256"),
+    ],
+)
+def test_bytes_that_differ_from_the_declaration_are_a_mismatch(items: list[str | bytes], says: str) -> None:
+    with pytest.raises(ServiceError, match=says) as caught:
+        run(items)
+    assert (caught.value.reason, caught.value.metadata["path"]) == ("CHECKSUM_MISMATCH", "a.bin")
+
+
+def test_an_empty_file_with_a_wrong_checksum_is_a_mismatch() -> None:
+    with pytest.raises(ServiceError, match="empty arrived with SHA-256"):
+        run(["empty"], [File("empty", 0, sha256(b"x"))])
+
+
+async def stream(*items: str | bytes) -> AsyncIterator[str | bytes]:
+    for item in items:
+        yield item
+
+
+def numbered() -> FileUpload:
+    """An upload whose new ids are 1, 2, 3."""
+    numbers = itertools.count(1)
+    return FileUpload(MemoryBlobRepository(), lambda: uuid.UUID(int=next(numbers)))
+
+
+async def test_keys_are_made_by_the_server_and_reported_by_content() -> None:
+    store = MemoryObjectStore()
+    keys = await numbered().receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store))
+    assert keys == {sha256(b"alpha"): f"blobs/{uuid.UUID(int=1)}"}
+    assert store.objects == {f"blobs/{uuid.UUID(int=1)}": b"alpha"}
+
+
+async def test_the_same_content_twice_is_put_once() -> None:
+    store = MemoryObjectStore()
+    twins = [File("x", 5, sha256(b"alpha")), File("y", 5, sha256(b"alpha"))]
+    await numbered().receive(twins, stream("x", b"alpha", "y", b"alpha"), PendingObjects(store))
+    assert len(store.objects) == 1
+
+
+async def test_known_content_is_verified_and_not_put() -> None:
+    store, blobs = MemoryObjectStore(), MemoryBlobRepository()
+    blobs.keys[sha256(b"alpha")] = "blobs/known"
+    upload = FileUpload(blobs, uuid.uuid4)
+    assert await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store)) == blobs.keys
+    assert store.objects == {}
+    with pytest.raises(ServiceError, match="arrived with SHA-256"):
+        await upload.receive(DECLARED[:1], stream("a.bin", b"ALPHA"), PendingObjects(store))
+
+
+async def test_inspection_sees_each_file_from_its_start_and_before_the_store() -> None:
+    seen, store = [], MemoryObjectStore()
+
+    def inspect(file: File, content: io.BufferedIOBase) -> None:
+        seen.append((file.path, content.read(), len(store.objects)))
+
+    upload = FileUpload(MemoryBlobRepository(), uuid.uuid4, inspect=inspect)
+    items = itertools.chain.from_iterable([path, data] for path, data in CONTENT.items())
+    await upload.receive(DECLARED, stream(*items), PendingObjects(store))
+    assert seen == [(path, data, count) for count, (path, data) in enumerate(CONTENT.items())]
+    assert sorted(store.objects.values()) == sorted(CONTENT.values())

@@ -1,0 +1,257 @@
+"""Transitions, plans, progress, thinning, frames and the hub: the small rules."""
+
+import asyncio
+import datetime
+import math
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.task_manager.domain import plan, transitions
+from services.task_manager.domain.hyperparameters import Facts, Hyperparameters, resolve
+from services.task_manager.domain.metrics_history import Sample, SeriesThinner
+from services.task_manager.domain.progress import Progress, ProgressTracker
+from services.task_manager.domain.steps import steps_per_epoch, total_steps
+from services.task_manager.domain.task import ACTIVE, TERMINAL, State
+from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, encode, split
+from services.task_manager.hub import Hub, wait_for
+from tunesmith.v1 import task_event_pb2, task_pb2
+
+Q, S, R, PG, P, CG, OK, F, C = State
+PERMITTED = {
+    (Q, S), (Q, C),
+    (S, R), (S, Q), (S, PG), (S, CG), (S, F),
+    (R, OK), (R, F), (R, CG), (R, PG), (R, Q),
+    (PG, P), (PG, CG), (PG, F), (PG, OK),
+    (P, Q), (P, C),
+    (CG, C), (CG, OK), (CG, F),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("after", State)
+def test_exactly_the_permitted_moves_are_permitted(before: State, after: State) -> None:
+    if (before, after) in PERMITTED:
+        transitions.check(before, after)
+    else:
+        with pytest.raises(transitions.IllegalTransition, match=f"from {before.value} to {after.value}"):
+            transitions.check(before, after)
+
+
+@pytest.mark.parametrize("state", State)
+def test_terminal_states_absorb_and_every_other_leads_to_one(state: State) -> None:
+    reached, frontier = {state}, {state}
+    while frontier:
+        frontier = {after for before in frontier for after in transitions.ALLOWED[before]} - reached
+        reached |= frontier
+
+    assert (not transitions.ALLOWED[state]) == state.is_terminal
+    assert reached & TERMINAL
+
+
+@pytest.mark.parametrize("state", State)
+def test_cancelling_leads_where_the_table_permits(state: State) -> None:
+    target = transitions.after_cancel(state)
+
+    assert target is state or (state, target) in PERMITTED
+    assert target in (C, CG) or state.is_terminal
+    assert target is CG or not state.is_active, "where a run may exist, it is ended first"
+
+
+def test_states_are_those_of_the_api() -> None:
+    assert {state.value for state in State} | {"STATE_UNSPECIFIED"} == set(task_pb2.Task.State.keys())
+    assert not ACTIVE & TERMINAL
+
+
+# ---- plans
+
+
+@pytest.mark.parametrize(("examples", "batch", "steps"), [(1, 1, 1), (100, 16, 7), (96, 16, 6), (1, 4096, 1), (0, 16, 1)])
+def test_the_last_step_of_a_pass_may_be_smaller(examples: int, batch: int, steps: int) -> None:
+    assert steps_per_epoch(examples, batch) == steps
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(3.0, 21), (0.5, 4), (1e-9, 1), (0.1, 1)])
+def test_parts_of_passes_are_rounded_up(epochs: float, steps: int) -> None:
+    assert total_steps(epochs, 100, 16) == steps
+
+
+def test_floating_point_dust_adds_no_step() -> None:
+    assert total_steps(0.1, 30, 1) == 3
+
+
+def warnings(examples: int, **values: object) -> str:
+    given = Hyperparameters(**values)  # type: ignore[arg-type]
+    facts = Facts(examples, 4096, has_validation_data="eval_steps" in values)
+    return " ".join(plan.make_plan(resolve(given, facts), examples).warnings)
+
+
+@pytest.mark.parametrize(
+    ("examples", "values", "word"),
+    [
+        (5, {"global_batch_size": 1}, "usually needs 10"),
+        (100, {"global_batch_size": 128}, "larger than the dataset"),
+        (96, {"num_train_epochs": 11.0}, "overfitting"),
+        (96, {"learning_rate": 0.01}, "learning_rate 0.01 is high"),
+        (96, {"max_steps": 5, "warmup_steps": 5}, "warmup_steps 5 covers all 5"),
+        (96, {"max_steps": 5, "eval_steps": 6}, "eval_steps 6"),
+        (96, {"max_steps": 5, "logging_steps": 6}, "logging_steps 6"),
+        (97, {}, "The last step of each pass"),
+    ],
+)
+def test_what_deserves_a_second_look_is_said(examples: int, values: dict[str, object], word: str) -> None:
+    assert word in warnings(examples, **values)
+
+
+def test_a_usual_task_has_no_warning() -> None:
+    assert warnings(96) == ""
+
+
+# ---- progress
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def at(seconds: float) -> datetime.datetime:
+    return START + datetime.timedelta(seconds=seconds)
+
+
+def test_progress_is_absent_before_the_first_step_is_planned() -> None:
+    tracker = ProgressTracker(None)
+    assert tracker.progress is None
+
+    tracker.started(10)
+
+    assert tracker.progress == Progress(total_steps=10)
+
+
+def test_the_remaining_time_follows_from_the_pace() -> None:
+    tracker = ProgressTracker(None)
+    tracker.started(10)
+    tracker.measured(1, {"loss": 3.0, "epoch": 0.1}, at(0))
+    assert tracker.progress
+    assert tracker.progress.remaining is None
+
+    tracker.measured(3, {"loss": 2.0}, at(4))
+
+    assert tracker.progress == Progress(3, 10, 0.1, datetime.timedelta(seconds=14), {"loss": 2.0, "epoch": 0.1})
+
+
+def test_values_not_measured_keep_their_newest_value() -> None:
+    tracker = ProgressTracker(Progress(2, 10, 0.2, None, {"eval_loss": 1.5, "loss": 2.0}))
+
+    tracker.measured(3, {"loss": 1.0}, at(0))
+
+    assert tracker.progress
+    assert tracker.progress.metrics == {"eval_loss": 1.5, "loss": 1.0}
+
+
+def test_clocks_that_jump_back_give_no_negative_time() -> None:
+    tracker = ProgressTracker(Progress(total_steps=10))
+    tracker.measured(1, {}, at(10))
+    tracker.measured(2, {}, at(0))
+
+    assert tracker.progress
+    assert tracker.progress.remaining == datetime.timedelta()
+
+
+# ---- thinning
+
+
+def samples(values: list[float]) -> list[Sample]:
+    return [Sample(number, number, value, datetime.timedelta(seconds=number)) for number, value in enumerate(values, 1)]
+
+
+def thinned(values: list[float], max_points: int) -> list[Sample]:
+    thinner = SeriesThinner(max_points)
+    for sample in samples(values):
+        thinner.add(sample)
+    assert thinner.sample_count == len(values)
+    return thinner.samples()
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=400), st.integers(4, 60))
+def test_first_last_smallest_and_largest_are_kept_in_order(values: list[float], max_points: int) -> None:
+    kept = thinned(values, max_points)
+
+    assert len(kept) <= max_points
+    orders = [sample.order for sample in kept]
+    assert orders == sorted(set(orders))
+    assert (orders[0], orders[-1]) == (1, len(values))
+    found = [sample.value for sample in kept]
+    assert (min(found), max(found)) == (min(values), max(values))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 10])
+def test_short_series_are_complete(count: int) -> None:
+    assert thinned([float(number) for number in range(count)], 24) == samples([float(number) for number in range(count)])
+
+
+@pytest.mark.parametrize(("max_points", "orders"), [(1, [10]), (2, [1, 10]), (3, [1, 2, 10])])
+def test_with_very_few_points_the_ends_come_first(max_points: int, orders: list[int]) -> None:
+    values = [5.0, 1.0, 9.0, *[5.0] * 7]
+
+    assert [sample.order for sample in thinned(values, max_points)] == orders
+
+
+def test_what_is_not_a_number_survives() -> None:
+    values = [1.0] * 500
+    values[123] = math.nan
+
+    assert any(math.isnan(sample.value) for sample in thinned(values, 10))
+
+
+def test_half_of_the_points_asked_for_are_used_at_least() -> None:
+    for count in (50, 99, 100, 101, 1000, 4097):
+        assert len(thinned([float((number * 7919) % 1009) for number in range(count)], 100)) >= 25
+
+
+# ---- frames
+
+
+def log_event(sequence: int, size: int = 10) -> task_event_pb2.TaskEvent:
+    return task_event_pb2.TaskEvent(sequence=sequence, log_entry=task_event_pb2.LogEntry(text="x" * size))
+
+
+def test_a_frame_gives_back_its_events() -> None:
+    events = [log_event(1), log_event(2)]
+
+    assert list(decode(encode(events))) == events
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 1), (1, 1), (1200, 10), (40, 16_000), (3, 400_000)])
+def test_groups_are_bounded_and_join_to_the_whole(count: int, size: int) -> None:
+    events = [log_event(number, size) for number in range(1, count + 1)]
+
+    groups = list(split(events))
+
+    assert [event for group in groups for event in group] == events
+    assert all(1 <= len(group) <= MAX_EVENTS for group in groups)
+    assert all(len(group) == 1 or sum(event.ByteSize() for event in group) <= MAX_BYTES for group in groups)
+
+
+def test_the_beginning_of_the_training_opens_a_group() -> None:
+    start = task_event_pb2.TaskEvent(sequence=2, training_started=task_event_pb2.TrainingStarted())
+
+    assert [[event.sequence for event in group] for group in split([log_event(1), start, log_event(3)])] == [[1], [2, 3]]
+
+
+# ---- hints
+
+
+async def test_a_hint_reaches_who_subscribed_to_the_task_and_nobody_else() -> None:
+    hub, task, other = Hub(), uuid.uuid4(), uuid.uuid4()
+    with hub.subscribed(task) as first, hub.subscribed(task) as second, hub.subscribed(other) as third:
+        hub.notify(task)
+        assert (first.is_set(), second.is_set(), third.is_set()) == (True, True, False)
+    hub.notify(task)
+    assert hub._subscribers == {}
+
+
+async def test_waiting_ends_with_the_hint_or_the_time() -> None:
+    event = asyncio.Event()
+    await wait_for(event, 0.001)
+    event.set()
+    await asyncio.wait_for(wait_for(event, 1000), 5)

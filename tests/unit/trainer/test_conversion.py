@@ -1,0 +1,166 @@
+"""Protos in and out: every hyperparameter, every kind of event, every field of a failure."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+from trainer_values import DATASET, NOW, TASK, VALIDATION, make_request, make_run
+
+from services.common.errors import InvalidArgument
+from services.trainer import conversion
+from services.trainer.history import History
+from services.trainer.preparation import training_config
+from services.trainer.run import Failure, State, Wish
+from services.trainer.run_directory import RunDirectory
+from services.trainer.training.config import Hyperparameters, TrainConfig
+from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2
+
+
+def test_a_request_survives_the_disk() -> None:
+    request = make_request()
+    assert conversion.request_from_document(request.document) == request
+    assert (request.epoch, request.num_processes, request.create_time) == (3, 2, NOW)
+    assert (request.dataset, request.validation_dataset) == (DATASET, "")
+    assert (request.method, request.tuning) == ("sft", "lora")
+
+
+def test_a_document_of_a_later_version_is_still_read() -> None:
+    value = json.loads(make_request().document) | {"brand_new": {"x": 1}}
+    assert conversion.request_from_document(json.dumps(value)).epoch == 3
+
+
+@pytest.mark.parametrize("document", ["", "{", "[]", '{"epoch": "x"}'])
+def test_a_broken_document_is_a_value_error(document: str) -> None:
+    with pytest.raises(ValueError, match="not the proto JSON of a run"):
+        conversion.request_from_document(document)
+
+
+def test_what_is_unset_is_none_and_zero_is_zero() -> None:
+    numbers = conversion.numbers(make_run().hyperparameters)
+    assert (numbers["seed"], numbers["max_steps"], numbers["learning_rate"]) == (0, None, 0.5)
+    assert numbers["lora"] == {"rank": 4, "alpha": None, "dropout": None, "use_rslora": None, "target_modules": ["q_proj"]}
+
+
+def test_a_run_without_a_number_of_processes_has_one() -> None:
+    run = make_run()
+    run.hyperparameters.ClearField("num_processes")
+    assert conversion.request_from_proto(run, NOW).num_processes == 1
+
+
+def test_the_configuration_has_exactly_the_keys_that_the_training_process_knows(run: RunDirectory) -> None:
+    config = training_config(run, run.path / "model")
+    assert set(config) == {field.name for field in dataclasses.fields(TrainConfig)}
+    assert set(config["hyperparameters"]) == {field.name for field in dataclasses.fields(Hyperparameters)}
+    assert set(config["hyperparameters"]["lora"]) == {"rank", "alpha", "dropout", "target_modules", "use_rslora"}
+    assert config["validation_file"] is None
+    json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "runs/x"}, "run.name"),
+        ({"task": "tasks/x"}, "run.name"),
+        ({"attempt": 2}, "run.name"),
+        ({"epoch": 0}, "run.epoch"),
+    ],
+)
+def test_a_run_that_contradicts_itself_is_refused(change: dict, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        make_request(**change)
+    assert caught.value.violations[0].field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("base_model", "../etc"), ("dataset", "datasets/x"), ("validation_dataset", "x/y"), ("dataset", "")],
+)
+def test_inputs_are_names(field: str, value: str) -> None:
+    run = make_run()
+    setattr(run.spec.fine_tuning, field, value)
+    with pytest.raises(InvalidArgument) as caught:
+        conversion.request_from_proto(run, NOW)
+    assert caught.value.violations[0].field == f"run.spec.fine_tuning.{field}"
+
+
+def test_no_processes_are_refused() -> None:
+    run = make_run()
+    run.hyperparameters.num_processes = 0
+    with pytest.raises(InvalidArgument, match="num_processes"):
+        conversion.request_from_proto(run, NOW)
+
+
+def test_output_only_fields_of_the_caller_are_ignored() -> None:
+    request = make_request(artifact="artifacts/mine", head_sequence=99, state=task_pb2.Task.SUCCEEDED)
+    shown = conversion.run_to_proto(request, History(), None)
+    assert (shown.artifact, shown.head_sequence, shown.state) == ("", 0, task_pb2.Task.STARTING)
+    assert shown.create_time.ToMicroseconds() == round(NOW * 1e6)
+
+
+def test_a_run_is_shown_with_its_state_and_its_ask() -> None:
+    run = make_run()
+    run.spec.fine_tuning.validation_dataset = VALIDATION
+    request = conversion.request_from_proto(run, NOW)
+    shown = conversion.run_to_proto(request, History(head=7, started=True), Wish())
+    assert (shown.name, shown.task, shown.attempt, shown.epoch) == (run.name, f"tasks/{TASK}", 1, 3)
+    assert (shown.spec, shown.hyperparameters) == (run.spec, run.hyperparameters)
+    assert (shown.state, shown.head_sequence) == (task_pb2.Task.CANCELLING, 7)
+    assert not shown.HasField("error")
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_has_its_value(state: State) -> None:
+    assert task_pb2.Task.State.Name(conversion.state_to_proto(state)) == state.value
+
+
+def test_a_failure_is_shown_whole() -> None:
+    failure = Failure("LOSS_NOT_FINITE", "nan", "user", "Lower it.", 3, {"loss": "nan"}, ("a", "b"))
+    assert conversion.error_to_proto(failure) == task_error_pb2.TaskError(
+        reason="LOSS_NOT_FINITE",
+        message="nan",
+        error_class=task_error_pb2.ERROR_CLASS_USER,
+        hint="Lower it.",
+        step=3,
+        metadata={"loss": "nan"},
+        log_tail=["a", "b"],
+    )
+
+
+def record(kind: str, **fields: object) -> dict:
+    return {"sequence": 4, "time": 1_790_000_000.123456, "kind": kind, **fields}
+
+
+def test_every_event_has_its_number_time_and_attempt() -> None:
+    event = conversion.event_to_proto(record("anomaly", reason="R", message="m", step=2), 3)
+    assert (event.sequence, event.attempt) == (4, 3)
+    assert event.time.ToMicroseconds() == 1_790_000_000_123_456
+    assert event.anomaly == task_event_pb2.Anomaly(reason="R", message="m", step=2)
+
+
+def test_metrics_keep_values_that_are_no_numbers() -> None:
+    values = {"loss": math.nan, "grad_norm": math.inf, "epoch": 0.5}
+    metrics = conversion.event_to_proto(record("metrics", step=5, values=values), 1).step_metrics
+    assert metrics.step == 5
+    assert math.isnan(metrics.values["loss"])
+    assert (metrics.values["grad_norm"], metrics.values["epoch"]) == (math.inf, 0.5)
+
+
+def test_a_log_entry_keeps_where_it_came_from() -> None:
+    fields = {"severity": "WARNING", "rank": -1, "source": "trainer", "text": "half \ud800 pair", "truncated": True, "step": 2}
+    entry = conversion.event_to_proto(record("log", **fields), 1).log_entry
+    assert (entry.severity, entry.rank, entry.source) == (task_event_pb2.LogEntry.WARNING, -1, "trainer")
+    assert (entry.text, entry.truncated, entry.step) == ("half ? pair", True, 2)
+
+
+def test_the_plan_takes_over_what_the_proto_knows() -> None:
+    plan = conversion.event_to_proto(record("training_started", total_steps=9, device="cpu", brand_new=1), 1).training_started
+    assert plan == task_event_pb2.TrainingStarted(total_steps=9, device="cpu")
+
+
+def test_an_artifact_s_event_says_when_it_expires() -> None:
+    created = conversion.event_to_proto(
+        record("artifact_created", artifact="artifacts/a", size_bytes=12, expire_time=1_800_000_000.5), 1
+    ).artifact_created
+    assert (created.artifact, created.size_bytes) == ("artifacts/a", 12)
+    assert created.expire_time.ToMicroseconds() == 1_800_000_000_500_000

@@ -1,0 +1,78 @@
+"""Event records: one JSON object a line, short enough for a pipe to keep whole."""
+
+import json
+import math
+import os
+
+import pytest
+
+from services.common.errors import ServiceError
+from services.trainer.training.events import LINE_LIMIT, FdSink, NullSink
+
+
+@pytest.fixture
+def pipe():
+    """A sink, and a function that closes it and returns the lines it wrote."""
+    reader, writer = os.pipe()
+    closed = []
+
+    def read():
+        os.close(writer)
+        closed.append(True)
+        with os.fdopen(reader, "rb") as lines:
+            return lines.read().splitlines()
+
+    yield FdSink(writer), read
+    if not closed:
+        os.close(writer)
+        os.close(reader)
+
+
+def test_records_are_one_json_object_a_line_in_order(pipe):
+    sink, read = pipe
+    sink.started({"total_steps": 3})
+    sink.metrics(1, {"loss": 0.5})
+    sink.anomaly("LOSS_NOT_FINITE", "oh", 2)
+    assert [json.loads(line) for line in read()] == [
+        {"kind": "training_started", "total_steps": 3},
+        {"kind": "metrics", "step": 1, "values": {"loss": 0.5}},
+        {"kind": "anomaly", "reason": "LOSS_NOT_FINITE", "message": "oh", "step": 2},
+    ]
+
+
+def test_numbers_that_are_not_finite_are_sent_as_they_are(pipe):
+    sink, read = pipe
+    sink.metrics(1, {"loss": math.nan, "grad_norm": math.inf})
+    (line,) = read()
+    assert b"NaN" in line
+    assert b"Infinity" in line
+    assert math.isnan(json.loads(line)["values"]["loss"])
+
+
+def test_a_failure_carries_everything_a_task_error_needs(pipe):
+    sink, read = pipe
+    sink.failure(ServiceError("EXAMPLE_TOO_LONG", "row 3 is long", metadata={"row": "3"}), 7)
+    (line,) = read()
+    assert json.loads(line) == {
+        "kind": "failure",
+        "reason": "EXAMPLE_TOO_LONG",
+        "message": "row 3 is long",
+        "error_class": "user",
+        "hint": "Raise max_seq_length, or shorten the named rows.",
+        "step": 7,
+        "metadata": {"row": "3"},
+    }
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\n\x00" * 50_000, "日本語🙂" * 20_000])
+def test_the_longest_failure_still_fits_into_one_write(pipe, text):
+    sink, read = pipe
+    sink.failure(ServiceError("TRAINING_FAILED", text, metadata={"where": text}), 1)
+    (line,) = read()
+    assert len(line) < LINE_LIMIT
+    assert json.loads(line)["message"].endswith("…")
+
+
+def test_the_null_sink_takes_everything_and_keeps_nothing():
+    sink = NullSink()
+    assert sink.started({}) is sink.metrics(1, {}) is sink.anomaly("LOSS_NOT_FINITE", "oh", 1) is None

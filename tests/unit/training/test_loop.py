@@ -1,0 +1,156 @@
+"""The loop with a fake engine: when it reports, measures, stops and refuses."""
+
+import math
+
+import pytest
+import torch
+from training_configs import numbers
+
+from services.common.errors import ServiceError
+from services.trainer.training.data import Dataset, Example
+from services.trainer.training.engine import Measurement
+from services.trainer.training.loop import train
+from services.trainer.training.progress import Progress
+
+
+class FakeEngine:
+    """Every token's loss is 2 nats; the gradient norm is 0.5."""
+
+    rank = 0
+
+    def __init__(self, broken_step=None, broken=(math.nan, 0.5)):
+        self.rates, self.windows = [], []
+        self._broken_step, self._broken = broken_step, broken
+
+    def accumulate(self, micro_batches, target_tokens):
+        self.windows.append([len(examples) for examples in micro_batches])
+        return torch.tensor(2.0 * target_tokens)
+
+    def measure(self, loss_sum, stop):
+        if len(self.windows) == self._broken_step:
+            return Measurement(*self._broken, stop)
+        return Measurement(float(loss_sum), 0.5, stop)
+
+    def apply(self, learning_rate):
+        self.rates.append(learning_rate)
+
+    def loss_sum(self, micro_batches):
+        return sum(3.0 * len(example.targets) for examples in micro_batches for example in examples)
+
+
+class ListSink:
+    def __init__(self):
+        self.records = []
+
+    def metrics(self, step, values):
+        self.records.append((step, dict(values)))
+
+    def anomaly(self, reason, message, step):
+        self.records.append((step, reason))
+
+    def steps(self, name):
+        return [step for step, values in self.records if name in values]
+
+
+def dataset(count):
+    return Dataset(tuple(Example(tuple(range(4 + index % 3)), (2, 3)) for index in range(count)))
+
+
+def run(engine=None, *, examples=20, validation=None, stop=lambda: False, **changes):
+    engine, sink, progress = engine or FakeEngine(), ListSink(), Progress()
+    ticks = iter(range(10_000))
+    result = train(
+        engine=engine,
+        training=dataset(examples),
+        validation=validation,
+        numbers=numbers(**changes),
+        sink=sink,
+        progress=progress,
+        should_stop=stop,
+        clock=lambda: float(next(ticks)),
+    )
+    return result, sink, engine, progress
+
+
+def test_every_step_has_its_metrics():
+    result, sink, _, progress = run(num_train_epochs=2.0, lr_scheduler_type="constant")
+    assert sink.steps("loss") == [1, 2, 3, 4, 5, 6]
+    step, values = sink.records[0]
+    assert step == 1
+    assert set(values) == {"loss", "learning_rate", "grad_norm", "tokens", "target_tokens", "tokens_per_second", "epoch"}
+    assert (values["loss"], values["grad_norm"], values["learning_rate"]) == (2.0, 0.5, 0.01)
+    assert result.step == progress.step == 6
+    assert result.metrics == sink.records[-1][1]
+    assert result.metrics["epoch"] == 2.0
+    assert result.metrics["target_tokens"] == 80
+    assert not result.stopped
+
+
+def test_the_partial_batch_of_an_epoch_is_used():
+    _, _, engine, _ = run()
+    assert engine.windows == [[4, 4], [4, 4], [4, 0]]
+
+
+def test_learning_rates_follow_the_schedule():
+    _, _, engine, _ = run(max_steps=4, lr_scheduler_type="linear")
+    assert engine.rates == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+
+
+def test_metrics_come_every_logging_steps_and_at_the_end():
+    _, sink, _, _ = run(max_steps=7, logging_steps=3)
+    assert sink.steps("loss") == [3, 6, 7]
+
+
+def test_validation_is_measured_once_per_epoch_unless_told():
+    _, sink, _, _ = run(validation=dataset(5), num_train_epochs=2.5)
+    assert sink.steps("eval_loss") == [3, 6, 8]
+    _, sink, _, _ = run(validation=dataset(5), max_steps=5, eval_steps=2)
+    assert sink.steps("eval_loss") == [2, 4, 5]
+
+
+def test_eval_loss_is_the_mean_over_the_validations_target_tokens():
+    result, _, _, _ = run(validation=dataset(5))
+    assert result.metrics["eval_loss"] == 3.0
+
+
+def test_without_validation_data_there_is_no_eval_loss():
+    result, sink, _, _ = run(eval_steps=1)
+    assert sink.steps("eval_loss") == []
+    assert "eval_loss" not in result.metrics
+
+
+@pytest.mark.parametrize("broken", [(math.nan, 0.5), (math.inf, 0.5), (8.0, math.nan), (8.0, math.inf)])
+def test_a_step_that_is_not_finite_is_reported_and_never_applied(broken):
+    engine = FakeEngine(broken_step=2, broken=broken)
+    with pytest.raises(ServiceError) as caught:
+        run(engine)
+    assert caught.value.reason == "LOSS_NOT_FINITE"
+    assert "at step 2" in caught.value.message
+    assert "learning_rate" in caught.value.hint
+    assert len(engine.rates) == 1
+
+
+def test_an_anomaly_comes_before_the_failure():
+    sink, progress = ListSink(), Progress()
+    with pytest.raises(ServiceError):
+        train(
+            engine=FakeEngine(broken_step=1),
+            training=dataset(4),
+            validation=None,
+            numbers=numbers(),
+            sink=sink,
+            progress=progress,
+            should_stop=lambda: False,
+            clock=lambda: 0.0,
+        )
+    assert sink.records == [(1, "LOSS_NOT_FINITE")]
+    assert progress.step == 1
+
+
+def test_a_stop_ends_after_the_current_step_with_its_metrics():
+    asked = iter([False, True])
+    result, sink, engine, _ = run(stop=lambda: next(asked), max_steps=10, logging_steps=5, validation=dataset(3))
+    assert result.stopped
+    assert (result.step, len(engine.rates)) == (2, 2)
+    assert sink.steps("loss") == [2]
+    assert sink.steps("eval_loss") == []

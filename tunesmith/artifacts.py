@@ -1,0 +1,66 @@
+"""Verbs on artifacts; part of `tunesmith.Client`."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from tunesmith.connection import UPLOAD_SECONDS, Connections
+from tunesmith.names import resource_name
+from tunesmith.transfers import Progress, receive, safe_target
+from tunesmith.v1.artifact_pb2 import Artifact
+from tunesmith.v1.artifact_service_pb2 import DownloadArtifactRequest, GetArtifactRequest, ListArtifactsRequest
+from tunesmith.v1.artifact_service_pb2_grpc import ArtifactServiceStub
+
+
+class ArtifactVerbs(Connections):
+    """What tasks produce."""
+
+    def get_artifact(self, name: str) -> Artifact:
+        """One artifact.
+
+        Raises:
+            NotFound: ARTIFACT_EXPIRED when it is past its time.
+        """
+        request = GetArtifactRequest(name=resource_name("artifacts", name))
+        return self.connection("storage").call(self._artifacts.GetArtifact, request)
+
+    def list_artifacts(self, task: str = "", page_size: int = 0) -> Iterator[Artifact]:
+        """Artifacts, newest first; of one task when given."""
+        request = ListArtifactsRequest(page_size=page_size, task=resource_name("tasks", task) if task else "")
+        while True:
+            page = self.connection("storage").call(self._artifacts.ListArtifacts, request)
+            yield from page.artifacts
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def download_artifact(self, name: str, directory: str | Path, progress: Progress | None = None) -> list[Path]:
+        """Fetch every file into `directory`; each appears under its name only when its checksum is right.
+
+        Raises:
+            DataLoss: CHECKSUM_MISMATCH.
+            InvalidArgument: PATH_UNSAFE when the manifest names a place outside of the directory; nothing is written then.
+        """
+        artifact = self.get_artifact(name)
+        root = Path(directory)
+        targets = [(file, safe_target(root, file.path)) for file in artifact.manifest.files]
+        total, done = sum(file.size_bytes for file, _ in targets), 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress:
+                progress(done, total)
+
+        for file, target in targets:
+            receive(self._download(artifact.name, file.path), target, file.sha256, advance)
+        return [target for _, target in targets]
+
+    def _download(self, name: str, path: str) -> Iterator[bytes]:
+        request = DownloadArtifactRequest(name=name, path=path)
+        for response in self.connection("storage").stream(self._artifacts.DownloadArtifact, request, UPLOAD_SECONDS):
+            yield response.chunk
+
+    @cached_property
+    def _artifacts(self) -> ArtifactServiceStub:
+        return ArtifactServiceStub(self.connection("storage").channel)

@@ -1,0 +1,51 @@
+"""The root command: puts the nouns together and turns every error into a message and an exit code."""
+
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from tunesmith.cli import artifact, data, demo, errors, model, stack, task
+from tunesmith.errors import TunesmithError
+from tunesmith.local.errors import LocalError
+
+
+class _Root(typer.core.TyperGroup):
+    """Catches what commands raise, so that no command does it itself."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (TunesmithError, LocalError) as error:
+            errors.show(error, as_json=ctx.meta["json"])
+            raise typer.Exit(errors.exit_code(error)) from error
+        except KeyboardInterrupt as interruption:
+            raise typer.Exit(errors.INTERRUPTED) from interruption
+
+
+app = typer.Typer(
+    cls=_Root,
+    help="Fine-tune models on your own machines: upload data, create a task, watch it, chat with the result.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(task.app, name="task")
+app.add_typer(model.app, name="model")
+app.add_typer(artifact.app, name="artifact")
+stack.register(app)
+demo.register(app)
+
+
+@app.command()
+def version(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Show the version."""
+    import json
+    from importlib.metadata import version as installed
+
+    number = installed("tunesmith")
+    print(json.dumps({"version": number}) if as_json else f"tunesmith {number}")

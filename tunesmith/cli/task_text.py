@@ -1,0 +1,91 @@
+"""Tasks as text for people; used by every command that shows one."""
+
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToDict
+
+from tunesmith.cli.output import duration, print_fields, when
+from tunesmith.errors import InvalidArgument
+from tunesmith.v1.task_error_pb2 import TaskError
+from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters
+
+
+def state_name(state: int) -> str:
+    """`RUNNING`; a number this client does not know stays a number."""
+    return Task.State.Name(state) if state in Task.State.values() else str(state)  # type: ignore[arg-type]
+
+
+def states_named(words: Sequence[str]) -> list[Task.State.ValueType]:
+    """States by name in any case.
+
+    Raises:
+        InvalidArgument: STATE_UNKNOWN.
+    """
+    known = {name.lower(): number for name, number in Task.State.items() if number}
+    for word in words:
+        if word.lower() not in known:
+            raise InvalidArgument(f"there is no state {word!r}", reason="STATE_UNKNOWN", hint=f"Known: {', '.join(known)}.")
+    return [known[word.lower()] for word in words]
+
+
+def progress_text(task: Task) -> str:
+    """`step 12/80, loss 1.310`, or the artifact's or the error's name."""
+    if task.state == Task.FAILED:
+        return task.error.reason
+    if not task.progress.total_steps:
+        return task.state_reason
+    parts = [f"step {task.progress.step}/{task.progress.total_steps}"]
+    if "loss" in task.progress.metrics:
+        parts.append(f"loss {task.progress.metrics['loss']:.3f}")
+    return ", ".join(parts)
+
+
+def hyperparameter_lines(numbers: Hyperparameters) -> list[str]:
+    """`learning_rate=0.0002`, groups dotted, as `--set` takes them."""
+    lines: list[str] = []
+    for key, value in MessageToDict(numbers, preserving_proto_field_name=True).items():
+        pairs = {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
+        lines += [f"{name}={_setting(v)}" for name, v in pairs.items()]
+    return lines
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def error_text(error: TaskError) -> str:
+    """What happened and what to do."""
+    return f"{error.reason}: {error.message}\nhint: {error.hint}"
+
+
+def print_task(task: Task) -> None:
+    """Every field that is set."""
+    tuning = task.spec.fine_tuning
+    print_fields(
+        [
+            ("name", task.name),
+            ("called", task.display_name),
+            ("description", task.description),
+            ("state", state_name(task.state)),
+            ("because", task.state_reason),
+            ("progress", progress_text(task) if task.progress.total_steps else ""),
+            ("remaining", duration(task.progress.remaining.seconds) if task.progress.remaining.seconds else ""),
+            ("error", error_text(task.error) if task.HasField("error") else ""),
+            ("artifact", task.artifact),
+            ("base model", tuning.base_model),
+            ("dataset", tuning.dataset),
+            ("validation", tuning.validation_dataset),
+            ("method", f"{FineTuning.Method.Name(tuning.method)}, {FineTuning.Tuning.Name(tuning.tuning)}".lower()),
+            ("attempt", str(task.attempt) if task.attempt > 1 else ""),
+            ("created", when(task.create_time)),
+            ("started", when(task.start_time)),
+            ("ended", when(task.end_time)),
+            ("labels", "\n".join(f"{key}={value}" for key, value in sorted(task.labels.items()))),
+            ("numbers", "\n".join(hyperparameter_lines(task.effective_hyperparameters))),
+        ]
+    )

@@ -1,0 +1,90 @@
+"""Verbs on models: base models and conversations; part of `tunesmith.Client`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tunesmith.connection import CHAT_SECONDS, UPLOAD_SECONDS, Connections
+from tunesmith.names import model_name, resource_name
+from tunesmith.transfers import Progress, chunks_of, describe
+from tunesmith.v1.base_model_pb2 import BaseModel
+from tunesmith.v1.inference_service_pb2 import ChatMessage, ChatRequest, ChatResponse, StreamChatRequest, StreamChatResponse
+from tunesmith.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tunesmith.v1.model_service_pb2 import GetBaseModelRequest, ListBaseModelsRequest, RegisterBaseModelRequest
+from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
+
+Messages = str | Sequence[ChatMessage | Mapping[str, str]]
+"""The user's words, or a conversation: messages or `{"role": …, "content": …}`, oldest first."""
+
+
+class ModelVerbs(Connections):
+    """Where tuning starts, and answers of anything that can answer."""
+
+    def get_base_model(self, name: str) -> BaseModel:
+        """One base model."""
+        request = GetBaseModelRequest(name=resource_name("baseModels", name))
+        return self.connection("storage").call(self._models.GetBaseModel, request)
+
+    def list_base_models(self, page_size: int = 0) -> Iterator[BaseModel]:
+        """Base models by id."""
+        request = ListBaseModelsRequest(page_size=page_size)
+        while True:
+            page = self.connection("storage").call(self._models.ListBaseModels, request)
+            yield from page.base_models
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def register_base_model(
+        self, name: str, directory: str | Path, progress: Progress | None = None, **description: Any
+    ) -> BaseModel:
+        """Store every file below `directory` as a base model; `description` are the other fields of BaseModel.
+
+        Raises:
+            AlreadyExists: other files are registered under the name.
+        """
+        root = Path(directory)
+        header = BaseModel(name=resource_name("baseModels", name), files=describe(root), **description)
+
+        def messages() -> Iterator[RegisterBaseModelRequest]:
+            yield RegisterBaseModelRequest(header=header)
+            for file in header.files:
+                yield RegisterBaseModelRequest(path=file.path)
+                for chunk in chunks_of(root / file.path, progress):
+                    yield RegisterBaseModelRequest(chunk=chunk)
+
+        return self.connection("storage").call(self._models.RegisterBaseModel, messages(), UPLOAD_SECONDS)
+
+    def chat(self, model: str, messages: Messages, system: str | None = None, **sampling: Any) -> ChatResponse:
+        """A whole answer. `sampling`: temperature, top_p, max_tokens, seed, stop, as in ChatRequest."""
+        request = ChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
+        return self.connection("inference").call(self._inference.Chat, request, CHAT_SECONDS)
+
+    def stream_chat(
+        self, model: str, messages: Messages, system: str | None = None, **sampling: Any
+    ) -> Iterator[StreamChatResponse]:
+        """An answer as it is written; closing the iterator ends the generation. `sampling` as in `chat`."""
+        request = StreamChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
+        return self.connection("inference").stream(self._inference.StreamChat, request, CHAT_SECONDS)
+
+    @cached_property
+    def _models(self) -> ModelServiceStub:
+        return ModelServiceStub(self.connection("storage").channel)
+
+    @cached_property
+    def _inference(self) -> InferenceServiceStub:
+        return InferenceServiceStub(self.connection("inference").channel)
+
+
+def conversation(messages: Messages, system: str | None = None) -> list[ChatMessage]:
+    """Messages in any accepted form as the contract's, the system message first."""
+    turns: Sequence[ChatMessage | Mapping[str, str]] = (
+        [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+    )
+    start = [ChatMessage(role="system", content=system)] if system else []
+    return start + [turn if isinstance(turn, ChatMessage) else ChatMessage(**turn) for turn in turns]
+
+
+def _given(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in sampling.items() if value is not None}

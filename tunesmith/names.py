@@ -1,0 +1,37 @@
+"""Resource names: people give bare ids or whole names, services want whole names."""
+
+import uuid
+
+from tunesmith.errors import InvalidArgument
+
+COLLECTIONS = ("tasks", "datasets", "artifacts", "baseModels")
+
+
+def resource_name(collection: str, given: str) -> str:
+    """`given` as `collection/id`.
+
+    Raises:
+        InvalidArgument: NAME_INVALID when it is empty or names something of another collection.
+    """
+    prefix, slash, rest = given.strip().partition("/")
+    if not slash and prefix:
+        return f"{collection}/{prefix}"
+    if prefix == collection and rest:
+        return given.strip()
+    hint = f"Give {collection}/ID or the bare ID."
+    raise InvalidArgument(f"{given!r} is not the name of something in {collection}", reason="NAME_INVALID", hint=hint)
+
+
+def model_name(given: str) -> str:
+    """A model to chat with: whole names stay, a bare UUID is a task's result, any other bare word is a base model."""
+    if "/" in given:
+        return given
+    try:
+        return f"tasks/{uuid.UUID(given)}"
+    except ValueError:
+        return f"baseModels/{given}"
+
+
+def bare_id(name: str) -> str:
+    """The last part of a name."""
+    return name.rsplit("/", 1)[-1]

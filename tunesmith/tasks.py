@@ -1,0 +1,189 @@
+"""Verbs on tasks; part of `tunesmith.Client`."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from tunesmith import hyperparameters as hp
+from tunesmith.connection import Connections
+from tunesmith.errors import InvalidArgument
+from tunesmith.names import resource_name
+from tunesmith.streams import ResumingStream
+from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
+from tunesmith.v1.task_manager_service_pb2 import (
+    CancelTaskRequest,
+    CreateTaskRequest,
+    DeleteTaskRequest,
+    GetTaskRequest,
+    ListEventsRequest,
+    ListMetricsRequest,
+    ListMetricsResponse,
+    ListTasksRequest,
+    LogLine,
+    MetricPoint,
+    PlanTaskRequest,
+    StreamLogsRequest,
+    StreamMetricsRequest,
+    TaskPlan,
+    WatchTaskRequest,
+)
+from tunesmith.v1.task_manager_service_pb2_grpc import TaskManagerServiceStub
+from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, TaskSpec
+
+Interruption = Callable[[int], None]
+"""Called before every reconnect with the attempts made since the last answer."""
+
+
+class TaskVerbs(Connections):
+    """Long-running work: create, look at, follow, end."""
+
+    def create_task(self, task: Task | None = None, *, request_id: str | None = None, **description: Any) -> Task:
+        """Queue a task: either a Task as the contract has it, or `description` as `describe_task` takes it.
+
+        Raises:
+            InvalidArgument: every bad field is a violation. NotFound: the dataset or base model does not exist.
+        """
+        request = CreateTaskRequest(task=task or describe_task(**description), request_id=request_id or str(uuid.uuid4()))
+        return self.connection("task_manager").call(self._tasks.CreateTask, request)
+
+    def plan_task(self, task: Task | None = None, **description: Any) -> TaskPlan:
+        """What `create_task` would do, without doing it; same arguments, same errors."""
+        request = PlanTaskRequest(task=task or describe_task(**description))
+        return self.connection("task_manager").call(self._tasks.PlanTask, request)
+
+    def get_task(self, name: str) -> Task:
+        """One task."""
+        request = GetTaskRequest(name=resource_name("tasks", name))
+        return self.connection("task_manager").call(self._tasks.GetTask, request)
+
+    def list_tasks(
+        self, states: Sequence[Task.State.ValueType] = (), display_name_contains: str = "", page_size: int = 0
+    ) -> Iterator[Task]:
+        """Tasks, newest first."""
+        request = ListTasksRequest(page_size=page_size, states=states, display_name_contains=display_name_contains)
+        while True:
+            page = self.connection("task_manager").call(self._tasks.ListTasks, request)
+            yield from page.tasks
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def cancel_task(self, name: str, reason: str = "") -> Task:
+        """Ask for the end of a task."""
+        request = CancelTaskRequest(name=resource_name("tasks", name), reason=reason)
+        return self.connection("task_manager").call(self._tasks.CancelTask, request)
+
+    def delete_task(self, name: str) -> None:
+        """Remove a terminal task and its events; its artifacts stay."""
+        request = DeleteTaskRequest(name=resource_name("tasks", name))
+        self.connection("task_manager").call(self._tasks.DeleteTask, request)
+
+    def wait(self, task: str | Task) -> Task:
+        """The task once it is terminal. A failed task is an answer, not an error."""
+        name = task if isinstance(task, str) else task.name
+        for _ in self.watch_task(name, kinds=[TaskEvent.STATE_CHANGE]):
+            pass
+        return self.get_task(name)
+
+    def watch_task(
+        self,
+        name: str,
+        after_sequence: int = 0,
+        kinds: Sequence[TaskEvent.Kind.ValueType] = (),
+        on_interruption: Interruption = lambda attempts: None,
+    ) -> ResumingStream[TaskEvent]:
+        """Every event after the cursor, then the new ones until the end; reconnects by itself."""
+        request = WatchTaskRequest(name=resource_name("tasks", name), kinds=kinds)
+        return self._resuming(request, self._tasks.WatchTask, lambda r: r.events, after_sequence, on_interruption)
+
+    def stream_metrics(
+        self,
+        name: str,
+        after_sequence: int = 0,
+        metrics: Sequence[str] = (),
+        on_interruption: Interruption = lambda attempts: None,
+    ) -> ResumingStream[MetricPoint]:
+        """As `watch_task`, only metric points."""
+        request = StreamMetricsRequest(name=resource_name("tasks", name), metrics=metrics)
+        return self._resuming(request, self._tasks.StreamMetrics, lambda r: r.points, after_sequence, on_interruption)
+
+    def stream_logs(
+        self,
+        name: str,
+        after_sequence: int = 0,
+        min_severity: LogEntry.Severity.ValueType = LogEntry.SEVERITY_UNSPECIFIED,
+        ranks: Sequence[int] = (),
+        on_interruption: Interruption = lambda attempts: None,
+    ) -> ResumingStream[LogLine]:
+        """As `watch_task`, only log lines."""
+        request = StreamLogsRequest(name=resource_name("tasks", name), min_severity=min_severity, ranks=ranks)
+        return self._resuming(request, self._tasks.StreamLogs, lambda r: r.lines, after_sequence, on_interruption)
+
+    def list_events(
+        self, name: str, after_sequence: int = 0, kinds: Sequence[TaskEvent.Kind.ValueType] = ()
+    ) -> Iterator[TaskEvent]:
+        """The events there are now, oldest first; ends at the newest."""
+        request = ListEventsRequest(name=resource_name("tasks", name), after_sequence=after_sequence, kinds=kinds, page_size=1000)
+        while True:
+            page = self.connection("task_manager").call(self._tasks.ListEvents, request)
+            yield from page.events
+            if not page.next_after_sequence:
+                return
+            request.after_sequence = page.next_after_sequence
+
+    def list_metrics(self, name: str, metrics: Sequence[str] = (), max_points: int = 0) -> ListMetricsResponse:
+        """The metric history, thinned out to at most `max_points` per metric (0 = 500)."""
+        request = ListMetricsRequest(name=resource_name("tasks", name), metrics=metrics, max_points=max_points)
+        return self.connection("task_manager").call(self._tasks.ListMetrics, request)
+
+    def _resuming(
+        self, request: Any, method: Any, items_of: Callable[[Any], Any], after_sequence: int, on_interruption: Interruption
+    ) -> ResumingStream[Any]:
+        def connect(cursor: int) -> Iterator[Any]:
+            request.after_sequence = cursor
+            return self.connection("task_manager").stream(method, request)
+
+        return ResumingStream(connect, items_of, after_sequence, on_interruption=on_interruption)
+
+    @cached_property
+    def _tasks(self) -> TaskManagerServiceStub:
+        return TaskManagerServiceStub(self.connection("task_manager").channel)
+
+
+def describe_task(
+    *,
+    name: str,
+    base_model: str,
+    dataset: str,
+    validation_dataset: str | None = None,
+    description: str = "",
+    method: str = "sft",
+    tuning: str = "lora",
+    hyperparameters: Mapping[str, Any] | Hyperparameters | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Task:
+    """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
+
+    Raises:
+        InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
+    """
+    numbers = hyperparameters if isinstance(hyperparameters, Hyperparameters) else hp.build(hyperparameters or {})
+    spec = FineTuning(
+        base_model=resource_name("baseModels", base_model),
+        dataset=resource_name("datasets", dataset),
+        validation_dataset=resource_name("datasets", validation_dataset) if validation_dataset else "",
+        method=_enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
+        tuning=_enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
+        hyperparameters=numbers,
+    )
+    return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels)
+
+
+def _enum_value(enum: Any, word: str, reason: str) -> Any:
+    try:
+        return enum.Value(word.upper())
+    except ValueError as error:
+        known = ", ".join(name.lower() for name, number in enum.items() if number)
+        raise InvalidArgument(f"{word!r} is not known", reason=reason, hint=f"Known: {known}.") from error
