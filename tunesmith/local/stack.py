@@ -13,10 +13,10 @@ from rich.text import Text
 from tunesmith.local import base_model, log_view, plan
 from tunesmith.local.child_process import Child, ChildSpec
 from tunesmith.local.errors import LocalError
-from tunesmith.local.ports import DEFAULT_PORTS, LOOPBACK, pick_free, require_free
+from tunesmith.local.ports import DEFAULT_PORTS, LOOPBACK, keep_or_pick, require_free
 from tunesmith.local.processes import end, identify, with_descendants
 from tunesmith.local.screen import Screen
-from tunesmith.local.state import DataDirectory, StackState
+from tunesmith.local.state import DataDirectory, KeptSettings, StackState
 from tunesmith.local.supervisor import Supervisor
 
 START_TIMEOUT_SECONDS = 300.0
@@ -41,9 +41,9 @@ def run(directory: DataDirectory, options: Options, screen: Screen) -> None:
     directory.create()
     with directory.locked():
         _end_survivors(directory)
-        ports = _choose_ports(options)
+        ports, kept = _choose_ports(options, directory.read_settings())
         require_free(ports)
-        specs, addresses = _plan(directory, ports)
+        specs, addresses = _plan(directory, ports, kept)
         log_view.rotate(directory.logs)
         screen.banner(version("tunesmith"), directory.root)
         try:
@@ -59,14 +59,16 @@ def _end_survivors(directory: DataDirectory) -> None:
         directory.remove_stack()
 
 
-def _choose_ports(options: Options) -> dict[str, int]:
-    free = dict(zip(DEFAULT_PORTS, pick_free(len(DEFAULT_PORTS)), strict=True)) if options.free_ports else DEFAULT_PORTS
-    return {**free, **options.ports}
+def _choose_ports(options: Options, kept: KeptSettings) -> tuple[dict[str, int], KeptSettings]:
+    if options.free_ports:
+        kept = replace(kept, service_ports=keep_or_pick(kept.service_ports, len(DEFAULT_PORTS)))
+    ports = dict(zip(DEFAULT_PORTS, kept.service_ports, strict=True)) if options.free_ports else DEFAULT_PORTS
+    return {**ports, **options.ports}, kept
 
 
-def _plan(directory: DataDirectory, ports: Mapping[str, int]) -> tuple[list[ChildSpec], dict[str, str]]:
+def _plan(directory: DataDirectory, ports: Mapping[str, int], kept: KeptSettings) -> tuple[list[ChildSpec], dict[str, str]]:
     given = plan.resolve_files(os.environ)
-    backends, kept = plan.choose_backends(directory.root, directory.read_settings(), given)
+    backends, kept = plan.choose_backends(directory.root, kept, given)
     directory.write_settings(kept)
     specs = [*plan.backend_specs(backends), *plan.service_specs(directory.root, ports, backends, given)]
     addresses = {

@@ -43,6 +43,8 @@ class KeptSettings:
     s3_secret_key: str
     postgres_ports: list[int] = field(default_factory=list)
     s3_ports: list[int] = field(default_factory=list)
+    service_ports: list[int] = field(default_factory=list)
+    """Only with --free-ports; in the order of DEFAULT_PORTS. Tasks and watchers find a restarted stack where it was."""
 
 
 class DataDirectory:

@@ -62,8 +62,11 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     from services.trainer.training.loop import train
     from services.trainer.training.model import ObjectiveModule, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
+    from services.trainer.training.precision import with_precision
 
-    numbers, device, objective = config.hyperparameters, local_device(), OBJECTIVES[config.method](training)
+    device = local_device()
+    config = with_precision(config, device)
+    numbers, objective = config.hyperparameters, OBJECTIVES[config.method](training)
     model = load_model(config, device)
     trained, parameters = parameter_counts(model)
     name = config.base_model_dir.name

@@ -27,7 +27,7 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Numbers of the run, all resolved; named as Hugging Face names them."""
+    """Numbers of the run, resolved but for what only the device can tell; named as Hugging Face names them."""
 
     num_train_epochs: float
     max_steps: int | None
@@ -47,7 +47,8 @@ class Hyperparameters:
     logging_steps: int
     eval_steps: int | None
     """Optimizer steps between two validations; None = once per epoch."""
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16"] | None
+    """Of the frozen weights; None = what the device does well."""
     num_processes: int
     zero_stage: int
     lora: Lora
@@ -93,7 +94,7 @@ def _parse(kind: Any, value: object, path: str) -> Any:
     if is_dataclass(kind):
         return _parse_object(kind, value, path)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):  # `Literal[...] | None` is the latter
         return None if value is None else _parse(arguments[0], value, path)
     if origin is Literal:
         return _expect(value in arguments, value, f"one of {', '.join(arguments)}", path)

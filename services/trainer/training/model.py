@@ -19,12 +19,10 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def load_model(config: TrainConfig, device: torch.device) -> PeftModel:
     """Frozen base weights in the configured precision, trainable fp32 adapter, on `device`.
 
-    Raises ServiceError BASE_MODEL_UNUSABLE, PRECISION_UNSUPPORTED or INVALID_FIELD (target modules).
+    Raises ServiceError BASE_MODEL_UNUSABLE or INVALID_FIELD (target modules).
     """
     numbers = config.hyperparameters
-    if numbers.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ServiceError("PRECISION_UNSUPPORTED", f"{torch.cuda.get_device_name(device)} cannot compute in bf16")
-    base = _load_base(config.base_model_dir, _DTYPES[numbers.precision])
+    base = _load_base(config.base_model_dir, _DTYPES[numbers.precision or "fp32"])
     check_logits(base)
     # Every rank draws the same first adapter.
     torch.manual_seed(numbers.seed)

@@ -124,6 +124,8 @@ def test_up_status_down_and_everything_is_kept(bench):
 
     assert bench.run("up", "--detach", "--free-ports").returncode == 0
     assert (bench.directory.root / "settings.json").read_text() == settings
+    again = json.loads(bench.run("status", "--json").stdout)
+    assert [service["address"] for service in again["services"]] == [service["address"] for service in status["services"]]
 
 
 def test_a_second_up_on_the_same_directory_says_who_runs_it(light):
