@@ -27,6 +27,7 @@ HYPERPARAMETERS = {
 }
 PATHS = {
     "run": "runs/7b0c-1",
+    "base_model": "baseModels/tiny",
     "base_model_dir": "models/tiny",
     "train_file": "train.jsonl",
     "validation_file": None,

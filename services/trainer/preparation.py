@@ -42,7 +42,7 @@ class Preparation:
                 await self._dataset(request.validation_dataset, run.validation_data, note)
             bundle = await self._base_model(request.base_model, note)
             provenance = Provenance(bundle.name, bundle.base_model_revision, sha256)
-            run.record_preparation(provenance, training_config(run, bundle.directory))
+            run.record_preparation(provenance, training_config(run, bundle))
 
     async def _dataset(self, name: str, target: pathlib.Path, note: Note) -> str:
         return await persist(
@@ -57,12 +57,13 @@ class Preparation:
         return await persist(lambda: self._base_models.base_model(name), is_final=is_not_transient, note=note, clock=self._clock)
 
 
-def training_config(run: RunDirectory, base_model: pathlib.Path) -> dict[str, Any]:
+def training_config(run: RunDirectory, base_model: Bundle) -> dict[str, Any]:
     """What the training process reads as config.json."""
     request = run.request
     return {
         "run": str(request.name),
-        "base_model_dir": str(base_model.resolve()),
+        "base_model": base_model.name,
+        "base_model_dir": str(base_model.directory.resolve()),
         "train_file": str(run.training_data),
         "validation_file": str(run.validation_data) if request.validation_dataset else None,
         "output_dir": str(run.output),

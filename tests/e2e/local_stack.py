@@ -96,6 +96,10 @@ class LocalStack:
         """The training processes of this stack."""
         return [process for process in self.descendants() if _is_rank(process)]
 
+    def supervisors(self) -> list[psutil.Process]:
+        """Their supervisors."""
+        return [process for process in self.descendants() if _is_supervisor(process)]
+
     def _is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"`tunesmith up` ended with {self._process.returncode}:\n{self.log.read_text()}"
@@ -106,7 +110,13 @@ class LocalStack:
 
 def _is_rank(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return "services.trainer.training" in process.cmdline()
+        return process.cmdline()[1:3] == ["-m", "services.trainer.training"]
+    return False
+
+
+def _is_supervisor(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()[1:3] == ["-m", "services.trainer.supervisor"]
     return False
 
 

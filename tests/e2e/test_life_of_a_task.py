@@ -129,7 +129,7 @@ def test_cancelling_a_running_task_leaves_no_process(stack: LocalStack, dataset:
     assert stack.ranks()
     stack.run("task", "cancel", task["name"])
     eventually(lambda: state_of(stack, task) == "CANCELLED", 30, "cancelled")
-    eventually(lambda: not stack.ranks(), 15, "a rank is left")
+    eventually(lambda: not (stack.ranks() or stack.supervisors()), 15, "a process is left")
 
 
 def test_a_queued_task_is_cancelled_at_once_and_stays_so(stack: LocalStack, dataset: str) -> None:

@@ -11,7 +11,7 @@ from tunesmith.cli.output import print_json, print_table, when
 if TYPE_CHECKING:
     from tunesmith.client import Client
     from tunesmith.v1.task_event_pb2 import LogEntry
-    from tunesmith.v1.task_manager_service_pb2 import ListMetricsResponse, LogLine, MetricSeries
+    from tunesmith.v1.task_manager_service_pb2 import ListMetricsResponse, LogLine, MetricPoint, MetricSeries
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE_CELLS = 32
@@ -47,15 +47,14 @@ def metrics(
     from tunesmith.client import Client
 
     with Client() as client:
-        if follow:
-            for point in client.stream_metrics(task, 0, metric or []):
+        if follow or as_json:
+            points = client.stream_metrics(task, 0, metric or []) if follow else _points_so_far(client, task, metric or [])
+            for point in points:
                 values = " ".join(f"{name}={value:.6g}" for name, value in sorted(point.values.items()))
                 print_json(point, compact=True) if as_json else print(f"step {point.step} {values}", flush=True)
             return
         history = client.list_metrics(task, metric or [])
-    if as_json:
-        print_json(history)
-    elif metric and len(history.series) == 1:
+    if metric and len(history.series) == 1:
         _print_points(history.series[0])
     else:
         _print_curves(history)
@@ -79,6 +78,17 @@ def _lines_so_far(client: "Client", task: str, severity: "LogEntry.Severity.Valu
         entry = event.log_entry
         if entry.severity >= severity and (not ranks or entry.rank in ranks):
             yield LogLine(sequence=event.sequence, time=event.time, entry=entry, attempt=event.attempt)
+
+
+def _points_so_far(client: "Client", task: str, metrics: list[str]) -> "Iterator[MetricPoint]":
+    from tunesmith.v1.task_event_pb2 import TaskEvent
+    from tunesmith.v1.task_manager_service_pb2 import MetricPoint
+
+    for event in client.list_events(task, kinds=[TaskEvent.STEP_METRICS]):
+        measured = event.step_metrics
+        values = {name: value for name, value in measured.values.items() if not metrics or name in metrics}
+        if values:
+            yield MetricPoint(sequence=event.sequence, time=event.time, step=measured.step, values=values, attempt=event.attempt)
 
 
 def _log_text(line: "LogLine") -> str:

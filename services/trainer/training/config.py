@@ -59,6 +59,8 @@ class TrainConfig:
     """The whole of CONFIG.json."""
 
     run: str
+    base_model: str
+    """Resource name, written into the adapter; where its files lie on this machine means nothing to whoever loads that."""
     base_model_dir: Path
     train_file: Path
     validation_file: Path | None

@@ -26,7 +26,7 @@ def load_model(config: TrainConfig, device: torch.device) -> PeftModel:
     check_logits(base)
     # Every rank draws the same first adapter.
     torch.manual_seed(numbers.seed)
-    model = add_adapter(base, numbers.lora, config.base_model_dir.name)
+    model = add_adapter(base, numbers.lora, config.base_model)
     return model.to(device)
 
 

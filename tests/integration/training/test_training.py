@@ -101,7 +101,7 @@ def test_what_it_leaves_behind(one_process):
     assert result["metrics"]["eval_loss"] == one_process.values("eval_loss")[-1]
     assert set(result["versions"]) == {"torch", "transformers", "peft", "deepspeed", "tunesmith"}
     assert json.loads((directory / "deepspeed.json").read_text())["train_batch_size"] == 8
-    assert json.loads((directory / "output/adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
+    assert json.loads((directory / "output/adapter_config.json").read_text())["base_model_name_or_path"] == "baseModels/tiny"
     assert not list(directory.glob(".*")), "temporary files are left"
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 from trainer_values import DATASET, NOW, TASK, VALIDATION, make_request, make_run
 
+from services.common.bundles import Bundle
 from services.common.errors import InvalidArgument
 from services.trainer import conversion
 from services.trainer.history import History
@@ -49,7 +50,7 @@ def test_a_run_without_a_number_of_processes_has_one() -> None:
 
 
 def test_the_configuration_has_exactly_the_keys_that_the_training_process_knows(run: RunDirectory) -> None:
-    config = training_config(run, run.path / "model")
+    config = training_config(run, Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1"))
     assert set(config) == {field.name for field in dataclasses.fields(TrainConfig)}
     assert set(config["hyperparameters"]) == {field.name for field in dataclasses.fields(Hyperparameters)}
     assert set(config["hyperparameters"]["lora"]) == {"rank", "alpha", "dropout", "target_modules", "use_rslora"}

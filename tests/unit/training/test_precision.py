@@ -14,7 +14,7 @@ from services.trainer.training.precision import with_precision  # noqa: E402
 
 LORA = Lora(8, 16.0, 0.0, ("all-linear",), False)
 NUMBERS = Hyperparameters(1.0, None, 1e-3, 8, 8, 1, "cosine", 0.0, None, 0.0, 1.0, 64, 1, 1, None, None, 1, 0, LORA)
-CONFIG = TrainConfig("runs/x-1", Path("m"), Path("t"), None, Path("o"), "sft", "lora", NUMBERS)
+CONFIG = TrainConfig("runs/x-1", "baseModels/m", Path("m"), Path("t"), None, Path("o"), "sft", "lora", NUMBERS)
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -48,7 +48,7 @@ def test_a_wish_the_gpu_cannot_fulfil_is_refused_by_name(gpu: None) -> None:
 
 def test_a_configuration_may_leave_the_precision_open() -> None:
     document = {
-        "run": "runs/x-1", "base_model_dir": "m", "train_file": "t", "validation_file": None, "output_dir": "o",
+        "run": "runs/x-1", "base_model": "baseModels/m", "base_model_dir": "m", "train_file": "t", "validation_file": None, "output_dir": "o",
         "method": "sft", "tuning": "lora",
         "hyperparameters": {
             "num_train_epochs": 1.0, "max_steps": None, "learning_rate": 1e-3, "global_batch_size": 8,
