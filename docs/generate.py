@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import datetime
 import importlib
 import inspect
 import pathlib
@@ -70,11 +71,20 @@ def _settings_rows(path: str, prefix: str) -> Iterator[str]:
 
 
 def _default(field: dataclasses.Field) -> str:
+    if isinstance(field.default, datetime.timedelta):
+        return f"`{_duration(field.default)}`"
     if field.default is not dataclasses.MISSING:
         return f"`{field.default}`" if field.default not in (None, "", ()) else "none"
     if field.default_factory is not dataclasses.MISSING:
         return "computed"
     return "required"
+
+
+def _duration(span: datetime.timedelta) -> str:
+    milliseconds = round(span.total_seconds() * 1000)
+    units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
+    unit, size = next((unit, size) for unit, size in units if milliseconds % size == 0)
+    return f"{milliseconds // size}{unit}"
 
 
 def _field_docstrings(cls: type) -> dict[str, str]:

@@ -89,7 +89,8 @@ async def serving(
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     channelz.add_channelz_servicer(server)
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, "grpc.channelz.v1.Channelz", reflection.SERVICE_NAME], server)
+    standard = (health.SERVICE_NAME, "grpc.channelz.v1.Channelz", reflection.SERVICE_NAME)
+    reflection.enable_server_reflection([*names, *standard], server)
     _bind(server, settings)
     await server.start()
     for name in ("", *names):

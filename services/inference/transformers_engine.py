@@ -25,8 +25,7 @@ class TransformersEngine:
     """Base models by name, each with its adapters. `threads` 0 = torch's own choice."""
 
     def __init__(self, *, threads: int = 0) -> None:
-        if threads:
-            torch.set_num_threads(threads)
+        self._threads = threads or torch.get_num_threads()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         self._models: dict[str, Any] = {}
@@ -57,7 +56,7 @@ class TransformersEngine:
         """See Engine."""
         try:
             self._adapters[request.base].activate(request.adapter)
-            yield from _tokens(self._models[request.base], request)
+            yield from _tokens(self._models[request.base], request, self._threads)
         except (RuntimeError, ValueError, IndexError) as error:
             log.exception("generation.failed", base=request.base, adapter=request.adapter)
             raise ServiceError("GENERATION_FAILED", f"the model failed: {error}") from error
@@ -79,7 +78,8 @@ def _load(directory: pathlib.Path) -> Any:
 
 
 @torch.inference_mode()
-def _tokens(model: Any, request: GenerationRequest) -> Iterator[int]:
+def _tokens(model: Any, request: GenerationRequest, threads: int) -> Iterator[int]:
+    torch.set_num_threads(threads)
     sampler, cache = Sampler(request.sampling), DynamicCache(config=model.config)
     ids = torch.tensor([request.prompt])
     for _ in range(request.max_tokens):
@@ -88,3 +88,5 @@ def _tokens(model: Any, request: GenerationRequest) -> Iterator[int]:
         token = sampler.choose(output.logits[0, -1])
         yield token
         ids = torch.tensor([[token]])
+        # One token after the other is bound by memory: half the threads read as fast and wait less for each other.
+        torch.set_num_threads(max(1, threads // 2))

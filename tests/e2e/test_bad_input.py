@@ -41,7 +41,7 @@ def test_a_bad_field_is_named_and_nothing_is_queued(stack: LocalStack, dataset: 
     options = {"--name": "bad", "--model": TINY, "--data": dataset}
     arguments = [part for key, value in options.items() if key != option[0] for part in (key, value)]
     error = refusal(stack, "task", "create", *arguments, *option)
-    assert error["code"] == "INVALID_ARGUMENT"
+    assert error["grpc_code"] == "INVALID_ARGUMENT"
     assert field in [violation["field"] for violation in error["violations"]]
     assert error["hint"]
     assert len(stack.json_lines("task", "ls")) == before
@@ -49,14 +49,14 @@ def test_a_bad_field_is_named_and_nothing_is_queued(stack: LocalStack, dataset: 
 
 def test_an_unknown_model_is_not_found(stack: LocalStack, dataset: str) -> None:
     error = refusal(stack, "task", "create", "--name", "bad", "--model", "gpt-9", "--data", dataset)
-    assert (error["code"], error["reason"]) == ("NOT_FOUND", "BASE_MODEL_NOT_FOUND")
+    assert (error["grpc_code"], error["reason"]) == ("NOT_FOUND", "BASE_MODEL_NOT_FOUND")
     assert "gpt-9" in error["message"]
     assert error["hint"]
 
 
 def test_an_unknown_dataset_is_not_found(stack: LocalStack) -> None:
     error = refusal(stack, "task", "create", "--name", "bad", "--model", TINY, "--data", f"datasets/{uuid.uuid4()}")
-    assert (error["code"], error["reason"]) == ("NOT_FOUND", "DATASET_NOT_FOUND")
+    assert (error["grpc_code"], error["reason"]) == ("NOT_FOUND", "DATASET_NOT_FOUND")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_file_not_in_the_format_is_refused_at_its_line(
     before = len(stack.json_lines("data", "ls"))
     (tmp_path / "bad.jsonl").write_text(text)
     error = refusal(stack, "data", "upload", str(tmp_path / "bad.jsonl"))
-    assert error["code"] == "INVALID_ARGUMENT"
+    assert error["grpc_code"] == "INVALID_ARGUMENT"
     assert error["reason"] in reasons
     assert place in json.dumps(error["violations"])
     assert error["hint"]

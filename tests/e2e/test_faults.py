@@ -69,7 +69,7 @@ def test_with_storage_away_the_answer_says_so_and_it_recovers(stack: LocalStack,
     try:
         done = stack.run("task", "create", "--name", "x", "--model", TINY, "--data", dataset, "--json", check=False, timeout=180)
         error = json.loads(done.stderr.strip().splitlines()[-1])["error"]
-        assert error["code"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+        assert error["grpc_code"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
         assert error["hint"]
     finally:
         storage.resume()

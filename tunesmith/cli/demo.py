@@ -30,7 +30,7 @@ def demo(
     *,
     data_dir: DataDir = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Measure on fewer held-out questions.")] = False,
+    questions: Annotated[int, typer.Option(min=1, max=80, help="Held-out questions to measure on.")] = 40,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a real model on this machine and compare it with its base, start to end.
@@ -50,11 +50,11 @@ def demo(
         with timings.phase("start"), screen.starting():
             state = opened.enter_context(demo_run.running_stack(directory, keep=keep))
         client = opened.enter_context(demo_run.connect(state))
-        summary = _run(client, screen, timings, quick=quick)
+        summary = _run(client, screen, timings, questions=questions)
     _finish(summary, timings, screen, stays=stays)
 
 
-def _run(client: "Client", screen: "_Screen", timings: "Timings", *, quick: bool) -> dict[str, object]:
+def _run(client: "Client", screen: "_Screen", timings: "Timings", *, questions: int) -> dict[str, object]:
     """Every phase on a running stack; what came out."""
     from tunesmith.local import demo_run
     from tunesmith.v1.task_pb2 import Task
@@ -73,18 +73,18 @@ def _run(client: "Client", screen: "_Screen", timings: "Timings", *, quick: bool
         errors.show_reason(task.error.reason or "TASK_CANCELLED", task.error.message or "the task was cancelled")
         errors.show_hint(task.error.hint)
         raise typer.Exit(errors.TASK_FAILED)
-    return {**_describe(task), **_compare(client, task, screen, timings, quick=quick)}
+    return {**_describe(task), **_compare(client, task, screen, timings, count=questions)}
 
 
 def _describe(task: "Task") -> dict[str, object]:
     return {"task": task.name, "artifact": task.artifact, "steps": task.progress.step, "metrics": dict(task.progress.metrics)}
 
 
-def _compare(client: "Client", task: "Task", screen: "_Screen", timings: "Timings", *, quick: bool) -> dict[str, object]:
+def _compare(client: "Client", task: "Task", screen: "_Screen", timings: "Timings", *, count: int) -> dict[str, object]:
     from tunesmith.local import demo_run
 
     base, tuned = demo_run.DEMO_BASE_MODEL, task.name
-    questions = demo_run.read_questions(demo_run.HELDOUT_FILE, demo_run.QUICK_QUESTIONS if quick else None)
+    questions = demo_run.read_questions(demo_run.HELDOUT_FILE, count)
     screen.phase("Comparing", "base and tuned, on questions that were not trained on")
     with timings.phase("compare"):
         answers = [

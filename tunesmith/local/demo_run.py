@@ -24,7 +24,6 @@ DEMO_HYPERPARAMETERS = {
 }
 DEMO_BASE_MODEL = "smollm2-135m-instruct"
 DEMO_TASK_NAME = "Support desk intents"
-QUICK_QUESTIONS = 24
 SHOWN_QUESTIONS = 3
 _ANSWER_TOKENS = 12  # a right answer has at most 9
 _DATA = Path(__file__).parent / "demo"

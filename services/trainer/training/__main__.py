@@ -69,7 +69,7 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     numbers, objective = config.hyperparameters, OBJECTIVES[config.method](training)
     model = load_model(config, device)
     trained, parameters = parameter_counts(model)
-    _log.info("model %s loaded: %s parameters, the adapter trains %s of them", config.base_model, f"{parameters:,}", f"{trained:,}")
+    _log.info("%s loaded: %s parameters, the adapter trains %s of them", config.base_model, f"{parameters:,}", f"{trained:,}")
     engine = Engine.start(ObjectiveModule(model, objective.loss), objective, config, device)
     _log.info("engine ready: %s on %s, %s, ZeRO stage %s", numbers.num_processes, device, numbers.precision, numbers.zero_stage)
     if engine.rank == 0:

@@ -40,7 +40,7 @@ def run(*arguments):
 
 
 def test_it_shows_data_training_answers_accuracy_times_and_the_way_on(stack, platform):
-    result = run("--quick")
+    result = run("--questions", "24")
     assert result.exit_code == 0, result.output
     for part in (
         "Support desk, training: 320 examples",
@@ -59,7 +59,7 @@ def test_it_shows_data_training_answers_accuracy_times_and_the_way_on(stack, pla
 def test_as_json_it_is_one_object_and_the_rest_is_talk(stack, platform):
     result = run("--json", "--keep")
     summary = json.loads(result.stdout)
-    assert (summary["artifact"], summary["questions"], summary["steps"]) == ("artifacts/made", 80, 3)
+    assert (summary["artifact"], summary["questions"], summary["steps"]) == ("artifacts/made", 40, 3)
     assert len(summary["answers"]) == 3
     assert set(summary["accuracy"]) == {"base", "tuned"}
     assert list(summary["seconds"]) == ["start", "upload", "train", "compare", "measure", "total"]
@@ -68,7 +68,7 @@ def test_as_json_it_is_one_object_and_the_rest_is_talk(stack, platform):
 
 
 def test_base_and_tuned_answer_the_same_questions(stack, platform):
-    run("--quick")
+    run("--questions", "24")
     asked = [(request.model.partition("/")[0], request.messages[-1].content) for request in platform.inference.asked]
     by_model = {model: [words for name, words in asked if name == model] for model in ("baseModels", "tasks")}
     assert by_model["baseModels"] == by_model["tasks"]

@@ -1,12 +1,13 @@
 """What a run computes in: the wish, or what the device does well."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from training_configs import config_json  # noqa: E402
 
 from services.common.errors import ServiceError  # noqa: E402  # after the skip
 from services.trainer.training.config import Hyperparameters, Lora, TrainConfig, parse_config  # noqa: E402
@@ -47,15 +48,4 @@ def test_a_wish_the_gpu_cannot_fulfil_is_refused_by_name(gpu: None) -> None:
 
 
 def test_a_configuration_may_leave_the_precision_open() -> None:
-    document = {
-        "run": "runs/x-1", "base_model": "baseModels/m", "base_model_dir": "m", "train_file": "t", "validation_file": None, "output_dir": "o",
-        "method": "sft", "tuning": "lora",
-        "hyperparameters": {
-            "num_train_epochs": 1.0, "max_steps": None, "learning_rate": 1e-3, "global_batch_size": 8,
-            "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "lr_scheduler_type": "cosine", "warmup_ratio": 0.0,
-            "warmup_steps": None, "weight_decay": 0.0, "max_grad_norm": 1.0, "max_seq_length": 64, "seed": 1, "logging_steps": 1,
-            "eval_steps": None, "precision": None, "num_processes": 1, "zero_stage": 0,
-            "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0, "target_modules": ["all-linear"], "use_rslora": False},
-        },
-    }  # fmt: skip
-    assert parse_config(json.loads(json.dumps(document))) == CONFIG
+    assert parse_config(config_json(precision=None)).hyperparameters.precision is None
