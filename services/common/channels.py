@@ -10,7 +10,9 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2
 
 from services.common import rich_status
+from services.common.addresses import is_loopback
 from services.common.catalogue import CATALOGUE
+from services.common.config import ConfigError
 from services.common.errors import ServiceError, Unavailable, Violation
 from services.common.interceptors import REQUEST_ID
 
@@ -24,11 +26,18 @@ _OPTIONS = (
     # A restarted peer must be found again in about a second, not after two minutes of back-off.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A list of failed runs carries their last log lines.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
 )
 
 
 def connect(address: str, *, api_key: str = "", tls_ca: bytes | None = None) -> grpc.aio.Channel:
-    """A channel to another service; it connects on first use and again by itself."""
+    """A channel to another service; it connects on first use and again by itself.
+
+    Raises ConfigError when the key would travel unencrypted.
+    """
+    if api_key and tls_ca is None and not is_loopback(address):
+        raise ConfigError(f"{address}: an API key may leave this machine only over TLS; name the CA file")
     if tls_ca is not None:
         return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(tls_ca), options=_OPTIONS)
     return grpc.aio.insecure_channel(address, options=_OPTIONS)

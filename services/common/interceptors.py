@@ -52,13 +52,13 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             started = self._enter(method, context)
             try:
                 self._authenticate(context)
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(timeout) as limit:
                     response = await inner(request, context)
                 log.debug("rpc.done", seconds=round(time.monotonic() - started, 4))
                 return response
-            except TimeoutError:
-                await abort(context, ServiceError("DEADLINE_EXCEEDED", f"{method} took longer than {timeout:g} s"))
             except Exception as error:
+                if isinstance(error, TimeoutError) and limit.expired():
+                    error = ServiceError("DEADLINE_EXCEEDED", f"{method} took longer than {timeout} s")
                 await abort(context, error)
 
         make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler

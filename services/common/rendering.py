@@ -93,13 +93,15 @@ class Renderer:
     def render(self, messages: Sequence[Message]) -> Rendered:
         """Text, ids and mask of a whole conversation; loss on every assistant turn up to and including its end-of-turn token.
 
+        A turn with `weight` 0 is context: it carries no loss.
+
         Raises RenderError when the assistant's text cannot be located for certain.
         """
         text = self._text(messages, add_generation_prompt=False)
         encoding = self._encode(text)
         mask = [False] * len(encoding.ids)
         for index, message in enumerate(messages):
-            if message.get("role") == "assistant":
+            if message.get("role") == "assistant" and message.get("weight", 1) != 0:
                 self._mark_turn(mask, encoding, self._turn(messages, index, text))
         return Rendered(text, list(encoding.ids), mask, list(encoding.offsets))
 

@@ -9,7 +9,7 @@ from services.common.errors import ServiceError
 
 DOMAIN = "tunesmith"
 # Trailers are capped at 8 KiB by default on the client's side; base64 adds a third.
-_MAX_DETAIL_BYTES = 4096
+_MAX_DETAIL_BYTES = 3072
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
@@ -46,7 +46,7 @@ def _bad_request(error: ServiceError) -> error_details_pb2.BadRequest | None:
     request = error_details_pb2.BadRequest()
     size = 0
     for violation in error.violations:
-        size += len(violation.field.encode()) + len(violation.description.encode()) + 8
+        size += len(violation.field.encode()) + len(violation.description.encode()) + len(error.reason) + 8
         if size > _MAX_DETAIL_BYTES:
             break
         request.field_violations.add(field=violation.field, description=violation.description, reason=error.reason)
@@ -60,4 +60,6 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= 1000 else text[:997] + "..."
+    # It travels twice, once percent-encoded: up to three bytes for one byte of UTF-8.
+    encoded = text.encode()
+    return text if len(encoded) <= 600 else encoded[:597].decode(errors="ignore") + "..."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import ipaddress
 import pathlib
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,6 +15,7 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.common.addresses import is_loopback
 from services.common.config import ConfigError, Secret
 from services.common.interceptors import EdgeInterceptor
 
@@ -54,17 +54,6 @@ class ServerSettings:
             raise ConfigError(
                 f"{self.listen} is reachable from outside: set TLS_CERT, TLS_KEY and API_KEY, or listen on 127.0.0.1"
             )
-
-
-def is_loopback(address: str) -> bool:
-    """Whether `host:port` can only be reached from this machine."""
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost" or address.startswith("unix:"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextlib.asynccontextmanager

@@ -45,7 +45,11 @@ async def run(settings: StorageSettings) -> None:
     """Serves from the moment Postgres and S3 are ready until a signal comes; a signal ends the wait for them, too."""
     asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS, "blocking"))
     store = MinioObjectStore(
-        settings.s3_endpoint, access_key=settings.s3_access_key, secret_key=settings.s3_secret_key, bucket=settings.s3_bucket
+        settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key,
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
     )
     stop = asyncio.create_task(wait_for_signal(), name="signal")
     preparation = asyncio.create_task(_prepare(settings, store), name="preparation")

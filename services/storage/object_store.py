@@ -37,7 +37,7 @@ class ObjectStore(Protocol):
 class MinioObjectStore:
     """An S3 bucket. The endpoint is `http://host:port` or `https://host:port`."""
 
-    def __init__(self, endpoint: str, *, access_key: str, secret_key: str, bucket: str) -> None:
+    def __init__(self, endpoint: str, *, access_key: str, secret_key: str, bucket: str, region: str = "us-east-1") -> None:
         address = urllib.parse.urlsplit(endpoint)
         self._bucket = bucket
         self._client = minio.Minio(
@@ -46,7 +46,7 @@ class MinioObjectStore:
             secret_key=secret_key,
             secure=address.scheme == "https",
             # With a region given, no call is spent on asking for it.
-            region="us-east-1",
+            region=region,
             http_client=urllib3.PoolManager(
                 maxsize=_CONNECTIONS,
                 timeout=urllib3.Timeout(connect=3.0, read=60.0),

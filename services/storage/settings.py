@@ -4,10 +4,8 @@ import dataclasses
 import datetime
 import urllib.parse
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from services.common.config import ConfigError, Secret, shared
+from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
 
 
@@ -29,16 +27,14 @@ class StorageSettings(ServerSettings):
         "TUNESMITH_ARTIFACT_RETENTION", default=datetime.timedelta(days=15)
     )
     """How long artifacts are kept."""
+    s3_region: str = shared("TUNESMITH_S3_REGION", default="us-east-1")
+    """Region of the bucket; servers other than AWS accept any."""
     start_timeout: datetime.timedelta = datetime.timedelta(seconds=60)
     """How long to wait at start for Postgres and S3."""
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)
-        try:
-            conninfo_to_dict(self.postgres_dsn)
-        except psycopg.ProgrammingError:
-            # The text of the error quotes the setting, which holds a password.
-            raise ConfigError("TUNESMITH_POSTGRES_DSN: expected postgresql://user:password@host:port/database") from None
+        check_dsn(self.postgres_dsn)
         address = urllib.parse.urlsplit(self.s3_endpoint)
         if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
             raise ConfigError(f"TUNESMITH_S3_ENDPOINT={self.s3_endpoint!r}: expected http://host:port or https://host:port")

@@ -97,7 +97,8 @@ class ClaimRepository:
         async with transaction(self._pool) as connection:
             locked = await state_changes.lock_owned(connection, claim)
             if locked.state is State.CANCELLING and change.to is not State.SUCCEEDED:
-                change = Change(State.CANCELLED, "the run was ended" if change.to is State.CANCELLED else change.reason)
+                # Whatever else the end says, it was asked for.
+                change = Change(State.CANCELLED, "the run was ended as asked for")
             if locked.state is State.STARTING and change.to is State.SUCCEEDED:
                 await state_changes.move(connection, locked, Change(State.RUNNING, "the run has started"))
                 locked = dataclasses.replace(locked, state=State.RUNNING)
@@ -114,7 +115,7 @@ class ClaimRepository:
             )
             change = retry if lost < max_lost_runs else failure
             if locked.state is State.CANCELLING:
-                change = Change(State.CANCELLED, retry.reason)
+                change = Change(State.CANCELLED, "the run was ended as asked for")
             await state_changes.move(connection, locked, change)
         self._announce(claim)
 

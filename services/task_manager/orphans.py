@@ -42,7 +42,7 @@ class OrphanSweep:
                         log.warning("run.orphaned", run=name, trainer=address)
                         await trainer.cancel_run(name)
             except ServiceError as error:
-                log.debug("orphans.skipped", trainer=address, reason=error.reason)
+                log.info("orphans.skipped", trainer=address, reason=error.reason)
         self._seen = found
 
     async def _orphans(self, trainer: Trainer) -> list[str]:

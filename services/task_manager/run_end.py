@@ -5,6 +5,9 @@ from services.task_manager.conversion import make_error
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.task import Change, State
 from services.task_manager.trainer_port import RunEnd
+from tunesmith.v1 import task_error_pb2
+
+_INTERRUPTED = ("RUN_LOST", "RUN_STOPPED")
 
 
 def change_of_end(end: RunEnd, assignment: Assignment) -> Change:
@@ -12,7 +15,7 @@ def change_of_end(end: RunEnd, assignment: Assignment) -> Change:
     if end.state is State.SUCCEEDED and end.artifact:
         return Change(State.SUCCEEDED, "the training finished and the artifact is stored", artifact=end.artifact)
     if end.state is State.CANCELLED and assignment.state is State.CANCELLING:
-        return Change(State.CANCELLED, "the run was ended")
+        return Change(State.CANCELLED, "the run was ended as asked for")
     if end.state is State.CANCELLED:
         return _failed("RUN_STOPPED", f"{assignment.run_name} was ended on {assignment.runner} though nobody cancelled the task")
     if end.state is State.FAILED and end.error is not None:
@@ -26,11 +29,16 @@ def refusal_change(error: ServiceError) -> Change:
     return Change(State.FAILED, "the trainer refused the run", error=make_error(error.reason, error.message, error.hint))
 
 
-def lost_run_changes(assignment: Assignment, max_lost_runs: int) -> tuple[Change, Change]:
+def interruption(end: RunEnd) -> str:
+    """Why the run ended through no fault of its own, so that another attempt is worth it; empty when it did not."""
+    error = task_error_pb2.TaskError.FromString(end.error or b"")
+    return error.message if end.state is State.FAILED and error.reason in _INTERRUPTED else ""
+
+
+def lost_run_changes(cause: str, max_lost_runs: int) -> tuple[Change, Change]:
     """(what to do when too many runs were lost, what to do before)."""
-    text = f"{assignment.runner} does not have {assignment.run_name} any more"
-    failure = _failed("RUN_LOST", f"{text}; {max_lost_runs} runs were lost")
-    return failure, Change(State.QUEUED, f"{text}; a new attempt follows")
+    failure = _failed("RUN_LOST", f"{cause}; {max_lost_runs} runs were lost")
+    return failure, Change(State.QUEUED, f"{cause}; a new attempt follows")
 
 
 def _failed(reason: str, message: str) -> Change:

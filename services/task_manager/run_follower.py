@@ -19,7 +19,7 @@ from services.task_manager.event_batches import gathered, in_order
 from services.task_manager.follower_store import Claims, Events
 from services.task_manager.frames import split
 from services.task_manager.hub import Hub, wait_for
-from services.task_manager.run_end import change_of_end, lost_run_changes, refusal_change
+from services.task_manager.run_end import change_of_end, interruption, lost_run_changes, refusal_change
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.trainer_port import RunEnd, RunEvents, RunMessage, Trainer
 from tunesmith.v1 import task_event_pb2
@@ -158,9 +158,15 @@ class RunFollower:
             if isinstance(message, RunEnd):
                 if message.head_sequence > self._stored:
                     raise SequenceGap(self._stored + 1, message.head_sequence)
-                await self._finish(change_of_end(message, self.assignment))
+                await self._end(message)
                 return True
         return False
+
+    async def _end(self, end: RunEnd) -> None:
+        if cause := interruption(end):
+            await self._lose(cause)
+        else:
+            await self._finish(change_of_end(end, self.assignment))
 
     async def _append(self, events: list[task_event_pb2.TaskEvent]) -> None:
         for event in events:
@@ -182,12 +188,14 @@ class RunFollower:
             # A run of that name exists, but not the one whose events are stored; it must not go on beside the next attempt.
             with contextlib.suppress(ServiceError):
                 await self._trainer.cancel_run(self.assignment.run_name)
-        failure, retry = lost_run_changes(self.assignment, self._settings.max_lost_runs)
-        await self._claims.lose_run(
-            self.assignment.claim, max_lost_runs=self._settings.max_lost_runs, failure=failure, retry=retry
-        )
-        log.warning("run.lost", attempt=self.assignment.attempt)
+        await self._lose(f"{self.assignment.runner} does not have {self.assignment.run_name} any more")
         return True
+
+    async def _lose(self, cause: str) -> None:
+        most = self._settings.max_lost_runs
+        failure, retry = lost_run_changes(cause, most)
+        await self._claims.lose_run(self.assignment.claim, max_lost_runs=most, failure=failure, retry=retry)
+        log.warning("run.lost", attempt=self.assignment.attempt, cause=cause)
 
     async def _is_alive(self) -> None:
         self._not_found = 0

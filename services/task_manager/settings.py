@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 
 from services.common.config import ConfigError, Secret, shared
+from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
 
 
@@ -46,6 +47,7 @@ class TaskManagerSettings(ServerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_dsn(self.postgres_dsn)
         if not self.trainer_addresses:
             raise ConfigError("TUNESMITH_TASK_MANAGER_TRAINER_ADDRESSES names no trainer")
         if self.lease_renewal * 2 > self.lease:

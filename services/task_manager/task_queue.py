@@ -45,11 +45,13 @@ class TaskQueue:
         """Says what waiting tasks wait for; `largest_trainer` is the number of processes no run can exceed, None = not known."""
         async with transaction(self._pool) as connection:
             await connection.execute(
-                "WITH told AS (SELECT id, CASE WHEN processes > %(largest)s THEN 'needs ' || processes || ' processes;"
-                " the largest trainer has ' || %(largest)s ELSE %(reason)s END AS reason"
-                " FROM task_manager.task WHERE state = 'QUEUED' FOR NO KEY UPDATE SKIP LOCKED)"
+                # Only rows that change are locked: this runs twice a second over the whole queue.
+                "WITH told AS (SELECT t.id, why.reason FROM task_manager.task t, LATERAL (SELECT"
+                " CASE WHEN t.processes > %(largest)s THEN 'needs ' || t.processes || ' processes;"
+                " the largest trainer has ' || %(largest)s ELSE %(reason)s END AS reason) why"
+                " WHERE t.state = 'QUEUED' AND t.state_reason <> why.reason FOR NO KEY UPDATE OF t SKIP LOCKED)"
                 " UPDATE task_manager.task t SET state_reason = told.reason, update_time = now()"
-                " FROM told WHERE t.id = told.id AND t.state_reason <> told.reason",
+                " FROM told WHERE t.id = told.id",
                 {"reason": reason, "largest": 2**31 - 1 if largest_trainer is None else largest_trainer},
             )
 

@@ -95,6 +95,8 @@ def _environment(launch: Launch, number: int, port: int, events: int) -> dict[st
         "WORLD_SIZE": str(launch.processes),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        # All ranks are on this machine; otherwise gloo listens where the host's name points to.
+        "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": str(launch.threads),
         "TUNESMITH_EVENTS_FD": str(events),
         "HF_HUB_OFFLINE": "1",

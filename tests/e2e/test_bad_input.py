@@ -4,10 +4,12 @@ import json
 import pathlib
 import uuid
 
+import grpc
 import pytest
 
 from tests.e2e.conftest import TINY
 from tests.e2e.local_stack import LocalStack
+from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc, task_pb2, task_spec_pb2
 
 pytestmark = pytest.mark.e2e
 
@@ -32,8 +34,6 @@ def refusal(stack: LocalStack, *arguments: str) -> dict:
         (("--set", "lr_scheduler_type=zigzag"), f"{NUMBERS}.lr_scheduler_type"),
         (("--name", "x" * 129), "task.display_name"),
         (("--name", ""), "task.display_name"),
-        (("--data", f"tasks/{uuid.uuid4()}"), f"{SPEC}.dataset"),
-        (("--model", f"datasets/{uuid.uuid4()}"), f"{SPEC}.base_model"),
     ],
 )
 def test_a_bad_field_is_named_and_nothing_is_queued(stack: LocalStack, dataset: str, option: tuple[str, str], field: str) -> None:
@@ -45,6 +45,35 @@ def test_a_bad_field_is_named_and_nothing_is_queued(stack: LocalStack, dataset: 
     assert field in [violation["field"] for violation in error["violations"]]
     assert error["hint"]
     assert len(stack.json_lines("task", "ls")) == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"dataset": f"tasks/{uuid.uuid4()}"}, f"{SPEC}.dataset"),
+        ({"validation_dataset": f"artifacts/{uuid.uuid4()}"}, f"{SPEC}.validation_dataset"),
+        ({"base_model": f"datasets/{uuid.uuid4()}"}, f"{SPEC}.base_model"),
+    ],
+)
+def test_an_id_of_another_kind_is_refused_by_the_service_itself(stack: LocalStack, dataset: str, spec: dict, field: str) -> None:
+    fine_tuning = task_spec_pb2.FineTuning(**{"base_model": TINY, "dataset": dataset} | spec)
+    task = task_pb2.Task(display_name="bad", spec=task_spec_pb2.TaskSpec(fine_tuning=fine_tuning))
+    with grpc.insecure_channel(stack.state()["addresses"]["task_manager"]) as channel, pytest.raises(grpc.RpcError) as caught:
+        stub = task_manager_service_pb2_grpc.TaskManagerServiceStub(channel)
+        stub.CreateTask(task_manager_service_pb2.CreateTaskRequest(task=task), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field in caught.value.details()
+
+
+@pytest.mark.parametrize("option", [("--data", f"tasks/{uuid.uuid4()}"), ("--model", f"datasets/{uuid.uuid4()}")])
+def test_the_command_line_refuses_an_id_of_another_kind_as_wrong_usage(
+    stack: LocalStack, dataset: str, option: tuple[str, str]
+) -> None:
+    options = {"--name": "bad", "--model": TINY, "--data": dataset} | dict([option])
+    done = stack.run("task", "create", *(part for pair in options.items() for part in pair), check=False)
+    assert done.returncode == 2
+    assert option[1] in done.stderr
+    assert "hint" in done.stderr
 
 
 def test_an_unknown_model_is_not_found(stack: LocalStack, dataset: str) -> None:

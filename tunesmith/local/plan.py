@@ -103,7 +103,8 @@ def _service_settings(root: Path, addresses: Mapping[str, str], backends: Backen
     postgres = {"TUNESMITH_POSTGRES_DSN": backends.postgres_dsn}
     storage, cache = addresses["storage"], str(root / "cache")
     return {
-        "storage": {"TUNESMITH_STORAGE_LISTEN": storage, **postgres, **backends.s3},
+        # Uploads are spooled; /tmp is memory on some systems.
+        "storage": {"TUNESMITH_STORAGE_LISTEN": storage, "TMPDIR": str(root / "tmp"), **postgres, **backends.s3},
         "task_manager": {
             "TUNESMITH_TASK_MANAGER_LISTEN": addresses["task_manager"],
             "TUNESMITH_TASK_MANAGER_STORAGE_ADDRESS": storage,

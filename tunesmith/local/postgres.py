@@ -186,3 +186,5 @@ def _stop_leftover(pid: int, patience_seconds: float = 10.0) -> None:
         time.sleep(0.05)
     if process.is_running():
         process.send_signal(signal.SIGQUIT)
+        # Its lock file may only go when it is gone: a second server on the same files would destroy them.
+        process.wait(patience_seconds)

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -67,6 +68,7 @@ class DataDirectory:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.chmod(0o700)
             self.logs.mkdir(mode=0o700, exist_ok=True)
+            (self.root / "tmp").mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             hint = "Choose another with --data-dir or TUNESMITH_DATA_DIR."
             raise LocalError("DATA_DIRECTORY_UNUSABLE", f"{self.root} cannot be used: {error.strerror}", hint) from error
@@ -79,7 +81,7 @@ class DataDirectory:
             LocalError: ALREADY_RUNNING names the process that owns it.
         """
         with self._lock.open("a+") as handle:
-            if not _try_lock(handle.fileno()):
+            if not _try_lock_for(handle.fileno(), seconds=1.0):
                 handle.seek(0)
                 owner = handle.read().strip() or "unknown"
                 raise LocalError(
@@ -135,6 +137,16 @@ class DataDirectory:
 def data_directory(given: Path | None = None) -> DataDirectory:
     """The directory given, else TUNESMITH_DATA_DIR, else ~/.tunesmith."""
     return DataDirectory(given or Path(os.environ.get("TUNESMITH_DATA_DIR") or "~/.tunesmith"))
+
+
+def _try_lock_for(descriptor: int, *, seconds: float) -> bool:
+    # `is_locked` takes the lock for a moment to look; that must not pass for an owner.
+    deadline = time.monotonic() + seconds
+    while not _try_lock(descriptor):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -50,7 +50,15 @@ class Engine:
     def start(cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device) -> Self:
         """Join the other ranks (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say where) and wrap `module`."""
         deepspeed = _import_deepspeed()
-        deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+        # Ranks meet through a file: a port for it would be open to the network. A new try, with a new port, is a new file.
+        meeting = config.output_dir.parent.resolve() / f"rendezvous-{os.environ['MASTER_PORT']}"
+        deepspeed.init_distributed(
+            "nccl" if device.type == "cuda" else "gloo",
+            verbose=False,
+            init_method=f"file://{meeting}",
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+        )
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         numbers = config.hyperparameters
         optimizer = torch.optim.AdamW(trained, lr=numbers.learning_rate, weight_decay=numbers.weight_decay)

@@ -1,5 +1,6 @@
 """The training loop; started by `__main__` on every rank with the same arguments but for the engine and the sink."""
 
+import math
 from collections.abc import Callable
 
 from services.common.errors import ServiceError
@@ -52,6 +53,7 @@ def train(
         if validation and (ends or window.step % eval_steps == 0):
             values = {"eval_loss": evaluate(engine, validation, numbers)}
             sink.metrics(window.step, values)
+            _warn_unless_finite(values["eval_loss"], window.step, sink)
             metrics |= values
             meter.restart_clock()
     return Result(total, metrics, stopped=False)
@@ -68,5 +70,11 @@ def _not_finite(measured: Measurement, targets: int, step: int, rate: float, sin
         f"at step {step} the loss is {measured.loss_sum / targets:g} and the gradient norm {measured.grad_norm:g} with learning "
         f"rate {rate:g}; the step was not applied"
     )
+    sink.metrics(step, {"loss": measured.loss_sum / targets, "grad_norm": measured.grad_norm, "learning_rate": rate})
     sink.anomaly("LOSS_NOT_FINITE", message, step)
     return ServiceError("LOSS_NOT_FINITE", message, metadata={"step": str(step), "learning_rate": f"{rate:g}"})
+
+
+def _warn_unless_finite(loss: float, step: int, sink: EventSink) -> None:
+    if not math.isfinite(loss):
+        sink.anomaly("LOSS_NOT_FINITE", f"the validation loss at step {step} is {loss}", step)

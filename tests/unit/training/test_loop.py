@@ -130,7 +130,7 @@ def test_a_step_that_is_not_finite_is_reported_and_never_applied(broken):
     assert len(engine.rates) == 1
 
 
-def test_an_anomaly_comes_before_the_failure():
+def test_the_numbers_and_an_anomaly_come_before_the_failure():
     sink, progress = ListSink(), Progress()
     with pytest.raises(ServiceError):
         train(
@@ -143,7 +143,11 @@ def test_an_anomaly_comes_before_the_failure():
             should_stop=lambda: False,
             clock=lambda: 0.0,
         )
-    assert sink.records == [(1, "LOSS_NOT_FINITE")]
+    (step, values), anomaly = sink.records
+    assert step == 1
+    assert math.isnan(values["loss"])
+    assert values["grad_norm"] == 0.5
+    assert anomaly == (1, "LOSS_NOT_FINITE")
     assert progress.step == 1
 
 
