@@ -72,6 +72,7 @@ class ResumingStream(Iterator[Item], Generic[Item]):
                 if not self._may_resume(interruption):
                     raise
             if self.end is None:
+                self._check_patience()
                 self._attempts += 1
                 self._on_interruption(self._attempts)
                 self._sleep(min(FIRST_DELAY_SECONDS * 2 ** (self._attempts - 1), LONGEST_DELAY_SECONDS))
@@ -89,6 +90,15 @@ class ResumingStream(Iterator[Item], Generic[Item]):
                 if item.sequence > self.last_sequence:
                     self.last_sequence = item.sequence
                     yield item
+
+    def _check_patience(self) -> None:
+        # A proxy may close streams politely without passing a single message on.
+        if self._clock() - self._last_answer >= self._patience_seconds:
+            raise Unreachable(
+                "the stream was closed again and again without a message",
+                reason="STREAM_SILENT",
+                hint="Look for a proxy between you and the service: tunesmith status.",
+            )
 
     def _may_resume(self, error: TunesmithError) -> bool:
         interrupted = isinstance(error, Unreachable) or error.grpc_code == "CANCELLED"

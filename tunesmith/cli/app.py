@@ -1,5 +1,7 @@
 """The root command: puts the nouns together and turns every error into a message and an exit code."""
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +25,13 @@ class _Root(typer.core.TyperGroup):
         except (TunesmithError, LocalError) as error:
             errors.show(error, as_json=ctx.meta["json"])
             raise typer.Exit(errors.exit_code(error)) from error
+        except BrokenPipeError as closed:  # the reader, `head` for example, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(errors.OK) from closed
+        except OSError as error:  # a file that is not there, a full disk; gRPC's own are TunesmithErrors by now
+            broken = LocalError("FILE_UNUSABLE", str(error), "Check the path and its permissions.")
+            errors.show(broken, as_json=ctx.meta["json"])
+            raise typer.Exit(errors.FAILED) from error
         except KeyboardInterrupt as interruption:
             raise typer.Exit(errors.INTERRUPTED) from interruption
 

@@ -140,7 +140,7 @@ class _Screen:
 
     def say(self, text: str) -> None:
         """A line within the phase."""
-        self._console.print(f"  {text}", markup=False, soft_wrap=True)
+        self._console.print(f"  {text}", markup=False, emoji=False, soft_wrap=True)
 
     def datasets(self, train: "Dataset", heldout: "Dataset") -> None:
         """What validation found."""

@@ -38,7 +38,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], nothing: 
     if not table.row_count:
         talk(nothing)
         return
-    Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False, emoji=False).print(table)
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:

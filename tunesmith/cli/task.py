@@ -28,7 +28,7 @@ def create(
     *,
     data: Annotated[str, typer.Option(help="Training data: a dataset's ID, or a file, which is uploaded first.")] = "",
     model: Annotated[str, typer.Option(help="The base model to start from.")] = DEFAULT_BASE_MODEL,
-    name: Annotated[str, typer.Option(help="What to call the task; default: after the data.")] = "",
+    name: Annotated[str | None, typer.Option(help="What to call the task; default: after the data.")] = None,
     description: Annotated[str, typer.Option(help="Free text.")] = "",
     method: Annotated[str, typer.Option(help="What is learned from an example: sft.")] = "sft",
     tuning: Annotated[str, typer.Option(help="Which weights move: lora.")] = "lora",
@@ -61,11 +61,14 @@ def create(
             from tunesmith.cli.task_file import read_task
 
             task = read_task(file)
-            task.display_name = name or task.display_name
-            task.spec.fine_tuning.hyperparameters.MergeFrom(numbers)
+            task.display_name = task.display_name if name is None else name
+            own = task.spec.fine_tuning.hyperparameters
+            if numbers.lora.target_modules:  # merging would add them to those of the file
+                own.lora.ClearField("target_modules")
+            own.MergeFrom(numbers)
         else:
             task = describe_task(
-                name=name or Path(data).stem,
+                name=Path(data).stem if name is None else name,
                 description=description,
                 base_model=model,
                 dataset=_dataset(client, data),

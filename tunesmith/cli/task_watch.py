@@ -97,7 +97,7 @@ class _LiveLine(AbstractContextManager[Callable[["TaskEvent"], None]]):
     def _update(self, event: "TaskEvent") -> None:
         self._view.apply(event)
         if note := _note(event):
-            self._console.print(note, markup=False, style="yellow", soft_wrap=True)
+            self._console.print(note, markup=False, emoji=False, style="yellow", soft_wrap=True)
         self._live.update(self._line())
 
 

@@ -74,7 +74,7 @@ def _version_of(program: Path, argument: str) -> str:
         done = subprocess.run([str(program), argument], capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError) as error:
         raise LocalError("PROGRAM_BROKEN", f"{program} does not run: {error}", "Install its package again.") from error
-    return (done.stdout or done.stderr).strip().splitlines()[0]
+    return (done.stdout or done.stderr).strip().partition("\n")[0]
 
 
 def _data_directory(directory: DataDirectory) -> Check:

@@ -265,7 +265,9 @@ class TestTaskRest:
         points = run("task", "metrics", task.name, "--metric", "loss").stdout.splitlines()
         assert points[0].split() == ["STEP", "LOSS", "AFTER"]
         assert points[-1].split()[0] == "30"
-        assert json.loads(run("task", "metrics", task.name, "--json").stdout)["series"][0]["metric"] == "loss"
+        lines = json_lines(run("task", "metrics", task.name, "--json").stdout)
+        assert [line["step"] for line in lines] == [str(step) for step in range(1, 31)]
+        assert lines[0]["values"]["loss"] == 3
 
     def test_metrics_can_be_followed(self, run, platform):
         task = platform.tasks.add(events=a_run())

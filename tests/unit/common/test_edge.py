@@ -213,3 +213,14 @@ async def test_what_a_peer_says_passes_through_whole() -> None:
     assert caught.value.violations == (Violation("name", "is bad"),)
     assert absent.value.metadata == {"resource": "datasets/absent"}
     assert absent.value.hint
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:1", "storage.example.org:1", "0.0.0.0:1"])
+def test_a_key_leaves_the_machine_only_over_tls(address: str) -> None:
+    with pytest.raises(ConfigError, match="only over TLS"):
+        channels.connect(address, api_key="k")
+
+
+async def test_a_key_may_travel_on_this_machine() -> None:
+    async with channels.connect("127.0.0.1:1", api_key="k"):
+        pass

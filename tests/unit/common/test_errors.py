@@ -66,3 +66,11 @@ def test_a_thousand_violations_still_fit_into_the_trailers() -> None:
 
 def test_unavailable_is_a_service_error_of_class_transient() -> None:
     assert Unavailable("POSTGRES_UNAVAILABLE", "away").error_class is ErrorClass.TRANSIENT
+
+
+def test_a_long_message_of_any_script_fits_into_the_trailers() -> None:
+    error = InvalidArgument(*(Violation(f"task.labels[{'键' * 60}{index}]", "太长" * 40) for index in range(30)))
+    status = rich_status.to_status(error)
+    assert len(status.message.encode()) <= 600
+    assert status.message.endswith("...")
+    assert len(status.SerializeToString()) < 5000

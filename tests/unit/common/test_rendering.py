@@ -267,3 +267,18 @@ def test_a_broken_directory_is_named(tmp_path, break_it, says):
 def test_rendering_loads_neither_torch_nor_transformers(renderer):
     code = "import sys, services.common.rendering; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_turn_of_weight_0_is_context_and_carries_no_loss(renderer):
+    weighted = [
+        message | {"weight": weight} if message["role"] == "assistant" else message
+        for message, weight in zip(CHAT, (1, 1, 0, 1, 1), strict=True)
+    ]
+    rendered, plain = renderer.render(weighted), renderer.render(CHAT)
+    assert rendered.token_ids == plain.token_ids
+    assert trained_text(renderer, rendered) == trained_text(renderer, plain)[1:]
+
+
+def test_an_example_whose_every_turn_has_weight_0_trains_nothing(renderer):
+    silent = [message | {"weight": 0} if message["role"] == "assistant" else message for message in CHAT]
+    assert not any(renderer.render(silent).loss_mask)

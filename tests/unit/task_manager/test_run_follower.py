@@ -288,6 +288,15 @@ async def test_every_end_becomes_a_terminal_state_with_its_reason(
     assert (error.reason if error else "") == reason
 
 
+@pytest.mark.parametrize("reason", ["RUN_LOST", "RUN_STOPPED"])
+async def test_an_interrupted_run_is_followed_by_another_attempt(reason: str) -> None:
+    last = end(0, State.FAILED, make_error(reason, "the machine went down"))
+    store = await followed(FakeTrainer((last,)), assignment(state=State.RUNNING), is_new=False)
+
+    assert states(store)[-1] is State.QUEUED
+    assert "the machine went down" in store.changes[-1].reason
+
+
 # ---- the store
 
 

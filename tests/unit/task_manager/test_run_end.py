@@ -1,0 +1,35 @@
+"""What the end of a run means for its task."""
+
+import pytest
+
+from services.task_manager.conversion import make_error
+from services.task_manager.domain.task import State
+from services.task_manager.run_end import interruption, lost_run_changes
+from services.task_manager.trainer_port import RunEnd
+
+
+def failed(reason: str) -> RunEnd:
+    return RunEnd(7, State.FAILED, make_error(reason, "what happened"), "")
+
+
+@pytest.mark.parametrize("reason", ["RUN_LOST", "RUN_STOPPED"])
+def test_a_run_that_was_interrupted_is_worth_another_attempt(reason: str) -> None:
+    assert interruption(failed(reason)) == "what happened"
+
+
+@pytest.mark.parametrize("reason", ["TRAINING_PROCESS_KILLED", "LOSS_NOT_FINITE", "EXAMPLE_TOO_LONG", "OUT_OF_MEMORY"])
+def test_a_run_that_failed_by_itself_is_not(reason: str) -> None:
+    assert interruption(failed(reason)) == ""
+
+
+@pytest.mark.parametrize("end", [RunEnd(7, State.SUCCEEDED, None, "artifacts/1"), RunEnd(7, State.CANCELLED, None, "")])
+def test_an_end_without_failure_is_no_interruption(end: RunEnd) -> None:
+    assert interruption(end) == ""
+
+
+def test_before_the_limit_the_task_waits_again_and_at_the_limit_it_fails_by_name() -> None:
+    failure, retry = lost_run_changes("the machine went down", 3)
+    assert (retry.to, failure.to) == (State.QUEUED, State.FAILED)
+    assert "the machine went down" in retry.reason
+    assert "3 runs" in failure.reason
+    assert failure.error
