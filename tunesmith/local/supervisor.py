@@ -9,7 +9,7 @@ import psutil
 
 from tunesmith.local.child_process import Child, ChildSpec
 from tunesmith.local.errors import LocalError
-from tunesmith.local.processes import adopt_orphans, end, reap_orphans
+from tunesmith.local.processes import adopt_orphans, end, identify, reap_orphans, with_descendants
 
 REAP_INTERVAL_SECONDS = 0.2
 ORPHAN_PATIENCE_SECONDS = 5.0
@@ -20,6 +20,8 @@ class Supervisor:
 
     def __init__(self, specs: Sequence[ChildSpec], logs: Path, report: Callable[[str, str], None]) -> None:
         self.children = {spec.name: Child(spec, logs / f"{spec.name}.log", report) for spec in specs}
+        # Children this process had before are somebody else's: neither collected nor ended here.
+        self._foreign = frozenset(process.pid for process in psutil.Process().children())
         self._hurry = False
         self._stopping: list[Child] = []
 
@@ -42,7 +44,7 @@ class Supervisor:
             await _cancel([work, stopped, *watchers])
             await self._stop_all()
             await _cancel([*tasks, reaper])
-            await asyncio.to_thread(_end_leftovers)
+            await asyncio.to_thread(_end_leftovers, self._foreign)
 
     async def wait_ready(self, timeout_seconds: float) -> None:
         """Return when every child is ready.
@@ -74,7 +76,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(REAP_INTERVAL_SECONDS)
             own = {child.pid for child in self.children.values() if child.pid}
-            await asyncio.to_thread(reap_orphans, own)
+            await asyncio.to_thread(reap_orphans, own | self._foreign)
 
     async def _stop_all(self) -> None:
         """Dependents first, each tier together."""
@@ -99,9 +101,10 @@ class Supervisor:
         return tiers
 
 
-def _end_leftovers() -> None:
+def _end_leftovers(foreign: frozenset[int]) -> None:
     """Whatever a service left behind has become ours: see `adopt_orphans`."""
-    end(psutil.Process().children(recursive=True), ORPHAN_PATIENCE_SECONDS)
+    ours = (identify(process.pid) for process in psutil.Process().children() if process.pid not in foreign)
+    end(with_descendants(filter(None, ours)), ORPHAN_PATIENCE_SECONDS)
 
 
 async def _announce(child: Child, on_ready: Callable[[Child], None]) -> None:

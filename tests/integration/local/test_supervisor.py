@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -84,6 +83,7 @@ def bench(tmp_path, monkeypatch):
 
 async def run_until(supervisor: Supervisor, body) -> None:
     """Run the children, then `body`, then stop; nothing of ours is left."""
+    before = psutil.Process().children()
     stop = asyncio.Event()
 
     async def work() -> None:
@@ -93,7 +93,12 @@ async def run_until(supervisor: Supervisor, body) -> None:
 
     async with asyncio.timeout(2 * DEADLINE_SECONDS):
         await supervisor.run(lambda child: None, work(), stop)
-    assert psutil.Process().children(recursive=True) == []
+    assert started_since(before) == []
+
+
+def started_since(before: list[psutil.Process]) -> list[psutil.Process]:
+    """Living children that are not among `before`: the session's Postgres and S3 are."""
+    return [p for p in psutil.Process().children() if p not in before and p.status() != psutil.STATUS_ZOMBIE]
 
 
 async def nothing() -> None:
@@ -134,21 +139,23 @@ async def test_a_child_that_keeps_dying_is_given_longer_and_longer_pauses(bench)
 
 
 async def test_a_child_that_never_becomes_ready_ends_the_start_with_its_last_words(bench):
+    before = psutil.Process().children()
     broken = bench.spec("broken", code="import sys; sys.exit('no such setting')")
     with pytest.raises(LocalError) as caught:
         await run_until(bench.supervisor(bench.spec("fine"), broken), nothing)
     assert caught.value.reason == "SERVICE_DIES"
     assert "broken ended with exit code 1" in caught.value.message
     assert "no such setting" in caught.value.message
-    assert psutil.Process().children(recursive=True) == []
+    assert started_since(before) == []
 
 
 async def test_a_start_that_takes_too_long_names_who_is_late(bench):
+    before = psutil.Process().children()
     slow = bench.spec("slow", code="import time; time.sleep(600)")
     supervisor = bench.supervisor(slow, bench.spec("fine"))
     with pytest.raises(LocalError, match="slow"):
         await supervisor_times_out(supervisor)
-    assert psutil.Process().children(recursive=True) == []
+    assert started_since(before) == []
 
 
 async def supervisor_times_out(supervisor: Supervisor) -> None:
@@ -195,6 +202,17 @@ async def test_what_a_child_started_in_a_session_of_its_own_is_ended_too(bench):
 
     await run_until(supervisor, orphan_the_run)
     assert identify(bench.run_pid) is None
+
+
+async def test_a_process_that_was_there_before_is_left_alone(bench):
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)")
+    try:
+        await run_until(bench.supervisor(bench.spec("one")), nothing)
+        assert other.returncode is None
+        assert psutil.pid_exists(other.pid)
+    finally:
+        other.kill()
+        await other.wait()
 
 
 async def test_an_orphan_that_ends_does_not_stay_a_zombie(bench):
