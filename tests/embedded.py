@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import minio
 import psycopg
 import pytest
 
@@ -97,6 +98,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]
 
 
 @pytest.fixture
-def s3(s3_server: ObjectStore) -> S3:
-    """The S3 server with a bucket name of the test's own."""
-    return S3(s3_server.endpoint, s3_server.access_key, s3_server.secret_key, f"test-{uuid.uuid4().hex}")
+def s3(s3_server: ObjectStore) -> Iterator[S3]:
+    """The S3 server with a bucket name of the test's own; the bucket goes after the test, since each one holds a volume."""
+    settings = S3(s3_server.endpoint, s3_server.access_key, s3_server.secret_key, f"test-{uuid.uuid4().hex}")
+    yield settings
+    address = settings.endpoint.removeprefix("http://")
+    client = minio.Minio(address, settings.access_key, settings.secret_key, secure=False, region="us-east-1")
+    if client.bucket_exists(settings.bucket):
+        for item in list(client.list_objects(settings.bucket, recursive=True)):
+            client.remove_object(settings.bucket, item.object_name)
+        client.remove_bucket(settings.bucket)
