@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,9 +22,60 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Dataset(_message.Message):
-    """Uploaded data in OpenAI chat format, checked row by row. Immutable."""
+    """Uploaded training data, checked row by row. Immutable."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Format:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Dataset._Format.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORMAT_UNSPECIFIED: Dataset._Format.ValueType  # 0
+        """Not known."""
+        CHAT: Dataset._Format.ValueType  # 1
+        """OpenAI chat: `{"messages": [{"role", "content"}, …], "tools": […]}`. For method SFT."""
+        PREFERENCE: Dataset._Format.ValueType  # 2
+        """OpenAI preference: `{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}`. For method DPO."""
+        TEXT: Dataset._Format.ValueType  # 3
+        """Plain text: `{"text": "…"}`. For continued pre-training."""
+        LABELED: Dataset._Format.ValueType  # 4
+        """A conversation and its class: `{"messages": […], "label": "…"}`. For classification."""
+
+    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+        """What a row is. Every row of a dataset is of one format. Values may be added."""
+
+    FORMAT_UNSPECIFIED: Dataset.Format.ValueType  # 0
+    """Not known."""
+    CHAT: Dataset.Format.ValueType  # 1
+    """OpenAI chat: `{"messages": [{"role", "content"}, …], "tools": […]}`. For method SFT."""
+    PREFERENCE: Dataset.Format.ValueType  # 2
+    """OpenAI preference: `{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}`. For method DPO."""
+    TEXT: Dataset.Format.ValueType  # 3
+    """Plain text: `{"text": "…"}`. For continued pre-training."""
+    LABELED: Dataset.Format.ValueType  # 4
+    """A conversation and its class: `{"messages": […], "label": "…"}`. For classification."""
+
+    @_typing.final
+    class DroppedRowsByReasonEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     NAME_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
@@ -31,6 +83,12 @@ class Dataset(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DROPPED_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    DROPPED_ROWS_BY_REASON_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    ROWS_SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `datasets/{uuid}`."""
     display_name: _builtins.str
@@ -39,6 +97,18 @@ class Dataset(_message.Message):
     """Output only. Bytes as uploaded."""
     sha256: _builtins.str
     """Output only. SHA-256 of the bytes as uploaded, lower-case hexadecimal."""
+    version: _builtins.int
+    """Output only. Number among the datasets of the same display name, from 1, in the order of upload. The same content under the
+    same display name is the same version.
+    """
+    format: Global___Dataset.Format.ValueType
+    """Output only. What a row is."""
+    dropped_row_count: _builtins.int
+    """Output only. Bad rows that were left out because the upload had a budget for them; they can be downloaded."""
+    rows_sha256: _builtins.str
+    """Output only. SHA-256 of the rows that train, as DownloadDataset gives them with content ROWS; two files that differ only in
+    their layout have the same.
+    """
     @_builtins.property
     def statistics(self) -> Global___DatasetStatistics:
         """Output only. What was counted while checking."""
@@ -46,6 +116,14 @@ class Dataset(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was uploaded."""
+
+    @_builtins.property
+    def dropped_rows_by_reason(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Output only. Left-out rows by code from the error catalogue."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetWarning]:
+        """Output only. What deserves a second look; never blocks."""
 
     def __init__(
         self,
@@ -56,10 +134,16 @@ class Dataset(_message.Message):
         sha256: _builtins.str = ...,
         statistics: Global___DatasetStatistics | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.int = ...,
+        format: Global___Dataset.Format.ValueType = ...,
+        dropped_row_count: _builtins.int = ...,
+        dropped_rows_by_reason: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        warnings: _abc.Iterable[Global___DatasetWarning] | None = ...,
+        rows_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "dropped_row_count", b"dropped_row_count", "dropped_rows_by_reason", b"dropped_rows_by_reason", "format", b"format", "name", b"name", "rows_sha256", b"rows_sha256", "sha256", b"sha256", "size_bytes", b"size_bytes", "statistics", b"statistics", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,7 +151,7 @@ Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
 
 @_typing.final
 class DatasetStatistics(_message.Message):
-    """What was counted while checking."""
+    """What was counted while checking; over usable rows only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,25 +175,72 @@ class DatasetStatistics(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ExamplesByTurnsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     MESSAGES_BY_ROLE_FIELD_NUMBER: _builtins.int
     ASSISTANT_CHARACTER_COUNT_FIELD_NUMBER: _builtins.int
     WITHOUT_SYSTEM_COUNT_FIELD_NUMBER: _builtins.int
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_NOT_ASSISTANT_COUNT_FIELD_NUMBER: _builtins.int
+    EMPTY_CONTENT_COUNT_FIELD_NUMBER: _builtins.int
+    WITH_TOOLS_COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLES_BY_TURNS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    LABEL_COUNT_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Rows."""
     message_count: _builtins.int
     """Messages of all rows."""
     assistant_character_count: _builtins.int
-    """Characters in assistant messages: what the model learns to write."""
+    """Characters in what the model learns to write: assistant messages with weight 1, outputs, texts."""
     without_system_count: _builtins.int
-    """Rows without a system message."""
+    """Rows without a system or developer message."""
     duplicate_count: _builtins.int
-    """Rows that are byte for byte equal to an earlier row."""
+    """Rows that are equal to an earlier row."""
+    near_duplicate_count: _builtins.int
+    """Rows that equal an earlier row but for case, digits, punctuation and white space; exact duplicates are not among them."""
+    last_not_assistant_count: _builtins.int
+    """Rows whose last message is not the assistant's; what follows the last answer trains nothing."""
+    empty_content_count: _builtins.int
+    """Messages without content, or with nothing but white space."""
+    with_tools_count: _builtins.int
+    """Rows that declare tools or hold tool calls."""
+    label_count: _builtins.int
+    """Different labels in all; 0 when there are none."""
     @_builtins.property
     def messages_by_role(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Messages by role, for example {"assistant": 200}."""
+
+    @_builtins.property
+    def examples_by_turns(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """Rows by number of assistant turns, for example {1: 180, 2: 20}; 10 stands for 10 and more."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelCount]:
+        """The most frequent labels with their rows, at most 100: of format LABELED the labels, of format CHAT the last answers when
+        they repeat so much that they look like labels. Empty otherwise.
+        """
 
     def __init__(
         self,
@@ -120,14 +251,87 @@ class DatasetStatistics(_message.Message):
         assistant_character_count: _builtins.int = ...,
         without_system_count: _builtins.int = ...,
         duplicate_count: _builtins.int = ...,
+        near_duplicate_count: _builtins.int = ...,
+        last_not_assistant_count: _builtins.int = ...,
+        empty_content_count: _builtins.int = ...,
+        with_tools_count: _builtins.int = ...,
+        examples_by_turns: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        labels: _abc.Iterable[Global___LabelCount] | None = ...,
+        label_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant_character_count", b"assistant_character_count", "duplicate_count", b"duplicate_count", "example_count", b"example_count", "message_count", b"message_count", "messages_by_role", b"messages_by_role", "without_system_count", b"without_system_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant_character_count", b"assistant_character_count", "duplicate_count", b"duplicate_count", "empty_content_count", b"empty_content_count", "example_count", b"example_count", "examples_by_turns", b"examples_by_turns", "label_count", b"label_count", "labels", b"labels", "last_not_assistant_count", b"last_not_assistant_count", "message_count", b"message_count", "messages_by_role", b"messages_by_role", "near_duplicate_count", b"near_duplicate_count", "with_tools_count", b"with_tools_count", "without_system_count", b"without_system_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetStatistics: _TypeAlias = DatasetStatistics  # noqa: Y015
+
+@_typing.final
+class LabelCount(_message.Message):
+    """How often a label occurs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """The label; cut after 200 characters."""
+    example_count: _builtins.int
+    """Rows that have it."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        example_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example_count", b"example_count", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelCount: _TypeAlias = LabelCount  # noqa: Y015
+
+@_typing.final
+class DatasetWarning(_message.Message):
+    """Something in the data that deserves a second look."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Code from the error catalogue, for example DATASET_DUPLICATES."""
+    message: _builtins.str
+    """One sentence with the numbers."""
+    hint: _builtins.str
+    """What to do about it, if anything."""
+    count: _builtins.int
+    """Rows or messages concerned."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The first lines concerned, at most 5; 1-based."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        hint: _builtins.str = ...,
+        count: _builtins.int = ...,
+        lines: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "hint", b"hint", "lines", b"lines", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetWarning: _TypeAlias = DatasetWarning  # noqa: Y015
 
 @_typing.final
 class RowViolation(_message.Message):
@@ -140,8 +344,9 @@ class RowViolation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     HINT_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
     line: _builtins.int
-    """1-based line of the file; 0 = the file as a whole."""
+    """1-based line of the file where the row begins; 0 = the file as a whole."""
     path: _builtins.str
     """Place in the row, for example `messages[1].role`; empty = the whole row."""
     reason: _builtins.str
@@ -150,6 +355,8 @@ class RowViolation(_message.Message):
     """What is wrong, with the offending text quoted and cut."""
     hint: _builtins.str
     """How to mend it."""
+    column: _builtins.int
+    """1-based column (in characters) of the line where the trouble is; 0 = not known, see `path`."""
     def __init__(
         self,
         *,
@@ -158,10 +365,11 @@ class RowViolation(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         hint: _builtins.str = ...,
+        column: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hint", b"hint", "line", b"line", "message", b"message", "path", b"path", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "hint", b"hint", "line", b"line", "message", b"message", "path", b"path", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,10 +406,17 @@ class DatasetReport(_message.Message):
     VIOLATION_COUNT_FIELD_NUMBER: _builtins.int
     VIOLATIONS_BY_REASON_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     valid: _builtins.bool
-    """No row is bad."""
+    """An upload would be accepted."""
     violation_count: _builtins.int
     """All bad rows."""
+    format: Global___Dataset.Format.ValueType
+    """What a row is, judged by the first good row."""
+    size_bytes: _builtins.int
+    """Bytes read."""
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowViolation]:
         """The first 100 bad rows, in order."""
@@ -212,7 +427,11 @@ class DatasetReport(_message.Message):
 
     @_builtins.property
     def statistics(self) -> Global___DatasetStatistics:
-        """What was counted."""
+        """What was counted over the good rows."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetWarning]:
+        """What deserves a second look; never blocks."""
 
     def __init__(
         self,
@@ -222,11 +441,172 @@ class DatasetReport(_message.Message):
         violation_count: _builtins.int = ...,
         violations_by_reason: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         statistics: Global___DatasetStatistics | None = ...,
+        format: Global___Dataset.Format.ValueType = ...,
+        warnings: _abc.Iterable[Global___DatasetWarning] | None = ...,
+        size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics", "valid", b"valid", "violation_count", b"violation_count", "violations", b"violations", "violations_by_reason", b"violations_by_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "size_bytes", b"size_bytes", "statistics", b"statistics", "valid", b"valid", "violation_count", b"violation_count", "violations", b"violations", "violations_by_reason", b"violations_by_reason", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetReport: _TypeAlias = DatasetReport  # noqa: Y015
+
+@_typing.final
+class TokenStatistics(_message.Message):
+    """Tokens of a dataset as one base model sees them, by its own tokenizer and chat template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_REVISION_FIELD_NUMBER: _builtins.int
+    MAX_SEQ_LENGTH_FIELD_NUMBER: _builtins.int
+    EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    TRAINABLE_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    LENGTHS_FIELD_NUMBER: _builtins.int
+    OVER_LENGTH_COUNT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_ANSWER_COUNT_FIELD_NUMBER: _builtins.int
+    UNTRAINABLE_COUNT_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    VIOLATION_COUNT_FIELD_NUMBER: _builtins.int
+    base_model: _builtins.str
+    """Format: `baseModels/{base_model}`."""
+    base_model_revision: _builtins.str
+    """Revision of the base model that counted."""
+    max_seq_length: _builtins.int
+    """Longest example, in tokens, for which the counts of what is cut hold."""
+    example_count: _builtins.int
+    """Rows counted."""
+    token_count: _builtins.int
+    """Tokens of all rows, uncut."""
+    trainable_token_count: _builtins.int
+    """Tokens that carry loss, uncut."""
+    over_length_count: _builtins.int
+    """Rows longer than `max_seq_length`."""
+    truncated_answer_count: _builtins.int
+    """Rows of which tokens that carry loss lie behind `max_seq_length`."""
+    untrainable_count: _builtins.int
+    """Rows without a single token that carries loss within `max_seq_length`."""
+    violation_count: _builtins.int
+    """All rows refused."""
+    @_builtins.property
+    def lengths(self) -> Global___LengthDistribution:
+        """Lengths of rows in tokens, uncut; of a preference row the longer of its two conversations."""
+
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowViolation]:
+        """Rows the chat template or the tokenizer refuses, at most 100; a task on the dataset is refused while there are any."""
+
+    def __init__(
+        self,
+        *,
+        base_model: _builtins.str = ...,
+        base_model_revision: _builtins.str = ...,
+        max_seq_length: _builtins.int = ...,
+        example_count: _builtins.int = ...,
+        token_count: _builtins.int = ...,
+        trainable_token_count: _builtins.int = ...,
+        lengths: Global___LengthDistribution | None = ...,
+        over_length_count: _builtins.int = ...,
+        truncated_answer_count: _builtins.int = ...,
+        untrainable_count: _builtins.int = ...,
+        violations: _abc.Iterable[Global___RowViolation] | None = ...,
+        violation_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lengths", b"lengths"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "base_model_revision", b"base_model_revision", "example_count", b"example_count", "lengths", b"lengths", "max_seq_length", b"max_seq_length", "over_length_count", b"over_length_count", "token_count", b"token_count", "trainable_token_count", b"trainable_token_count", "truncated_answer_count", b"truncated_answer_count", "untrainable_count", b"untrainable_count", "violation_count", b"violation_count", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenStatistics: _TypeAlias = TokenStatistics  # noqa: Y015
+
+@_typing.final
+class LengthDistribution(_message.Message):
+    """How lengths are spread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PercentilesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    PERCENTILES_FIELD_NUMBER: _builtins.int
+    HISTOGRAM_FIELD_NUMBER: _builtins.int
+    min: _builtins.int
+    """Shortest."""
+    max: _builtins.int
+    """Longest."""
+    mean: _builtins.float
+    """Average."""
+    @_builtins.property
+    def percentiles(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """Length by percentile, for the percentiles 5, 25, 50, 75, 90, 95 and 99, by nearest rank."""
+
+    @_builtins.property
+    def histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___LengthBucket]:
+        """Rows by length, shortest first; buckets without rows are left out."""
+
+    def __init__(
+        self,
+        *,
+        min: _builtins.int = ...,
+        max: _builtins.int = ...,
+        mean: _builtins.float = ...,
+        percentiles: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        histogram: _abc.Iterable[Global___LengthBucket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["histogram", b"histogram", "max", b"max", "mean", b"mean", "min", b"min", "percentiles", b"percentiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LengthDistribution: _TypeAlias = LengthDistribution  # noqa: Y015
+
+@_typing.final
+class LengthBucket(_message.Message):
+    """Rows of about one length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_TO_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    up_to: _builtins.int
+    """Longest length in the bucket; it begins behind the bucket before. Powers of two: 1, 2, 4, 8, …"""
+    count: _builtins.int
+    """Rows in it."""
+    def __init__(
+        self,
+        *,
+        up_to: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "up_to", b"up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LengthBucket: _TypeAlias = LengthBucket  # noqa: Y015

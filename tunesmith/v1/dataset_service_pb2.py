@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tunesmith.v1 import dataset_pb2 as tunesmith_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tunesmith/v1/dataset_service.proto\x12\x0ctunesmith.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1atunesmith/v1/dataset.proto\"a\n\x14UploadDatasetRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.tunesmith.v1.DatasetHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07payload\"\'\n\x16ValidateDatasetRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"I\n\rDatasetHeader\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListDatasetsResponse\x12\'\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x15.tunesmith.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x16\x44ownloadDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"(\n\x17\x44ownloadDatasetResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x32\x82\x04\n\x0e\x44\x61tasetService\x12L\n\rUploadDataset\x12\".tunesmith.v1.UploadDatasetRequest\x1a\x15.tunesmith.v1.Dataset(\x01\x12V\n\x0fValidateDataset\x12$.tunesmith.v1.ValidateDatasetRequest\x1a\x1b.tunesmith.v1.DatasetReport(\x01\x12\x44\n\nGetDataset\x12\x1f.tunesmith.v1.GetDatasetRequest\x1a\x15.tunesmith.v1.Dataset\x12U\n\x0cListDatasets\x12!.tunesmith.v1.ListDatasetsRequest\x1a\".tunesmith.v1.ListDatasetsResponse\x12K\n\rDeleteDataset\x12\".tunesmith.v1.DeleteDatasetRequest\x1a\x16.google.protobuf.Empty\x12`\n\x0f\x44ownloadDataset\x12$.tunesmith.v1.DownloadDatasetRequest\x1a%.tunesmith.v1.DownloadDatasetResponse0\x01\x42x\n\x10\x64\x65v.tunesmith.v1B\x13\x44\x61tasetServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tunesmith/v1/dataset_service.proto\x12\x0ctunesmith.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atunesmith/v1/dataset.proto\"a\n\x14UploadDatasetRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.tunesmith.v1.DatasetHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07payload\"\'\n\x16ValidateDatasetRequest\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\xb3\x01\n\rDatasetHeader\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x1d\n\x10max_invalid_rows\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11max_invalid_ratio\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x13\n\x11_max_invalid_rowsB\x14\n\x12_max_invalid_ratio\"]\n\x1a\x43reateDatasetUploadRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.tunesmith.v1.DatasetHeader\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"~\n\rDatasetUpload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x05parts\x18\x02 \x03(\x0b\x32\x1f.tunesmith.v1.DatasetUploadPart\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x11\x44\x61tasetUploadPart\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0b\n\x03url\x18\x04 \x01(\t\",\n\x1c\x43ompleteDatasetUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x19\x41\x62ortDatasetUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa0\x01\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x1d\n\x15\x64isplay_name_contains\x18\x03 \x01(\t\x12-\n\x07\x66ormats\x18\x04 \x03(\x0e\x32\x1c.tunesmith.v1.Dataset.Format\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\"X\n\x14ListDatasetsResponse\x12\'\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x15.tunesmith.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xbe\x01\n\x16\x44ownloadDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12=\n\x07\x63ontent\x18\x03 \x01(\x0e\x32,.tunesmith.v1.DownloadDatasetRequest.Content\"G\n\x07\x43ontent\x12\x17\n\x13\x43ONTENT_UNSPECIFIED\x10\x00\x12\x0c\n\x08ORIGINAL\x10\x01\x12\x08\n\x04ROWS\x10\x02\x12\x0b\n\x07\x44ROPPED\x10\x03\"(\n\x17\x44ownloadDatasetResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"q\n\x15PreviewDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x0b\n\x03row\x18\x03 \x01(\x03\x12\x11\n\trow_count\x18\x04 \x01(\x05\x12\x16\n\x0emax_seq_length\x18\x05 \x01(\x05\"@\n\x16PreviewDatasetResponse\x12&\n\x04rows\x18\x01 \x03(\x0b\x32\x18.tunesmith.v1.RowPreview\"V\n\nRowPreview\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12+\n\nrenderings\x18\x02 \x03(\x0b\x32\x17.tunesmith.v1.Rendering\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"r\n\tRendering\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12*\n\x06tokens\x18\x03 \x03(\x0b\x32\x1a.tunesmith.v1.PreviewToken\x12\x1d\n\x15trainable_token_count\x18\x04 \x01(\x03\"T\n\x0cPreviewToken\x12\n\n\x02id\x18\x01 \x01(\x05\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x05\x12\x0f\n\x07trained\x18\x04 \x01(\x08\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x08\"b\n\x15\x41nalyzeDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x16\n\x0emax_seq_length\x18\x03 \x01(\x05\x12\x0f\n\x07\x61gainst\x18\x04 \x01(\t\"o\n\x0f\x44\x61tasetAnalysis\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x1d.tunesmith.v1.TokenStatistics\x12-\n\x07overlap\x18\x02 \x01(\x0b\x32\x1c.tunesmith.v1.DatasetOverlap\"a\n\x0e\x44\x61tasetOverlap\x12\x0f\n\x07\x61gainst\x18\x01 \x01(\t\x12\x18\n\x10same_input_count\x18\x02 \x01(\x03\x12\x16\n\x0esame_row_count\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x03(\x03\x32\xc6\x07\n\x0e\x44\x61tasetService\x12L\n\rUploadDataset\x12\".tunesmith.v1.UploadDatasetRequest\x1a\x15.tunesmith.v1.Dataset(\x01\x12\\\n\x13\x43reateDatasetUpload\x12(.tunesmith.v1.CreateDatasetUploadRequest\x1a\x1b.tunesmith.v1.DatasetUpload\x12Z\n\x15\x43ompleteDatasetUpload\x12*.tunesmith.v1.CompleteDatasetUploadRequest\x1a\x15.tunesmith.v1.Dataset\x12U\n\x12\x41\x62ortDatasetUpload\x12\'.tunesmith.v1.AbortDatasetUploadRequest\x1a\x16.google.protobuf.Empty\x12V\n\x0fValidateDataset\x12$.tunesmith.v1.ValidateDatasetRequest\x1a\x1b.tunesmith.v1.DatasetReport(\x01\x12\x44\n\nGetDataset\x12\x1f.tunesmith.v1.GetDatasetRequest\x1a\x15.tunesmith.v1.Dataset\x12U\n\x0cListDatasets\x12!.tunesmith.v1.ListDatasetsRequest\x1a\".tunesmith.v1.ListDatasetsResponse\x12K\n\rDeleteDataset\x12\".tunesmith.v1.DeleteDatasetRequest\x1a\x16.google.protobuf.Empty\x12`\n\x0f\x44ownloadDataset\x12$.tunesmith.v1.DownloadDatasetRequest\x1a%.tunesmith.v1.DownloadDatasetResponse0\x01\x12[\n\x0ePreviewDataset\x12#.tunesmith.v1.PreviewDatasetRequest\x1a$.tunesmith.v1.PreviewDatasetResponse\x12T\n\x0e\x41nalyzeDataset\x12#.tunesmith.v1.AnalyzeDatasetRequest\x1a\x1d.tunesmith.v1.DatasetAnalysisBx\n\x10\x64\x65v.tunesmith.v1B\x13\x44\x61tasetServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +35,52 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tunesmith.v1.dataset_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\023DatasetServiceProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=109
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=206
-  _globals['_VALIDATEDATASETREQUEST']._serialized_start=208
-  _globals['_VALIDATEDATASETREQUEST']._serialized_end=247
-  _globals['_DATASETHEADER']._serialized_start=249
-  _globals['_DATASETHEADER']._serialized_end=322
-  _globals['_GETDATASETREQUEST']._serialized_start=324
-  _globals['_GETDATASETREQUEST']._serialized_end=357
-  _globals['_LISTDATASETSREQUEST']._serialized_start=359
-  _globals['_LISTDATASETSREQUEST']._serialized_end=419
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=421
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=509
-  _globals['_DELETEDATASETREQUEST']._serialized_start=511
-  _globals['_DELETEDATASETREQUEST']._serialized_end=547
-  _globals['_DOWNLOADDATASETREQUEST']._serialized_start=549
-  _globals['_DOWNLOADDATASETREQUEST']._serialized_end=603
-  _globals['_DOWNLOADDATASETRESPONSE']._serialized_start=605
-  _globals['_DOWNLOADDATASETRESPONSE']._serialized_end=645
-  _globals['_DATASETSERVICE']._serialized_start=648
-  _globals['_DATASETSERVICE']._serialized_end=1162
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=142
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=239
+  _globals['_VALIDATEDATASETREQUEST']._serialized_start=241
+  _globals['_VALIDATEDATASETREQUEST']._serialized_end=280
+  _globals['_DATASETHEADER']._serialized_start=283
+  _globals['_DATASETHEADER']._serialized_end=462
+  _globals['_CREATEDATASETUPLOADREQUEST']._serialized_start=464
+  _globals['_CREATEDATASETUPLOADREQUEST']._serialized_end=557
+  _globals['_DATASETUPLOAD']._serialized_start=559
+  _globals['_DATASETUPLOAD']._serialized_end=685
+  _globals['_DATASETUPLOADPART']._serialized_start=687
+  _globals['_DATASETUPLOADPART']._serialized_end=771
+  _globals['_COMPLETEDATASETUPLOADREQUEST']._serialized_start=773
+  _globals['_COMPLETEDATASETUPLOADREQUEST']._serialized_end=817
+  _globals['_ABORTDATASETUPLOADREQUEST']._serialized_start=819
+  _globals['_ABORTDATASETUPLOADREQUEST']._serialized_end=860
+  _globals['_GETDATASETREQUEST']._serialized_start=862
+  _globals['_GETDATASETREQUEST']._serialized_end=895
+  _globals['_LISTDATASETSREQUEST']._serialized_start=898
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1058
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1060
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1148
+  _globals['_DELETEDATASETREQUEST']._serialized_start=1150
+  _globals['_DELETEDATASETREQUEST']._serialized_end=1186
+  _globals['_DOWNLOADDATASETREQUEST']._serialized_start=1189
+  _globals['_DOWNLOADDATASETREQUEST']._serialized_end=1379
+  _globals['_DOWNLOADDATASETREQUEST_CONTENT']._serialized_start=1308
+  _globals['_DOWNLOADDATASETREQUEST_CONTENT']._serialized_end=1379
+  _globals['_DOWNLOADDATASETRESPONSE']._serialized_start=1381
+  _globals['_DOWNLOADDATASETRESPONSE']._serialized_end=1421
+  _globals['_PREVIEWDATASETREQUEST']._serialized_start=1423
+  _globals['_PREVIEWDATASETREQUEST']._serialized_end=1536
+  _globals['_PREVIEWDATASETRESPONSE']._serialized_start=1538
+  _globals['_PREVIEWDATASETRESPONSE']._serialized_end=1602
+  _globals['_ROWPREVIEW']._serialized_start=1604
+  _globals['_ROWPREVIEW']._serialized_end=1690
+  _globals['_RENDERING']._serialized_start=1692
+  _globals['_RENDERING']._serialized_end=1806
+  _globals['_PREVIEWTOKEN']._serialized_start=1808
+  _globals['_PREVIEWTOKEN']._serialized_end=1892
+  _globals['_ANALYZEDATASETREQUEST']._serialized_start=1894
+  _globals['_ANALYZEDATASETREQUEST']._serialized_end=1992
+  _globals['_DATASETANALYSIS']._serialized_start=1994
+  _globals['_DATASETANALYSIS']._serialized_end=2105
+  _globals['_DATASETOVERLAP']._serialized_start=2107
+  _globals['_DATASETOVERLAP']._serialized_end=2204
+  _globals['_DATASETSERVICE']._serialized_start=2207
+  _globals['_DATASETSERVICE']._serialized_end=3173
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tunesmith.v1 import dataset_pb2 as _dataset_pb2
 import builtins as _builtins
 import sys
@@ -80,26 +82,183 @@ class DatasetHeader(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MAX_INVALID_ROWS_FIELD_NUMBER: _builtins.int
+    MAX_INVALID_RATIO_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Required. What people call it; 1 to 128 characters."""
     sha256: _builtins.str
     """Optional. SHA-256 of the whole file, lower-case hexadecimal; a mismatch is refused (DATA_LOSS)."""
     request_id: _builtins.str
     """Optional. A UUID of the caller's choice."""
+    max_invalid_rows: _builtins.int
+    """Optional. Bad rows that may be left out, at least 0. Default: 0, one bad row refuses the file. With `max_invalid_ratio`
+    both must hold.
+    """
+    max_invalid_ratio: _builtins.float
+    """Optional. Share of bad rows that may be left out, 0 to less than 1. Default: 0, or no limit when `max_invalid_rows` is set."""
     def __init__(
         self,
         *,
         display_name: _builtins.str = ...,
         sha256: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        max_invalid_rows: _builtins.int | None = ...,
+        max_invalid_ratio: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "request_id", b"request_id", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "display_name", b"display_name", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows", "request_id", b"request_id", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_invalid_ratio: _TypeAlias = _typing.Literal["max_invalid_ratio"]  # noqa: Y015
+    _WhichOneofArgType__max_invalid_ratio: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__max_invalid_rows: _TypeAlias = _typing.Literal["max_invalid_rows"]  # noqa: Y015
+    _WhichOneofArgType__max_invalid_rows: _TypeAlias = _typing.Literal["_max_invalid_rows", b"_max_invalid_rows"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_invalid_ratio) -> _WhichOneofReturnType__max_invalid_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_invalid_rows) -> _WhichOneofReturnType__max_invalid_rows | None: ...
+
+Global___DatasetHeader: _TypeAlias = DatasetHeader  # noqa: Y015
+
+@_typing.final
+class CreateDatasetUploadRequest(_message.Message):
+    """What to upload in parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """Required. Bytes of the whole file, 1 to 160 GB."""
+    @_builtins.property
+    def header(self) -> Global___DatasetHeader:
+        """Required. As for UploadDataset."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___DatasetHeader | None = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DatasetHeader: _TypeAlias = DatasetHeader  # noqa: Y015
+Global___CreateDatasetUploadRequest: _TypeAlias = CreateDatasetUploadRequest  # noqa: Y015
+
+@_typing.final
+class DatasetUpload(_message.Message):
+    """An upload in parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. Resource name. Format: `datasetUploads/{uuid}`."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetUploadPart]:
+        """Output only. What to send where, in order."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Until when the URLs work and the upload may be completed: 24 hours after it began."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parts: _abc.Iterable[Global___DatasetUploadPart] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "name", b"name", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetUpload: _TypeAlias = DatasetUpload  # noqa: Y015
+
+@_typing.final
+class DatasetUploadPart(_message.Message):
+    """A part of an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1."""
+    offset: _builtins.int
+    """First byte of the file that belongs to it."""
+    size_bytes: _builtins.int
+    """Bytes."""
+    url: _builtins.str
+    """Send exactly these bytes by HTTP PUT; no other header is needed. A repeat replaces the part."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "offset", b"offset", "size_bytes", b"size_bytes", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetUploadPart: _TypeAlias = DatasetUploadPart  # noqa: Y015
+
+@_typing.final
+class CompleteDatasetUploadRequest(_message.Message):
+    """Which upload to complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `datasetUploads/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteDatasetUploadRequest: _TypeAlias = CompleteDatasetUploadRequest  # noqa: Y015
+
+@_typing.final
+class AbortDatasetUploadRequest(_message.Message):
+    """Which upload to end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `datasetUploads/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbortDatasetUploadRequest: _TypeAlias = AbortDatasetUploadRequest  # noqa: Y015
 
 @_typing.final
 class GetDatasetRequest(_message.Message):
@@ -131,19 +290,33 @@ class ListDatasetsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_CONTAINS_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. Datasets per page; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """Optional. `next_page_token` of the page before."""
+    """Optional. `next_page_token` of the page before; every other field must be the same as then."""
+    display_name_contains: _builtins.str
+    """Optional. Only datasets whose display name contains this text, in any case."""
+    display_name: _builtins.str
+    """Optional. Only the versions of exactly this display name."""
+    @_builtins.property
+    def formats(self) -> _containers.RepeatedScalarFieldContainer[_dataset_pb2.Dataset.Format.ValueType]:
+        """Optional. Only datasets of one of these formats."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        display_name_contains: _builtins.str = ...,
+        formats: _abc.Iterable[_dataset_pb2.Dataset.Format.ValueType] | None = ...,
+        display_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "display_name_contains", b"display_name_contains", "formats", b"formats", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,21 +378,56 @@ class DownloadDatasetRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Content:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ContentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DownloadDatasetRequest._Content.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CONTENT_UNSPECIFIED: DownloadDatasetRequest._Content.ValueType  # 0
+        """Resolved by the server to ORIGINAL."""
+        ORIGINAL: DownloadDatasetRequest._Content.ValueType  # 1
+        """The file as uploaded."""
+        ROWS: DownloadDatasetRequest._Content.ValueType  # 2
+        """The rows that train, one JSON object a line, in the order of the file."""
+        DROPPED: DownloadDatasetRequest._Content.ValueType  # 3
+        """The rows that were left out, one JSON object a line: {"line", "path", "reason", "message", "row"}; `row` is the text, cut
+        after 4,096 characters. Empty when there are none.
+        """
+
+    class Content(_Content, metaclass=_ContentEnumTypeWrapper):
+        """What to download. Values may be added."""
+
+    CONTENT_UNSPECIFIED: DownloadDatasetRequest.Content.ValueType  # 0
+    """Resolved by the server to ORIGINAL."""
+    ORIGINAL: DownloadDatasetRequest.Content.ValueType  # 1
+    """The file as uploaded."""
+    ROWS: DownloadDatasetRequest.Content.ValueType  # 2
+    """The rows that train, one JSON object a line, in the order of the file."""
+    DROPPED: DownloadDatasetRequest.Content.ValueType  # 3
+    """The rows that were left out, one JSON object a line: {"line", "path", "reason", "message", "row"}; `row` is the text, cut
+    after 4,096 characters. Empty when there are none.
+    """
+
     NAME_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `datasets/{uuid}`."""
     offset: _builtins.int
     """Optional. First byte to send. Default: 0."""
+    content: Global___DownloadDatasetRequest.Content.ValueType
+    """Optional. Default: ORIGINAL."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         offset: _builtins.int = ...,
+        content: Global___DownloadDatasetRequest.Content.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name", "offset", b"offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -246,3 +454,273 @@ class DownloadDatasetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadDatasetResponse: _TypeAlias = DownloadDatasetResponse  # noqa: Y015
+
+@_typing.final
+class PreviewDatasetRequest(_message.Message):
+    """Which rows to preview, and for whom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    MAX_SEQ_LENGTH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `datasets/{uuid}`."""
+    base_model: _builtins.str
+    """Required. Format: `baseModels/{base_model}`; the bare id is accepted."""
+    row: _builtins.int
+    """Optional. The first row, from 1, counted over usable rows. Default: 1. OUT_OF_RANGE behind the last one."""
+    row_count: _builtins.int
+    """Optional. Rows to preview, at most 20. Default: 1."""
+    max_seq_length: _builtins.int
+    """Optional. Tokens per example; shows what is cut. Default: the smaller of 2,048 and the base model's context length."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        base_model: _builtins.str = ...,
+        row: _builtins.int = ...,
+        row_count: _builtins.int = ...,
+        max_seq_length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "max_seq_length", b"max_seq_length", "name", b"name", "row", b"row", "row_count", b"row_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewDatasetRequest: _TypeAlias = PreviewDatasetRequest  # noqa: Y015
+
+@_typing.final
+class PreviewDatasetResponse(_message.Message):
+    """Rows as the base model is given them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowPreview]:
+        """In order; fewer than asked for at the end of the dataset."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___RowPreview] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewDatasetResponse: _TypeAlias = PreviewDatasetResponse  # noqa: Y015
+
+@_typing.final
+class RowPreview(_message.Message):
+    """One row as the base model is given it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    RENDERINGS_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Number of the row, from 1, counted over usable rows."""
+    sha256: _builtins.str
+    """SHA-256 over all renderings, uncut: per token its id as 4 bytes, little-endian, then 1 byte that is 1 when it carries loss.
+    Lower-case hexadecimal.
+    """
+    @_builtins.property
+    def renderings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rendering]:
+        """One rendering; of a preference row two, the preferred first."""
+
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        renderings: _abc.Iterable[Global___Rendering] | None = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["renderings", b"renderings", "row", b"row", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowPreview: _TypeAlias = RowPreview  # noqa: Y015
+
+@_typing.final
+class Rendering(_message.Message):
+    """A conversation as text and tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    TRAINABLE_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """`preferred` or `non_preferred`; empty when the row has one rendering."""
+    text: _builtins.str
+    """The text as rendered by the chat template."""
+    trainable_token_count: _builtins.int
+    """Tokens that carry loss and are not cut."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewToken]:
+        """Its tokens, uncut."""
+
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        text: _builtins.str = ...,
+        tokens: _abc.Iterable[Global___PreviewToken] | None = ...,
+        trainable_token_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "text", b"text", "tokens", b"tokens", "trainable_token_count", b"trainable_token_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rendering: _TypeAlias = Rendering  # noqa: Y015
+
+@_typing.final
+class PreviewToken(_message.Message):
+    """One token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    TRAINED_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Id in the base model's vocabulary."""
+    start: _builtins.int
+    """First character of `Rendering.text` it stands for (Unicode code points)."""
+    end: _builtins.int
+    """The character behind the last one it stands for."""
+    trained: _builtins.bool
+    """The model learns to produce it."""
+    cut: _builtins.bool
+    """It lies behind `max_seq_length`: training does not see it."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        trained: _builtins.bool = ...,
+        cut: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "end", b"end", "id", b"id", "start", b"start", "trained", b"trained"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewToken: _TypeAlias = PreviewToken  # noqa: Y015
+
+@_typing.final
+class AnalyzeDatasetRequest(_message.Message):
+    """What to count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    MAX_SEQ_LENGTH_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `datasets/{uuid}`."""
+    base_model: _builtins.str
+    """Optional. Who counts tokens. Format: `baseModels/{base_model}`; the bare id is accepted. Default: tokens are not counted."""
+    max_seq_length: _builtins.int
+    """Optional. Tokens per example, for what is cut. Default: the smaller of 2,048 and the base model's context length."""
+    against: _builtins.str
+    """Optional. Look for rows that this dataset has, too: a validation or evaluation set. Format: `datasets/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        base_model: _builtins.str = ...,
+        max_seq_length: _builtins.int = ...,
+        against: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "base_model", b"base_model", "max_seq_length", b"max_seq_length", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnalyzeDatasetRequest: _TypeAlias = AnalyzeDatasetRequest  # noqa: Y015
+
+@_typing.final
+class DatasetAnalysis(_message.Message):
+    """What was counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _dataset_pb2.TokenStatistics:
+        """Set when a base model was given."""
+
+    @_builtins.property
+    def overlap(self) -> Global___DatasetOverlap:
+        """Set when another dataset was given."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _dataset_pb2.TokenStatistics | None = ...,
+        overlap: Global___DatasetOverlap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap", "tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetAnalysis: _TypeAlias = DatasetAnalysis  # noqa: Y015
+
+@_typing.final
+class DatasetOverlap(_message.Message):
+    """Rows that two datasets share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGAINST_FIELD_NUMBER: _builtins.int
+    SAME_INPUT_COUNT_FIELD_NUMBER: _builtins.int
+    SAME_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    against: _builtins.str
+    """The other dataset. Format: `datasets/{uuid}`."""
+    same_input_count: _builtins.int
+    """Rows whose input (everything before the last answer) the other one has, too."""
+    same_row_count: _builtins.int
+    """Rows that are equal; also counted in `same_input_count`."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The first rows concerned, at most 20; from 1, counted over usable rows."""
+
+    def __init__(
+        self,
+        *,
+        against: _builtins.str = ...,
+        same_input_count: _builtins.int = ...,
+        same_row_count: _builtins.int = ...,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "rows", b"rows", "same_input_count", b"same_input_count", "same_row_count", b"same_row_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetOverlap: _TypeAlias = DatasetOverlap  # noqa: Y015

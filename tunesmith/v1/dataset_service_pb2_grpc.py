@@ -42,6 +42,21 @@ class DatasetServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.UploadDatasetRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_dataset__pb2.Dataset.FromString,
                 _registered_method=True)
+        self.CreateDatasetUpload = channel.unary_unary(
+                '/tunesmith.v1.DatasetService/CreateDatasetUpload',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.CreateDatasetUploadRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.DatasetUpload.FromString,
+                _registered_method=True)
+        self.CompleteDatasetUpload = channel.unary_unary(
+                '/tunesmith.v1.DatasetService/CompleteDatasetUpload',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.CompleteDatasetUploadRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_dataset__pb2.Dataset.FromString,
+                _registered_method=True)
+        self.AbortDatasetUpload = channel.unary_unary(
+                '/tunesmith.v1.DatasetService/AbortDatasetUpload',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.AbortDatasetUploadRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.ValidateDataset = channel.stream_unary(
                 '/tunesmith.v1.DatasetService/ValidateDataset',
                 request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.ValidateDatasetRequest.SerializeToString,
@@ -67,6 +82,16 @@ class DatasetServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.DownloadDatasetRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.DownloadDatasetResponse.FromString,
                 _registered_method=True)
+        self.PreviewDataset = channel.unary_unary(
+                '/tunesmith.v1.DatasetService/PreviewDataset',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.PreviewDatasetRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.PreviewDatasetResponse.FromString,
+                _registered_method=True)
+        self.AnalyzeDataset = channel.unary_unary(
+                '/tunesmith.v1.DatasetService/AnalyzeDataset',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.AnalyzeDatasetRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.DatasetAnalysis.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer:
@@ -74,9 +99,33 @@ class DatasetServiceServicer:
     """
 
     def UploadDataset(self, request_iterator, context):
-        """Stores a file in OpenAI chat format (JSON lines). The first message is the header, the others are chunks. Every row is
-        checked while it streams; INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as field violations (`line 14:
-        messages[1].role`) and stores nothing. A repeat with the same `request_id` returns the dataset of the first call.
+        """Stores a file: JSON lines or one JSON array, see Dataset.Format. The first message is the header, the others are chunks.
+        Every row is checked while it streams, in constant memory. INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as
+        field violations (`line 14: messages[1].role`) and stores nothing, unless the header's budget covers them. A repeat with
+        the same `request_id`, and the same content under the same display name, return the dataset of the first call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDatasetUpload(self, request, context):
+        """Begins the upload of a big file in parts that go straight to the object store by presigned URLs, several at a time.
+        FAILED_PRECONDITION (PRESIGNED_UPLOADS_OFF) when callers cannot reach the object store; use UploadDataset then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteDatasetUpload(self, request, context):
+        """Puts the parts together, checks every row as UploadDataset does, and stores the dataset. A repeat returns it again.
+        INVALID_ARGUMENT as UploadDataset; the parts are removed then. FAILED_PRECONDITION (UPLOAD_INCOMPLETE) names missing parts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortDatasetUpload(self, request, context):
+        """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,14 +153,30 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDataset(self, request, context):
-        """Removes a dataset and its bytes.
+        """Removes a dataset and its bytes. FAILED_PRECONDITION (DATASET_IN_USE) names live tasks that need it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadDataset(self, request, context):
-        """The bytes as uploaded, in chunks of at most 1 MiB.
+        """The bytes of a dataset, in chunks of at most 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewDataset(self, request, context):
+        """What a base model is given for chosen rows: the text as rendered, every token, and which of them carry loss. It is computed
+        by the code that trains; `sha256` of a row equals what the run records of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnalyzeDataset(self, request, context):
+        """Counts tokens as a base model sees them, and looks for rows of another dataset. Exact: every row is rendered, which takes
+        about a second per 2,000 rows; the answer is kept and a repeat returns at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +189,21 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.UploadDataset,
                     request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.UploadDatasetRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'CreateDatasetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDatasetUpload,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.CreateDatasetUploadRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.DatasetUpload.SerializeToString,
+            ),
+            'CompleteDatasetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteDatasetUpload,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.CompleteDatasetUploadRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'AbortDatasetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortDatasetUpload,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.AbortDatasetUploadRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'ValidateDataset': grpc.stream_unary_rpc_method_handler(
                     servicer.ValidateDataset,
@@ -149,6 +229,16 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.DownloadDataset,
                     request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.DownloadDatasetRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.DownloadDatasetResponse.SerializeToString,
+            ),
+            'PreviewDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewDataset,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.PreviewDatasetRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.PreviewDatasetResponse.SerializeToString,
+            ),
+            'AnalyzeDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnalyzeDataset,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.AnalyzeDatasetRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.DatasetAnalysis.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +269,87 @@ class DatasetService:
             '/tunesmith.v1.DatasetService/UploadDataset',
             tunesmith_dot_v1_dot_dataset__service__pb2.UploadDatasetRequest.SerializeToString,
             tunesmith_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDatasetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.DatasetService/CreateDatasetUpload',
+            tunesmith_dot_v1_dot_dataset__service__pb2.CreateDatasetUploadRequest.SerializeToString,
+            tunesmith_dot_v1_dot_dataset__service__pb2.DatasetUpload.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteDatasetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.DatasetService/CompleteDatasetUpload',
+            tunesmith_dot_v1_dot_dataset__service__pb2.CompleteDatasetUploadRequest.SerializeToString,
+            tunesmith_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortDatasetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.DatasetService/AbortDatasetUpload',
+            tunesmith_dot_v1_dot_dataset__service__pb2.AbortDatasetUploadRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,
@@ -314,6 +485,60 @@ class DatasetService:
             '/tunesmith.v1.DatasetService/DownloadDataset',
             tunesmith_dot_v1_dot_dataset__service__pb2.DownloadDatasetRequest.SerializeToString,
             tunesmith_dot_v1_dot_dataset__service__pb2.DownloadDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.DatasetService/PreviewDataset',
+            tunesmith_dot_v1_dot_dataset__service__pb2.PreviewDatasetRequest.SerializeToString,
+            tunesmith_dot_v1_dot_dataset__service__pb2.PreviewDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnalyzeDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.DatasetService/AnalyzeDataset',
+            tunesmith_dot_v1_dot_dataset__service__pb2.AnalyzeDatasetRequest.SerializeToString,
+            tunesmith_dot_v1_dot_dataset__service__pb2.DatasetAnalysis.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,10 +36,21 @@ class DatasetServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DatasetServiceAsyncStub: ...
     UploadDataset: _grpc.StreamUnaryMultiCallable[_dataset_service_pb2.UploadDatasetRequest, _dataset_pb2.Dataset]
-    """Stores a file in OpenAI chat format (JSON lines). The first message is the header, the others are chunks. Every row is
-    checked while it streams; INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as field violations (`line 14:
-    messages[1].role`) and stores nothing. A repeat with the same `request_id` returns the dataset of the first call.
+    """Stores a file: JSON lines or one JSON array, see Dataset.Format. The first message is the header, the others are chunks.
+    Every row is checked while it streams, in constant memory. INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as
+    field violations (`line 14: messages[1].role`) and stores nothing, unless the header's budget covers them. A repeat with
+    the same `request_id`, and the same content under the same display name, return the dataset of the first call.
     """
+    CreateDatasetUpload: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetUploadRequest, _dataset_service_pb2.DatasetUpload]
+    """Begins the upload of a big file in parts that go straight to the object store by presigned URLs, several at a time.
+    FAILED_PRECONDITION (PRESIGNED_UPLOADS_OFF) when callers cannot reach the object store; use UploadDataset then.
+    """
+    CompleteDatasetUpload: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.CompleteDatasetUploadRequest, _dataset_pb2.Dataset]
+    """Puts the parts together, checks every row as UploadDataset does, and stores the dataset. A repeat returns it again.
+    INVALID_ARGUMENT as UploadDataset; the parts are removed then. FAILED_PRECONDITION (UPLOAD_INCOMPLETE) names missing parts.
+    """
+    AbortDatasetUpload: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.AbortDatasetUploadRequest, _empty_pb2.Empty]
+    """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so."""
     ValidateDataset: _grpc.StreamUnaryMultiCallable[_dataset_service_pb2.ValidateDatasetRequest, _dataset_pb2.DatasetReport]
     """Checks a file as UploadDataset does and stores nothing; bad rows are the answer, not an error."""
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]
@@ -47,9 +58,17 @@ class DatasetServiceStub:
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
     """Datasets, newest first."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _empty_pb2.Empty]
-    """Removes a dataset and its bytes."""
+    """Removes a dataset and its bytes. FAILED_PRECONDITION (DATASET_IN_USE) names live tasks that need it."""
     DownloadDataset: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetRequest, _dataset_service_pb2.DownloadDatasetResponse]
-    """The bytes as uploaded, in chunks of at most 1 MiB."""
+    """The bytes of a dataset, in chunks of at most 1 MiB."""
+    PreviewDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.PreviewDatasetRequest, _dataset_service_pb2.PreviewDatasetResponse]
+    """What a base model is given for chosen rows: the text as rendered, every token, and which of them carry loss. It is computed
+    by the code that trains; `sha256` of a row equals what the run records of it.
+    """
+    AnalyzeDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.AnalyzeDatasetRequest, _dataset_service_pb2.DatasetAnalysis]
+    """Counts tokens as a base model sees them, and looks for rows of another dataset. Exact: every row is rendered, which takes
+    about a second per 2,000 rows; the answer is kept and a repeat returns at once.
+    """
 
 @_typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
@@ -57,10 +76,21 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadDataset: _aio.StreamUnaryMultiCallable[_dataset_service_pb2.UploadDatasetRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
-    """Stores a file in OpenAI chat format (JSON lines). The first message is the header, the others are chunks. Every row is
-    checked while it streams; INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as field violations (`line 14:
-    messages[1].role`) and stores nothing. A repeat with the same `request_id` returns the dataset of the first call.
+    """Stores a file: JSON lines or one JSON array, see Dataset.Format. The first message is the header, the others are chunks.
+    Every row is checked while it streams, in constant memory. INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as
+    field violations (`line 14: messages[1].role`) and stores nothing, unless the header's budget covers them. A repeat with
+    the same `request_id`, and the same content under the same display name, return the dataset of the first call.
     """
+    CreateDatasetUpload: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetUploadRequest, _dataset_service_pb2.DatasetUpload]  # type: ignore[assignment]
+    """Begins the upload of a big file in parts that go straight to the object store by presigned URLs, several at a time.
+    FAILED_PRECONDITION (PRESIGNED_UPLOADS_OFF) when callers cannot reach the object store; use UploadDataset then.
+    """
+    CompleteDatasetUpload: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.CompleteDatasetUploadRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
+    """Puts the parts together, checks every row as UploadDataset does, and stores the dataset. A repeat returns it again.
+    INVALID_ARGUMENT as UploadDataset; the parts are removed then. FAILED_PRECONDITION (UPLOAD_INCOMPLETE) names missing parts.
+    """
+    AbortDatasetUpload: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.AbortDatasetUploadRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so."""
     ValidateDataset: _aio.StreamUnaryMultiCallable[_dataset_service_pb2.ValidateDatasetRequest, _dataset_pb2.DatasetReport]  # type: ignore[assignment]
     """Checks a file as UploadDataset does and stores nothing; bad rows are the answer, not an error."""
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
@@ -68,9 +98,17 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Datasets, newest first."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Removes a dataset and its bytes."""
+    """Removes a dataset and its bytes. FAILED_PRECONDITION (DATASET_IN_USE) names live tasks that need it."""
     DownloadDataset: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetRequest, _dataset_service_pb2.DownloadDatasetResponse]  # type: ignore[assignment]
-    """The bytes as uploaded, in chunks of at most 1 MiB."""
+    """The bytes of a dataset, in chunks of at most 1 MiB."""
+    PreviewDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.PreviewDatasetRequest, _dataset_service_pb2.PreviewDatasetResponse]  # type: ignore[assignment]
+    """What a base model is given for chosen rows: the text as rendered, every token, and which of them carry loss. It is computed
+    by the code that trains; `sha256` of a row equals what the run records of it.
+    """
+    AnalyzeDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.AnalyzeDatasetRequest, _dataset_service_pb2.DatasetAnalysis]  # type: ignore[assignment]
+    """Counts tokens as a base model sees them, and looks for rows of another dataset. Exact: every row is rendered, which takes
+    about a second per 2,000 rows; the answer is kept and a repeat returns at once.
+    """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps training data."""
@@ -81,10 +119,39 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_dataset_service_pb2.UploadDatasetRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.Dataset, _abc.Awaitable[_dataset_pb2.Dataset]]:
-        """Stores a file in OpenAI chat format (JSON lines). The first message is the header, the others are chunks. Every row is
-        checked while it streams; INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as field violations (`line 14:
-        messages[1].role`) and stores nothing. A repeat with the same `request_id` returns the dataset of the first call.
+        """Stores a file: JSON lines or one JSON array, see Dataset.Format. The first message is the header, the others are chunks.
+        Every row is checked while it streams, in constant memory. INVALID_ARGUMENT (DATASET_INVALID) lists the first bad rows as
+        field violations (`line 14: messages[1].role`) and stores nothing, unless the header's budget covers them. A repeat with
+        the same `request_id`, and the same content under the same display name, return the dataset of the first call.
         """
+
+    @_abc_1.abstractmethod
+    def CreateDatasetUpload(
+        self,
+        request: _dataset_service_pb2.CreateDatasetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.DatasetUpload, _abc.Awaitable[_dataset_service_pb2.DatasetUpload]]:
+        """Begins the upload of a big file in parts that go straight to the object store by presigned URLs, several at a time.
+        FAILED_PRECONDITION (PRESIGNED_UPLOADS_OFF) when callers cannot reach the object store; use UploadDataset then.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteDatasetUpload(
+        self,
+        request: _dataset_service_pb2.CompleteDatasetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.Dataset, _abc.Awaitable[_dataset_pb2.Dataset]]:
+        """Puts the parts together, checks every row as UploadDataset does, and stores the dataset. A repeat returns it again.
+        INVALID_ARGUMENT as UploadDataset; the parts are removed then. FAILED_PRECONDITION (UPLOAD_INCOMPLETE) names missing parts.
+        """
+
+    @_abc_1.abstractmethod
+    def AbortDatasetUpload(
+        self,
+        request: _dataset_service_pb2.AbortDatasetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so."""
 
     @_abc_1.abstractmethod
     def ValidateDataset(
@@ -116,7 +183,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.DeleteDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Removes a dataset and its bytes."""
+        """Removes a dataset and its bytes. FAILED_PRECONDITION (DATASET_IN_USE) names live tasks that need it."""
 
     @_abc_1.abstractmethod
     def DownloadDataset(
@@ -124,6 +191,26 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.DownloadDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dataset_service_pb2.DownloadDatasetResponse], _abc.AsyncIterator[_dataset_service_pb2.DownloadDatasetResponse]]:
-        """The bytes as uploaded, in chunks of at most 1 MiB."""
+        """The bytes of a dataset, in chunks of at most 1 MiB."""
+
+    @_abc_1.abstractmethod
+    def PreviewDataset(
+        self,
+        request: _dataset_service_pb2.PreviewDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.PreviewDatasetResponse, _abc.Awaitable[_dataset_service_pb2.PreviewDatasetResponse]]:
+        """What a base model is given for chosen rows: the text as rendered, every token, and which of them carry loss. It is computed
+        by the code that trains; `sha256` of a row equals what the run records of it.
+        """
+
+    @_abc_1.abstractmethod
+    def AnalyzeDataset(
+        self,
+        request: _dataset_service_pb2.AnalyzeDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.DatasetAnalysis, _abc.Awaitable[_dataset_service_pb2.DatasetAnalysis]]:
+        """Counts tokens as a base model sees them, and looks for rows of another dataset. Exact: every row is rendered, which takes
+        about a second per 2,000 rows; the answer is kept and a repeat returns at once.
+        """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

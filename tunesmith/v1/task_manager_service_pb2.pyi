@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tunesmith.v1 import task_event_pb2 as _task_event_pb2
 from tunesmith.v1 import task_pb2 as _task_pb2
 from tunesmith.v1 import task_spec_pb2 as _task_spec_pb2
@@ -85,14 +86,56 @@ class TaskPlan(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _EstimateBasis:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EstimateBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TaskPlan._EstimateBasis.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ESTIMATE_BASIS_UNSPECIFIED: TaskPlan._EstimateBasis.ValueType  # 0
+        """There is no estimate."""
+        EARLIER_RUNS: TaskPlan._EstimateBasis.ValueType  # 1
+        """Earlier runs of the same base model with like settings on this trainer."""
+        MEASURED_SPEED: TaskPlan._EstimateBasis.ValueType  # 2
+        """The measured arithmetic speed of this trainer and the size of the model."""
+
+    class EstimateBasis(_EstimateBasis, metaclass=_EstimateBasisEnumTypeWrapper):
+        """What an estimate of time rests on. Values may be added."""
+
+    ESTIMATE_BASIS_UNSPECIFIED: TaskPlan.EstimateBasis.ValueType  # 0
+    """There is no estimate."""
+    EARLIER_RUNS: TaskPlan.EstimateBasis.ValueType  # 1
+    """Earlier runs of the same base model with like settings on this trainer."""
+    MEASURED_SPEED: TaskPlan.EstimateBasis.ValueType  # 2
+    """The measured arithmetic speed of this trainer and the size of the model."""
+
     EFFECTIVE_HYPERPARAMETERS_FIELD_NUMBER: _builtins.int
     TOTAL_STEPS_FIELD_NUMBER: _builtins.int
     EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    TRAINABLE_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    VALIDATION_EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    ESTIMATED_DURATION_FIELD_NUMBER: _builtins.int
+    ESTIMATE_BASIS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SERVING_PROBLEM_FIELD_NUMBER: _builtins.int
     total_steps: _builtins.int
     """Optimizer steps."""
     example_count: _builtins.int
     """Examples in the training data."""
+    token_count: _builtins.int
+    """Tokens of one pass over the training data, as the base model counts them, after cutting to `max_seq_length`."""
+    trainable_token_count: _builtins.int
+    """Of these, tokens that carry loss."""
+    validation_example_count: _builtins.int
+    """Examples that are held out by `validation_split_ratio`."""
+    estimate_basis: Global___TaskPlan.EstimateBasis.ValueType
+    """What `estimated_duration` rests on."""
+    estimated_peak_memory_bytes: _builtins.int
+    """Main memory the run will need at its peak, all processes together; 0 = not known."""
+    serving_problem: _builtins.str
+    """Why the result could not be served by the inference service; empty = it can."""
     @_builtins.property
     def effective_hyperparameters(self) -> _task_spec_pb2.Hyperparameters:
         """What every unset hyperparameter resolves to."""
@@ -101,6 +144,10 @@ class TaskPlan(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What deserves a second look; never blocks."""
 
+    @_builtins.property
+    def estimated_duration(self) -> _duration_pb2.Duration:
+        """How long training will take, from the first step to the last; unset when nothing is known to judge by."""
+
     def __init__(
         self,
         *,
@@ -108,10 +155,17 @@ class TaskPlan(_message.Message):
         total_steps: _builtins.int = ...,
         example_count: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        token_count: _builtins.int = ...,
+        trainable_token_count: _builtins.int = ...,
+        validation_example_count: _builtins.int = ...,
+        estimated_duration: _duration_pb2.Duration | None = ...,
+        estimate_basis: Global___TaskPlan.EstimateBasis.ValueType = ...,
+        estimated_peak_memory_bytes: _builtins.int = ...,
+        serving_problem: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_hyperparameters", b"effective_hyperparameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_hyperparameters", b"effective_hyperparameters", "estimated_duration", b"estimated_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_hyperparameters", b"effective_hyperparameters", "example_count", b"example_count", "total_steps", b"total_steps", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_hyperparameters", b"effective_hyperparameters", "estimate_basis", b"estimate_basis", "estimated_duration", b"estimated_duration", "estimated_peak_memory_bytes", b"estimated_peak_memory_bytes", "example_count", b"example_count", "serving_problem", b"serving_problem", "token_count", b"token_count", "total_steps", b"total_steps", "trainable_token_count", b"trainable_token_count", "validation_example_count", b"validation_example_count", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -149,12 +203,15 @@ class ListTasksRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_CONTAINS_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. Tasks per page; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
     """Optional. `next_page_token` of the page before; every other field must be the same as then."""
     display_name_contains: _builtins.str
     """Optional. Only tasks whose display name contains this text, in any case."""
+    dataset: _builtins.str
+    """Optional. Only tasks that train or validate on this dataset. Format: `datasets/{dataset}`."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.Task.State.ValueType]:
         """Optional. Only tasks in one of these states."""
@@ -166,10 +223,11 @@ class ListTasksRequest(_message.Message):
         page_token: _builtins.str = ...,
         states: _abc.Iterable[_task_pb2.Task.State.ValueType] | None = ...,
         display_name_contains: _builtins.str = ...,
+        dataset: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name_contains", b"display_name_contains", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "display_name_contains", b"display_name_contains", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,10 +12,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import TypeAlias as _TypeAlias, Never as _Never
+if sys.version_info >= (3, 10):
+    from typing import TypeAlias as _TypeAlias
 else:
-    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+    from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -95,19 +95,30 @@ class FineTuning(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     TUNING_FIELD_NUMBER: _builtins.int
     HYPERPARAMETERS_FIELD_NUMBER: _builtins.int
+    MIXTURE_FIELD_NUMBER: _builtins.int
+    VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
-    """Required. The training data. Format: `datasets/{dataset}`; the bare id is accepted."""
+    """The training data. Format: `datasets/{dataset}`; the bare id is accepted. Required unless `mixture` is set."""
     validation_dataset: _builtins.str
     """Optional. Held-out data whose loss is measured while training. Format as `dataset`."""
     method: Global___FineTuning.Method.ValueType
     """Optional. Default: SFT."""
     tuning: Global___FineTuning.Tuning.ValueType
     """Optional. Default: LORA."""
+    validation_split_ratio: _builtins.float
+    """Optional. Share of the training data that is held out and used as validation data, more than 0, at most 0.5. Which rows is
+    decided by `Hyperparameters.seed` and the content of each row, so equal rows are never on both sides. Not together with
+    `validation_dataset`.
+    """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
         """Optional. Every field left unset is resolved by the server and echoed in `Task.effective_hyperparameters`."""
+
+    @_builtins.property
+    def mixture(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedDataset]:
+        """Optional. Several datasets instead of `dataset`; 2 to 32, all of one format."""
 
     def __init__(
         self,
@@ -118,14 +129,48 @@ class FineTuning(_message.Message):
         method: Global___FineTuning.Method.ValueType = ...,
         tuning: Global___FineTuning.Tuning.ValueType = ...,
         hyperparameters: Global___Hyperparameters | None = ...,
+        mixture: _abc.Iterable[Global___WeightedDataset] | None = ...,
+        validation_split_ratio: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hyperparameters", b"hyperparameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "method", b"method", "tuning", b"tuning", "validation_dataset", b"validation_dataset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "method", b"method", "mixture", b"mixture", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
+    _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_split_ratio) -> _WhichOneofReturnType__validation_split_ratio | None: ...
 
 Global___FineTuning: _TypeAlias = FineTuning  # noqa: Y015
+
+@_typing.final
+class WeightedDataset(_message.Message):
+    """A dataset with its weight in a mixture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Required. Format: `datasets/{dataset}`; the bare id is accepted."""
+    weight: _builtins.float
+    """Optional. How often each row is seen in one pass: 2 = twice, 0.5 = half of the rows, drawn by `Hyperparameters.seed`. More
+    than 0, at most 100. Default: 1.
+    """
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "dataset", b"dataset", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___WeightedDataset: _TypeAlias = WeightedDataset  # noqa: Y015
 
 @_typing.final
 class Hyperparameters(_message.Message):

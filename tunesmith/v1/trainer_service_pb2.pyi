@@ -299,6 +299,8 @@ class Capacity(_message.Message):
     FREE_PROCESSES_FIELD_NUMBER: _builtins.int
     ACTIVE_RUN_COUNT_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    FLOPS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    TOTAL_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     total_processes: _builtins.int
     """Processes it can run at once."""
     free_processes: _builtins.int
@@ -307,6 +309,12 @@ class Capacity(_message.Message):
     """Runs that are not terminal."""
     device: _builtins.str
     """For example `cpu` or `cuda`."""
+    flops_per_second: _builtins.float
+    """Floating point operations per second of one process in a large matrix product of fp32, measured once after the trainer's
+    first start; 0 = not measured yet.
+    """
+    total_memory_bytes: _builtins.int
+    """Main memory of the machine."""
     def __init__(
         self,
         *,
@@ -314,10 +322,12 @@ class Capacity(_message.Message):
         free_processes: _builtins.int = ...,
         active_run_count: _builtins.int = ...,
         device: _builtins.str = ...,
+        flops_per_second: _builtins.float = ...,
+        total_memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "device", b"device", "free_processes", b"free_processes", "total_processes", b"total_processes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "device", b"device", "flops_per_second", b"flops_per_second", "free_processes", b"free_processes", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
