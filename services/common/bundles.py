@@ -63,10 +63,10 @@ class BundleStore:
         return Bundle(model.name, directory, model.name, model.revision)
 
     async def artifact(self, name: str) -> Bundle:
-        """An artifact's files; raises as `base_model` does."""
+        """An artifact's files, which must not expire while they are used; raises as `base_model` does."""
         with translated("STORAGE_UNAVAILABLE", "storage"):
-            request = artifact_service_pb2.GetArtifactRequest(name=name)
-            artifact = await self._artifacts.GetArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+            request = artifact_service_pb2.HoldArtifactRequest(name=name)
+            artifact = await self._artifacts.HoldArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = artifact.manifest
         directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
         return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision)

@@ -22,6 +22,8 @@ from services.storage.object_store import MinioObjectStore, ObjectStore
 from services.storage.registration import NAMES, Repositories, register
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
+from services.storage.sweep_repository import PostgresSweepRepository
+from services.storage.sweeper import Sweeper
 
 _MIGRATIONS = pathlib.Path(__file__).with_name("migrations")
 # Every transfer holds a thread while it waits for S3 or the disk; a few stalled ones must not stop the others.
@@ -70,20 +72,24 @@ async def _prepare(settings: StorageSettings, store: ObjectStore) -> None:
 async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.Task[object]") -> None:
     async with open_pool(settings.postgres_dsn, application="tunesmith-storage") as pool:
         repositories = _repositories(pool, settings)
+        sweeper = Sweeper(repositories.sweeps, store, limit=settings.sweep_limit, dry_run=settings.sweep_dry_run)
 
         def add_servicers(server: grpc.aio.Server) -> None:
-            register(server, repositories, store, uuid.uuid4)
+            register(server, repositories, store, uuid.uuid4, sweeper)
 
-        async with serving(settings, add_servicers, NAMES):
+        async with serving(settings, add_servicers, NAMES), asyncio.TaskGroup() as tasks:
+            sweeps = tasks.create_task(sweeper.run(settings.sweep_interval.total_seconds()), name="sweeper")
             await stop
+            sweeps.cancel()
 
 
 def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
     return Repositories(
         datasets=PostgresDatasetRepository(pool),
-        artifacts=PostgresArtifactRepository(pool, settings.artifact_retention),
+        artifacts=PostgresArtifactRepository(pool, settings.retention_policy),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
+        sweeps=PostgresSweepRepository(pool, settings.retention_policy),
     )
 
 

@@ -43,7 +43,8 @@ class BaseModelRepository(Protocol):
     async def add(self, draft: BaseModelDraft, keys: Mapping[str, str]) -> BaseModel:
         """Commits a base model, or returns the one of the same id and files; raises ServiceError (BASE_MODEL_EXISTS).
 
-        `keys` are the object keys of its files by SHA-256.
+        `keys` are the object keys by SHA-256 of what was uploaded for it; raises ServiceError (CONTENT_REMOVED) when another of
+        its files is not there any more.
         """
 
     async def get(self, identifier: str) -> BaseModel:

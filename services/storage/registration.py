@@ -18,6 +18,8 @@ from services.storage.dataset_servicer import DatasetServicer
 from services.storage.dataset_upload import DatasetUpload
 from services.storage.model_servicer import ModelServicer
 from services.storage.object_store import ObjectStore
+from services.storage.sweep_repository import SweepRepository
+from services.storage.sweeper import Sweeper
 from services.storage.upload import FileUpload
 from tunesmith.v1 import artifact_service_pb2_grpc, dataset_service_pb2_grpc, model_service_pb2_grpc
 
@@ -32,16 +34,19 @@ class Repositories:
     artifacts: ArtifactRepository
     models: BaseModelRepository
     blobs: BlobRepository
+    sweeps: SweepRepository
 
 
-def register(server: grpc.aio.Server, repositories: Repositories, store: ObjectStore, new_id: Callable[[], uuid.UUID]) -> None:
+def register(
+    server: grpc.aio.Server, repositories: Repositories, store: ObjectStore, new_id: Callable[[], uuid.UUID], sweeper: Sweeper
+) -> None:
     """Adds the three services to `server`."""
     dataset_upload = DatasetUpload(repositories.datasets, store, new_id)
     artifact_upload = ArtifactUpload(repositories.artifacts, store, FileUpload(repositories.blobs, new_id))
     model_files = FileUpload(repositories.blobs, new_id, inspect=refuse_unsafe_content)
     model_upload = BaseModelUpload(repositories.models, store, model_files)
     datasets = DatasetServicer(repositories.datasets, store, dataset_upload)
-    artifacts = ArtifactServicer(repositories.artifacts, store, artifact_upload, new_id)
+    artifacts = ArtifactServicer(repositories.artifacts, store, artifact_upload, sweeper, new_id)
     models = ModelServicer(repositories.models, store, model_upload)
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)

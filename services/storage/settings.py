@@ -7,6 +7,7 @@ import urllib.parse
 from services.common.config import ConfigError, Secret, shared
 from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
+from services.storage.retention import Policy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,16 @@ class StorageSettings(ServerSettings):
         "TUNESMITH_ARTIFACT_RETENTION", default=datetime.timedelta(days=15)
     )
     """How long artifacts are kept."""
+    artifact_expiry_grace: datetime.timedelta = shared(  # noqa: RUF009 - makes a dataclass field
+        "TUNESMITH_ARTIFACT_EXPIRY_GRACE", default=datetime.timedelta(hours=72)
+    )
+    """How long an expired artifact can be restored before its bytes are deleted."""
+    sweep_interval: datetime.timedelta = datetime.timedelta(minutes=10)
+    """Time between two looks at what has expired."""
+    sweep_limit: int = 1000
+    """How many artifacts, and how many objects, one sweep ends at most."""
+    sweep_dry_run: bool = False
+    """Only log what would expire and be deleted."""
     s3_region: str = shared("TUNESMITH_S3_REGION", default="us-east-1")
     """Region of the bucket; servers other than AWS accept any."""
     start_timeout: datetime.timedelta = datetime.timedelta(seconds=60)
@@ -40,3 +51,12 @@ class StorageSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_S3_ENDPOINT={self.s3_endpoint!r}: expected http://host:port or https://host:port")
         if self.artifact_retention <= datetime.timedelta(0):
             raise ConfigError("TUNESMITH_ARTIFACT_RETENTION: expected a duration above zero, such as 15d")
+        if self.sweep_interval <= datetime.timedelta(0):
+            raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 10m")
+        if self.sweep_limit < 1:
+            raise ConfigError("TUNESMITH_STORAGE_SWEEP_LIMIT: expected a number above zero, such as 1000")
+
+    @property
+    def retention_policy(self) -> Policy:
+        """How long artifacts are kept."""
+        return Policy(self.artifact_retention, self.artifact_expiry_grace)

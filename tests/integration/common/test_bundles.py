@@ -53,7 +53,7 @@ class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_servic
         if self.corrupt:
             yield model_service_pb2.DownloadModelResponse(chunk=b"!")
 
-    async def GetArtifact(self, request, context):
+    async def HoldArtifact(self, request, context):
         manifest = artifact_pb2.ArtifactManifest(
             files=listed({"a": b"1"}), base_model="baseModels/tiny", base_model_revision="r1"
         )

@@ -5,25 +5,37 @@
 import asyncio
 import datetime
 import pathlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import minio
 import pytest
 
-SUITES = ("artifact_suite", "dataset_suite", "model_suite", "object_store_suite", "repository_suite", "service")
+SUITES = (
+    "artifact_suite",
+    "dataset_suite",
+    "model_suite",
+    "object_store_suite",
+    "repository_suite",
+    "retention_suite",
+    "service",
+)
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
 from embedded import S3
 from unit.storage.service import Service, running_service
 
 from services import storage
-from services.common.postgres import Pool, migrate, open_pool
+from services.common.postgres import Pool, migrate, open_pool, transaction
 from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.object_store import MinioObjectStore
 from services.storage.registration import Repositories
+from services.storage.retention import Policy
+from services.storage.sweep_repository import PostgresSweepRepository
+
+DEFAULT_POLICY = Policy()
 
 
 @pytest.fixture
@@ -41,13 +53,29 @@ async def store(s3: S3) -> MinioObjectStore:
 
 
 @pytest.fixture
-def retention() -> datetime.timedelta:
-    return datetime.timedelta(days=15)
+def policy() -> Policy:
+    return DEFAULT_POLICY
 
 
 @pytest.fixture
-def repositories(pool: Pool, retention: datetime.timedelta) -> Repositories:
-    return postgres_repositories(pool, retention)
+def repositories(pool: Pool, policy: Policy) -> Repositories:
+    return postgres_repositories(pool, policy)
+
+
+@pytest.fixture
+def advance(pool: Pool) -> Callable[[datetime.timedelta], Awaitable[None]]:
+    """Moves the clock of retention, forwards or backwards."""
+    offset = datetime.timedelta(0)
+
+    async def advance(by: datetime.timedelta) -> None:
+        nonlocal offset
+        offset += by
+        body = f"SELECT now() + interval '{offset.total_seconds()} seconds'"
+        async with transaction(pool) as connection:
+            statement = f"CREATE OR REPLACE FUNCTION storage.clock() RETURNS timestamptz LANGUAGE sql STABLE AS $${body}$$"
+            await connection.execute(statement)
+
+    return advance
 
 
 @pytest.fixture
@@ -66,10 +94,11 @@ async def service(repositories: Repositories, store: MinioObjectStore, client: m
         yield service
 
 
-def postgres_repositories(pool: Pool, retention: datetime.timedelta = datetime.timedelta(days=15)) -> Repositories:
+def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY) -> Repositories:
     return Repositories(
         datasets=PostgresDatasetRepository(pool),
-        artifacts=PostgresArtifactRepository(pool, retention),
+        artifacts=PostgresArtifactRepository(pool, policy),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
+        sweeps=PostgresSweepRepository(pool, policy),
     )

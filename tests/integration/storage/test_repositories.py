@@ -10,6 +10,7 @@ from unit.storage.repository_suite import RepositorySuite, artifact_draft, datas
 
 from services import storage
 from services.common.postgres import Pool, migrate, transaction
+from services.storage.artifact import ArtifactFilter
 from services.storage.position import Position
 from services.storage.registration import Repositories
 
@@ -33,7 +34,7 @@ async def test_items_of_the_same_instant_are_all_listed(repositories: Repositori
         await repositories.artifacts.add(artifact_draft(number), keys("one"))
     await execute(pool, "UPDATE storage.dataset SET create_time = '2026-01-01Z'")
     await execute(pool, "UPDATE storage.artifact SET create_time = '2026-01-01Z'")
-    pages = (repositories.datasets.page, lambda limit, after: repositories.artifacts.page(limit, after, None))
+    pages = (repositories.datasets.page, lambda limit, after: repositories.artifacts.page(limit, after, ArtifactFilter()))
     for page in pages:
         seen, after = [], None
         while found := await page(2, after):
@@ -74,7 +75,7 @@ async def test_a_failed_commit_leaves_neither_rows_nor_a_raised_fence(repositori
     with pytest.raises(psycopg.errors.UniqueViolation):
         await repositories.artifacts.add(artifact_draft(1, epoch=9, request_id="other"), keys("two"))
     assert await repositories.artifacts.find(taken.task, 1, "result 1") == taken
-    assert await repositories.artifacts.page(10, None, None) == [taken]
+    assert await repositories.artifacts.page(10, None, ArtifactFilter()) == [taken]
 
 
 async def test_many_pools_of_work_do_not_wait_for_each_other_in_a_ring(repositories: Repositories) -> None:

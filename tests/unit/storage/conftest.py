@@ -2,11 +2,20 @@
 
 # ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
 
-from collections.abc import AsyncIterator
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-SUITES = ("artifact_suite", "dataset_suite", "model_suite", "object_store_suite", "repository_suite", "service")
+SUITES = (
+    "artifact_suite",
+    "dataset_suite",
+    "model_suite",
+    "object_store_suite",
+    "repository_suite",
+    "retention_suite",
+    "service",
+)
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
 from unit.storage.fakes import Clock, MemoryObjectStore, memory_repositories
@@ -16,6 +25,16 @@ from unit.storage.service import Service, running_service
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def advance(clock: Clock) -> Callable[[datetime.timedelta], Awaitable[None]]:
+    """Moves the clock of retention, forwards or backwards."""
+
+    async def advance(by: datetime.timedelta) -> None:
+        clock.time += by
+
+    return advance
 
 
 @pytest.fixture

@@ -1,35 +1,23 @@
 """In-memory object store and repositories; they pass the same suites as S3 and Postgres do."""
 
 import dataclasses
-import datetime
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import BinaryIO
 
+from unit.storage.memory_tables import Clock, Tables, newest_first
+from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRepository, MemorySweepRepository, settle
+
 from services.common.errors import NotFound, Unavailable
-from services.storage.artifact import Artifact, ArtifactDraft, artifact_name
-from services.storage.artifact_repository import expired, refuse_stale
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
 from services.storage.base_model_repository import same_files
 from services.storage.dataset import Dataset, DatasetDraft, dataset_name
 from services.storage.dataset_repository import same_request
-from services.storage.file import File, StoredFile
 from services.storage.object_store import CHUNK_BYTES
 from services.storage.position import Position
 from services.storage.registration import Repositories
-
-START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-
-
-class Clock:
-    """A clock that ticks a microsecond per look, and more when told."""
-
-    def __init__(self) -> None:
-        self.time = START
-
-    def now(self) -> datetime.datetime:
-        self.time += datetime.timedelta(microseconds=1)
-        return self.time
+from services.storage.retention import Policy
+from services.storage.sweep import StoredObject
 
 
 class MemoryObjectStore:
@@ -61,6 +49,10 @@ class MemoryObjectStore:
     async def remove(self, key: str) -> None:
         self._require()
         self.objects.pop(key, None)
+
+    async def list(self, prefix: str) -> Sequence[StoredObject]:
+        self._require()
+        return [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
 
     def _require(self) -> None:
         if self.away:
@@ -96,70 +88,10 @@ class MemoryDatasetRepository:
         return self.rows.pop(dataset.id)
 
 
-class MemoryBlobRepository:
-    def __init__(self) -> None:
-        self.keys: dict[str, str] = {}
-
-    async def known(self, sha256s: Collection[str]) -> dict[str, str]:
-        return {sha256: self.keys[sha256] for sha256 in sha256s if sha256 in self.keys}
-
-    def settle(self, files: tuple[File, ...], keys: Mapping[str, str]) -> tuple[StoredFile, ...]:
-        """What `add_blobs` does: the first object of a content counts."""
-        for file in files:
-            self.keys.setdefault(file.sha256, keys[file.sha256])
-        return tuple(StoredFile(file.path, file.size_bytes, file.sha256, self.keys[file.sha256]) for file in files)
-
-
-class MemoryArtifactRepository:
-    def __init__(self, clock: Clock, blobs: MemoryBlobRepository, retention: datetime.timedelta) -> None:
-        self._clock = clock
-        self._blobs = blobs
-        self._retention = retention
-        self._heads: dict[uuid.UUID, int] = {}
-        self._by_request: dict[tuple[uuid.UUID, str], Artifact] = {}
-        self.rows: dict[uuid.UUID, Artifact] = {}
-
-    async def find(self, task: uuid.UUID, epoch: int, request_id: str) -> Artifact | None:
-        refuse_stale(task, epoch, self._heads.get(task, epoch))
-        return self._by_request.get((task, request_id))
-
-    async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
-        known = await self.find(draft.task, draft.epoch, draft.request_id)
-        self._heads[draft.task] = draft.epoch
-        if known is not None:
-            return known
-        now = self._clock.now()
-        artifact = Artifact(
-            id=draft.id,
-            kind=draft.kind,
-            task=draft.task,
-            manifest=draft.manifest,
-            files=self._blobs.settle(draft.files, keys),
-            size_bytes=draft.size_bytes,
-            create_time=now,
-            expire_time=now + self._retention,
-        )
-        self._by_request[draft.task, draft.request_id] = self.rows[draft.id] = artifact
-        return artifact
-
-    async def get(self, identifier: uuid.UUID) -> Artifact:
-        if identifier not in self.rows:
-            raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
-        if self.rows[identifier].expire_time <= self._clock.now():
-            raise expired(self.rows[identifier])
-        return self.rows[identifier]
-
-    async def page(self, limit: int, after: Position | None, task: uuid.UUID | None) -> list[Artifact]:
-        now = self._clock.now()
-        rows = [row for row in self.rows.values() if row.expire_time > now and task in (None, row.task)]
-        return newest_first(rows, limit, after)
-
-
 class MemoryBaseModelRepository:
-    def __init__(self, clock: Clock, blobs: MemoryBlobRepository) -> None:
-        self._clock = clock
-        self._blobs = blobs
-        self.rows: dict[str, BaseModel] = {}
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.rows = tables.models
 
     async def find(self, draft: BaseModelDraft) -> BaseModel | None:
         return same_files(self.rows[draft.id], draft) if draft.id in self.rows else None
@@ -169,9 +101,9 @@ class MemoryBaseModelRepository:
         if known is not None:
             return known
         fields = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft)}
-        fields["files"] = self._blobs.settle(draft.files, keys)
+        fields["files"] = settle(self._tables, draft.files, keys)
         self.rows[draft.id] = BaseModel(
-            **fields, size_bytes=draft.size_bytes, revision=draft.revision, create_time=self._clock.now()
+            **fields, size_bytes=draft.size_bytes, revision=draft.revision, create_time=self._tables.clock.now()
         )
         return self.rows[draft.id]
 
@@ -184,18 +116,17 @@ class MemoryBaseModelRepository:
         return [self.rows[key] for key in sorted(self.rows) if after is None or key > after][:limit]
 
 
-def memory_repositories(clock: Clock, retention: datetime.timedelta = datetime.timedelta(days=15)) -> Repositories:
-    """Repositories that share one set of blobs and one clock."""
-    blobs = MemoryBlobRepository()
+def memory_repositories(clock: Clock, policy: Policy | None = None) -> Repositories:
+    """Repositories that share one set of tables and one clock."""
+    return repositories_of(Tables(clock, policy or Policy()))
+
+
+def repositories_of(tables: Tables) -> Repositories:
+    """Repositories over tables a test wants to look into."""
     return Repositories(
-        datasets=MemoryDatasetRepository(clock),
-        artifacts=MemoryArtifactRepository(clock, blobs, retention),
-        models=MemoryBaseModelRepository(clock, blobs),
-        blobs=blobs,
+        datasets=MemoryDatasetRepository(tables.clock),
+        artifacts=MemoryArtifactRepository(tables),
+        models=MemoryBaseModelRepository(tables),
+        blobs=MemoryBlobRepository(tables),
+        sweeps=MemorySweepRepository(tables),
     )
-
-
-def newest_first(rows: Collection, limit: int, after: Position | None) -> list:
-    key: Callable = lambda row: (row.create_time, row.id)  # noqa: E731
-    older = [row for row in rows if after is None or key(row) < (after.create_time, after.id)]
-    return sorted(older, key=key, reverse=True)[:limit]

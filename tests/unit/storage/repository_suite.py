@@ -8,7 +8,7 @@ import pytest
 from unit.storage.service import sha256
 
 from services.common.errors import NotFound, ServiceError
-from services.storage.artifact import ArtifactDraft
+from services.storage.artifact import ArtifactDraft, ArtifactFilter
 from services.storage.base_model import BaseModelDraft
 from services.storage.dataset import DatasetDraft, DatasetStatistics
 from services.storage.file import File
@@ -166,12 +166,12 @@ class RepositorySuite:
                     await call
                 assert caught.value.reason == "STALE_EPOCH"
         await repositories.artifacts.add(artifact_draft(4, epoch=5), keys("four"))
-        assert len(await repositories.artifacts.page(10, None, TASK)) == 3
+        assert len(await repositories.artifacts.page(10, None, ArtifactFilter(TASK))) == 3
 
     async def test_the_fence_of_one_task_does_not_bind_another(self, repositories: Repositories) -> None:
         await repositories.artifacts.add(artifact_draft(1, epoch=9), keys("one"))
         other = await repositories.artifacts.add(artifact_draft(2, task=uuid.UUID(int=78)), keys("two"))
-        assert await repositories.artifacts.page(10, None, uuid.UUID(int=78)) == [other]
+        assert await repositories.artifacts.page(10, None, ArtifactFilter(uuid.UUID(int=78))) == [other]
 
     async def test_of_racing_epochs_none_commits_below_the_highest_committed(self, repositories: Repositories) -> None:
         async def add(epoch: int) -> int:
@@ -183,7 +183,7 @@ class RepositorySuite:
         committed = await asyncio.gather(*map(add, range(1, 9)))
         assert committed[-1] == 8
         assert -1 not in committed
-        in_order = [row.id.int for row in await repositories.artifacts.page(10, None, TASK)]
+        in_order = [row.id.int for row in await repositories.artifacts.page(10, None, ArtifactFilter(TASK))]
         assert sorted(in_order) == [number for number in committed if number]
 
     async def test_a_base_model_keeps_everything_the_draft_said(self, repositories: Repositories) -> None:

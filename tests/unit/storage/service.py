@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
 
 from services.common.interceptors import EdgeInterceptor
 from services.common.rich_status import from_rpc_error, reason_of
 from services.storage.object_store import ObjectStore
 from services.storage.registration import Repositories, register
+from services.storage.sweeper import Sweeper
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -57,6 +59,28 @@ class Service:
         request = artifact_service_pb2.DownloadArtifactRequest(name=name, path=path, offset=offset)
         return await joined(self.artifacts.DownloadArtifact(request))
 
+    async def list_artifacts(self, **filters: object) -> list[artifact_pb2.Artifact]:
+        return list((await self.artifacts.ListArtifacts(artifact_service_pb2.ListArtifactsRequest(**filters))).artifacts)
+
+    async def pin(self, name: str, reason: str = "needed") -> artifact_pb2.Artifact:
+        return await self.artifacts.PinArtifact(artifact_service_pb2.PinArtifactRequest(name=name, reason=reason))
+
+    async def unpin(self, name: str, reason: str = "") -> artifact_pb2.Artifact:
+        return await self.artifacts.UnpinArtifact(artifact_service_pb2.UnpinArtifactRequest(name=name, reason=reason))
+
+    async def extend(self, name: str, days: float = 0, reason: str = "needed", **until: object) -> artifact_pb2.Artifact:
+        fields = {"extension": duration_pb2.Duration(seconds=int(days * 86400))} if days else until
+        return await self.artifacts.ExtendArtifact(artifact_service_pb2.ExtendArtifactRequest(name=name, reason=reason, **fields))
+
+    async def restore(self, name: str, reason: str = "") -> artifact_pb2.Artifact:
+        return await self.artifacts.RestoreArtifact(artifact_service_pb2.RestoreArtifactRequest(name=name, reason=reason))
+
+    async def hold(self, name: str) -> artifact_pb2.Artifact:
+        return await self.artifacts.HoldArtifact(artifact_service_pb2.HoldArtifactRequest(name=name))
+
+    async def sweep(self, *, dry_run: bool = False) -> artifact_service_pb2.SweepArtifactsResponse:
+        return await self.artifacts.SweepArtifacts(artifact_service_pb2.SweepArtifactsRequest(dry_run=dry_run))
+
     async def register_model(self, files: Mapping[str, bytes], /, **header: object) -> base_model_pb2.BaseModel:
         return await self.models.RegisterBaseModel(model_messages(files, **header))
 
@@ -71,7 +95,7 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Serves on a free port of the loopback while the block runs."""
     server = grpc.aio.server(interceptors=[EdgeInterceptor()])
-    register(server, repositories, store, uuid.uuid4)
+    register(server, repositories, store, uuid.uuid4, Sweeper(repositories.sweeps, store, limit=1000))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
