@@ -37,7 +37,7 @@ _REQUESTS = {
 _TASKS = {
     "TASK_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the tasks: tunesmith task ls."),
     "TASK_NOT_TERMINAL": Entry("FAILED_PRECONDITION", _USER, "Cancel the task first, or wait for its end."),
-    "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different task."),
+    "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different request."),
     "CURSOR_EXPIRED": Entry("OUT_OF_RANGE", _USER, "Start from first_available_sequence - 1, or list the metrics."),
     "CURSOR_AHEAD": Entry("OUT_OF_RANGE", _USER, "Use the sequence number of an event you have received."),
     "STALE_EPOCH": Entry("FAILED_PRECONDITION", _PLATFORM, "Stop: a newer attempt of the task owns it."),
@@ -87,6 +87,9 @@ _STORAGE = {
     "ARTIFACT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the artifacts: tunesmith artifact ls."),
     "ARTIFACT_EXPIRED": Entry("NOT_FOUND", _USER, "Start the task again; its spec and data are kept."),
     "ARTIFACT_NOT_EXPIRED": Entry("FAILED_PRECONDITION", _USER, "Nothing is needed: it is there; extend or pin it to keep it."),
+    "REGISTERED_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the registered models: tunesmith registry ls."),
+    "MODEL_VERSION_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the versions and aliases: tunesmith registry show MODEL."),
+    "MODEL_VERSION_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Point the alias elsewhere first: tunesmith registry alias."),
     "SWEEP_RUNNING": Entry("ABORTED", _TRANSIENT, "Wait for the other sweep to end, then try again."),
     "CONTENT_REMOVED": Entry("ABORTED", _TRANSIENT, "Send the whole upload again."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),

@@ -20,6 +20,7 @@ from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.object_store import MinioObjectStore, ObjectStore
 from services.storage.registration import NAMES, Repositories, register
+from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
 from services.storage.sweep_repository import PostgresSweepRepository
@@ -90,6 +91,7 @@ def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
         sweeps=PostgresSweepRepository(pool, settings.retention_policy),
+        registry=PostgresRegistryRepository(pool, settings.retention_policy),
     )
 
 

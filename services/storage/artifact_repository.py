@@ -1,5 +1,6 @@
 """Rows of artifacts and the epoch fence; all their SQL. Used by the artifact upload and servicer."""
 
+import datetime
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -126,9 +127,8 @@ class PostgresArtifactRepository:
     async def change(self, identifier: uuid.UUID, change: Change) -> Artifact:
         """Changes how long an artifact is kept, under the lock of its row; see ArtifactRepository."""
         async with transaction(self._pool) as connection:
-            row = found(await first_row(connection, _LOCKED, {"id": identifier}), identifier)
-            before = to_artifact(row, self._policy)
-            life = change.apply(before.name, before.life, row["now"], self._policy)
+            before, now = await lock_artifact(connection, identifier, self._policy)
+            life = change.apply(before.name, before.life, now, self._policy)
             if life == before.life:
                 return before
             await _write(connection, identifier, life, change)
@@ -168,6 +168,12 @@ def found(row: DictRow | None, identifier: uuid.UUID) -> DictRow:
     if row is None:
         raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
     return row
+
+
+async def lock_artifact(connection: Connection, identifier: uuid.UUID, policy: Policy) -> tuple[Artifact, datetime.datetime]:
+    """An artifact whose row nobody else changes in this transaction, and the moment; raises NotFound (ARTIFACT_NOT_FOUND)."""
+    row = found(await first_row(connection, _LOCKED, {"id": identifier}), identifier)
+    return to_artifact(row, policy), row["now"]
 
 
 async def _write(connection: Connection, identifier: uuid.UUID, life: Life, change: Change) -> None:

@@ -14,14 +14,16 @@ from services.common.paging import page_size
 from services.storage.artifact_conversion import to_artifact, to_draft, to_extension, to_filter, to_sweep_response
 from services.storage.artifact_repository import ArtifactRepository
 from services.storage.artifact_upload import ArtifactUpload
+from services.storage.export import Export
 from services.storage.file import find_file
 from services.storage.object_store import ObjectStore
 from services.storage.position import Position, decode_position, encode_position
+from services.storage.registry_conversion import to_export_draft, to_model_version
 from services.storage.request_fields import checked_offset, checked_text
 from services.storage.retention_change import Change, Hold, Pin, Restore, Unpin
 from services.storage.sweeper import Sweeper
 from services.storage.upload_stream import drained, read_header, read_items
-from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
+from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc, registered_model_pb2
 
 Context = ServicerContext[Any, Any]
 
@@ -31,15 +33,18 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
 
     def __init__(
         self,
+        *,
         repository: ArtifactRepository,
         store: ObjectStore,
         upload: ArtifactUpload,
+        export: Export,
         sweeper: Sweeper,
         new_id: Callable[[], uuid.UUID],
     ) -> None:
         self._repository = repository
         self._store = store
         self._upload = upload
+        self._export = export
         self._sweeper = sweeper
         self._new_id = new_id
 
@@ -102,6 +107,14 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     ) -> artifact_pb2.Artifact:
         """Brings back."""
         return await self._changed(request.name, Restore(checked_text(request.reason, "reason", required=False)))
+
+    async def ExportArtifact(
+        self, request: artifact_service_pb2.ExportArtifactRequest, context: Context
+    ) -> registered_model_pb2.ModelVersion:
+        """Keeps for good."""
+        draft = to_export_draft(request)
+        bind_contextvars(artifact=str(draft.artifact), model=draft.model)
+        return to_model_version(await self._export.export(draft))
 
     async def SweepArtifacts(
         self, request: artifact_service_pb2.SweepArtifactsRequest, context: Context

@@ -16,8 +16,11 @@ from services.storage.blob_repository import BlobRepository
 from services.storage.dataset_repository import DatasetRepository
 from services.storage.dataset_servicer import DatasetServicer
 from services.storage.dataset_upload import DatasetUpload
+from services.storage.export import Export
 from services.storage.model_servicer import ModelServicer
 from services.storage.object_store import ObjectStore
+from services.storage.registry_conversion import read_lineage
+from services.storage.registry_repository import RegistryRepository
 from services.storage.sweep_repository import SweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.upload import FileUpload
@@ -35,6 +38,7 @@ class Repositories:
     models: BaseModelRepository
     blobs: BlobRepository
     sweeps: SweepRepository
+    registry: RegistryRepository
 
 
 def register(
@@ -45,9 +49,20 @@ def register(
     artifact_upload = ArtifactUpload(repositories.artifacts, store, FileUpload(repositories.blobs, new_id))
     model_files = FileUpload(repositories.blobs, new_id, inspect=refuse_unsafe_content)
     model_upload = BaseModelUpload(repositories.models, store, model_files)
+    export = Export(
+        registry=repositories.registry,
+        artifacts=repositories.artifacts,
+        base_models=repositories.models,
+        blobs=repositories.blobs,
+        store=store,
+        new_id=new_id,
+        read_lineage=read_lineage,
+    )
     datasets = DatasetServicer(repositories.datasets, store, dataset_upload)
-    artifacts = ArtifactServicer(repositories.artifacts, store, artifact_upload, sweeper, new_id)
-    models = ModelServicer(repositories.models, store, model_upload)
+    artifacts = ArtifactServicer(
+        repository=repositories.artifacts, store=store, upload=artifact_upload, export=export, sweeper=sweeper, new_id=new_id
+    )
+    models = ModelServicer(repositories.models, repositories.registry, store, model_upload)
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)

@@ -91,16 +91,20 @@ def require_available(name: str, life: Life, now: datetime.datetime, policy: Pol
     """Raises NotFound (ARTIFACT_EXPIRED) for what has come to its end; tells when, and how to get it again."""
     if life.state_at(now) == AVAILABLE:
         return
-    error = NotFound("ARTIFACT_EXPIRED", name, message=f"{name} expired at {_text(life.expire_time)}")
-    error.metadata["expire_time"] = _text(life.expire_time)
     until = life.restorable_until(now, policy)
     if until is None or until <= now:
-        error.message += " and its bytes are gone"
-    else:
-        error.metadata["delete_time"] = _text(until)
-        error.message += f"; it can be restored until {_text(until)}"
-        error.hint = f"Bring it back: tunesmith artifact restore {name.rpartition('/')[2]}"
+        raise _expired(name, life, "and its bytes are gone")
+    error = _expired(name, life, f"and can be restored until {_text(until)}")
+    error.metadata["delete_time"] = _text(until)
+    error.hint = f"Bring it back: tunesmith artifact restore {name.rpartition('/')[2]}"
     raise error
+
+
+def _expired(name: str, life: Life, what_now: str) -> NotFound:
+    when = _text(life.expire_time)
+    error = NotFound("ARTIFACT_EXPIRED", name, message=f"{name} expired at {when} {what_now}")
+    error.metadata["expire_time"] = when
+    return error
 
 
 def _text(moment: datetime.datetime) -> str:

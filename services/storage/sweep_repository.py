@@ -46,7 +46,8 @@ _DELETE = """
     SELECT id FROM done ORDER BY id"""
 _UNUSED = """(blob.hold_until IS NULL OR blob.hold_until <= storage.clock())
     AND NOT EXISTS (SELECT FROM storage.artifact_file AS file WHERE file.sha256 = blob.sha256)
-    AND NOT EXISTS (SELECT FROM storage.base_model_file AS file WHERE file.sha256 = blob.sha256)"""
+    AND NOT EXISTS (SELECT FROM storage.base_model_file AS file WHERE file.sha256 = blob.sha256)
+    AND NOT EXISTS (SELECT FROM storage.model_version_file AS file WHERE file.sha256 = blob.sha256)"""
 _LOCK_UNUSED = f"""
     SELECT sha256 FROM storage.blob WHERE {_UNUSED} ORDER BY sha256 LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""  # noqa: S608
 # A statement of its own: an upload may have committed its reference between the snapshot of the one above and its lock.

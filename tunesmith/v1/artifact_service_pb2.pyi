@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tunesmith.v1 import artifact_pb2 as _artifact_pb2
+from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -378,6 +379,50 @@ class RestoreArtifactRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RestoreArtifactRequest: _TypeAlias = RestoreArtifactRequest  # noqa: Y015
+
+@_typing.final
+class ExportArtifactRequest(_message.Message):
+    """Which artifact becomes a version of which model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    model: _builtins.str
+    """Required. Format: `models/{model}`; made when there is none."""
+    format: _registered_model_pb2.ModelVersion.Format.ValueType
+    """Optional. What to make. Default: ADAPTER."""
+    alias: _builtins.str
+    """Optional. Alias that points to the new version from its first moment, taken from the version that had it. Matches
+    `[a-z][a-z0-9_-]{0,62}`.
+    """
+    description: _builtins.str
+    """Optional. What the version is for; at most 4,096 characters. It goes into the model card."""
+    request_id: _builtins.str
+    """Optional. Names this export within the model: a repeat returns the first version. At most 128 characters; empty = none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        model: _builtins.str = ...,
+        format: _registered_model_pb2.ModelVersion.Format.ValueType = ...,
+        alias: _builtins.str = ...,
+        description: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "description", b"description", "format", b"format", "model", b"model", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportArtifactRequest: _TypeAlias = ExportArtifactRequest  # noqa: Y015
 
 @_typing.final
 class SweepArtifactsRequest(_message.Message):

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tunesmith.v1 import artifact_pb2 as _artifact_pb2
 from tunesmith.v1 import artifact_service_pb2 as _artifact_service_pb2
+from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -66,6 +67,12 @@ class ArtifactServiceStub:
     """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
     (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
     """
+    ExportArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ExportArtifactRequest, _registered_model_pb2.ModelVersion]
+    """Keeps an artifact for good: makes the next version of a registered model from it, the model when it is new. Every byte is read
+    and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
+    version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
+    nothing is left behind then.
+    """
     SweepArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.SweepArtifactsRequest, _artifact_service_pb2.SweepArtifactsResponse]
     """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
     sweep is at work. For operators.
@@ -107,6 +114,12 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     RestoreArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.RestoreArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
     """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
     (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
+    """
+    ExportArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ExportArtifactRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Keeps an artifact for good: makes the next version of a registered model from it, the model when it is new. Every byte is read
+    and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
+    version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
+    nothing is left behind then.
     """
     SweepArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.SweepArtifactsRequest, _artifact_service_pb2.SweepArtifactsResponse]  # type: ignore[assignment]
     """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
@@ -200,6 +213,18 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
         """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
         (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportArtifact(
+        self,
+        request: _artifact_service_pb2.ExportArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """Keeps an artifact for good: makes the next version of a registered model from it, the model when it is new. Every byte is read
+        and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
+        version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
+        nothing is left behind then.
         """
 
     @_abc_1.abstractmethod

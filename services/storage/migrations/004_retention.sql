@@ -72,3 +72,48 @@ CREATE TABLE orphan_object (
     size_bytes bigint NOT NULL,
     find_time timestamptz NOT NULL DEFAULT clock()
 );
+
+-- The registry: what was exported, kept until somebody deletes it. Versions refer to blobs of their own accord, so the end of the
+-- artifact they came from takes nothing from them.
+CREATE TABLE registered_model (
+    id text COLLATE "C" PRIMARY KEY CHECK (id ~ '^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$'),
+    -- The last number given; numbers are not given twice.
+    last_version int NOT NULL DEFAULT 0 CHECK (last_version >= 0),
+    create_time timestamptz NOT NULL DEFAULT clock()
+);
+
+CREATE TABLE model_version (
+    model text COLLATE "C" NOT NULL REFERENCES registered_model,
+    version int NOT NULL CHECK (version > 0),
+    format text NOT NULL CHECK (format IN ('ADAPTER')),
+    description text NOT NULL CHECK (char_length(description) <= 4096),
+    artifact uuid NOT NULL REFERENCES artifact,
+    -- The artifact's manifest; the files are those of model_version_file.
+    manifest bytea NOT NULL,
+    size_bytes bigint NOT NULL CHECK (size_bytes >= 0),
+    request_id text CHECK (char_length(request_id) BETWEEN 1 AND 128),
+    create_time timestamptz NOT NULL DEFAULT clock(),
+    PRIMARY KEY (model, version),
+    CONSTRAINT model_version_request UNIQUE (model, request_id)
+);
+
+CREATE TABLE model_version_file (
+    model text COLLATE "C" NOT NULL,
+    version int NOT NULL,
+    position int NOT NULL,
+    path text NOT NULL,
+    sha256 text NOT NULL REFERENCES blob,
+    PRIMARY KEY (model, version, position),
+    UNIQUE (model, version, path),
+    FOREIGN KEY (model, version) REFERENCES model_version ON DELETE CASCADE
+);
+
+CREATE INDEX model_version_file_blob ON model_version_file (sha256);
+
+CREATE TABLE model_alias (
+    model text COLLATE "C" NOT NULL,
+    alias text COLLATE "C" NOT NULL CHECK (alias ~ '^[a-z][a-z0-9_-]{0,62}$'),
+    version int NOT NULL,
+    PRIMARY KEY (model, alias),
+    CONSTRAINT model_alias_version FOREIGN KEY (model, version) REFERENCES model_version
+);

@@ -32,6 +32,7 @@ from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.object_store import MinioObjectStore
 from services.storage.registration import Repositories
+from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.retention import Policy
 from services.storage.sweep_repository import PostgresSweepRepository
 
@@ -101,4 +102,5 @@ def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY) -> Reposi
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
         sweeps=PostgresSweepRepository(pool, policy),
+        registry=PostgresRegistryRepository(pool, policy),
     )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import BinaryIO
 
 from unit.storage.memory_tables import Clock, Tables, newest_first
+from unit.storage.registry_fakes import MemoryRegistryRepository
 from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRepository, MemorySweepRepository, settle
 
 from services.common.errors import NotFound, Unavailable
@@ -129,4 +130,5 @@ def repositories_of(tables: Tables) -> Repositories:
         models=MemoryBaseModelRepository(tables),
         blobs=MemoryBlobRepository(tables),
         sweeps=MemorySweepRepository(tables),
+        registry=MemoryRegistryRepository(tables),
     )

@@ -10,6 +10,7 @@ from services.storage.artifact import Artifact
 from services.storage.base_model import BaseModel
 from services.storage.file import StoredFile
 from services.storage.position import Position
+from services.storage.registered_model import ModelVersion
 from services.storage.retention import Policy
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -41,6 +42,15 @@ class Condemned:
 
 
 @dataclasses.dataclass
+class Registered:
+    create_time: datetime.datetime
+    last_version: int = 0
+    versions: dict[int, ModelVersion] = dataclasses.field(default_factory=dict)
+    aliases: dict[str, int] = dataclasses.field(default_factory=dict)
+    requests: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
 class Tables:
     """Rows by key."""
 
@@ -51,12 +61,14 @@ class Tables:
     models: dict[str, BaseModel] = dataclasses.field(default_factory=dict)
     condemned: dict[str, Condemned] = dataclasses.field(default_factory=dict)
     orphans: dict[str, tuple[int, datetime.datetime]] = dataclasses.field(default_factory=dict)
+    registered: dict[str, "Registered"] = dataclasses.field(default_factory=dict)
     notices: set[tuple[uuid.UUID, datetime.datetime, int]] = dataclasses.field(default_factory=set)
     audit: list[tuple[uuid.UUID, str, str, str]] = dataclasses.field(default_factory=list)
 
     def files(self) -> Iterator[StoredFile]:
         """Every reference to a blob."""
-        for owner in (*self.artifacts.values(), *self.models.values()):
+        versions = [version for model in self.registered.values() for version in model.versions.values()]
+        for owner in (*self.artifacts.values(), *self.models.values(), *versions):
             yield from owner.files
 
     def snapshot(self) -> dict[str, object]:

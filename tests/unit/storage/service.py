@@ -26,6 +26,7 @@ from tunesmith.v1 import (
     dataset_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
 )
 
 
@@ -77,6 +78,18 @@ class Service:
 
     async def hold(self, name: str) -> artifact_pb2.Artifact:
         return await self.artifacts.HoldArtifact(artifact_service_pb2.HoldArtifactRequest(name=name))
+
+    async def export(self, name: str, model: str = "models/mine", **fields: object) -> registered_model_pb2.ModelVersion:
+        return await self.artifacts.ExportArtifact(artifact_service_pb2.ExportArtifactRequest(name=name, model=model, **fields))
+
+    async def version(self, name: str) -> registered_model_pb2.ModelVersion:
+        return await self.models.GetModelVersion(model_service_pb2.GetModelVersionRequest(name=name))
+
+    async def set_alias(self, name: str, alias: str, version: int) -> registered_model_pb2.RegisteredModel:
+        return await self.models.SetModelAlias(model_service_pb2.SetModelAliasRequest(name=name, alias=alias, version=version))
+
+    async def delete_version(self, name: str) -> None:
+        await self.models.DeleteModelVersion(model_service_pb2.DeleteModelVersionRequest(name=name))
 
     async def sweep(self, *, dry_run: bool = False) -> artifact_service_pb2.SweepArtifactsResponse:
         return await self.artifacts.SweepArtifacts(artifact_service_pb2.SweepArtifactsRequest(dry_run=dry_run))
