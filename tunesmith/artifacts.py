@@ -1,15 +1,29 @@
 """Verbs on artifacts; part of `tunesmith.Client`."""
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
-from tunesmith.transfers import Progress, receive, safe_target
+from tunesmith.transfers import Progress, receive_all
 from tunesmith.v1.artifact_pb2 import Artifact
-from tunesmith.v1.artifact_service_pb2 import DownloadArtifactRequest, GetArtifactRequest, ListArtifactsRequest
+from tunesmith.v1.artifact_service_pb2 import (
+    DownloadArtifactRequest,
+    ExportArtifactRequest,
+    ExtendArtifactRequest,
+    GetArtifactRequest,
+    ListArtifactsRequest,
+    PinArtifactRequest,
+    RestoreArtifactRequest,
+    SweepArtifactsRequest,
+    SweepArtifactsResponse,
+    UnpinArtifactRequest,
+)
 from tunesmith.v1.artifact_service_pb2_grpc import ArtifactServiceStub
+from tunesmith.v1.registered_model_pb2 import ModelVersion
 
 
 class ArtifactVerbs(Connections):
@@ -24,9 +38,19 @@ class ArtifactVerbs(Connections):
         request = GetArtifactRequest(name=resource_name("artifacts", name))
         return self.connection("storage").call(self._artifacts.GetArtifact, request)
 
-    def list_artifacts(self, task: str = "", page_size: int = 0) -> Iterator[Artifact]:
-        """Artifacts, newest first; of one task when given."""
+    def list_artifacts(
+        self,
+        task: str = "",
+        page_size: int = 0,
+        *,
+        states: Iterable[str] = (),
+        expiring_before: datetime | None = None,
+    ) -> Iterator[Artifact]:
+        """Artifacts, newest first; of one task, in `states` (default: AVAILABLE), ending before a moment: as far as given."""
         request = ListArtifactsRequest(page_size=page_size, task=resource_name("tasks", task) if task else "")
+        request.states.extend(Artifact.State.Value(state.upper()) for state in states)
+        if expiring_before:
+            request.expiring_before.FromDatetime(expiring_before)
         while True:
             page = self.connection("storage").call(self._artifacts.ListArtifacts, request)
             yield from page.artifacts
@@ -42,19 +66,50 @@ class ArtifactVerbs(Connections):
             InvalidArgument: PATH_UNSAFE when the manifest names a place outside of the directory; nothing is written then.
         """
         artifact = self.get_artifact(name)
-        root = Path(directory)
-        targets = [(file, safe_target(root, file.path)) for file in artifact.manifest.files]
-        total, done = sum(file.size_bytes for file, _ in targets), 0
+        files = artifact.manifest.files
+        return receive_all(files, Path(directory), lambda path: self._download(artifact.name, path), progress)
 
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress:
-                progress(done, total)
+    def pin_artifact(self, name: str, reason: str) -> Artifact:
+        """Keep an artifact until it is unpinned."""
+        request = PinArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        return self.connection("storage").call(self._artifacts.PinArtifact, request)
 
-        for file, target in targets:
-            receive(self._download(artifact.name, file.path), target, file.sha256, advance)
-        return [target for _, target in targets]
+    def unpin_artifact(self, name: str, reason: str = "") -> Artifact:
+        """Let an artifact expire at its time."""
+        request = UnpinArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        return self.connection("storage").call(self._artifacts.UnpinArtifact, request)
+
+    def extend_artifact(self, name: str, reason: str, *, by: timedelta | None = None, until: datetime | None = None) -> Artifact:
+        """Keep an artifact longer: `by` so much, or `until` a moment with a time zone."""
+        request = ExtendArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        if by is not None:
+            request.extension.FromTimedelta(by)
+        elif until is not None:
+            request.expire_time.FromDatetime(until)
+        return self.connection("storage").call(self._artifacts.ExtendArtifact, request)
+
+    def restore_artifact(self, name: str, reason: str = "") -> Artifact:
+        """Bring back an expired artifact before its bytes are deleted."""
+        request = RestoreArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        return self.connection("storage").call(self._artifacts.RestoreArtifact, request)
+
+    def export_artifact(
+        self, name: str, model: str, *, alias: str = "", description: str = "", request_id: str = ""
+    ) -> ModelVersion:
+        """Keep an artifact for good, as the next version of a registered model. A repeat of `request_id` makes nothing new."""
+        request = ExportArtifactRequest(
+            name=resource_name("artifacts", name),
+            model=resource_name("models", model),
+            alias=alias,
+            description=description,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return self.connection("storage").call(self._artifacts.ExportArtifact, request, UPLOAD_SECONDS)
+
+    def sweep_artifacts(self, *, dry_run: bool = False) -> SweepArtifactsResponse:
+        """Expire and delete what is due now, or tell what would be."""
+        request = SweepArtifactsRequest(dry_run=dry_run)
+        return self.connection("storage").call(self._artifacts.SweepArtifacts, request, UPLOAD_SECONDS)
 
     def _download(self, name: str, path: str) -> Iterator[bytes]:
         request = DownloadArtifactRequest(name=name, path=path)

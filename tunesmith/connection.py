@@ -25,8 +25,11 @@ CHAT_SECONDS = 600.0  # the first answer of a model includes loading it
 _REPEATABLE = {
     "TaskManagerService": ("GetTask", "ListTasks", "PlanTask", "CancelTask", "CreateTask", "ListEvents", "ListMetrics"),
     "DatasetService": ("GetDataset", "ListDatasets"),
-    "ArtifactService": ("GetArtifact", "ListArtifacts"),
-    "ModelService": ("GetBaseModel", "ListBaseModels"),
+    "ArtifactService": ("GetArtifact", "ListArtifacts", "PinArtifact", "UnpinArtifact"),
+    "ModelService": (
+        *("GetBaseModel", "ListBaseModels"),
+        *("GetModel", "ListModels", "GetModelVersion", "ListModelVersions", "SetModelAlias"),
+    ),
     "InferenceService": ("ListLoadedModels", "LoadModel"),
 }
 _SERVICE_CONFIG = json.dumps(

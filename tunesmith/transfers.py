@@ -78,3 +78,26 @@ def receive(chunks: Iterable[bytes], target: Path, expected_sha256: str, progres
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def receive_all(
+    files: Iterable[File], directory: Path, chunks: Callable[[str], Iterable[bytes]], progress: Progress | None
+) -> list[Path]:
+    """Write every file below a directory; `chunks` yields the bytes of a path. Returns where they are.
+
+    Raises:
+        DataLoss: CHECKSUM_MISMATCH.
+        InvalidArgument: PATH_UNSAFE; nothing is written then.
+    """
+    targets = [(file, safe_target(directory, file.path)) for file in files]
+    total, done = sum(file.size_bytes for file, _ in targets), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, total)
+
+    for file, target in targets:
+        receive(chunks(file.path), target, file.sha256, advance)
+    return [target for _, target in targets]

@@ -37,6 +37,7 @@ class TestExport(ExportSuite):
     """All rules of the suite."""
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 async def test_peft_and_transformers_load_an_export_without_us(service: Service, tmp_path: Path) -> None:
     base = make_tiny_model(tmp_path / "base")
     made = await asyncio.to_thread(write_adapter, base, tmp_path / "adapter", seed=1, target_modules=["q_proj", "v_proj"], rank=4)
