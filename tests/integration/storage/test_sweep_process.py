@@ -5,7 +5,6 @@ import contextlib
 
 import grpc
 import pytest
-from embedded import S3
 from integration.storage.test_process import Start, start
 from unit.storage.artifact_suite import until
 from unit.storage.service import Service, reason_of
@@ -38,7 +37,7 @@ async def work(address: str, round_number: int, exported: dict[str, bytes]) -> N
                     exported[(await service.export(artifact.name, f"models/r{round_number}")).name] = content
 
 
-async def test_killed_during_sweep_and_export_nothing_is_lost_and_nothing_left(start: Start, s3: S3, client: object) -> None:
+async def test_killed_during_sweep_and_export_nothing_is_lost_and_nothing_left(start: Start) -> None:
     exported: dict[str, bytes] = {}
     for round_number in range(4):
         process = start(**HASTE)
@@ -59,11 +58,17 @@ async def test_killed_during_sweep_and_export_nothing_is_lost_and_nothing_left(s
     async with grpc.aio.insecure_channel(process.address) as channel:
         service = Service(channel, set)
 
-        async def all_deleted() -> bool:
+        # An export is a use, which keeps the artifact for an hour; all others have ended.
+        async def all_others_deleted() -> bool:
             left = [artifact_pb2.Artifact.AVAILABLE, artifact_pb2.Artifact.EXPIRED]
-            return not await service.list_artifacts(states=left)
+            return all(artifact.HasField("hold_expire_time") for artifact in await service.list_artifacts(states=left))
 
-        await until(all_deleted, seconds=60)
+        async def nothing_left_to_remove() -> bool:
+            return (await service.sweep(dry_run=True)).removed_object_count == 0
+
+        await until(all_others_deleted, seconds=60)
+        await until(nothing_left_to_remove, seconds=60)
+        assert await service.list_artifacts(states=[artifact_pb2.Artifact.DELETED])
         for name, content in exported.items():
             try:
                 assert await service.download_model(name, "w") == content

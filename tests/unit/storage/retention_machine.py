@@ -77,7 +77,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(
         number=NUMBERS,
-        change=st.sampled_from([Pin("x"), Unpin(""), Hold(), Restore(""), Extend("x", extension=datetime.timedelta(days=4))]),
+        change=CHANGES,
     )
     def change(self, number: int, change: Change) -> None:
         self.world.run(self._change(self._pick(number), change))
