@@ -43,6 +43,7 @@ class ArraySource:
         self._needed = 1
         self._line, self._column = 1, 1
         self._opened = self._closed = False
+        self._empty = True
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         """The elements that end in this chunk."""
@@ -71,17 +72,18 @@ class ArraySource:
             # What follows a comma must be there too, or a comma before the end would be missed.
             self._closed = following[1] == b"]"
         if spans:
+            self._empty = False
             yield self._block(spans)
         self._drop(at)
         self._check_rest(last=last)
 
     def _open(self, at: int) -> int:
-        if self._opened or at == len(self._buffer):
-            return at
-        self._opened = True
-        at = _skip(self._buffer, at + 1)
-        self._closed = self._buffer[at : at + 1] == b"]"
-        return at + self._closed
+        """Skips the opening bracket, and the closing one of an array without elements."""
+        if not self._opened and at < len(self._buffer):
+            self._opened, at = True, _skip(self._buffer, at + 1)
+        if self._empty and self._buffer[at : at + 1] == b"]":
+            self._closed, at = True, at + 1
+        return at
 
     def _block(self, spans: list[tuple[int, int]]) -> Block:
         originals = [self._buffer[start:end] for start, end in spans]
@@ -119,6 +121,8 @@ class ArraySource:
     def _broken(self, at: int, *, last: bool) -> None:
         """The rest of the buffer is no element: it is broken inside, or too long, or the file ends in it."""
         at = _skip(self._buffer, at)
+        if last and (element := _ELEMENT.match(self._buffer, at)):
+            at = element.end()
         try:
             parse(self._buffer[at : at + self._max_bytes])
         except RowProblem as problem:

@@ -6,6 +6,7 @@ from services.storage.checking.block import Block
 
 MAX_ROW_BYTES = 8 * 2**20
 _KEPT_OF_LONG_ROW = 4096 * 4
+_TRAILING_BLANKS = 4096
 BLANK = b" \t\r"
 
 
@@ -15,21 +16,21 @@ class LineSource:
     def __init__(self, max_bytes: int = MAX_ROW_BYTES) -> None:
         self._max_bytes = max_bytes
         self._parts: list[bytes] = []
-        self._held = 0
+        self._held = self._indent = 0
         self._too_long = False
         self._line = 1
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         """The rows whose lines end in this chunk."""
-        if self._held:
+        if self._held or self._indent:
             first, end, chunk = chunk.partition(b"\n")
             self._hold(first)
             if not end:
                 return
-            yield from self._held_line()
+            yield from self._held_line(ended=True)
         last = chunk.rfind(b"\n")
         if last >= 0:
-            yield from self._block(chunk[:last], ended=True)
+            yield from self._block(chunk[:last])
         self._hold(chunk[last + 1 :])
 
     def finish(self) -> Iterator[Block]:
@@ -38,35 +39,38 @@ class LineSource:
             yield from self._held_line(ended=False)
 
     def _hold(self, part: bytes) -> None:
+        if not self._held:
+            stripped = part.lstrip(BLANK)
+            self._indent += len(part) - len(stripped)
+            part = stripped
         if self._too_long or not part:
             return
         self._parts.append(part)
         self._held += len(part)
-        # Blanks around a row do not count, but a line of nothing else must end somewhere.
-        if self._held > self._max_bytes and len(b"".join(self._parts).strip(BLANK)) > self._max_bytes:
-            self._parts = [b"".join(self._parts).lstrip(BLANK)[:_KEPT_OF_LONG_ROW]]
+        if self._held > self._max_bytes + _TRAILING_BLANKS:
+            self._parts = [b"".join(self._parts)[:_KEPT_OF_LONG_ROW]]
             self._too_long = True
 
-    def _held_line(self, *, ended: bool = True) -> Iterator[Block]:
-        content, too_long = b"".join(self._parts), self._too_long
-        self._parts, self._held, self._too_long = [], 0, False
-        if too_long:
-            yield Block([content], [self._line], too_long=True)
-            self._line += 1
-        else:
-            yield from self._block(content, ended=ended)
+    def _held_line(self, *, ended: bool) -> Iterator[Block]:
+        content, row = (whole := b"".join(self._parts)), whole.rstrip(BLANK)
+        if row:
+            exact = ended and not self._indent and row == content
+            yield Block([row], [self._line], [1 + self._indent], exact=exact, too_long=self._too_long)
+        self._parts, self._held, self._indent, self._too_long = [], 0, 0, False
+        self._line += 1
 
-    def _block(self, text: bytes, *, ended: bool) -> Iterator[Block]:
+    def _block(self, text: bytes) -> Iterator[Block]:
         first, lines = self._line, text.split(b"\n")
         self._line += len(lines)
         if _plain(lines):
-            yield Block(lines, range(first, self._line), exact=ended)
+            yield Block(lines, range(first, self._line), exact=True)
             return
-        found = [(line.strip(BLANK), number, line) for number, line in enumerate(lines, start=first)]
-        rows = [(row, number, line) for row, number, line in found if row]
+        stripped = [(line.strip(BLANK), number, line) for number, line in enumerate(lines, start=first)]
+        rows = [found for found in stripped if found[0]]
         if rows:
             columns = [1 + len(line) - len(line.lstrip(BLANK)) for _, _, line in rows]
-            yield Block([row for row, _, _ in rows], [number for _, number, _ in rows], columns)
+            exact = all(row == line for row, _, line in stripped) and len(rows) == len(lines)
+            yield Block([row for row, _, _ in rows], [number for _, number, _ in rows], columns, exact=exact)
 
 
 def _plain(lines: list[bytes]) -> bool:

@@ -102,7 +102,7 @@ def _check_keys(message: dict[str, Any], role: str, path: str) -> None:
         message_ = '"function_call" is the old way to call tools'
         raise RowProblem("DATASET_FUNCTION_CALL", f"{path}.function_call", message_)
     # A missing key is told before a key too many: the one is often the other, misspelled.
-    if "content" not in message and not message.get("tool_calls"):
+    if "content" not in message and message.get("tool_calls") is None:
         raise RowProblem("DATASET_MESSAGE_MALFORMED", f"{path}.content", suggestion.for_missing_key("content", message))
     for key, value in message.items():
         if key not in _KEYS and not (key in _EMPTY_KEYS and not value):
@@ -155,7 +155,9 @@ def _weight(message: dict[str, Any], path: str) -> int:
 
 def _calls(message: dict[str, Any], path: str) -> list[str]:
     calls = message.get("tool_calls")
-    return [] if calls is None else check_calls(calls, f"{path}.tool_calls")
+    # Answers dumped from an API carry an empty list beside their content.
+    none = calls is None or (calls == [] and message.get("content") is not None)
+    return [] if none else check_calls(calls, f"{path}.tool_calls")
 
 
 def _answered_call(message: dict[str, Any], path: str, calls: set[str]) -> str:

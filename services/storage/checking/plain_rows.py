@@ -128,7 +128,7 @@ def _conversations(
         expected,
         shapes,
         texts,
-        endings or [messages[-1].content if messages else "" for messages in conversations],
+        endings or _endings(expected, conversations),
         _empty_contents(contents, lengths, conversations),
         _learned(expected, contents, learns, conversations),
     )
@@ -168,6 +168,12 @@ def _empty_contents(contents: Sequence[str], lengths: Sequence[int], conversatio
         return ()
     _require(not [1 for messages in conversations for said in messages if not said.content and said.role == ASSISTANT])
     return _parts(contents, lengths, lambda part: sum(not said or said.isspace() for said in part))
+
+
+def _endings(expected: Format, conversations: Sequence[list[_Message]]) -> Sequence[str]:
+    if expected is Format.PREFERENCE:
+        return [""] * len(conversations)
+    return [messages[-1].content if messages else "" for messages in conversations]
 
 
 def _learned(expected: Format, contents: Sequence[str], learns: Sequence[bool], conversations: Sequence[list[_Message]]) -> int:
