@@ -44,12 +44,14 @@ class Fingerprints:
 
     def add(self, batch: Batch, lines: Sequence[int]) -> None:
         """Remembers the rows of a batch."""
-        if len(self._lines) + len(batch.texts) > self._max_rows:
-            self._max_rows = len(self._lines)
+        room = self._max_rows - len(self._lines)
+        if not room:
             return
-        self._exact.extend(map(hash, zip(batch.shapes, batch.texts, strict=True)))
-        self._near.extend(map(hash, zip(batch.shapes, _normal_forms(batch.texts), strict=True)))
-        self._lines.extend([line & 0xFFFFFFFF for line in lines])
+        shapes, texts = batch.shapes[:room], batch.texts[:room]
+        self._exact.extend(map(hash, zip(shapes, texts, strict=True)))
+        self._near.extend(map(hash, zip(shapes, _normal_forms(texts), strict=True)))
+        # Line numbers behind four billion lose their highest digits, nothing else.
+        self._lines.extend([line & 0xFFFFFFFF for line in lines[:room]])
 
     def repeats(self) -> Repeats:
         """Compares all rows; call it once, at the end."""
