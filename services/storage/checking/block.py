@@ -18,6 +18,8 @@ class Block:
     """The rows as in the file, with line ends inside; empty = they are equal."""
     exact: bool = False
     """The bytes of the file are the rows with a line feed behind each."""
+    framed: bool = False
+    """Every row is known to begin with { and to end with }."""
     too_long: bool = False
     """There is one row, which is too long to be read; `rows` holds its beginning."""
 

@@ -116,7 +116,8 @@ class DatasetChecker:
     def _check(self, block: Block, start: int, end: int) -> None:
         """Checks some rows of a block: all at once, or one by one, or each half for itself."""
         rows = block.rows[start:end]
-        batch = read_plain(rows, self._format) if self._format and max(map(len, rows)) <= self._max_row_bytes else None
+        short = max(map(len, rows)) <= self._max_row_bytes
+        batch = read_plain(rows, self._format, framed=block.framed) if self._format and short else None
         if batch:
             self._accept(batch, rows, block.lines[start:end])
         elif end - start <= _SLOWLY or not self._format:

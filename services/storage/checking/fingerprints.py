@@ -8,7 +8,7 @@ each process, so that nobody can make rows that collide.
 import collections
 import dataclasses
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from services.storage.checking.example import Batch
 
@@ -55,11 +55,23 @@ class Fingerprints:
 
     def repeats(self) -> Repeats:
         """Compares all rows; call it once, at the end."""
-        distinct, repeated = _distinct(self._exact)
-        distinct_near, repeated_near = _distinct(self._near)
+        rows, distinct, distinct_near = len(self._lines), 0, 0
+        repeated, repeated_near = set[int](), set[int]()
+        for near, exact in _buckets(self._near, self._exact):
+            different = set(near)
+            distinct_near += len(different)
+            distinct += len(near)
+            if len(different) < len(near):
+                # Rows that are equal are nearly equal, too: only among these they need be looked for.
+                again = _repeated(near)
+                candidates = [value for key, value in zip(near, exact, strict=True) if key in again]
+                distinct -= len(candidates) - len(set(candidates))
+                if len(repeated_near) < _LOOKED_UP:
+                    repeated_near |= again
+                    repeated |= _repeated(candidates)
         exact_lines = list(self._repeated_lines(repeated))
         near_lines = list(self._near_lines(repeated_near)) if distinct > distinct_near else []
-        return Repeats(len(self._lines) - distinct, distinct - distinct_near, exact_lines, near_lines, len(self._lines))
+        return Repeats(rows - distinct, distinct - distinct_near, exact_lines, near_lines, rows)
 
     def _repeated_lines(self, repeated: set[int]) -> Iterator[int]:
         seen: set[int] = set()
@@ -87,25 +99,20 @@ class Fingerprints:
             seen.setdefault(near, set()).add(exact)
 
 
-def _distinct(values: "array[int]") -> tuple[int, set[int]]:
-    """How many different values there are, and those that occur more than once (at most 131,072 of them)."""
-    count, repeated = 0, set[int]()
-    for bucket in _buckets(values):
-        different = set(bucket)
-        count += len(different)
-        if len(different) < len(bucket) and len(repeated) < _LOOKED_UP:
-            repeated.update(value for value, times in collections.Counter(bucket).items() if times > 1)
-    return count, repeated
+def _repeated(values: Iterable[int]) -> set[int]:
+    return {value for value, times in collections.Counter(values).items() if times > 1}
 
 
-def _buckets(values: "array[int]") -> "list[array[int]]":
-    """Equal values land in the same part; one set of all of them would take ten times the memory."""
-    if len(values) < 2**16:
-        return [values]
-    buckets = [array("q") for _ in range(_BUCKETS)]
-    appends = [bucket.append for bucket in buckets]
-    for value in values:
-        appends[value & (_BUCKETS - 1)](value)
+def _buckets(keys: "array[int]", values: "array[int]") -> "Iterable[tuple[array[int], array[int]]]":
+    """Equal keys land in the same part, with their values; one set of all keys would take ten times the memory."""
+    if len(keys) < 2**16:
+        return [(keys, values)]
+    buckets = [(array("q"), array("q")) for _ in range(_BUCKETS)]
+    appends = [(first.append, second.append) for first, second in buckets]
+    for key, value in zip(keys, values, strict=True):
+        append_key, append_value = appends[key & (_BUCKETS - 1)]
+        append_key(key)
+        append_value(value)
     return buckets
 
 

@@ -1,6 +1,6 @@
 """Rows of a JSON lines file, a chunk's worth at a time, in bounded memory; used by `checker`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from services.storage.checking.block import Block
 
@@ -62,8 +62,8 @@ class LineSource:
     def _block(self, text: bytes) -> Iterator[Block]:
         first, lines = self._line, text.split(b"\n")
         self._line += len(lines)
-        if _plain(lines):
-            yield Block(lines, range(first, self._line), exact=True)
+        if are_framed(lines):
+            yield Block(lines, range(first, self._line), exact=True, framed=True)
             return
         stripped = [(line.strip(BLANK), number, line) for number, line in enumerate(lines, start=first)]
         rows = [found for found in stripped if found[0]]
@@ -73,8 +73,8 @@ class LineSource:
             yield Block([row for row, _, _ in rows], [number for _, number, _ in rows], columns, exact=exact)
 
 
-def _plain(lines: list[bytes]) -> bool:
-    """Whether no line has anything around its object."""
+def are_framed(lines: Sequence[bytes]) -> bool:
+    """Whether every line begins with { and ends with }."""
     try:
         return not [1 for line in lines if line[0] != 123 or line[-1] != 125]  # the bytes of { and }
     except IndexError:  # an empty line

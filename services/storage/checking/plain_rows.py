@@ -5,13 +5,14 @@ was given twice follows from the double quotes: a block holds exactly those that
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from services.storage.checking.example import ASSISTANT, SILENT, TURN_SEPARATOR, Batch, Format, Shape
+from services.storage.checking.line_source import are_framed
 from services.storage.checking.row import MAX_LABEL_LENGTH
 
 
@@ -52,13 +53,16 @@ class _Doubt(Exception):
 _STRINGS_OF_MESSAGE = 4  # two keys, two values
 
 
-def read_plain(rows: Sequence[bytes], expected: Format) -> Batch | None:
-    """The batch of these rows when all of them are plain good rows of the format, else None."""
+def read_plain(rows: Sequence[bytes], expected: Format, *, framed: bool = False) -> Batch | None:
+    """The batch of these rows when all of them are plain good rows of the format, else None.
+
+    `framed` says that every row is known to begin with { and to end with }.
+    """
     decoder, count = _READERS[expected]
     text = b"\n".join(rows)
     try:
         # One row a line: the decoder itself does not mind two on a line, or one on two.
-        if [1 for row in rows if row[0] != 123 or row[-1] != 125]:  # the bytes of { and }
+        if not framed and not are_framed(rows):
             return None
         decoded = decoder.decode_lines(text)
         return count(decoded, text) if len(decoded) == len(rows) else None
@@ -134,9 +138,12 @@ def _conversations(
     )
 
 
-def _parts(values: Sequence[str], lengths: Sequence[int], make: Callable[[Iterator[str]], Any]) -> list[Any]:
+def _parts(values: Sequence[str], lengths: Sequence[int], make: Callable[[Iterable[str]], Any]) -> list[Any]:
     """`make` of as many values as each length says."""
     remaining = iter(values)
+    if len(set(lengths)) == 1 and lengths[0]:
+        # Conversations of one length are cut without a step in Python for each.
+        return list(map(make, zip(*[remaining] * lengths[0], strict=True)))
     return [make(itertools.islice(remaining, length)) for length in lengths]
 
 
