@@ -1,4 +1,4 @@
-"""Generates docs/reference from what the code says of itself; `make docs` runs it, a contract test looks for stale pages."""
+"""Generates docs/reference and docs/errors from what the code says of itself; run by `make docs`, checked by a contract test."""
 
 import ast
 import dataclasses
@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 
 from google.protobuf import descriptor_pb2
 
+from docs.dataset_errors import EXAMPLES
 from services.common.catalogue import CATALOGUE
+from services.common.dataset_reasons import WARNINGS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = {
@@ -45,6 +47,35 @@ def errors_page() -> str:
             "",
         ]
     )
+
+
+def dataset_reasons() -> list[str]:
+    """Every reason that has a page of its own."""
+    return sorted(reason for reason in CATALOGUE if reason.startswith("DATASET_"))
+
+
+def dataset_error_page(reason: str) -> str:
+    """What it means, a file that shows it, and the mended one."""
+    entry, example = CATALOGUE[reason], EXAMPLES[reason]
+    kind = "A warning; it never refuses a file." if reason in WARNINGS else f"Status {entry.status}."
+    lines = [f"# {reason}", "", example.meaning, "", kind, "", f"**What to do.** {entry.hint}", ""]
+    for title, content in (("Bad", example.bad), ("Mended", example.good)):
+        if content:
+            lines += [f"{title}:", "", "```", _visible(content), "```", ""]
+    return "\n".join([*lines, "All reasons: [index](README.md).", ""])
+
+
+def _visible(content: str | bytes) -> str:
+    """The text of an example; what an editor would not show is spelled out."""
+    text = content if isinstance(content, str) else content.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
+
+
+def dataset_errors_index() -> str:
+    """One row a page."""
+    rows = [f"| [{reason}]({reason}.md) | {EXAMPLES[reason].meaning} |" for reason in dataset_reasons()]
+    intro = "What the check of a dataset says, each with an example. `tunesmith data check FILE` runs it without a server."
+    return "\n".join(["# Dataset errors and warnings", "", intro, "", "| reason | meaning |", "|---|---|", *rows, ""])
 
 
 def settings_page() -> str:
@@ -177,6 +208,12 @@ def main() -> None:
     """Writes every page."""
     for name, page in PAGES.items():
         (ROOT / "docs" / "reference" / name).write_text(page())
+    errors = ROOT / "docs" / "errors"
+    for stale in errors.glob("*.md"):
+        stale.unlink()
+    (errors / "README.md").write_text(dataset_errors_index())
+    for reason in dataset_reasons():
+        (errors / f"{reason}.md").write_text(dataset_error_page(reason))
 
 
 if __name__ == "__main__":
