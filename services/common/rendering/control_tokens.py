@@ -56,10 +56,10 @@ class ControlTokens:
 
     def marked(self, conversation: Conversation) -> tuple[Conversation, str]:
         """The conversation with a mark behind the first character of each control token in its texts, and the mark."""
-        mark = next((mark for mark in _MARKS if not conversation.has_text(lambda text: mark in text)), None)
+        mark = next((mark for mark in _MARKS if not conversation.has_text(re.compile(mark).search)), None)
         if mark is None:
             raise unusable_row("the messages hold every noncharacter of Unicode")
-        return conversation.map_texts(lambda text: self._pattern.sub(lambda m: m[0][0] + mark + m[0][1:], text)), mark
+        return conversation.map_texts(lambda text: self._pattern.sub(lambda token: token[0][0] + mark + token[0][1:], text)), mark
 
     def starts(self, text: str) -> list[int]:
         """Where control tokens begin in a text that somebody wrote."""

@@ -4,7 +4,7 @@ from services.common.errors import ServiceError
 
 
 class RenderError(ServiceError):
-    """Messages cannot be turned into trainable tokens. DATASET_UNUSABLE: these messages; BASE_MODEL_UNUSABLE: the model's files."""
+    """Messages cannot be turned into trainable tokens. DATASET_UNUSABLE: these messages; BASE_MODEL_UNUSABLE: the model."""
 
     def __init__(self, message: str, *, reason: str = "BASE_MODEL_UNUSABLE") -> None:
         super().__init__(reason, message)

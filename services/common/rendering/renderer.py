@@ -14,7 +14,7 @@ from services.common.rendering.control_tokens import ControlTokens, Encoded, Spa
 from services.common.rendering.conversation import Conversation, Message, Tool, conversation
 from services.common.rendering.error import RenderError, unusable_row
 from services.common.rendering.files import declared_stops, read_json, read_tokenizer, special_tokens
-from services.common.rendering.template import ChatTemplate, read_template
+from services.common.rendering.template import Template, compiled, read_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Renderer:
     """Tokenizer and chat template of one base model. Stateless after construction; safe to share between threads."""
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate, *, bos: str | None, eos: str | None, stop_ids: frozenset[int]
+        self, tokenizer: Tokenizer, template: Template, *, bos: str | None, eos: str | None, stop_ids: frozenset[int]
     ) -> None:
         """`stop_ids` are the ids the model's own files name as the end of a text; the end of a turn is added to them."""
         self._bos_id = tokenizer.token_to_id(bos) if bos else None
@@ -51,20 +51,16 @@ class Renderer:
 
     @classmethod
     def from_directory(cls, path: str | Path) -> Self:
-        """Read a Hugging Face model directory. Raises RenderError naming what is missing or broken."""
+        """Read a Hugging Face model directory. Raises RenderError naming what is missing or broken.
+
+        Without a usable chat template plain texts can still be rendered; whatever needs the template raises then.
+        """
         directory = Path(path)
         config = read_json(directory / "tokenizer_config.json")
         tokens = special_tokens(config)
         tokenizer = read_tokenizer(directory)
         source = read_template(directory, config)
-        if source is None:
-            raise RenderError(
-                f"{directory.name} has no chat template: neither chat_template.jinja nor tokenizer_config.json has one"
-            )
-        try:
-            template = ChatTemplate(source, tokens)
-        except RenderError as error:
-            raise RenderError(f"{directory.name}: {error.message}") from error
+        template = compiled(source, tokens, directory.name)
         stops = declared_stops(directory)
         eos = tokens.get("eos_token") or next(filter(None, map(tokenizer.id_to_token, sorted(stops))), None)
         stop_ids = stops | {token for token in (tokenizer.token_to_id(eos) if eos else None,) if token is not None}
@@ -171,7 +167,7 @@ class Renderer:
         return self._control.encode(text, places)
 
     def _answer(self, taken: Conversation, index: int, text: str, encoded: Encoded) -> Span:
-        """(first token, last token) of the assistant's message `index`: from the prompt's end to the token that closes the turn."""
+        """(first token, last token) of the assistant's message `index`: from the prompt's end to what closes the turn."""
         prompt = self._template.text(taken.first(index), add_generation_prompt=True)
         if not text.startswith(prompt):
             raise _not_its_prompt(index)

@@ -15,90 +15,28 @@ from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
+from jinja2.ext import loopcontrols
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
 from services.common.rendering.budget import Budget, TemplateLimit
+from services.common.rendering.syntax import CONCATENATED, COUNTED, GenerationBlocks, metered
 
 MAX_SOURCE_CHARACTERS = 64 * 1024
 _MAX_RANGE = 100_000
 _MAX_INTEGER = 2**63
 _FILTERS = frozenset(
-    [
-        "abs",
-        "capitalize",
-        "count",
-        "d",
-        "default",
-        "dictsort",
-        "e",
-        "escape",
-        "first",
-        "float",
-        "indent",
-        "int",
-        "items",
-        "join",
-        "last",
-        "length",
-        "list",
-        "lower",
-        "map",
-        "max",
-        "min",
-        "reject",
-        "rejectattr",
-        "replace",
-        "reverse",
-        "round",
-        "safe",
-        "select",
-        "selectattr",
-        "sort",
-        "string",
-        "title",
-        "tojson",
-        "trim",
-        "unique",
-        "upper",
-    ]
+    """
+    abs capitalize count d default dictsort e escape first float indent int items join last length list lower map max min
+    reject rejectattr replace reverse round safe select selectattr sort string title tojson trim unique upper
+    """.split()  # noqa: SIM905 - a list of names reads better as a paragraph
 )
 _TEXT_METHODS = frozenset(
-    [
-        "capitalize",
-        "casefold",
-        "count",
-        "endswith",
-        "find",
-        "format",
-        "index",
-        "isalnum",
-        "isalpha",
-        "isdigit",
-        "islower",
-        "isspace",
-        "isupper",
-        "join",
-        "lower",
-        "lstrip",
-        "partition",
-        "removeprefix",
-        "removesuffix",
-        "replace",
-        "rfind",
-        "rindex",
-        "rpartition",
-        "rsplit",
-        "rstrip",
-        "split",
-        "splitlines",
-        "startswith",
-        "strip",
-        "title",
-        "upper",
-    ]
+    """
+    capitalize casefold count endswith find format index isalnum isalpha isdigit islower isspace isupper join lower lstrip
+    partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split splitlines startswith strip
+    title upper
+    """.split()  # noqa: SIM905 - a list of names reads better as a paragraph
 )
 # A width, a precision or a star in a format: `%999999d`, `%*d`, `{:>999999}`.
 _WIDE = re.compile(r"\*|\d{4}")
@@ -119,7 +57,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,
-            extensions=[_GenerationBlocks, loopcontrols],
+            extensions=[GenerationBlocks, loopcontrols],
             finalize=_written,
         )
         self._local = threading.local()
@@ -139,7 +77,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """The template; raises jinja2.TemplateSyntaxError and TemplateLimit."""
         if len(source) > MAX_SOURCE_CHARACTERS:
             raise TemplateLimit(f"it has {len(source):,} characters, at most {MAX_SOURCE_CHARACTERS:,} are read")
-        return self.from_string(_metered(self.parse(source)))
+        return self.from_string(metered(self.parse(source)))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may read the attribute; of texts only the methods that templates use."""
@@ -159,7 +97,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._pay_result(result)
         return result
 
-    def call(self, context: Context, called: Any, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Context, called: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A function, macro or method."""
         self.budget.step()
         if isinstance(called, BuiltinMethodType) and isinstance(called.__self__, str):
@@ -179,7 +117,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters = {name: call for name, call in self.filters.items() if name in _FILTERS}
         own: dict[str, Callable[..., Any]] = {
             "tojson": _to_json, "join": _join, "replace": _replace, "indent": _indent, "string": _string,
-            "_counted": _counted, "_concatenated": _concatenated,
+            COUNTED: _counted, CONCATENATED: _concatenated,
         }  # fmt: skip
         self.filters |= own
         for name in ("lipsum", "cycler", "joiner"):
@@ -223,57 +161,6 @@ class _PaidFormatter(SandboxedFormatter):
         return Formatter.format_field(self, value, format_spec)
 
 
-class _GenerationBlocks(Extension):
-    """Accepts `{% generation %}` blocks and writes what is in them: the renderer finds the assistant's text without them."""
-
-    tags = {"generation"}  # noqa: RUF012 (the type is Jinja's)
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _metered(tree: nodes.Template) -> nodes.Template:
-    """The same template, with every loop and every `~` paying."""
-    for loop in tree.find_all(nodes.For):
-        if loop.recursive:
-            raise TemplateLimit(f"line {loop.lineno} has a recursive loop")
-        weight = nodes.Const(_static_characters(loop.body), lineno=loop.lineno)
-        loop.iter = nodes.Filter(loop.iter, "_counted", [weight], [], None, None, lineno=loop.lineno)
-    _meter_concatenations(tree)
-    tree.set_environment(tree.environment)  # type: ignore[arg-type]
-    return tree
-
-
-def _meter_concatenations(node: nodes.Node) -> None:
-    for name, value in list(node.iter_fields()):
-        if isinstance(value, list):
-            setattr(node, name, [_metered_expression(item) for item in value])
-        else:
-            setattr(node, name, _metered_expression(value))
-
-
-def _metered_expression(value: Any) -> Any:
-    if not isinstance(value, nodes.Node):
-        return value
-    _meter_concatenations(value)
-    if isinstance(value, nodes.Concat):
-        parts = nodes.List(value.nodes, lineno=value.lineno)
-        return nodes.Filter(parts, "_concatenated", [], [], None, None, lineno=value.lineno)
-    return value
-
-
-def _static_characters(body: list[nodes.Node]) -> int:
-    """Of the template's own text that one turn of a loop writes; inner loops count their own."""
-    total = 0
-    for node in body:
-        if isinstance(node, nodes.TemplateData):
-            total += len(node.data)
-        elif not isinstance(node, nodes.For):
-            total += _static_characters(list(node.iter_child_nodes()))
-    return total
-
-
 @jinja2.pass_context
 def _written(context: Context, value: Any) -> Any:
     """Every `{{ }}`. That it asks for the context keeps Jinja from computing constant ones while compiling."""
@@ -302,7 +189,7 @@ def _join(context: nodes.EvalContext, value: Iterable[Any], d: str = "", attribu
     budget = _budget(context.environment)
     budget.text_of(values)
     budget.characters(len(d) * len(values))
-    return jinja2.filters.do_join(context, values, d, attribute)
+    return str(jinja2.filters.do_join(context, values, d, attribute))
 
 
 @jinja2.pass_eval_context
@@ -327,7 +214,7 @@ def _string(environment: jinja2.Environment, value: Any) -> str:
 
 
 @jinja2.pass_environment
-def _to_json(
+def _to_json(  # noqa: PLR0917 - the parameters and their order are those of transformers
     environment: jinja2.Environment,
     value: object,
     ensure_ascii: bool = False,

@@ -43,6 +43,30 @@ class ChatTemplate:
             raise RenderError(f"the chat template fails: {_named(error)}") from error
 
 
+class MissingTemplate:
+    """Stands in for a template that is missing or broken: a model to be trained on plain text alone needs none."""
+
+    def __init__(self, problem: str) -> None:
+        self._problem = problem
+
+    def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
+        """Raises RenderError."""
+        raise RenderError(self._problem)
+
+
+Template = ChatTemplate | MissingTemplate
+
+
+def compiled(source: str | None, special_tokens: Mapping[str, str], model: str) -> Template:
+    """The template of a model; `model` is its name for messages."""
+    if source is None:
+        return MissingTemplate(f"{model} has no chat template: neither chat_template.jinja nor tokenizer_config.json has one")
+    try:
+        return ChatTemplate(source, special_tokens)
+    except RenderError as error:
+        return MissingTemplate(f"{model}: {error.message}")
+
+
 def read_template(directory: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
     """The source of the template: chat_template.jinja first, then tokenizer_config.json; None when there is neither."""
     path = directory / "chat_template.jinja"
