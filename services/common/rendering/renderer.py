@@ -173,17 +173,28 @@ class Renderer:
             raise _not_its_prompt(index)
         is_last = index + 1 == len(taken.messages)
         alone = text if is_last else self._template.text(taken.first(index + 1), add_generation_prompt=False)
+        end = (
+            len(alone)
+            if text.startswith(alone)
+            else len(prompt) + self._kept(taken, index, alone[len(prompt) :], text[len(prompt) :])
+        )
         first = _token_reaching_behind(encoded, len(prompt))
-        if text.startswith(alone):
-            return first, self._closing_token(encoded, first, len(alone))
-        # Some templates treat the last turn in another way: they write an empty thought before it, or the end of the text
-        # behind it. As long as everything the assistant says is still there, what is trained is what follows the prompt.
-        said = taken.messages[index]["content"].strip()
-        start = text.find(said, len(prompt))
-        if taken.messages[index].get("tool_calls") or not said or start < 0:
+        return first, self._closing_token(encoded, first, end)
+
+    def _kept(self, taken: Conversation, index: int, alone: str, rest: str) -> int:
+        """Characters of the answer at the beginning of `rest`, when it is written in another way than `alone`, as the last one.
+
+        Some templates write an empty thought before the last answer, or the end of the text behind it. As long as everything
+        the assistant says is still there, what is trained is what follows the prompt.
+        """
+        closing = str(self._tokenizer.id_to_token(self._end_of_turn))
+        body = alone[: alone.rfind(closing) + len(closing)] if closing in alone else ""
+        kept = next((body[start:] for start in range(len(body)) if rest.startswith(body[start:])), "")
+        message = taken.messages[index]
+        said = [message["content"].strip(), *(call["function"].get("name", "") for call in message.get("tool_calls") or ())]
+        if not kept or not all(words in kept for words in said):
             raise _changed_later(index)
-        behind = _token_beginning_at(encoded, start + len(said))
-        return first, self._first_end(encoded, behind)
+        return len(kept)
 
     def _closing_token(self, encoded: Encoded, first: int, end: int) -> int:
         """Markup after it (a newline) is none of the model's business."""
@@ -193,12 +204,6 @@ class Renderer:
             raise _no_closing_token()
         # The model may close a turn with another token than usual, when it calls a tool.
         return next((i for i in control if encoded.ids[i] == self._end_of_turn), control[0])
-
-    def _first_end(self, encoded: Encoded, start: int) -> int:
-        ends = (i for i in range(start, len(encoded.ids)) if encoded.ids[i] == self._end_of_turn)
-        if (end := next(ends, None)) is None:
-            raise _no_closing_token()
-        return end
 
     @cached_property
     def _end_of_turn(self) -> int:
@@ -227,9 +232,9 @@ def _token_beginning_at(encoded: Encoded, position: int) -> int:
 def _not_its_prompt(index: int) -> RenderError:
     return unusable_row(
         f"messages[{index}]: the text up to the assistant's turn is not what the generation prompt produces, so what the model "
-        "should learn cannot be told from what it is given. A conversation must begin with a user or system message; if the "
-        "chat template renders earlier messages in another way once later ones follow, give each answer a row of its own, or "
-        "set weight 0 on all but the last"
+        "should learn cannot be told from what it is given. A conversation must begin with a user or system message. If the "
+        "chat template drops the system message once an answer follows, put it into the user's; if it renders earlier messages "
+        "in another way once later ones follow, give each answer a row of its own, or set weight 0 on all but the last"
     )
 
 

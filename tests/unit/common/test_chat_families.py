@@ -149,12 +149,13 @@ def test_qwen_reasoning_is_trained_in_the_last_answer_when_the_earlier_have_weig
     assert "<|im_start|>assistant\nYo.<|im_end|>\n<|im_start|>user" in rendered.text
 
 
-def test_mistral_moves_the_system_message_so_earlier_answers_are_refused(models):
-    with pytest.raises(RenderError, match=r"messages\[2\]: .* weight 0 on all but the last") as caught:
-        models["mistral"].render([SYSTEM, *TALK])
+def test_mistral_shows_the_system_message_in_prompts_and_drops_it_in_training_so_the_row_is_refused(models):
+    """Only a question that comes last gets it: training on the row would teach answers to questions that are never asked."""
+    ids = models["mistral"].prompt([SYSTEM, U1])
+    assert models["mistral"].decode(ids, skip_special_tokens=False) == "<s>[INST] Be.\n\nHi?[/INST]"
+    with pytest.raises(RenderError, match=r"messages\[2\]: .* drops the system message .* put it into the user's") as caught:
+        models["mistral"].render([SYSTEM, U1, A1])
     assert caught.value.reason == "DATASET_UNUSABLE"
-    rendered = models["mistral"].render([SYSTEM, U1, A1 | {"weight": 0}, U2, A2])
-    assert trained(models["mistral"], rendered) == " Ok.</s>"
 
 
 def test_mistral_refuses_roles_out_of_turn(models):
