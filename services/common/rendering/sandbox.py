@@ -116,7 +116,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _limit_names(self) -> None:
         self.filters = {name: call for name, call in self.filters.items() if name in _FILTERS}
         own: dict[str, Callable[..., Any]] = {
-            "tojson": _to_json, "join": _join, "replace": _replace, "indent": _indent, "string": _string,
+            "tojson": _to_json, "join": _join, "replace": _replace, "indent": _indent, "string": _string, "list": _list, "sort": _sort,
             COUNTED: _counted, CONCATENATED: _concatenated,
         }  # fmt: skip
         self.filters |= own
@@ -211,6 +211,21 @@ def _indent(environment: jinja2.Environment, s: str, width: int | str = 4, first
 def _string(environment: jinja2.Environment, value: Any) -> str:
     _budget(environment).text_of(value)
     return str(value)
+
+
+@jinja2.pass_environment
+def _list(environment: jinja2.Environment, value: Iterable[Any]) -> list[Any]:
+    budget = _budget(environment)
+    values = []
+    for item in value:
+        budget.characters(1)
+        values.append(item)
+    return values
+
+
+@jinja2.pass_environment
+def _sort(environment: jinja2.Environment, value: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
+    return jinja2.filters.do_sort(environment, _list(environment, value), *args, **kwargs)
 
 
 @jinja2.pass_environment
