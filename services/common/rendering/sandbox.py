@@ -25,6 +25,7 @@ from services.common.rendering.syntax import CONCATENATED, COUNTED, GenerationBl
 MAX_SOURCE_CHARACTERS = 64 * 1024
 _MAX_RANGE = 100_000
 _MAX_INTEGER = 2**63
+_ELEMENT_CHARACTERS = 20
 _FILTERS = frozenset(
     """
     abs capitalize count d default dictsort e escape first float indent int items join last length list lower map max min
@@ -116,7 +117,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _limit_names(self) -> None:
         self.filters = {name: call for name, call in self.filters.items() if name in _FILTERS}
         own: dict[str, Callable[..., Any]] = {
-            "tojson": _to_json, "join": _join, "replace": _replace, "indent": _indent, "string": _string, "list": _list, "sort": _sort,
+            "tojson": _to_json, "join": _join, "replace": _replace, "indent": _indent, "string": _string,
+            "list": _list, "sort": _sort,
             COUNTED: _counted, CONCATENATED: _concatenated,
         }  # fmt: skip
         self.filters |= own
@@ -218,7 +220,7 @@ def _list(environment: jinja2.Environment, value: Iterable[Any]) -> list[Any]:
     budget = _budget(environment)
     values = []
     for item in value:
-        budget.characters(1)
+        budget.characters(_ELEMENT_CHARACTERS)
         values.append(item)
     return values
 

@@ -50,8 +50,8 @@ BOMBS = {
     "indent": "{{ ('\n' * 99999) | indent(99999) }}",
     "tojson's indent": "{{ [1] | tojson(indent=999999999) }}",
     "a wide date": "{{ strftime_now('%999999999Y') }}",
-    "lists of a range": "{% set n = namespace(t=[]) %}{% for i in range(99) %}{% set n.t = [n.t, range(99999) | list] %}{% endfor %}",
-    "sorted ranges": "{% set n = namespace(t=[]) %}{% for i in range(99) %}{% set n.t = [n.t, range(99999) | sort] %}{% endfor %}",
+    "lists of a range": "{% set n = namespace() %}{% for i in range(99) %}{% set n.t = [n.t, range(99999) | list] %}{% endfor %}",
+    "sorted ranges": "{% set n = namespace() %}{% for i in range(99) %}{% set n.t = [n.t, range(99999) | sort] %}{% endfor %}",
     "huge powers": "{{ 9 ** 9 ** 9 ** 9 }}",
     "growing numbers": "{% set n = namespace(t=9) %}{% for i in range(999) %}{% set n.t = n.t * n.t %}{% endfor %}",
 }  # fmt: skip
