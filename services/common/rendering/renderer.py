@@ -1,5 +1,6 @@
 """Messages to text, token ids and loss mask, with one base model's tokenizer and chat template."""
 
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from services.common.rendering.conversation import Conversation, Message, Tool, 
 from services.common.rendering.error import RenderError, unusable_row
 from services.common.rendering.files import declared_stops, read_json, read_tokenizer, special_tokens
 from services.common.rendering.template import Template, compiled, read_template
+
+MAX_ROW_SECONDS = 30
+"""For a template that looks ahead each answer is rendered anew with all that comes before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,13 @@ class Renderer:
         cannot be located for certain, or when the template would leave out tools or calls.
         """
         taken = self._conversation(messages, tools)
-        text = self._template.text(taken, add_generation_prompt=False)
+        text, answers = self._located(taken)
         encoded = self._encode(taken, text, add_generation_prompt=False)
         mask = [False] * len(encoded.ids)
-        for index in taken.answers:
-            first, end = self._answer(taken, index, text, encoded)
-            mask[first : end + 1] = [True] * (end + 1 - first)
+        for start, end in answers:
+            first = _token_reaching_behind(encoded, start)
+            last = self._closing_token(encoded, first, end)
+            mask[first : last + 1] = [True] * (last + 1 - first)
         return Rendered(text, encoded.ids, mask, encoded.offsets)
 
     def render_prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> Rendered:
@@ -166,20 +171,46 @@ class Renderer:
             places.append(position - 1)
         return self._control.encode(text, places)
 
-    def _answer(self, taken: Conversation, index: int, text: str, encoded: Encoded) -> Span:
-        """(first token, last token) of the assistant's message `index`: from the prompt's end to what closes the turn."""
+    def _located(self, taken: Conversation) -> tuple[str, list[Span]]:
+        """The text, and of each answer with loss the characters from the prompt's end to where the turn has ended."""
+        if (spans := self._traced_answers(taken)) is not None:
+            return spans
+        text = self._template.text(taken, add_generation_prompt=False)
+        deadline = time.monotonic() + MAX_ROW_SECONDS
+        answers = []
+        for index in taken.answers:
+            if time.monotonic() > deadline:
+                raise unusable_row(
+                    f"the conversation takes longer than {MAX_ROW_SECONDS} seconds to render; split it into several rows"
+                )
+            answers.append(self._answer(taken, index, text))
+        return text, answers
+
+    def _traced_answers(self, taken: Conversation) -> tuple[str, list[Span]] | None:
+        """As `_located`, from two renderings however many answers there are; None when the template looks ahead."""
+        # Before the first message there is nothing that `messages[0]` could have been.
+        whole = None if 0 in taken.answers else self._template.traced(taken, add_generation_prompt=False)
+        asking = self._template.traced(taken, add_generation_prompt=True) if whole else None
+        if whole is None or asking is None or whole.begins != asking.begins:
+            return None
+        written = whole.begins[-1]
+        prompt = asking.text[written:]
+        if asking.text[:written] != whole.text[:written]:
+            return None
+        for index in taken.answers:
+            if not whole.text.startswith(prompt, whole.begins[index]):
+                raise _not_its_prompt(index)
+        return whole.text, [(whole.begins[index] + len(prompt), whole.begins[index + 1]) for index in taken.answers]
+
+    def _answer(self, taken: Conversation, index: int, text: str) -> Span:
+        """Characters of the assistant's message `index`, found by rendering what comes before it, and what it ends."""
         prompt = self._template.text(taken.first(index), add_generation_prompt=True)
         if not text.startswith(prompt):
             raise _not_its_prompt(index)
         is_last = index + 1 == len(taken.messages)
         alone = text if is_last else self._template.text(taken.first(index + 1), add_generation_prompt=False)
-        end = (
-            len(alone)
-            if text.startswith(alone)
-            else len(prompt) + self._kept(taken, index, alone[len(prompt) :], text[len(prompt) :])
-        )
-        first = _token_reaching_behind(encoded, len(prompt))
-        return first, self._closing_token(encoded, first, end)
+        start = len(prompt)
+        return start, len(alone) if text.startswith(alone) else start + self._kept(taken, index, alone[start:], text[start:])
 
     def _kept(self, taken: Conversation, index: int, alone: str, rest: str) -> int:
         """Characters of the answer at the beginning of `rest`, when it is written in another way than `alone`, as the last one.

@@ -16,11 +16,13 @@ from typing import Any, NoReturn
 import jinja2
 from jinja2 import nodes
 from jinja2.ext import loopcontrols
-from jinja2.runtime import Context
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+from jinja2.utils import Namespace
 
 from services.common.rendering.budget import Budget, TemplateLimit
 from services.common.rendering.syntax import CONCATENATED, COUNTED, GenerationBlocks, metered
+from services.common.rendering.trace import LOOKING_AHEAD, Talk
 
 MAX_SOURCE_CHARACTERS = 64 * 1024
 _MAX_RANGE = 100_000
@@ -74,6 +76,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def budget(self, budget: Budget) -> None:
         self._local.budget = budget
 
+    @property
+    def talk(self) -> Talk | None:
+        """The messages of the rendering this thread is at, when it is traced."""
+        talk: Talk | None = self._local.talk
+        return talk
+
+    @talk.setter
+    def talk(self, talk: Talk | None) -> None:
+        self._local.talk = talk
+
     def compiled(self, source: str) -> jinja2.Template:
         """The template; raises jinja2.TemplateSyntaxError and TemplateLimit."""
         if len(source) > MAX_SOURCE_CHARACTERS:
@@ -84,6 +96,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Whether a template may read the attribute; of texts only the methods that templates use."""
         if isinstance(obj, str) and attr not in _TEXT_METHODS:
             return False
+        if isinstance(obj, LoopContext) and attr in LOOKING_AHEAD:
+            self._note_look_ahead()
         return super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -101,6 +115,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(self, context: Context, called: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A function, macro or method."""
         self.budget.step()
+        if called is Namespace:
+            self._note_look_ahead()
         if isinstance(called, BuiltinMethodType) and isinstance(called.__self__, str):
             args = self._pay_method(called.__self__, called.__name__, args)
         result = super().call(context, called, *args, **kwargs)
@@ -113,6 +129,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return None
         text, formatter = value.__self__, _PaidFormatter(self)
         return lambda *args, **kwargs: formatter.vformat(text, args, kwargs)
+
+    def _note_look_ahead(self) -> None:
+        if self.talk is not None:
+            self.talk.look_ahead()
 
     def _limit_names(self) -> None:
         self.filters = {name: call for name, call in self.filters.items() if name in _FILTERS}
@@ -171,9 +191,9 @@ def _written(context: Context, value: Any) -> Any:
 
 
 @jinja2.pass_environment
-def _counted(environment: jinja2.Environment, values: Iterable[Any], weight: int) -> Iterator[Any]:
+def _counted(environment: jinja2.Environment, values: Iterable[Any] | Talk, weight: int) -> Iterator[Any]:
     budget = _budget(environment)
-    for value in values:
+    for value in values.each() if isinstance(values, Talk) else values:
         budget.step()
         budget.characters(weight)
         yield value

@@ -1,6 +1,6 @@
 """The chat template of a model directory, compiled as transformers compiles it; used by the renderer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from services.common.rendering.budget import Budget, TemplateLimit
 from services.common.rendering.conversation import Conversation
 from services.common.rendering.error import RenderError, unusable_row
 from services.common.rendering.sandbox import Sandbox, TemplateRefusal
+from services.common.rendering.trace import LooksAhead, Talk, Traced
 
 
 class ChatTemplate:
@@ -26,15 +27,36 @@ class ChatTemplate:
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
         """The whole conversation as text. Raises RenderError; DATASET_UNUSABLE when the template does not take the messages."""
-        self._sandbox.budget = Budget(conversation.character_count)
+        return "".join(self._pieces(conversation, None, add_generation_prompt=add_generation_prompt))
+
+    def traced(self, conversation: Conversation, *, add_generation_prompt: bool) -> Traced | None:
+        """The same text, and where each message begins; None when the template does not simply go through the messages.
+
+        Raises as `text` does, or leaves that to `text`.
+        """
+        talk = Talk(conversation.messages)
+        pieces = []
         try:
-            return self._template.render(
-                messages=conversation.messages,
+            for piece in self._pieces(conversation, talk, add_generation_prompt=add_generation_prompt):
+                pieces.append(piece)
+                talk.written += len(piece)
+            return talk.traced("".join(pieces))
+        except (LooksAhead, RenderError):
+            return None
+
+    def _pieces(self, conversation: Conversation, talk: Talk | None, *, add_generation_prompt: bool) -> Iterator[str]:
+        self._sandbox.budget = Budget(conversation.character_count)
+        self._sandbox.talk = talk
+        try:
+            yield from self._template.generate(
+                messages=conversation.messages if talk is None else talk,
                 tools=conversation.tools,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 **self._special_tokens,
             )
+        except LooksAhead:
+            raise
         except TemplateRefusal as refusal:
             raise unusable_row(f"the chat template refuses the messages: {refusal}") from refusal
         except TemplateLimit as limit:
@@ -50,6 +72,10 @@ class MissingTemplate:
         self._problem = problem
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
+        """Raises RenderError."""
+        raise RenderError(self._problem)
+
+    def traced(self, conversation: Conversation, *, add_generation_prompt: bool) -> Traced | None:
         """Raises RenderError."""
         raise RenderError(self._problem)
 
