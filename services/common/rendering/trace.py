@@ -65,5 +65,5 @@ class Talk:
         return True
 
     __len__ = __iter__ = __contains__ = __reversed__ = __str__ = __repr__ = look_ahead
-    __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __lt__ = __gt__ = __le__ = __ge__ = __eq__ = __ne__ = look_ahead  # type: ignore[assignment]
+    __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __lt__ = __gt__ = __le__ = __ge__ = __eq__ = __ne__ = look_ahead
     __hash__ = None  # type: ignore[assignment]
