@@ -43,9 +43,7 @@ def to_upload(upload: PartUpload, parts: Iterable[tuple[Part, str]]) -> dataset_
 
 def to_previews(rows: Sequence[Json]) -> dataset_service_pb2.PreviewDatasetResponse:
     """Rows as a base model is given them."""
-    return dataset_service_pb2.PreviewDatasetResponse(
-        rows=[parsed(row, dataset_service_pb2.RowPreview()) for row in rows]
-    )
+    return dataset_service_pb2.PreviewDatasetResponse(rows=[parsed(row, dataset_service_pb2.RowPreview()) for row in rows])
 
 
 def parsed(json: Json, message: M) -> M:

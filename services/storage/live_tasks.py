@@ -9,9 +9,7 @@ from services.common.channels import call_metadata, translated
 from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc, task_pb2
 
 _LIVE = tuple(
-    state
-    for name, state in task_pb2.Task.State.items()
-    if name not in ("STATE_UNSPECIFIED", "SUCCEEDED", "FAILED", "CANCELLED")
+    state for name, state in task_pb2.Task.State.items() if name not in ("STATE_UNSPECIFIED", "SUCCEEDED", "FAILED", "CANCELLED")
 )
 
 

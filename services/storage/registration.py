@@ -97,14 +97,10 @@ def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWo
             repositories.part_uploads, datasets, pending, store, upload, around.new_id, around.upload_lifetime
         ),
         deletion=DatasetDeletion(datasets, pending, store, around.tasks, around.new_id),
-        tokens=DatasetTokens(
-            datasets, repositories.token_statistics, store, around.small_files, around.tokens, around.analyses
-        ),
+        tokens=DatasetTokens(datasets, repositories.token_statistics, store, around.small_files, around.tokens, around.analyses),
     )
 
 
 def _model_upload(repositories: Repositories, around: Surroundings) -> BaseModelUpload:
     files = FileUpload(repositories.blobs, around.new_id, inspect=refuse_unsafe_content)
-    return BaseModelUpload(
-        repositories.models, around.store, repositories.pending, files, around.small_files, around.tokens
-    )
+    return BaseModelUpload(repositories.models, around.store, repositories.pending, files, around.small_files, around.tokens)

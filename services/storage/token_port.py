@@ -16,7 +16,9 @@ class Tokens(Protocol):
     async def gate(self, directory: pathlib.Path) -> str:
         """Why the chat template cannot train, empty when it can."""
 
-    async def preview(self, directory: pathlib.Path, rows: Sequence[bytes], first_row: int, max_seq_length: int) -> Sequence[Json]:
+    async def preview(
+        self, directory: pathlib.Path, rows: Sequence[bytes], first_row: int, max_seq_length: int
+    ) -> Sequence[Json]:
         """Per row a tunesmith.v1.RowPreview; `first_row` is the number of the first."""
 
     async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int) -> Json:

@@ -49,7 +49,9 @@ async def pool(postgres_dsn: str) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def store(s3: S3) -> MinioObjectStore:
-    store = MinioObjectStore(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=s3.bucket, public_endpoint=s3.endpoint)
+    store = MinioObjectStore(
+        s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=s3.bucket, public_endpoint=s3.endpoint
+    )
     await store.prepare()
     return store
 

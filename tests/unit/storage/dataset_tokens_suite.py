@@ -29,7 +29,9 @@ async def ready(service: Service, **header: object) -> dataset_pb2.Dataset:
 class DatasetTokensSuite:
     """Tests take a fixture `service`."""
 
-    @pytest.mark.parametrize(("first", "count", "numbers"), [(0, 0, [1]), (1, 3, [1, 2, 3]), (4, 2, [4, 5]), (6, 20, [6, 7]), (7, 1, [7])])
+    @pytest.mark.parametrize(
+        ("first", "count", "numbers"), [(0, 0, [1]), (1, 3, [1, 2, 3]), (4, 2, [4, 5]), (6, 20, [6, 7]), (7, 1, [7])]
+    )
     async def test_the_chosen_rows_are_shown(self, service: Service, first: int, count: int, numbers: list[int]) -> None:
         dataset = await ready(service)
         shown = await preview(service, dataset.name, row=first, row_count=count)
@@ -55,7 +57,10 @@ class DatasetTokensSuite:
     @pytest.mark.parametrize("asked", [-1, 513])
     async def test_a_length_the_model_cannot_attend_to_is_refused(self, service: Service, asked: int) -> None:
         dataset = await ready(service, context_length=512)
-        for call in (preview(service, dataset.name, max_seq_length=asked), analyze(service, dataset.name, base_model="tiny", max_seq_length=asked)):
+        for call in (
+            preview(service, dataset.name, max_seq_length=asked),
+            analyze(service, dataset.name, base_model="tiny", max_seq_length=asked),
+        ):
             async with refused("INVALID_FIELD") as refusal:
                 await call
             assert refusal.fields == ["max_seq_length"]
@@ -134,9 +139,7 @@ class DatasetTokensSuite:
     async def test_only_so_many_counts_run_at_once(self, service: Service) -> None:
         dataset = await ready(service)
         service.tokens.gate_open.clear()
-        calls = [
-            asyncio.create_task(analyze(service, dataset.name, base_model="tiny", max_seq_length=n)) for n in range(1, 9)
-        ]
+        calls = [asyncio.create_task(analyze(service, dataset.name, base_model="tiny", max_seq_length=n)) for n in range(1, 9)]
 
         async def two_run() -> bool:
             return service.tokens.running == 2

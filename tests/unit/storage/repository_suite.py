@@ -23,7 +23,9 @@ TASK = uuid.UUID(int=77)
 
 def dataset_draft(number: int = 1, *, content: bytes | None = None, rows: bytes = b"rows", **changes: object) -> DatasetDraft:
     """A draft with the keys its files will have; `changes` are of the header."""
-    header = DatasetHeader(**{"display_name": f"dataset {number}", "sha256": "", "request_id": None, "budget": Budget()} | changes)
+    header = DatasetHeader(
+        **{"display_name": f"dataset {number}", "sha256": "", "request_id": None, "budget": Budget()} | changes
+    )
     original = sha256(content if content is not None else b"%d" % number)
     return DatasetDraft(
         id=uuid.UUID(int=number),
@@ -162,9 +164,7 @@ class RepositorySuite:
         ("row", "nearest"),
         [(1, (1, 0)), (100, (1, 0)), (101, (101, 2**40)), (200, (101, 2**40)), (201, (201, 2**41)), (9999, (201, 2**41))],
     )
-    async def test_the_index_knows_the_nearest_row(
-        self, repositories: Repositories, row: int, nearest: tuple[int, int]
-    ) -> None:
+    async def test_the_index_knows_the_nearest_row(self, repositories: Repositories, row: int, nearest: tuple[int, int]) -> None:
         dataset = await add_dataset(repositories, dataset_draft())
         assert await repositories.datasets.nearest_row(dataset.rows.sha256, row) == nearest
         assert await repositories.datasets.nearest_row("0" * 64, row) == (1, 0)
@@ -223,7 +223,9 @@ class RepositorySuite:
 
     async def test_a_repeated_result_adds_nothing(self, repositories: Repositories) -> None:
         first = await repositories.artifacts.add(artifact_draft(1), await keys(repositories, "one"))
-        assert await repositories.artifacts.add(artifact_draft(2, request_id="result 1"), await keys(repositories, "two")) == first
+        assert (
+            await repositories.artifacts.add(artifact_draft(2, request_id="result 1"), await keys(repositories, "two")) == first
+        )
         with pytest.raises(NotFound):
             await repositories.artifacts.get(uuid.UUID(int=2))
 

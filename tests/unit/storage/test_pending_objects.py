@@ -63,9 +63,7 @@ async def test_a_refused_commit_leaves_nothing(records: MemoryPendingObjectRepos
 
 
 @pytest.mark.parametrize("error", [Unavailable("POSTGRES_UNAVAILABLE", "gone"), asyncio.CancelledError()])
-async def test_a_commit_of_unknown_outcome_leaves_the_bytes(
-    records: MemoryPendingObjectRepository, error: BaseException
-) -> None:
+async def test_a_commit_of_unknown_outcome_leaves_the_bytes(records: MemoryPendingObjectRepository, error: BaseException) -> None:
     store = MemoryObjectStore()
     with pytest.raises(type(error)):
         async with pending_objects(store, records) as pending:

@@ -23,7 +23,6 @@ def records() -> MemoryPendingObjectRepository:
     return MemoryPendingObjectRepository(Clock(), datetime.timedelta(hours=24))
 
 
-
 def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple[str, bytes]]:
     """Feeds items and returns the files that became whole."""
     whole = []
