@@ -26,11 +26,13 @@ from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.object_store import MinioObjectStore, ObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
+from services.storage.process_checker import start_checker
 from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, register
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
 from services.storage.sweeper import Sweeper
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
+from services.storage.tokens.client import TokenWorker
 
 _MIGRATIONS = pathlib.Path(__file__).with_name("migrations")
 # Every transfer holds a thread while it waits for S3 or the disk; a few stalled ones must not stop the others.
@@ -87,7 +89,7 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
         around = Surroundings(
             store=store,
             start_checker=start_checker,
-            tokens=TokenWorker(),
+            tokens=TokenWorker(processes=settings.analyses),
             small_files=BaseModelFiles(store, small_files),
             tasks=tasks,
             upload_lifetime=settings.upload_lifetime,

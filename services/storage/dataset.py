@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.storage.checking.budget import Budget
 from services.storage.file import File, StoredFile
 
 Json = Mapping[str, Any]
@@ -13,14 +14,6 @@ Json = Mapping[str, Any]
 
 ORIGINAL, ROWS, DROPPED = "ORIGINAL", "ROWS", "DROPPED"
 """What there is of a dataset, by the names of DownloadDatasetRequest.Content; they are the paths of its files."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Budget:
-    """Bad rows an upload may leave out; without either limit there may be none."""
-
-    max_invalid_rows: int | None = None
-    max_invalid_ratio: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from typing import BinaryIO, Protocol
 
 from services.common.errors import ServiceError
 from services.storage.blocking import in_thread
-from services.storage.check_outcome import CheckOutcome, refusal
-from services.storage.dataset import DROPPED, ORIGINAL, ROWS, Budget, DatasetHeader
+from services.storage.check_outcome import CheckOutcome
+from services.storage.checking.budget import Budget
+from services.storage.dataset import DROPPED, ORIGINAL, ROWS, DatasetHeader
 from services.storage.file import File
+from services.storage.object_store import CHUNK_BYTES
 from services.storage.spool import Spool, disk_full_reported
 
 
@@ -68,8 +70,8 @@ class DatasetIntake:
                     await checker.feed(chunk)
                 outcome = await checker.finish()
             _refuse_other(header.sha256, original.sha256)
-            if not outcome.accepted:
-                raise refusal(outcome, header.budget)
+            if outcome.refusal is not None:
+                raise outcome.refusal
             yield await in_thread(_accepted, outcome, original, rows, dropped)
 
 
@@ -94,8 +96,11 @@ def _accepted(outcome: CheckOutcome, original: Spool, rows: BinaryIO, dropped: B
 
 
 def _described(path: str, content: BinaryIO) -> File:
-    sha256 = hashlib.file_digest(_at_start(content), "sha256").hexdigest()
-    return File(path, content.tell(), sha256)
+    digest = hashlib.sha256()
+    _at_start(content)
+    while chunk := content.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return File(path, content.tell(), digest.hexdigest())
 
 
 def _at_start(content: BinaryIO) -> BinaryIO:

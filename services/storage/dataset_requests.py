@@ -7,7 +7,8 @@ from structlog.contextvars import bind_contextvars
 
 from services.common.errors import Violation
 from services.common.names import resource_uuid
-from services.storage.dataset import Budget, DatasetHeader
+from services.storage.checking.budget import Budget
+from services.storage.dataset import DatasetHeader
 from services.storage.dataset_filter import DatasetFilter
 from services.storage.file import is_sha256
 from services.storage.part_upload import MAX_FILE_BYTES

@@ -143,9 +143,8 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         return await self._work.repository.get(dataset_id(name))
 
 
-def _content(dataset: Dataset, content: dataset_service_pb2.DownloadDatasetRequest.Content) -> StoredFile | None:
+def _content(dataset: Dataset, content: int) -> StoredFile | None:
     """The file with that content, None when there are no bytes; values of newer callers are the original's."""
-    contents = dataset_service_pb2.DownloadDatasetRequest
-    if content == contents.ROWS:
+    if content == dataset_service_pb2.DownloadDatasetRequest.ROWS:
         return dataset.rows
-    return dataset.dropped if content == contents.DROPPED else dataset.original
+    return dataset.dropped if content == dataset_service_pb2.DownloadDatasetRequest.DROPPED else dataset.original

@@ -69,7 +69,7 @@ class DatasetTokens:
                 counted = await self._count(dataset, model, key.max_seq_length)
                 await self._statistics.add(key, counted)
         # Two ids may have one revision.
-        return {**counted, "baseModel": model.name, "baseModelRevision": model.revision, "maxSeqLength": key.max_seq_length}
+        return {**counted, "base_model": model.name, "base_model_revision": model.revision}
 
     async def overlap(self, dataset: Dataset, against: Dataset) -> Json:
         """A tunesmith.v1.DatasetOverlap; raises Unavailable, and as Tokens does."""

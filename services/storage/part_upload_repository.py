@@ -8,7 +8,8 @@ from psycopg.rows import DictRow
 
 from services.common.errors import NotFound
 from services.common.postgres import Pool, transaction
-from services.storage.dataset import Budget, DatasetHeader
+from services.storage.checking.budget import Budget
+from services.storage.dataset import DatasetHeader
 from services.storage.part_upload import PartUpload, PartUploadDraft, part_upload_name
 from services.storage.pending_object_repository import condemn
 from services.storage.rows import first_row
@@ -104,8 +105,8 @@ def _parameters(draft: PartUploadDraft) -> dict[str, Any]:
         "display_name": header.display_name,
         "sha256": header.sha256,
         "request_id": header.request_id,
-        "max_invalid_rows": header.budget.max_invalid_rows,
-        "max_invalid_ratio": header.budget.max_invalid_ratio,
+        "max_invalid_rows": header.budget.max_rows,
+        "max_invalid_ratio": header.budget.max_ratio,
         "size_bytes": draft.size_bytes,
         "object_key": draft.object_key,
         "multipart_id": draft.multipart_id,

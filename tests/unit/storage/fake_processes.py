@@ -8,9 +8,13 @@ import pathlib
 from collections.abc import AsyncIterator, Sequence
 from typing import BinaryIO
 
+from google.protobuf import json_format
+
 from services.common.errors import ServiceError
 from services.storage.check_outcome import CheckOutcome
-from services.storage.dataset import Budget, Json, RowIndex
+from services.storage.checking.budget import Budget
+from services.storage.checking.refusal import refusal
+from services.storage.dataset import Json, RowIndexfrom tunesmith.v1 import dataset_pb2
 
 EVERY = 2
 ROLES = ("system", "user", "assistant")
@@ -66,18 +70,19 @@ class FakeChecker:
             self._write(self._rows, content)
             dropped = [{**violation, "row": line.decode()} for violation, line in bad]
             self._write(self._dropped, "".join(json.dumps(row) + "\n" for row in dropped).encode())
+        report = {
+            "valid": accepted,
+            "violations": violations[:100],
+            "violationCount": str(len(violations)),
+            "violationsByReason": {reason: str(count) for reason, count in reasons.items()},
+            "statistics": {"exampleCount": str(len(good)), "duplicateCount": str(len(good) - len(set(good)))},
+            "format": "TEXT" if b'"text"' in content else "CHAT",
+            "warnings": [{"reason": "DATASET_SMALL", "message": "few rows", "lines": ["1"]}] if len(good) == 1 else [],
+            "sizeBytes": str(len(self._content)),
+        }
         return CheckOutcome(
-            report={
-                "valid": accepted,
-                "violations": violations[:100],
-                "violationCount": str(len(violations)),
-                "violationsByReason": {reason: str(count) for reason, count in reasons.items()},
-                "statistics": {"exampleCount": str(len(good)), "duplicateCount": str(len(good) - len(set(good)))},
-                "format": "TEXT" if b'"text"' in content else "CHAT",
-                "warnings": [{"reason": "DATASET_SMALL", "message": "few rows", "lines": ["1"]}] if len(good) == 1 else [],
-                "sizeBytes": str(len(self._content)),
-            },
-            accepted=accepted,
+            report=report,
+            refusal=None if accepted else refusal(json_format.ParseDict(report, dataset_pb2.DatasetReport())),
             dropped_rows_by_reason=reasons if bad and accepted else {},
             row_count=len(good),
             rows_size_bytes=len(content),
@@ -87,10 +92,7 @@ class FakeChecker:
         )
 
     def _covered(self, bad: int, all_rows: int) -> bool:
-        rows, ratio = self._budget.max_invalid_rows, self._budget.max_invalid_ratio
-        if rows is None and ratio is None:
-            return bad == 0
-        return (rows is None or bad <= rows) and (ratio is None or bad <= ratio * all_rows)
+        return self._budget.covers(bad, all_rows)
 
     def _write(self, target: BinaryIO | None, content: bytes) -> None:
         if target is not None:
@@ -132,7 +134,7 @@ class FakeTokens:
     ) -> Sequence[Json]:
         assert (directory / "tokenizer.json").exists()
         return [
-            {"row": str(first_row + index), "renderings": [{"text": row.decode(), "trainableTokenCount": str(max_seq_length)}]}
+            {"row": str(first_row + index), "renderings": [{"text": row.decode(), "trainable_token_count": str(max_seq_length)}]}
             for index, row in enumerate(rows)
         ]
 
@@ -146,13 +148,17 @@ class FakeTokens:
             content = b"".join([chunk async for chunk in chunks])
         finally:
             self.running -= 1
-        return {"exampleCount": str(len(content.splitlines())), "tokenCount": str(len(content.split()))}
+        return {
+            "example_count": str(len(content.splitlines())),
+            "token_count": str(len(content.split())),
+            "max_seq_length": max_seq_length,
+        }
 
     async def overlap(self, chunks: AsyncIterator[bytes], against: AsyncIterator[bytes]) -> Json:
         rows = b"".join([chunk async for chunk in chunks]).splitlines()
         others = set(b"".join([chunk async for chunk in against]).splitlines())
         same = [str(number) for number, row in enumerate(rows, 1) if row in others]
-        return {"sameInputCount": str(len(same)), "sameRowCount": str(len(same)), "rows": same}
+        return {"same_input_count": str(len(same)), "same_row_count": str(len(same)), "rows": same}
 
 
 class FakeTasks:

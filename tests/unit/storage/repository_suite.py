@@ -11,7 +11,8 @@ from unit.storage.service import sha256
 from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import ArtifactDraft
 from services.storage.base_model import BaseModelDraft
-from services.storage.dataset import Budget, Dataset, DatasetDraft, DatasetHeader, RowIndex
+from services.storage.checking.budget import Budget
+from services.storage.dataset import Dataset, DatasetDraft, DatasetHeader, RowIndex
 from services.storage.file import File
 from services.storage.position import Position
 from services.storage.registration import Repositories
