@@ -25,6 +25,7 @@ class BaseModelUpload:
         repository: BaseModelRepository,
         store: ObjectStore,
         pending: PendingObjectRepository,
+        *,
         files: FileUpload,
         small_files: BaseModelFiles,
         tokens: Tokens,

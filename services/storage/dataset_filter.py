@@ -18,4 +18,7 @@ class DatasetFilter:
     def text(self) -> str:
         """The filter as a text to which page tokens are bound."""
         fields = (self.display_name_contains, self.display_name, sorted(set(self.formats)))
-        return "datasets" + (json.dumps(fields) if self != DatasetFilter() else "")
+        return "datasets" + (json.dumps(fields) if self != EVERYTHING else "")
+
+
+EVERYTHING = DatasetFilter()

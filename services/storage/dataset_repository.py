@@ -12,7 +12,7 @@ from services.common.errors import NotFound, ServiceError
 from services.common.postgres import Connection, Pool, transaction
 from services.storage.blob_repository import add_blobs, drop_unused_blobs
 from services.storage.dataset import ORIGINAL, ROWS, Dataset, DatasetDraft, RowIndex, dataset_name
-from services.storage.dataset_filter import DatasetFilter
+from services.storage.dataset_filter import EVERYTHING, DatasetFilter
 from services.storage.file import StoredFile
 from services.storage.position import Position
 from services.storage.rows import first_row
@@ -93,7 +93,7 @@ class DatasetRepository(Protocol):
     async def get(self, identifier: uuid.UUID) -> Dataset:
         """One dataset; raises NotFound (DATASET_NOT_FOUND)."""
 
-    async def page(self, limit: int, after: Position | None, which: DatasetFilter = DatasetFilter()) -> Sequence[Dataset]:
+    async def page(self, limit: int, after: Position | None, which: DatasetFilter = EVERYTHING) -> Sequence[Dataset]:
         """At most `limit` datasets older than `after`, newest first."""
 
     async def begin_deletion(self, identifier: uuid.UUID, deletion: uuid.UUID) -> None:
@@ -137,7 +137,7 @@ class PostgresDatasetRepository:
         async with transaction(self._pool) as connection:
             return _found(await first_row(connection, _ONE, {"id": identifier}), identifier)
 
-    async def page(self, limit: int, after: Position | None, which: DatasetFilter = DatasetFilter()) -> list[Dataset]:
+    async def page(self, limit: int, after: Position | None, which: DatasetFilter = EVERYTHING) -> list[Dataset]:
         """At most `limit` datasets older than `after`, newest first."""
         parameters = {
             "limit": limit,

@@ -15,8 +15,8 @@ from services.storage.dataset_repository import DatasetRepository
 from services.storage.keyed_locks import KeyedLocks
 from services.storage.object_store import ObjectStore
 from services.storage.row_reader import read_rows
-from services.storage.token_statistics_repository import StatisticsKey, TokenStatisticsRepository
 from services.storage.token_port import Tokens
+from services.storage.token_statistics_repository import StatisticsKey, TokenStatisticsRepository
 
 _DEFAULT_LENGTH = 2048
 _PREVIEWS = 4
@@ -27,6 +27,7 @@ class DatasetTokens:
 
     def __init__(
         self,
+        *,
         datasets: DatasetRepository,
         statistics: TokenStatisticsRepository,
         store: ObjectStore,

@@ -131,7 +131,7 @@ class MinioObjectStore:
         if self._signer is None:
             return None
         query = {"partNumber": str(number), "uploadId": multipart_id}
-        return self._signer.get_presigned_url("PUT", self._bucket, key, lifetime, extra_query_params=query)
+        return str(self._signer.get_presigned_url("PUT", self._bucket, key, lifetime, extra_query_params=query))
 
     async def arrived_parts(self, key: str, multipart_id: str) -> list[tuple[int, int]]:
         """Numbers and sizes of the parts that have arrived."""
@@ -148,7 +148,7 @@ class MinioObjectStore:
 
     def _parts(self, key: str, multipart_id: str) -> list[Part]:
         try:
-            return self._client._list_parts(self._bucket, key, multipart_id, max_parts=1000).parts
+            return list(self._client._list_parts(self._bucket, key, multipart_id, max_parts=1000).parts)
         except minio.S3Error as error:
             if error.code != "NoSuchUpload":
                 raise
@@ -161,7 +161,7 @@ class MinioObjectStore:
 
     def _size(self, key: str) -> int | None:
         try:
-            return self._client.stat_object(self._bucket, key).size
+            return int(self._client.stat_object(self._bucket, key).size)
         except minio.S3Error as error:
             if error.code != "NoSuchKey":
                 raise

@@ -28,11 +28,12 @@ class PartUploads:
 
     def __init__(
         self,
+        *,
         uploads: PartUploadRepository,
         datasets: DatasetRepository,
         pending: PendingObjectRepository,
         store: ObjectStore,
-        intake: DatasetUpload,
+        completion: DatasetUpload,
         new_id: Callable[[], uuid.UUID],
         lifetime: datetime.timedelta,
     ) -> None:
@@ -40,7 +41,7 @@ class PartUploads:
         self._datasets = datasets
         self._pending = pending
         self._store = store
-        self._intake = intake
+        self._completion = completion
         self._new_id = new_id
         self._lifetime = lifetime
         self._locks: KeyedLocks[uuid.UUID] = KeyedLocks()
@@ -67,7 +68,7 @@ class PartUploads:
                 return await self._datasets.get(upload.dataset)
             try:
                 await self._join(upload)
-                return await self._intake.complete(upload)
+                return await self._completion.complete(upload)
             except ServiceError as error:
                 if error.status in _FINAL:
                     await self.end(identifier)

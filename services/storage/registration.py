@@ -27,8 +27,8 @@ from services.storage.object_store import ObjectStore
 from services.storage.part_upload_repository import PartUploadRepository
 from services.storage.part_uploads import PartUploads
 from services.storage.pending_object_repository import PendingObjectRepository
-from services.storage.token_statistics_repository import TokenStatisticsRepository
 from services.storage.token_port import Tokens
+from services.storage.token_statistics_repository import TokenStatisticsRepository
 from services.storage.upload import FileUpload
 from tunesmith.v1 import artifact_service_pb2_grpc, dataset_service_pb2_grpc, model_service_pb2_grpc
 
@@ -94,13 +94,33 @@ def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWo
         intake=intake,
         upload=upload,
         part_uploads=PartUploads(
-            repositories.part_uploads, datasets, pending, store, upload, around.new_id, around.upload_lifetime
+            uploads=repositories.part_uploads,
+            datasets=datasets,
+            pending=pending,
+            store=store,
+            completion=upload,
+            new_id=around.new_id,
+            lifetime=around.upload_lifetime,
         ),
         deletion=DatasetDeletion(datasets, pending, store, around.tasks, around.new_id),
-        tokens=DatasetTokens(datasets, repositories.token_statistics, store, around.small_files, around.tokens, around.analyses),
+        tokens=DatasetTokens(
+            datasets=datasets,
+            statistics=repositories.token_statistics,
+            store=store,
+            files=around.small_files,
+            tokens=around.tokens,
+            analyses=around.analyses,
+        ),
     )
 
 
 def _model_upload(repositories: Repositories, around: Surroundings) -> BaseModelUpload:
     files = FileUpload(repositories.blobs, around.new_id, inspect=refuse_unsafe_content)
-    return BaseModelUpload(repositories.models, around.store, repositories.pending, files, around.small_files, around.tokens)
+    return BaseModelUpload(
+        repositories.models,
+        around.store,
+        repositories.pending,
+        files=files,
+        small_files=around.small_files,
+        tokens=around.tokens,
+    )

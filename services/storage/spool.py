@@ -19,7 +19,7 @@ class Spool:
     def __init__(self, *, keep: bool = True) -> None:
         self.keeps = keep
         with disk_full_reported():
-            self._file = tempfile.TemporaryFile() if keep else None
+            self._file = tempfile.TemporaryFile() if keep else None  # noqa: SIM115 - closed by __exit__
         self._digest = hashlib.sha256()
         self.size_bytes = 0
 

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from integration.storage.conftest import postgres_repositories
 from unit.storage.repository_suite import RepositorySuite, add_dataset, artifact_draft, dataset_draft, keys, model_draft
-
 from unit.storage.service import sha256
 
 from services import storage

@@ -1,4 +1,4 @@
-"""What DatasetService promises of previews and counts, and ModelService of the gate; run against the fakes and the real stores."""
+"""What previews, counts and the gate promise; run against the fakes and against Postgres and S3."""
 
 import asyncio
 

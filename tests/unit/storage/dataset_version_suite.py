@@ -5,6 +5,7 @@ import uuid
 
 import grpc
 import pytest
+from unit.storage.artifact_suite import until
 from unit.storage.service import Service, lines, refused, row
 
 from services.common.errors import Unavailable
@@ -137,9 +138,11 @@ class DatasetVersionSuite:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        async with asyncio.timeout(20):
-            while await listed(service) != [dataset]:
-                await asyncio.sleep(0.01)
+
+        async def back() -> bool:
+            return await listed(service) == [dataset]
+
+        await until(back)
 
     async def test_filters_choose_datasets(self, service: Service) -> None:
         chat = [await service.upload(lines(row(text)), display_name="Häuser") for text in "ab"]

@@ -14,7 +14,8 @@ from services.common.errors import ServiceError
 from services.storage.check_outcome import CheckOutcome
 from services.storage.checking.budget import Budget
 from services.storage.checking.refusal import refusal
-from services.storage.dataset import Json, RowIndexfrom tunesmith.v1 import dataset_pb2
+from services.storage.dataset import Json, RowIndex
+from tunesmith.v1 import dataset_pb2
 
 EVERY = 2
 ROLES = ("system", "user", "assistant")

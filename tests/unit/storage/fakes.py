@@ -12,7 +12,7 @@ from services.storage.artifact_repository import expired, refuse_stale
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
 from services.storage.base_model_repository import same_files
 from services.storage.dataset import Dataset, DatasetDraft, Json, dataset_name
-from services.storage.dataset_filter import DatasetFilter
+from services.storage.dataset_filter import EVERYTHING, DatasetFilter
 from services.storage.dataset_repository import refuse_lost_upload, same_request
 from services.storage.file import File, StoredFile
 from services.storage.object_store import CHUNK_BYTES
@@ -244,7 +244,7 @@ class MemoryDatasetRepository:
             raise NotFound("DATASET_NOT_FOUND", dataset_name(identifier))
         return self.rows[identifier]
 
-    async def page(self, limit: int, after: Position | None, which: DatasetFilter = DatasetFilter()) -> list[Dataset]:
+    async def page(self, limit: int, after: Position | None, which: DatasetFilter = EVERYTHING) -> list[Dataset]:
         rows = [
             row
             for row in self._there()
