@@ -1,5 +1,6 @@
 """Datasets through the real checker, tokenizer and task manager's contract, over Postgres and S3."""
 
+import datetime
 import hashlib
 import json
 import struct
@@ -29,8 +30,6 @@ Content = dataset_service_pb2.DownloadDatasetRequest
 async def service(
     repositories: Repositories, store: MinioObjectStore, service: Service, tmp_path: Path
 ) -> AsyncIterator[Service]:
-    import datetime
-
     server = grpc.aio.server(interceptors=[EdgeInterceptor()])
     port = server.add_insecure_port("127.0.0.1:0")
     files = BaseModelFiles(store, tmp_path / "cache")
