@@ -82,8 +82,16 @@ _STORAGE = {
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
     "CHECKER_FAILED": Entry("INTERNAL", _PLATFORM, "Send the file again; if it fails the same way, report it."),
+    "PRESIGNED_UPLOADS_OFF": Entry("FAILED_PRECONDITION", _USER, "Send the file with UploadDataset instead."),
+    "UPLOAD_NOT_FOUND": Entry("NOT_FOUND", _USER, "Begin a new upload; one may be completed for 24 hours unless set otherwise."),
+    "UPLOAD_INCOMPLETE": Entry("FAILED_PRECONDITION", _USER, "Send the named parts, then complete the upload again."),
+    "UPLOAD_EXPIRED": Entry("ABORTED", _TRANSIENT, "Send the file again."),
     "UPLOAD_MALFORMED": Entry("INVALID_ARGUMENT", _USER, "Send the header first, then each file's path and chunks."),
     "OFFSET_OUT_OF_RANGE": Entry("OUT_OF_RANGE", _USER, "Use an offset from 0 to the size of the file."),
+    "ROW_OUT_OF_RANGE": Entry("OUT_OF_RANGE", _USER, "Use a row from 1 to the number of examples of the dataset."),
+    "CHAT_TEMPLATE_UNUSABLE": Entry(
+        "FAILED_PRECONDITION", _USER, "Use another base model, or register this one with a chat template that can train."
+    ),
 }
 
 _DATASET_ROWS = {reason: Entry("INVALID_ARGUMENT", _USER, hint) for reason, hint in {**FILE_PROBLEMS, **ROW_PROBLEMS}.items()}
@@ -105,6 +113,9 @@ _DEPENDENCIES = {
     ),
     "STORAGE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."
+    ),
+    "TASK_MANAGER_UNAVAILABLE": Entry(
+        "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the task manager: tunesmith status."
     ),
     "TRAINER_UNAVAILABLE": Entry("UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the trainer: tunesmith status."),
     "DISK_FULL": Entry("RESOURCE_EXHAUSTED", _PLATFORM, "Free disk space, then try again."),

@@ -5,12 +5,23 @@
 import asyncio
 import datetime
 import pathlib
-from collections.abc import AsyncIterator
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import minio
 import pytest
 
-SUITES = ("artifact_suite", "dataset_suite", "model_suite", "object_store_suite", "repository_suite", "service")
+SUITES = (
+    "artifact_suite",
+    "dataset_suite",
+    "dataset_tokens_suite",
+    "dataset_version_suite",
+    "model_suite",
+    "object_store_suite",
+    "part_upload_suite",
+    "repository_suite",
+    "service",
+)
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
 from embedded import S3
@@ -23,7 +34,10 @@ from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.object_store import MinioObjectStore
+from services.storage.part_upload_repository import PostgresPartUploadRepository
+from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.registration import Repositories
+from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
 
 
 @pytest.fixture
@@ -35,9 +49,25 @@ async def pool(postgres_dsn: str) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def store(s3: S3) -> MinioObjectStore:
-    store = MinioObjectStore(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=s3.bucket)
+    store = MinioObjectStore(
+        s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=s3.bucket, public_endpoint=s3.endpoint
+    )
     await store.prepare()
     return store
+
+
+@pytest.fixture
+def send_part() -> Callable[[str, bytes], Awaitable[None]]:
+    """What a caller does with the URL of a part."""
+
+    def put(url: str, content: bytes) -> None:
+        with urllib.request.urlopen(urllib.request.Request(url, data=content, method="PUT"), timeout=60) as answer:
+            assert answer.status == 200
+
+    async def send(url: str, content: bytes) -> None:
+        await asyncio.to_thread(put, url, content)
+
+    return send
 
 
 @pytest.fixture
@@ -46,8 +76,13 @@ def retention() -> datetime.timedelta:
 
 
 @pytest.fixture
-def repositories(pool: Pool, retention: datetime.timedelta) -> Repositories:
-    return postgres_repositories(pool, retention)
+def upload_lifetime() -> datetime.timedelta:
+    return datetime.timedelta(hours=24)
+
+
+@pytest.fixture
+def repositories(pool: Pool, retention: datetime.timedelta, upload_lifetime: datetime.timedelta) -> Repositories:
+    return postgres_repositories(pool, retention, upload_lifetime)
 
 
 @pytest.fixture
@@ -66,10 +101,17 @@ async def service(repositories: Repositories, store: MinioObjectStore, client: m
         yield service
 
 
-def postgres_repositories(pool: Pool, retention: datetime.timedelta = datetime.timedelta(days=15)) -> Repositories:
+def postgres_repositories(
+    pool: Pool,
+    retention: datetime.timedelta = datetime.timedelta(days=15),
+    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
+) -> Repositories:
     return Repositories(
         datasets=PostgresDatasetRepository(pool),
         artifacts=PostgresArtifactRepository(pool, retention),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
+        pending=PostgresPendingObjectRepository(pool, upload_lifetime),
+        part_uploads=PostgresPartUploadRepository(pool, upload_lifetime),
+        token_statistics=PostgresTokenStatisticsRepository(pool),
     )

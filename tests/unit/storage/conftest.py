@@ -2,11 +2,21 @@
 
 # ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-SUITES = ("artifact_suite", "dataset_suite", "model_suite", "object_store_suite", "repository_suite", "service")
+SUITES = (
+    "artifact_suite",
+    "dataset_suite",
+    "dataset_tokens_suite",
+    "dataset_version_suite",
+    "model_suite",
+    "object_store_suite",
+    "part_upload_suite",
+    "repository_suite",
+    "service",
+)
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
 from unit.storage.fakes import Clock, MemoryObjectStore, memory_repositories
@@ -30,3 +40,8 @@ async def service(clock: Clock, store: MemoryObjectStore) -> AsyncIterator[Servi
 
     async with running_service(memory_repositories(clock), store, keys) as service:
         yield service
+
+
+@pytest.fixture
+def send_part(store: MemoryObjectStore) -> Callable[[str, bytes], Awaitable[None]]:
+    return store.send_part

@@ -54,3 +54,26 @@ def test_a_connection_string_that_is_none_is_refused_without_showing_it() -> Non
     with pytest.raises(ConfigError, match="TUNESMITH_POSTGRES_DSN") as caught:
         settings(TUNESMITH_POSTGRES_DSN="postgres//lab:pw@nowhere")
     assert "pw" not in str(caught.value)
+
+
+def test_callers_reach_s3_as_the_service_does_unless_told_otherwise() -> None:
+    assert settings().public_s3 == "http://127.0.0.1:9000"
+    assert settings(TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT="https://s3.example").public_s3 == "https://s3.example"
+    assert settings(TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT="").public_s3 == "http://127.0.0.1:9000"
+    assert settings(TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT="off").public_s3 is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("S3_PUBLIC_ENDPOINT", "s3.example"),
+        ("UPLOAD_LIFETIME", "8d"),
+        ("UPLOAD_LIFETIME", "1ms"),
+        ("SWEEP_INTERVAL", "0s"),
+        ("ANALYSES", "0"),
+        ("ANALYSES", "many"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"TUNESMITH_STORAGE_{name}"):
+        settings(**{f"TUNESMITH_STORAGE_{name}": value})

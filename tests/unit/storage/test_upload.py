@@ -1,12 +1,13 @@
 """The order of an upload of several files, and what reaches the object store."""
 
+import datetime
 import io
 import itertools
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from unit.storage.fakes import MemoryBlobRepository, MemoryObjectStore
+from unit.storage.fakes import Clock, MemoryBlobRepository, MemoryObjectStore, MemoryPendingObjectRepository
 from unit.storage.service import cut, sha256
 
 from services.common.errors import ServiceError
@@ -16,6 +17,10 @@ from services.storage.upload import ExpectedFiles, FileUpload
 
 CONTENT = {"a.bin": b"alpha", "empty": b"", "dir/b.bin": b"beta" * 10}
 DECLARED = [File(path, len(data), sha256(data)) for path, data in CONTENT.items()]
+
+
+def records() -> MemoryPendingObjectRepository:
+    return MemoryPendingObjectRepository(Clock(), datetime.timedelta(hours=24))
 
 
 def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple[str, bytes]]:
@@ -91,12 +96,12 @@ async def stream(*items: str | bytes) -> AsyncIterator[str | bytes]:
 def numbered() -> FileUpload:
     """An upload whose new ids are 1, 2, 3."""
     numbers = itertools.count(1)
-    return FileUpload(MemoryBlobRepository(), lambda: uuid.UUID(int=next(numbers)))
+    return FileUpload(MemoryBlobRepository(records()), lambda: uuid.UUID(int=next(numbers)))
 
 
 async def test_keys_are_made_by_the_server_and_reported_by_content() -> None:
     store = MemoryObjectStore()
-    keys = await numbered().receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store))
+    keys = await numbered().receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
     assert keys == {sha256(b"alpha"): f"blobs/{uuid.UUID(int=1)}"}
     assert store.objects == {f"blobs/{uuid.UUID(int=1)}": b"alpha"}
 
@@ -104,18 +109,18 @@ async def test_keys_are_made_by_the_server_and_reported_by_content() -> None:
 async def test_the_same_content_twice_is_put_once() -> None:
     store = MemoryObjectStore()
     twins = [File("x", 5, sha256(b"alpha")), File("y", 5, sha256(b"alpha"))]
-    await numbered().receive(twins, stream("x", b"alpha", "y", b"alpha"), PendingObjects(store))
+    await numbered().receive(twins, stream("x", b"alpha", "y", b"alpha"), PendingObjects(store, records()))
     assert len(store.objects) == 1
 
 
 async def test_known_content_is_verified_and_not_put() -> None:
-    store, blobs = MemoryObjectStore(), MemoryBlobRepository()
+    store, blobs = MemoryObjectStore(), MemoryBlobRepository(records())
     blobs.keys[sha256(b"alpha")] = "blobs/known"
     upload = FileUpload(blobs, uuid.uuid4)
-    assert await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store)) == blobs.keys
+    assert await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records())) == blobs.keys
     assert store.objects == {}
     with pytest.raises(ServiceError, match="arrived with SHA-256"):
-        await upload.receive(DECLARED[:1], stream("a.bin", b"ALPHA"), PendingObjects(store))
+        await upload.receive(DECLARED[:1], stream("a.bin", b"ALPHA"), PendingObjects(store, records()))
 
 
 async def test_inspection_sees_each_file_from_its_start_and_before_the_store() -> None:
@@ -124,8 +129,8 @@ async def test_inspection_sees_each_file_from_its_start_and_before_the_store() -
     def inspect(file: File, content: io.BufferedIOBase) -> None:
         seen.append((file.path, content.read(), len(store.objects)))
 
-    upload = FileUpload(MemoryBlobRepository(), uuid.uuid4, inspect=inspect)
+    upload = FileUpload(MemoryBlobRepository(records()), uuid.uuid4, inspect=inspect)
     items = itertools.chain.from_iterable([path, data] for path, data in CONTENT.items())
-    await upload.receive(DECLARED, stream(*items), PendingObjects(store))
+    await upload.receive(DECLARED, stream(*items), PendingObjects(store, records()))
     assert seen == [(path, data, count) for count, (path, data) in enumerate(CONTENT.items())]
     assert sorted(store.objects.values()) == sorted(CONTENT.values())
