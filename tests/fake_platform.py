@@ -55,6 +55,16 @@ def page_of(items, request):
     return items[start : start + 2], token
 
 
+def chunks_for(context, body, offset, break_after=None):
+    """Five bytes at a time from `offset` on; the connection breaks after so many chunks."""
+    if offset > len(body):
+        refuse(context, "OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE", f"there are {len(body)} bytes", "Start again.")
+    for number, start in enumerate(range(offset, len(body), 5)):
+        if number == break_after:
+            refuse(context, "UNAVAILABLE", "SHUTTING_DOWN", "the server shuts down", "Resume.", error_class="transient")
+        yield body[start : start + 5]
+
+
 class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
     def __init__(self):
         self.stored = []
@@ -118,6 +128,8 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def __init__(self):
         self.stored = []
         self.files = {}
+        self.offsets = []
+        self.break_after = None
 
     def add(self, files, task="tasks/1", **facts):
         """Store an artifact made of `files` (path -> bytes)."""
@@ -150,9 +162,10 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         return artifact_service_pb2.ListArtifactsResponse(artifacts=artifacts, next_page_token=token)
 
     def DownloadArtifact(self, request, context):
-        body = self.files[request.name, request.path]
-        for start in range(0, len(body), 5):
-            yield artifact_service_pb2.DownloadArtifactResponse(chunk=body[start : start + 5])
+        self.offsets.append(request.offset)
+        messages, self.break_after = self.break_after, None
+        for chunk in chunks_for(context, self.files[request.name, request.path], request.offset, messages):
+            yield artifact_service_pb2.DownloadArtifactResponse(chunk=chunk)
 
 
 class Models(model_service_pb2_grpc.ModelServiceServicer):
