@@ -61,8 +61,9 @@ def _complete(connection: Connection, begun: DatasetUpload, file: Path) -> Datas
 
 
 def _missing(parts: Sequence[DatasetUploadPart], error: FailedPrecondition) -> list[DatasetUploadPart]:
-    """The parts that the error names; all when it names none."""
-    named = {int(number) for number in re.findall(r"\d+", error.message)}
+    """The parts that the error names behind its last colon; all when it does not name all that are missing."""
+    words = error.message.rpartition(":")[2]
+    named = set() if "…" in words else {int(number) for number in re.findall(r"\d+", words)}
     return [part for part in parts if part.number in named] or list(parts)
 
 

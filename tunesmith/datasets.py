@@ -7,8 +7,7 @@ from pathlib import Path
 
 from tunesmith import dataset_parts
 from tunesmith.connection import UPLOAD_SECONDS, Connections
-from tunesmith.errors import InvalidArgument
-from tunesmith.names import bare_id, resource_name
+from tunesmith.names import bare_id, enum_value, resource_name
 from tunesmith.transfers import Progress, chunks_of, receive, require_file, sha256_of, summed
 from tunesmith.v1.dataset_pb2 import Dataset, DatasetReport
 from tunesmith.v1.dataset_service_pb2 import (
@@ -175,10 +174,8 @@ def content_named(word: str) -> DownloadDatasetRequest.Content.ValueType:
     Raises:
         InvalidArgument: CONTENT_UNKNOWN.
     """
-    known = {name.lower(): number for name, number in DownloadDatasetRequest.Content.items() if number}
-    if word not in known:
-        raise InvalidArgument(f"there is no content {word!r}", reason="CONTENT_UNKNOWN", hint=f"Known: {', '.join(known)}.")
-    return known[word]
+    value: DownloadDatasetRequest.Content.ValueType = enum_value(DownloadDatasetRequest.Content, word, "CONTENT_UNKNOWN")
+    return value
 
 
 def _header(

@@ -6,8 +6,7 @@ from typing import Any
 
 from tunesmith import hyperparameters as hp
 from tunesmith.connection import Connections
-from tunesmith.errors import InvalidArgument
-from tunesmith.names import resource_name
+from tunesmith.names import enum_value, resource_name
 from tunesmith.streams import ResumingStream
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
 from tunesmith.v1.task_manager_service_pb2 import (
@@ -181,16 +180,8 @@ def describe_task(
         ],
         validation_dataset=resource_name("datasets", validation_dataset) if validation_dataset else "",
         validation_split_ratio=validation_split_ratio,
-        method=_enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
-        tuning=_enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
+        method=enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
+        tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,
     )
     return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels)
-
-
-def _enum_value(enum: Any, word: str, reason: str) -> Any:
-    try:
-        return enum.Value(word.upper())
-    except ValueError as error:
-        known = ", ".join(name.lower() for name, number in enum.items() if number)
-        raise InvalidArgument(f"{word!r} is not known", reason=reason, hint=f"Known: {known}.") from error
