@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from google.protobuf.json_format import ParseDict
 
@@ -31,7 +31,7 @@ def check(
     *,
     max_invalid_rows: int | None = None,
     max_invalid_ratio: float | None = None,
-    rows: BinaryIO | None = None,
+    rows: IO[bytes] | None = None,
     progress: Progress | None = None,
 ) -> Check:
     """Check a file; usable rows are written to the file `rows`, one JSON object a line.
@@ -45,7 +45,7 @@ def check(
 def rows_from(path: Path, wanted: range) -> tuple[list[bytes], Check]:
     """The usable rows with these numbers, from 1; the file is read no further than they stand, and so is the check."""
     with tempfile.NamedTemporaryFile() as rows:
-        checked = _run(_until(Path(rows.name), wanted.stop, chunks_of(path)), rows, None, _ANY_RATIO)
+        checked = _run(_until(Path(rows.name), wanted.stop, chunks_of(path)), rows.file, None, _ANY_RATIO)
         rows.seek(0)
         return [line for number, line in enumerate(rows, start=1) if number in wanted], checked
 
@@ -61,7 +61,7 @@ def _until(rows: Path, enough: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-def _run(chunks: Iterator[bytes], rows: BinaryIO | None, max_rows: int | None, max_ratio: float | None) -> Check:
+def _run(chunks: Iterator[bytes], rows: IO[bytes] | None, max_rows: int | None, max_ratio: float | None) -> Check:
     descriptors = [rows.fileno()] if rows else []
     given = {"--rows-fd": rows.fileno() if rows else None, "--max-invalid-rows": max_rows, "--max-invalid-ratio": max_ratio}
     arguments = [f"{option}={value}" for option, value in given.items() if value is not None]

@@ -1,4 +1,4 @@
-"""Rows as a base model is given them, and its tokens counted, by the very renderer that trains; used by `data preview` and `check`."""
+"""Rows as a base model is given them, and their tokens counted, by the renderer that trains; used by `data preview`, `check`."""
 
 import json
 from collections.abc import Iterable

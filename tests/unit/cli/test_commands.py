@@ -63,26 +63,11 @@ class TestData:
         assert (error["reason"], error["class"], error["hint"]) == ("DATASET_INVALID", "user", "Mend the rows.")
         assert error["violations"][0]["field"] == "line 1: messages[1].role"
 
-    def test_check_shows_bad_rows_and_fails(self, run, bad):
-        result = run("data", "check", bad)
-        assert result.exit_code == 1
-        assert 'line 14: messages[1].role: role "assistent" [DATASET_ROLE_UNKNOWN]' in result.stdout
-        assert "… and 100 more" in result.stdout
-
-    def test_check_of_a_good_file_succeeds(self, run, train):
-        result = run("data", "check", train)
-        assert (result.exit_code, result.stdout) == (0, "valid: 3 examples, 0 messages\n")
-
-    def test_a_missing_file_is_a_usage_error(self, run, tmp_path):
-        result = run("data", "check", tmp_path / "none.jsonl")
-        assert result.exit_code == 2
-        assert "error[FILE_NOT_FOUND]" in result.stderr
-
     def test_ls_is_a_table_or_one_object_a_line(self, run, train):
         for _ in range(3):
             run("data", "upload", train)
         table = run("data", "ls").stdout.splitlines()
-        assert table[0].split() == ["ID", "NAME", "EXAMPLES", "SIZE", "CREATED"]
+        assert table[0].split() == ["ID", "NAME", "VERSION", "FORMAT", "EXAMPLES", "SIZE", "CREATED"]
         assert len(table) == 4
         assert [d["display_name"] for d in json_lines(run("data", "ls", "--json").stdout)] == ["train.jsonl"] * 3
 
