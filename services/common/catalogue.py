@@ -3,6 +3,8 @@
 import dataclasses
 import enum
 
+from services.common.dataset_reasons import FILE_PROBLEMS, ROW_PROBLEMS, WARNINGS
+
 
 class ErrorClass(enum.Enum):
     """Who can act on a failure; the values are those of ErrorInfo's metadata key `class`."""
@@ -69,18 +71,6 @@ _STORAGE = {
     "DATASET_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the datasets: tunesmith data ls."),
     "DATASET_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Wait until no live task needs the dataset."),
     "DATASET_INVALID": Entry("INVALID_ARGUMENT", _USER, "Mend the named rows and upload the file again."),
-    "DATASET_EMPTY": Entry("INVALID_ARGUMENT", _USER, "Upload a file with at least one example."),
-    "DATASET_NOT_UTF8": Entry("INVALID_ARGUMENT", _USER, "Save the file as UTF-8."),
-    "DATASET_NOT_JSON": Entry("INVALID_ARGUMENT", _USER, "Write one JSON object per line."),
-    "DATASET_JSON_ARRAY": Entry("INVALID_ARGUMENT", _USER, "Write one object per line: jq -c '.[]' FILE > FILE.jsonl"),
-    "DATASET_NOT_OBJECT": Entry("INVALID_ARGUMENT", _USER, 'Each line is an object: {"messages": [...]}'),
-    "DATASET_MESSAGES_MISSING": Entry("INVALID_ARGUMENT", _USER, 'Add "messages", a list of {"role", "content"}.'),
-    "DATASET_MESSAGE_MALFORMED": Entry("INVALID_ARGUMENT", _USER, 'A message is {"role": ..., "content": ...}.'),
-    "DATASET_ROLE_UNKNOWN": Entry("INVALID_ARGUMENT", _USER, "Roles are system, user and assistant."),
-    "DATASET_CONTENT_INVALID": Entry("INVALID_ARGUMENT", _USER, "The content is a text that is not empty."),
-    "DATASET_NO_ASSISTANT": Entry("INVALID_ARGUMENT", _USER, "End the row with what the assistant should say."),
-    "DATASET_LINE_TOO_LONG": Entry("INVALID_ARGUMENT", _USER, "Split the row; a line is at most 8 MiB."),
-    "DATASET_TOO_DEEP": Entry("INVALID_ARGUMENT", _USER, "Rows nest at most 32 levels."),
     "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
@@ -88,9 +78,14 @@ _STORAGE = {
     "ARTIFACT_EXPIRED": Entry("NOT_FOUND", _USER, "Start the task again; its spec and data are kept."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
+    "CHECKER_FAILED": Entry("INTERNAL", _PLATFORM, "Send the file again; if it fails the same way, report it."),
     "UPLOAD_MALFORMED": Entry("INVALID_ARGUMENT", _USER, "Send the header first, then each file's path and chunks."),
     "OFFSET_OUT_OF_RANGE": Entry("OUT_OF_RANGE", _USER, "Use an offset from 0 to the size of the file."),
 }
+
+_DATASET_ROWS = {reason: Entry("INVALID_ARGUMENT", _USER, hint) for reason, hint in {**FILE_PROBLEMS, **ROW_PROBLEMS}.items()}
+# A warning stands in a report and is no failure.
+_DATASET_WARNINGS = {reason: Entry("OK", _USER, hint) for reason, hint in WARNINGS.items()}
 
 _INFERENCE = {
     "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
@@ -112,4 +107,13 @@ _DEPENDENCIES = {
     "DISK_FULL": Entry("RESOURCE_EXHAUSTED", _PLATFORM, "Free disk space, then try again."),
 }
 
-CATALOGUE: dict[str, Entry] = {**_REQUESTS, **_TASKS, **_RUNS, **_STORAGE, **_INFERENCE, **_DEPENDENCIES}
+CATALOGUE: dict[str, Entry] = {
+    **_REQUESTS,
+    **_TASKS,
+    **_RUNS,
+    **_STORAGE,
+    **_DATASET_ROWS,
+    **_DATASET_WARNINGS,
+    **_INFERENCE,
+    **_DEPENDENCIES,
+}

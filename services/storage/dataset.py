@@ -1,4 +1,4 @@
-"""Domain values of datasets; made by the validator and the repository, read by the servicer."""
+"""Domain values of datasets; made by the upload and the repository, read by the servicer."""
 
 import dataclasses
 import datetime
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DatasetStatistics:
-    """What was counted while checking; `example_count` over all rows, everything else over good ones."""
+    """What was counted while checking, over usable rows."""
 
     example_count: int
     message_count: int

@@ -16,7 +16,6 @@ from services.common.paging import page_size
 from services.storage.dataset import Dataset, DatasetStatistics
 from services.storage.dataset_repository import DatasetRepository
 from services.storage.dataset_upload import DatasetHeader, DatasetUpload, check
-from services.storage.dataset_validation import DatasetReport, RowViolation
 from services.storage.file import is_sha256
 from services.storage.object_store import ObjectStore
 from services.storage.pending_objects import remove_quietly
@@ -48,7 +47,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request_iterator: AsyncIterator[dataset_service_pb2.ValidateDatasetRequest], context: Context
     ) -> dataset_pb2.DatasetReport:
         """Checks a file and stores nothing."""
-        return _to_report(await check(request.chunk async for request in request_iterator))
+        return await check(request.chunk async for request in request_iterator)
 
     async def GetDataset(self, request: dataset_service_pb2.GetDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         """One dataset."""
@@ -122,20 +121,4 @@ def _to_statistics(statistics: DatasetStatistics) -> dataset_pb2.DatasetStatisti
         assistant_character_count=statistics.assistant_character_count,
         without_system_count=statistics.without_system_count,
         duplicate_count=statistics.duplicate_count,
-    )
-
-
-def _to_report(report: DatasetReport) -> dataset_pb2.DatasetReport:
-    return dataset_pb2.DatasetReport(
-        valid=report.valid,
-        violations=map(_to_violation, report.violations),
-        violation_count=report.violation_count,
-        violations_by_reason=report.violations_by_reason,
-        statistics=_to_statistics(report.statistics),
-    )
-
-
-def _to_violation(violation: RowViolation) -> dataset_pb2.RowViolation:
-    return dataset_pb2.RowViolation(
-        line=violation.line, path=violation.path, reason=violation.reason, message=violation.message, hint=violation.hint
     )

@@ -8,12 +8,14 @@ import structlog
 
 from services.common.errors import ServiceError
 from services.storage.blocking import in_thread
-from services.storage.dataset import Dataset, DatasetDraft
+from services.storage.checking.client import CheckerProcess, Outcome
+from services.storage.checking.refusal import refusal
+from services.storage.dataset import Dataset, DatasetDraft, DatasetStatistics
 from services.storage.dataset_repository import DatasetRepository
-from services.storage.dataset_validation import DatasetReport, DatasetValidator, refusal
 from services.storage.object_store import ObjectStore
 from services.storage.pending_objects import pending_objects
 from services.storage.spool import Spool
+from tunesmith.v1 import dataset_pb2
 
 log = structlog.get_logger()
 
@@ -42,15 +44,15 @@ class DatasetUpload:
         Raises ServiceError: DATASET_INVALID and its kin, CHECKSUM_MISMATCH, REQUEST_ID_REUSED, DISK_FULL, Unavailable.
         """
         with Spool() as spool:
-            report = await _checked(chunks, spool)
+            outcome = await _checked(chunks, spool)
             if header.sha256 and header.sha256 != spool.sha256:
                 message = f"the file arrived with SHA-256 {spool.sha256}, the header says {header.sha256}"
                 raise ServiceError("CHECKSUM_MISMATCH", message)
-            if not report.valid:
-                raise refusal(report)
-            return await self._stored(header, spool, report)
+            if not outcome.accepted:
+                raise refusal(outcome.report)
+            return await self._stored(header, spool, outcome.report.statistics)
 
-    async def _stored(self, header: DatasetHeader, spool: Spool, report: DatasetReport) -> Dataset:
+    async def _stored(self, header: DatasetHeader, spool: Spool, statistics: dataset_pb2.DatasetStatistics) -> Dataset:
         identifier = self._new_id()
         draft = DatasetDraft(
             id=identifier,
@@ -58,7 +60,7 @@ class DatasetUpload:
             size_bytes=spool.size_bytes,
             sha256=spool.sha256,
             object_key=f"datasets/{identifier}",
-            statistics=report.statistics,
+            statistics=_counted(statistics),
             request_id=header.request_id,
         )
         async with pending_objects(self._store) as pending:
@@ -69,19 +71,26 @@ class DatasetUpload:
         return dataset
 
 
-async def check(chunks: AsyncIterator[bytes]) -> DatasetReport:
+async def check(chunks: AsyncIterator[bytes]) -> dataset_pb2.DatasetReport:
     """The report on a file; nothing is kept."""
-    return await _checked(chunks, None)
+    return (await _checked(chunks, None)).report
 
 
-async def _checked(chunks: AsyncIterator[bytes], spool: Spool | None) -> DatasetReport:
-    validator = DatasetValidator()
+async def _checked(chunks: AsyncIterator[bytes], spool: Spool | None) -> Outcome:
+    async with CheckerProcess.start() as checker:
+        async for chunk in chunks:
+            if spool is not None:
+                await in_thread(spool.write, chunk)
+            await checker.feed(chunk)
+        return await checker.finish()
 
-    def take(chunk: bytes) -> None:
-        if spool is not None:
-            spool.write(chunk)
-        validator.feed(chunk)
 
-    async for chunk in chunks:
-        await in_thread(take, chunk)
-    return await in_thread(validator.finish)
+def _counted(statistics: dataset_pb2.DatasetStatistics) -> DatasetStatistics:
+    return DatasetStatistics(
+        example_count=statistics.example_count,
+        message_count=statistics.message_count,
+        messages_by_role=dict(statistics.messages_by_role),
+        assistant_character_count=statistics.assistant_character_count,
+        without_system_count=statistics.without_system_count,
+        duplicate_count=statistics.duplicate_count,
+    )
