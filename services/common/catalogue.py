@@ -74,6 +74,9 @@ _STORAGE = {
     "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
+    "TOKEN_WORKER_FAILED": Entry(
+        "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
+    ),
     "ARTIFACT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the artifacts: tunesmith artifact ls."),
     "ARTIFACT_EXPIRED": Entry("NOT_FOUND", _USER, "Start the task again; its spec and data are kept."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
