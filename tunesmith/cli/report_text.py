@@ -12,6 +12,8 @@ from tunesmith.cli.output import print_fields, size, visible
 if TYPE_CHECKING:
     from tunesmith.v1.dataset_pb2 import DatasetReport, RowViolation
 
+ERRORS_PAGE = "docs/reference/errors.md"
+
 
 def print_report(report: "DatasetReport", file: str, *, dropped_row_count: int, accepted: bool) -> None:
     """Every bad row that is listed, the counts by code, the warnings, the statistics, the verdict."""
@@ -42,17 +44,12 @@ def _place(violation: "RowViolation", file: str) -> str:
 
 
 def _print_counts(by_reason: Mapping[str, int]) -> None:
-    """One line a code, with its page of the documentation."""
+    """One line a code, and where codes are explained."""
     if by_reason:
         width = max(map(len, by_reason))
-        print("bad rows by code:")
+        print(f"bad rows by code (see {ERRORS_PAGE}):")
         for reason, count in sorted(by_reason.items(), key=lambda item: (-item[1], item[0])):
-            print(f"  {reason:<{width}}  {count:>7,}  {docs_page(reason)}")
-
-
-def docs_page(reason: str) -> str:
-    """Where a code is explained, below the root of the repository."""
-    return f"docs/errors/{reason}.md"
+            print(f"  {reason:<{width}}  {count:>7,}")
 
 
 def _verdict(report: "DatasetReport", file: str, dropped: int, accepted: bool) -> str:
