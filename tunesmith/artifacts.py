@@ -48,11 +48,11 @@ class ArtifactVerbs(Connections):
         targets = [(file, safe_target(root, file.path)) for file in artifact.manifest.files]
         advance = summed(progress, sum(file.size_bytes for file, _ in targets))
         for file, target in targets:
-            fetch = partial(self._download, artifact.name, file.path)
+            fetch = partial(self._artifact_bytes, artifact.name, file.path)
             receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
         return [target for _, target in targets]
 
-    def _download(self, name: str, path: str, offset: int) -> Iterator[bytes]:
+    def _artifact_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadArtifactRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._artifacts.DownloadArtifact, request, UPLOAD_SECONDS):
             yield response.chunk

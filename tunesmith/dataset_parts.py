@@ -114,7 +114,9 @@ class _Sender:
         with self._file.open("rb") as source:
             source.seek(part.offset)
             left = part.size_bytes
-            while left and not self._stopped.is_set() and (chunk := source.read(min(left, CHUNK_BYTES))):
+            while left and (chunk := source.read(min(left, CHUNK_BYTES))):
+                if self._stopped.is_set():
+                    raise ConnectionAbortedError("the upload is ended")  # else the store waits for the rest
                 yield chunk
                 left -= len(chunk)
                 advance(len(chunk))

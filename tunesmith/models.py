@@ -74,11 +74,11 @@ class ModelVerbs(Connections):
         targets = [(file, safe_target(root, file.path)) for file in wanted]
         advance = summed(progress, sum(file.size_bytes for file in wanted))
         for file, target in targets:
-            fetch = partial(self._download, model.name, file.path)
+            fetch = partial(self._model_bytes, model.name, file.path)
             receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
         return [target for _, target in targets]
 
-    def _download(self, name: str, path: str, offset: int) -> Iterator[bytes]:
+    def _model_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadModelRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._models.DownloadModel, request, UPLOAD_SECONDS):
             yield response.chunk

@@ -18,7 +18,7 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("name", ["errors.md", "settings.md", "api.md"])
+@pytest.mark.parametrize("name", ["errors.md", "settings.md", "api.md", "cli.md"])
 def test_the_committed_page_is_what_the_code_says(generator, name: str) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text() == generator.PAGES[name](), "run `make docs`"
 
@@ -39,3 +39,10 @@ def test_no_cell_of_the_api_reference_is_empty(generator) -> None:
     rows = [line for line in generator.api_page().splitlines() if line.startswith("| `")]
     assert len(rows) > 300
     assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_every_command_has_a_section_and_no_option_is_without_a_meaning(generator) -> None:
+    page = generator.cli_page()
+    for command in ("data check", "data preview", "data convert", "task create", "model chat", "up", "version"):
+        assert f"## tunesmith {command}\n" in page
+    assert [row for row in page.splitlines() if row.startswith("| `") and row.endswith("|  |")] == []
