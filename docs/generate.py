@@ -194,11 +194,14 @@ def _command_sections(command: Any, path: str) -> Iterator[str]:
         yield ""
 
 
+_VALUES = {int: "INTEGER", float: "NUMBER", pathlib.Path: "PATH"}
+
+
 def _parameter_row(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         spelled = parameter.metavar or parameter.name.upper()
     else:
-        value = "" if parameter.is_flag else f" {parameter.metavar or parameter.type.name.upper()}"
+        value = "" if parameter.is_flag else f" {parameter.metavar or _VALUES.get(parameter.type_descriptor.annotation, 'TEXT')}"
         spelled = ", ".join([*parameter.opts, *parameter.secondary_opts]) + value
     shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
     default = "required" if parameter.required else "" if shown in (None, False, "", ()) or callable(shown) else f"`{shown}`"

@@ -1,5 +1,6 @@
 """`tunesmith data …`: training data."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,6 +95,7 @@ def show(
 def rm(
     datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="IDs or names.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Delete datasets and their bytes; refused while a live task needs one."""
     from tunesmith.client import Client
@@ -106,7 +108,7 @@ def rm(
             typer.confirm(f"delete {len(found)} dataset{'s' if len(found) > 1 else ''}?", abort=True, err=True)
         for dataset in found:
             client.delete_dataset(dataset.name)
-            talk(f"deleted {dataset.name}")
+            print_json(dataset, compact=True) if as_json else talk(f"deleted {dataset.name}")
 
 
 @app.command()
@@ -119,6 +121,7 @@ def download(
         str, typer.Option(help="original: as uploaded; rows: what trains; dropped: what was left out.")
     ] = "original",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Download a dataset; what was interrupted is continued."""
     from tunesmith.client import Client
@@ -130,10 +133,10 @@ def download(
             return
         found = client.get_dataset(dataset)
         target = path or Path(_file_name(found, content))
-        require_free(target, force=force)
+        _require_free(target, force=force)
         with transfer_progress(target.name) as progress:
             client.download_dataset(found.name, target, content, progress)
-    print(target)
+    print(json.dumps({"path": str(target), "size_bytes": target.stat().st_size}) if as_json else target)
 
 
 def _file_name(dataset: "Dataset", content: str) -> str:
@@ -142,7 +145,7 @@ def _file_name(dataset: "Dataset", content: str) -> str:
     return bare_id(dataset.name) + ("" if content == "original" else f".{content}") + suffix
 
 
-def require_free(path: Path, *, force: bool) -> None:
+def _require_free(path: Path, *, force: bool) -> None:
     """Refuse to replace a file without --force."""
     if path.exists() and not force:
         raise typer.BadParameter(f"{path} exists; --force replaces it", param_hint="PATH")

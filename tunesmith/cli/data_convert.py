@@ -22,7 +22,7 @@ _STDOUT = Path("-")
 def convert(
     file: Annotated[Path, typer.Argument(help="What to convert.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Argument(help="Where to; - is the standard output; default: FILE.FORMAT.jsonl.", show_default=False)
+        Path | None, typer.Argument(help="Where to; - is the standard output; default: FILE.converted.jsonl.", show_default=False)
     ] = None,
     *,
     source: Annotated[
@@ -53,7 +53,7 @@ def convert(
     _require_known(source, SOURCES, "--from")
     _require_known(target, TARGETS, "--to")
     columns = Columns(input_column, output_column, system_column, text_column, label_column)
-    path = out or file.with_name(f"{file.stem}.{target or 'converted'}.jsonl")
+    path = out or file.with_name(f"{file.stem}.converted.jsonl")
     with _writing(path, force=force) as sink:
         conversion = run(file, sink, Wish(source, target, columns, system))
     _report(conversion, file, path, as_json=as_json)

@@ -43,6 +43,7 @@ ONE_OBJECT = {
     "data check FILE": {"valid", "statistics", "format", "size_bytes", "warnings"},
     "data convert CSV OUT": {"path", "from", "file_kind", "to", "converted_count", "failure_count", "failures"},
     "data show DATASET --model tiny --against d": {"tokens", "overlap"},
+    "data download DATASET OUT": {"path", "size_bytes"},
     "data show DATASET": {"name", "display_name", "size_bytes", "sha256", "statistics", "create_time"},
     "task create --data d": {"name", "display_name", "spec", "state"},
     "task create --data d --dry-run": {
@@ -66,6 +67,7 @@ ONE_OBJECT = {
 }
 ONE_OBJECT_A_LINE = {
     "data ls": ("name", 1),
+    "data rm DATASET --yes": ("name", 1),
     "data preview DATASET --rows 2": ("renderings", 2),
     "task ls": ("name", 1),
     "model ls": ("name", 1),

@@ -1,5 +1,6 @@
 """The line that tells how far a file has come."""
 
+import io
 import sys
 
 import pytest
@@ -7,9 +8,21 @@ import pytest
 from tunesmith.cli.progress import progress_text, transfer_progress
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 @pytest.fixture
-def terminal(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+def terminal(monkeypatch):
+    """Puts a terminal in the place of the standard error; to be called by the test, pytest sets its own before."""
+
+    def put():
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        return terminal
+
+    return put
 
 
 @pytest.mark.parametrize(
@@ -31,26 +44,28 @@ def test_it_is_silent_where_nobody_watches(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_one_line_is_redrawn_now_and_then_and_ended_once(terminal, capsys):
-    times = iter([0.0, 1.0, 1.01, 1.02])
+def test_one_line_is_redrawn_now_and_then_and_ended_once(terminal):
+    screen, times = terminal(), iter([0.0, 1.0, 1.01, 1.02])
     with transfer_progress("f", lambda: next(times)) as draw:
         draw(500, 2000)
         draw(600, 2000)  # too soon to be seen
         draw(2000, 2000)
-    written = capsys.readouterr().err
+    written = screen.getvalue()
     assert written.count("\r") == 2
     assert "600 B" not in written
     assert written.endswith("2.0 kB/s\x1b[K\n")
 
 
-def test_an_error_stands_on_a_line_of_its_own(terminal, capsys):
+def test_an_error_stands_on_a_line_of_its_own(terminal):
+    screen = terminal()
     with pytest.raises(ConnectionError), transfer_progress("f") as draw:
         draw(1, 2)
         raise ConnectionError
-    assert capsys.readouterr().err.endswith("\n")
+    assert screen.getvalue().endswith("\n")
 
 
-def test_what_was_never_drawn_leaves_no_line(terminal, capsys):
+def test_what_was_never_drawn_leaves_no_line(terminal):
+    screen = terminal()
     with transfer_progress("f"):
         pass
-    assert capsys.readouterr().err == ""
+    assert screen.getvalue() == ""
