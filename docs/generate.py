@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import typer
 from google.protobuf import descriptor_pb2
 
 from docs.dataset_errors import EXAMPLES
@@ -201,7 +203,49 @@ def _short(type_name: str) -> str:
     return type_name.removeprefix(".tunesmith.v1.").rpartition(".")[2] if type_name else ""
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors_page, "settings.md": settings_page, "api.md": api_page}
+def cli_page() -> str:
+    """Every command with its arguments and options, as the command line itself describes them."""
+    from tunesmith.cli.app import app
+
+    lines = ["# Command line", "", "Generated from the commands themselves; `tunesmith COMMAND --help` says the same.", ""]
+    lines += ["Exit codes: 0 ok, 1 failed, 2 usage, 3 the task failed, 4 not allowed, 5 unreachable, 130 interrupted.", ""]
+    return "\n".join([*lines, *_command_sections(typer.main.get_command(app), "tunesmith")])
+
+
+def _command_sections(command: Any, path: str) -> Iterator[str]:
+    for name, inner in sorted(getattr(command, "commands", {}).items()):
+        yield from _command_sections(inner, f"{path} {name}")
+    if hasattr(command, "commands"):
+        return
+    yield from (f"## {path}", "", inspect.cleandoc(command.help or ""), "")
+    parameters = [parameter for parameter in command.params if parameter.name != "help"]
+    if parameters:
+        yield from ("| argument or option | default | meaning |", "|---|---|---|")
+        yield from map(_parameter_row, parameters)
+        yield ""
+
+
+_VALUES = {int: "INTEGER", float: "NUMBER", pathlib.Path: "PATH"}
+
+
+def _parameter_row(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        spelled = parameter.metavar or parameter.name.upper()
+    else:
+        value = "" if parameter.is_flag else f" {parameter.metavar or _VALUES.get(parameter.type_descriptor.annotation, 'TEXT')}"
+        spelled = ", ".join([*parameter.opts, *parameter.secondary_opts]) + value
+    shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    default = "required" if parameter.required else "" if shown in (None, False, "", ()) or callable(shown) else f"`{shown}`"
+    cells = (f"`{spelled}`", default, " ".join((parameter.help or "").split()))
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "api.md": api_page,
+    "cli.md": cli_page,
+}
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """Verbs on artifacts; part of `tunesmith.Client`."""
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
-from tunesmith.transfers import Progress, receive, safe_target
+from tunesmith.transfers import Progress, receive, safe_target, summed
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.artifact_service_pb2 import DownloadArtifactRequest, GetArtifactRequest, ListArtifactsRequest
 from tunesmith.v1.artifact_service_pb2_grpc import ArtifactServiceStub
@@ -37,6 +37,8 @@ class ArtifactVerbs(Connections):
     def download_artifact(self, name: str, directory: str | Path, progress: Progress | None = None) -> list[Path]:
         """Fetch every file into `directory`; each appears under its name only when its checksum is right.
 
+        What an interrupted download left is continued.
+
         Raises:
             DataLoss: CHECKSUM_MISMATCH.
             InvalidArgument: PATH_UNSAFE when the manifest names a place outside of the directory; nothing is written then.
@@ -44,23 +46,17 @@ class ArtifactVerbs(Connections):
         artifact = self.get_artifact(name)
         root = Path(directory)
         targets = [(file, safe_target(root, file.path)) for file in artifact.manifest.files]
-        total, done = sum(file.size_bytes for file, _ in targets), 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress:
-                progress(done, total)
-
+        advance = summed(progress, sum(file.size_bytes for file, _ in targets))
         for file, target in targets:
-            receive(self._download(artifact.name, file.path), target, file.sha256, advance)
+            fetch = partial(self._artifact_bytes, artifact.name, file.path)
+            receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
         return [target for _, target in targets]
 
-    def _download(self, name: str, path: str) -> Iterator[bytes]:
-        request = DownloadArtifactRequest(name=name, path=path)
+    def _artifact_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
+        request = DownloadArtifactRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._artifacts.DownloadArtifact, request, UPLOAD_SECONDS):
             yield response.chunk
 
-    @cached_property
+    @property
     def _artifacts(self) -> ArtifactServiceStub:
-        return ArtifactServiceStub(self.connection("storage").channel)
+        return self.connection("storage").stub(ArtifactServiceStub)

@@ -23,7 +23,7 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("name", ["errors.md", "settings.md", "api.md"])
+@pytest.mark.parametrize("name", ["errors.md", "settings.md", "api.md", "cli.md"])
 def test_the_committed_page_is_what_the_code_says(generator, name: str) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text() == generator.PAGES[name](), "run `make docs`"
 
@@ -70,3 +70,10 @@ def test_the_bad_example_shows_its_reason_and_the_mended_one_is_good(reason: str
 def test_nearly_every_reason_of_the_checker_has_an_example() -> None:
     without = [reason for reason in (*FILE_PROBLEMS, *ROW_PROBLEMS) if not (EXAMPLES[reason].bad and EXAMPLES[reason].good)]
     assert without == ["DATASET_LINE_TOO_LONG"]
+
+
+def test_every_command_has_a_section_and_no_option_is_without_a_meaning(generator) -> None:
+    page = generator.cli_page()
+    for command in ("data check", "data preview", "data convert", "task create", "model chat", "up", "version"):
+        assert f"## tunesmith {command}\n" in page
+    assert [row for row in page.splitlines() if row.startswith("| `") and row.endswith("|  |")] == []
