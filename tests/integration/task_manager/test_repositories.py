@@ -53,7 +53,9 @@ def owner(pool: Pool) -> Owner:
     return Owner(pool)
 
 
-def a_new_task(request_id: uuid.UUID | None = None, digest: bytes = b"d", processes: int = 1) -> NewTask:
+def a_new_task(
+    request_id: uuid.UUID | None = None, digest: bytes = b"d", processes: int = 1, datasets: tuple[uuid.UUID, ...] = ()
+) -> NewTask:
     return NewTask(
         id=uuid.uuid4(),
         display_name="n",
@@ -62,6 +64,8 @@ def a_new_task(request_id: uuid.UUID | None = None, digest: bytes = b"d", proces
         spec=b"",
         effective_hyperparameters=b"",
         processes=processes,
+        datasets=datasets,
+        note="",
         request_id=request_id,
         request_digest=digest,
     )
