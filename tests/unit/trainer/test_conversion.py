@@ -12,7 +12,7 @@ from services.common.errors import InvalidArgument
 from services.trainer import conversion
 from services.trainer.history import History
 from services.trainer.preparation import training_config
-from services.trainer.run import Failure, State, Wish
+from services.trainer.run import Failure, Source, State, Wish
 from services.trainer.run_directory import RunDirectory
 from services.trainer.training.config import Hyperparameters, TrainConfig
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2
@@ -22,7 +22,8 @@ def test_a_request_survives_the_disk() -> None:
     request = make_request()
     assert conversion.request_from_document(request.document) == request
     assert (request.epoch, request.num_processes, request.create_time) == (3, 2, NOW)
-    assert (request.dataset, request.validation_dataset) == (DATASET, "")
+    assert (request.sources, request.validation_dataset) == ((Source(DATASET, 1.0),), "")
+    assert (request.validation_split_ratio, request.is_composed) == (None, False)
     assert (request.method, request.tuning) == ("sft", "lora")
 
 
