@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from services.common.errors import ServiceError
 
 _KEY_BITS = 64
-_BUCKET_BITS = 20
+_BUCKET_BITS = 16
 
 
 class Stopped(Exception):

@@ -9,8 +9,8 @@ import math
 _LORA, _FULL, _FORWARD = 4, 6, 2
 
 # Share of the measured arithmetic speed that training turns into operations counted so. Measured on 2026-11-24 on two cores with
-# SmolLM2-135M, 320 rows of 61 tokens, batches of 8, rank 16.
-UTILISATION = 0.25
+# SmolLM2-135M, rows of 61 tokens, batches of 8, rank 16: 140 tokens per second beside products of 185 GFLOP/s.
+UTILISATION = 0.4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 The constants were measured on 2026-11-24 with SmolLM2-135M (30 layers, 576 wide) in fp32 on a CPU, peaks of the resident set:
 
-    batch 2, rows of  80 tokens, rank  16: 1.35 GB     batch 4, rows of 188 tokens, rank 16: 2.44 GB
-    batch 8, rows of  80 tokens, rank  16: 2.08 GB     batch 4, rows of 486 tokens, rank 16: 5.22 GB
-    batch 8, rows of  80 tokens, rank 128: 2.62 GB
+    batch 2, rows of  80 tokens, rank  16: 1.41 GB     batch 4, rows of 188 tokens, rank 16: 2.56 GB
+    batch 8, rows of  80 tokens, rank  16: 2.27 GB     batch 4, rows of 486 tokens, rank 16: 5.47 GB
+    batch 8, rows of  80 tokens, rank 128: 2.74 GB
 
 Rows that begin alike share that part, which is left out here: the estimate is then a little high.
 """
