@@ -206,6 +206,7 @@ class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service
         self.asked: list[dataset_service_pb2.AnalyzeDatasetRequest] = []
         self.base_model = base_model_pb2.BaseModel(name=BASE_MODEL, context_length=512, parameter_count=1_000_000)
         self.model_config = b"{}"
+        self.can_count = True
         self.counting = asyncio.Event()
         self.counting.set()
 
@@ -218,6 +219,8 @@ class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service
 
     async def AnalyzeDataset(self, request: Any, context: Any) -> dataset_service_pb2.DatasetAnalysis:
         self.asked.append(request)
+        if not self.can_count:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "method not found")
         await self.counting.wait()
         answer = dataset_service_pb2.DatasetAnalysis(tokens=self.tokens.get(request.name, token_statistics()))
         if request.against:
