@@ -79,7 +79,7 @@ class Preparation:
             # A thread does not notice that nobody waits for it any more.
             unwanted.set()
         held_out = f", {counts.validation:,} held out for validation" if counts.validation else ""
-        note(f"composed {sum(counts.training):,} training rows of {len(parts)} datasets{held_out}")
+        note(f"composed {sum(counts.training):,} training rows of {len(parts)} dataset{'s' if len(parts) > 1 else ''}{held_out}")
         return counts
 
     async def _dataset(self, name: str, target: pathlib.Path, weight: float, note: Note) -> DatasetUse:
