@@ -8,7 +8,7 @@ from trainer_values import make_request
 
 from services.trainer.journal import Journal
 from services.trainer.run import Failure, State, Wish
-from services.trainer.run_directory import Provenance, Result, RunDirectory
+from services.trainer.run_directory import DatasetUse, Provenance, Result, RunDirectory
 
 
 def again(run: RunDirectory) -> RunDirectory:
@@ -52,7 +52,8 @@ def test_wishes_are_kept(run: RunDirectory) -> None:
 
 
 def test_preparation_is_kept(run: RunDirectory) -> None:
-    provenance = Provenance("baseModels/tiny", "r1", "00ff")
+    uses = (DatasetUse("datasets/a", "00ff", "11", 2.0, 40), DatasetUse("datasets/b", "22", "", 0.5, 3))
+    provenance = Provenance("baseModels/tiny", "r1", "00ff", uses, DatasetUse("datasets/c", "33", "44", 1.0), 0.1, 4)
     run.record_preparation(provenance, {"run": "x"})
     assert again(run).is_prepared()
     assert again(run).provenance() == provenance
@@ -92,3 +93,9 @@ def test_the_supervisor_s_last_words(run: RunDirectory) -> None:
 def test_a_removed_run_leaves_nothing(run: RunDirectory, tmp_path: Path) -> None:
     run.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_provenance_of_an_earlier_version_is_still_read() -> None:
+    document = '{"base_model": "baseModels/a", "base_model_revision": "r", "dataset_sha256": "00"}'
+
+    assert Provenance.from_document(document) == Provenance("baseModels/a", "r", "00")
