@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from services.common.errors import ServiceError
-from services.task_manager.domain import hyperparameters, validation
-from services.task_manager.domain.hyperparameters import Facts
+from services.task_manager.domain import hyperparameters, methods, validation
 from services.task_manager.domain.plan import Plan, make_plan
 from services.task_manager.domain.task import NewTask, Task
 from services.task_manager.domain.validation import Draft, FineTuning
@@ -81,7 +80,13 @@ class TaskCreation:
         if ask.validation_dataset:
             await _found(f"{_PATH}.validation_dataset", self._storage.dataset(ask.validation_dataset))
         base_model = await _found(f"{_PATH}.base_model", self._storage.base_model(ask.base_model))
-        facts = Facts(dataset.example_count, base_model.context_length, bool(ask.validation_dataset))
+        facts = methods.facts(
+            ask.method,
+            ask.tuning,
+            dataset.example_count,
+            base_model.context_length,
+            has_validation_data=bool(ask.validation_dataset),
+        )
         return make_plan(hyperparameters.resolve(ask.hyperparameters, facts), dataset.example_count)
 
 

@@ -117,9 +117,13 @@ def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
         effective_hyperparameters=conversion.hyperparameters(adapter.document),
         versions=adapter.result.versions,
         metrics=adapter.result.metrics,
+        rendered_rows_sha256=adapter.result.rendered_rows_sha256,
     )
     return artifact_service_pb2.ArtifactHeader(
-        kind=artifact_pb2.Artifact.ADAPTER, manifest=manifest, epoch=adapter.epoch, request_id=adapter.request_id
+        kind=artifact_pb2.Artifact.Kind.Value(adapter.result.kind),
+        manifest=manifest,
+        epoch=adapter.epoch,
+        request_id=adapter.request_id,
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.names import base_model_id, resource_uuid
-from services.task_manager.domain import batch_sizes, limits
-from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes
+from services.task_manager.domain import batch_sizes, deepspeed_overrides, limits, methods
+from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes, default_zero_stage
 
 MAX_DISPLAY_NAME = 128
 MAX_DESCRIPTION = 2000
@@ -29,6 +29,10 @@ class FineTuning:
     method_known: bool
     tuning_known: bool
     hyperparameters: Hyperparameters
+    method: str = "SFT"
+    """Name of a value of FineTuning.Method."""
+    tuning: str = "LORA"
+    """Name of a value of FineTuning.Tuning."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,10 +104,21 @@ def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:
     if ask.validation_dataset:
         yield from _name(lambda: resource_uuid(ask.validation_dataset, "datasets", f"{_FINE_TUNING}.validation_dataset"))
     if not ask.method_known:
-        yield Violation(f"{_FINE_TUNING}.method", "is not a method this server knows; use SFT")
+        yield Violation(
+            f"{_FINE_TUNING}.method", "is not a method this server knows; use SFT, DPO, KTO, ORPO, CPT or CLASSIFICATION"
+        )
     if not ask.tuning_known:
-        yield Violation(f"{_FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA")
+        yield Violation(f"{_FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA or FULL")
     yield from _hyperparameters(ask)
+    if ask.method_known and ask.tuning_known:
+        yield from methods.violations(ask.method, ask.tuning, ask.hyperparameters, spec=_FINE_TUNING, numbers=PATH)
+    yield from _deepspeed_overrides(ask.hyperparameters)
+
+
+def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:
+    if given.deepspeed_overrides:
+        stage = default_zero_stage(given.num_processes or 1) if given.zero_stage is None else given.zero_stage
+        yield from deepspeed_overrides.violations(given.deepspeed_overrides, stage, f"{PATH}.deepspeed_overrides")
 
 
 def _hyperparameters(ask: FineTuning) -> Iterator[Violation]:

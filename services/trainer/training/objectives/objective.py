@@ -16,12 +16,17 @@ class Objective(Protocol):
     window, so that any cut into micro-batches and ranks adds up to the same number.
     """
 
-    metrics: tuple[str, ...]
-    """What is measured along the way; each a sum to be divided by the units of the first part."""
-    has_baseline: bool
-    """`baseline` must be called before the window's losses."""
-    has_reference: bool
-    """Losses compare with the model as it was before training; see `reference`."""
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is measured along the way; each a sum to be divided by the units of the first part."""
+
+    @property
+    def has_baseline(self) -> bool:
+        """`baseline` must be called before the window's losses."""
+
+    @property
+    def has_reference(self) -> bool:
+        """Losses compare with the model as it was before training; see `reference`."""
 
     def arrange(self, data: Dataset) -> Dataset:
         """The data as this objective trains on it; row for row. Raises ServiceError DATASET_UNUSABLE."""
