@@ -48,8 +48,8 @@ _RUNS = {
     "RUN_NOT_FOUND": Entry("NOT_FOUND", _PLATFORM, "The trainer lost the run; the task manager starts a new attempt."),
     "NO_CAPACITY": Entry("RESOURCE_EXHAUSTED", _TRANSIENT, "Wait for a run to end, or add a trainer."),
     "TOO_MANY_PROCESSES": Entry("FAILED_PRECONDITION", _USER, "Set num_processes to what one trainer has."),
-    "BASE_MODEL_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Register the base model again from intact files."),
-    "DATASET_UNUSABLE": Entry("INTERNAL", _USER, "Mend the named row and upload the dataset again."),
+    "BASE_MODEL_UNUSABLE": Entry("FAILED_PRECONDITION", _PLATFORM, "Register the base model again from intact files."),
+    "DATASET_UNUSABLE": Entry("FAILED_PRECONDITION", _USER, "Mend the named row and upload the dataset again."),
     "NO_TRAINABLE_TOKENS": Entry("INTERNAL", _USER, "Give at least one row an answer to learn, within max_seq_length."),
     "LOSS_NOT_FINITE": Entry("INTERNAL", _USER, "Lower learning_rate, or look for broken rows; then start the task again."),
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower per_device_train_batch_size or max_seq_length."),
@@ -83,6 +83,9 @@ _STORAGE = {
     "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
+    "TOKEN_WORKER_FAILED": Entry(
+        "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
+    ),
     "ARTIFACT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the artifacts: tunesmith artifact ls."),
     "ARTIFACT_EXPIRED": Entry("NOT_FOUND", _USER, "Start the task again; its spec and data are kept."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),

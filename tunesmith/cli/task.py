@@ -30,9 +30,7 @@ def create(
     model: Annotated[str, typer.Option(help="The base model to start from.")] = DEFAULT_BASE_MODEL,
     name: Annotated[str | None, typer.Option(help="What to call the task; default: after the data.")] = None,
     description: Annotated[str, typer.Option(help="Free text.")] = "",
-    method: Annotated[
-        str, typer.Option(help="What is learned from an example: sft, dpo, kto, orpo, cpt or classification.")
-    ] = "sft",
+    method: Annotated[str, typer.Option(help="What is learned: sft, dpo, kto, orpo, cpt or classification.")] = "sft",
     tuning: Annotated[str, typer.Option(help="Which weights move: lora or full.")] = "lora",
     validation_data: Annotated[str, typer.Option(help="Held-out data, as --data; its loss is measured while training.")] = "",
     settings: Annotated[

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.common.errors import ServiceError
-from services.common.rendering import Rendered, Renderer
+from services.common.rendering import Rendered, Renderer, digest, render_row
 from services.trainer.training.objectives.forms import Form
-from services.trainer.training.rows import digest, render_row
 
 if TYPE_CHECKING:
     Integers = array[int]

@@ -45,9 +45,7 @@ async def test_a_tiny_model_is_tuned_and_its_adapter_stored(
     assert face.remains() == []
 
 
-async def test_data_of_which_max_seq_length_leaves_nothing_is_the_user_s_to_mend(
-    make_face, storage: FakeStorage, tmp_path: Path
-) -> None:
+async def test_data_with_nothing_left_to_learn_is_the_user_s_to_mend(make_face, storage: FakeStorage, tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path / "model")
     storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
     face = await make_face(TRAINING_MODULE="services.trainer.training")
