@@ -25,6 +25,7 @@ from services.common.rendering.syntax import CONCATENATED, COUNTED, GenerationBl
 MAX_SOURCE_CHARACTERS = 64 * 1024
 _MAX_RANGE = 100_000
 _MAX_INTEGER = 2**63
+_ELEMENT_CHARACTERS = 20
 _FILTERS = frozenset(
     """
     abs capitalize count d default dictsort e escape first float indent int items join last length list lower map max min
@@ -117,6 +118,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters = {name: call for name, call in self.filters.items() if name in _FILTERS}
         own: dict[str, Callable[..., Any]] = {
             "tojson": _to_json, "join": _join, "replace": _replace, "indent": _indent, "string": _string,
+            "list": _list, "sort": _sort,
             COUNTED: _counted, CONCATENATED: _concatenated,
         }  # fmt: skip
         self.filters |= own
@@ -211,6 +213,21 @@ def _indent(environment: jinja2.Environment, s: str, width: int | str = 4, first
 def _string(environment: jinja2.Environment, value: Any) -> str:
     _budget(environment).text_of(value)
     return str(value)
+
+
+@jinja2.pass_environment
+def _list(environment: jinja2.Environment, value: Iterable[Any]) -> list[Any]:
+    budget = _budget(environment)
+    values = []
+    for item in value:
+        budget.characters(_ELEMENT_CHARACTERS)
+        values.append(item)
+    return values
+
+
+@jinja2.pass_environment
+def _sort(environment: jinja2.Environment, value: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
+    return jinja2.filters.do_sort(environment, _list(environment, value), *args, **kwargs)
 
 
 @jinja2.pass_environment

@@ -73,7 +73,7 @@ class Child:
             output = asyncio.create_task(_read_all(process.stdout))
             log = asyncio.create_task(_read_end(process.stderr))
             feeds = [asyncio.create_task(_feed(chunks, writer)) for chunks, writer in zip(inputs, writers, strict=True)]
-            stack.push_async_callback(_stop, [output, log, *feeds])
+            stack.push_async_callback(_stop, [output, log, *feeds], writers)
             await _until_ended(output, feeds)
             return Ended(await process.wait(), await output, await log)
 
@@ -153,13 +153,19 @@ async def _read_end(stream: asyncio.StreamReader) -> str:
     return log.decode(errors="replace")
 
 
-async def _stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def _stop(tasks: Sequence[asyncio.Task[Any]], writers: Sequence[asyncio.StreamWriter]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for writer in writers:
+        writer.close()
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
+    # A pipe that is not read to its end stays open for as long as somebody might read it.
+    for stream in (process.stdout, process.stderr):
+        while stream is not None and await stream.read(_PIECE_BYTES):
+            pass
     await process.wait()

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from services.common.catalogue import CATALOGUE
 from services.common.errors import ServiceError
 from services.storage.tokens.child import Child, Ended, WorkerFailed
 
@@ -31,7 +30,7 @@ class TokenWorker:
     async def gate(self, directory: pathlib.Path) -> str:
         """Why the chat template cannot train, in a sentence; empty when it can. A template that kills the process cannot."""
         try:
-            (answer,) = await self._ask_quickly(["gate", "--model", str(directory)], b"")
+            (answer,) = await self._ask_quickly(["gate", "--model", str(directory)], b"", 1)
         except ServiceError as failure:
             if failure.reason == "BASE_MODEL_UNUSABLE" or (isinstance(failure, WorkerFailed) and failure.killed):
                 return f"the chat template or the tokenizer cannot be tried: {failure.message}"
@@ -43,7 +42,7 @@ class TokenWorker:
     ) -> Sequence[Json]:
         """Per row a RowPreview; a row is one JSON object, `first_row` the number of the first."""
         arguments = ["preview", "--model", str(directory), "--max-seq-length", str(max_seq_length), "--first-row", str(first_row)]
-        return await self._ask_quickly(arguments, b"".join(row.strip() + b"\n" for row in rows))
+        return await self._ask_quickly(arguments, b"".join(row.strip() + b"\n" for row in rows), len(rows))
 
     async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int) -> Json:
         """TokenStatistics without the base model's names; `chunks` are JSON lines, cut anywhere."""
@@ -58,32 +57,32 @@ class TokenWorker:
         )
         return answer
 
-    async def _ask_quickly(self, arguments: Sequence[str], rows: bytes) -> list[Json]:
-        return await self._ask(self._quick, Child(arguments), [_one(rows)], self._quick_seconds)
+    async def _ask_quickly(self, arguments: Sequence[str], rows: bytes, count: int) -> list[Json]:
+        return await self._ask(self._quick, Child(arguments), [_one(rows)], self._quick_seconds, count)
 
     async def _ask(
-        self, slots: asyncio.Semaphore, child: Child, inputs: Sequence[AsyncIterator[bytes]], seconds: float
+        self, slots: asyncio.Semaphore, child: Child, inputs: Sequence[AsyncIterator[bytes]], seconds: float, count: int = 1
     ) -> list[Json]:
         async with slots:
             ended = await child.run(inputs, seconds)
-        return _answers(ended)
+        return _answers(ended, count)
 
 
 async def _one(chunk: bytes) -> AsyncIterator[bytes]:
     yield chunk
 
 
-def _answers(ended: Ended) -> list[Json]:
+def _answers(ended: Ended, count: int) -> list[Json]:
     if ended.exit_code not in (0, _REFUSED):
         raise WorkerFailed.of(ended)
     try:
         answers = [json.loads(line) for line in ended.output.splitlines()]
-        refused = answers[-1].get("error") if ended.exit_code == _REFUSED else None
-        known = refused is None or refused["reason"] in CATALOGUE
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise WorkerFailed(f"the process wrote what is no answer: {ended.output[-200:]!r}") from error
-    if refused is None:
-        return answers
-    if not known:
-        raise WorkerFailed(f"the process gave an unknown reason: {refused}")
-    raise ServiceError(refused["reason"], refused["message"], hint=refused.get("hint", ""))
+        refused = answers[-1]["error"] if ended.exit_code == _REFUSED else None
+        error = ServiceError(refused["reason"], refused["message"], hint=refused["hint"]) if refused else None
+    except (ValueError, LookupError, TypeError) as broken:
+        raise WorkerFailed(f"the process wrote what is no answer: {ended.output[-200:]!r}") from broken
+    if error is not None:
+        raise error
+    if len(answers) != count:
+        raise WorkerFailed(f"the process gave {len(answers)} answers, not {count}")
+    return answers

@@ -109,8 +109,9 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
 
 def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     renderer = Renderer.from_directory(config.base_model_dir)
-    renderer.check()
     limit, form = config.hyperparameters.max_seq_length, FORMS[config.method]
+    if form.answers:
+        renderer.check()
     training = load_dataset(config.train_file, renderer, limit, form)
     counts = (len(training.examples), training.token_count, training.target_token_count)
     _log.info("%s examples, %s tokens, %s targets to learn from", *(f"{count:,}" for count in counts))

@@ -125,9 +125,8 @@ def load_dataset(path: Path, renderer: Renderer, max_seq_length: int, form: Form
     for number, row in _rows(path, form):
         renderings = _rendered(row, number, renderer, form)
         rows.update(bytes.fromhex(digest(renderings)))
-        example = Example(
-            tuple(_cut(rendered, max_seq_length) for rendered in renderings), row.get("label", "") if form.labeled else ""
-        )
+        label = row["label"] if form.labeled else ""
+        example = Example(tuple(_cut(rendered, max_seq_length) for rendered in renderings), label)
         total += 1
         cuts += any(len(rendered.token_ids) > max_seq_length for rendered in renderings)
         if _trains(example):
@@ -163,6 +162,8 @@ def _decoded(line: bytes, number: int, form: Form) -> dict[str, Any]:
 def _rendered(row: dict[str, Any], number: int, renderer: Renderer, form: Form) -> tuple[Rendered, ...]:
     try:
         renderings = render_row(renderer, row)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unusable(number, f"is not as a dataset's rows are: {type(error).__name__}: {error}") from error
     except ServiceError as error:
         raise ServiceError(error.reason, f"row {number}: {error.message}", metadata={"row": str(number)}) from error
     if len(renderings) != form.text_count:

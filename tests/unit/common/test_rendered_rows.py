@@ -202,7 +202,7 @@ def test_developer_stays_where_the_template_knows_it(tmp_path):
 
 
 def test_developer_is_called_system_where_the_template_refuses_it(tmp_path):
-    strict = "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception('role') }}{% endif %}{% endfor %}"
+    strict = "{% if messages[0].role not in ['system', 'user'] %}{{ raise_exception('role') }}{% endif %}"
     renderer = make(tmp_path, strict + CHAT_TEMPLATE)
     assert f"{START}system\nx" in renderer.render([{"role": "developer", "content": "x"}, ASK, SAY]).text
 

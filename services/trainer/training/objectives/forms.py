@@ -16,6 +16,8 @@ class Form:
     """Token sequences of a row."""
     labeled: bool = False
     """What is learned is the row's label, not a text."""
+    answers: bool = True
+    """What is learned is what an assistant says: the base model's chat template must be fit for that."""
 
     def refusal(self, row: Any) -> str:
         """Why a decoded row cannot be trained on; empty when it can, as far as can be told before rendering."""
@@ -36,7 +38,7 @@ FORMS: Mapping[str, Form] = {
     "dpo": _PREFERENCE,
     "kto": _PREFERENCE,
     "orpo": _PREFERENCE,
-    "cpt": Form("text", ("text",)),
-    "classification": Form("labeled", ("messages", "label"), labeled=True),
+    "cpt": Form("text", ("text",), answers=False),
+    "classification": Form("labeled", ("messages", "label"), labeled=True, answers=False),
 }
 """By the name a configuration calls the method."""
