@@ -39,6 +39,8 @@ class Bundle:
     base_model: str
     """The base model beneath; of a base model, itself."""
     base_model_revision: str
+    is_adapter: bool = False
+    """Not a model by itself: it goes into the base model beneath."""
 
 
 Chunks = Callable[[str], AsyncIterator[bytes]]
@@ -69,7 +71,8 @@ class BundleStore:
             artifact = await self._artifacts.GetArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = artifact.manifest
         directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
-        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision)
+        is_adapter = artifact.kind == artifact_pb2.Artifact.ADAPTER
+        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
 
     async def _base_model_chunks(self, model: base_model_pb2.BaseModel, path: str) -> AsyncIterator[bytes]:
         request = model_service_pb2.DownloadModelRequest(name=model.name, path=path)

@@ -96,8 +96,8 @@ def _draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID) -
 
 def _violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> list[Violation]:
     violations = [*text_violations(header.request_id, "header.request_id"), *file_violations(files, "header.manifest.files")]
-    if header.kind != artifact_pb2.Artifact.ADAPTER:
-        violations.append(Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER"))
+    if header.kind not in (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL):
+        violations.append(Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER or MODEL"))
     if header.epoch < 1:
         violations.append(Violation("header.epoch", f"{header.epoch} is not an epoch; the first is 1"))
     return violations

@@ -5,9 +5,8 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from services.common.errors import InvalidArgument, ServiceError
-from services.task_manager.domain import hyperparameters, suitability
+from services.task_manager.domain import hyperparameters, methods, suitability
 from services.task_manager.domain.findings import Findings
-from services.task_manager.domain.hyperparameters import Facts
 from services.task_manager.domain.inputs import Inputs, Tokens
 from services.task_manager.domain.training_data import count_rows
 from services.task_manager.domain.validation import FINE_TUNING, FineTuning
@@ -32,7 +31,8 @@ class Inquiry:
         rows = count_rows([dataset.example_count for dataset in inputs.datasets], weights, ask.validation_split_ratio)
         if unfit := list(suitability.unfit_inputs(ask, inputs, rows)):
             raise InvalidArgument(*unfit)
-        facts = Facts(rows.training, inputs.base_model.context_length, ask.has_validation_data)
+        context_length, validated = inputs.base_model.context_length, ask.has_validation_data
+        facts = methods.facts(ask.method, ask.tuning, rows.training, context_length, has_validation_data=validated)
         effective = hyperparameters.resolve(ask.hyperparameters, facts)
         assert effective.max_seq_length is not None, "resolved"
         tokens = await self._tokens(ask, effective.max_seq_length, patience, compare)

@@ -58,9 +58,12 @@ def request_from_document(document: str) -> Request:
 
 
 def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
-    """Every hyperparameter by name, None where unset."""
-    values = _scalars(message) | {"lora": _scalars(message.lora)}
-    values["lora"]["target_modules"] = list(message.lora.target_modules)
+    """Every hyperparameter by name, None where unset; groups are mappings, None when nothing in them is set."""
+    values = _scalars(message)
+    values["lora"] = (
+        _scalars(message.lora) | {"target_modules": list(message.lora.target_modules)} if message.HasField("lora") else None
+    )
+    values["preference"] = _scalars(message.preference) if message.HasField("preference") else None
     values["num_processes"] = values["num_processes"] or 1
     return values
 

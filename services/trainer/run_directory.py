@@ -2,7 +2,7 @@
 
 run.json       what was asked for           data/         training and validation data
 cancel, stop   what is wished of it         config.json   for the training process; written last of all preparation
-provenance     where the inputs came from   output/       the adapter
+provenance     where the inputs came from   output/       the adapter or model
 journal.jsonl  what happened                result.json   what the training process says of its end
 """
 
@@ -66,8 +66,11 @@ class Provenance:
 class Result:
     """What the training process says of its end."""
 
+    kind: str
+    """Of the artifact: a name of Artifact.Kind."""
     step: int
     metrics: Mapping[str, float]
+    rendered_rows_sha256: str
     versions: Mapping[str, str]
 
 
@@ -149,7 +152,8 @@ class RunDirectory:
         """What the training process left; None when it is missing or no result."""
         try:
             value = json.loads((self.path / "result.json").read_text())
-            return Result(int(value["step"]), dict(value["metrics"]), dict(value["versions"]))
+            digest = str(value["rendered_rows_sha256"])
+            return Result(str(value["kind"]), int(value["step"]), dict(value["metrics"]), digest, dict(value["versions"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 

@@ -130,12 +130,16 @@ def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
         effective_hyperparameters=conversion.hyperparameters(adapter.document),
         versions=adapter.result.versions,
         metrics=adapter.result.metrics,
+        rendered_rows_sha256=adapter.result.rendered_rows_sha256,
         datasets=[_use(use) for use in adapter.provenance.datasets],
         validation_dataset=_use(adapter.provenance.validation) if adapter.provenance.validation else None,
         validation_split_ratio=adapter.provenance.validation_split_ratio,
     )
     return artifact_service_pb2.ArtifactHeader(
-        kind=artifact_pb2.Artifact.ADAPTER, manifest=manifest, epoch=adapter.epoch, request_id=adapter.request_id
+        kind=artifact_pb2.Artifact.Kind.Value(adapter.result.kind),
+        manifest=manifest,
+        epoch=adapter.epoch,
+        request_id=adapter.request_id,
     )
 
 

@@ -31,8 +31,10 @@ def create(
     model: Annotated[str | None, typer.Option(help="The base model to start from.", show_default=DEFAULT_BASE_MODEL)] = None,
     name: Annotated[str | None, typer.Option(help="What to call the task; default: after the data.")] = None,
     description: Annotated[str | None, typer.Option(help="Free text.")] = None,
-    method: Annotated[str | None, typer.Option(help="What is learned from an example.", show_default="sft")] = None,
-    tuning: Annotated[str | None, typer.Option(help="Which weights move.", show_default="lora")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="What is learned: sft, dpo, kto, orpo, cpt or classification.", show_default="sft")
+    ] = None,
+    tuning: Annotated[str | None, typer.Option(help="Which weights move: lora or full.", show_default="lora")] = None,
     validation_data: Annotated[
         str | None, typer.Option(help="Held-out data, an ID or a file; its loss is measured while training.")
     ] = None,

@@ -106,6 +106,7 @@ class ArtifactManifest(_message.Message):
     EFFECTIVE_HYPERPARAMETERS_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    RENDERED_ROWS_SHA256_FIELD_NUMBER: _builtins.int
     DATASETS_FIELD_NUMBER: _builtins.int
     VALIDATION_DATASET_FIELD_NUMBER: _builtins.int
     VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
@@ -119,6 +120,10 @@ class ArtifactManifest(_message.Message):
     """`BaseModel.revision` at that time."""
     dataset_sha256: _builtins.str
     """SHA-256 of the training data as uploaded; empty when several datasets were mixed, see `datasets`."""
+    rendered_rows_sha256: _builtins.str
+    """SHA-256 over what was trained on: the binary `RowPreview.sha256` of every row of the training data, in the order of the file,
+    one after the other. Uncut, rows that were left out included. Lower-case hexadecimal.
+    """
     validation_split_ratio: _builtins.float
     """Share of the training data that was held out instead; absent when none was."""
     @_builtins.property
@@ -157,13 +162,14 @@ class ArtifactManifest(_message.Message):
         effective_hyperparameters: _task_spec_pb2.Hyperparameters | None = ...,
         versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        rendered_rows_sha256: _builtins.str = ...,
         datasets: _abc.Iterable[Global___DatasetUse] | None = ...,
         validation_dataset: Global___DatasetUse | None = ...,
         validation_split_ratio: _builtins.float | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "effective_hyperparameters", b"effective_hyperparameters", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "datasets", b"datasets", "effective_hyperparameters", b"effective_hyperparameters", "files", b"files", "metrics", b"metrics", "step", b"step", "task", b"task", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "datasets", b"datasets", "effective_hyperparameters", b"effective_hyperparameters", "files", b"files", "metrics", b"metrics", "rendered_rows_sha256", b"rendered_rows_sha256", "step", b"step", "task", b"task", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015
@@ -220,7 +226,9 @@ class Artifact(_message.Message):
         KIND_UNSPECIFIED: Artifact._Kind.ValueType  # 0
         """Never stored."""
         ADAPTER: Artifact._Kind.ValueType  # 1
-        """LoRA weights alone, in the layout of Hugging Face peft."""
+        """LoRA weights alone, in the layout of Hugging Face peft; of a classification with its head, and `id2label` in config.json."""
+        MODEL: Artifact._Kind.ValueType  # 2
+        """A whole model, in the layout of Hugging Face transformers, with tokenizer and chat template."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the files are. Values may be added."""
@@ -228,7 +236,9 @@ class Artifact(_message.Message):
     KIND_UNSPECIFIED: Artifact.Kind.ValueType  # 0
     """Never stored."""
     ADAPTER: Artifact.Kind.ValueType  # 1
-    """LoRA weights alone, in the layout of Hugging Face peft."""
+    """LoRA weights alone, in the layout of Hugging Face peft; of a classification with its head, and `id2label` in config.json."""
+    MODEL: Artifact.Kind.ValueType  # 2
+    """A whole model, in the layout of Hugging Face transformers, with tokenizer and chat template."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-# Names of FineTuning.Method and Dataset.Format. A method whose value does not exist yet is never looked up.
+# Names of FineTuning.Method and Dataset.Format.
 FORMATS: Mapping[str, str] = {
     "SFT": "CHAT",
     "DPO": "PREFERENCE",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.names import base_model_id
-from services.task_manager.domain import batch_sizes, limits, training_data
-from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes
+from services.task_manager.domain import batch_sizes, deepspeed_overrides, limits, methods, training_data
+from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes, default_zero_stage
 from services.task_manager.domain.training_data import WeightedDataset
 
 MAX_DISPLAY_NAME = 128
@@ -120,10 +120,21 @@ def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:
     yield from _name(lambda: base_model_id(ask.base_model, f"{FINE_TUNING}.base_model"))
     yield from training_data.violations(ask.dataset, ask.mixture, ask.validation_dataset, ask.validation_split_ratio, FINE_TUNING)
     if not ask.method_known:
-        yield Violation(f"{FINE_TUNING}.method", "is not a method this server knows; use SFT")
+        yield Violation(
+            f"{FINE_TUNING}.method", "is not a method this server knows; use SFT, DPO, KTO, ORPO, CPT or CLASSIFICATION"
+        )
     if not ask.tuning_known:
-        yield Violation(f"{FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA")
+        yield Violation(f"{FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA or FULL")
     yield from _hyperparameters(ask)
+    if ask.method_known and ask.tuning_known:
+        yield from methods.violations(ask.method, ask.tuning, ask.hyperparameters, spec=FINE_TUNING, numbers=PATH)
+    yield from _deepspeed_overrides(ask.hyperparameters)
+
+
+def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:
+    if given.deepspeed_overrides:
+        stage = default_zero_stage(given.num_processes or 1) if given.zero_stage is None else given.zero_stage
+        yield from deepspeed_overrides.violations(given.deepspeed_overrides, stage, f"{PATH}.deepspeed_overrides")
 
 
 def _hyperparameters(ask: FineTuning) -> Iterator[Violation]:

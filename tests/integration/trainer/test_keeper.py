@@ -71,7 +71,8 @@ FINISHES = """
 import json, pathlib
 from services.trainer.journal import Journal
 pathlib.Path("output/adapter.safetensors").write_bytes(b"abc")
-pathlib.Path("result.json").write_text(json.dumps({"step": 1, "metrics": {}, "versions": {}}))
+result = {"kind": "ADAPTER", "step": 1, "metrics": {}, "rendered_rows_sha256": "", "versions": {}}
+pathlib.Path("result.json").write_text(json.dumps(result))
 with Journal.open(pathlib.Path("journal.jsonl")) as journal:
     journal.control("started", supervisor=None)
     journal.control("exit", exit_codes={"0": 0}, cancelled=False, failed_rank=None)

@@ -14,8 +14,8 @@ from services.trainer.history import History
 from services.trainer.preparation import training_config
 from services.trainer.run import Failure, Source, State, Wish
 from services.trainer.run_directory import RunDirectory
-from services.trainer.training.config import Hyperparameters, TrainConfig
-from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2
+from services.trainer.training.config import Hyperparameters, Lora, Preference, TrainConfig
+from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
 
 def test_a_request_survives_the_disk() -> None:
@@ -95,7 +95,18 @@ def test_a_broken_document_is_a_value_error(document: str) -> None:
 def test_what_is_unset_is_none_and_zero_is_zero() -> None:
     numbers = conversion.numbers(make_run().hyperparameters)
     assert (numbers["seed"], numbers["max_steps"], numbers["learning_rate"]) == (0, None, 0.5)
-    assert numbers["lora"] == {"rank": 4, "alpha": None, "dropout": None, "use_rslora": None, "target_modules": ["q_proj"]}
+    unset = dict.fromkeys(("alpha", "dropout", "use_rslora", "use_dora"))
+    assert numbers["lora"] == unset | {"rank": 4, "target_modules": ["q_proj"]}
+    assert numbers["preference"] is None
+
+
+def test_a_group_of_which_nothing_is_set_is_none_and_a_set_one_has_all_its_names() -> None:
+    message = task_spec_pb2.Hyperparameters(preference=task_spec_pb2.Preference(beta=0.5, reference_free=False))
+    numbers = conversion.numbers(message)
+    assert numbers["lora"] is None
+    assert set(numbers["preference"]) == {field.name for field in dataclasses.fields(Preference)}
+    assert (numbers["preference"]["beta"], numbers["preference"]["reference_free"]) == (0.5, False)
+    assert numbers["preference"]["label_smoothing"] is None
 
 
 def test_a_run_without_a_number_of_processes_has_one() -> None:
@@ -108,7 +119,7 @@ def test_the_configuration_has_exactly_the_keys_that_the_training_process_knows(
     config = training_config(run, Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1"))
     assert set(config) == {field.name for field in dataclasses.fields(TrainConfig)}
     assert set(config["hyperparameters"]) == {field.name for field in dataclasses.fields(Hyperparameters)}
-    assert set(config["hyperparameters"]["lora"]) == {"rank", "alpha", "dropout", "target_modules", "use_rslora"}
+    assert set(config["hyperparameters"]["lora"]) == {field.name for field in dataclasses.fields(Lora)}
     assert config["validation_file"] is None
     json.dumps(config)
 

@@ -68,8 +68,9 @@ def test_no_result_is_none(run: RunDirectory, text: str | None) -> None:
 
 
 def test_a_result_is_read(run: RunDirectory) -> None:
-    (run.path / "result.json").write_text('{"step": 4, "metrics": {"loss": 0.5}, "versions": {"torch": "2"}}')
-    assert run.result() == Result(4, {"loss": 0.5}, {"torch": "2"})
+    value = {"kind": "MODEL", "step": 4, "metrics": {"loss": 0.5}, "rendered_rows_sha256": "ab", "versions": {"torch": "2"}}
+    (run.path / "result.json").write_text(json.dumps(value))
+    assert run.result() == Result("MODEL", 4, {"loss": 0.5}, "ab", {"torch": "2"})
 
 
 def test_the_log_tail_is_the_last_fifty_lines_cut(run: RunDirectory) -> None:
