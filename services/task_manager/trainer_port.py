@@ -15,7 +15,6 @@ class Capacity:
 
     total_processes: int
     free_processes: int
-    device: str = ""
     flops_per_second: float = 0.0
     """Of one process that has the machine for itself; 0 = not measured yet."""
     total_memory_bytes: int = 0
