@@ -28,6 +28,10 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint ## Lint, then every test
 	$(BIN)/python -m pytest
 
+bench: $(STAMP) ## Measure the dataset checker, and fuzz it
+	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
+	PYTHONPATH=. $(BIN)/python -m tests.bench.validator
+
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,4 +59,4 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup demo up test lint format protos docs lock clean
+.PHONY: help setup demo up test bench lint format protos docs lock clean

@@ -1,4 +1,4 @@
-"""Generates docs/reference from what the code says of itself; `make docs` runs it, a contract test looks for stale pages."""
+"""Generates docs/reference and docs/errors from what the code says of itself; run by `make docs`, checked by a contract test."""
 
 import ast
 import dataclasses
@@ -10,10 +10,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import typer
 from google.protobuf import descriptor_pb2
 
+from docs.dataset_errors import EXAMPLES
 from services.common.catalogue import CATALOGUE
+from services.common.dataset_reasons import WARNINGS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = {
@@ -45,6 +49,35 @@ def errors_page() -> str:
             "",
         ]
     )
+
+
+def dataset_reasons() -> list[str]:
+    """Every reason that has a page of its own."""
+    return sorted(reason for reason in CATALOGUE if reason.startswith("DATASET_"))
+
+
+def dataset_error_page(reason: str) -> str:
+    """What it means, a file that shows it, and the mended one."""
+    entry, example = CATALOGUE[reason], EXAMPLES[reason]
+    kind = "A warning; it never refuses a file." if reason in WARNINGS else f"Status {entry.status}."
+    lines = [f"# {reason}", "", example.meaning, "", kind, "", f"**What to do.** {entry.hint}", ""]
+    for title, content in (("Bad", example.bad), ("Mended", example.good)):
+        if content:
+            lines += [f"{title}:", "", "```", _visible(content), "```", ""]
+    return "\n".join([*lines, "All reasons: [index](README.md).", ""])
+
+
+def _visible(content: str | bytes) -> str:
+    """The text of an example; what an editor would not show is spelled out."""
+    text = content if isinstance(content, str) else content.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
+
+
+def dataset_errors_index() -> str:
+    """One row a page."""
+    rows = [f"| [{reason}]({reason}.md) | {EXAMPLES[reason].meaning} |" for reason in dataset_reasons()]
+    intro = "What the check of a dataset says, each with an example. `tunesmith data check FILE` runs it without a server."
+    return "\n".join(["# Dataset errors and warnings", "", intro, "", "| reason | meaning |", "|---|---|", *rows, ""])
 
 
 def settings_page() -> str:
@@ -170,13 +203,61 @@ def _short(type_name: str) -> str:
     return type_name.removeprefix(".tunesmith.v1.").rpartition(".")[2] if type_name else ""
 
 
-PAGES: dict[str, Callable[[], str]] = {"errors.md": errors_page, "settings.md": settings_page, "api.md": api_page}
+def cli_page() -> str:
+    """Every command with its arguments and options, as the command line itself describes them."""
+    from tunesmith.cli.app import app
+
+    lines = ["# Command line", "", "Generated from the commands themselves; `tunesmith COMMAND --help` says the same.", ""]
+    lines += ["Exit codes: 0 ok, 1 failed, 2 usage, 3 the task failed, 4 not allowed, 5 unreachable, 130 interrupted.", ""]
+    return "\n".join([*lines, *_command_sections(typer.main.get_command(app), "tunesmith")])
+
+
+def _command_sections(command: Any, path: str) -> Iterator[str]:
+    for name, inner in sorted(getattr(command, "commands", {}).items()):
+        yield from _command_sections(inner, f"{path} {name}")
+    if hasattr(command, "commands"):
+        return
+    yield from (f"## {path}", "", inspect.cleandoc(command.help or ""), "")
+    parameters = [parameter for parameter in command.params if parameter.name != "help"]
+    if parameters:
+        yield from ("| argument or option | default | meaning |", "|---|---|---|")
+        yield from map(_parameter_row, parameters)
+        yield ""
+
+
+_VALUES = {int: "INTEGER", float: "NUMBER", pathlib.Path: "PATH"}
+
+
+def _parameter_row(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        spelled = parameter.metavar or parameter.name.upper()
+    else:
+        value = "" if parameter.is_flag else f" {parameter.metavar or _VALUES.get(parameter.type_descriptor.annotation, 'TEXT')}"
+        spelled = ", ".join([*parameter.opts, *parameter.secondary_opts]) + value
+    shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    default = "required" if parameter.required else "" if shown in (None, False, "", ()) or callable(shown) else f"`{shown}`"
+    cells = (f"`{spelled}`", default, " ".join((parameter.help or "").split()))
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "api.md": api_page,
+    "cli.md": cli_page,
+}
 
 
 def main() -> None:
     """Writes every page."""
     for name, page in PAGES.items():
         (ROOT / "docs" / "reference" / name).write_text(page())
+    errors = ROOT / "docs" / "errors"
+    for stale in errors.glob("*.md"):
+        stale.unlink()
+    (errors / "README.md").write_text(dataset_errors_index())
+    for reason in dataset_reasons():
+        (errors / f"{reason}.md").write_text(dataset_error_page(reason))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """All client-facing services in one in-process server with scripted contents; for tests of the SDK and the command line."""
 
 import hashlib
+import http.server
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 
 import grpc
-from google.protobuf import any_pb2, empty_pb2, timestamp_pb2
+from google.protobuf import any_pb2, duration_pb2, empty_pb2, timestamp_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -56,10 +58,48 @@ def page_of(items, request):
     return items[start : start + 2], token
 
 
+def chunks_for(context, body, offset, break_after=None):
+    """Five bytes at a time from `offset` on; the connection breaks after so many chunks."""
+    if offset > len(body):
+        refuse(context, "OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE", f"there are {len(body)} bytes", "Start again.")
+    for number, start in enumerate(range(offset, len(body), 5)):
+        if number == break_after:
+            refuse(context, "UNAVAILABLE", "SHUTTING_DOWN", "the server shuts down", "Resume.", error_class="transient")
+        yield body[start : start + 5]
+
+
 class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
+    """Datasets by their bytes. Parts go to `parts_url` (see `part_store`); empty = presigned uploads are off."""
+
     def __init__(self):
         self.stored = []
         self.uploads = []
+        self.contents = {}
+        self.offsets = []
+        self.break_after = None
+        self.asked = []
+        self.in_use = set()
+        self.parts_url = ""
+        self.part_bytes = 10
+        self.begun = {}
+        self.arrived = {}
+        self.incomplete = []
+        self.aborted = []
+
+    def add(self, body=b"{}\n", display_name="train.jsonl", **facts):
+        """Store a dataset of these bytes."""
+        dataset = dataset_pb2.Dataset(
+            name=f"datasets/{uuid.uuid4()}",
+            display_name=display_name,
+            size_bytes=len(body),
+            sha256=hashlib.sha256(body).hexdigest(),
+            statistics=dataset_pb2.DatasetStatistics(example_count=body.count(b"\n"), messages_by_role={"assistant": 2}),
+            create_time=NOW,
+            **facts,
+        )
+        self.stored.insert(0, dataset)
+        self.contents[dataset.name, 1] = body
+        return dataset
 
     def UploadDataset(self, requests, context):
         header, body = None, b""
@@ -68,37 +108,44 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
                 header = request.header
             body += request.chunk
             assert len(request.chunk) <= 1024 * 1024
-        if b"assistent" in body:
+        return self._store(header, body, context)
+
+    def _store(self, header, body, context):
+        if b"assistent" in body and not header.max_invalid_rows:
             place = ("line 1: messages[1].role", 'role "assistent" is not known')
             refuse(context, "INVALID_ARGUMENT", "DATASET_INVALID", "1 row is bad", "Mend the rows.", [place])
         assert header.sha256 == hashlib.sha256(body).hexdigest()
-        dataset = dataset_pb2.Dataset(
-            name=f"datasets/{uuid.uuid4()}",
-            display_name=header.display_name,
-            size_bytes=len(body),
-            sha256=header.sha256,
-            statistics=dataset_pb2.DatasetStatistics(example_count=body.count(b"\n"), messages_by_role={"assistant": 2}),
-            create_time=NOW,
-        )
-        self.stored.insert(0, dataset)
+        dropped = body.count(b"assistent")
+        dataset = self.add(body, header.display_name, dropped_row_count=dropped)
+        if dropped:
+            dataset.dropped_rows_by_reason["DATASET_ROLE_UNKNOWN"] = dropped
         self.uploads.append((header, body))
         return dataset
 
+    def CreateDatasetUpload(self, request, context):
+        if not self.parts_url:
+            refuse(context, "FAILED_PRECONDITION", "PRESIGNED_UPLOADS_OFF", "callers cannot reach the object store", "Stream it.")
+        upload = dataset_service_pb2.DatasetUpload(name=f"datasetUploads/{uuid.uuid4()}")
+        for number, offset in enumerate(range(0, request.size_bytes, self.part_bytes), start=1):
+            size = min(self.part_bytes, request.size_bytes - offset)
+            upload.parts.add(number=number, offset=offset, size_bytes=size, url=f"{self.parts_url}/part/{number}?signature=s")
+        self.begun[upload.name] = request.header
+        return upload
+
+    def CompleteDatasetUpload(self, request, context):
+        if self.incomplete:
+            missing = self.incomplete.pop(0)
+            message = f"{request.name}: {len(missing.split(','))} parts are missing or have another size: {missing}"
+            refuse(context, "FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", message, "Send them.")
+        return self._store(self.begun[request.name], b"".join(body for _, body in sorted(self.arrived.items())), context)
+
+    def AbortDatasetUpload(self, request, context):
+        self.aborted.append(request.name)
+        return empty_pb2.Empty()
+
     def ValidateDataset(self, requests, context):
         body = b"".join(request.chunk for request in requests)
-        report = dataset_pb2.DatasetReport(valid=b"assistent" not in body)
-        report.statistics.example_count = body.count(b"\n")
-        if not report.valid:
-            report.violations.add(
-                line=14,
-                path="messages[1].role",
-                reason="DATASET_ROLE_UNKNOWN",
-                message='role "assistent"',
-                hint='Use "assistant".',
-            )
-            report.violation_count = 101
-            report.violations_by_reason["DATASET_ROLE_UNKNOWN"] = 101
-        return report
+        return dataset_pb2.DatasetReport(valid=b"assistent" not in body, size_bytes=len(body))
 
     def GetDataset(self, request, context):
         for dataset in self.stored:
@@ -107,19 +154,117 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         return refuse(context, "NOT_FOUND", "DATASET_NOT_FOUND", f"{request.name} does not exist", "List them.")
 
     def ListDatasets(self, request, context):
-        datasets, token = page_of(self.stored, request)
+        wanted = [
+            dataset
+            for dataset in self.stored
+            if request.display_name_contains.lower() in dataset.display_name.lower()
+            and request.display_name in ("", dataset.display_name)
+            and (not request.formats or dataset.format in request.formats)
+        ]
+        datasets, token = page_of(wanted, request)
         return dataset_service_pb2.ListDatasetsResponse(datasets=datasets, next_page_token=token)
 
     def DeleteDataset(self, request, context):
+        if request.name in self.in_use:
+            refuse(context, "FAILED_PRECONDITION", "DATASET_IN_USE", "tasks/1 needs it", "Wait for it.")
         self.stored = [dataset for dataset in self.stored if dataset.name != request.name]
         return empty_pb2.Empty()
+
+    def DownloadDataset(self, request, context):
+        self.offsets.append(request.offset)
+        messages, self.break_after = self.break_after, None
+        body = self.contents.get((request.name, request.content or 1), b"")
+        for chunk in chunks_for(context, body, request.offset, messages):
+            yield dataset_service_pb2.DownloadDatasetResponse(chunk=chunk)
+
+    def PreviewDataset(self, request, context):
+        self.asked.append(request)
+        rows = [a_preview(request.row + number) for number in range(request.row_count)]
+        return dataset_service_pb2.PreviewDatasetResponse(rows=rows)
+
+    def AnalyzeDataset(self, request, context):
+        self.asked.append(request)
+        analysis = dataset_service_pb2.DatasetAnalysis()
+        if request.base_model:
+            analysis.tokens.CopyFrom(some_tokens(request.base_model))
+        if request.against:
+            overlap = dataset_service_pb2.DatasetOverlap(
+                against=request.against, same_input_count=3, same_row_count=2, rows=[4, 9]
+            )
+            analysis.overlap.CopyFrom(overlap)
+        return analysis
+
+
+def a_preview(row=1):
+    """`<|user|>Hi\\n` as context, `yes<|end|>` carrying loss, ` more` cut."""
+    text = "<|user|>Hi\nyes<|end|> more"
+    places = [(0, 8, 0, 0), (8, 10, 0, 0), (10, 11, 0, 0), (11, 14, 1, 0), (14, 21, 1, 0), (21, 26, 1, 1)]
+    tokens = [
+        dataset_service_pb2.PreviewToken(id=100 + number, start=start, end=end, trained=bool(trained), cut=bool(cut))
+        for number, (start, end, trained, cut) in enumerate(places)
+    ]
+    rendering = dataset_service_pb2.Rendering(text=text, tokens=tokens, trainable_token_count=2)
+    return dataset_service_pb2.RowPreview(row=row, renderings=[rendering], sha256="ab")
+
+
+def some_tokens(base_model):
+    """Ten rows, some of them too long."""
+    tokens = dataset_pb2.TokenStatistics(
+        base_model=base_model,
+        base_model_revision="0123456789abcdef",
+        max_seq_length=64,
+        example_count=10,
+        token_count=1000,
+        trainable_token_count=250,
+        over_length_count=2,
+        truncated_answer_count=1,
+    )
+    tokens.lengths.min, tokens.lengths.max, tokens.lengths.mean = 10, 128, 100.0
+    tokens.lengths.percentiles[50] = 90
+    tokens.lengths.histogram.add(up_to=64, count=8)
+    tokens.lengths.histogram.add(up_to=128, count=2)
+    return tokens
+
+
+@contextmanager
+def part_store(datasets, refusals=()):
+    """An object store that takes parts by PUT; the first requests are refused with these statuses."""
+    left = list(refusals)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = left.pop(0) if left else 200
+            if status == 200:
+                datasets.arrived[int(self.path.partition("?")[0].rpartition("/")[2])] = body
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        datasets.parts_url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def __init__(self):
         self.stored = []
         self.files = {}
+<<<<<<< HEAD
         self.exported = {}
+=======
+        self.offsets = []
+        self.break_after = None
+>>>>>>> main
 
     def add(self, files, task="tasks/1", **facts):
         """Store an artifact made of `files` (path -> bytes)."""
@@ -190,15 +335,17 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         return artifact_service_pb2.ListArtifactsResponse(artifacts=artifacts, next_page_token=token)
 
     def DownloadArtifact(self, request, context):
-        body = self.files[request.name, request.path]
-        for start in range(0, len(body), 5):
-            yield artifact_service_pb2.DownloadArtifactResponse(chunk=body[start : start + 5])
+        self.offsets.append(request.offset)
+        messages, self.break_after = self.break_after, None
+        for chunk in chunks_for(context, self.files[request.name, request.path], request.offset, messages):
+            yield artifact_service_pb2.DownloadArtifactResponse(chunk=chunk)
 
 
 class Models(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self):
         self.stored = {}
         self.bytes = {}
+        self.downloads = []
 
     def RegisterBaseModel(self, requests, context):
         header, path = None, ""
@@ -215,6 +362,11 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
             assert hashlib.sha256(self.bytes[file.path]).hexdigest() == file.sha256
         self.stored[header.name] = header
         return header
+
+    def DownloadModel(self, request, context):
+        self.downloads.append(request.path)
+        for chunk in chunks_for(context, self.bytes[request.path], request.offset):
+            yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
     def GetBaseModel(self, request, context):
         if request.name not in self.stored:
@@ -323,7 +475,17 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     def PlanTask(self, request, context):
         numbers = Hyperparameters(learning_rate=2e-4, lora=Lora(rank=16))
         return task_manager_service_pb2.TaskPlan(
-            effective_hyperparameters=numbers, total_steps=40, example_count=320, warnings=["few examples"]
+            effective_hyperparameters=numbers,
+            total_steps=40,
+            example_count=320,
+            warnings=["few examples"],
+            token_count=51_200,
+            trainable_token_count=12_800,
+            validation_example_count=32 if request.task.spec.fine_tuning.validation_split_ratio else 0,
+            estimated_duration=duration_pb2.Duration(seconds=725),
+            estimate_basis=task_manager_service_pb2.TaskPlan.EARLIER_RUNS,
+            estimated_peak_memory_bytes=3_200_000_000,
+            serving_problem="rank 512 is more than 64",
         )
 
     def GetTask(self, request, context):

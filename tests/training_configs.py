@@ -4,7 +4,15 @@ from typing import Any
 
 from services.trainer.training.config import Hyperparameters, TrainConfig, parse_config
 
-LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["all-linear"], "use_rslora": False}
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["all-linear"], "use_rslora": False, "use_dora": False}
+PREFERENCE = {
+    "beta": 0.1,
+    "label_smoothing": None,
+    "reference_free": None,
+    "sft_loss_weight": None,
+    "desirable_weight": None,
+    "undesirable_weight": None,
+}
 HYPERPARAMETERS = {
     "num_train_epochs": 1.0,
     "max_steps": None,
@@ -24,6 +32,7 @@ HYPERPARAMETERS = {
     "precision": "fp32",
     "num_processes": 1,
     "zero_stage": 0,
+    "deepspeed_overrides": None,
 }
 PATHS = {
     "run": "runs/7b0c-1",
@@ -38,11 +47,20 @@ PATHS = {
 
 
 def config_json(
-    *, lora: dict[str, Any] | None = None, paths: dict[str, Any] | None = None, **hyperparameters: Any
+    *,
+    lora: dict[str, Any] | None = None,
+    preference: dict[str, Any] | None = None,
+    paths: dict[str, Any] | None = None,
+    **hyperparameters: Any,
 ) -> dict[str, Any]:
-    """CONFIG.json as a dict; keyword arguments replace hyperparameters."""
-    numbers = HYPERPARAMETERS | hyperparameters | {"lora": LORA | (lora or {})}
-    return PATHS | (paths or {}) | {"hyperparameters": numbers}
+    """CONFIG.json as a dict; keyword arguments replace hyperparameters. `preference` is there when the method needs it."""
+    paths = paths or {}
+    groups = {
+        "lora": LORA | (lora or {}) if paths.get("tuning", "lora") == "lora" else None,
+        "preference": PREFERENCE | (preference or {}) if paths.get("method") in ("dpo", "kto", "orpo") else preference,
+    }
+    numbers = HYPERPARAMETERS | hyperparameters | groups
+    return PATHS | paths | {"hyperparameters": numbers}
 
 
 def config(**changes: Any) -> TrainConfig:

@@ -1,14 +1,23 @@
 """Verbs on artifacts; part of `tunesmith.Client`."""
 
+<<<<<<< HEAD
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
+=======
+from collections.abc import Iterator
+from functools import partial
+>>>>>>> main
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
+<<<<<<< HEAD
 from tunesmith.transfers import Progress, receive_all
+=======
+from tunesmith.transfers import Progress, receive, safe_target, summed
+>>>>>>> main
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.artifact_service_pb2 import (
     DownloadArtifactRequest,
@@ -50,7 +59,7 @@ class ArtifactVerbs(Connections):
         request = ListArtifactsRequest(page_size=page_size, task=resource_name("tasks", task) if task else "")
         request.states.extend(Artifact.State.Value(state.upper()) for state in states)
         if expiring_before:
-            request.expiring_before.FromDatetime(expiring_before)
+            request.max_expire_time.FromDatetime(expiring_before)
         while True:
             page = self.connection("storage").call(self._artifacts.ListArtifacts, request)
             yield from page.artifacts
@@ -61,11 +70,14 @@ class ArtifactVerbs(Connections):
     def download_artifact(self, name: str, directory: str | Path, progress: Progress | None = None) -> list[Path]:
         """Fetch every file into `directory`; each appears under its name only when its checksum is right.
 
+        What an interrupted download left is continued.
+
         Raises:
             DataLoss: CHECKSUM_MISMATCH.
             InvalidArgument: PATH_UNSAFE when the manifest names a place outside of the directory; nothing is written then.
         """
         artifact = self.get_artifact(name)
+<<<<<<< HEAD
         files = artifact.manifest.files
         return receive_all(files, Path(directory), lambda path: self._download(artifact.name, path), progress)
 
@@ -110,12 +122,21 @@ class ArtifactVerbs(Connections):
         """Expire and delete what is due now, or tell what would be."""
         request = SweepArtifactsRequest(dry_run=dry_run)
         return self.connection("storage").call(self._artifacts.SweepArtifacts, request, UPLOAD_SECONDS)
+=======
+        root = Path(directory)
+        targets = [(file, safe_target(root, file.path)) for file in artifact.manifest.files]
+        advance = summed(progress, sum(file.size_bytes for file, _ in targets))
+        for file, target in targets:
+            fetch = partial(self._artifact_bytes, artifact.name, file.path)
+            receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
+        return [target for _, target in targets]
+>>>>>>> main
 
-    def _download(self, name: str, path: str) -> Iterator[bytes]:
-        request = DownloadArtifactRequest(name=name, path=path)
+    def _artifact_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
+        request = DownloadArtifactRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._artifacts.DownloadArtifact, request, UPLOAD_SECONDS):
             yield response.chunk
 
-    @cached_property
+    @property
     def _artifacts(self) -> ArtifactServiceStub:
-        return ArtifactServiceStub(self.connection("storage").channel)
+        return self.connection("storage").stub(ArtifactServiceStub)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tunesmith.local.state import data_directory
 from tunesmith.rpc_errors import translate
 
 Response = TypeVar("Response")
+Stub = TypeVar("Stub")
 
 CALL_SECONDS = 30.0
 UPLOAD_SECONDS = 3600.0
@@ -24,12 +26,25 @@ CHAT_SECONDS = 600.0  # the first answer of a model includes loading it
 # Repeating these changes nothing, so gRPC may do it when a service is restarting.
 _REPEATABLE = {
     "TaskManagerService": ("GetTask", "ListTasks", "PlanTask", "CancelTask", "CreateTask", "ListEvents", "ListMetrics"),
+<<<<<<< HEAD
     "DatasetService": ("GetDataset", "ListDatasets"),
     "ArtifactService": ("GetArtifact", "ListArtifacts", "PinArtifact", "UnpinArtifact"),
     "ModelService": (
         *("GetBaseModel", "ListBaseModels"),
         *("GetModel", "ListModels", "GetModelVersion", "ListModelVersions", "SetModelAlias"),
     ),
+=======
+    "DatasetService": (
+        "GetDataset",
+        "ListDatasets",
+        "CompleteDatasetUpload",
+        "AbortDatasetUpload",
+        "PreviewDataset",
+        "AnalyzeDataset",
+    ),
+    "ArtifactService": ("GetArtifact", "ListArtifacts"),
+    "ModelService": ("GetBaseModel", "ListBaseModels"),
+>>>>>>> main
     "InferenceService": ("ListLoadedModels", "LoadModel"),
 }
 _SERVICE_CONFIG = json.dumps(
@@ -89,6 +104,14 @@ class Connection:
         self.service = service
         self.address = address
         self.channel = open_channel(address)
+        self._stubs: dict[object, Any] = {}
+
+    def stub(self, kind: Callable[[grpc.Channel], Stub]) -> Stub:
+        """The stub of this class on this connection; made once."""
+        if kind not in self._stubs:
+            self._stubs[kind] = kind(self.channel)
+        stub: Stub = self._stubs[kind]
+        return stub
 
     def call(self, method: Callable[..., Response], request: Any, timeout: float = CALL_SECONDS) -> Response:
         """A unary or client-streaming call; `request` is a message or an iterator of messages."""
@@ -125,15 +148,18 @@ class Connections:
     def __init__(self, addresses: dict[str, str | None]) -> None:
         self._given = addresses
         self._open: dict[str, Connection] = {}
+        self._lock = threading.Lock()
 
     def connection(self, service: str) -> Connection:
         """The connection to a service."""
-        if service not in self._open:
-            self._open[service] = Connection(service, resolve_address(service, self._given.get(service)))
-        return self._open[service]
+        with self._lock:
+            if service not in self._open:
+                self._open[service] = Connection(service, resolve_address(service, self._given.get(service)))
+            return self._open[service]
 
     def close(self) -> None:
-        """Close every channel; calls that run are cancelled."""
-        for connection in self._open.values():
-            connection.channel.close()
-        self._open.clear()
+        """Close every channel; calls that run are cancelled. A later call connects anew."""
+        with self._lock:
+            for connection in self._open.values():
+                connection.channel.close()
+            self._open.clear()

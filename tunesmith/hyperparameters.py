@@ -1,15 +1,17 @@
 """Hyperparameters from keys and values as people write them: nested, dotted, or as text; used by SDK and command line."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
 from tunesmith.errors import InvalidArgument
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora
+from tunesmith.v1.task_spec_pb2 import Hyperparameters
 
-_GROUP = "lora"
+_GROUPS = tuple(field.name for field in Hyperparameters.DESCRIPTOR.fields if field.message_type)
+"""Messages within the message: `lora`, `preference`."""
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 # What other programs call it.
 _OTHER_WORDS = {
@@ -23,6 +25,8 @@ _OTHER_WORDS = {
     "rank": "lora.rank",
     "r": "lora.rank",
     "alpha": "lora.alpha",
+    "beta": "preference.beta",
+    "label_smoothing": "preference.label_smoothing",
 }
 
 
@@ -40,7 +44,7 @@ def build(values: Mapping[str, Any]) -> Hyperparameters:
 
 def known_keys() -> list[str]:
     """Every key, dotted."""
-    return [key for key in _fields() if key != _GROUP]
+    return [key for key in _fields() if key not in _GROUPS]
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:
@@ -61,8 +65,8 @@ def parse_settings(settings: list[str]) -> dict[str, str]:
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if key == _GROUP and isinstance(value, Mapping):
-            flat |= {f"{_GROUP}.{inner}": inner_value for inner, inner_value in value.items()}
+        if key in _GROUPS and isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": inner_value for inner, inner_value in value.items()}
         else:
             flat[key] = value
     return flat
@@ -70,16 +74,25 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields() -> dict[str, FieldDescriptor]:
     fields = dict(Hyperparameters.DESCRIPTOR.fields_by_name)
-    return {**fields, **{f"{_GROUP}.{name}": field for name, field in Lora.DESCRIPTOR.fields_by_name.items()}}
+    for group in _GROUPS:
+        inner = Hyperparameters.DESCRIPTOR.fields_by_name[group].message_type
+        assert inner is not None, "a group is a message"
+        fields |= {f"{group}.{name}": field for name, field in inner.fields_by_name.items()}
+    return fields
+
+
+def _dotted(key: str) -> str:
+    """`lora_rank` as `lora.rank`."""
+    return next((f"{group}.{key[len(group) + 1 :]}" for group in _GROUPS if key.startswith(f"{group}_")), key)
 
 
 def _assign(target: Hyperparameters, key: str, value: Any) -> None:
-    fields = _fields()
-    dotted = key.replace(f"{_GROUP}_", f"{_GROUP}.", 1) if key.startswith(f"{_GROUP}_") else key
-    field = fields.get(dotted)
-    if field is None or dotted == _GROUP:
+    dotted = _dotted(key)
+    field = _fields().get(dotted)
+    if field is None or dotted in _GROUPS:
         raise _unknown(key)
-    owner: Any = target.lora if dotted.startswith(f"{_GROUP}.") else target
+    group, dot, _ = dotted.partition(".")
+    owner: Any = getattr(target, group) if dot else target
     try:
         if field.is_repeated:
             items = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
@@ -91,6 +104,8 @@ def _assign(target: Hyperparameters, key: str, value: Any) -> None:
 
 
 def _convert(field: FieldDescriptor, value: Any) -> Any:
+    if isinstance(value, Mapping) and field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return json.dumps(value)
     if not isinstance(value, str) or field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return value
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:

@@ -1,17 +1,22 @@
 """Verbs on models: base models and conversations; part of `tunesmith.Client`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunesmith.connection import CHAT_SECONDS, UPLOAD_SECONDS, Connections
 from tunesmith.names import model_name, resource_name
-from tunesmith.transfers import Progress, chunks_of, describe
+from tunesmith.transfers import Progress, chunks_of, describe, receive, safe_target, summed
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.inference_service_pb2 import ChatMessage, ChatRequest, ChatResponse, StreamChatRequest, StreamChatResponse
 from tunesmith.v1.inference_service_pb2_grpc import InferenceServiceStub
-from tunesmith.v1.model_service_pb2 import GetBaseModelRequest, ListBaseModelsRequest, RegisterBaseModelRequest
+from tunesmith.v1.model_service_pb2 import (
+    DownloadModelRequest,
+    GetBaseModelRequest,
+    ListBaseModelsRequest,
+    RegisterBaseModelRequest,
+)
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 
 Messages = str | Sequence[ChatMessage | Mapping[str, str]]
@@ -56,6 +61,28 @@ class ModelVerbs(Connections):
 
         return self.connection("storage").call(self._models.RegisterBaseModel, messages(), UPLOAD_SECONDS)
 
+    def download_base_model(
+        self, name: str, directory: str | Path, paths: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> list[Path]:
+        """Fetch files of a base model into `directory`: those of `paths` that it has, default: all. Interrupted ones continue.
+
+        Raises:
+            DataLoss: CHECKSUM_MISMATCH. InvalidArgument: PATH_UNSAFE.
+        """
+        model, root = self.get_base_model(name), Path(directory)
+        wanted = [file for file in model.files if paths is None or file.path in paths]
+        targets = [(file, safe_target(root, file.path)) for file in wanted]
+        advance = summed(progress, sum(file.size_bytes for file in wanted))
+        for file, target in targets:
+            fetch = partial(self._model_bytes, model.name, file.path)
+            receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
+        return [target for _, target in targets]
+
+    def _model_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
+        request = DownloadModelRequest(name=name, path=path, offset=offset)
+        for response in self.connection("storage").stream(self._models.DownloadModel, request, UPLOAD_SECONDS):
+            yield response.chunk
+
     def chat(self, model: str, messages: Messages, system: str | None = None, **sampling: Any) -> ChatResponse:
         """A whole answer. `sampling`: temperature, top_p, max_tokens, seed, stop, as in ChatRequest."""
         request = ChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
@@ -68,13 +95,13 @@ class ModelVerbs(Connections):
         request = StreamChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
         return self.connection("inference").stream(self._inference.StreamChat, request, CHAT_SECONDS)
 
-    @cached_property
+    @property
     def _models(self) -> ModelServiceStub:
-        return ModelServiceStub(self.connection("storage").channel)
+        return self.connection("storage").stub(ModelServiceStub)
 
-    @cached_property
+    @property
     def _inference(self) -> InferenceServiceStub:
-        return InferenceServiceStub(self.connection("inference").channel)
+        return self.connection("inference").stub(InferenceServiceStub)
 
 
 def conversation(messages: Messages, system: str | None = None) -> list[ChatMessage]:

@@ -1,6 +1,7 @@
-"""Resource names: people give bare ids or whole names, services want whole names."""
+"""Names: people give bare ids and words in any case, services want whole resource names and enum values."""
 
 import uuid
+from typing import Any
 
 from tunesmith.errors import InvalidArgument
 
@@ -37,3 +38,15 @@ def model_name(given: str) -> str:
 def bare_id(name: str) -> str:
     """The last part of a name."""
     return name.rsplit("/", 1)[-1]
+
+
+def enum_value(enum: Any, word: str, reason: str) -> Any:
+    """The value of an enum by its name in any case.
+
+    Raises:
+        InvalidArgument: `reason`, with the words that are known.
+    """
+    known = {name.lower(): number for name, number in enum.items() if number}
+    if word.lower() not in known:
+        raise InvalidArgument(f"{word!r} is not known", reason=reason, hint=f"Known: {', '.join(known)}.")
+    return known[word.lower()]

@@ -2,13 +2,11 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from tunesmith import hyperparameters as hp
 from tunesmith.connection import Connections
-from tunesmith.errors import InvalidArgument
-from tunesmith.names import resource_name
+from tunesmith.names import enum_value, resource_name
 from tunesmith.streams import ResumingStream
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
 from tunesmith.v1.task_manager_service_pb2 import (
@@ -30,7 +28,7 @@ from tunesmith.v1.task_manager_service_pb2 import (
 )
 from tunesmith.v1.task_manager_service_pb2_grpc import TaskManagerServiceStub
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, TaskSpec
+from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, TaskSpec, WeightedDataset
 
 Interruption = Callable[[int], None]
 """Called before every reconnect with the attempts made since the last answer."""
@@ -147,17 +145,19 @@ class TaskVerbs(Connections):
 
         return ResumingStream(connect, items_of, after_sequence, on_interruption=on_interruption)
 
-    @cached_property
+    @property
     def _tasks(self) -> TaskManagerServiceStub:
-        return TaskManagerServiceStub(self.connection("task_manager").channel)
+        return self.connection("task_manager").stub(TaskManagerServiceStub)
 
 
 def describe_task(
     *,
     name: str,
     base_model: str,
-    dataset: str,
+    dataset: str | None = None,
+    mixture: Mapping[str, float | None] | None = None,
     validation_dataset: str | None = None,
+    validation_split_ratio: float | None = None,
     description: str = "",
     method: str = "sft",
     tuning: str = "lora",
@@ -166,24 +166,22 @@ def describe_task(
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
+    The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
+
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
     """
     numbers = hyperparameters if isinstance(hyperparameters, Hyperparameters) else hp.build(hyperparameters or {})
     spec = FineTuning(
         base_model=resource_name("baseModels", base_model),
-        dataset=resource_name("datasets", dataset),
+        dataset=resource_name("datasets", dataset or "") if dataset or not mixture else "",
+        mixture=[
+            WeightedDataset(dataset=resource_name("datasets", part), weight=weight) for part, weight in (mixture or {}).items()
+        ],
         validation_dataset=resource_name("datasets", validation_dataset) if validation_dataset else "",
-        method=_enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
-        tuning=_enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
+        validation_split_ratio=validation_split_ratio,
+        method=enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
+        tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,
     )
     return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels)
-
-
-def _enum_value(enum: Any, word: str, reason: str) -> Any:
-    try:
-        return enum.Value(word.upper())
-    except ValueError as error:
-        known = ", ".join(name.lower() for name, number in enum.items() if number)
-        raise InvalidArgument(f"{word!r} is not known", reason=reason, hint=f"Known: {known}.") from error

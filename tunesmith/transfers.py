@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tunesmith.errors import DataLoss, InvalidArgument
+from tunesmith.errors import DataLoss, InvalidArgument, OutOfRange
 from tunesmith.v1.artifact_pb2 import File
 
 CHUNK_BYTES = 1024 * 1024
@@ -21,6 +21,19 @@ def chunks_of(path: Path, progress: Progress | None = None) -> Iterator[bytes]:
             done += len(chunk)
             if progress:
                 progress(done, total)
+
+
+def summed(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """A callback that takes what was done since the last call and tells `progress` the sum."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, total)
+
+    return advance
 
 
 def sha256_of(path: Path) -> str:
@@ -58,26 +71,24 @@ def safe_target(directory: Path, relative: str) -> Path:
     return directory.joinpath(*parts)
 
 
-def receive(chunks: Iterable[bytes], target: Path, expected_sha256: str, progress: Callable[[int], None]) -> None:
-    """Write the chunks beside the target and rename when the checksum is right.
+def receive(
+    fetch: Callable[[int], Iterable[bytes]], target: Path, *, key: str, sha256: str, progress: Callable[[int], None]
+) -> None:
+    """Write what `fetch(offset)` yields beside the target, and rename when the checksum is right (empty = none to check).
+
+    `key` identifies the content: bytes that an interrupted transfer left under it are continued.
 
     Raises:
         DataLoss: CHECKSUM_MISMATCH; nothing is left behind then.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    digest = hashlib.sha256()
+    # Hashed, because the key may come from outside, and so that it is never the name of a file that is itself downloaded.
+    part = target.with_name(f".{hashlib.sha256(key.encode()).hexdigest()}.part")
     try:
-        with part.open("wb") as sink:
-            for chunk in chunks:
-                digest.update(chunk)
-                sink.write(chunk)
-                progress(len(chunk))
-        if digest.hexdigest() != expected_sha256:
-            raise DataLoss(f"{target.name} arrived with another checksum", reason="CHECKSUM_MISMATCH", hint="Download it again.")
-        part.replace(target)
-    finally:
+        _require_checksum(_receive_rest(fetch, part, progress), sha256, target)
+    except (DataLoss, OutOfRange):  # what is there is not the beginning of what should be
         part.unlink(missing_ok=True)
+<<<<<<< HEAD
 
 
 def receive_all(
@@ -101,3 +112,28 @@ def receive_all(
     for file, target in targets:
         receive(chunks(file.path), target, file.sha256, advance)
     return [target for _, target in targets]
+=======
+        raise
+    part.replace(target)
+
+
+def _receive_rest(fetch: Callable[[int], Iterable[bytes]], part: Path, progress: Callable[[int], None]) -> str:
+    """Append what is missing; the checksum of the whole."""
+    digest = hashlib.sha256()
+    with part.open("a+b") as sink:
+        sink.seek(0)
+        while chunk := sink.read(CHUNK_BYTES):
+            digest.update(chunk)
+        if there := sink.tell():
+            progress(there)
+        for chunk in fetch(there):
+            digest.update(chunk)
+            sink.write(chunk)
+            progress(len(chunk))
+    return digest.hexdigest()
+
+
+def _require_checksum(arrived: str, expected: str, target: Path) -> None:
+    if expected and arrived != expected:
+        raise DataLoss(f"{target.name} arrived with another checksum", reason="CHECKSUM_MISMATCH", hint="Download it again.")
+>>>>>>> main

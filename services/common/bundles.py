@@ -38,6 +38,8 @@ class Bundle:
     base_model: str
     """The base model beneath; of a base model, itself."""
     base_model_revision: str
+    is_adapter: bool = False
+    """Not a model by itself: it goes into the base model beneath."""
 
 
 Chunks = Callable[[str], AsyncIterator[bytes]]
@@ -68,7 +70,8 @@ class BundleStore:
             artifact = await self._artifacts.HoldArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = artifact.manifest
         directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
-        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision)
+        is_adapter = artifact.kind == artifact_pb2.Artifact.ADAPTER
+        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
 
     async def model_version(self, name: str) -> Bundle:
         """The files of a version of a registered model, by number, by alias or the newest; raises as `base_model` does."""

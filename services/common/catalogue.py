@@ -3,6 +3,8 @@
 import dataclasses
 import enum
 
+from services.common.dataset_reasons import FILE_PROBLEMS, ROW_PROBLEMS, WARNINGS
+
 
 class ErrorClass(enum.Enum):
     """Who can act on a failure; the values are those of ErrorInfo's metadata key `class`."""
@@ -48,10 +50,9 @@ _RUNS = {
     "RUN_NOT_FOUND": Entry("NOT_FOUND", _PLATFORM, "The trainer lost the run; the task manager starts a new attempt."),
     "NO_CAPACITY": Entry("RESOURCE_EXHAUSTED", _TRANSIENT, "Wait for a run to end, or add a trainer."),
     "TOO_MANY_PROCESSES": Entry("FAILED_PRECONDITION", _USER, "Set num_processes to what one trainer has."),
-    "BASE_MODEL_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Register the base model again from intact files."),
-    "DATASET_UNUSABLE": Entry("INTERNAL", _USER, "Mend the named row and upload the dataset again."),
-    "EXAMPLE_TOO_LONG": Entry("INTERNAL", _USER, "Raise max_seq_length, or shorten the named rows."),
-    "NO_TRAINABLE_TOKENS": Entry("INTERNAL", _USER, "Give the assistant something to say in at least one row."),
+    "BASE_MODEL_UNUSABLE": Entry("FAILED_PRECONDITION", _PLATFORM, "Register the base model again from intact files."),
+    "DATASET_UNUSABLE": Entry("FAILED_PRECONDITION", _USER, "Mend the named row and upload the dataset again."),
+    "NO_TRAINABLE_TOKENS": Entry("INTERNAL", _USER, "Give at least one row an answer to learn, within max_seq_length."),
     "LOSS_NOT_FINITE": Entry("INTERNAL", _USER, "Lower learning_rate, or look for broken rows; then start the task again."),
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower per_device_train_batch_size or max_seq_length."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
@@ -69,21 +70,12 @@ _STORAGE = {
     "DATASET_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the datasets: tunesmith data ls."),
     "DATASET_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Wait until no live task needs the dataset."),
     "DATASET_INVALID": Entry("INVALID_ARGUMENT", _USER, "Mend the named rows and upload the file again."),
-    "DATASET_EMPTY": Entry("INVALID_ARGUMENT", _USER, "Upload a file with at least one example."),
-    "DATASET_NOT_UTF8": Entry("INVALID_ARGUMENT", _USER, "Save the file as UTF-8."),
-    "DATASET_NOT_JSON": Entry("INVALID_ARGUMENT", _USER, "Write one JSON object per line."),
-    "DATASET_JSON_ARRAY": Entry("INVALID_ARGUMENT", _USER, "Write one object per line: jq -c '.[]' FILE > FILE.jsonl"),
-    "DATASET_NOT_OBJECT": Entry("INVALID_ARGUMENT", _USER, 'Each line is an object: {"messages": [...]}'),
-    "DATASET_MESSAGES_MISSING": Entry("INVALID_ARGUMENT", _USER, 'Add "messages", a list of {"role", "content"}.'),
-    "DATASET_MESSAGE_MALFORMED": Entry("INVALID_ARGUMENT", _USER, 'A message is {"role": ..., "content": ...}.'),
-    "DATASET_ROLE_UNKNOWN": Entry("INVALID_ARGUMENT", _USER, "Roles are system, user and assistant."),
-    "DATASET_CONTENT_INVALID": Entry("INVALID_ARGUMENT", _USER, "The content is a text that is not empty."),
-    "DATASET_NO_ASSISTANT": Entry("INVALID_ARGUMENT", _USER, "End the row with what the assistant should say."),
-    "DATASET_LINE_TOO_LONG": Entry("INVALID_ARGUMENT", _USER, "Split the row; a line is at most 8 MiB."),
-    "DATASET_TOO_DEEP": Entry("INVALID_ARGUMENT", _USER, "Rows nest at most 32 levels."),
     "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
+    "TOKEN_WORKER_FAILED": Entry(
+        "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
+    ),
     "ARTIFACT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the artifacts: tunesmith artifact ls."),
     "ARTIFACT_EXPIRED": Entry("NOT_FOUND", _USER, "Start the task again; its spec and data are kept."),
     "ARTIFACT_NOT_EXPIRED": Entry("FAILED_PRECONDITION", _USER, "Nothing is needed: it is there; extend or pin it to keep it."),
@@ -94,9 +86,22 @@ _STORAGE = {
     "CONTENT_REMOVED": Entry("ABORTED", _TRANSIENT, "Send the whole upload again."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
+    "CHECKER_FAILED": Entry("INTERNAL", _PLATFORM, "Send the file again; if it fails the same way, report it."),
+    "PRESIGNED_UPLOADS_OFF": Entry("FAILED_PRECONDITION", _USER, "Send the file with UploadDataset instead."),
+    "UPLOAD_NOT_FOUND": Entry("NOT_FOUND", _USER, "Begin a new upload; one may be completed for 24 hours unless set otherwise."),
+    "UPLOAD_INCOMPLETE": Entry("FAILED_PRECONDITION", _USER, "Send the named parts, then complete the upload again."),
+    "UPLOAD_EXPIRED": Entry("ABORTED", _TRANSIENT, "Send the file again."),
     "UPLOAD_MALFORMED": Entry("INVALID_ARGUMENT", _USER, "Send the header first, then each file's path and chunks."),
     "OFFSET_OUT_OF_RANGE": Entry("OUT_OF_RANGE", _USER, "Use an offset from 0 to the size of the file."),
+    "ROW_OUT_OF_RANGE": Entry("OUT_OF_RANGE", _USER, "Use a row from 1 to the number of examples of the dataset."),
+    "CHAT_TEMPLATE_UNUSABLE": Entry(
+        "FAILED_PRECONDITION", _USER, "Use another base model, or register this one with a chat template that can train."
+    ),
 }
+
+_DATASET_ROWS = {reason: Entry("INVALID_ARGUMENT", _USER, hint) for reason, hint in {**FILE_PROBLEMS, **ROW_PROBLEMS}.items()}
+# A warning stands in a report and is no failure.
+_DATASET_WARNINGS = {reason: Entry("OK", _USER, hint) for reason, hint in WARNINGS.items()}
 
 _INFERENCE = {
     "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
@@ -114,8 +119,20 @@ _DEPENDENCIES = {
     "STORAGE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."
     ),
+    "TASK_MANAGER_UNAVAILABLE": Entry(
+        "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the task manager: tunesmith status."
+    ),
     "TRAINER_UNAVAILABLE": Entry("UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the trainer: tunesmith status."),
     "DISK_FULL": Entry("RESOURCE_EXHAUSTED", _PLATFORM, "Free disk space, then try again."),
 }
 
-CATALOGUE: dict[str, Entry] = {**_REQUESTS, **_TASKS, **_RUNS, **_STORAGE, **_INFERENCE, **_DEPENDENCIES}
+CATALOGUE: dict[str, Entry] = {
+    **_REQUESTS,
+    **_TASKS,
+    **_RUNS,
+    **_STORAGE,
+    **_DATASET_ROWS,
+    **_DATASET_WARNINGS,
+    **_INFERENCE,
+    **_DEPENDENCIES,
+}

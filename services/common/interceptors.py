@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
@@ -24,11 +24,17 @@ _PUBLIC = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
-    """Stands before every method of a service. `unary_timeout` caps unary calls, in seconds; `api_key` empty = no key asked."""
+    """Stands before every method of a service. `api_key` empty = no key asked.
 
-    def __init__(self, *, api_key: str = "", unary_timeout: float = 60.0) -> None:
+    `unary_timeout` caps unary calls, in seconds; `slow_methods` have longer ones of their own, by full name.
+    """
+
+    def __init__(
+        self, *, api_key: str = "", unary_timeout: float = 60.0, slow_methods: Mapping[str, float] | None = None
+    ) -> None:
         self._api_key = api_key
         self._unary_timeout = unary_timeout
+        self._slow_methods = dict(slow_methods or {})
 
     async def intercept_service(
         self,
@@ -46,7 +52,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, handler: Any, method: str) -> grpc.RpcMethodHandler[Any, Any]:
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        timeout = None if handler.request_streaming else self._unary_timeout
+        timeout = None if handler.request_streaming else self._slow_methods.get(method, self._unary_timeout)
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = self._enter(method, context)

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import pathlib
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import grpc
 import structlog
@@ -63,17 +63,19 @@ async def serving(
     names: Sequence[str],
     *,
     unary_timeout: float = 60.0,
+    slow_methods: Mapping[str, float] | None = None,
     stopping: asyncio.Event | None = None,
     grace: float = 5.0,
 ) -> AsyncIterator[grpc.aio.Server]:
     """Serves inside the block. `register` adds the servicers, `names` are their full service names.
 
+    Unary calls take at most `unary_timeout` seconds, those of `slow_methods` what is said there by full name.
+
     On leaving: health says NOT_SERVING, `stopping` is set so that streams end themselves with their cursor, then the rest gets
     `grace` seconds. Raises ConfigError when the port is taken.
     """
-    server = grpc.aio.server(
-        interceptors=[EdgeInterceptor(api_key=settings.api_key, unary_timeout=unary_timeout)], options=_OPTIONS
-    )
+    edge = EdgeInterceptor(api_key=settings.api_key, unary_timeout=unary_timeout, slow_methods=slow_methods)
+    server = grpc.aio.server(interceptors=[edge], options=_OPTIONS)
     register(server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

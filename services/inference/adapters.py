@@ -62,6 +62,8 @@ class Adapters:
         config = PeftConfig.from_pretrained(str(directory))
         if not isinstance(config, LoraConfig):
             raise TypeError(f"its type is {config.peft_type}, expected LORA")
+        if config.task_type == "SEQ_CLS":
+            raise ValueError("it tells labels apart and cannot chat")
         config.inference_mode = True
         # low_cpu_mem_usage: no time for random numbers that the weights replace anyway.
         if self._wrapper is None:

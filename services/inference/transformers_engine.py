@@ -71,6 +71,9 @@ def _load(directory: pathlib.Path) -> Any:
         trust_remote_code=False,
         output_loading_info=True,
     )
+    # Its body would load, and chat as if nothing had been tuned.
+    if any("ForSequenceClassification" in name for name in model.config.architectures or ()):
+        raise ValueError("it tells labels apart and cannot chat")
     # transformers fills what is missing with random numbers and only logs it.
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"its files lack {len(missing)} tensors, first {missing[0]}")

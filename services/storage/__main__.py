@@ -2,29 +2,46 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import sys
-import uuid
+import tempfile
+from collections.abc import AsyncIterator
 
 import grpc
 import psycopg
 
 from services.common import config, logs
+from services.common.channels import connect
 from services.common.errors import ServiceError
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
 from services.storage.artifact_repository import PostgresArtifactRepository
+from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
+from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.object_store import MinioObjectStore, ObjectStore
+<<<<<<< HEAD
 from services.storage.registration import NAMES, Repositories, register
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
 from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.sweeper import Sweeper
+=======
+from services.storage.part_upload_repository import PostgresPartUploadRepository
+from services.storage.pending_object_repository import PostgresPendingObjectRepository
+from services.storage.process_checker import start_checker
+from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, register
+from services.storage.settings import StorageSettings
+from services.storage.startup import wait_for
+from services.storage.sweeper import Sweeper
+from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
+from services.storage.tokens.client import TokenWorker
+>>>>>>> main
 
 _MIGRATIONS = pathlib.Path(__file__).with_name("migrations")
 # Every transfer holds a thread while it waits for S3 or the disk; a few stalled ones must not stop the others.
@@ -53,6 +70,7 @@ async def run(settings: StorageSettings) -> None:
         secret_key=settings.s3_secret_key,
         bucket=settings.s3_bucket,
         region=settings.s3_region,
+        public_endpoint=settings.public_s3,
     )
     stop = asyncio.create_task(wait_for_signal(), name="signal")
     preparation = asyncio.create_task(_prepare(settings, store), name="preparation")
@@ -71,8 +89,13 @@ async def _prepare(settings: StorageSettings, store: ObjectStore) -> None:
 
 
 async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.Task[object]") -> None:
-    async with open_pool(settings.postgres_dsn, application="tunesmith-storage") as pool:
+    async with (
+        open_pool(settings.postgres_dsn, application="tunesmith-storage") as pool,
+        _live_tasks(settings) as tasks,
+        _small_files_dir(settings) as small_files,
+    ):
         repositories = _repositories(pool, settings)
+<<<<<<< HEAD
         sweeper = Sweeper(repositories.sweeps, store, limit=settings.sweep_limit, dry_run=settings.sweep_dry_run)
 
         def add_servicers(server: grpc.aio.Server) -> None:
@@ -82,6 +105,45 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
             sweeps = tasks.create_task(sweeper.run(settings.sweep_interval.total_seconds()), name="sweeper")
             await stop
             sweeps.cancel()
+=======
+        around = Surroundings(
+            store=store,
+            start_checker=start_checker,
+            tokens=TokenWorker(processes=settings.analyses),
+            small_files=BaseModelFiles(store, small_files),
+            tasks=tasks,
+            upload_lifetime=settings.upload_lifetime,
+            analyses=settings.analyses,
+        )
+
+        def add_servicers(server: grpc.aio.Server) -> None:
+            register(server, repositories, around)
+
+        sweeper = Sweeper(repositories.pending, repositories.part_uploads, store)
+        async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
+            sweeping = group.create_task(sweeper.run(settings.sweep_interval), name="sweeper")
+            await stop
+            sweeping.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _live_tasks(settings: StorageSettings) -> AsyncIterator[LiveTasks]:
+    if not settings.task_manager_address:
+        yield NoTasks()
+        return
+    # The task manager starts after this service; the channel connects when somebody asks.
+    async with connect(settings.task_manager_address, api_key=settings.peer_api_key) as channel:
+        yield GrpcLiveTasks(channel, api_key=settings.peer_api_key)
+
+
+@contextlib.asynccontextmanager
+async def _small_files_dir(settings: StorageSettings) -> AsyncIterator[pathlib.Path]:
+    if settings.cache_dir:
+        yield settings.cache_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="tunesmith-storage-") as directory:
+        yield pathlib.Path(directory)
+>>>>>>> main
 
 
 def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
@@ -90,8 +152,14 @@ def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
         artifacts=PostgresArtifactRepository(pool, settings.retention_policy),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
+<<<<<<< HEAD
         sweeps=PostgresSweepRepository(pool, settings.retention_policy),
         registry=PostgresRegistryRepository(pool, settings.retention_policy),
+=======
+        pending=PostgresPendingObjectRepository(pool, settings.upload_lifetime),
+        part_uploads=PostgresPartUploadRepository(pool, settings.upload_lifetime),
+        token_statistics=PostgresTokenStatisticsRepository(pool),
+>>>>>>> main
     )
 
 

@@ -41,7 +41,7 @@ def to_filter(request: artifact_service_pb2.ListArtifactsRequest) -> ArtifactFil
         task=resource_uuid(request.task, "tasks", "task") if request.task else None,
         states=tuple(sorted({State.Name(state) for state in request.states})) or (AVAILABLE,),
         kind=Kind.Name(request.kind) if request.kind else None,
-        expiring_before=moment(request.expiring_before, "expiring_before") if request.HasField("expiring_before") else None,
+        expiring_before=moment(request.max_expire_time, "max_expire_time") if request.HasField("max_expire_time") else None,
     )
 
 

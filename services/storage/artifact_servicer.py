@@ -131,3 +131,44 @@ def _artifact_id(name: str) -> uuid.UUID:
     identifier = resource_uuid(name, "artifacts")
     bind_contextvars(artifact=str(identifier))
     return identifier
+<<<<<<< HEAD
+=======
+
+
+def _draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID) -> ArtifactDraft:
+    files = tuple(File(file.path, file.size_bytes, file.sha256) for file in header.manifest.files)
+    refuse(_violations(header, files))
+    return ArtifactDraft(
+        id=identifier,
+        kind=artifact_pb2.Artifact.Kind.Name(header.kind),
+        task=resource_uuid(header.manifest.task, "tasks", "header.manifest.task"),
+        epoch=header.epoch,
+        request_id=header.request_id,
+        manifest=header.manifest.SerializeToString(deterministic=True),
+        files=files,
+    )
+
+
+def _violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> list[Violation]:
+    violations = [*text_violations(header.request_id, "header.request_id"), *file_violations(files, "header.manifest.files")]
+    if header.kind not in (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL):
+        violations.append(Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER or MODEL"))
+    if header.epoch < 1:
+        violations.append(Violation("header.epoch", f"{header.epoch} is not an epoch; the first is 1"))
+    return violations
+
+
+def _to_artifact(artifact: Artifact) -> artifact_pb2.Artifact:
+    create_time, expire_time = timestamp_pb2.Timestamp(), timestamp_pb2.Timestamp()
+    create_time.FromDatetime(artifact.create_time)
+    expire_time.FromDatetime(artifact.expire_time)
+    return artifact_pb2.Artifact(
+        name=artifact.name,
+        kind=artifact_pb2.Artifact.Kind.Value(artifact.kind),
+        state=artifact_pb2.Artifact.AVAILABLE,
+        manifest=artifact_pb2.ArtifactManifest.FromString(artifact.manifest),
+        size_bytes=artifact.size_bytes,
+        create_time=create_time,
+        expire_time=expire_time,
+    )
+>>>>>>> main

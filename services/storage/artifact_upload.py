@@ -7,6 +7,7 @@ import structlog
 from services.storage.artifact import Artifact, ArtifactDraft
 from services.storage.artifact_repository import ArtifactRepository
 from services.storage.object_store import ObjectStore
+from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import pending_objects
 from services.storage.upload import FileUpload
 
@@ -16,9 +17,12 @@ log = structlog.get_logger()
 class ArtifactUpload:
     """Stores artifacts under the epoch of their attempt."""
 
-    def __init__(self, repository: ArtifactRepository, store: ObjectStore, files: FileUpload) -> None:
+    def __init__(
+        self, repository: ArtifactRepository, store: ObjectStore, pending: PendingObjectRepository, files: FileUpload
+    ) -> None:
         self._repository = repository
         self._store = store
+        self._pending = pending
         self._files = files
 
     async def receive(self, draft: ArtifactDraft, items: AsyncIterator[str | bytes]) -> Artifact:
@@ -29,7 +33,7 @@ class ArtifactUpload:
         stored = await self._repository.find(draft.task, draft.epoch, draft.request_id)
         if stored is not None:
             return stored
-        async with pending_objects(self._store) as pending:
+        async with pending_objects(self._store, self._pending) as pending:
             keys = await self._files.receive(draft.files, items, pending)
             artifact = await pending.commit(self._repository.add(draft, keys))
             pending.keep(file.object_key for file in artifact.files)

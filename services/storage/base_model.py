@@ -54,6 +54,8 @@ class BaseModel:
     size_bytes: int
     revision: str
     create_time: datetime.datetime
+    chat_template_problem: str
+    """Why its chat template cannot train, empty when it can."""
 
     @property
     def name(self) -> str:

@@ -13,14 +13,15 @@ from services.storage.file import StoredFile
 from services.storage.rows import first_row
 
 _COLUMNS = """model.id, model.display_name, model.family, model.parameter_count, model.context_length, model.license,
-    model.size_bytes, model.revision, model.create_time, (
+    model.size_bytes, model.revision, model.create_time, model.chat_template_problem, (
         SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key) ORDER BY file.position)
         FROM storage.base_model_file AS file JOIN storage.blob USING (sha256) WHERE file.base_model = model.id
     ) AS files"""
 _INSERT = """
-    INSERT INTO storage.base_model (id, display_name, family, parameter_count, context_length, license, size_bytes, revision)
+    INSERT INTO storage.base_model (id, display_name, family, parameter_count, context_length, license, size_bytes, revision,
+        chat_template_problem)
     VALUES (%(id)s, %(display_name)s, %(family)s, %(parameter_count)s, %(context_length)s, %(license)s, %(size_bytes)s,
-        %(revision)s)
+        %(revision)s, %(chat_template_problem)s)
     ON CONFLICT (id) DO NOTHING
     RETURNING id"""
 _INSERT_FILE = """
@@ -40,11 +41,15 @@ class BaseModelRepository(Protocol):
     async def find(self, draft: BaseModelDraft) -> BaseModel | None:
         """The registered model of that id, None = the id is free; raises ServiceError (BASE_MODEL_EXISTS) for other files."""
 
-    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str]) -> BaseModel:
-        """Commits a base model, or returns the one of the same id and files; raises ServiceError (BASE_MODEL_EXISTS).
+    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
+        """Commits a base model, or returns the one of the same id and files.
 
-        `keys` are the object keys by SHA-256 of what was uploaded for it; raises ServiceError (CONTENT_REMOVED) when another of
-        its files is not there any more.
+        <<<<<<< HEAD
+                `keys` are the object keys by SHA-256 of what was uploaded for it; raises ServiceError (CONTENT_REMOVED) when another of
+                its files is not there any more.
+        =======
+                `keys` are the object keys of its files by SHA-256. Raises ServiceError (BASE_MODEL_EXISTS, UPLOAD_EXPIRED).
+        >>>>>>> main
         """
 
     async def get(self, identifier: str) -> BaseModel:
@@ -66,10 +71,10 @@ class PostgresBaseModelRepository:
             row = await first_row(connection, _ONE, {"id": draft.id})
         return same_files(_base_model(row), draft) if row else None
 
-    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str]) -> BaseModel:
+    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
         """Commits a base model, or returns the one of the same id and files; see BaseModelRepository."""
         async with transaction(self._pool) as connection:
-            if await first_row(connection, _INSERT, _parameters(draft)):
+            if await first_row(connection, _INSERT, _parameters(draft, chat_template_problem)):
                 await _insert_files(connection, draft, keys)
             return same_files(_found(await first_row(connection, _ONE, {"id": draft.id}), draft.id), draft)
 
@@ -104,7 +109,7 @@ def _found(row: DictRow | None, identifier: str) -> BaseModel:
     return _base_model(row)
 
 
-def _parameters(draft: BaseModelDraft) -> dict[str, Any]:
+def _parameters(draft: BaseModelDraft, chat_template_problem: str) -> dict[str, Any]:
     return {
         "id": draft.id,
         "display_name": draft.display_name,
@@ -114,6 +119,7 @@ def _parameters(draft: BaseModelDraft) -> dict[str, Any]:
         "license": draft.license,
         "size_bytes": draft.size_bytes,
         "revision": draft.revision,
+        "chat_template_problem": chat_template_problem,
     }
 
 
@@ -129,4 +135,5 @@ def _base_model(row: DictRow) -> BaseModel:
         size_bytes=row["size_bytes"],
         revision=row["revision"],
         create_time=row["create_time"],
+        chat_template_problem=row["chat_template_problem"],
     )

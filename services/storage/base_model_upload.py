@@ -1,25 +1,41 @@
 """From a stream of files to a registered base model; used by the model servicer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import structlog
 
 from services.storage.base_model import BaseModel, BaseModelDraft, refuse_unsafe_names
+from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import BaseModelRepository
+from services.storage.file import StoredFile
 from services.storage.object_store import ObjectStore
+from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import pending_objects
+from services.storage.token_port import Tokens
 from services.storage.upload import FileUpload
 
 log = structlog.get_logger()
 
 
 class BaseModelUpload:
-    """Registers base models; `files` inspects every file for code."""
+    """Registers base models; `files` inspects every file for code, `tokens` whether the chat template can train."""
 
-    def __init__(self, repository: BaseModelRepository, store: ObjectStore, files: FileUpload) -> None:
+    def __init__(
+        self,
+        repository: BaseModelRepository,
+        store: ObjectStore,
+        pending: PendingObjectRepository,
+        *,
+        files: FileUpload,
+        small_files: BaseModelFiles,
+        tokens: Tokens,
+    ) -> None:
         self._repository = repository
         self._store = store
+        self._pending = pending
         self._files = files
+        self._small_files = small_files
+        self._tokens = tokens
 
     async def receive(self, draft: BaseModelDraft, items: AsyncIterator[str | bytes]) -> BaseModel:
         """Stores the files and commits the base model; a repeat is answered without reading its bytes.
@@ -30,9 +46,15 @@ class BaseModelUpload:
         registered = await self._repository.find(draft)
         if registered is not None:
             return registered
-        async with pending_objects(self._store) as pending:
+        async with pending_objects(self._store, self._pending) as pending:
             keys = await self._files.receive(draft.files, items, pending)
-            model = await pending.commit(self._repository.add(draft, keys))
+            problem = await self._chat_template_problem(draft, keys)
+            model = await pending.commit(self._repository.add(draft, keys, problem))
             pending.keep(file.object_key for file in model.files)
         log.info("base_model.registered", base_model=model.name, size_bytes=model.size_bytes, revision=model.revision)
         return model
+
+    async def _chat_template_problem(self, draft: BaseModelDraft, keys: Mapping[str, str]) -> str:
+        files = [StoredFile(file.path, file.size_bytes, file.sha256, keys[file.sha256]) for file in draft.files]
+        async with self._small_files.directory(draft.revision, files) as directory:
+            return await self._tokens.gate(directory)

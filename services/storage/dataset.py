@@ -1,21 +1,39 @@
-"""Domain values of datasets; made by the validator and the repository, read by the servicer."""
+"""Domain values of datasets; made by the upload and the repository, read by the servicer."""
 
 import dataclasses
 import datetime
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.storage.checking.budget import Budget
+from services.storage.file import File, StoredFile
+
+Json = Mapping[str, Any]
+"""A message of the contract as JSON: made by the checker, kept and handed on unread."""
+
+ORIGINAL, ROWS, DROPPED = "ORIGINAL", "ROWS", "DROPPED"
+"""What there is of a dataset, by the names of DownloadDatasetRequest.Content; they are the paths of its files."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DatasetStatistics:
-    """What was counted while checking; `example_count` over all rows, everything else over good ones."""
+class DatasetHeader:
+    """What a caller says of a file before its bytes come."""
 
-    example_count: int
-    message_count: int
-    messages_by_role: Mapping[str, int]
-    assistant_character_count: int
-    without_system_count: int
-    duplicate_count: int
+    display_name: str
+    sha256: str
+    """Of the whole file; empty = the caller does not say."""
+    request_id: uuid.UUID | None
+    """Name the caller gave to the upload, None = it gave none."""
+    budget: Budget
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowIndex:
+    """Where rows begin: `offsets` are the bytes of the rows 1, 1 + every, 1 + 2 * every, …"""
+
+    every: int
+    offsets: Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,13 +41,25 @@ class DatasetDraft:
     """A checked file whose bytes lie in S3 and whose row does not exist yet."""
 
     id: uuid.UUID
-    display_name: str
-    size_bytes: int
-    sha256: str
-    object_key: str
-    statistics: DatasetStatistics
-    request_id: uuid.UUID | None
-    """Name the caller gave to the upload, None = it gave none."""
+    header: DatasetHeader
+    format: str
+    """Name of a Dataset.Format."""
+    example_count: int
+    statistics: Json
+    """tunesmith.v1.DatasetStatistics."""
+    warnings: Sequence[Json]
+    """tunesmith.v1.DatasetWarning."""
+    dropped_rows_by_reason: Mapping[str, int]
+    files: tuple[File, ...]
+    """ORIGINAL, ROWS and, when rows were left out, DROPPED."""
+    index: RowIndex
+    upload: uuid.UUID | None = None
+    """The upload in parts that this completes."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes as uploaded."""
+        return next(file.sha256 for file in self.files if file.path == ORIGINAL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,16 +68,42 @@ class Dataset:
 
     id: uuid.UUID
     display_name: str
-    size_bytes: int
-    sha256: str
-    object_key: str
-    statistics: DatasetStatistics
+    version: int
+    format: str
+    example_count: int
+    statistics: Json
+    warnings: Sequence[Json]
+    dropped_rows_by_reason: Mapping[str, int]
+    files: tuple[StoredFile, ...]
     create_time: datetime.datetime
 
     @property
     def name(self) -> str:
         """Resource name."""
         return dataset_name(self.id)
+
+    @property
+    def original(self) -> StoredFile:
+        """The file as uploaded."""
+        return self._file(ORIGINAL)
+
+    @property
+    def rows(self) -> StoredFile:
+        """The rows that train, one JSON object a line."""
+        return self._file(ROWS)
+
+    @property
+    def dropped(self) -> StoredFile | None:
+        """The rows that were left out, None when there are none."""
+        return next((file for file in self.files if file.path == DROPPED), None)
+
+    @property
+    def dropped_row_count(self) -> int:
+        """Rows that were left out."""
+        return sum(self.dropped_rows_by_reason.values())
+
+    def _file(self, content: str) -> StoredFile:
+        return next(file for file in self.files if file.path == content)
 
 
 def dataset_name(identifier: uuid.UUID) -> str:

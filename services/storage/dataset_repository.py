@@ -1,54 +1,115 @@
-"""Rows of datasets; all their SQL. Used by the dataset upload and servicer."""
+"""Rows of datasets; all their SQL. Used by the dataset uploads, the deletion and the servicer."""
 
+import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from services.common.errors import NotFound, ServiceError
-from services.common.postgres import Pool, transaction
-from services.storage.dataset import Dataset, DatasetDraft, DatasetStatistics, dataset_name
+from services.common.postgres import Connection, Pool, transaction
+from services.storage.blob_repository import add_blobs, drop_unused_blobs
+from services.storage.dataset import ORIGINAL, ROWS, Dataset, DatasetDraft, RowIndex, dataset_name
+from services.storage.dataset_filter import EVERYTHING, DatasetFilter
+from services.storage.file import StoredFile
 from services.storage.position import Position
 from services.storage.rows import first_row
 
-_COLUMNS = """id, display_name, size_bytes, sha256, object_key, example_count, message_count, messages_by_role,
-    assistant_character_count, without_system_count, duplicate_count, create_time"""
-_INSERT = f"""
-    INSERT INTO storage.dataset (id, display_name, size_bytes, sha256, object_key, example_count, message_count, messages_by_role,
-        assistant_character_count, without_system_count, duplicate_count, request_id)
-    VALUES (%(id)s, %(display_name)s, %(size_bytes)s, %(sha256)s, %(object_key)s, %(example_count)s, %(message_count)s,
-        %(messages_by_role)s, %(assistant_character_count)s, %(without_system_count)s, %(duplicate_count)s, %(request_id)s)
+_COLUMNS = """dataset.id, dataset.display_name, dataset.version, dataset.format, dataset.example_count, dataset.statistics,
+    dataset.warnings, dataset.dropped_rows_by_reason, dataset.create_time, dataset.sha256, (
+        SELECT jsonb_agg(jsonb_build_array(file.content, blob.size_bytes, blob.sha256, blob.object_key) ORDER BY file.content)
+        FROM storage.dataset_file AS file JOIN storage.blob USING (sha256) WHERE file.dataset = dataset.id
+    ) AS files"""
+# A dataset somebody is about to delete is not there, unless they died over it.
+_THERE = "(dataset.deletion IS NULL OR dataset.deletion_expire_time <= now())"
+# Uploads of one display name pass here one after another.
+_LOCK_SERIES = """
+    INSERT INTO storage.dataset_series AS series (display_name, last_version) VALUES (%(display_name)s, 0)
+    ON CONFLICT (display_name) DO UPDATE SET last_version = series.last_version"""
+_NEXT_VERSION = """
+    UPDATE storage.dataset_series SET last_version = last_version + 1 WHERE display_name = %(display_name)s
+    RETURNING last_version"""
+_INSERT = """
+    INSERT INTO storage.dataset (id, display_name, version, size_bytes, sha256, format, example_count, statistics, warnings,
+        dropped_rows_by_reason, request_id)
+    VALUES (%(id)s, %(display_name)s, %(version)s, %(size_bytes)s, %(sha256)s, %(format)s, %(example_count)s, %(statistics)s,
+        %(warnings)s, %(dropped_rows_by_reason)s, %(request_id)s)
     ON CONFLICT (request_id) DO NOTHING
-    RETURNING {_COLUMNS}"""  # noqa: S608 - constants only
-_OF_REQUEST = f"SELECT {_COLUMNS} FROM storage.dataset WHERE request_id = %(request_id)s"  # noqa: S608
-_ONE = f"SELECT {_COLUMNS} FROM storage.dataset WHERE id = %(id)s"  # noqa: S608
+    RETURNING id"""
+_INSERT_FILE = """
+    INSERT INTO storage.dataset_file (dataset, content, sha256) VALUES (%(dataset)s, %(content)s, %(sha256)s)"""
+_INSERT_INDEX = """
+    INSERT INTO storage.row_index (rows_sha256, every, offsets) VALUES (%(rows_sha256)s, %(every)s, %(offsets)s)
+    ON CONFLICT (rows_sha256) DO NOTHING"""
+_COMPLETE_UPLOAD = "UPDATE storage.dataset_upload SET dataset = %(dataset)s WHERE id = %(upload)s RETURNING id"
+_OF_REQUEST = f"""
+    SELECT {_COLUMNS} FROM storage.dataset AS dataset
+    WHERE dataset.request_id = %(request_id)s FOR KEY SHARE OF dataset"""  # noqa: S608 - constants only
+_OF_CONTENT = f"""
+    SELECT {_COLUMNS} FROM storage.dataset AS dataset
+    WHERE dataset.display_name = %(display_name)s AND dataset.sha256 = %(sha256)s AND {_THERE}
+    ORDER BY dataset.version LIMIT 1 FOR KEY SHARE OF dataset"""  # noqa: S608
+_ONE = f"SELECT {_COLUMNS} FROM storage.dataset AS dataset WHERE dataset.id = %(id)s AND {_THERE}"  # noqa: S608
 _PAGE = f"""
-    SELECT {_COLUMNS} FROM storage.dataset
-    WHERE %(time)s::timestamptz IS NULL OR (create_time, id) < (%(time)s, %(id)s)
-    ORDER BY create_time DESC, id DESC
+    SELECT {_COLUMNS} FROM storage.dataset AS dataset
+    WHERE {_THERE}
+        AND (%(time)s::timestamptz IS NULL OR (dataset.create_time, dataset.id) < (%(time)s, %(id)s))
+        AND (%(display_name)s = '' OR dataset.display_name = %(display_name)s)
+        AND strpos(lower(dataset.display_name), lower(%(contains)s)) > 0
+        AND (%(formats)s::text[] = '{{}}' OR dataset.format = ANY(%(formats)s))
+    ORDER BY dataset.create_time DESC, dataset.id DESC
     LIMIT %(limit)s"""  # noqa: S608
-_DELETE = f"DELETE FROM storage.dataset WHERE id = %(id)s RETURNING {_COLUMNS}"  # noqa: S608
+# A minute is ample for the one question a deletion asks.
+_MARK = f"""
+    UPDATE storage.dataset AS dataset
+    SET deletion = %(deletion)s, deletion_expire_time = now() + interval '1 minute'
+    WHERE dataset.id = %(id)s AND {_THERE}
+    RETURNING dataset.id"""  # noqa: S608
+_UNMARK = """
+    UPDATE storage.dataset SET deletion = NULL, deletion_expire_time = NULL WHERE id = %(id)s AND deletion = %(deletion)s"""
+_CONTENTS = """
+    SELECT file.sha256 FROM storage.dataset_file AS file JOIN storage.dataset ON dataset.id = file.dataset
+    WHERE dataset.id = %(id)s AND dataset.deletion = %(deletion)s AND dataset.deletion_expire_time > now()
+    FOR UPDATE OF dataset"""
+_DELETE = "DELETE FROM storage.dataset WHERE id = %(id)s"
+_NEAREST = """
+    SELECT every, substring(offsets FROM least((%(row)s - 1) / every, length(offsets) / 8 - 1)::int * 8 + 1 FOR 8) AS offset,
+        least((%(row)s - 1) / every, length(offsets) / 8 - 1) * every + 1 AS row
+    FROM storage.row_index WHERE rows_sha256 = %(rows_sha256)s AND length(offsets) > 0"""
 
 
 class DatasetRepository(Protocol):
     """What the service asks about datasets. Every method raises Unavailable (POSTGRES_UNAVAILABLE)."""
 
-    async def add(self, draft: DatasetDraft) -> Dataset:
-        """Commits a dataset, or returns the first of the same request_id.
+    async def add(self, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset:
+        """Commits a dataset as the next version of its name, or returns the first of the same request or of the same content.
 
-        Raises ServiceError (REQUEST_ID_REUSED) when that one has other bytes.
+        `keys` are the object keys of its files by SHA-256. Raises ServiceError: REQUEST_ID_REUSED when the request had other
+        bytes, UPLOAD_EXPIRED when its objects or its upload in parts were removed meanwhile.
         """
 
     async def get(self, identifier: uuid.UUID) -> Dataset:
         """One dataset; raises NotFound (DATASET_NOT_FOUND)."""
 
-    async def page(self, limit: int, after: Position | None) -> Sequence[Dataset]:
+    async def page(self, limit: int, after: Position | None, which: DatasetFilter = EVERYTHING) -> Sequence[Dataset]:
         """At most `limit` datasets older than `after`, newest first."""
 
-    async def delete(self, identifier: uuid.UUID) -> Dataset:
-        """Removes the row and returns what it said; raises NotFound (DATASET_NOT_FOUND)."""
+    async def begin_deletion(self, identifier: uuid.UUID, deletion: uuid.UUID) -> None:
+        """Hides a dataset for a minute, in the name of `deletion`; raises NotFound (DATASET_NOT_FOUND)."""
+
+    async def end_deletion(self, identifier: uuid.UUID, deletion: uuid.UUID) -> None:
+        """Puts back what `begin_deletion` has hidden."""
+
+    async def delete(self, identifier: uuid.UUID, deletion: uuid.UUID) -> Sequence[str]:
+        """Removes a dataset hidden by `deletion`; returns the keys of the objects no row refers to any more.
+
+        Raises NotFound (DATASET_NOT_FOUND) when it is not hidden by `deletion` any more.
+        """
+
+    async def nearest_row(self, rows_sha256: str, row: int) -> tuple[int, int]:
+        """The last row up to `row` whose place is known, from 1, and its first byte; (1, 0) when there is no index."""
 
 
 class PostgresDatasetRepository:
@@ -57,41 +118,103 @@ class PostgresDatasetRepository:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, draft: DatasetDraft) -> Dataset:
-        """Commits a dataset, or returns the first of the same request_id; see DatasetRepository."""
+    async def add(self, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset:
+        """Commits a dataset, or returns the first of the same request or content; see DatasetRepository."""
         async with transaction(self._pool) as connection:
-            # A concurrent upload of the same request_id makes the insert wait, so afterwards one of the two queries finds a row,
-            # unless the other dataset is deleted in between; then the next insert succeeds.
-            while True:
-                row = await first_row(connection, _INSERT, _parameters(draft))
-                row = row or await first_row(connection, _OF_REQUEST, {"request_id": draft.request_id})
-                if row is not None:
-                    return same_request(_dataset(row), draft)
+            await connection.execute(_LOCK_SERIES, {"display_name": draft.header.display_name})
+            dataset = await _known(connection, draft)
+            # A concurrent upload of the same request_id under another name makes the insert wait, so afterwards one of the two
+            # finds a row, unless the other dataset is deleted in between; then the next insert succeeds.
+            while dataset is None:
+                dataset = await _inserted(connection, draft, keys) or await _known(connection, draft)
+            if draft.upload is not None:
+                parameters = {"dataset": dataset.id, "upload": draft.upload}
+                refuse_lost_upload(await first_row(connection, _COMPLETE_UPLOAD, parameters) is not None)
+            return dataset
 
     async def get(self, identifier: uuid.UUID) -> Dataset:
         """One dataset; raises NotFound."""
         async with transaction(self._pool) as connection:
             return _found(await first_row(connection, _ONE, {"id": identifier}), identifier)
 
-    async def page(self, limit: int, after: Position | None) -> list[Dataset]:
+    async def page(self, limit: int, after: Position | None, which: DatasetFilter = EVERYTHING) -> list[Dataset]:
         """At most `limit` datasets older than `after`, newest first."""
-        parameters = {"limit": limit, "time": after and after.create_time, "id": after and after.id}
+        parameters = {
+            "limit": limit,
+            "time": after and after.create_time,
+            "id": after and after.id,
+            "display_name": which.display_name,
+            "contains": which.display_name_contains,
+            "formats": list(which.formats),
+        }
         async with transaction(self._pool) as connection:
             return [_dataset(row) async for row in await connection.execute(_PAGE, parameters)]
 
-    async def delete(self, identifier: uuid.UUID) -> Dataset:
-        """Removes the row; raises NotFound."""
+    async def begin_deletion(self, identifier: uuid.UUID, deletion: uuid.UUID) -> None:
+        """Hides a dataset for a minute; raises NotFound."""
         async with transaction(self._pool) as connection:
-            return _found(await first_row(connection, _DELETE, {"id": identifier}), identifier)
+            if not await first_row(connection, _MARK, {"id": identifier, "deletion": deletion}):
+                raise NotFound("DATASET_NOT_FOUND", dataset_name(identifier))
+
+    async def end_deletion(self, identifier: uuid.UUID, deletion: uuid.UUID) -> None:
+        """Puts back what `begin_deletion` has hidden."""
+        async with transaction(self._pool) as connection:
+            await connection.execute(_UNMARK, {"id": identifier, "deletion": deletion})
+
+    async def delete(self, identifier: uuid.UUID, deletion: uuid.UUID) -> list[str]:
+        """Removes a dataset hidden by `deletion`; raises NotFound."""
+        async with transaction(self._pool) as connection:
+            cursor = await connection.execute(_CONTENTS, {"id": identifier, "deletion": deletion})
+            contents = {row["sha256"] async for row in cursor}
+            if not contents:
+                raise NotFound("DATASET_NOT_FOUND", dataset_name(identifier))
+            await connection.execute(_DELETE, {"id": identifier})
+            return await drop_unused_blobs(connection, contents)
+
+    async def nearest_row(self, rows_sha256: str, row: int) -> tuple[int, int]:
+        """The last row up to `row` whose place is known, and its first byte."""
+        async with transaction(self._pool) as connection:
+            found = await first_row(connection, _NEAREST, {"rows_sha256": rows_sha256, "row": row})
+        return (found["row"], int.from_bytes(found["offset"], "big")) if found else (1, 0)
 
 
 def same_request(dataset: Dataset, draft: DatasetDraft) -> Dataset:
     """The dataset when it holds the draft's bytes; raises ServiceError (REQUEST_ID_REUSED) otherwise."""
-    if dataset.sha256 != draft.sha256:
-        message = f"request_id {draft.request_id} was used for {dataset.name}, which has other bytes"
+    if dataset.original.sha256 != draft.sha256:
+        message = f"request_id {draft.header.request_id} was used for {dataset.name}, which has other bytes"
         hint = "Use a new request_id for a different file."
         raise ServiceError("REQUEST_ID_REUSED", message, hint=hint, metadata={"dataset": dataset.name})
     return dataset
+
+
+def refuse_lost_upload(there: bool) -> None:
+    """Raises ServiceError (UPLOAD_EXPIRED) when an upload in parts was ended while it was being completed."""
+    if not there:
+        raise ServiceError("UPLOAD_EXPIRED", "the upload was ended while its rows were being checked")
+
+
+async def _known(connection: Connection, draft: DatasetDraft) -> Dataset | None:
+    header = draft.header
+    if header.request_id is not None:
+        row = await first_row(connection, _OF_REQUEST, {"request_id": header.request_id})
+        if row is not None:
+            return same_request(_dataset(row), draft)
+    row = await first_row(connection, _OF_CONTENT, {"display_name": header.display_name, "sha256": draft.sha256})
+    return _dataset(row) if row else None
+
+
+async def _inserted(connection: Connection, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset | None:
+    """The new row; None when the request_id was used in between."""
+    version = await first_row(connection, _NEXT_VERSION, {"display_name": draft.header.display_name})
+    assert version is not None, "the series was locked in this transaction"
+    if not await first_row(connection, _INSERT, _parameters(draft, version["last_version"])):
+        return None
+    for file in await add_blobs(connection, draft.files, keys):
+        parameters = {"dataset": draft.id, "content": file.path, "sha256": file.sha256}
+        await connection.execute(_INSERT_FILE, parameters)
+        if file.path == ROWS:
+            await connection.execute(_INSERT_INDEX, _index_parameters(file.sha256, draft.index))
+    return _found(await first_row(connection, _ONE, {"id": draft.id}), draft.id)
 
 
 def _found(row: DictRow | None, identifier: uuid.UUID) -> Dataset:
@@ -100,39 +223,37 @@ def _found(row: DictRow | None, identifier: uuid.UUID) -> Dataset:
     return _dataset(row)
 
 
-def _parameters(draft: DatasetDraft) -> dict[str, Any]:
-    statistics = draft.statistics
+def _parameters(draft: DatasetDraft, version: int) -> dict[str, Any]:
     return {
         "id": draft.id,
-        "display_name": draft.display_name,
-        "size_bytes": draft.size_bytes,
+        "display_name": draft.header.display_name,
+        "version": version,
+        "size_bytes": next(file.size_bytes for file in draft.files if file.path == ORIGINAL),
         "sha256": draft.sha256,
-        "object_key": draft.object_key,
-        "example_count": statistics.example_count,
-        "message_count": statistics.message_count,
-        "messages_by_role": Jsonb(dict(statistics.messages_by_role)),
-        "assistant_character_count": statistics.assistant_character_count,
-        "without_system_count": statistics.without_system_count,
-        "duplicate_count": statistics.duplicate_count,
-        "request_id": draft.request_id,
+        "format": draft.format,
+        "example_count": draft.example_count,
+        "statistics": Jsonb(draft.statistics),
+        "warnings": Jsonb(list(draft.warnings)),
+        "dropped_rows_by_reason": Jsonb(dict(draft.dropped_rows_by_reason)),
+        "request_id": draft.header.request_id,
     }
 
 
+def _index_parameters(rows_sha256: str, index: RowIndex) -> dict[str, Any]:
+    offsets = struct.pack(f">{len(index.offsets)}q", *index.offsets)
+    return {"rows_sha256": rows_sha256, "every": index.every, "offsets": offsets}
+
+
 def _dataset(row: DictRow) -> Dataset:
-    statistics = DatasetStatistics(
-        example_count=row["example_count"],
-        message_count=row["message_count"],
-        messages_by_role=row["messages_by_role"],
-        assistant_character_count=row["assistant_character_count"],
-        without_system_count=row["without_system_count"],
-        duplicate_count=row["duplicate_count"],
-    )
     return Dataset(
         id=row["id"],
         display_name=row["display_name"],
-        size_bytes=row["size_bytes"],
-        sha256=row["sha256"],
-        object_key=row["object_key"],
-        statistics=statistics,
+        version=row["version"],
+        format=row["format"],
+        example_count=row["example_count"],
+        statistics=row["statistics"],
+        warnings=row["warnings"],
+        dropped_rows_by_reason=row["dropped_rows_by_reason"],
+        files=tuple(StoredFile(*file) for file in row["files"]),
         create_time=row["create_time"],
     )

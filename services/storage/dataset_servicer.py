@@ -2,140 +2,149 @@
 
 # ruff: noqa: N802 - methods are named as in the protos
 
-import uuid
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
-from google.protobuf import empty_pb2, timestamp_pb2
+from google.protobuf import empty_pb2
 from grpc.aio import ServicerContext
-from structlog.contextvars import bind_contextvars
 
-from services.common.errors import Violation
-from services.common.names import resource_uuid
+from services.common.names import base_model_id
 from services.common.paging import page_size
-from services.storage.dataset import Dataset, DatasetStatistics
+from services.storage.base_model_repository import BaseModelRepository
+from services.storage.dataset import Dataset
+from services.storage.dataset_conversion import parsed, to_dataset, to_previews, to_upload
+from services.storage.dataset_deletion import DatasetDeletion
+from services.storage.dataset_intake import DatasetIntake
 from services.storage.dataset_repository import DatasetRepository
-from services.storage.dataset_upload import DatasetHeader, DatasetUpload, check
-from services.storage.dataset_validation import DatasetReport, RowViolation
-from services.storage.file import is_sha256
+from services.storage.dataset_requests import dataset_id, filter_of, header_of, part_upload_of, preview_range, upload_id
+from services.storage.dataset_tokens import DatasetTokens
+from services.storage.dataset_upload import DatasetUpload
+from services.storage.file import StoredFile
 from services.storage.object_store import ObjectStore
-from services.storage.pending_objects import remove_quietly
+from services.storage.part_uploads import PartUploads
 from services.storage.position import Position, decode_position, encode_position
-from services.storage.request_fields import checked_offset, refuse, text_violations
+from services.storage.request_fields import checked_offset
 from services.storage.upload_stream import drained, read_chunks, read_header
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc
 
 Context = ServicerContext[Any, Any]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class DatasetWork:
+    """What stands behind the service."""
+
+    repository: DatasetRepository
+    models: BaseModelRepository
+    store: ObjectStore
+    intake: DatasetIntake
+    upload: DatasetUpload
+    part_uploads: PartUploads
+    deletion: DatasetDeletion
+    tokens: DatasetTokens
+
+
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     """Keeps training data."""
 
-    def __init__(self, repository: DatasetRepository, store: ObjectStore, upload: DatasetUpload) -> None:
-        self._repository = repository
-        self._store = store
-        self._upload = upload
+    def __init__(self, work: DatasetWork) -> None:
+        self._work = work
 
     async def UploadDataset(
         self, request_iterator: AsyncIterator[dataset_service_pb2.UploadDatasetRequest], context: Context
     ) -> dataset_pb2.Dataset:
-        """Stores a file after its every row was found good."""
+        """Stores a file after its every row was checked."""
         async with drained(request_iterator):
-            header = _header((await read_header(request_iterator)).header)
-            return _to_dataset(await self._upload.receive(header, read_chunks(request_iterator)))
+            header = header_of((await read_header(request_iterator)).header)
+            return to_dataset(await self._work.upload.receive(header, read_chunks(request_iterator)))
+
+    async def CreateDatasetUpload(
+        self, request: dataset_service_pb2.CreateDatasetUploadRequest, context: Context
+    ) -> dataset_service_pb2.DatasetUpload:
+        """Begins an upload in parts."""
+        header, size_bytes = part_upload_of(request)
+        return to_upload(*await self._work.part_uploads.begin(header, size_bytes))
+
+    async def CompleteDatasetUpload(
+        self, request: dataset_service_pb2.CompleteDatasetUploadRequest, context: Context
+    ) -> dataset_pb2.Dataset:
+        """Stores what the parts make after its every row was checked."""
+        return to_dataset(await self._work.part_uploads.complete(upload_id(request.name)))
+
+    async def AbortDatasetUpload(
+        self, request: dataset_service_pb2.AbortDatasetUploadRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Removes an upload in parts."""
+        await self._work.part_uploads.end(upload_id(request.name))
+        return empty_pb2.Empty()
 
     async def ValidateDataset(
         self, request_iterator: AsyncIterator[dataset_service_pb2.ValidateDatasetRequest], context: Context
     ) -> dataset_pb2.DatasetReport:
         """Checks a file and stores nothing."""
-        return _to_report(await check(request.chunk async for request in request_iterator))
+        outcome = await self._work.intake.report(request.chunk async for request in request_iterator)
+        return parsed(outcome.report, dataset_pb2.DatasetReport())
 
     async def GetDataset(self, request: dataset_service_pb2.GetDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         """One dataset."""
-        return _to_dataset(await self._repository.get(_dataset_id(request.name)))
+        return to_dataset(await self._dataset(request.name))
 
     async def ListDatasets(
         self, request: dataset_service_pb2.ListDatasetsRequest, context: Context
     ) -> dataset_service_pb2.ListDatasetsResponse:
         """Datasets, newest first."""
-        size = page_size(request.page_size)
-        found = await self._repository.page(size + 1, decode_position(request.page_token, "datasets"))
+        size, which = page_size(request.page_size), filter_of(request)
+        found = await self._work.repository.page(size + 1, decode_position(request.page_token, which.text), which)
         token = ""
         if len(found) > size:
-            token = encode_position(Position(found[size - 1].create_time, found[size - 1].id), "datasets")
-        return dataset_service_pb2.ListDatasetsResponse(datasets=map(_to_dataset, found[:size]), next_page_token=token)
+            token = encode_position(Position(found[size - 1].create_time, found[size - 1].id), which.text)
+        return dataset_service_pb2.ListDatasetsResponse(datasets=map(to_dataset, found[:size]), next_page_token=token)
 
     async def DeleteDataset(self, request: dataset_service_pb2.DeleteDatasetRequest, context: Context) -> empty_pb2.Empty:
-        """Removes the row, then the bytes; bytes that cannot be removed now are only an orphan."""
-        dataset = await self._repository.delete(_dataset_id(request.name))
-        await remove_quietly(self._store, dataset.object_key)
+        """Removes a dataset no live task needs."""
+        await self._work.deletion.delete(dataset_id(request.name))
         return empty_pb2.Empty()
 
     async def DownloadDataset(
         self, request: dataset_service_pb2.DownloadDatasetRequest, context: Context
     ) -> AsyncIterator[dataset_service_pb2.DownloadDatasetResponse]:
-        """The bytes as uploaded."""
-        dataset = await self._repository.get(_dataset_id(request.name))
-        offset = checked_offset(request.offset, dataset.size_bytes)
-        async for chunk in self._store.read(dataset.object_key, offset, dataset.size_bytes):
-            yield dataset_service_pb2.DownloadDatasetResponse(chunk=chunk)
+        """The file as uploaded, the rows that train, or those that were left out."""
+        file = _content(await self._dataset(request.name), request.content)
+        offset = checked_offset(request.offset, file.size_bytes if file else 0)
+        if file is not None:
+            async for chunk in self._work.store.read(file.object_key, offset, file.size_bytes):
+                yield dataset_service_pb2.DownloadDatasetResponse(chunk=chunk)
+
+    async def PreviewDataset(
+        self, request: dataset_service_pb2.PreviewDatasetRequest, context: Context
+    ) -> dataset_service_pb2.PreviewDatasetResponse:
+        """What a base model is given for chosen rows."""
+        first, count = preview_range(request)
+        dataset = await self._dataset(request.name)
+        model = await self._work.models.get(base_model_id(request.base_model, "base_model"))
+        return to_previews(await self._work.tokens.preview(dataset, model, first, count, request.max_seq_length))
+
+    async def AnalyzeDataset(
+        self, request: dataset_service_pb2.AnalyzeDatasetRequest, context: Context
+    ) -> dataset_service_pb2.DatasetAnalysis:
+        """Tokens as a base model sees them, and rows of another dataset."""
+        analysis = dataset_service_pb2.DatasetAnalysis()
+        dataset = await self._dataset(request.name)
+        if request.base_model:
+            model = await self._work.models.get(base_model_id(request.base_model, "base_model"))
+            parsed(await self._work.tokens.statistics(dataset, model, request.max_seq_length), analysis.tokens)
+        if request.against:
+            against = await self._work.repository.get(dataset_id(request.against, "against"))
+            parsed(await self._work.tokens.overlap(dataset, against), analysis.overlap)
+        return analysis
+
+    async def _dataset(self, name: str) -> Dataset:
+        return await self._work.repository.get(dataset_id(name))
 
 
-def _dataset_id(name: str) -> uuid.UUID:
-    identifier = resource_uuid(name, "datasets")
-    bind_contextvars(dataset=str(identifier))
-    return identifier
-
-
-def _header(header: dataset_service_pb2.DatasetHeader) -> DatasetHeader:
-    violations = list(text_violations(header.display_name, "header.display_name"))
-    if header.sha256 and not is_sha256(header.sha256):
-        violations.append(Violation("header.sha256", f"{header.sha256[:80]!r} is not 64 lower-case hexadecimal digits"))
-    request_id = None
-    if header.request_id:
-        try:
-            request_id = uuid.UUID(header.request_id)
-        except ValueError:
-            violations.append(Violation("header.request_id", f"{header.request_id[:80]!r} is not a UUID"))
-    refuse(violations)
-    return DatasetHeader(header.display_name, header.sha256, request_id)
-
-
-def _to_dataset(dataset: Dataset) -> dataset_pb2.Dataset:
-    create_time = timestamp_pb2.Timestamp()
-    create_time.FromDatetime(dataset.create_time)
-    return dataset_pb2.Dataset(
-        name=dataset.name,
-        display_name=dataset.display_name,
-        size_bytes=dataset.size_bytes,
-        sha256=dataset.sha256,
-        statistics=_to_statistics(dataset.statistics),
-        create_time=create_time,
-    )
-
-
-def _to_statistics(statistics: DatasetStatistics) -> dataset_pb2.DatasetStatistics:
-    return dataset_pb2.DatasetStatistics(
-        example_count=statistics.example_count,
-        message_count=statistics.message_count,
-        messages_by_role=statistics.messages_by_role,
-        assistant_character_count=statistics.assistant_character_count,
-        without_system_count=statistics.without_system_count,
-        duplicate_count=statistics.duplicate_count,
-    )
-
-
-def _to_report(report: DatasetReport) -> dataset_pb2.DatasetReport:
-    return dataset_pb2.DatasetReport(
-        valid=report.valid,
-        violations=map(_to_violation, report.violations),
-        violation_count=report.violation_count,
-        violations_by_reason=report.violations_by_reason,
-        statistics=_to_statistics(report.statistics),
-    )
-
-
-def _to_violation(violation: RowViolation) -> dataset_pb2.RowViolation:
-    return dataset_pb2.RowViolation(
-        line=violation.line, path=violation.path, reason=violation.reason, message=violation.message, hint=violation.hint
-    )
+def _content(dataset: Dataset, content: int) -> StoredFile | None:
+    """The file with that content, None when there are no bytes; values of newer callers are the original's."""
+    if content == dataset_service_pb2.DownloadDatasetRequest.ROWS:
+        return dataset.rows
+    return dataset.dropped if content == dataset_service_pb2.DownloadDatasetRequest.DROPPED else dataset.original

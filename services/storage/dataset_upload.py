@@ -1,87 +1,95 @@
-"""From a stream of chunks to a stored dataset, or to a report; used by the dataset servicer."""
+"""From a stream of chunks to a stored dataset; used by the dataset servicer, and by uploads in parts."""
 
-import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Callable
 
 import structlog
 
-from services.common.errors import ServiceError
-from services.storage.blocking import in_thread
-from services.storage.dataset import Dataset, DatasetDraft
+from services.storage.dataset import Dataset, DatasetDraft, DatasetHeader
+from services.storage.dataset_intake import AcceptedFile, DatasetIntake
 from services.storage.dataset_repository import DatasetRepository
-from services.storage.dataset_validation import DatasetReport, DatasetValidator, refusal
 from services.storage.object_store import ObjectStore
-from services.storage.pending_objects import pending_objects
-from services.storage.spool import Spool
+from services.storage.part_upload import PartUpload
+from services.storage.pending_object_repository import PendingObjectRepository
+from services.storage.pending_objects import PendingObjects, pending_objects, remove_objects
 
 log = structlog.get_logger()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DatasetHeader:
-    """What a caller says before the bytes come."""
-
-    display_name: str
-    sha256: str
-    """Of the whole file; empty = the caller does not say."""
-    request_id: uuid.UUID | None
 
 
 class DatasetUpload:
     """Checks and stores datasets."""
 
-    def __init__(self, repository: DatasetRepository, store: ObjectStore, new_id: Callable[[], uuid.UUID]) -> None:
+    def __init__(
+        self,
+        intake: DatasetIntake,
+        repository: DatasetRepository,
+        store: ObjectStore,
+        pending: PendingObjectRepository,
+        new_id: Callable[[], uuid.UUID],
+    ) -> None:
+        self._intake = intake
         self._repository = repository
         self._store = store
+        self._pending = pending
         self._new_id = new_id
 
     async def receive(self, header: DatasetHeader, chunks: AsyncIterator[bytes]) -> Dataset:
-        """Stores a file whose every row is good.
+        """Stores a file whose every row is good, or whose bad rows the budget covers.
 
-        Raises ServiceError: DATASET_INVALID and its kin, CHECKSUM_MISMATCH, REQUEST_ID_REUSED, DISK_FULL, Unavailable.
+        Raises ServiceError: DATASET_INVALID and its kin, CHECKSUM_MISMATCH, REQUEST_ID_REUSED, UPLOAD_EXPIRED, DISK_FULL,
+        CHECKER_FAILED, Unavailable.
         """
-        with Spool() as spool:
-            report = await _checked(chunks, spool)
-            if header.sha256 and header.sha256 != spool.sha256:
-                message = f"the file arrived with SHA-256 {spool.sha256}, the header says {header.sha256}"
-                raise ServiceError("CHECKSUM_MISMATCH", message)
-            if not report.valid:
-                raise refusal(report)
-            return await self._stored(header, spool, report)
+        async with (
+            self._intake.accepted(header, chunks, keep_original=True) as file,
+            pending_objects(self._store, self._pending) as pending,
+        ):
+            return await self._stored(header, file, {}, pending)
 
-    async def _stored(self, header: DatasetHeader, spool: Spool, report: DatasetReport) -> Dataset:
-        identifier = self._new_id()
-        draft = DatasetDraft(
-            id=identifier,
-            display_name=header.display_name,
-            size_bytes=spool.size_bytes,
-            sha256=spool.sha256,
-            object_key=f"datasets/{identifier}",
-            statistics=report.statistics,
-            request_id=header.request_id,
-        )
-        async with pending_objects(self._store) as pending:
-            await pending.put(draft.object_key, spool.content(), draft.size_bytes)
-            dataset = await pending.commit(self._repository.add(draft))
-            pending.keep([dataset.object_key])
-        log.info("dataset.stored", dataset=dataset.name, size_bytes=dataset.size_bytes, repeated=dataset.id != identifier)
+    async def complete(self, upload: PartUpload) -> Dataset:
+        """The same for a file that lies in the store under the upload's key; a failure leaves it there.
+
+        Raises as `receive` does.
+        """
+        key = upload.object_key
+        async with (
+            self._intake.accepted(upload.header, self._store.read(key, 0, upload.size_bytes), keep_original=False) as file,
+            pending_objects(self._store, self._pending) as pending,
+        ):
+            dataset = await self._stored(upload.header, file, {file.files[0].sha256: key}, pending, upload.id)
+        if key not in (each.object_key for each in dataset.files):
+            await remove_objects(self._store, self._pending, [key])
+        return dataset
+
+    async def _stored(
+        self,
+        header: DatasetHeader,
+        file: AcceptedFile,
+        keys: dict[str, str],
+        pending: PendingObjects,
+        upload: uuid.UUID | None = None,
+    ) -> Dataset:
+        sizes = {each.sha256: each.size_bytes for each in file.files}
+        for sha256, content in file.contents.items():
+            keys[sha256] = f"blobs/{self._new_id()}"
+            await pending.put(keys[sha256], content, sizes[sha256])
+        draft = _draft(self._new_id(), header, file, upload)
+        dataset = await pending.commit(self._repository.add(draft, keys))
+        pending.keep(each.object_key for each in dataset.files)
+        log.info("dataset.stored", dataset=dataset.name, version=dataset.version, repeated=dataset.id != draft.id)
         return dataset
 
 
-async def check(chunks: AsyncIterator[bytes]) -> DatasetReport:
-    """The report on a file; nothing is kept."""
-    return await _checked(chunks, None)
-
-
-async def _checked(chunks: AsyncIterator[bytes], spool: Spool | None) -> DatasetReport:
-    validator = DatasetValidator()
-
-    def take(chunk: bytes) -> None:
-        if spool is not None:
-            spool.write(chunk)
-        validator.feed(chunk)
-
-    async for chunk in chunks:
-        await in_thread(take, chunk)
-    return await in_thread(validator.finish)
+def _draft(identifier: uuid.UUID, header: DatasetHeader, file: AcceptedFile, upload: uuid.UUID | None) -> DatasetDraft:
+    outcome = file.outcome
+    return DatasetDraft(
+        id=identifier,
+        header=header,
+        format=outcome.format,
+        example_count=outcome.row_count,
+        statistics=outcome.statistics,
+        warnings=outcome.warnings,
+        dropped_rows_by_reason=outcome.dropped_rows_by_reason,
+        files=file.files,
+        index=outcome.index,
+        upload=upload,
+    )

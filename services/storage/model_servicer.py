@@ -175,4 +175,5 @@ def _to_base_model(model: BaseModel) -> base_model_pb2.BaseModel:
         size_bytes=model.size_bytes,
         revision=model.revision,
         create_time=create_time,
+        chat_template_problem=model.chat_template_problem,
     )

@@ -1,12 +1,14 @@
 """Bytes under keys: what the service asks of an object store, and S3 as one; the only place that knows the MinIO SDK."""
 
 import contextlib
+import datetime
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 import minio
 import urllib3
+from minio.datatypes import Part
 from minio.error import MinioException
 
 from services.common.errors import Unavailable
@@ -33,32 +35,47 @@ class ObjectStore(Protocol):
         """The bytes from `offset` to the end of an object of `size_bytes`, in pieces of at most 1 MiB."""
 
     async def remove(self, key: str) -> None:
-        """Removes an object; nothing happens when there is none."""
+        """Removes an object and what uploads in parts have left of it; nothing happens when there is none."""
+
+    async def size(self, key: str) -> int | None:
+        """Bytes of an object, None when there is none."""
+
+    async def begin_parts(self, key: str) -> str:
+        """Begins an upload in parts; returns the store's name of it. The object appears when they are joined."""
+
+    def part_url(self, key: str, multipart_id: str, number: int, lifetime: datetime.timedelta) -> str | None:
+        """Where somebody without a key may send one part by HTTP PUT; None when callers cannot reach the store."""
+
+    async def arrived_parts(self, key: str, multipart_id: str) -> Sequence[tuple[int, int]]:
+        """Numbers and sizes in bytes of the parts that have arrived; none when the upload is joined or gone."""
+
+    async def join_parts(self, key: str, multipart_id: str) -> None:
+        """Makes an object of the parts that have arrived, at most 1,000; nothing happens when they are joined or gone."""
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         """Every object whose key starts with `prefix`."""
 
 
 class MinioObjectStore:
-    """An S3 bucket. The endpoint is `http://host:port` or `https://host:port`."""
+    """An S3 bucket. The endpoint is `http://host:port` or `https://host:port`.
 
-    def __init__(self, endpoint: str, *, access_key: str, secret_key: str, bucket: str, region: str = "us-east-1") -> None:
-        address = urllib.parse.urlsplit(endpoint)
+    `public_endpoint` is the same server as callers reach it, None when they cannot.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        region: str = "us-east-1",
+        public_endpoint: str | None = None,
+    ) -> None:
         self._bucket = bucket
-        self._client = minio.Minio(
-            address.netloc,
-            access_key=access_key,
-            secret_key=secret_key,
-            secure=address.scheme == "https",
-            # With a region given, no call is spent on asking for it.
-            region=region,
-            http_client=urllib3.PoolManager(
-                maxsize=_CONNECTIONS,
-                timeout=urllib3.Timeout(connect=3.0, read=60.0),
-                # Callers are told soon and try again themselves; long retries here would only hide the outage.
-                retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
-            ),
-        )
+        self._client = _client(endpoint, access_key, secret_key, region)
+        # A signature covers the host, so URLs are made by a client of the address they are for; it never connects.
+        self._signer = _client(public_endpoint, access_key, secret_key, region) if public_endpoint else None
 
     async def prepare(self) -> None:
         """Makes the bucket when it is missing; several processes may do so at once."""
@@ -98,9 +115,63 @@ class MinioObjectStore:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server sent {missing} bytes less than were stored")
 
     async def remove(self, key: str) -> None:
-        """Removes the object; S3 calls a missing one removed."""
+        """Removes the object and unfinished uploads of it; S3 calls a missing one removed."""
         with _translated():
             await in_thread(self._client.remove_object, self._bucket, key)
+            await in_thread(self._abort_parts, key)
+
+    async def size(self, key: str) -> int | None:
+        """Bytes of the object, None when there is none."""
+        with _translated():
+            return await in_thread(self._size, key)
+
+    # The SDK has no public calls for uploads whose parts somebody else sends; these are what its own uploads are made of.
+
+    async def begin_parts(self, key: str) -> str:
+        """Begins an upload in parts; returns its id."""
+        with _translated():
+            return await in_thread(self._client._create_multipart_upload, self._bucket, key, {})
+
+    def part_url(self, key: str, multipart_id: str, number: int, lifetime: datetime.timedelta) -> str | None:
+        """A presigned URL of the public endpoint, None when there is none."""
+        if self._signer is None:
+            return None
+        query = {"partNumber": str(number), "uploadId": multipart_id}
+        return str(self._signer.get_presigned_url("PUT", self._bucket, key, lifetime, extra_query_params=query))
+
+    async def arrived_parts(self, key: str, multipart_id: str) -> list[tuple[int, int]]:
+        """Numbers and sizes of the parts that have arrived."""
+        with _translated():
+            parts = await in_thread(self._parts, key, multipart_id)
+        return [(part.part_number, part.size or 0) for part in parts]
+
+    async def join_parts(self, key: str, multipart_id: str) -> None:
+        """Makes an object of the parts that have arrived."""
+        with _translated():
+            parts = await in_thread(self._parts, key, multipart_id)
+            if parts:
+                await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
+
+    def _parts(self, key: str, multipart_id: str) -> list[Part]:
+        try:
+            return list(self._client._list_parts(self._bucket, key, multipart_id, max_parts=1000).parts)
+        except minio.S3Error as error:
+            if error.code != "NoSuchUpload":
+                raise
+            return []
+
+    def _abort_parts(self, key: str) -> None:
+        for upload in self._client._list_multipart_uploads(self._bucket, prefix=key).uploads:
+            if upload.object_name == key and upload.upload_id:
+                self._client._abort_multipart_upload(self._bucket, key, upload.upload_id)
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return int(self._client.stat_object(self._bucket, key).size)
+        except minio.S3Error as error:
+            if error.code != "NoSuchKey":
+                raise
+            return None
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         """Every object whose key starts with `prefix`, 1,000 a request."""
@@ -117,6 +188,24 @@ class MinioObjectStore:
         except minio.S3Error as error:
             if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
+
+
+def _client(endpoint: str, access_key: str, secret_key: str, region: str) -> minio.Minio:
+    address = urllib.parse.urlsplit(endpoint)
+    return minio.Minio(
+        address.netloc,
+        access_key=access_key,
+        secret_key=secret_key,
+        secure=address.scheme == "https",
+        # With a region given, no call is spent on asking for it.
+        region=region,
+        http_client=urllib3.PoolManager(
+            maxsize=_CONNECTIONS,
+            timeout=urllib3.Timeout(connect=3.0, read=60.0),
+            # Callers are told soon and try again themselves; long retries here would only hide the outage.
+            retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        ),
+    )
 
 
 @contextlib.contextmanager

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable
 from typing import BinaryIO, TypeVar
 
 import structlog
 
 from services.common.errors import Unavailable
 from services.storage.object_store import ObjectStore
+from services.storage.pending_object_repository import PendingObjectRepository
 
 log = structlog.get_logger()
 
@@ -18,19 +19,21 @@ T = TypeVar("T")
 class PendingObjects:
     """What one upload has written; made by `pending_objects`."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, records: PendingObjectRepository) -> None:
         self._store = store
+        self._records = records
         self._keys: set[str] = set()
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores an object that is removed again unless a row comes to refer to it."""
+        await self._records.add(key)
         self._keys.add(key)
         await self._store.put(key, content, size_bytes)
 
     async def commit(self, work: Awaitable[T]) -> T:
         """Awaits the transaction that makes the rows; `keep` must follow.
 
-        When its outcome stays unknown the objects stay too: bytes without a row cost space, a row without bytes is a loss.
+        When its outcome stays unknown the objects stay too: a row without bytes is a loss. The sweeper finds out later.
         """
         try:
             return await work
@@ -44,23 +47,38 @@ class PendingObjects:
 
     async def remove(self) -> None:
         """Removes what is still pending, as far as the store lets it."""
-        for key in self._keys:
-            await remove_quietly(self._store, key)
+        if self._keys:
+            await remove_objects(self._store, self._records, self._keys)
 
 
 @contextlib.asynccontextmanager
-async def pending_objects(store: ObjectStore) -> AsyncIterator[PendingObjects]:
+async def pending_objects(store: ObjectStore, records: PendingObjectRepository) -> AsyncIterator[PendingObjects]:
     """Objects put inside the block are removed at its end, however it ends, unless kept."""
-    pending = PendingObjects(store)
+    pending = PendingObjects(store, records)
     try:
         yield pending
     finally:
         await pending.remove()
 
 
-async def remove_quietly(store: ObjectStore, key: str) -> None:
-    """Removes an object no row refers to; when the store is away it stays, which costs space and nothing else."""
+async def remove_objects(store: ObjectStore, records: PendingObjectRepository, keys: Collection[str]) -> int:
+    """Removes recorded objects no row refers to, then their records; what cannot be removed now is left to the sweeper.
+
+    Returns how many are gone.
+    """
+    removed = [key for key in sorted(keys) if await _removed(store, key)]
+    try:
+        await records.forget(removed)
+    except Unavailable as error:
+        log.warning("pending_objects.kept", count=len(removed), error=error.message)
+        return 0
+    return len(removed)
+
+
+async def _removed(store: ObjectStore, key: str) -> bool:
     try:
         await store.remove(key)
     except Unavailable as error:
         log.warning("object.orphaned", key=key, error=error.message)
+        return False
+    return True

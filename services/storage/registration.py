@@ -1,6 +1,7 @@
 """Builds the servicers from what they need and adds them to a server; used by `__main__`."""
 
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Callable
 
@@ -10,12 +11,17 @@ from services.storage.artifact_repository import ArtifactRepository
 from services.storage.artifact_servicer import ArtifactServicer
 from services.storage.artifact_upload import ArtifactUpload
 from services.storage.base_model import refuse_unsafe_content
+from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
 from services.storage.blob_repository import BlobRepository
+from services.storage.dataset_deletion import DatasetDeletion
+from services.storage.dataset_intake import DatasetIntake, StartChecker
 from services.storage.dataset_repository import DatasetRepository
-from services.storage.dataset_servicer import DatasetServicer
+from services.storage.dataset_servicer import DatasetServicer, DatasetWork
+from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
+<<<<<<< HEAD
 from services.storage.export import Export
 from services.storage.model_servicer import ModelServicer
 from services.storage.object_store import ObjectStore
@@ -23,10 +29,26 @@ from services.storage.registry_conversion import read_lineage
 from services.storage.registry_repository import RegistryRepository
 from services.storage.sweep_repository import SweepRepository
 from services.storage.sweeper import Sweeper
+=======
+from services.storage.live_tasks import LiveTasks
+from services.storage.model_servicer import ModelServicer
+from services.storage.object_store import ObjectStore
+from services.storage.part_upload_repository import PartUploadRepository
+from services.storage.part_uploads import PartUploads
+from services.storage.pending_object_repository import PendingObjectRepository
+from services.storage.token_port import Tokens
+from services.storage.token_statistics_repository import TokenStatisticsRepository
+>>>>>>> main
 from services.storage.upload import FileUpload
 from tunesmith.v1 import artifact_service_pb2_grpc, dataset_service_pb2_grpc, model_service_pb2_grpc
 
 NAMES = ("tunesmith.v1.DatasetService", "tunesmith.v1.ArtifactService", "tunesmith.v1.ModelService")
+SLOW_METHODS = {
+    "/tunesmith.v1.DatasetService/CompleteDatasetUpload": 6 * 3600.0,
+    "/tunesmith.v1.DatasetService/AnalyzeDataset": 6 * 3600.0,
+    "/tunesmith.v1.DatasetService/PreviewDataset": 300.0,
+}
+"""Methods that read whole datasets or start processes, with their longest time in seconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +59,7 @@ class Repositories:
     artifacts: ArtifactRepository
     models: BaseModelRepository
     blobs: BlobRepository
+<<<<<<< HEAD
     sweeps: SweepRepository
     registry: RegistryRepository
 
@@ -63,6 +86,80 @@ def register(
         repository=repositories.artifacts, store=store, upload=artifact_upload, export=export, sweeper=sweeper, new_id=new_id
     )
     models = ModelServicer(repositories.models, repositories.registry, store, model_upload)
+=======
+    pending: PendingObjectRepository
+    part_uploads: PartUploadRepository
+    token_statistics: TokenStatisticsRepository
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the services work with besides facts."""
+
+    store: ObjectStore
+    start_checker: StartChecker
+    tokens: Tokens
+    small_files: BaseModelFiles
+    tasks: LiveTasks
+    upload_lifetime: datetime.timedelta
+    """How long an upload in parts may take."""
+    analyses: int = 2
+    """Datasets analyzed at once."""
+    new_id: Callable[[], uuid.UUID] = uuid.uuid4
+
+
+def register(server: grpc.aio.Server, repositories: Repositories, around: Surroundings) -> None:
+    """Adds the three services to `server`."""
+    artifact_upload = ArtifactUpload(
+        repositories.artifacts, around.store, repositories.pending, FileUpload(repositories.blobs, around.new_id)
+    )
+    datasets = DatasetServicer(_dataset_work(repositories, around))
+    artifacts = ArtifactServicer(repositories.artifacts, around.store, artifact_upload, around.new_id)
+    models = ModelServicer(repositories.models, around.store, _model_upload(repositories, around))
+>>>>>>> main
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+
+
+def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWork:
+    datasets, pending, store = repositories.datasets, repositories.pending, around.store
+    intake = DatasetIntake(around.start_checker)
+    upload = DatasetUpload(intake, datasets, store, pending, around.new_id)
+    return DatasetWork(
+        repository=datasets,
+        models=repositories.models,
+        store=store,
+        intake=intake,
+        upload=upload,
+        part_uploads=PartUploads(
+            uploads=repositories.part_uploads,
+            datasets=datasets,
+            pending=pending,
+            store=store,
+            completion=upload,
+            new_id=around.new_id,
+            lifetime=around.upload_lifetime,
+        ),
+        deletion=DatasetDeletion(datasets, pending, store, around.tasks, around.new_id),
+        tokens=DatasetTokens(
+            datasets=datasets,
+            statistics=repositories.token_statistics,
+            store=store,
+            files=around.small_files,
+            tokens=around.tokens,
+            analyses=around.analyses,
+        ),
+    )
+
+
+def _model_upload(repositories: Repositories, around: Surroundings) -> BaseModelUpload:
+    files = FileUpload(repositories.blobs, around.new_id, inspect=refuse_unsafe_content)
+    return BaseModelUpload(
+        repositories.models,
+        around.store,
+        repositories.pending,
+        files=files,
+        small_files=around.small_files,
+        tokens=around.tokens,
+    )

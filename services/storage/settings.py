@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import pathlib
 import urllib.parse
 
 from services.common.config import ConfigError, Secret, shared
@@ -42,15 +43,32 @@ class StorageSettings(ServerSettings):
     """Region of the bucket; servers other than AWS accept any."""
     start_timeout: datetime.timedelta = datetime.timedelta(seconds=60)
     """How long to wait at start for Postgres and S3."""
+    s3_public_endpoint: str = ""
+    """The S3 server as callers reach it, for uploads in parts; empty = as this service does, `off` = callers cannot reach it."""
+    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24)
+    """How long an upload may take; what it has left behind after that is removed. At most 7d."""
+    sweep_interval: datetime.timedelta = datetime.timedelta(minutes=5)
+    """Time between two looks for what uploads have left behind."""
+    task_manager_address: str = ""
+    """Who is asked whether a live task needs a dataset before it is deleted, as host:port; empty = nobody."""
+    peer_api_key: Secret = Secret("")
+    """Key sent to the task manager; empty = none."""
+    cache_dir: pathlib.Path | None = None
+    """Where tokenizers of base models are kept for previews and counts, at most 512 MiB.
+
+    Several services may share it; none = a temporary directory of this one."""
+    analyses: int = 2
+    """Datasets whose tokens are counted at once; each takes a process."""
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)
         check_dsn(self.postgres_dsn)
-        address = urllib.parse.urlsplit(self.s3_endpoint)
-        if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
-            raise ConfigError(f"TUNESMITH_S3_ENDPOINT={self.s3_endpoint!r}: expected http://host:port or https://host:port")
+        _check_endpoint("TUNESMITH_S3_ENDPOINT", self.s3_endpoint)
+        if self.s3_public_endpoint not in ("", "off"):
+            _check_endpoint("TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT", self.s3_public_endpoint)
         if self.artifact_retention <= datetime.timedelta(0):
             raise ConfigError("TUNESMITH_ARTIFACT_RETENTION: expected a duration above zero, such as 15d")
+<<<<<<< HEAD
         if self.sweep_interval <= datetime.timedelta(0):
             raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 10m")
         if self.sweep_limit < 1:
@@ -60,3 +78,22 @@ class StorageSettings(ServerSettings):
     def retention_policy(self) -> Policy:
         """How long artifacts are kept."""
         return Policy(self.artifact_retention, self.artifact_expiry_grace)
+=======
+        if not datetime.timedelta(seconds=1) <= self.upload_lifetime <= datetime.timedelta(days=7):
+            raise ConfigError("TUNESMITH_STORAGE_UPLOAD_LIFETIME: expected a duration from 1s to 7d")
+        if self.sweep_interval <= datetime.timedelta(0):
+            raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 5m")
+        if self.analyses < 1:
+            raise ConfigError("TUNESMITH_STORAGE_ANALYSES: expected a number above zero")
+
+    @property
+    def public_s3(self) -> str | None:
+        """The S3 server as callers reach it, None when they cannot."""
+        return None if self.s3_public_endpoint == "off" else self.s3_public_endpoint or self.s3_endpoint
+
+
+def _check_endpoint(variable: str, endpoint: str) -> None:
+    address = urllib.parse.urlsplit(endpoint)
+    if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
+        raise ConfigError(f"{variable}={endpoint!r}: expected http://host:port or https://host:port")
+>>>>>>> main

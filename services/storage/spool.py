@@ -11,11 +11,15 @@ from services.common.errors import ServiceError
 
 
 class Spool:
-    """An unnamed temporary file, which the system removes even when the process is killed; close it by `with`."""
+    """An unnamed temporary file, which the system removes even when the process is killed; close it by `with`.
 
-    def __init__(self) -> None:
+    With `keep` False the bytes are only counted and hashed.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self.keeps = keep
         with disk_full_reported():
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+            self._file = tempfile.TemporaryFile() if keep else None  # noqa: SIM115 - closed by __exit__
         self._digest = hashlib.sha256()
         self.size_bytes = 0
 
@@ -25,12 +29,14 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         # What was written is of no more use, so failing to flush it is no failure.
         with contextlib.suppress(OSError):
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
 
     def write(self, chunk: bytes) -> None:
         """Appends bytes; raises ServiceError (DISK_FULL)."""
-        with disk_full_reported():
-            self._file.write(chunk)
+        if self._file is not None:
+            with disk_full_reported():
+                self._file.write(chunk)
         self._digest.update(chunk)
         self.size_bytes += len(chunk)
 
@@ -41,6 +47,7 @@ class Spool:
 
     def content(self) -> BinaryIO:
         """The file at its start; the spool must not be written any more."""
+        assert self._file is not None, "this spool keeps nothing"
         with disk_full_reported():
             self._file.flush()
         self._file.seek(0)

@@ -20,12 +20,15 @@ from services.common.config import ConfigError, load
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
 from services.task_manager.claims import ClaimRepository
-from services.task_manager.creation import TaskCreation
+from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.dispatcher import Dispatcher
 from services.task_manager.event_log import EventLog
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
+from services.task_manager.inquiry import Inquiry
+from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
+from services.task_manager.run_speeds import RunSpeeds
 from services.task_manager.servicer import TaskManagerServicer, utc_now
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.storage_grpc import GrpcStorage
@@ -71,7 +74,8 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
     ):
         events = EventLog(pool, hub)
         watch = make_watch(settings, hub, events, stopping)
-        servicer = make_servicer(settings, TaskRepository(pool, hub), storage, History(events), watch)
+        creation = make_creation(settings, pool, hub, storage, trainers)
+        servicer = TaskManagerServicer(TaskRepository(pool, hub), creation, History(events), watch)
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
             dispatcher = make_dispatcher(settings, pool, hub, events, trainers)
@@ -80,12 +84,15 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             dispatching.cancel()
 
 
-def make_servicer(
-    settings: TaskManagerSettings, repository: TaskRepository, storage: grpc.aio.Channel, history: History, watch: Watch
-) -> TaskManagerServicer:
-    """The servicer with its parts."""
-    creation = TaskCreation(repository, GrpcStorage(storage, api_key=settings.peer_api_key))
-    return TaskManagerServicer(repository, creation, history, watch)
+def make_creation(
+    settings: TaskManagerSettings, pool: Pool, hub: Hub, storage: grpc.aio.Channel, trainers: GrpcTrainers
+) -> TaskCreation:
+    """What creates and plans tasks."""
+    stored = GrpcStorage(storage, api_key=settings.peer_api_key)
+    inquiry = Inquiry(stored)
+    planning = Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
+    patience = Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds())
+    return TaskCreation(TaskRepository(pool, hub), inquiry, planning, patience)
 
 
 def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stopping: asyncio.Event) -> Watch:

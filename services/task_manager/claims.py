@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.common.postgres import Pool, transaction
-from services.task_manager import assignments, state_changes
+from services.task_manager import assignments, run_speeds, state_changes
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.task import Change, State
+from services.task_manager.domain.throughput import RunSpeed
 from services.task_manager.hub import Hub
 
 _ADOPT = """
@@ -89,8 +90,10 @@ class ClaimRepository:
                 {"id": claim.task_id, "reason": reason},
             )
 
-    async def finish(self, claim: Claim, change: Change) -> None:
+    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
         """Ends the attempt: a terminal state with its error or artifact, or QUEUED again; raises StaleClaim.
+
+        `speed`: how fast the run was, kept for the plans of later tasks.
 
         While CANCELLING only SUCCEEDED is kept as it is: a crash, a loss or a failure then ends as CANCELLED, never again QUEUED.
         """
@@ -103,6 +106,8 @@ class ClaimRepository:
                 await state_changes.move(connection, locked, Change(State.RUNNING, "the run has started"))
                 locked = dataclasses.replace(locked, state=State.RUNNING)
             await state_changes.move(connection, locked, change)
+            if speed is not None:
+                await run_speeds.record(connection, locked.id, locked.attempt, speed)
         self._announce(claim)
 
     async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:

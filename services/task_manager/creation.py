@@ -4,31 +4,46 @@ import dataclasses
 import hashlib
 import json
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
-from services.common.errors import ServiceError
-from services.task_manager.domain import hyperparameters, validation
-from services.task_manager.domain.hyperparameters import Facts
-from services.task_manager.domain.plan import Plan, make_plan
+from services.common.names import resource_uuid
+from services.task_manager.domain import validation
+from services.task_manager.domain.findings import Findings
+from services.task_manager.domain.plan import Plan
 from services.task_manager.domain.task import NewTask, Task
 from services.task_manager.domain.validation import Draft, FineTuning
+from services.task_manager.inquiry import Inquiry
+from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_to_proto, spec_to_store
-from services.task_manager.storage_port import Storage
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
 
-_PATH = "task.spec.fine_tuning"
+_NOT_COUNTED = "its tokens were not counted in time, so training checks the lengths of its rows"
 
-Found = TypeVar("Found")
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds to wait for tokens to be counted."""
+
+    create: float
+    plan: float
 
 
 class TaskCreation:
-    """Storage is asked outside of any transaction. `new_id` makes the ids of tasks."""
+    """`new_id` makes the ids of tasks."""
 
-    def __init__(self, repository: TaskRepository, storage: Storage, new_id: Callable[[], uuid.UUID] = uuid.uuid4) -> None:
+    def __init__(
+        self,
+        repository: TaskRepository,
+        inquiry: Inquiry,
+        planning: Planning,
+        patience: Patience,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
         self._repository = repository
-        self._storage = storage
+        self._inquiry = inquiry
+        self._planning = planning
+        self._patience = patience
         self._new_id = new_id
 
     async def create(self, request: task_manager_service_pb2.CreateTaskRequest) -> Task:
@@ -43,15 +58,17 @@ class TaskCreation:
         # Asked first, so that a repeat is answered even while storage is away.
         if request_id and (first := await self._repository.find_request(request_id, digest)):
             return first
-        plan = await self._plan(ask)
+        findings = await self._inquiry.about(ask, patience=self._patience.create)
         new = NewTask(
             id=self._new_id(),
             display_name=draft.display_name,
             description=draft.description,
             labels=draft.labels,
             spec=spec,
-            effective_hyperparameters=hyperparameters_to_proto(plan.effective).SerializeToString(),
-            processes=plan.effective.num_processes or 1,
+            effective_hyperparameters=hyperparameters_to_proto(findings.effective).SerializeToString(),
+            processes=findings.effective.num_processes or 1,
+            datasets=_datasets(ask),
+            note=_note(findings),
             request_id=request_id,
             request_digest=digest,
         )
@@ -61,28 +78,20 @@ class TaskCreation:
         """The task as it would be, without a name; stores nothing and raises as `create` does."""
         draft, ask = _checked(request.task, named=True)
         validation.check_request_id(request.request_id)
-        plan = await self._plan(ask)
+        findings = await self._inquiry.about(ask, patience=self._patience.create)
         return task_pb2.Task(
             display_name=draft.display_name,
             description=draft.description,
             labels=draft.labels,
             spec=task_spec_pb2.TaskSpec.FromString(spec_to_store(request.task.spec, ask)),
-            effective_hyperparameters=hyperparameters_to_proto(plan.effective),
+            effective_hyperparameters=hyperparameters_to_proto(findings.effective),
             state=task_pb2.Task.QUEUED,
         )
 
     async def plan(self, task: task_pb2.Task) -> Plan:
         """What the task would do; raises as `create` does."""
         _, ask = _checked(task, named=False)
-        return await self._plan(ask)
-
-    async def _plan(self, ask: FineTuning) -> Plan:
-        dataset = await _found(f"{_PATH}.dataset", self._storage.dataset(ask.dataset))
-        if ask.validation_dataset:
-            await _found(f"{_PATH}.validation_dataset", self._storage.dataset(ask.validation_dataset))
-        base_model = await _found(f"{_PATH}.base_model", self._storage.base_model(ask.base_model))
-        facts = Facts(dataset.example_count, base_model.context_length, bool(ask.validation_dataset))
-        return make_plan(hyperparameters.resolve(ask.hyperparameters, facts), dataset.example_count)
+        return await self._planning.plan(ask, patience=self._patience.plan)
 
 
 def _checked(task: task_pb2.Task, *, named: bool) -> tuple[Draft, FineTuning]:
@@ -90,15 +99,14 @@ def _checked(task: task_pb2.Task, *, named: bool) -> tuple[Draft, FineTuning]:
     return draft, validation.check(draft, named=named)
 
 
-async def _found(field: str, answer: Awaitable[Found]) -> Found:
-    """The answer; says which field of the request asked for it when it does not exist."""
-    try:
-        return await answer
-    except ServiceError as error:
-        if error.status != "NOT_FOUND":
-            raise
-        metadata = {**error.metadata, "field": field}
-        raise ServiceError(error.reason, f"{field}: {error.message}", hint=error.hint, metadata=metadata) from error
+def _datasets(ask: FineTuning) -> tuple[uuid.UUID, ...]:
+    names = {source.dataset for source in ask.sources} | ({ask.validation_dataset} if ask.validation_dataset else set())
+    return tuple(resource_uuid(name, "datasets") for name in sorted(names))
+
+
+def _note(findings: Findings) -> str:
+    is_counted = findings.tokens.known and (findings.inputs.validation is None or findings.tokens.validation is not None)
+    return "" if is_counted else _NOT_COUNTED
 
 
 def _digest(draft: Draft, spec: bytes) -> bytes:

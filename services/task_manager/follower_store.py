@@ -6,6 +6,7 @@ from typing import Protocol
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change
+from services.task_manager.domain.throughput import RunSpeed
 from tunesmith.v1 import task_event_pb2
 
 
@@ -18,7 +19,7 @@ class Claims(Protocol):
     async def explain(self, claim: Claim, reason: str) -> None:
         """See ClaimRepository."""
 
-    async def finish(self, claim: Claim, change: Change) -> None:
+    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
         """See ClaimRepository."""
 
     async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:

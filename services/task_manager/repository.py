@@ -32,6 +32,8 @@ class TaskFilter:
 
     states: Sequence[State] = ()
     display_name_contains: str = ""
+    dataset: uuid.UUID | None = None
+    """Only tasks that train or validate on it."""
 
 
 class TaskRepository:
@@ -48,16 +50,17 @@ class TaskRepository:
         """
         async with transaction(self._pool) as connection:
             parameters = dataclasses.asdict(new) | {"labels": Jsonb(dict(new.labels)), "reason": "waits for a trainer"}
+            parameters["datasets"] = list(new.datasets)
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
-                " processes, request_id, request_digest, state_reason) VALUES (%(id)s, %(display_name)s, %(description)s,"
-                " %(labels)s, %(spec)s, %(effective_hyperparameters)s, %(processes)s, %(request_id)s, %(request_digest)s,"
-                " %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
+                " processes, datasets, request_id, request_digest, state_reason) VALUES (%(id)s, %(display_name)s,"
+                " %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s, %(processes)s, %(datasets)s::uuid[],"
+                " %(request_id)s, %(request_digest)s, %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )
             if await cursor.fetchone():
                 await connection.execute("INSERT INTO task_manager.event_head (task_id) VALUES (%(id)s)", parameters)
-                await state_changes.record(connection, new.id, 0, None, Change(State.QUEUED, "the task was created"))
+                await state_changes.record(connection, new.id, 0, None, _created(new.note))
         self._hub.work.set()
         if new.request_id and (first := await self.find_request(new.request_id, new.request_digest)):
             return first
@@ -85,12 +88,16 @@ class TaskRepository:
 
     async def list(self, wanted: TaskFilter, after: tuple[datetime.datetime, uuid.UUID] | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, from behind `after`, which is (create_time, id) of the last one seen."""
-        conditions, parameters = ["true"], {"limit": limit, "states": [state.value for state in wanted.states]}
+        conditions = ["true"]
+        parameters: dict[str, Any] = {"limit": limit, "states": [state.value for state in wanted.states]}
         if wanted.states:
             conditions.append("t.state = ANY(%(states)s::task_manager.task_state[])")
         if wanted.display_name_contains:
             conditions.append("position(lower(%(text)s) IN lower(t.display_name)) > 0")
             parameters["text"] = wanted.display_name_contains
+        if wanted.dataset:
+            conditions.append("t.datasets @> ARRAY[%(dataset)s]::uuid[]")
+            parameters["dataset"] = wanted.dataset
         if after:
             conditions.append("(t.create_time, t.id) < (%(time)s, %(id)s)")
             parameters |= {"time": after[0], "id": after[1]}
@@ -132,6 +139,10 @@ class TaskRepository:
 def not_found(task_id: uuid.UUID) -> NotFound:
     """The error for a task that does not exist."""
     return NotFound("TASK_NOT_FOUND", f"tasks/{task_id}")
+
+
+def _created(note: str) -> Change:
+    return Change(State.QUEUED, f"the task was created; {note}" if note else "the task was created")
 
 
 def _task(row: Mapping[str, Any]) -> Task:

@@ -15,12 +15,14 @@ from services.task_manager.cancellation import check_cancelled
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import ProgressTracker
 from services.task_manager.domain.task import Change, State
+from services.task_manager.domain.throughput import RunSpeed, SpeedMeter
 from services.task_manager.event_batches import gathered, in_order
 from services.task_manager.follower_store import Claims, Events
 from services.task_manager.frames import split
 from services.task_manager.hub import Hub, wait_for
 from services.task_manager.run_end import change_of_end, interruption, lost_run_changes, refusal_change
 from services.task_manager.settings import TaskManagerSettings
+from services.task_manager.spec_conversion import run_kind
 from services.task_manager.trainer_port import RunEnd, RunEvents, RunMessage, Trainer
 from tunesmith.v1 import task_event_pb2
 
@@ -57,6 +59,7 @@ class RunFollower:
         self._not_found = 0
         self._explained = False
         self._tracker = ProgressTracker(assignment.progress)
+        self._meter = SpeedMeter()
         self._stored = assignment.run_sequence
 
     async def run(self) -> None:
@@ -166,7 +169,12 @@ class RunFollower:
         if cause := interruption(end):
             await self._lose(cause)
         else:
-            await self._finish(change_of_end(end, self.assignment))
+            await self._finish(change_of_end(end, self.assignment), self._speed())
+
+    def _speed(self) -> RunSpeed | None:
+        if (measured := self._meter.tokens_per_second) is None:
+            return None
+        return RunSpeed(run_kind(self.assignment.spec, self.assignment.effective_hyperparameters), measured)
 
     async def _append(self, events: list[task_event_pb2.TaskEvent]) -> None:
         for event in events:
@@ -176,9 +184,11 @@ class RunFollower:
     def _track(self, event: task_event_pb2.TaskEvent) -> None:
         if event.HasField("training_started"):
             self._tracker.started(event.training_started.total_steps)
+            self._meter.started()
         elif event.HasField("step_metrics"):
             metrics = event.step_metrics
             self._tracker.measured(metrics.step, dict(metrics.values), event.time.ToDatetime())
+            self._meter.measured(metrics.values)
 
     async def _lost(self, error: ServiceError) -> bool:
         self._not_found += 1
@@ -212,6 +222,6 @@ class RunFollower:
             return f"waits for a trainer: {self.assignment.runner} does not answer"
         return f"waits for a trainer: {error.message}"
 
-    async def _finish(self, change: Change) -> None:
-        await self._claims.finish(self.assignment.claim, change)
+    async def _finish(self, change: Change, speed: RunSpeed | None = None) -> None:
+        await self._claims.finish(self.assignment.claim, change, speed)
         log.info("run.ended", state=change.to.value, reason=change.reason)

@@ -19,7 +19,7 @@ from services.task_manager.domain.task import Task
 from services.task_manager.domain.validation import check_reason
 from services.task_manager.history import History
 from services.task_manager.repository import TaskRepository
-from services.task_manager.spec_conversion import hyperparameters_to_proto
+from services.task_manager.spec_conversion import plan_to_proto
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.watch import Watch
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -48,13 +48,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def PlanTask(self, request: api.PlanTaskRequest, context: Context) -> api.TaskPlan:
         """What CreateTask would do."""
-        plan = await self._creation.plan(request.task)
-        return api.TaskPlan(
-            effective_hyperparameters=hyperparameters_to_proto(plan.effective),
-            total_steps=plan.total_steps,
-            example_count=plan.example_count,
-            warnings=plan.warnings,
-        )
+        return plan_to_proto(await self._creation.plan(request.task))
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
         """One task."""

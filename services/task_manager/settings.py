@@ -40,6 +40,10 @@ class TaskManagerSettings(ServerSettings):
     """Longest time between two looks of a stream into the store."""
     max_lost_runs: int = 3
     """Runs of a task that may be lost by trainers until the task fails."""
+    create_token_wait: datetime.timedelta = datetime.timedelta(seconds=20)
+    """How long CreateTask waits for the tokens of the data to be counted; then it goes without."""
+    plan_token_wait: datetime.timedelta = datetime.timedelta(minutes=2)
+    """How long PlanTask waits for the tokens of the data to be counted."""
     postgres_wait: datetime.timedelta = datetime.timedelta(seconds=60)
     """How long to wait for Postgres at the start."""
     pool_size: int = 8

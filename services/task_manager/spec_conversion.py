@@ -1,16 +1,21 @@
-"""Translates what a caller asks for: TaskSpec and Hyperparameters to the domain's values and back; used by creation."""
+"""Translates what a caller asks for, and its plan, to the domain's values and back; used by creation, servicer and followers."""
 
 import dataclasses
 from typing import Any, TypeVar
 
-from services.task_manager.domain.hyperparameters import Hyperparameters, Lora
+from services.task_manager.domain.hyperparameters import Hyperparameters, Lora, Preference
+from services.task_manager.domain.plan import Plan
+from services.task_manager.domain.throughput import RunKind
+from services.task_manager.domain.training_data import WeightedDataset
 from services.task_manager.domain.validation import Draft, FineTuning
-from tunesmith.v1 import task_pb2, task_spec_pb2
+from services.task_manager.times import to_duration
+from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
 
-Values = TypeVar("Values", Hyperparameters, Lora)
+Values = TypeVar("Values", Hyperparameters, Lora, Preference)
 
-_METHODS = {task_spec_pb2.FineTuning.METHOD_UNSPECIFIED, task_spec_pb2.FineTuning.SFT}
-_TUNINGS = {task_spec_pb2.FineTuning.TUNING_UNSPECIFIED, task_spec_pb2.FineTuning.LORA}
+_METHODS = task_spec_pb2.FineTuning.Method
+_TUNINGS = task_spec_pb2.FineTuning.Tuning
+_GROUPS = ("lora", "preference")
 
 
 def draft_from_proto(task: task_pb2.Task) -> Draft:
@@ -30,15 +35,50 @@ def spec_to_store(spec: task_spec_pb2.TaskSpec, ask: FineTuning) -> bytes:
     stored.CopyFrom(spec)
     stored.fine_tuning.base_model = ask.base_model
     stored.fine_tuning.dataset = ask.dataset
+    for kept, named in zip(stored.fine_tuning.mixture, ask.mixture, strict=True):
+        kept.dataset = named.dataset
     stored.fine_tuning.validation_dataset = ask.validation_dataset
-    stored.fine_tuning.method = task_spec_pb2.FineTuning.SFT
-    stored.fine_tuning.tuning = task_spec_pb2.FineTuning.LORA
+    stored.fine_tuning.method = _METHODS.Value(ask.method)
+    stored.fine_tuning.tuning = _TUNINGS.Value(ask.tuning)
     return stored.SerializeToString(deterministic=True)
 
 
 def hyperparameters_to_proto(values: Hyperparameters) -> task_spec_pb2.Hyperparameters:
-    """The message; None stays unset."""
-    return task_spec_pb2.Hyperparameters(**_set_fields(values), lora=task_spec_pb2.Lora(**_set_fields(values.lora)))
+    """The message; None stays unset, and so does a group of which nothing is set."""
+    message = task_spec_pb2.Hyperparameters(**_set_fields(values))
+    if lora := _set_fields(values.lora):
+        message.lora.MergeFrom(task_spec_pb2.Lora(**lora))
+    if preference := _set_fields(values.preference):
+        message.preference.MergeFrom(task_spec_pb2.Preference(**preference))
+    return message
+
+
+def plan_to_proto(plan: Plan) -> task_manager_service_pb2.TaskPlan:
+    """The message; an estimate that is None stays unset."""
+    special = {"effective", "estimated_duration", "estimate_basis"}
+    names = [field.name for field in dataclasses.fields(plan) if field.name not in special]
+    return task_manager_service_pb2.TaskPlan(
+        effective_hyperparameters=hyperparameters_to_proto(plan.effective),
+        estimated_duration=to_duration(plan.estimated_duration),
+        estimate_basis=task_manager_service_pb2.TaskPlan.EstimateBasis.Value(plan.estimate_basis.value),
+        **{name: getattr(plan, name) for name in names},
+    )
+
+
+def run_kind(spec: bytes, effective_hyperparameters: bytes) -> RunKind:
+    """What makes the runs of a stored task comparable with others."""
+    ask = task_spec_pb2.TaskSpec.FromString(spec).fine_tuning
+    effective = task_spec_pb2.Hyperparameters.FromString(effective_hyperparameters)
+    return RunKind(
+        base_model=ask.base_model,
+        method=task_spec_pb2.FineTuning.Method.Name(ask.method or task_spec_pb2.FineTuning.SFT),
+        tuning=task_spec_pb2.FineTuning.Tuning.Name(ask.tuning or task_spec_pb2.FineTuning.LORA),
+        processes=effective.num_processes or 1,
+        precision=effective.precision,
+        lora_rank=effective.lora.rank,
+        target_modules=tuple(effective.lora.target_modules),
+        batch_size=effective.per_device_train_batch_size or 1,
+    )
 
 
 def _fine_tuning(ask: task_spec_pb2.FineTuning) -> FineTuning:
@@ -48,10 +88,23 @@ def _fine_tuning(ask: task_spec_pb2.FineTuning) -> FineTuning:
         base_model=ask.base_model,
         dataset=ask.dataset,
         validation_dataset=ask.validation_dataset,
-        method_known=ask.method in _METHODS,
-        tuning_known=ask.tuning in _TUNINGS,
-        hyperparameters=_read(Hyperparameters, given, lora=lora),
+        method_known=ask.method in _METHODS.values(),
+        tuning_known=ask.tuning in _TUNINGS.values(),
+        hyperparameters=_read(Hyperparameters, given, lora=lora, preference=_read(Preference, given.preference)),
+        method=_name(_METHODS, ask.method, "SFT"),
+        tuning=_name(_TUNINGS, ask.tuning, "LORA"),
+        mixture=tuple(_weighted(entry) for entry in ask.mixture),
+        validation_split_ratio=ask.validation_split_ratio if ask.HasField("validation_split_ratio") else None,
     )
+
+
+def _weighted(entry: task_spec_pb2.WeightedDataset) -> WeightedDataset:
+    return WeightedDataset(entry.dataset, entry.weight) if entry.HasField("weight") else WeightedDataset(entry.dataset)
+
+
+def _name(names: Any, value: int, default: str) -> str:
+    """Of an enum's value; unset and unknown ones are the default, and whether it is known is told apart from that."""
+    return str(names.Name(value)) if value and value in names.values() else default
 
 
 def _read(cls: type[Values], message: Any, **special: Any) -> Values:
@@ -59,6 +112,6 @@ def _read(cls: type[Values], message: Any, **special: Any) -> Values:
     return cls(**{name: getattr(message, name) for name in names if message.HasField(name)}, **special)
 
 
-def _set_fields(values: Hyperparameters | Lora) -> dict[str, Any]:
-    pairs = ((field.name, getattr(values, field.name)) for field in dataclasses.fields(values) if field.name != "lora")
-    return {name: value for name, value in pairs if value is not None}
+def _set_fields(values: Hyperparameters | Lora | Preference) -> dict[str, Any]:
+    pairs = ((field.name, getattr(values, field.name)) for field in dataclasses.fields(values) if field.name not in _GROUPS)
+    return {name: value for name, value in pairs if value not in (None, ())}

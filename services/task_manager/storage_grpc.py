@@ -1,16 +1,33 @@
 """The storage service over gRPC: the adapter of `storage_port`; made in `__main__`."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import grpc
+import structlog
 
 from services.common.channels import call_metadata, translated
-from services.task_manager.storage_port import BaseModelFacts, DatasetFacts
-from tunesmith.v1 import dataset_service_pb2, dataset_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+from services.common.errors import ServiceError
+from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts, RefusedRow, TokenFacts
+from services.task_manager.domain.model_shape import ModelShape
+from tunesmith.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+log = structlog.get_logger()
 
 _REASON = "STORAGE_UNAVAILABLE"
+_NOT_COUNTED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED)
+_MAX_CONFIG_BYTES = 1024 * 1024
 
 
 class GrpcStorage:
-    """The storage service. `deadline` caps each call, in seconds."""
+    """The storage service. `deadline` caps each call but that for tokens, in seconds."""
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "", deadline: float = 10.0) -> None:
         self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
@@ -23,11 +40,70 @@ class GrpcStorage:
         request = dataset_service_pb2.GetDatasetRequest(name=name)
         with translated(_REASON, "storage"):
             answer = await self._datasets.GetDataset(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
-        return DatasetFacts(answer.statistics.example_count)
+        return DatasetFacts(answer.statistics.example_count, _format(answer.format))
 
     async def base_model(self, name: str) -> BaseModelFacts:
         """See Storage."""
         request = model_service_pb2.GetBaseModelRequest(name=name)
         with translated(_REASON, "storage"):
             answer = await self._models.GetBaseModel(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
-        return BaseModelFacts(answer.context_length)
+        return BaseModelFacts(answer.context_length, answer.parameter_count, answer.chat_template_problem)
+
+    async def model_shape(self, base_model: str) -> ModelShape | None:
+        """See Storage."""
+        try:
+            config = json.loads(await self._config(base_model))
+        except (ServiceError, ValueError) as error:
+            log.info("model.shape_unknown", base_model=base_model, message=str(error))
+            return None
+        return ModelShape.from_config(config) if isinstance(config, Mapping) else None
+
+    async def tokens(
+        self, dataset: str, *, base_model: str, max_seq_length: int, against: str, patience: float
+    ) -> TokenFacts | None:
+        """See Storage."""
+        request = dataset_service_pb2.AnalyzeDatasetRequest(
+            name=dataset, base_model=base_model, max_seq_length=max_seq_length, against=against
+        )
+        with translated(_REASON, "storage"):
+            try:
+                answer = await self._datasets.AnalyzeDataset(
+                    request, timeout=max(0.0, patience), metadata=call_metadata(self._api_key)
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _NOT_COUNTED:
+                    raise
+                log.info("tokens.not_counted", dataset=dataset, base_model=base_model, status=error.code().name)
+                return None
+        return _facts(answer) if answer.HasField("tokens") else None
+
+    async def _config(self, base_model: str) -> bytes:
+        request = model_service_pb2.DownloadModelRequest(name=base_model, path="config.json")
+        content = b""
+        with translated(_REASON, "storage"):
+            metadata = call_metadata(self._api_key)
+            async for response in self._models.DownloadModel(request, timeout=self._deadline, metadata=metadata):
+                content += response.chunk
+                if len(content) > _MAX_CONFIG_BYTES:
+                    raise ValueError(f"config.json is larger than {_MAX_CONFIG_BYTES} bytes")
+        return content
+
+
+def _format(number: Any) -> str:
+    # A format of a newer storage service has no name here, and fits no method that is known here.
+    known = dataset_pb2.Dataset.Format.DESCRIPTOR.values_by_number
+    return (known[number].name if number in known else f"number {number}") if number else ""
+
+
+def _facts(answer: dataset_service_pb2.DatasetAnalysis) -> TokenFacts:
+    tokens = answer.tokens
+    same = ("example_count", "token_count", "trainable_token_count", "over_length_count", "truncated_answer_count")
+    return TokenFacts(
+        **{name: getattr(tokens, name) for name in same},
+        untrainable_count=tokens.untrainable_count,
+        longest=tokens.lengths.max,
+        refused_count=tokens.violation_count,
+        refused=tuple(RefusedRow(row.line, row.path, row.message) for row in tokens.violations),
+        histogram=tuple((bucket.up_to, bucket.count) for bucket in tokens.lengths.histogram),
+        rows_in_validation=answer.overlap.same_row_count,
+    )

@@ -1,22 +1,9 @@
-"""What creating a task needs of the storage service; `storage_grpc` is the adapter."""
+"""What creating and planning a task need of the storage service; `storage_grpc` is the adapter."""
 
-import dataclasses
 from typing import Protocol
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DatasetFacts:
-    """What a plan needs to know of a dataset."""
-
-    example_count: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BaseModelFacts:
-    """What a plan needs to know of a base model."""
-
-    context_length: int
-    """Tokens; 0 = not known."""
+from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts, TokenFacts
+from services.task_manager.domain.model_shape import ModelShape
 
 
 class Storage(Protocol):
@@ -27,3 +14,14 @@ class Storage(Protocol):
 
     async def base_model(self, name: str) -> BaseModelFacts:
         """Of `baseModels/{id}`."""
+
+    async def model_shape(self, base_model: str) -> ModelShape | None:
+        """From the base model's config.json; None when it has none or does not tell."""
+
+    async def tokens(
+        self, dataset: str, *, base_model: str, max_seq_length: int, against: str, patience: float
+    ) -> TokenFacts | None:
+        """The dataset in tokens, compared with the dataset `against` unless that is empty.
+
+        None = not counted within `patience` seconds, or by a storage service that cannot count.
+        """

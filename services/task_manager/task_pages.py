@@ -4,6 +4,7 @@ import datetime
 import uuid
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.names import resource_uuid
 from services.common.paging import decode_token, encode_token, page_size
 from services.task_manager.conversion import state_from_proto, task_to_proto
 from services.task_manager.domain.task import State, Task
@@ -12,7 +13,7 @@ from tunesmith.v1 import task_manager_service_pb2 as api
 
 
 class TaskPages:
-    """Raises InvalidArgument for a bad page size, token or state."""
+    """Raises InvalidArgument for a bad page size, token, state or dataset."""
 
     def __init__(self, repository: TaskRepository) -> None:
         self._repository = repository
@@ -20,8 +21,9 @@ class TaskPages:
     async def page(self, request: api.ListTasksRequest) -> api.ListTasksResponse:
         """One page, newest first."""
         size = page_size(request.page_size)
-        wanted = TaskFilter(_states(request), _text(request.display_name_contains))
-        filter_text = repr((sorted(state.value for state in wanted.states), wanted.display_name_contains))
+        wanted = TaskFilter(_states(request), _text(request.display_name_contains), _dataset(request.dataset))
+        states = sorted(state.value for state in wanted.states)
+        filter_text = repr((states, wanted.display_name_contains, str(wanted.dataset or "")))
         after = _position(decode_token(request.page_token, filter_text))
         # One more than asked for tells whether there is a next page.
         tasks = await self._repository.list(wanted, after, size + 1)
@@ -41,6 +43,10 @@ def _text(text: str) -> str:
     if "\0" in text:
         raise InvalidArgument(Violation("display_name_contains", "contains the character NUL"))
     return text
+
+
+def _dataset(name: str) -> uuid.UUID | None:
+    return resource_uuid(name, "datasets", "dataset") if name else None
 
 
 def _key(task: Task) -> tuple[str, str]:

@@ -28,7 +28,7 @@ class GrpcTrainer:
             answer = await self._stub.GetCapacity(
                 trainer_service_pb2.GetCapacityRequest(), timeout=self._deadline, metadata=call_metadata(self._api_key)
             )
-        return Capacity(answer.total_processes, answer.free_processes)
+        return Capacity(answer.total_processes, answer.free_processes, answer.flops_per_second, answer.total_memory_bytes)
 
     async def start_run(self, assignment: Assignment) -> None:
         """See Trainer."""

@@ -11,10 +11,14 @@ from tunesmith.v1 import task_event_pb2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Capacity:
-    """Processes a trainer has and processes it could start now."""
+    """Processes a trainer has, processes it could start now, and what its machine can do."""
 
     total_processes: int
     free_processes: int
+    flops_per_second: float = 0.0
+    """Of one process that has the machine for itself; 0 = not measured yet."""
+    total_memory_bytes: int = 0
+    """Of the machine; 0 = not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
 
 import grpc
 import structlog
@@ -25,6 +26,7 @@ from services.trainer.ranks import has_gpu
 from services.trainer.runs import Runs
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
+from services.trainer.speed import Speed
 from services.trainer.storage_client import StorageClient
 from tunesmith.v1 import trainer_service_pb2, trainer_service_pb2_grpc
 
@@ -53,15 +55,27 @@ async def run(settings: TrainerSettings) -> None:
     async with connect(settings.storage_address, tls_ca=authority) as channel:
         runs = _runs(settings, channel)
         device = "cuda" if has_gpu() else "cpu"
-        servicer = TrainerServicer(runs, device=device, stopping=stopping, clock=time.time)
+        speed = Speed(settings.data_dir / "speed.json", module=settings.speed_module, threads=settings.threads_for(1))
+        servicer = TrainerServicer(runs, device=device, speed=speed, stopping=stopping, clock=time.time)
 
         def register(server: grpc.aio.Server) -> None:
             trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server)
 
-        async with runs.kept(), serving(settings, register, [_NAME], stopping=stopping):
+        async with runs.kept(), serving(settings, register, [_NAME], stopping=stopping), _beside(speed.measure(runs.is_idle)):
             if await wait_for_signal() is signal.SIGINT:
                 log.info("runs.stopping", count=len(runs.active()))
                 await runs.stop()
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Does `work` beside the block, and ends it with the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:

@@ -10,10 +10,11 @@ from services.common.errors import InvalidArgument, Violation
 from services.common.names import base_model_id, resource_uuid
 from services.trainer.history import History
 from services.trainer.journal import Record
-from services.trainer.run import Failure, Request, RunName, State, Wish
+from services.trainer.run import Failure, Request, RunName, Source, State, Wish
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2, trainer_service_pb2
 
 _FIELD = "run.spec.fine_tuning"
+_MAX_WEIGHT, _MAX_SPLIT_RATIO = 100, 0.5
 
 
 def request_from_proto(run: trainer_service_pb2.Run, create_time: float) -> Request:
@@ -45,8 +46,9 @@ def request_from_document(document: str) -> Request:
         name=name,
         epoch=run.epoch,
         base_model=tuning.base_model,
-        dataset=tuning.dataset,
+        sources=_sources(tuning),
         validation_dataset=tuning.validation_dataset,
+        validation_split_ratio=tuning.validation_split_ratio if tuning.HasField("validation_split_ratio") else None,
         method=(task_spec_pb2.FineTuning.Method.Name(tuning.method or task_spec_pb2.FineTuning.SFT)).lower(),
         tuning=(task_spec_pb2.FineTuning.Tuning.Name(tuning.tuning or task_spec_pb2.FineTuning.LORA)).lower(),
         hyperparameters=numbers(run.hyperparameters),
@@ -56,9 +58,12 @@ def request_from_document(document: str) -> Request:
 
 
 def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
-    """Every hyperparameter by name, None where unset."""
-    values = _scalars(message) | {"lora": _scalars(message.lora)}
-    values["lora"]["target_modules"] = list(message.lora.target_modules)
+    """Every hyperparameter by name, None where unset; groups are mappings, None when nothing in them is set."""
+    values = _scalars(message)
+    values["lora"] = (
+        _scalars(message.lora) | {"target_modules": list(message.lora.target_modules)} if message.HasField("lora") else None
+    )
+    values["preference"] = _scalars(message.preference) if message.HasField("preference") else None
     values["num_processes"] = values["num_processes"] or 1
     return values
 
@@ -108,11 +113,30 @@ def event_to_proto(record: Record, attempt: int) -> task_event_pb2.TaskEvent:
 def _check_inputs(run: trainer_service_pb2.Run) -> None:
     tuning = run.spec.fine_tuning
     base_model_id(tuning.base_model, f"{_FIELD}.base_model")
-    resource_uuid(tuning.dataset, "datasets", f"{_FIELD}.dataset")
+    _check_sources(tuning)
     if tuning.validation_dataset:
         resource_uuid(tuning.validation_dataset, "datasets", f"{_FIELD}.validation_dataset")
     if run.hyperparameters.HasField("num_processes") and run.hyperparameters.num_processes < 1:
         raise InvalidArgument(Violation("run.hyperparameters.num_processes", "a run has at least 1 process"))
+
+
+def _check_sources(tuning: task_spec_pb2.FineTuning) -> None:
+    if not tuning.mixture:
+        resource_uuid(tuning.dataset, "datasets", f"{_FIELD}.dataset")
+    for index, entry in enumerate(tuning.mixture):
+        resource_uuid(entry.dataset, "datasets", f"{_FIELD}.mixture[{index}].dataset")
+        if entry.HasField("weight") and not 0 < entry.weight <= _MAX_WEIGHT:
+            raise InvalidArgument(Violation(f"{_FIELD}.mixture[{index}].weight", f"{entry.weight:g} is not a weight"))
+    if tuning.HasField("validation_split_ratio") and (
+        tuning.validation_dataset or not 0 < tuning.validation_split_ratio <= _MAX_SPLIT_RATIO
+    ):
+        raise InvalidArgument(Violation(f"{_FIELD}.validation_split_ratio", f"{tuning.validation_split_ratio:g} cannot be used"))
+
+
+def _sources(tuning: task_spec_pb2.FineTuning) -> tuple[Source, ...]:
+    if not tuning.mixture:
+        return (Source(tuning.dataset, 1.0),)
+    return tuple(Source(entry.dataset, entry.weight if entry.HasField("weight") else 1.0) for entry in tuning.mixture)
 
 
 def _scalars(message: Any) -> dict[str, Any]:

@@ -52,15 +52,26 @@ class RunName:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A dataset to train on, and how often one pass sees each of its rows."""
+
+    dataset: str
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Request:
     """What StartRun asked for."""
 
     name: RunName
     epoch: int
     base_model: str
-    dataset: str
+    sources: tuple[Source, ...]
+    """At least one."""
     validation_dataset: str
     """Empty = none."""
+    validation_split_ratio: float | None
+    """Share of the rows that is held out; None = none."""
     method: str
     tuning: str
     hyperparameters: Mapping[str, Any]
@@ -73,6 +84,16 @@ class Request:
     def num_processes(self) -> int:
         """Ranks it needs."""
         return int(self.hyperparameters["num_processes"])
+
+    @property
+    def seed(self) -> int:
+        """Decides which rows are held out and which part of a dataset is taken."""
+        return int(self.hyperparameters["seed"] or 0)
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether the training data is anything but one dataset as it is."""
+        return self.validation_split_ratio is not None or [source.weight for source in self.sources] != [1.0]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

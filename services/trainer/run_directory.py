@@ -2,7 +2,7 @@
 
 run.json       what was asked for           data/         training and validation data
 cancel, stop   what is wished of it         config.json   for the training process; written last of all preparation
-provenance     where the inputs came from   output/       the adapter
+provenance     where the inputs came from   output/       the adapter or model
 journal.jsonl  what happened                result.json   what the training process says of its end
 """
 
@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from services.trainer.history import History
 from services.trainer.journal_reader import JournalReader, tail
@@ -26,20 +26,51 @@ _TAIL_CHARACTERS = 2000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DatasetUse:
+    """A dataset that went into a run."""
+
+    dataset: str
+    sha256: str
+    """Of the bytes as uploaded."""
+    rows_sha256: str
+    """Of the rows; empty when storage does not tell."""
+    weight: float
+    rows: int | None = None
+    """Rows of one pass; None when they were not counted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Provenance:
     """Where the inputs of a prepared run came from."""
 
     base_model: str
     base_model_revision: str
     dataset_sha256: str
+    """Of the only dataset; empty when several were mixed."""
+    datasets: tuple[DatasetUse, ...] = ()
+    validation: DatasetUse | None = None
+    validation_split_ratio: float | None = None
+    validation_rows: int = 0
+    """Rows held out by the ratio."""
+
+    @classmethod
+    def from_document(cls, document: str) -> Self:
+        """From its JSON."""
+        value = json.loads(document)
+        value["datasets"] = tuple(DatasetUse(**use) for use in value.get("datasets", ()))
+        value["validation"] = DatasetUse(**value["validation"]) if value.get("validation") else None
+        return cls(**value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
     """What the training process says of its end."""
 
+    kind: str
+    """Of the artifact: a name of Artifact.Kind."""
     step: int
     metrics: Mapping[str, float]
+    rendered_rows_sha256: str
     versions: Mapping[str, str]
 
 
@@ -53,6 +84,7 @@ class RunDirectory:
         self.output = path / "output"
         self.training_data = path / "data" / "train.jsonl"
         self.validation_data = path / "data" / "validation.jsonl"
+        self.sources = path / "data" / "sources"
         self._reader = JournalReader(self.journal)
         self._history = History()
 
@@ -107,15 +139,21 @@ class RunDirectory:
         _write(self.path / "provenance.json", json.dumps(dataclasses.asdict(provenance)))
         _write(self.path / "config.json", json.dumps(config, indent=2))
 
+    def source_data(self, index: int) -> pathlib.Path:
+        """Where the dataset at `index` of the request's sources goes before the training data is composed of it."""
+        self.sources.mkdir(exist_ok=True)
+        return self.sources / f"{index}.jsonl"
+
     def provenance(self) -> Provenance:
         """Of a prepared run."""
-        return Provenance(**json.loads((self.path / "provenance.json").read_text()))
+        return Provenance.from_document((self.path / "provenance.json").read_text())
 
     def result(self) -> Result | None:
         """What the training process left; None when it is missing or no result."""
         try:
             value = json.loads((self.path / "result.json").read_text())
-            return Result(int(value["step"]), dict(value["metrics"]), dict(value["versions"]))
+            digest = str(value["rendered_rows_sha256"])
+            return Result(str(value["kind"]), int(value["step"]), dict(value["metrics"]), digest, dict(value["versions"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 

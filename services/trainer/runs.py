@@ -86,6 +86,10 @@ class Runs:
         """Those that are not terminal."""
         return [run for run in self._runs.values() if run.is_active()]
 
+    def is_idle(self) -> bool:
+        """Whether no run is active."""
+        return not any(run.is_active() for run in self._runs.values())
+
     def free(self) -> int:
         """Processes that could be started now."""
         return max(0, self.capacity - sum(run.request.num_processes for run in self.active()))

@@ -11,6 +11,7 @@ from services.trainer.history import End
 from services.trainer.run import RunName
 from services.trainer.run_directory import RunDirectory
 from services.trainer.runs import Runs
+from services.trainer.speed import Speed, memory_bytes
 from tunesmith.v1 import task_event_pb2, trainer_service_pb2, trainer_service_pb2_grpc
 
 HEARTBEAT_SECONDS = 15.0
@@ -24,12 +25,14 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         runs: Runs,
         *,
         device: str,
+        speed: Speed,
         stopping: asyncio.Event,
         clock: Callable[[], float],
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._runs = runs
         self._device = device
+        self._speed = speed
         self._stopping = stopping
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
@@ -57,6 +60,8 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
             free_processes=self._runs.free(),
             active_run_count=len(self._runs.active()),
             device=self._device,
+            flops_per_second=self._speed.flops_per_second,
+            total_memory_bytes=memory_bytes(),
         )
 
     async def StreamRunEvents(

@@ -37,6 +37,8 @@ class TrainerSettings(ServerSettings):
     """How long the directory of a finished run is kept."""
     training_module: str = "services.trainer.training"
     """What a rank runs with `python -m`."""
+    speed_module: str = "services.trainer.training.speed"
+    """What measures the machine's speed once with `python -m`, while nothing runs; empty = nothing does."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

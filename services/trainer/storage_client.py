@@ -12,7 +12,7 @@ import grpc
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
 from services.trainer import conversion
-from services.trainer.run_directory import Provenance, Result
+from services.trainer.run_directory import DatasetUse, Provenance, Result
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -58,6 +58,16 @@ class StoredAdapter:
     expire_time: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class DatasetDigests:
+    """SHA-256 of a dataset, lower-case hexadecimal."""
+
+    sha256: str
+    """Of the bytes as uploaded."""
+    rows_sha256: str
+    """Of its rows; empty when storage does not tell."""
+
+
 class StorageClient:
     """Calls of one storage service; every failure is a ServiceError, STORAGE_UNAVAILABLE when it did not answer."""
 
@@ -66,18 +76,20 @@ class StorageClient:
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
         self._api_key = api_key
 
-    async def fetch_dataset(self, name: str, target: pathlib.Path, on_download: Callable[[], None]) -> str:
-        """Brings a dataset to `target` unless it is there already, and returns its SHA-256.
+    async def fetch_dataset(self, name: str, target: pathlib.Path, on_download: Callable[[], None]) -> DatasetDigests:
+        """Brings the rows of a dataset to `target`, a JSON object a line, unless they are there already.
 
         Calls `on_download` before bytes move. Raises NotFound, and CHECKSUM_MISMATCH when other bytes than stored arrive.
         """
         with translated("STORAGE_UNAVAILABLE", "storage"):
             request = dataset_service_pb2.GetDatasetRequest(name=name)
             dataset = await self._datasets.GetDataset(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-            if not await asyncio.to_thread(_has_digest, target, dataset.sha256):
+            # Of datasets from before rows were kept by themselves, the uploaded file is the rows.
+            expected = dataset.rows_sha256 or dataset.sha256
+            if not await asyncio.to_thread(_has_digest, target, expected):
                 on_download()
-                await _write_verified(target, dataset.sha256, self._dataset_chunks(name))
-        return str(dataset.sha256)
+                await _write_verified(target, expected, self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
+        return DatasetDigests(dataset.sha256, dataset.rows_sha256)
 
     async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
         """Stores an adapter; a repeat with the same request_id returns the first. Raises STALE_EPOCH."""
@@ -85,8 +97,9 @@ class StorageClient:
             artifact = await self._artifacts.UploadArtifact(_upload(adapter), metadata=call_metadata(self._api_key))
         return StoredAdapter(artifact.name, artifact.size_bytes, artifact.expire_time.ToMicroseconds() / 1e6)
 
-    async def _dataset_chunks(self, name: str) -> AsyncIterator[bytes]:
+    async def _dataset_chunks(self, name: str, *, has_rows: bool) -> AsyncIterator[bytes]:
         request = dataset_service_pb2.DownloadDatasetRequest(name=name)
+        request.content = request.ROWS if has_rows else request.ORIGINAL
         async for response in self._datasets.DownloadDataset(request, metadata=call_metadata(self._api_key)):
             yield response.chunk
 
@@ -117,10 +130,21 @@ def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
         effective_hyperparameters=conversion.hyperparameters(adapter.document),
         versions=adapter.result.versions,
         metrics=adapter.result.metrics,
+        rendered_rows_sha256=adapter.result.rendered_rows_sha256,
+        datasets=[_use(use) for use in adapter.provenance.datasets],
+        validation_dataset=_use(adapter.provenance.validation) if adapter.provenance.validation else None,
+        validation_split_ratio=adapter.provenance.validation_split_ratio,
     )
     return artifact_service_pb2.ArtifactHeader(
-        kind=artifact_pb2.Artifact.ADAPTER, manifest=manifest, epoch=adapter.epoch, request_id=adapter.request_id
+        kind=artifact_pb2.Artifact.Kind.Value(adapter.result.kind),
+        manifest=manifest,
+        epoch=adapter.epoch,
+        request_id=adapter.request_id,
     )
+
+
+def _use(use: DatasetUse) -> artifact_pb2.DatasetUse:
+    return artifact_pb2.DatasetUse(dataset=use.dataset, sha256=use.sha256, rows_sha256=use.rows_sha256, weight=use.weight)
 
 
 async def _write_verified(target: pathlib.Path, sha256: str, chunks: AsyncIterator[bytes]) -> None:

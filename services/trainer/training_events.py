@@ -16,6 +16,8 @@ _COUNTS = (
     "trainable_parameter_count",
     "parameter_count",
     "num_processes",
+    "cut_example_count",
+    "left_out_example_count",
 )
 
 

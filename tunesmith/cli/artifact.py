@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli.options import Json
-from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, time_left, transfer_progress, when
+from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, time_left, when
+from tunesmith.cli.progress import transfer_progress
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def download(
     from tunesmith.client import Client
 
     target = directory or Path(bare_id(artifact))
-    with Client() as client:
-        paths = client.download_artifact(artifact, target, transfer_progress(target.name))
+    with Client() as client, transfer_progress(target.name) as progress:
+        paths = client.download_artifact(artifact, target, progress)
     if as_json:
         import json
 

@@ -144,7 +144,7 @@ class _Screen:
 
     def datasets(self, train: "Dataset", heldout: "Dataset") -> None:
         """What validation found."""
-        from tunesmith.cli.data import summary
+        from tunesmith.cli.data_text import summary
 
         self.say(f"✓ {train.display_name}: {summary(train.statistics)}")
         self.say(f"✓ {heldout.display_name}: {summary(heldout.statistics)}")

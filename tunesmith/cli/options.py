@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_BASE_MODEL = "smollm2-135m-instruct"
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DataDir = Annotated[
     Path | None,
@@ -13,3 +15,9 @@ DataDir = Annotated[
     ),
 ]
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="ID or name of a task.")]
+MaxInvalidRows = Annotated[
+    int | None, typer.Option(min=0, help="Bad rows that may be left out.", show_default="0: one bad row refuses the file")
+]
+MaxInvalidRatio = Annotated[
+    float | None, typer.Option(min=0, max=0.999999, help="Share of bad rows that may be left out.", show_default="0")
+]

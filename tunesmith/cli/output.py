@@ -89,13 +89,24 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def transfer_progress(label: str):  # type: ignore[no-untyped-def]
-    """A progress callback that draws on a terminal and is silent elsewhere."""
-    if not sys.stderr.isatty():
-        return None
+def bars(counts: Sequence[tuple[str, int]], total: int, cells: int = 24) -> str:
+    """`cancel  ████████  40 (12.5 %)`, a line each, the bars in proportion to the largest."""
+    width, most = max((len(name) for name, _ in counts), default=0), max((count for _, count in counts), default=1)
+    return "\n".join(
+        f"{name:<{width}}  {'█' * max(1, cells * count // most):<{cells}}  {count:,} ({percent(count, total)})"
+        for name, count in counts
+    )
 
-    def draw(done: int, total: int) -> None:
-        end = "\n" if done >= total else ""
-        print(f"\r{label} {size(done)} of {size(total)}  ", end=end, file=sys.stderr, flush=True)
 
-    return draw
+def percent(count: float, total: float) -> str:
+    """`12.5 %`."""
+    return f"{100 * count / total:.1f} %" if total else "0 %"
+
+
+def visible(text: str) -> str:
+    """Data on a terminal: control characters become signs, so that no row moves the cursor or colours the screen."""
+    return text.translate(_SIGNS)
+
+
+_SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+_SIGNS |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)  # a terminal may take these for the start of a sequence, too

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli import task_logs, task_watch
-from tunesmith.cli.options import Json, TaskId
-from tunesmith.cli.output import print_json, print_table, talk, transfer_progress, when
+from tunesmith.cli.data_argument import split_weight
+from tunesmith.cli.options import DEFAULT_BASE_MODEL, Json, TaskId
+from tunesmith.cli.output import print_json, print_table, talk, when
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
-    from tunesmith.v1.task_manager_service_pb2 import TaskPlan
     from tunesmith.v1.task_pb2 import Task
 
 app = typer.Typer(help="Fine-tuning tasks: create, watch, look at, cancel.", no_args_is_help=True)
@@ -20,25 +20,36 @@ app.command("watch")(task_watch.watch)
 app.command("logs")(task_logs.logs)
 app.command("metrics")(task_logs.metrics)
 
-DEFAULT_BASE_MODEL = "smollm2-135m-instruct"
-
 
 @app.command()
 def create(
     *,
-    data: Annotated[str, typer.Option(help="Training data: a dataset's ID, or a file, which is uploaded first.")] = "",
-    model: Annotated[str, typer.Option(help="The base model to start from.")] = DEFAULT_BASE_MODEL,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID|FILE[:WEIGHT]", help="Training data; a file is uploaded first. Several are mixed by weight."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The base model to start from.", show_default=DEFAULT_BASE_MODEL)] = None,
     name: Annotated[str | None, typer.Option(help="What to call the task; default: after the data.")] = None,
-    description: Annotated[str, typer.Option(help="Free text.")] = "",
-    method: Annotated[str, typer.Option(help="What is learned from an example: sft.")] = "sft",
-    tuning: Annotated[str, typer.Option(help="Which weights move: lora.")] = "lora",
-    validation_data: Annotated[str, typer.Option(help="Held-out data, as --data; its loss is measured while training.")] = "",
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="What is learned: sft, dpo, kto, orpo, cpt or classification.", show_default="sft")
+    ] = None,
+    tuning: Annotated[str | None, typer.Option(help="Which weights move: lora or full.", show_default="lora")] = None,
+    validation_data: Annotated[
+        str | None, typer.Option(help="Held-out data, an ID or a file; its loss is measured while training.")
+    ] = None,
+    validation_split: Annotated[
+        float | None, typer.Option(metavar="RATIO", help="Share of the training data to hold out instead, at most 0.5.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, for example lora.rank=8; repeatable."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="The whole task as JSON or YAML, in the form `task show --json` prints.")
+        Path | None,
+        typer.Option(
+            "--file", "-f", help="The task as JSON or YAML, in the form `task show --json` prints; other options override it."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the task until it ends.")] = False,
@@ -47,66 +58,38 @@ def create(
     """Create a fine-tuning task.
 
     Examples: `tunesmith task create --data train.jsonl --set num_train_epochs=2 --watch`,
-    `tunesmith task create -f task.yaml --dry-run`.
+    `tunesmith task create --data chat.jsonl --data code.jsonl:0.5 --validation-split 0.1 --dry-run`,
+    `tunesmith task create -f task.yaml --model smollm2-360m-instruct`.
     """
     from tunesmith import hyperparameters
+    from tunesmith.cli.task_file import read_task
+    from tunesmith.cli.task_request import Request
     from tunesmith.client import Client
-    from tunesmith.tasks import describe_task
+    from tunesmith.v1.task_pb2 import Task
 
-    if bool(data) == bool(file):
+    if not data and not file:
         raise typer.BadParameter("give the training data with --data, or a whole task with --file", param_hint="--data")
-    numbers = hyperparameters.build(hyperparameters.parse_settings(settings or []))
+    request = Request(
+        data=[split_weight(given) for given in data or []],
+        model=model,
+        name=name,
+        description=description,
+        method=method,
+        tuning=tuning,
+        validation_data=validation_data,
+        validation_split=validation_split,
+        numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
+    )
     with Client() as client:
-        if file:
-            from tunesmith.cli.task_file import read_task
-
-            task = read_task(file)
-            task.display_name = task.display_name if name is None else name
-            own = task.spec.fine_tuning.hyperparameters
-            if numbers.lora.target_modules:  # merging would add them to those of the file
-                own.lora.ClearField("target_modules")
-            own.MergeFrom(numbers)
-        else:
-            task = describe_task(
-                name=Path(data).stem if name is None else name,
-                description=description,
-                base_model=model,
-                dataset=_dataset(client, data),
-                validation_dataset=_dataset(client, validation_data) if validation_data else None,
-                method=method,
-                tuning=tuning,
-                hyperparameters=numbers,
-            )
+        task = request.over(read_task(file) if file else Task(), client)
         _plan(client, task, as_json=as_json) if dry_run else _create(client, task, watch=watch, as_json=as_json)
 
 
-def _dataset(client: "Client", given: str) -> str:
-    """A dataset's name; a file is uploaded first."""
-    path = Path(given)
-    looks_like_file = path.suffix in (".jsonl", ".json", ".txt") or given.startswith((".", "/", "~"))
-    if not path.is_file() and not looks_like_file:
-        return given
-    dataset = client.upload_dataset(path, None, transfer_progress(path.name))
-    talk(f"uploaded {path.name} as {dataset.name}")
-    return dataset.name
-
-
 def _plan(client: "Client", task: "Task", *, as_json: bool) -> None:
+    from tunesmith.cli.task_plan_text import print_plan
+
     plan = client.plan_task(task)
-    if as_json:
-        print_json(plan)
-    else:
-        _print_plan(plan)
-
-
-def _print_plan(plan: "TaskPlan") -> None:
-    from tunesmith.cli.task_text import hyperparameter_lines
-
-    print(f"{plan.total_steps:,} steps over {plan.example_count:,} examples")
-    for line in hyperparameter_lines(plan.effective_hyperparameters):
-        print(f"  {line}")
-    for warning in plan.warnings:
-        talk(f"warning: {warning}")
+    print_json(plan) if as_json else print_plan(plan)
 
 
 def _create(client: "Client", task: "Task", *, watch: bool, as_json: bool) -> None:

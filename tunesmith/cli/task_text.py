@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from google.protobuf.json_format import MessageToDict
 
 from tunesmith.cli.output import duration, print_fields, when
-from tunesmith.errors import InvalidArgument
+from tunesmith.names import enum_value
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_pb2 import Task
 from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters
@@ -22,11 +22,7 @@ def states_named(words: Sequence[str]) -> list[Task.State.ValueType]:
     Raises:
         InvalidArgument: STATE_UNKNOWN.
     """
-    known = {name.lower(): number for name, number in Task.State.items() if number}
-    for word in words:
-        if word.lower() not in known:
-            raise InvalidArgument(f"there is no state {word!r}", reason="STATE_UNKNOWN", hint=f"Known: {', '.join(known)}.")
-    return [known[word.lower()] for word in words]
+    return [enum_value(Task.State, word, "STATE_UNKNOWN") for word in words]
 
 
 def progress_text(task: Task) -> str:

@@ -104,7 +104,14 @@ def _service_settings(root: Path, addresses: Mapping[str, str], backends: Backen
     storage, cache = addresses["storage"], str(root / "cache")
     return {
         # Uploads are spooled; /tmp is memory on some systems.
-        "storage": {"TUNESMITH_STORAGE_LISTEN": storage, "TMPDIR": str(root / "tmp"), **postgres, **backends.s3},
+        "storage": {
+            "TUNESMITH_STORAGE_LISTEN": storage,
+            "TUNESMITH_STORAGE_TASK_MANAGER_ADDRESS": addresses["task_manager"],
+            "TUNESMITH_STORAGE_CACHE_DIR": str(root / "tokenizers"),
+            "TMPDIR": str(root / "tmp"),
+            **postgres,
+            **backends.s3,
+        },
         "task_manager": {
             "TUNESMITH_TASK_MANAGER_LISTEN": addresses["task_manager"],
             "TUNESMITH_TASK_MANAGER_STORAGE_ADDRESS": storage,

@@ -5,13 +5,15 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tunesmith.local.errors import LocalError
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,7 @@ class DataDirectory:
 
     def read_stack(self) -> StackState | None:
         """What the last supervisor wrote; None when nothing was left. It may be gone: see `is_locked`."""
-        raw = _read_json(self._stack)
-        if raw is None:
-            return None
-        raw["supervisor"] = ProcessId(**raw["supervisor"])
-        raw["processes"] = {name: ProcessId(**process) for name, process in raw["processes"].items()}
-        return StackState(**raw)
+        return _read(self._stack, _stack_state)
 
     def write_stack(self, state: StackState) -> None:
         """Replace what runs."""
@@ -120,10 +117,8 @@ class DataDirectory:
 
     def read_settings(self) -> KeptSettings:
         """The kept settings, or new ones with new secrets."""
-        raw = _read_json(self._settings)
-        if raw is not None:
-            return KeptSettings(**raw)
-        return KeptSettings(
+        kept = _read(self._settings, lambda raw: KeptSettings(**raw))
+        return kept or KeptSettings(
             postgres_password=secrets.token_urlsafe(24),
             s3_access_key=secrets.token_hex(10),
             s3_secret_key=secrets.token_urlsafe(30),
@@ -157,14 +152,23 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _stack_state(raw: dict[str, Any]) -> StackState:
+    processes = {name: ProcessId(**process) for name, process in raw["processes"].items()}
+    state = StackState(**{**raw, "supervisor": ProcessId(**raw["supervisor"]), "processes": processes})
+    if not isinstance(state.addresses, dict):
+        raise TypeError("addresses is not an object")
+    return state
+
+
+def _read(path: Path, build: Callable[[dict[str, Any]], Kept]) -> Kept | None:
+    """What `build` makes of the file; None when there is none. Another shape is as unreadable as what is no JSON."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        return build(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
-        raise LocalError("STATE_UNREADABLE", f"{path} cannot be read: {error}", f"Remove {path} and start again.") from error
-    return content
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        problem = f"{path} cannot be read: {type(error).__name__}: {error}"
+        raise LocalError("STATE_UNREADABLE", problem, f"Remove {path} and start again.") from error
 
 
 def _write_private(path: Path, content: dict[str, Any]) -> None:

@@ -106,6 +106,10 @@ class ArtifactManifest(_message.Message):
     EFFECTIVE_HYPERPARAMETERS_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    RENDERED_ROWS_SHA256_FIELD_NUMBER: _builtins.int
+    DATASETS_FIELD_NUMBER: _builtins.int
+    VALIDATION_DATASET_FIELD_NUMBER: _builtins.int
+    VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The task that made it. Format: `tasks/{uuid}`."""
     step: _builtins.int
@@ -115,7 +119,13 @@ class ArtifactManifest(_message.Message):
     base_model_revision: _builtins.str
     """`BaseModel.revision` at that time."""
     dataset_sha256: _builtins.str
-    """SHA-256 of the training data."""
+    """SHA-256 of the training data as uploaded; empty when several datasets were mixed, see `datasets`."""
+    rendered_rows_sha256: _builtins.str
+    """SHA-256 over what was trained on: the binary `RowPreview.sha256` of every row of the training data, in the order of the file,
+    one after the other. Uncut, rows that were left out included. Lower-case hexadecimal.
+    """
+    validation_split_ratio: _builtins.float
+    """Share of the training data that was held out instead; absent when none was."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
         """Every file."""
@@ -132,6 +142,14 @@ class ArtifactManifest(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Last value by metric name."""
 
+    @_builtins.property
+    def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetUse]:
+        """Every dataset it was trained on, in the order of the task."""
+
+    @_builtins.property
+    def validation_dataset(self) -> Global___DatasetUse:
+        """The dataset whose loss was measured while training; absent when there was none."""
+
     def __init__(
         self,
         *,
@@ -144,14 +162,54 @@ class ArtifactManifest(_message.Message):
         effective_hyperparameters: _task_spec_pb2.Hyperparameters | None = ...,
         versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        rendered_rows_sha256: _builtins.str = ...,
+        datasets: _abc.Iterable[Global___DatasetUse] | None = ...,
+        validation_dataset: Global___DatasetUse | None = ...,
+        validation_split_ratio: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_hyperparameters", b"effective_hyperparameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "effective_hyperparameters", b"effective_hyperparameters", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "effective_hyperparameters", b"effective_hyperparameters", "files", b"files", "metrics", b"metrics", "step", b"step", "task", b"task", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "datasets", b"datasets", "effective_hyperparameters", b"effective_hyperparameters", "files", b"files", "metrics", b"metrics", "rendered_rows_sha256", b"rendered_rows_sha256", "step", b"step", "task", b"task", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
+    _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_split_ratio) -> _WhichOneofReturnType__validation_split_ratio | None: ...
+
+Global___ArtifactManifest: _TypeAlias = ArtifactManifest  # noqa: Y015
+
+@_typing.final
+class DatasetUse(_message.Message):
+    """A dataset that went into an artifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    ROWS_SHA256_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Format: `datasets/{dataset}`."""
+    sha256: _builtins.str
+    """SHA-256 of the bytes as uploaded, lower-case hexadecimal."""
+    rows_sha256: _builtins.str
+    """SHA-256 of its rows, see `Dataset.rows_sha256`."""
+    weight: _builtins.float
+    """How often one pass sees each of its rows; 1 unless datasets were mixed."""
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        rows_sha256: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "rows_sha256", b"rows_sha256", "sha256", b"sha256", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ArtifactManifest: _TypeAlias = ArtifactManifest  # noqa: Y015
+Global___DatasetUse: _TypeAlias = DatasetUse  # noqa: Y015
 
 @_typing.final
 class Artifact(_message.Message):
@@ -168,7 +226,9 @@ class Artifact(_message.Message):
         KIND_UNSPECIFIED: Artifact._Kind.ValueType  # 0
         """Never stored."""
         ADAPTER: Artifact._Kind.ValueType  # 1
-        """LoRA weights alone, in the layout of Hugging Face peft."""
+        """LoRA weights alone, in the layout of Hugging Face peft; of a classification with its head, and `id2label` in config.json."""
+        MODEL: Artifact._Kind.ValueType  # 2
+        """A whole model, in the layout of Hugging Face transformers, with tokenizer and chat template."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the files are. Values may be added."""
@@ -176,7 +236,9 @@ class Artifact(_message.Message):
     KIND_UNSPECIFIED: Artifact.Kind.ValueType  # 0
     """Never stored."""
     ADAPTER: Artifact.Kind.ValueType  # 1
-    """LoRA weights alone, in the layout of Hugging Face peft."""
+    """LoRA weights alone, in the layout of Hugging Face peft; of a classification with its head, and `id2label` in config.json."""
+    MODEL: Artifact.Kind.ValueType  # 2
+    """A whole model, in the layout of Hugging Face transformers, with tokenizer and chat template."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)

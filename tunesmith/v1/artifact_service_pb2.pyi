@@ -125,7 +125,7 @@ class ListArtifactsRequest(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
-    EXPIRING_BEFORE_FIELD_NUMBER: _builtins.int
+    MAX_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. Artifacts per page; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
@@ -139,7 +139,7 @@ class ListArtifactsRequest(_message.Message):
         """Optional. Only artifacts in one of these states. Default: AVAILABLE."""
 
     @_builtins.property
-    def expiring_before(self) -> _timestamp_pb2.Timestamp:
+    def max_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Only artifacts whose `expire_time` comes before this and which are not pinned."""
 
     def __init__(
@@ -150,11 +150,11 @@ class ListArtifactsRequest(_message.Message):
         task: _builtins.str = ...,
         states: _abc.Iterable[_artifact_pb2.Artifact.State.ValueType] | None = ...,
         kind: _artifact_pb2.Artifact.Kind.ValueType = ...,
-        expiring_before: _timestamp_pb2.Timestamp | None = ...,
+        max_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expiring_before", b"expiring_before"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_expire_time", b"max_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expiring_before", b"expiring_before", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "max_expire_time", b"max_expire_time", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -201,9 +201,11 @@ class StepMetrics(_message.Message):
     """Optimizer step, from 1."""
     @_builtins.property
     def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Value by metric name. Training: loss (mean over the window's target tokens, nats), learning_rate, grad_norm (before
-        clipping), tokens (non-padding tokens since the start), target_tokens, tokens_per_second, epoch. Validation: eval_loss.
-        NaN and Inf are sent as they are.
+        """Value by metric name. Training: loss (nats; mean over the window's target tokens, pairs or labels, as the method learns),
+        learning_rate, grad_norm (before clipping), tokens (non-padding tokens since the start), target_tokens, tokens_per_second,
+        epoch. SFT and CPT: token_accuracy. DPO, KTO and ORPO: rewards_chosen, rewards_rejected, rewards_margin, rewards_accuracy;
+        KTO: kl. CLASSIFICATION: accuracy. Validation: the loss and the method's own, with `eval_` before. NaN and Inf are sent as
+        they are.
         """
 
     def __init__(
@@ -308,6 +310,8 @@ class TrainingStarted(_message.Message):
     NUM_PROCESSES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    CUT_EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     total_steps: _builtins.int
     """Optimizer steps planned."""
     example_count: _builtins.int
@@ -315,7 +319,7 @@ class TrainingStarted(_message.Message):
     token_count: _builtins.int
     """Tokens in one pass over the data."""
     target_token_count: _builtins.int
-    """Tokens in one pass over the data that carry loss."""
+    """Tokens in one pass over the data that carry loss; of a classification its labels."""
     trainable_parameter_count: _builtins.int
     """Parameters that are trained."""
     parameter_count: _builtins.int
@@ -326,6 +330,10 @@ class TrainingStarted(_message.Message):
     """For example `cpu` or `cuda`."""
     precision: _builtins.str
     """For example `fp32`."""
+    cut_example_count: _builtins.int
+    """Rows that lost their end because they are longer than `max_seq_length`."""
+    left_out_example_count: _builtins.int
+    """Rows that are not among the examples because nothing that carries loss is left in them."""
     def __init__(
         self,
         *,
@@ -338,10 +346,12 @@ class TrainingStarted(_message.Message):
         num_processes: _builtins.int = ...,
         device: _builtins.str = ...,
         precision: _builtins.str = ...,
+        cut_example_count: _builtins.int = ...,
+        left_out_example_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "example_count", b"example_count", "num_processes", b"num_processes", "parameter_count", b"parameter_count", "precision", b"precision", "target_token_count", b"target_token_count", "token_count", b"token_count", "total_steps", b"total_steps", "trainable_parameter_count", b"trainable_parameter_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_example_count", b"cut_example_count", "device", b"device", "example_count", b"example_count", "left_out_example_count", b"left_out_example_count", "num_processes", b"num_processes", "parameter_count", b"parameter_count", "precision", b"precision", "target_token_count", b"target_token_count", "token_count", b"token_count", "total_steps", b"total_steps", "trainable_parameter_count", b"trainable_parameter_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,23 @@ class FineTuning(_message.Message):
         METHOD_UNSPECIFIED: FineTuning._Method.ValueType  # 0
         """Resolved by the server to SFT."""
         SFT: FineTuning._Method.ValueType  # 1
-        """Supervised fine-tuning: cross-entropy on the assistant's tokens only."""
+        """Supervised fine-tuning: cross-entropy on the assistant's tokens only. Learns from format CHAT."""
+        DPO: FineTuning._Method.ValueType  # 2
+        """Direct preference optimisation: prefers one answer over another, tied to the model as it was. Learns from format PREFERENCE."""
+        KTO: FineTuning._Method.ValueType  # 3
+        """Kahneman-Tversky optimisation: each side of a preference row is a good or a bad example by itself. Learns from format
+        PREFERENCE, at least 2 rows.
+        """
+        ORPO: FineTuning._Method.ValueType  # 4
+        """Odds-ratio preference optimisation: learns the preferred answers and moves away from the others, without a reference. Learns
+        from format PREFERENCE.
+        """
+        CPT: FineTuning._Method.ValueType  # 5
+        """Continued pre-training: cross-entropy on all tokens. Learns from format TEXT."""
+        CLASSIFICATION: FineTuning._Method.ValueType  # 6
+        """A linear head that tells the labels of the training data apart. Learns from format LABELED. The result answers with a label
+        and cannot chat.
+        """
 
     class Method(_Method, metaclass=_MethodEnumTypeWrapper):
         """What the model learns from each example. Values may be added."""
@@ -68,7 +84,23 @@ class FineTuning(_message.Message):
     METHOD_UNSPECIFIED: FineTuning.Method.ValueType  # 0
     """Resolved by the server to SFT."""
     SFT: FineTuning.Method.ValueType  # 1
-    """Supervised fine-tuning: cross-entropy on the assistant's tokens only."""
+    """Supervised fine-tuning: cross-entropy on the assistant's tokens only. Learns from format CHAT."""
+    DPO: FineTuning.Method.ValueType  # 2
+    """Direct preference optimisation: prefers one answer over another, tied to the model as it was. Learns from format PREFERENCE."""
+    KTO: FineTuning.Method.ValueType  # 3
+    """Kahneman-Tversky optimisation: each side of a preference row is a good or a bad example by itself. Learns from format
+    PREFERENCE, at least 2 rows.
+    """
+    ORPO: FineTuning.Method.ValueType  # 4
+    """Odds-ratio preference optimisation: learns the preferred answers and moves away from the others, without a reference. Learns
+    from format PREFERENCE.
+    """
+    CPT: FineTuning.Method.ValueType  # 5
+    """Continued pre-training: cross-entropy on all tokens. Learns from format TEXT."""
+    CLASSIFICATION: FineTuning.Method.ValueType  # 6
+    """A linear head that tells the labels of the training data apart. Learns from format LABELED. The result answers with a label
+    and cannot chat.
+    """
 
     class _Tuning:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -80,6 +112,12 @@ class FineTuning(_message.Message):
         """Resolved by the server to LORA."""
         LORA: FineTuning._Tuning.ValueType  # 1
         """Low-rank adapters beside frozen base weights; the result is an adapter."""
+        FULL: FineTuning._Tuning.ValueType  # 2
+        """Every weight is trained; the result is a whole model. Takes at least four times the memory of the weights."""
+        QLORA: FineTuning._Tuning.ValueType  # 3
+        """LORA beside base weights in 4 bits. Needs GPUs and the 4-bit kernels of bitsandbytes; refused (INVALID_ARGUMENT) by a server
+        without them.
+        """
 
     class Tuning(_Tuning, metaclass=_TuningEnumTypeWrapper):
         """Which weights move. Values may be added."""
@@ -88,6 +126,12 @@ class FineTuning(_message.Message):
     """Resolved by the server to LORA."""
     LORA: FineTuning.Tuning.ValueType  # 1
     """Low-rank adapters beside frozen base weights; the result is an adapter."""
+    FULL: FineTuning.Tuning.ValueType  # 2
+    """Every weight is trained; the result is a whole model. Takes at least four times the memory of the weights."""
+    QLORA: FineTuning.Tuning.ValueType  # 3
+    """LORA beside base weights in 4 bits. Needs GPUs and the 4-bit kernels of bitsandbytes; refused (INVALID_ARGUMENT) by a server
+    without them.
+    """
 
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
@@ -197,12 +241,14 @@ class Hyperparameters(_message.Message):
     NUM_PROCESSES_FIELD_NUMBER: _builtins.int
     ZERO_STAGE_FIELD_NUMBER: _builtins.int
     LORA_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
+    DEEPSPEED_OVERRIDES_FIELD_NUMBER: _builtins.int
     num_train_epochs: _builtins.float
     """Passes over the training data, more than 0, at most 100. Default: 3. Ignored when `max_steps` is set."""
     max_steps: _builtins.int
     """Optimizer steps, 1 to 10,000,000. Default: from `num_train_epochs`."""
     learning_rate: _builtins.float
-    """Peak learning rate, more than 0, at most 1. Default: 2e-4."""
+    """Peak learning rate, more than 0, at most 1. Default: 2e-4 with LORA and 1e-5 with FULL; with DPO, KTO and ORPO 5e-6 and 1e-6."""
     global_batch_size: _builtins.int
     """Examples per optimizer step over all processes, 1 to 4,096. Default: 16.
     Equals per_device_train_batch_size x gradient_accumulation_steps x num_processes.
@@ -222,8 +268,8 @@ class Hyperparameters(_message.Message):
     max_grad_norm: _builtins.float
     """Largest gradient norm; longer gradients are scaled down to it. More than 0. Default: 1."""
     max_seq_length: _builtins.int
-    """Tokens per example, 8 to the base model's context length; longer examples fail the task by name. Default: the smaller of
-    2,048 and the context length.
+    """Tokens per text, 8 to the base model's context length. Longer ones lose their end; rows in which no token that carries loss is
+    left are left out. Both are counted in `TrainingStarted`. Default: the smaller of 2,048 and the context length.
     """
     seed: _builtins.int
     """Seed of data order, initialisation and dropout, 0 to 2^31-1. Default: 42."""
@@ -232,14 +278,25 @@ class Hyperparameters(_message.Message):
     eval_steps: _builtins.int
     """Steps between two measurements of the validation loss, at least 1. Default: once per epoch. Needs `validation_dataset`."""
     precision: _builtins.str
-    """Number format of the frozen weights and activations: `fp32` or `bf16`. Default: what the device does well."""
+    """Number format of frozen weights and of activations: `fp32` or `bf16`; trained weights are fp32. Default: what the device does
+    well; `TrainingStarted` says what that is.
+    """
     num_processes: _builtins.int
     """Processes (ranks) of the run, 1 to 64. Default: 1."""
     zero_stage: _builtins.int
-    """DeepSpeed ZeRO stage, 0 to 2. Default: 0 with one process, 2 with several."""
+    """DeepSpeed ZeRO stage, 0 to 3. Default: 0 with one process, 2 with several."""
+    deepspeed_overrides: _builtins.str
+    """For experts: a JSON object laid over the configuration DeepSpeed gets, for example
+    {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}; at most 10,000 characters. Only keys that change neither what is
+    learned nor what other fields say are permitted; the refusal names them. Default: empty.
+    """
     @_builtins.property
     def lora(self) -> Global___Lora:
         """Numbers of the adapter. Only with tuning LORA."""
+
+    @_builtins.property
+    def preference(self) -> Global___Preference:
+        """Numbers of the preference methods. Only with DPO, KTO and ORPO."""
 
     def __init__(
         self,
@@ -263,11 +320,15 @@ class Hyperparameters(_message.Message):
         num_processes: _builtins.int | None = ...,
         zero_stage: _builtins.int | None = ...,
         lora: Global___Lora | None = ...,
+        preference: Global___Preference | None = ...,
+        deepspeed_overrides: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deepspeed_overrides: _TypeAlias = _typing.Literal["deepspeed_overrides"]  # noqa: Y015
+    _WhichOneofArgType__deepspeed_overrides: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides"]  # noqa: Y015
     _WhichOneofReturnType__eval_steps: _TypeAlias = _typing.Literal["eval_steps"]  # noqa: Y015
     _WhichOneofArgType__eval_steps: _TypeAlias = _typing.Literal["_eval_steps", b"_eval_steps"]  # noqa: Y015
     _WhichOneofReturnType__global_batch_size: _TypeAlias = _typing.Literal["global_batch_size"]  # noqa: Y015
@@ -304,6 +365,8 @@ class Hyperparameters(_message.Message):
     _WhichOneofArgType__weight_decay: _TypeAlias = _typing.Literal["_weight_decay", b"_weight_decay"]  # noqa: Y015
     _WhichOneofReturnType__zero_stage: _TypeAlias = _typing.Literal["zero_stage"]  # noqa: Y015
     _WhichOneofArgType__zero_stage: _TypeAlias = _typing.Literal["_zero_stage", b"_zero_stage"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deepspeed_overrides) -> _WhichOneofReturnType__deepspeed_overrides | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eval_steps) -> _WhichOneofReturnType__eval_steps | None: ...
     @_typing.overload
@@ -344,6 +407,73 @@ class Hyperparameters(_message.Message):
 Global___Hyperparameters: _TypeAlias = Hyperparameters  # noqa: Y015
 
 @_typing.final
+class Preference(_message.Message):
+    """Numbers of the preference methods. Each belongs to the methods its comment names and is refused with others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BETA_FIELD_NUMBER: _builtins.int
+    LABEL_SMOOTHING_FIELD_NUMBER: _builtins.int
+    REFERENCE_FREE_FIELD_NUMBER: _builtins.int
+    SFT_LOSS_WEIGHT_FIELD_NUMBER: _builtins.int
+    DESIRABLE_WEIGHT_FIELD_NUMBER: _builtins.int
+    UNDESIRABLE_WEIGHT_FIELD_NUMBER: _builtins.int
+    beta: _builtins.float
+    """DPO and KTO: how closely the model is tied to the one before training. ORPO: weight of the odds ratio (lambda in its paper).
+    More than 0, at most 10. Default: 0.1.
+    """
+    label_smoothing: _builtins.float
+    """DPO: probability that a preference is the wrong way round, 0 to less than 0.5. Default: 0."""
+    reference_free: _builtins.bool
+    """DPO: compare with a reference that finds all answers equally likely, instead of the model before training. Default: false."""
+    sft_loss_weight: _builtins.float
+    """DPO: weight of the cross-entropy of the preferred answers, added to the loss; 0 to 100. Default: 0."""
+    desirable_weight: _builtins.float
+    """KTO: weight of the preferred sides, more than 0, at most 100. Default: 1."""
+    undesirable_weight: _builtins.float
+    """KTO: weight of the other sides, more than 0, at most 100. Default: 1."""
+    def __init__(
+        self,
+        *,
+        beta: _builtins.float | None = ...,
+        label_smoothing: _builtins.float | None = ...,
+        reference_free: _builtins.bool | None = ...,
+        sft_loss_weight: _builtins.float | None = ...,
+        desirable_weight: _builtins.float | None = ...,
+        undesirable_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_beta", b"_beta", "_desirable_weight", b"_desirable_weight", "_label_smoothing", b"_label_smoothing", "_reference_free", b"_reference_free", "_sft_loss_weight", b"_sft_loss_weight", "_undesirable_weight", b"_undesirable_weight", "beta", b"beta", "desirable_weight", b"desirable_weight", "label_smoothing", b"label_smoothing", "reference_free", b"reference_free", "sft_loss_weight", b"sft_loss_weight", "undesirable_weight", b"undesirable_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beta", b"_beta", "_desirable_weight", b"_desirable_weight", "_label_smoothing", b"_label_smoothing", "_reference_free", b"_reference_free", "_sft_loss_weight", b"_sft_loss_weight", "_undesirable_weight", b"_undesirable_weight", "beta", b"beta", "desirable_weight", b"desirable_weight", "label_smoothing", b"label_smoothing", "reference_free", b"reference_free", "sft_loss_weight", b"sft_loss_weight", "undesirable_weight", b"undesirable_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__beta: _TypeAlias = _typing.Literal["beta"]  # noqa: Y015
+    _WhichOneofArgType__beta: _TypeAlias = _typing.Literal["_beta", b"_beta"]  # noqa: Y015
+    _WhichOneofReturnType__desirable_weight: _TypeAlias = _typing.Literal["desirable_weight"]  # noqa: Y015
+    _WhichOneofArgType__desirable_weight: _TypeAlias = _typing.Literal["_desirable_weight", b"_desirable_weight"]  # noqa: Y015
+    _WhichOneofReturnType__label_smoothing: _TypeAlias = _typing.Literal["label_smoothing"]  # noqa: Y015
+    _WhichOneofArgType__label_smoothing: _TypeAlias = _typing.Literal["_label_smoothing", b"_label_smoothing"]  # noqa: Y015
+    _WhichOneofReturnType__reference_free: _TypeAlias = _typing.Literal["reference_free"]  # noqa: Y015
+    _WhichOneofArgType__reference_free: _TypeAlias = _typing.Literal["_reference_free", b"_reference_free"]  # noqa: Y015
+    _WhichOneofReturnType__sft_loss_weight: _TypeAlias = _typing.Literal["sft_loss_weight"]  # noqa: Y015
+    _WhichOneofArgType__sft_loss_weight: _TypeAlias = _typing.Literal["_sft_loss_weight", b"_sft_loss_weight"]  # noqa: Y015
+    _WhichOneofReturnType__undesirable_weight: _TypeAlias = _typing.Literal["undesirable_weight"]  # noqa: Y015
+    _WhichOneofArgType__undesirable_weight: _TypeAlias = _typing.Literal["_undesirable_weight", b"_undesirable_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beta) -> _WhichOneofReturnType__beta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__desirable_weight) -> _WhichOneofReturnType__desirable_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label_smoothing) -> _WhichOneofReturnType__label_smoothing | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reference_free) -> _WhichOneofReturnType__reference_free | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sft_loss_weight) -> _WhichOneofReturnType__sft_loss_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__undesirable_weight) -> _WhichOneofReturnType__undesirable_weight | None: ...
+
+Global___Preference: _TypeAlias = Preference  # noqa: Y015
+
+@_typing.final
 class Lora(_message.Message):
     """Numbers of a low-rank adapter."""
 
@@ -354,6 +484,7 @@ class Lora(_message.Message):
     DROPOUT_FIELD_NUMBER: _builtins.int
     TARGET_MODULES_FIELD_NUMBER: _builtins.int
     USE_RSLORA_FIELD_NUMBER: _builtins.int
+    USE_DORA_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """Rank of the update, 1 to 512. Default: 16."""
     alpha: _builtins.float
@@ -362,6 +493,8 @@ class Lora(_message.Message):
     """Dropout before the adapter, 0 to less than 1. Default: 0."""
     use_rslora: _builtins.bool
     """Scale by sqrt(rank). Default: false."""
+    use_dora: _builtins.bool
+    """Tune magnitude and direction of each weight apart (DoRA): better at small ranks, slower. Default: false."""
     @_builtins.property
     def target_modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the linear modules that get an adapter, for example `q_proj`; `all-linear` means every one but the output head.
@@ -376,10 +509,11 @@ class Lora(_message.Message):
         dropout: _builtins.float | None = ...,
         target_modules: _abc.Iterable[_builtins.str] | None = ...,
         use_rslora: _builtins.bool | None = ...,
+        use_dora: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "use_rslora", b"use_rslora"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "target_modules", b"target_modules", "use_rslora", b"use_rslora"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "target_modules", b"target_modules", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -387,6 +521,8 @@ class Lora(_message.Message):
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    _WhichOneofReturnType__use_dora: _TypeAlias = _typing.Literal["use_dora"]  # noqa: Y015
+    _WhichOneofArgType__use_dora: _TypeAlias = _typing.Literal["_use_dora", b"_use_dora"]  # noqa: Y015
     _WhichOneofReturnType__use_rslora: _TypeAlias = _typing.Literal["use_rslora"]  # noqa: Y015
     _WhichOneofArgType__use_rslora: _TypeAlias = _typing.Literal["_use_rslora", b"_use_rslora"]  # noqa: Y015
     @_typing.overload
@@ -395,6 +531,8 @@ class Lora(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__use_dora) -> _WhichOneofReturnType__use_dora | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__use_rslora) -> _WhichOneofReturnType__use_rslora | None: ...
 

@@ -26,6 +26,19 @@ class Lora:
     dropout: float | None = None
     target_modules: tuple[str, ...] = ()
     use_rslora: bool | None = None
+    use_dora: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preference:
+    """Numbers of the preference methods; None = unset, or not one of the method."""
+
+    beta: float | None = None
+    label_smoothing: float | None = None
+    reference_free: bool | None = None
+    sft_loss_weight: float | None = None
+    desirable_weight: float | None = None
+    undesirable_weight: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +63,9 @@ class Hyperparameters:
     precision: str | None = None
     num_processes: int | None = None
     zero_stage: int | None = None
+    deepspeed_overrides: str | None = None
     lora: Lora = Lora()
+    preference: Preference = Preference()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +76,11 @@ class Facts:
     context_length: int
     """Tokens; 0 = not known."""
     has_validation_data: bool
+    learning_rate: float = 2e-4
+    """What method and tuning learn with unless asked otherwise."""
+    preference: Preference = Preference()
+    """The method's numbers as they are unless asked otherwise; empty = it takes none."""
+    has_adapter: bool = True
 
 
 def asked_batch_sizes(given: Hyperparameters) -> batch_sizes.BatchSizes:
@@ -80,7 +100,7 @@ def resolve(given: Hyperparameters, facts: Facts) -> Hyperparameters:
     epochs = _or(given.num_train_epochs, DEFAULT_EPOCHS if given.max_steps is None else given.max_steps / per_epoch)
     total = _or(given.max_steps, total_steps(epochs, facts.example_count, sizes.global_batch_size))
     return dataclasses.replace(
-        _with_warmup(_with_plain_defaults(given), given, total),
+        _with_warmup(_with_plain_defaults(given, facts.learning_rate), given, total),
         num_train_epochs=epochs,
         max_steps=total,
         global_batch_size=sizes.global_batch_size,
@@ -89,15 +109,21 @@ def resolve(given: Hyperparameters, facts: Facts) -> Hyperparameters:
         max_seq_length=_max_seq_length(given.max_seq_length, facts.context_length),
         eval_steps=_or(given.eval_steps, per_epoch) if facts.has_validation_data else None,
         num_processes=processes,
-        zero_stage=_or(given.zero_stage, 0 if processes == 1 else 2),
-        lora=_lora(given.lora),
+        zero_stage=_or(given.zero_stage, default_zero_stage(processes)),
+        lora=_lora(given.lora) if facts.has_adapter else Lora(),
+        preference=_preference(given.preference, facts.preference),
     )
 
 
-def _with_plain_defaults(given: Hyperparameters) -> Hyperparameters:
+def default_zero_stage(processes: int) -> int:
+    """Cutting the optimizer's state only pays with somebody to share it."""
+    return 0 if processes == 1 else 2
+
+
+def _with_plain_defaults(given: Hyperparameters, learning_rate: float) -> Hyperparameters:
     return dataclasses.replace(
         given,
-        learning_rate=_or(given.learning_rate, 2e-4),
+        learning_rate=_or(given.learning_rate, learning_rate),
         lr_scheduler_type=_or(given.lr_scheduler_type, "cosine"),
         weight_decay=_or(given.weight_decay, 0.0),
         max_grad_norm=_or(given.max_grad_norm, 1.0),
@@ -132,7 +158,13 @@ def _lora(given: Lora) -> Lora:
         dropout=_or(given.dropout, 0.0),
         target_modules=given.target_modules or ("all-linear",),
         use_rslora=_or(given.use_rslora, False),
+        use_dora=_or(given.use_dora, False),
     )
+
+
+def _preference(given: Preference, defaults: Preference) -> Preference:
+    names = [field.name for field in dataclasses.fields(defaults)]
+    return Preference(**{name: _or(getattr(given, name), getattr(defaults, name)) for name in names})
 
 
 def _or(given: T | None, default: T) -> T:

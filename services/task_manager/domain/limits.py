@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from services.common.errors import Violation
-from services.task_manager.domain.hyperparameters import Hyperparameters, Lora
+from services.task_manager.domain.hyperparameters import Hyperparameters, Lora, Preference
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,12 +44,19 @@ RANGES: Mapping[str, Range] = {
     "logging_steps": Range(1),
     "eval_steps": Range(1),
     "num_processes": Range(1, 64),
-    "zero_stage": Range(0, 2),
+    "zero_stage": Range(0, 3),
 }
 LORA_RANGES: Mapping[str, Range] = {
     "rank": Range(1, 512),
     "alpha": Range(0, open_low=True),
     "dropout": Range(0, 1, open_high=True),
+}
+PREFERENCE_RANGES: Mapping[str, Range] = {
+    "beta": Range(0, 10, open_low=True),
+    "label_smoothing": Range(0, 0.5, open_high=True),
+    "sft_loss_weight": Range(0, 100),
+    "desirable_weight": Range(0, 100, open_low=True),
+    "undesirable_weight": Range(0, 100, open_low=True),
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("linear", "cosine", "constant"),
@@ -63,6 +70,7 @@ def violations(given: Hyperparameters, path: str) -> Iterator[Violation]:
     """Every field of `given` that is out of its range; `path` is where the message stands in the request."""
     yield from _out_of_range(given, RANGES, path)
     yield from _out_of_range(given.lora, LORA_RANGES, f"{path}.lora")
+    yield from _out_of_range(given.preference, PREFERENCE_RANGES, f"{path}.preference")
     for field, choices in CHOICES.items():
         value = getattr(given, field)
         if value is not None and value not in choices:
@@ -70,7 +78,7 @@ def violations(given: Hyperparameters, path: str) -> Iterator[Violation]:
     yield from _target_modules(given.lora, f"{path}.lora.target_modules")
 
 
-def _out_of_range(message: Hyperparameters | Lora, ranges: Mapping[str, Range], path: str) -> Iterator[Violation]:
+def _out_of_range(message: Hyperparameters | Lora | Preference, ranges: Mapping[str, Range], path: str) -> Iterator[Violation]:
     for field, permitted in ranges.items():
         value = getattr(message, field)
         if value is not None and (refusal := permitted.refusal(value)):

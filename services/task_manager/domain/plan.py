@@ -1,48 +1,122 @@
-"""How many steps a task takes and what deserves a second look; used to resolve hyperparameters and by PlanTask."""
+"""What a task would do, with estimates of time and memory, as a pure function of what is known; used by `planning`."""
 
 import dataclasses
-import math
+import datetime
+import enum
+from collections.abc import Sequence
 
+from services.task_manager.domain import advice, duration, memory, token_totals
+from services.task_manager.domain.findings import Findings, Machines
 from services.task_manager.domain.hyperparameters import Hyperparameters
+from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.steps import steps_per_epoch
+from services.task_manager.domain.throughput import RunSpeed, expected_speed
+from services.task_manager.domain.token_totals import TokenTotals
+
+
+class EstimateBasis(enum.Enum):
+    """What an estimate of time rests on; the values are names of TaskPlan.EstimateBasis."""
+
+    NONE = "ESTIMATE_BASIS_UNSPECIFIED"
+    EARLIER_RUNS = "EARLIER_RUNS"
+    MEASURED_SPEED = "MEASURED_SPEED"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What a task would do."""
+    """What a task would do; fields as in TaskPlan."""
 
     effective: Hyperparameters
     total_steps: int
     example_count: int
+    validation_example_count: int
+    token_count: int
+    trainable_token_count: int
+    estimated_duration: datetime.timedelta | None
+    estimate_basis: EstimateBasis
+    estimated_peak_memory_bytes: int
+    serving_problem: str
     warnings: tuple[str, ...]
 
 
-def make_plan(effective: Hyperparameters, example_count: int) -> Plan:
-    """The plan of resolved hyperparameters over `example_count` examples."""
-    total = effective.max_steps or 1
-    return Plan(effective, total, example_count, tuple(_warnings(effective, total, example_count)))
-
-
-def _warnings(effective: Hyperparameters, total: int, examples: int) -> list[str]:
-    batch, warmup = effective.global_batch_size or 1, effective.warmup_steps or 0
-    passes = total / steps_per_epoch(examples, batch)
-    found = (
-        (examples < 10, f"The dataset has {examples} examples; fine-tuning usually needs 10 or more."),
-        (batch > examples, f"global_batch_size {batch} is larger than the dataset ({examples}): every step sees all of it."),
-        (passes > 10, f"{passes:.4g} passes over the data: expect overfitting; watch the validation loss."),
-        ((effective.learning_rate or 0) > 1e-3, f"learning_rate {effective.learning_rate:g} is high for fine-tuning."),
-        (warmup >= total > 1, f"warmup_steps {warmup} covers all {total} steps: the peak learning rate is never held."),
-        ((effective.eval_steps or 0) > total, f"eval_steps {effective.eval_steps} is more than the {total} steps planned."),
-        (
-            (effective.logging_steps or 0) > total,
-            f"logging_steps {effective.logging_steps} is more than the {total} steps planned.",
+def make_plan(findings: Findings, machines: Machines, shape: ModelShape | None, earlier: Sequence[RunSpeed]) -> Plan:
+    """The plan; `earlier` are runs of the same base model, `shape` None = not known."""
+    effective, rows = findings.effective, findings.rows
+    counted = _token_totals(findings)
+    time, basis = _duration(findings, counted.tokens, machines, earlier)
+    peak = _peak_memory(findings, shape)
+    return Plan(
+        effective=effective,
+        total_steps=effective.max_steps or 1,
+        example_count=rows.training,
+        validation_example_count=rows.validation,
+        token_count=counted.tokens,
+        trainable_token_count=counted.trainable,
+        estimated_duration=time,
+        estimate_basis=basis,
+        estimated_peak_memory_bytes=peak,
+        serving_problem=_serving_problem(findings),
+        warnings=(
+            *advice.about_numbers(effective, rows.training),
+            *advice.about_tokens(findings.tokens, findings.max_seq_length),
+            *advice.about_room(effective.num_processes or 1, machines.most_processes, peak, machines.memory_bytes),
         ),
-        (_is_uneven(effective, examples, batch), "The last step of each pass has fewer examples than the others."),
     )
-    return [text for applies, text in found if applies]
 
 
-def _is_uneven(effective: Hyperparameters, examples: int, batch: int) -> bool:
-    # Only worth a word when the rest is a small part of a batch: its gradient is then much noisier.
-    rest = math.fmod(examples, batch)
-    return examples > batch and 0 < rest < batch / 4 and (effective.max_steps or 0) >= steps_per_epoch(examples, batch)
+def _token_totals(findings: Findings) -> TokenTotals:
+    known = findings.tokens.known
+    return token_totals.totals(known, findings.rows.datasets, findings.max_seq_length) if known else TokenTotals(0, 0)
+
+
+def _duration(
+    findings: Findings, tokens: int, machines: Machines, earlier: Sequence[RunSpeed]
+) -> tuple[datetime.timedelta | None, EstimateBasis]:
+    speed, basis = expected_speed(findings.run_kind, earlier), EstimateBasis.EARLIER_RUNS
+    if speed is None:
+        parameters, basis = findings.inputs.base_model.parameter_count, EstimateBasis.MEASURED_SPEED
+        speed = duration.speed_of_machine(machines.flops_per_second, parameters, is_full=findings.is_full)
+    if speed is None or not tokens:
+        return None, EstimateBasis.NONE
+    effective = findings.effective
+    work = duration.Work(
+        total_steps=effective.max_steps or 1,
+        steps_per_epoch=steps_per_epoch(findings.rows.training, effective.global_batch_size or 1),
+        tokens_per_epoch=tokens,
+        validation_tokens=_validation_tokens(findings),
+        eval_steps=effective.eval_steps or 0,
+    )
+    return duration.expected(work, speed, is_full=findings.is_full), basis
+
+
+def _validation_tokens(findings: Findings) -> int:
+    """Of one measurement; rows that are held out are as long as the others."""
+    limit, known = findings.max_seq_length, findings.tokens.known
+    if findings.tokens.validation is not None:
+        return token_totals.kept_tokens(findings.tokens.validation, limit)
+    rows = sum(facts.example_count for facts in known)
+    return round(sum(token_totals.kept_tokens(facts, limit) for facts in known) * findings.rows.validation / max(1, rows))
+
+
+def _peak_memory(findings: Findings, shape: ModelShape | None) -> int:
+    known, parameters = findings.tokens.known, findings.inputs.base_model.parameter_count
+    if not known or not parameters:
+        return 0
+    effective, shape = findings.effective, shape or ModelShape.guessed(parameters)
+    adapter = shape.adapter_parameters(effective.lora.rank or 0, effective.lora.target_modules)
+    need = memory.MemoryNeed(
+        shape=shape,
+        parameter_count=parameters,
+        trained_parameters=parameters if findings.is_full else adapter,
+        precision=effective.precision or "",
+        batch_size=effective.per_device_train_batch_size or 1,
+        longest=min(findings.max_seq_length, max(facts.longest for facts in known)),
+        targets=max(facts.trainable_token_count / max(1, facts.example_count) for facts in known),
+    )
+    return memory.peak_bytes(need, effective.num_processes or 1)
+
+
+def _serving_problem(findings: Findings) -> str:
+    # The inference service loads adapters of every rank and module that training can make; only talking may be impossible.
+    problem = findings.inputs.base_model.chat_template_problem
+    return f"the base model's chat template cannot be used: {problem}" if problem else ""

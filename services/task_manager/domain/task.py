@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from services.task_manager.domain.progress import Progress
 
@@ -81,6 +81,10 @@ class NewTask:
     effective_hyperparameters: bytes
     processes: int
     """Processes its runs need."""
+    datasets: Sequence[uuid.UUID]
+    """What it trains and validates on."""
+    note: str
+    """What its first event adds to the fact that it was created; may be empty."""
     request_id: uuid.UUID | None
     request_digest: bytes
     """Digest of what was asked for; tells a repeat from another request under the same id."""

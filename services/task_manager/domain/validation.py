@@ -5,9 +5,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 
 from services.common.errors import InvalidArgument, Violation
-from services.common.names import base_model_id, resource_uuid
-from services.task_manager.domain import batch_sizes, limits
-from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes
+from services.common.names import base_model_id
+from services.task_manager.domain import batch_sizes, deepspeed_overrides, limits, methods, training_data
+from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes, default_zero_stage
+from services.task_manager.domain.training_data import WeightedDataset
 
 MAX_DISPLAY_NAME = 128
 MAX_DESCRIPTION = 2000
@@ -16,7 +17,8 @@ MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
 MAX_REASON = 500
 
-_FINE_TUNING = "task.spec.fine_tuning"
+FINE_TUNING = "task.spec.fine_tuning"
+"""Where the ask stands in a request."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +31,26 @@ class FineTuning:
     method_known: bool
     tuning_known: bool
     hyperparameters: Hyperparameters
+    method: str = "SFT"
+    """Name of a value of FineTuning.Method."""
+    tuning: str = "LORA"
+    """Name of a value of FineTuning.Tuning."""
+    mixture: tuple[WeightedDataset, ...] = ()
+    validation_split_ratio: float | None = None
+
+    @property
+    def sources(self) -> tuple[WeightedDataset, ...]:
+        """The training data: the mixture, or the one dataset."""
+        return self.mixture or (WeightedDataset(self.dataset),)
+
+    @property
+    def has_validation_data(self) -> bool:
+        """Whether a validation loss will be measured."""
+        return bool(self.validation_dataset) or self.validation_split_ratio is not None
+
+    def source_field(self, index: int) -> str:
+        """Where the dataset at `index` of `sources` stands in the request."""
+        return f"{FINE_TUNING}.mixture[{index}].dataset" if self.mixture else f"{FINE_TUNING}.dataset"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,22 +117,31 @@ def _labels(labels: Mapping[str, str]) -> Iterator[Violation]:
 
 
 def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:
-    yield from _name(lambda: base_model_id(ask.base_model, f"{_FINE_TUNING}.base_model"))
-    yield from _name(lambda: resource_uuid(ask.dataset, "datasets", f"{_FINE_TUNING}.dataset"))
-    if ask.validation_dataset:
-        yield from _name(lambda: resource_uuid(ask.validation_dataset, "datasets", f"{_FINE_TUNING}.validation_dataset"))
+    yield from _name(lambda: base_model_id(ask.base_model, f"{FINE_TUNING}.base_model"))
+    yield from training_data.violations(ask.dataset, ask.mixture, ask.validation_dataset, ask.validation_split_ratio, FINE_TUNING)
     if not ask.method_known:
-        yield Violation(f"{_FINE_TUNING}.method", "is not a method this server knows; use SFT")
+        yield Violation(
+            f"{FINE_TUNING}.method", "is not a method this server knows; use SFT, DPO, KTO, ORPO, CPT or CLASSIFICATION"
+        )
     if not ask.tuning_known:
-        yield Violation(f"{_FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA")
+        yield Violation(f"{FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA or FULL")
     yield from _hyperparameters(ask)
+    if ask.method_known and ask.tuning_known:
+        yield from methods.violations(ask.method, ask.tuning, ask.hyperparameters, spec=FINE_TUNING, numbers=PATH)
+    yield from _deepspeed_overrides(ask.hyperparameters)
+
+
+def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:
+    if given.deepspeed_overrides:
+        stage = default_zero_stage(given.num_processes or 1) if given.zero_stage is None else given.zero_stage
+        yield from deepspeed_overrides.violations(given.deepspeed_overrides, stage, f"{PATH}.deepspeed_overrides")
 
 
 def _hyperparameters(ask: FineTuning) -> Iterator[Violation]:
     out_of_range = list(limits.violations(ask.hyperparameters, PATH))
     yield from out_of_range
-    if ask.hyperparameters.eval_steps is not None and not ask.validation_dataset:
-        yield Violation(f"{PATH}.eval_steps", "needs validation_dataset")
+    if ask.hyperparameters.eval_steps is not None and not ask.has_validation_data:
+        yield Violation(f"{PATH}.eval_steps", "needs validation_dataset or validation_split_ratio")
     # Sizes out of range are already told; the sum of several wrongs would only confuse.
     if not out_of_range:
         yield from _name(lambda: batch_sizes.resolve(asked_batch_sizes(ask.hyperparameters), PATH))
@@ -127,6 +158,7 @@ def _with_full_names(ask: FineTuning) -> FineTuning:
     return dataclasses.replace(
         ask,
         base_model=f"baseModels/{base_model_id(ask.base_model)}",
-        dataset=f"datasets/{resource_uuid(ask.dataset, 'datasets')}",
-        validation_dataset=ask.validation_dataset and f"datasets/{resource_uuid(ask.validation_dataset, 'datasets')}",
+        dataset=training_data.full_name(ask.dataset),
+        mixture=tuple(dataclasses.replace(each, dataset=training_data.full_name(each.dataset)) for each in ask.mixture),
+        validation_dataset=training_data.full_name(ask.validation_dataset),
     )

@@ -3,7 +3,7 @@
 The environment says which rank (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) and where events go
 (TUNESMITH_EVENTS_FD); everything else is in CONFIG.json.
 
-Exit codes: 0 = the adapter is saved, 1 = failed (an event says why), 143 = stopped by SIGTERM.
+Exit codes: 0 = the result is saved, 1 = failed (an event says why), 143 = stopped by SIGTERM.
 """
 
 import logging
@@ -22,6 +22,7 @@ from services.trainer.training.data import Dataset, load_dataset
 from services.trainer.training.deepspeed_config import deepspeed_config
 from services.trainer.training.events import EventSink, FdSink, NullSink
 from services.trainer.training.failures import as_failure
+from services.trainer.training.objectives.forms import FORMS
 from services.trainer.training.progress import Progress
 from services.trainer.training.quiet import quiet_libraries
 from services.trainer.training.schedule import total_steps
@@ -58,19 +59,24 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.engine import Engine, local_device
-    from services.trainer.training.export import save_adapter, save_json, save_result
+    from services.trainer.training.export import save_adapter, save_json, save_model, save_result
     from services.trainer.training.loop import train
-    from services.trainer.training.model import ObjectiveModule, load_model, parameter_counts
+    from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
     from services.trainer.training.precision import with_precision
 
     device = local_device()
     config = with_precision(config, device)
-    numbers, objective = config.hyperparameters, OBJECTIVES[config.method](training)
-    model = load_model(config, device)
+    numbers = config.hyperparameters
+    objective = OBJECTIVES[config.method](training, numbers)
+    training, validation = objective.arrange(training), validation and objective.arrange(validation)
+    model = load_model(config, training.labels, device)
     trained, parameters = parameter_counts(model)
-    _log.info("%s loaded: %s parameters, the adapter trains %s of them", config.base_model, f"{parameters:,}", f"{trained:,}")
-    engine = Engine.start(ObjectiveModule(model, objective.loss), objective, config, device)
+    _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
+    engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config)), objective, config, device)
+    if objective.has_reference and config.tuning == "full":
+        training = engine.with_reference(training, numbers)
+        validation = validation and engine.with_reference(validation, numbers)
     _log.info("engine ready: %s on %s, %s, ZeRO stage %s", numbers.num_processes, device, numbers.precision, numbers.zero_stage)
     if engine.rank == 0:
         save_json(deepspeed_config(config), config.output_dir.parent / "deepspeed.json")
@@ -87,22 +93,31 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
         should_stop=stop.is_set,
         clock=time.monotonic,
     )
-    if not result.stopped and engine.rank == 0:
-        save_adapter(model, config.output_dir)
-        save_result(result, config.output_dir.parent / "result.json")
-        _log.info("adapter saved after step %s", result.step)
+    if not result.stopped:
+        with engine.whole_weights():
+            if engine.rank == 0:
+                if config.tuning == "lora":
+                    save_adapter(model, config.output_dir)
+                else:
+                    save_model(model, config.base_model_dir, config.output_dir)
+                kind = "ADAPTER" if config.tuning == "lora" else "MODEL"
+                save_result(result, kind, training.rendered_rows_sha256, config.output_dir.parent / "result.json")
+                _log.info("%s saved after step %s", kind.lower(), result.step)
     engine.close()
     return result.stopped
 
 
 def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     renderer = Renderer.from_directory(config.base_model_dir)
-    renderer.check()
-    limit = config.hyperparameters.max_seq_length
-    training = load_dataset(config.train_file, renderer, limit)
+    limit, form = config.hyperparameters.max_seq_length, FORMS[config.method]
+    if form.answers:
+        renderer.check()
+    training = load_dataset(config.train_file, renderer, limit, form)
     counts = (len(training.examples), training.token_count, training.target_token_count)
-    _log.info("%s examples, %s tokens, the model learns from %s of them", *(f"{count:,}" for count in counts))
-    return training, load_dataset(config.validation_file, renderer, limit) if config.validation_file else None
+    _log.info("%s examples, %s tokens, %s targets to learn from", *(f"{count:,}" for count in counts))
+    if training.cuts.cut_count or training.cuts.left_out:
+        _log.warning("%s", training.cuts.describe(limit))
+    return training, load_dataset(config.validation_file, renderer, limit, form) if config.validation_file else None
 
 
 def _plan(config: TrainConfig, training: Dataset, trained: int, parameters: int, device: str) -> dict[str, Any]:
@@ -112,6 +127,8 @@ def _plan(config: TrainConfig, training: Dataset, trained: int, parameters: int,
         "example_count": len(training.examples),
         "token_count": training.token_count,
         "target_token_count": training.target_token_count,
+        "cut_example_count": training.cuts.cut_count,
+        "left_out_example_count": len(training.cuts.left_out),
         "trainable_parameter_count": trained,
         "parameter_count": parameters,
         "num_processes": numbers.num_processes,

@@ -63,10 +63,12 @@ def share(batch: Sequence[int], lengths: Sequence[int], numbers: Hyperparameters
 
 
 def evaluation_share(lengths: Sequence[int], numbers: Hyperparameters) -> tuple[tuple[MicroBatch, ...], ...]:
-    """Every example once, by length, in micro-batches of the training's size; by rank."""
+    """Every example once, by length, in micro-batches of the training's size; by rank, equally many for each."""
     capacity, ranks = numbers.per_device_train_batch_size, numbers.num_processes
     ordered = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
     pieces = [tuple(ordered[start : start + capacity]) for start in range(0, len(ordered), capacity)]
+    # Under ZeRO 3 a forward pass needs all ranks.
+    pieces += [()] * (-len(pieces) % ranks)
     return tuple(tuple(pieces[rank::ranks]) for rank in range(ranks))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+_PREFERENCE_METHODS = ("dpo", "kto", "orpo")
+
 
 class ConfigError(ValueError):
     """The configuration is not what the training process understands; names the key by its path."""
@@ -23,6 +25,21 @@ class Lora:
     target_modules: tuple[str, ...]
     """Module names as the model has them; `all-linear` means every one but the output head."""
     use_rslora: bool
+    use_dora: bool
+    """Magnitude and direction of each weight are tuned apart (DoRA)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Numbers of the preference methods; None = not one of this method."""
+
+    beta: float
+    """DPO, KTO: how closely the model is tied to the reference; ORPO: weight of the odds ratio."""
+    label_smoothing: float | None
+    reference_free: bool | None
+    sft_loss_weight: float | None
+    desirable_weight: float | None
+    undesirable_weight: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +65,15 @@ class Hyperparameters:
     eval_steps: int | None
     """Optimizer steps between two validations; None = once per epoch."""
     precision: Literal["fp32", "bf16"] | None
-    """Of the frozen weights; None = what the device does well."""
+    """Of frozen weights and activations; None = what the device does well. Weights that are trained stay fp32."""
     num_processes: int
     zero_stage: int
-    lora: Lora
+    deepspeed_overrides: str | None
+    """JSON object laid over the configuration DeepSpeed gets; checked when the task was created."""
+    lora: Lora | None
+    """Only with tuning `lora`."""
+    preference: Preference | None
+    """Only with preference methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +87,8 @@ class TrainConfig:
     train_file: Path
     validation_file: Path | None
     output_dir: Path
-    method: Literal["sft"]
-    tuning: Literal["lora"]
+    method: Literal["sft", "dpo", "kto", "orpo", "cpt", "classification"]
+    tuning: Literal["lora", "full"]
     hyperparameters: Hyperparameters
 
 
@@ -89,7 +111,16 @@ def parse_config(value: object) -> TrainConfig:
             f"config.hyperparameters.global_batch_size: {numbers.global_batch_size} is not per_device_train_batch_size x "
             f"gradient_accumulation_steps x num_processes = {product}"
         )
+    _only_with("lora", numbers.lora, config.tuning == "lora", "tuning lora")
+    _only_with(
+        "preference", numbers.preference, config.method in _PREFERENCE_METHODS, f"methods {', '.join(_PREFERENCE_METHODS)}"
+    )
     return config
+
+
+def _only_with(name: str, group: object, wanted: bool, owner: str) -> None:
+    if (group is not None) != wanted:
+        raise ConfigError(f"config.hyperparameters.{name}: belongs to {owner}, and to nothing else")
 
 
 def _parse(kind: Any, value: object, path: str) -> Any:

@@ -6,25 +6,31 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed
 
-from services.trainer.training.config import TrainConfig
-from services.trainer.training.data import Example
+from services.trainer.training.batches import MicroBatch, evaluation_share
+from services.trainer.training.config import Hyperparameters, TrainConfig
+from services.trainer.training.data import Dataset, Example
 from services.trainer.training.deepspeed_config import deepspeed_config
+from services.trainer.training.meter import Sums
 from services.trainer.training.model import ObjectiveModule
 from services.trainer.training.objectives.objective import Objective
+
+_CUTS_WEIGHTS = 3
+"""The ZeRO stage from which on no rank has a weight whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What the host learns about a window before its step is applied; the same on every rank."""
 
-    loss_sum: float
-    """Over all target tokens of the window and all ranks, nats."""
+    sums: Sums
+    """Over the whole window and all ranks."""
     grad_norm: float
     """Before clipping."""
     stop: bool
@@ -33,7 +39,7 @@ class Measurement:
     @property
     def is_finite(self) -> bool:
         """Whether the step may be applied."""
-        return math.isfinite(self.loss_sum) and math.isfinite(self.grad_norm)
+        return math.isfinite(self.sums.loss) and math.isfinite(self.grad_norm)
 
 
 class Engine:
@@ -68,29 +74,37 @@ class Engine:
         engine.train()
         return cls(engine, objective, device)
 
-    def accumulate(self, micro_batches: Sequence[Sequence[Example]], target_tokens: int) -> Tensor:
-        """Forward and backward over this rank's share of a window; returns its loss sum, still on the device.
+    def units(self, examples: Iterable[Example]) -> tuple[int, ...]:
+        """What the examples count in each part of the loss."""
+        return tuple(map(sum, zip(*map(self._objective.units, examples), strict=True)))
 
-        `target_tokens` counts the whole window over all ranks. DeepSpeed averages gradients over ranks, hence the factor: every
-        target token of the window weighs the same, however the window is cut.
+    def accumulate(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...]) -> Tensor:
+        """Forward and backward over this rank's share of a window; returns its sums [parts + metrics], still on the device.
+
+        `units` counts the whole window over all ranks. DeepSpeed averages gradients over ranks, hence the factor: every unit of
+        the window weighs the same, however the window is cut.
         """
-        total = torch.zeros((), device=self._device)
-        for index, examples in enumerate(micro_batches):
-            loss_sum = self._engine(self._objective.collate(examples, self._device))
-            self._engine.backward(loss_sum * (self._world_size / target_tokens), scale_wrt_gas=False)
-            total += loss_sum.detach()
-            if index < len(micro_batches) - 1:
+        batches = [self._objective.collate(examples, self._device) for examples in micro_batches]
+        baseline = self._baseline(batches)
+        scale = self._world_size / torch.tensor(units, dtype=torch.float32, device=self._device)
+        total: Tensor | None = None
+        for index, batch in enumerate(batches):
+            sums = self._engine(batch, baseline)
+            self._engine.backward(sums[: len(units)] @ scale, scale_wrt_gas=False)
+            total = sums.detach() if total is None else total + sums.detach()
+            if index < len(batches) - 1:
                 self._engine.step()  # only counts the micro-batch; the weights move in `apply`
+        assert total is not None, "a window has a micro-batch"
         return total
 
-    def measure(self, loss_sum: Tensor, stop: bool) -> Measurement:
-        """Loss and gradient norm of the whole window, and whether any rank wants to stop."""
-        shared = torch.stack([loss_sum.double(), torch.tensor(float(stop), dtype=torch.float64, device=self._device)])
+    def measure(self, sums: Tensor, units: tuple[int, ...], stop: bool) -> Measurement:
+        """Sums and gradient norm of the whole window, and whether any rank wants to stop."""
+        shared = torch.cat([sums.double(), torch.tensor([float(stop)], dtype=torch.float64, device=self._device)])
         self._sum_over_ranks(shared)
         norm = self._grad_norm().double().reshape(1)
         # The one host sync of an optimizer step, none per micro-batch: a step that is not finite must not be applied.
-        loss, stops, grad_norm = torch.cat([shared, norm]).tolist()
-        return Measurement(loss, grad_norm, stops > 0)
+        *found, stops, grad_norm = torch.cat([shared, norm]).tolist()
+        return Measurement(self._named(found, units), grad_norm, stops > 0)
 
     def apply(self, learning_rate: float) -> None:
         """Clip, move the weights, forget the gradients."""
@@ -99,26 +113,79 @@ class Engine:
         self._engine.step()
 
     @torch.no_grad()
-    def loss_sum(self, micro_batches: Iterable[Sequence[Example]]) -> float:
-        """Loss over all ranks' micro-batches, without learning; `micro_batches` is this rank's share."""
+    def evaluate(self, data: Dataset, numbers: Hyperparameters) -> Sums:
+        """Over `data`, all ranks together, without learning."""
+        batches = self._shares(data, numbers)
+        baseline = self._baseline([batch for _, batch in batches])
         self._engine.eval()
-        total = torch.zeros((), dtype=torch.float64, device=self._device)
-        for examples in micro_batches:
-            total += self._engine(self._objective.collate(examples, self._device))
+        total = sum(self._engine(batch, baseline).double() for _, batch in batches)
         self._engine.train()
+        assert isinstance(total, Tensor), "every rank has a micro-batch"
         self._sum_over_ranks(total)
-        return float(total)
+        return self._named(total.tolist(), self.units(data.examples))
+
+    @torch.no_grad()
+    def with_reference(self, data: Dataset, numbers: Hyperparameters) -> Dataset:
+        """`data` with what the objective compares with: log-probabilities by the model as it is now, before training."""
+        self._engine.eval()
+        found = torch.zeros((len(data.examples), len(data.examples[0].texts)), device=self._device)
+        for positions, batch in self._shares(data, numbers):
+            found[list(positions)] = self._engine(batch, ask="reference")
+        self._engine.train()
+        self._sum_over_ranks(found)
+        pairs = zip(data.examples, found.tolist(), strict=True)
+        return replace(data, examples=tuple(replace(example, reference=tuple(values)) for example, values in pairs))
+
+    def whole_weights(self) -> AbstractContextManager[Any]:
+        """Inside, the first rank has all trained and frozen weights whole; every rank must enter."""
+        if self._engine.zero_optimization_stage() < _CUTS_WEIGHTS:
+            return nullcontext()
+        gathered: AbstractContextManager[Any] = _import_deepspeed().zero.GatheredParameters(
+            list(self._engine.module.parameters())
+        )
+        return gathered
 
     def close(self) -> None:
         """Leave the other ranks."""
         distributed.destroy_process_group()
 
+    @torch.no_grad()
+    def _baseline(self, batches: Sequence[Any]) -> Tensor | None:
+        """What the losses of these micro-batches and those of the other ranks are measured against; None = nothing."""
+        if not self._objective.has_baseline:
+            return None
+        was_training = self._engine.training
+        self._engine.eval()
+        total = torch.stack([self._engine(batch, ask="baseline") for batch in batches]).sum(0)
+        self._engine.train(was_training)
+        self._sum_over_ranks(total)
+        return total
+
+    def _shares(self, data: Dataset, numbers: Hyperparameters) -> list[tuple[MicroBatch, Any]]:
+        """This rank's micro-batches of one pass: positions and tensors."""
+        share = evaluation_share(data.lengths, numbers)[self.rank]
+        return [(positions, self._objective.collate(data.take(positions), self._device)) for positions in share]
+
+    def _named(self, sums: Sequence[float], units: tuple[int, ...]) -> Sums:
+        return Sums(tuple(sums[: len(units)]), tuple(sums[len(units) :]), units, self._objective.metrics)
+
     def _grad_norm(self) -> Tensor:
+        if self._engine.zero_optimization_stage() == _CUTS_WEIGHTS:
+            return self._grad_norm_of_parts()
         if self._engine.zero_optimization_stage() > 0:
             # Under ZeRO the gradients lie with their owners; DeepSpeed adds the squares up over ranks.
             return torch.as_tensor(self._engine.optimizer.scaled_global_norm(), device=self._device)
         gradients = [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
+
+    def _grad_norm_of_parts(self) -> Tensor:
+        """Under ZeRO 3 every rank has a part of each gradient."""
+        from deepspeed.utils import safe_get_local_grad
+
+        trained = [parameter for parameter in self._engine.module.parameters() if parameter.requires_grad]
+        squares = torch.stack([safe_get_local_grad(parameter).double().square().sum() for parameter in trained]).sum()
+        self._sum_over_ranks(squares)
+        return squares.sqrt()
 
     def _sum_over_ranks(self, values: Tensor) -> None:
         if self._world_size > 1:

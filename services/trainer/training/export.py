@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: the adapter in peft's layout and result.json; written once, by the first rank."""
+"""What a finished run leaves behind: an adapter or a whole model, and result.json; written once, by the first rank."""
 
 import json
 import shutil
@@ -17,23 +17,42 @@ _README = "README.md"
 
 
 def save_adapter(model: PeftModel, output_dir: Path) -> None:
-    """adapter_model.safetensors and adapter_config.json, whole or not at all.
-
-    ZeRO 0 to 2 keep every weight whole on every rank (they cut only optimizer state and gradients), so one rank's copy is all.
+    """adapter_model.safetensors and adapter_config.json, whole or not at all; with a head of labels also config.json, which names
+    them. Call it with all weights whole.
     """
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
 
     def write(work: Path) -> None:
         # The embeddings are never trained; peft's default would ask a hub whether they were resized.
         model.save_pretrained(work, safe_serialization=True, save_embedding_layers=False)
         (work / _README).unlink(missing_ok=True)
+        if model.active_peft_config.task_type == "SEQ_CLS":
+            model.get_base_model().config.save_pretrained(work)
 
     _write_whole(output_dir, write)
 
 
-def save_result(result: Result, path: Path) -> None:
-    """Last step, last metrics and the versions that made them, as JSON."""
-    value = {"step": result.step, "metrics": result.metrics, "versions": {name: _version(name) for name in _PACKAGES}}
+def save_model(model: Any, base_model_dir: Path, output_dir: Path) -> None:
+    """A complete model directory: the trained weights as they are, and everything but weights of the base model's."""
+
+    def write(work: Path) -> None:
+        model.save_pretrained(work, safe_serialization=True)
+        written = {path.name for path in work.iterdir()}
+        for path in base_model_dir.iterdir():
+            if path.is_file() and path.name not in written and ".safetensors" not in path.name:
+                shutil.copyfile(path, work / path.name)
+
+    _write_whole(output_dir, write)
+
+
+def save_result(result: Result, kind: str, rendered_rows_sha256: str, path: Path) -> None:
+    """What the output is, last step, last metrics, what was trained on and the versions that made it, as JSON."""
+    value = {
+        "kind": kind,
+        "step": result.step,
+        "metrics": result.metrics,
+        "rendered_rows_sha256": rendered_rows_sha256,
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
     save_json(value, path)
 
 
@@ -46,6 +65,7 @@ def save_json(value: Any, path: Path) -> None:
 
 
 def _write_whole(directory: Path, write: Callable[[Path], None]) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     write(work)
     # Temporary directories and files of safetensors are private to their writer.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from services.common.errors import ServiceError
-from services.trainer.training.batches import evaluation_share, windows
+from services.trainer.training.batches import windows
 from services.trainer.training.config import Hyperparameters
 from services.trainer.training.data import Dataset
 from services.trainer.training.engine import Engine, Measurement
@@ -36,13 +36,14 @@ def train(
         tokens, targets = training.count(window.examples)
         share = [training.take(micro_batch) for micro_batch in window.micro_batches[engine.rank]]
 
-        loss_sum = engine.accumulate(share, targets)
-        measured = engine.measure(loss_sum, should_stop())
+        units = engine.units(training.take(window.examples))
+        sums = engine.accumulate(share, units)
+        measured = engine.measure(sums, units, should_stop())
         if not measured.is_finite:
-            raise _not_finite(measured, targets, window.step, rate, sink)
+            raise _not_finite(measured, window.step, rate, sink)
         engine.apply(rate)
 
-        meter.add(measured.loss_sum, tokens, targets)
+        meter.add(measured.sums, tokens, targets)
         ends = measured.stop or window.step == total
         if ends or window.step % numbers.logging_steps == 0:
             values = meter.read() | {"learning_rate": rate, "grad_norm": measured.grad_norm, "epoch": window.epoch}
@@ -51,7 +52,7 @@ def train(
         if measured.stop:
             return Result(window.step, metrics, stopped=True)
         if validation and (ends or window.step % eval_steps == 0):
-            values = {"eval_loss": evaluate(engine, validation, numbers)}
+            values = engine.evaluate(validation, numbers).means("eval_")
             sink.metrics(window.step, values)
             _warn_unless_finite(values["eval_loss"], window.step, sink)
             metrics |= values
@@ -59,18 +60,12 @@ def train(
     return Result(total, metrics, stopped=False)
 
 
-def evaluate(engine: Engine, data: Dataset, numbers: Hyperparameters) -> float:
-    """Mean loss over the target tokens of `data`, all ranks together."""
-    share = evaluation_share(data.lengths, numbers)[engine.rank]
-    return engine.loss_sum(data.take(micro_batch) for micro_batch in share) / data.target_token_count
-
-
-def _not_finite(measured: Measurement, targets: int, step: int, rate: float, sink: EventSink) -> ServiceError:
+def _not_finite(measured: Measurement, step: int, rate: float, sink: EventSink) -> ServiceError:
     message = (
-        f"at step {step} the loss is {measured.loss_sum / targets:g} and the gradient norm {measured.grad_norm:g} with learning "
+        f"at step {step} the loss is {measured.sums.loss:g} and the gradient norm {measured.grad_norm:g} with learning "
         f"rate {rate:g}; the step was not applied"
     )
-    sink.metrics(step, {"loss": measured.loss_sum / targets, "grad_norm": measured.grad_norm, "learning_rate": rate})
+    sink.metrics(step, {"loss": measured.sums.loss, "grad_norm": measured.grad_norm, "learning_rate": rate})
     sink.anomaly("LOSS_NOT_FINITE", message, step)
     return ServiceError("LOSS_NOT_FINITE", message, metadata={"step": str(step), "learning_rate": f"{rate:g}"})
 

@@ -1,6 +1,6 @@
-"""The base model with a fresh adapter in it, and the checks that it can be trained; used by the wiring in `__main__`."""
+"""The model to train, whole or with a fresh adapter in it, and the checks that it can be; used by the wiring in `__main__`."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +8,40 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from services.common.errors import ServiceError
 from services.trainer.training.config import Lora, TrainConfig
+from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.objectives.policy import Policy
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def load_model(config: TrainConfig, device: torch.device) -> PeftModel:
-    """Frozen base weights in the configured precision, trainable fp32 adapter, on `device`.
+def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device) -> Any:
+    """On `device`: frozen base weights in the configured precision with a trainable fp32 adapter, or all weights to be trained.
 
-    Raises ServiceError BASE_MODEL_UNUSABLE or INVALID_FIELD (target modules).
+    With `labels` the model has a fresh head that tells them apart instead of its output head. Raises ServiceError
+    BASE_MODEL_UNUSABLE or INVALID_FIELD (target modules).
     """
     numbers = config.hyperparameters
-    base = _load_base(config.base_model_dir, _DTYPES[numbers.precision or "fp32"])
-    check_logits(base)
-    # Every rank draws the same first adapter.
+    # Every rank draws the same first adapter and the same first head.
     torch.manual_seed(numbers.seed)
-    model = add_adapter(base, numbers.lora, config.base_model)
+    base = _load_base(config.base_model_dir, frozen_dtype(config), labels)
+    # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads that.
+    base.name_or_path = config.base_model
+    if not labels:
+        check_logits(base)
+    model = add_adapter(base, numbers.lora, "SEQ_CLS" if labels else "CAUSAL_LM") if numbers.lora else base
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     return model.to(device)
+
+
+def frozen_dtype(config: TrainConfig) -> torch.dtype:
+    """Of the weights as they are loaded; those that are trained are fp32 whatever the precision."""
+    return _DTYPES[config.hyperparameters.precision or "fp32"] if config.tuning == "lora" else torch.float32
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
@@ -37,21 +51,40 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 
 class ObjectiveModule(nn.Module):
-    """Model and loss as the one module DeepSpeed wraps: its forward pass is the loss of one micro-batch."""
+    """Model and objective as the one module DeepSpeed wraps: its forward pass is what the objective computes of a micro-batch."""
 
-    def __init__(self, model: PeftModel, loss: Callable[[Any, Any], Tensor]) -> None:
+    def __init__(self, model: Any, objective: Objective, autocast: torch.dtype | None = None) -> None:
+        """`autocast` = format of activations when it is not that of the weights."""
         super().__init__()
         self.model = model
-        self._loss = loss
+        self._objective = objective
+        self._autocast = autocast
 
-    def forward(self, batch: Any) -> Tensor:
-        """Sum of the loss over the micro-batch."""
-        return self._loss(self.model.get_base_model(), batch)
+    def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
+        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective."""
+        policy = Policy(self.model)
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
+            if ask == "baseline":
+                return self._objective.baseline(policy, batch)
+            if ask == "reference":
+                return self._objective.reference(policy, batch)
+            return self._objective.loss(policy, batch, baseline)
 
 
-def _load_base(directory: Path, dtype: torch.dtype) -> Any:
+def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
+    """What activations are cast to when all weights are trained: those stay fp32."""
+    return torch.bfloat16 if config.tuning == "full" and config.hyperparameters.precision == "bf16" else None
+
+
+def _load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str]) -> Any:
+    common = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False}
     try:
-        return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, local_files_only=True, trust_remote_code=False)
+        if not labels:
+            return AutoModelForCausalLM.from_pretrained(directory, **common)
+        names = dict(enumerate(labels))
+        ids = {label: index for index, label in names.items()}
+        return AutoModelForSequenceClassification.from_pretrained(directory, id2label=names, label2id=ids, **common)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ServiceError("BASE_MODEL_UNUSABLE", f"the base model {directory.name} cannot be loaded: {error}") from error
 
@@ -70,19 +103,21 @@ def check_logits(base: Any) -> None:
         )
 
 
-def add_adapter(base: Any, lora: Lora, name: str) -> PeftModel:
-    """Freeze `base` and put a fresh adapter into it. Raises ServiceError INVALID_FIELD when it lacks the target modules."""
-    # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads it.
-    base.name_or_path = name
+def add_adapter(base: Any, lora: Lora, task_type: str) -> PeftModel:
+    """Freeze `base` and put a fresh adapter into it; with task type SEQ_CLS the head is trained, too.
+
+    Raises ServiceError INVALID_FIELD when it lacks the target modules.
+    """
     everything = lora.target_modules == ("all-linear",)
     adapter = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task_type,
         r=lora.rank,
         # peft writes whole numbers as whole numbers; readers of other languages expect that.
         lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear" if everything else list(lora.target_modules),
         use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
     )
     try:
         return get_peft_model(base, adapter)

@@ -5,6 +5,10 @@
 import asyncio
 import datetime
 import pathlib
+<<<<<<< HEAD
+=======
+import urllib.request
+>>>>>>> main
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import minio
@@ -13,10 +17,19 @@ import pytest
 SUITES = (
     "artifact_suite",
     "dataset_suite",
+<<<<<<< HEAD
     "model_suite",
     "object_store_suite",
     "repository_suite",
     "retention_suite",
+=======
+    "dataset_tokens_suite",
+    "dataset_version_suite",
+    "model_suite",
+    "object_store_suite",
+    "part_upload_suite",
+    "repository_suite",
+>>>>>>> main
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
@@ -31,12 +44,18 @@ from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.object_store import MinioObjectStore
+from services.storage.part_upload_repository import PostgresPartUploadRepository
+from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.registration import Repositories
+<<<<<<< HEAD
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.retention import Policy
 from services.storage.sweep_repository import PostgresSweepRepository
 
 DEFAULT_POLICY = Policy()
+=======
+from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
+>>>>>>> main
 
 
 @pytest.fixture
@@ -48,12 +67,15 @@ async def pool(postgres_dsn: str) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def store(s3: S3) -> MinioObjectStore:
-    store = MinioObjectStore(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=s3.bucket)
+    store = MinioObjectStore(
+        s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=s3.bucket, public_endpoint=s3.endpoint
+    )
     await store.prepare()
     return store
 
 
 @pytest.fixture
+<<<<<<< HEAD
 def policy() -> Policy:
     return DEFAULT_POLICY
 
@@ -77,6 +99,34 @@ def advance(pool: Pool) -> Callable[[datetime.timedelta], Awaitable[None]]:
             await connection.execute(statement)
 
     return advance
+=======
+def send_part() -> Callable[[str, bytes], Awaitable[None]]:
+    """What a caller does with the URL of a part."""
+
+    def put(url: str, content: bytes) -> None:
+        with urllib.request.urlopen(urllib.request.Request(url, data=content, method="PUT"), timeout=60) as answer:
+            assert answer.status == 200
+
+    async def send(url: str, content: bytes) -> None:
+        await asyncio.to_thread(put, url, content)
+
+    return send
+
+
+@pytest.fixture
+def retention() -> datetime.timedelta:
+    return datetime.timedelta(days=15)
+
+
+@pytest.fixture
+def upload_lifetime() -> datetime.timedelta:
+    return datetime.timedelta(hours=24)
+
+
+@pytest.fixture
+def repositories(pool: Pool, retention: datetime.timedelta, upload_lifetime: datetime.timedelta) -> Repositories:
+    return postgres_repositories(pool, retention, upload_lifetime)
+>>>>>>> main
 
 
 @pytest.fixture
@@ -95,12 +145,26 @@ async def service(repositories: Repositories, store: MinioObjectStore, client: m
         yield service
 
 
+<<<<<<< HEAD
 def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY) -> Repositories:
+=======
+def postgres_repositories(
+    pool: Pool,
+    retention: datetime.timedelta = datetime.timedelta(days=15),
+    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
+) -> Repositories:
+>>>>>>> main
     return Repositories(
         datasets=PostgresDatasetRepository(pool),
         artifacts=PostgresArtifactRepository(pool, policy),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
+<<<<<<< HEAD
         sweeps=PostgresSweepRepository(pool, policy),
         registry=PostgresRegistryRepository(pool, policy),
+=======
+        pending=PostgresPendingObjectRepository(pool, upload_lifetime),
+        part_uploads=PostgresPartUploadRepository(pool, upload_lifetime),
+        token_statistics=PostgresTokenStatisticsRepository(pool),
+>>>>>>> main
     )

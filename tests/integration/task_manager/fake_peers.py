@@ -14,7 +14,9 @@ from services.common.interceptors import EdgeInterceptor
 from tunesmith.v1 import (
     base_model_pb2,
     dataset_pb2,
+    dataset_service_pb2,
     dataset_service_pb2_grpc,
+    model_service_pb2,
     model_service_pb2_grpc,
     task_error_pb2,
     task_event_pb2,
@@ -59,7 +61,7 @@ class FakeRun:
 
     async def step(self, number: int, loss: float = 1.0) -> None:
         """Metrics of one step."""
-        values = {"loss": loss, "epoch": number / 10}
+        values = {"loss": loss, "epoch": number / 10, "tokens": 100.0 * number, "tokens_per_second": 50.0}
         await self.emit(step_metrics=task_event_pb2.StepMetrics(step=number, values=values))
 
     async def line(self, text: str, *, rank: int = 0, severity: int = task_event_pb2.LogEntry.INFO) -> None:
@@ -93,6 +95,8 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
 
     def __init__(self, total_processes: int = 4) -> None:
         self.total_processes = total_processes
+        self.flops_per_second = 0.0
+        self.total_memory_bytes = 0
         self.runs: dict[str, FakeRun] = {}
         self.script: Callable[[FakeRun], Any] | None = None
         self.refusal: ServiceError | None = None
@@ -131,7 +135,11 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
     async def GetCapacity(self, request: Any, context: Any) -> trainer_service_pb2.Capacity:
         busy = sum(run.run.hyperparameters.num_processes for run in self.runs.values() if run.run.state not in TERMINAL)
         return trainer_service_pb2.Capacity(
-            total_processes=self.total_processes, free_processes=max(0, self.total_processes - busy), device="cpu"
+            total_processes=self.total_processes,
+            free_processes=max(0, self.total_processes - busy),
+            device="cpu",
+            flops_per_second=self.flops_per_second,
+            total_memory_bytes=self.total_memory_bytes,
         )
 
     async def StreamRunEvents(self, request: Any, context: Any) -> AsyncIterator[trainer_service_pb2.StreamRunEventsResponse]:
@@ -180,23 +188,54 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         return self.runs[name]
 
 
+def token_statistics(**changes: Any) -> dataset_pb2.TokenStatistics:
+    """Of 100 rows of 50 tokens, 10 of which carry loss."""
+    counts = {"example_count": 100, "token_count": 5000, "trainable_token_count": 1000}
+    lengths = dataset_pb2.LengthDistribution(min=50, max=50, histogram=[dataset_pb2.LengthBucket(up_to=64, count=100)])
+    return dataset_pb2.TokenStatistics(**{"lengths": lengths} | counts | changes)
+
+
 class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
-    """Two datasets of 100 examples, one base model."""
+    """Two datasets of 100 examples, one base model. `counting` is a gate: a closed one holds up the counting of tokens."""
 
     def __init__(self) -> None:
         self.calls = 0
+        self.formats = {DATASET: dataset_pb2.Dataset.CHAT, OTHER_DATASET: dataset_pb2.Dataset.CHAT}
+        self.tokens: dict[str, dataset_pb2.TokenStatistics] = {}
+        self.shared_rows = 0
+        self.asked: list[dataset_service_pb2.AnalyzeDatasetRequest] = []
+        self.base_model = base_model_pb2.BaseModel(name=BASE_MODEL, context_length=512, parameter_count=1_000_000)
+        self.model_config = b"{}"
+        self.can_count = True
+        self.counting = asyncio.Event()
+        self.counting.set()
 
     async def GetDataset(self, request: Any, context: Any) -> dataset_pb2.Dataset:
         self.calls += 1
         if request.name not in (DATASET, OTHER_DATASET):
             raise NotFound("DATASET_NOT_FOUND", request.name)
-        return dataset_pb2.Dataset(name=request.name, statistics=dataset_pb2.DatasetStatistics(example_count=100))
+        statistics = dataset_pb2.DatasetStatistics(example_count=100)
+        return dataset_pb2.Dataset(name=request.name, statistics=statistics, format=self.formats[request.name])
+
+    async def AnalyzeDataset(self, request: Any, context: Any) -> dataset_service_pb2.DatasetAnalysis:
+        self.asked.append(request)
+        if not self.can_count:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "method not found")
+        await self.counting.wait()
+        answer = dataset_service_pb2.DatasetAnalysis(tokens=self.tokens.get(request.name, token_statistics()))
+        if request.against:
+            answer.overlap.same_row_count = self.shared_rows
+        return answer
 
     async def GetBaseModel(self, request: Any, context: Any) -> base_model_pb2.BaseModel:
         self.calls += 1
         if request.name != BASE_MODEL:
             raise NotFound("BASE_MODEL_NOT_FOUND", request.name)
-        return base_model_pb2.BaseModel(name=request.name, context_length=512)
+        return self.base_model
+
+    async def DownloadModel(self, request: Any, context: Any) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
+        assert request.path == "config.json"
+        yield model_service_pb2.DownloadModelResponse(chunk=self.model_config)
 
 
 @contextlib.asynccontextmanager

@@ -40,6 +40,8 @@ def make_settings(dsn: str, storage: str, trainers: tuple[str, ...], **changes: 
         "heartbeat_interval": 0.3,
         "watch_interval": 0.1,
         "postgres_wait": 5.0,
+        "create_token_wait": 20.0,
+        "plan_token_wait": 20.0,
     }
     spans = {name: datetime.timedelta(seconds=changes.pop(name, seconds)) for name, seconds in short.items()}
     listen = changes.pop("listen", None) or f"127.0.0.1:{free_port()}"

@@ -22,7 +22,7 @@ from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub
 from services.task_manager.repository import TaskFilter, TaskRepository
 from services.task_manager.task_queue import TaskQueue
-from tunesmith.v1 import task_event_pb2
+from tunesmith.v1 import task_event_pb2, task_spec_pb2
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +53,9 @@ def owner(pool: Pool) -> Owner:
     return Owner(pool)
 
 
-def a_new_task(request_id: uuid.UUID | None = None, digest: bytes = b"d", processes: int = 1) -> NewTask:
+def a_new_task(
+    request_id: uuid.UUID | None = None, digest: bytes = b"d", processes: int = 1, datasets: tuple[uuid.UUID, ...] = ()
+) -> NewTask:
     return NewTask(
         id=uuid.uuid4(),
         display_name="n",
@@ -62,6 +64,8 @@ def a_new_task(request_id: uuid.UUID | None = None, digest: bytes = b"d", proces
         spec=b"",
         effective_hyperparameters=b"",
         processes=processes,
+        datasets=datasets,
+        note="",
         request_id=request_id,
         request_digest=digest,
     )
@@ -535,3 +539,32 @@ async def test_migrating_again_changes_nothing(pool: Pool, postgres_dsn: str) ->
     directory = Path(task_manager.__file__).parent / "migrations"
 
     assert await migrate(postgres_dsn, "task_manager", directory) == 0
+
+
+# ---- migrations
+
+
+async def test_tasks_from_before_know_their_datasets_after_the_migration(postgres_dsn: str, tmp_path: Path) -> None:
+    migrations = Path(task_manager.__file__).parent / "migrations"
+    first = tmp_path / "001_initial.sql"
+    first.write_text((migrations / first.name).read_text())
+    await migrate(postgres_dsn, "task_manager", tmp_path)
+    ids = [uuid.uuid4() for _ in range(2)]
+    tuning = task_spec_pb2.FineTuning(
+        base_model="baseModels/x", dataset=f"datasets/{ids[0]}", validation_dataset=f"datasets/{ids[1]}"
+    )
+    # Bytes that are neither text nor valid UTF-8 stand beside the names.
+    tuning.hyperparameters.learning_rate = 1e-3
+    spec = task_spec_pb2.TaskSpec(fine_tuning=tuning).SerializeToString()
+    insert = (
+        "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters, processes,"
+        " request_digest) VALUES (gen_random_uuid(), 'n', '', '{}', %s, '', 1, '')"
+    )
+    async with await psycopg.AsyncConnection.connect(postgres_dsn, autocommit=True) as connection:
+        await connection.execute(insert, (spec,))
+        await connection.execute(insert, (b"",))
+
+        await migrate(postgres_dsn, "task_manager", migrations)
+
+        rows = await (await connection.execute("SELECT datasets FROM task_manager.task ORDER BY length(spec)")).fetchall()
+    assert [set(row[0]) for row in rows] == [set(), set(ids)]

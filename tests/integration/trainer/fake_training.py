@@ -62,7 +62,13 @@ def write_result(step: dict, directory: pathlib.Path) -> None:
     output.mkdir(exist_ok=True)
     (output / "adapter_config.json").write_text('{"r": 4}')
     (output / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 10_000)
-    result = {"step": step["step"], "metrics": {"loss": 0.5}, "versions": {"fake": "1.0"}}
+    result = {
+        "kind": "ADAPTER",
+        "step": step["step"],
+        "metrics": {"loss": 0.5},
+        "rendered_rows_sha256": "ab" * 32,
+        "versions": {"fake": "1.0"},
+    }
     (directory / "result.json").write_text(json.dumps(result))
 
 

@@ -16,7 +16,7 @@ from services.trainer.keeper import Keeper, Means
 from services.trainer.preparation import Preparation
 from services.trainer.run import State, Wish
 from services.trainer.run_directory import RunDirectory
-from services.trainer.storage_client import Adapter, StoredAdapter
+from services.trainer.storage_client import Adapter, DatasetDigests, StoredAdapter
 
 pytestmark = pytest.mark.integration
 
@@ -30,12 +30,12 @@ class Inputs:
         self.root = root
         self.error = error
 
-    async def fetch_dataset(self, name: str, target: Path, on_download) -> str:
+    async def fetch_dataset(self, name: str, target: Path, on_download) -> DatasetDigests:
         if self.error:
             raise self.error
         on_download()
         await asyncio.to_thread(target.write_text, "{}\n")
-        return "00"
+        return DatasetDigests("00", "11")
 
     async def base_model(self, name: str) -> Bundle:
         return Bundle(name, self.root, name, "r1")
@@ -71,7 +71,8 @@ FINISHES = """
 import json, pathlib
 from services.trainer.journal import Journal
 pathlib.Path("output/adapter.safetensors").write_bytes(b"abc")
-pathlib.Path("result.json").write_text(json.dumps({"step": 1, "metrics": {}, "versions": {}}))
+result = {"kind": "ADAPTER", "step": 1, "metrics": {}, "rendered_rows_sha256": "", "versions": {}}
+pathlib.Path("result.json").write_text(json.dumps(result))
 with Journal.open(pathlib.Path("journal.jsonl")) as journal:
     journal.control("started", supervisor=None)
     journal.control("exit", exit_codes={"0": 0}, cancelled=False, failed_rank=None)

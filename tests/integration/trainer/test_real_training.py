@@ -45,7 +45,7 @@ async def test_a_tiny_model_is_tuned_and_its_adapter_stored(
     assert face.remains() == []
 
 
-async def test_a_row_that_is_too_long_is_the_user_s_to_mend(make_face, storage: FakeStorage, tmp_path: Path) -> None:
+async def test_data_with_nothing_left_to_learn_is_the_user_s_to_mend(make_face, storage: FakeStorage, tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path / "model")
     storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
     face = await make_face(TRAINING_MODULE="services.trainer.training")
@@ -54,7 +54,7 @@ async def test_a_row_that_is_too_long_is_the_user_s_to_mend(make_face, storage: 
     name = await face.submit(storage.add_dataset(json.dumps({"messages": [question, answer]}).encode() + b"\n"))
     _, end = await face.watch(name, seconds=240)
 
-    assert (end.state, end.error.reason) == (task_pb2.Task.FAILED, "EXAMPLE_TOO_LONG")
+    assert (end.state, end.error.reason) == (task_pb2.Task.FAILED, "NO_TRAINABLE_TOKENS")
 
 
 async def test_real_training_is_cancelled_without_a_trace(make_face, storage: FakeStorage, tmp_path: Path) -> None:

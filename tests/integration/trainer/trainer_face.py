@@ -35,6 +35,7 @@ class Face:
             "PROCESSES": "4",
             "STOP_GRACE": "500ms",
             "TRAINING_MODULE": "fake_training",
+            "SPEED_MODULE": "",
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -134,12 +135,26 @@ class Face:
 
 
 def make_run(
-    dataset: str, *, attempt: int = 1, epoch: int = 1, task: str = "", processes: int = 1, validation: str = ""
+    dataset: str,
+    *,
+    attempt: int = 1,
+    epoch: int = 1,
+    task: str = "",
+    processes: int = 1,
+    validation: str = "",
+    mixture: dict[str, float] | None = None,
+    split: float | None = None,
 ) -> trainer_service_pb2.Run:
     """What the task manager would send: every number resolved."""
     task = task or str(uuid.uuid4())
     tuning = task_spec_pb2.FineTuning(
-        base_model="baseModels/tiny", dataset=dataset, validation_dataset=validation, method="SFT", tuning="LORA"
+        base_model="baseModels/tiny",
+        dataset=dataset,
+        validation_dataset=validation,
+        method="SFT",
+        tuning="LORA",
+        mixture=[task_spec_pb2.WeightedDataset(dataset=name, weight=weight) for name, weight in (mixture or {}).items()],
+        validation_split_ratio=split,
     )
     numbers = task_spec_pb2.Hyperparameters(
         num_train_epochs=1,

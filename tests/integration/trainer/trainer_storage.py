@@ -35,6 +35,8 @@ class FakeStorage(
 
     def __init__(self) -> None:
         self.datasets: dict[str, bytes] = {}
+        self.rows: dict[str, bytes] = {}
+        """Of datasets whose rows are kept apart from the uploaded file."""
         self.model_files: dict[str, bytes] = {"config.json": b"{}"}
         self.artifacts: dict[str, artifact_pb2.Artifact] = {}
         self.contents: dict[str, dict[str, bytes]] = {}
@@ -70,14 +72,23 @@ class FakeStorage(
         self.datasets[name] = content
         return name
 
+    def add_rows(self, content: bytes, original: bytes = b"[]") -> str:
+        """A dataset whose rows are not the bytes that were uploaded."""
+        name = self.add_dataset(original)
+        self.rows[name] = content
+        return name
+
     async def GetDataset(self, request, context):
         if request.name not in self.datasets:
             raise NotFound("DATASET_NOT_FOUND", request.name)
         content = self.datasets[request.name]
-        return dataset_pb2.Dataset(name=request.name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        dataset = dataset_pb2.Dataset(name=request.name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        if request.name in self.rows:
+            dataset.rows_sha256 = hashlib.sha256(self.rows[request.name]).hexdigest()
+        return dataset
 
     async def DownloadDataset(self, request, context):
-        content = self.datasets[request.name]
+        content = self.rows[request.name] if request.content == request.ROWS else self.datasets[request.name]
         if self.corrupt_downloads:
             self.corrupt_downloads -= 1
             content = b"x" + content[1:]

@@ -63,26 +63,11 @@ class TestData:
         assert (error["reason"], error["class"], error["hint"]) == ("DATASET_INVALID", "user", "Mend the rows.")
         assert error["violations"][0]["field"] == "line 1: messages[1].role"
 
-    def test_check_shows_bad_rows_and_fails(self, run, bad):
-        result = run("data", "check", bad)
-        assert result.exit_code == 1
-        assert 'line 14: messages[1].role: role "assistent" [DATASET_ROLE_UNKNOWN]' in result.stdout
-        assert "… and 100 more" in result.stdout
-
-    def test_check_of_a_good_file_succeeds(self, run, train):
-        result = run("data", "check", train)
-        assert (result.exit_code, result.stdout) == (0, "valid: 3 examples, 0 messages\n")
-
-    def test_a_missing_file_is_a_usage_error(self, run, tmp_path):
-        result = run("data", "check", tmp_path / "none.jsonl")
-        assert result.exit_code == 2
-        assert "error[FILE_NOT_FOUND]" in result.stderr
-
     def test_ls_is_a_table_or_one_object_a_line(self, run, train):
         for _ in range(3):
             run("data", "upload", train)
         table = run("data", "ls").stdout.splitlines()
-        assert table[0].split() == ["ID", "NAME", "EXAMPLES", "SIZE", "CREATED"]
+        assert table[0].split() == ["ID", "NAME", "VERSION", "FORMAT", "EXAMPLES", "SIZE", "CREATED"]
         assert len(table) == 4
         assert [d["display_name"] for d in json_lines(run("data", "ls", "--json").stdout)] == ["train.jsonl"] * 3
 
@@ -133,6 +118,65 @@ class TestTaskCreate:
         assert "lora.rank=16" in result.stdout
         assert "few examples" in result.stderr
         assert platform.tasks.created == []
+
+    def test_a_dry_run_tells_tokens_time_memory_and_what_cannot_be_served(self, run, platform):
+        lines = run("task", "create", "--data", "d", "--validation-split", 0.1, "--dry-run").stdout.splitlines()
+        assert lines[0] == "40 steps over 320 examples, 32 more held out"
+        told = dict(line.split("  ", 1) for line in lines[1:])
+        assert told["tokens"].strip() == "51,200 a pass, 12,800 carry loss (25.0 %)"
+        assert told["time"].strip() == "about 12:05, from earlier runs of this model here"
+        assert told["memory"].strip() == "3.2 GB at the peak"
+        assert told["serving"].strip() == "not possible: rank 512 is more than 64"
+
+    def test_several_datasets_are_a_mixture_by_weight(self, run, platform, train):
+        result = run("task", "create", "--data", "d1:2", "--data", f"{train}:0.5", "--data", "d3", "--validation-split", "0.2")
+        assert result.exit_code == 0, result.stderr
+        task = platform.tasks.created[0].task
+        uploaded = platform.datasets.stored[0].name
+        found = [(part.dataset, part.weight, part.HasField("weight")) for part in task.spec.fine_tuning.mixture]
+        assert found == [("datasets/d1", 2.0, True), (uploaded, 0.5, True), ("datasets/d3", 0.0, False)]
+        assert (task.spec.fine_tuning.dataset, task.spec.fine_tuning.validation_split_ratio) == ("", 0.2)
+        assert task.display_name == "d1"
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--data", "d:2"],
+            ["--data", "d:0", "--data", "e"],
+            ["--data", "d:101", "--data", "e"],
+            ["--data", "d:much", "--data", "e"],
+            ["--data", ":1", "--data", "e"],
+            ["--data", "d", "--validation-data", "v", "--validation-split", "0.1"],
+            ["--data", "d", "--method", "magic"],
+        ],
+    )
+    def test_data_that_makes_no_sense_is_a_usage_error_before_anything_is_uploaded(self, run, platform, options):
+        assert run("task", "create", *options).exit_code == 2
+        assert (platform.tasks.created, platform.datasets.uploads) == ([], [])
+
+    def test_options_override_the_file(self, run, platform, tmp_path):
+        path = tmp_path / "task.yaml"
+        path.write_text(
+            "display_name: n\ndescription: old\nspec:\n  fine_tuning:\n    base_model: tiny\n"
+            "    mixture: [{dataset: a}, {dataset: b}]\n    validation_split_ratio: 0.1\n"
+        )
+        run("task", "create", "-f", path)
+        overriding = ["--model", "big", "--description", "new", "--data", "d", "--validation-data", "v", "--name", "m"]
+        run("task", "create", "-f", path, *overriding)
+        kept, changed = (request.task for request in platform.tasks.created)
+        assert (kept.display_name, kept.description, kept.spec.fine_tuning.base_model) == ("n", "old", "tiny")
+        assert len(kept.spec.fine_tuning.mixture) == 2
+        assert (changed.display_name, changed.description) == ("m", "new")
+        spec = changed.spec.fine_tuning
+        assert (spec.base_model, spec.dataset, spec.validation_dataset) == ("baseModels/big", "datasets/d", "datasets/v")
+        assert (len(spec.mixture), spec.HasField("validation_split_ratio")) == (0, False)
+
+    def test_a_split_replaces_the_validation_data_of_the_file(self, run, platform, tmp_path):
+        path = tmp_path / "task.json"
+        path.write_text('{"display_name": "n", "spec": {"fine_tuning": {"dataset": "d", "validation_dataset": "v"}}}')
+        run("task", "create", "-f", path, "--validation-split", "0.3")
+        spec = platform.tasks.created[0].task.spec.fine_tuning
+        assert (spec.validation_dataset, spec.validation_split_ratio) == ("", 0.3)
 
     @pytest.mark.parametrize(
         "text",
@@ -383,7 +427,7 @@ class TestRegistry:
         assert "answers mail" in run("registry", "show", "mine").stdout
         assert "adapter.bin (4 B)" in run("registry", "show", "mine@champion").stdout
         assert json.loads(run("registry", "show", "mine@1", "--json").stdout)["version"] == 1
-        assert json.loads(run("registry", "show", "mine", "--json").stdout)["version_count"] == 1
+        assert json.loads(run("registry", "show", "mine", "--json").stdout)["version_count"] == "1"
 
     def test_alias_says_where_all_point(self, run, artifact):
         assert run("registry", "alias", "mine", "champion", 1).stdout == "models/mine champion → 1\n"

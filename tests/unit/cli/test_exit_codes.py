@@ -112,7 +112,7 @@ def test_as_json_an_error_is_one_line_in_every_language(capsys):
         "task create --data d --set",
         "task create --data d --set rank",
         "task create --data d --method magic",
-        "task create --data d --tuning full",
+        "task create --data d --tuning prefix",
         "task create --data datasets/",
         "task create --file missing.yaml",
         "task create --data missing.jsonl",

@@ -5,13 +5,12 @@ from fake_platform import NOW, a_run
 from google.protobuf.timestamp_pb2 import Timestamp
 from typer.testing import CliRunner
 
-from tunesmith.cli import output
 from tunesmith.cli.app import app
-from tunesmith.cli.data import print_report, summary
-from tunesmith.cli.output import print_fields, print_table, transfer_progress
+from tunesmith.cli.data_text import summary
+from tunesmith.cli.output import print_fields, print_table, when
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.base_model_pb2 import BaseModel
-from tunesmith.v1.dataset_pb2 import DatasetReport, DatasetStatistics
+from tunesmith.v1.dataset_pb2 import DatasetStatistics
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
 from tunesmith.v1.task_pb2 import Task
 
@@ -60,16 +59,6 @@ class TestPrinting:
         captured = capsys.readouterr()
         assert (captured.out, captured.err) == ("", "nothing yet\n")
 
-    def test_progress_is_silent_where_nobody_watches(self):
-        assert transfer_progress("file") is None
-
-    def test_on_a_terminal_progress_redraws_one_line_and_ends_it_when_done(self, monkeypatch, capsys):
-        monkeypatch.setattr(output.sys.stderr, "isatty", lambda: True, raising=False)
-        draw = transfer_progress("train.jsonl")
-        draw(500, 2000)
-        draw(2000, 2000)
-        assert capsys.readouterr().err == "\rtrain.jsonl 500 B of 2.0 kB  \rtrain.jsonl 2.0 kB of 2.0 kB  \n"
-
 
 class TestReports:
     @pytest.mark.parametrize(
@@ -83,31 +72,6 @@ class TestReports:
     )
     def test_a_summary_names_oddities_only_when_there_are_any(self, counts, text):
         assert summary(DatasetStatistics(**counts)) == text
-
-    def test_a_valid_file_is_one_line(self, capsys):
-        print_report(DatasetReport(valid=True, statistics=DatasetStatistics(example_count=2, message_count=6)))
-        assert capsys.readouterr().out == "valid: 2 examples, 6 messages\n"
-
-    def test_bad_rows_come_with_place_reason_and_hint_and_the_rest_is_counted(self, capsys):
-        report = DatasetReport(violation_count=1500, violations_by_reason={"B": 1499, "A": 1})
-        report.violations.add(line=3, path="messages[0]", message="is empty", reason="A", hint="Fill it.")
-        report.violations.add(message="no examples", reason="B")
-        print_report(report)
-        assert capsys.readouterr().out.splitlines() == [
-            "line 3: messages[0]: is empty [A]",
-            "  hint: Fill it.",
-            "no examples [B]",
-            "… and 1,498 more",
-            "A: 1",
-            "B: 1,499",
-            "1,500 problems: 0 examples, 0 messages",
-        ]
-
-    def test_when_all_rows_are_listed_no_more_are_announced(self, capsys):
-        report = DatasetReport(violation_count=1)
-        report.violations.add(line=1, message="bad", reason="A")
-        print_report(report)
-        assert "more" not in capsys.readouterr().out
 
 
 class TestTasks:
@@ -193,7 +157,7 @@ class TestLogsAndMetrics:
     def test_a_line_has_time_origin_severity_and_its_very_text(self, run, platform, entry, ending):
         task = platform.tasks.add(events=[TaskEvent(sequence=1, time=NOW, log_entry=entry)])
         line = run("task", "logs", task.name).stdout.rstrip("\n")
-        assert line == f"{output.when(NOW)} {ending}"
+        assert line == f"{when(NOW)} {ending}"
 
     def test_several_ranks_can_be_asked_for_also_the_trainer_itself(self, run, platform):
         entries = [{"severity": LogEntry.INFO, "rank": rank, "text": f"of {rank}"} for rank in (-1, 0, 1, 2)]

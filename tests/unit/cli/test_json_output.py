@@ -22,11 +22,14 @@ def run(platform):
 def names(platform, tmp_path):
     """One of everything; the placeholders of the commands below."""
     train = tmp_path / "train.jsonl"
-    train.write_text('{"messages": []}\n')
+    train.write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}\n')
+    csv = tmp_path / "train.csv"
+    csv.write_text("question,answer\nx,y\n")
     platform.models.stored["baseModels/tiny"] = BaseModel(name="baseModels/tiny", display_name="Tiny", context_length=128)
     stored = CliRunner().invoke(app, ["data", "upload", str(train), "--json"])
     return {
         "FILE": str(train),
+        "CSV": str(csv),
         "OUT": str(tmp_path / "out"),
         "TASK": platform.tasks.add(Task.RUNNING, events=a_run()).name,
         "ARTIFACT": platform.artifacts.add({"adapter.bin": b"1"}).name,
@@ -37,10 +40,24 @@ def names(platform, tmp_path):
 ONE_OBJECT = {
     "version": {"version"},
     "data upload FILE": {"name", "display_name", "size_bytes", "sha256", "statistics", "create_time"},
-    "data check FILE": {"valid", "statistics"},
+    "data check FILE": {"valid", "statistics", "format", "size_bytes", "warnings"},
+    "data convert CSV OUT": {"path", "from", "file_kind", "to", "converted_count", "failure_count", "failures"},
+    "data show DATASET --model tiny --against d": {"tokens", "overlap"},
+    "data download DATASET OUT": {"path", "size_bytes"},
     "data show DATASET": {"name", "display_name", "size_bytes", "sha256", "statistics", "create_time"},
     "task create --data d": {"name", "display_name", "spec", "state"},
-    "task create --data d --dry-run": {"effective_hyperparameters", "total_steps", "example_count", "warnings"},
+    "task create --data d --dry-run": {
+        "effective_hyperparameters",
+        "total_steps",
+        "example_count",
+        "warnings",
+        "token_count",
+        "trainable_token_count",
+        "estimated_duration",
+        "estimate_basis",
+        "estimated_peak_memory_bytes",
+        "serving_problem",
+    },
     "task show TASK": {"name", "display_name", "state", "create_time"},
     "task cancel TASK --reason enough": {"name", "display_name", "state", "state_reason", "create_time"},
     "model show tiny": {"name", "display_name", "context_length"},
@@ -50,6 +67,8 @@ ONE_OBJECT = {
 }
 ONE_OBJECT_A_LINE = {
     "data ls": ("name", 1),
+    "data rm DATASET --yes": ("name", 1),
+    "data preview DATASET --rows 2": ("renderings", 2),
     "task ls": ("name", 1),
     "model ls": ("name", 1),
     "artifact ls": ("manifest", 1),
@@ -158,17 +177,13 @@ def test_a_download_says_where_it_put_what(run, platform, tmp_path):
 
 def test_a_check_that_fails_is_a_whole_report_and_exit_code_1(run, tmp_path):
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"role": "assistent"}\n')
+    path.write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "assistent", "content": "y"}]}\n')
     result = run("data", "check", path, "--json")
     report = json.loads(result.stdout)
-    assert (result.exit_code, report.get("valid", False), report["violation_count"]) == (1, False, "101")
-    assert report["violations"][0] == {
-        "line": "14",
-        "path": "messages[1].role",
-        "reason": "DATASET_ROLE_UNKNOWN",
-        "message": 'role "assistent"',
-        "hint": 'Use "assistant".',
-    }
+    assert (result.exit_code, report.get("valid", False), report["violation_count"]) == (1, False, "1")
+    violation = report["violations"][0]
+    assert (violation["line"], violation["path"]) == ("1", "messages[1].role")
+    assert (violation["reason"], bool(violation["hint"])) == ("DATASET_ROLE_UNKNOWN", True)
 
 
 @pytest.mark.parametrize("state", [Artifact.UPLOADING, Artifact.AVAILABLE, Artifact.EXPIRED, Artifact.DELETED])

@@ -99,7 +99,7 @@ class TestTasks:
     def test_an_unknown_method_lists_the_known(self, client):
         with pytest.raises(InvalidArgument) as caught:
             client.create_task(name="n", base_model="tiny", dataset="d", method="magic")
-        assert caught.value.hint == "Known: sft."
+        assert caught.value.hint == "Known: sft, dpo, kto, orpo, cpt, classification."
 
     def test_api_key_and_request_id_travel_as_metadata(self, platform, client, monkeypatch):
         monkeypatch.setenv("TUNESMITH_API_KEY", "secret")

@@ -38,9 +38,9 @@ class TestTasks:
     @pytest.mark.parametrize(
         ("changes", "reason", "hint"),
         [
-            ({"method": "dpo"}, "METHOD_UNKNOWN", "Known: sft."),
-            ({"method": ""}, "METHOD_UNKNOWN", "Known: sft."),
-            ({"tuning": "full"}, "TUNING_UNKNOWN", "Known: lora."),
+            ({"method": "grpo"}, "METHOD_UNKNOWN", "Known: sft, dpo, kto, orpo, cpt, classification."),
+            ({"method": ""}, "METHOD_UNKNOWN", "Known: sft, dpo, kto, orpo, cpt, classification."),
+            ({"tuning": "prefix"}, "TUNING_UNKNOWN", "Known: lora, full, qlora."),
             ({"base_model": "tasks/1"}, "NAME_INVALID", "Give baseModels/ID or the bare ID."),
             ({"dataset": ""}, "NAME_INVALID", "Give datasets/ID or the bare ID."),
             ({"validation_dataset": "tasks/1"}, "NAME_INVALID", "Give datasets/ID or the bare ID."),

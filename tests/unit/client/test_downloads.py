@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from tunesmith import Client
-from tunesmith.errors import DataLoss, InvalidArgument, NotFound, TunesmithError
+from tunesmith.errors import DataLoss, InvalidArgument, NotFound, TunesmithError, Unreachable
 from tunesmith.transfers import describe, receive, safe_target
 
 HOSTILE = [
@@ -130,14 +130,28 @@ def test_a_missing_artifact_makes_no_directory(client, out):
 
 def test_a_checksum_is_compared_as_lower_case_hexadecimal(tmp_path):
     with pytest.raises(TunesmithError):
-        receive([b"x"], tmp_path / "f", hashlib.sha256(b"x").hexdigest().upper(), lambda count: None)
+        sha256 = hashlib.sha256(b"x").hexdigest().upper()
+        receive(lambda offset: [b"x"], tmp_path / "f", key="k", sha256=sha256, progress=lambda count: None)
     assert written(tmp_path) == {}
 
 
-def test_the_part_of_an_earlier_crash_is_begun_again(tmp_path):
-    (tmp_path / "f.part").write_bytes(b"half of something")
-    receive([b"whole"], tmp_path / "f", hashlib.sha256(b"whole").hexdigest(), lambda count: None)
-    assert written(tmp_path) == {"f": b"whole"}
+@pytest.mark.parametrize("names", [["f", "f.part"], ["f.part", "f"], ["f", "f.part", "f.part.part"]])
+def test_files_that_are_called_parts_do_not_disturb_the_others(platform, client, out, names):
+    files = {name: name.encode() for name in names}
+    client.download_artifact(platform.artifacts.add(files).name, out)
+    assert written(out) == files
+
+
+def test_a_download_that_broke_is_continued_where_it_broke(platform, client, out):
+    artifact = platform.artifacts.add({"f": b"0123456789"})
+    platform.artifacts.break_after = 1
+    with pytest.raises(Unreachable):
+        client.download_artifact(artifact.name, out)
+    seen = []
+    client.download_artifact(artifact.name, out, lambda done, total: seen.append(done))
+    assert seen == [5, 10]
+    assert platform.artifacts.offsets == [0, 5]
+    assert written(out) == {"f": b"0123456789"}
 
 
 def test_directories_are_no_files_of_a_model(tmp_path):

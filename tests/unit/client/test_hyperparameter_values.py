@@ -5,7 +5,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from tunesmith.errors import InvalidArgument
 from tunesmith.hyperparameters import build, known_keys, parse_settings
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora
+from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora, Preference
 
 SCALARS = [field for field in Hyperparameters.DESCRIPTOR.fields if field.message_type is None]
 ADAPTER = [field for field in Lora.DESCRIPTOR.fields if not field.is_repeated]
@@ -140,8 +140,21 @@ def test_the_first_wrong_key_is_named_and_nothing_of_the_rest_is_lost_silently()
 
 def test_known_keys_are_dotted_and_unique():
     keys = known_keys()
-    assert len(keys) == len(set(keys)) == len(SCALARS) + len(Lora.DESCRIPTOR.fields)
-    assert {key for key in keys if "." in key} == {f"lora.{field.name}" for field in Lora.DESCRIPTOR.fields}
+    assert len(keys) == len(set(keys)) == len(SCALARS) + len(Lora.DESCRIPTOR.fields) + len(Preference.DESCRIPTOR.fields)
+    adapter = {f"lora.{field.name}" for field in Lora.DESCRIPTOR.fields}
+    preference = {f"preference.{field.name}" for field in Preference.DESCRIPTOR.fields}
+    assert {key for key in keys if "." in key} == adapter | preference
+
+
+@pytest.mark.parametrize("written", [{"preference": {"beta": 0.3}}, {"preference.beta": "0.3"}, {"preference_beta": 0.3}])
+def test_numbers_of_preference_methods_are_written_like_those_of_the_adapter(written):
+    assert build(written).preference.beta == 0.3
+
+
+def test_overrides_are_taken_as_text_and_as_a_tree():
+    text = '{"zero_optimization": {"overlap_comm": true}}'
+    assert build({"deepspeed_overrides": text}).deepspeed_overrides == text
+    assert build({"deepspeed_overrides": {"zero_optimization": {"overlap_comm": True}}}).deepspeed_overrides == text
 
 
 @pytest.mark.parametrize(

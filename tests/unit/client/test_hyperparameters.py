@@ -90,4 +90,4 @@ def test_a_setting_without_key_or_sign_is_refused(setting):
 
 def test_every_field_of_the_contract_is_a_key():
     for name in Hyperparameters.DESCRIPTOR.fields_by_name:
-        assert name in known_keys() or name == "lora"
+        assert name in known_keys() or name in ("lora", "preference")

@@ -260,7 +260,7 @@ def test_a_broken_directory_is_named(tmp_path, break_it, says):
     directory = make_tiny_model(tmp_path / "broken")
     break_it(directory)
     with pytest.raises(RenderError, match=says) as caught:
-        Renderer.from_directory(directory)
+        Renderer.from_directory(directory).check()
     assert "broken" in caught.value.message
 
 

@@ -102,7 +102,7 @@ class FakeArtifacts:
 def files_of(base: str, directory: Path, artifact: str | None = None, adapter_directory: Path | None = None) -> ModelFiles:
     """ModelFiles with revisions that fit."""
     name = f"baseModels/{base}"
-    adapter = Bundle(artifact, adapter_directory, name, "r1") if artifact and adapter_directory else None
+    adapter = Bundle(artifact, adapter_directory, name, "r1", is_adapter=True) if artifact and adapter_directory else None
     return ModelFiles(Bundle(name, directory, name, "r1"), adapter)
 
 

@@ -10,7 +10,8 @@ from services.common.errors import ServiceError, Unavailable
 from services.inference.resolver import ModelFiles, Resolver
 
 BASE = Bundle("baseModels/tiny", Path("base"), "baseModels/tiny", "r1")
-ADAPTER = Bundle(ARTIFACT, Path("adapter"), "baseModels/tiny", "r1")
+ADAPTER = Bundle(ARTIFACT, Path("adapter"), "baseModels/tiny", "r1", is_adapter=True)
+TUNED = Bundle(ARTIFACT, Path("tuned"), "baseModels/tiny", "r1")
 
 
 def resolver(*bundles: Bundle, newest: dict[str, str] | None = None) -> Resolver:
@@ -25,6 +26,12 @@ async def test_a_base_model_is_found_by_name_and_by_bare_id() -> None:
 async def test_an_artifact_brings_its_base_model() -> None:
     files = await resolver(BASE, ADAPTER).files(ARTIFACT)
     assert files == ModelFiles(BASE, ADAPTER)
+    assert files.name == ARTIFACT
+
+
+async def test_a_whole_model_needs_no_base_model() -> None:
+    files = await resolver(TUNED).files(ARTIFACT)
+    assert files == ModelFiles(TUNED)
     assert files.name == ARTIFACT
 
 
@@ -60,7 +67,7 @@ async def test_storage_away_is_unavailable() -> None:
 
 
 async def test_an_adapter_of_another_revision_of_the_base_model_is_refused() -> None:
-    stale = Bundle(ARTIFACT, Path("adapter"), "baseModels/tiny", "r0")
+    stale = Bundle(ARTIFACT, Path("adapter"), "baseModels/tiny", "r0", is_adapter=True)
     with pytest.raises(ServiceError) as refused:
         await resolver(BASE, stale).files(ARTIFACT)
     assert refused.value.reason == "BASE_MODEL_UNUSABLE"

@@ -66,7 +66,7 @@ class Service:
 async def service(model_directory: Path, tmp_path: Path) -> AsyncIterator[Service]:
     engine = FakeEngine(saying("Good day!"))
     base = Bundle("baseModels/tiny", model_directory, "baseModels/tiny", "r1")
-    bundles = FakeBundles(base, Bundle(ARTIFACT, write_adapter_weights(tmp_path / "a"), "baseModels/tiny", "r1"))
+    bundles = FakeBundles(base, Bundle(ARTIFACT, write_adapter_weights(tmp_path / "a"), "baseModels/tiny", "r1", is_adapter=True))
     artifacts = FakeArtifacts({TASK: ARTIFACT})
     with Worker("engine") as worker:
         lazy = LazyEngine(lambda: engine)

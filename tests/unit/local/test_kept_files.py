@@ -75,7 +75,22 @@ class TestFiles:
             directory.write_stack(replace(STATE, version="2"))
             assert json.load(old)["version"] == "1"
 
-    @pytest.mark.parametrize("text", ["", "{", "not json", '{"version": '])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "{",
+            "not json",
+            '{"version": ',
+            "[]",
+            "7",
+            "{}",
+            '{"unknown": 1}',
+            '{"supervisor": 7, "processes": {}}',
+            '{"supervisor": {"pid": 1, "create_time": 1.0}, "processes": []}',
+            '{"version": "1", "supervisor": {"pid": 1, "create_time": 1}, "started_at": 1, "addresses": 5, "processes": {}}',
+        ],
+    )
     @pytest.mark.parametrize("name", ["stack", "settings"])
     def test_a_file_that_is_no_json_is_named_with_what_to_do(self, directory, name, text):
         path = directory.root / f"{name}.json"

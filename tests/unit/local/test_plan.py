@@ -54,6 +54,7 @@ def test_services_are_told_where_the_others_are(tmp_path, backends):
     assert spec["inference"].environment["TUNESMITH_INFERENCE_STORAGE_ADDRESS"] == "127.0.0.1:1"
     assert spec["trainer"].environment["TUNESMITH_TRAINER_DATA_DIR"] == str(tmp_path / "trainer")
     assert spec["storage"].environment["TUNESMITH_S3_BUCKET"] == "tunesmith"
+    assert spec["storage"].environment["TUNESMITH_STORAGE_TASK_MANAGER_ADDRESS"] == "127.0.0.1:2"
 
 
 def test_a_secret_may_come_from_a_file(tmp_path):

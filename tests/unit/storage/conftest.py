@@ -2,7 +2,10 @@
 
 # ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
 
+<<<<<<< HEAD
 import datetime
+=======
+>>>>>>> main
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -10,10 +13,19 @@ import pytest
 SUITES = (
     "artifact_suite",
     "dataset_suite",
+<<<<<<< HEAD
     "model_suite",
     "object_store_suite",
     "repository_suite",
     "retention_suite",
+=======
+    "dataset_tokens_suite",
+    "dataset_version_suite",
+    "model_suite",
+    "object_store_suite",
+    "part_upload_suite",
+    "repository_suite",
+>>>>>>> main
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
@@ -49,3 +61,8 @@ async def service(clock: Clock, store: MemoryObjectStore) -> AsyncIterator[Servi
 
     async with running_service(memory_repositories(clock), store, keys) as service:
         yield service
+
+
+@pytest.fixture
+def send_part(store: MemoryObjectStore) -> Callable[[str, bytes], Awaitable[None]]:
+    return store.send_part

@@ -12,13 +12,40 @@ from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRep
 from services.common.errors import NotFound, Unavailable
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
 from services.storage.base_model_repository import same_files
+<<<<<<< HEAD
 from services.storage.dataset import Dataset, DatasetDraft, dataset_name
 from services.storage.dataset_repository import same_request
+=======
+from services.storage.dataset import Dataset, DatasetDraft, Json, dataset_name
+from services.storage.dataset_filter import EVERYTHING, DatasetFilter
+from services.storage.dataset_repository import refuse_lost_upload, same_request
+from services.storage.file import File, StoredFile
+>>>>>>> main
 from services.storage.object_store import CHUNK_BYTES
+from services.storage.part_upload import PartUpload, PartUploadDraft
+from services.storage.part_upload_repository import upload_not_found
+from services.storage.pending_object_repository import refuse_unclaimed
 from services.storage.position import Position
 from services.storage.registration import Repositories
+<<<<<<< HEAD
 from services.storage.retention import Policy
 from services.storage.sweep import StoredObject
+=======
+from services.storage.token_statistics_repository import StatisticsKey
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+class Clock:
+    """A clock that ticks a microsecond per look, and more when told."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> datetime.datetime:
+        self.time += datetime.timedelta(microseconds=1)
+        return self.time
+>>>>>>> main
 
 
 class MemoryObjectStore:
@@ -26,6 +53,8 @@ class MemoryObjectStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.parts: dict[tuple[str, str], dict[int, bytes]] = {}
+        self.public = True
         self.away = False
 
     async def prepare(self) -> None:
@@ -50,6 +79,33 @@ class MemoryObjectStore:
     async def remove(self, key: str) -> None:
         self._require()
         self.objects.pop(key, None)
+        self.parts = {name: parts for name, parts in self.parts.items() if name[0] != key}
+
+    async def size(self, key: str) -> int | None:
+        self._require()
+        return len(self.objects[key]) if key in self.objects else None
+
+    async def begin_parts(self, key: str) -> str:
+        self._require()
+        self.parts[key, f"multipart {len(self.parts)}"] = {}
+        return f"multipart {len(self.parts) - 1}"
+
+    def part_url(self, key: str, multipart_id: str, number: int, lifetime: datetime.timedelta) -> str | None:
+        return f"memory:{key}:{multipart_id}:{number}" if self.public else None
+
+    async def send_part(self, url: str, content: bytes) -> None:
+        """What an HTTP PUT to a URL of `part_url` does."""
+        _, key, multipart_id, number = url.split(":")
+        self.parts[key, multipart_id][int(number)] = content
+
+    async def arrived_parts(self, key: str, multipart_id: str) -> list[tuple[int, int]]:
+        self._require()
+        return [(number, len(content)) for number, content in sorted(self.parts.get((key, multipart_id), {}).items())]
+
+    async def join_parts(self, key: str, multipart_id: str) -> None:
+        self._require()
+        if parts := self.parts.pop((key, multipart_id), None):
+            self.objects[key] = b"".join(parts[number] for number in sorted(parts))
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         self._require()
@@ -60,35 +116,243 @@ class MemoryObjectStore:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the store is away")
 
 
-class MemoryDatasetRepository:
-    def __init__(self, clock: Clock) -> None:
+class MemoryPendingObjectRepository:
+    def __init__(self, clock: Clock, lifetime: datetime.timedelta) -> None:
         self._clock = clock
-        self.rows: dict[uuid.UUID, Dataset] = {}
-        self._by_request: dict[uuid.UUID, uuid.UUID] = {}
+        self._lifetime = lifetime
+        self.records: dict[str, datetime.datetime] = {}
+        self.removing: set[str] = set()
 
-    async def add(self, draft: DatasetDraft) -> Dataset:
-        known = self.rows.get(self._by_request.get(draft.request_id)) if draft.request_id else None
-        if known is not None:
-            return same_request(known, draft)
-        fields = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft) if field.name != "request_id"}
-        self.rows[draft.id] = Dataset(**fields, create_time=self._clock.now())
-        if draft.request_id:
-            self._by_request[draft.request_id] = draft.id
+    async def add(self, key: str) -> None:
+        self.records[key] = self._clock.now()
+
+    async def forget(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self.records.pop(key, None)
+            self.removing.discard(key)
+
+    async def take_expired(self, limit: int) -> list[str]:
+        now = self._clock.now()
+        self.removing |= {key for key, time in self.records.items() if time <= now - self._lifetime}
+        return sorted(self.removing, key=lambda key: self.records[key])[:limit]
+
+    def claim(self, keys: Collection[str]) -> None:
+        refuse_unclaimed(keys, set(self.records) - self.removing)
+        for key in keys:
+            del self.records[key]
+
+    def condemn(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self.records.setdefault(key, self._clock.now())
+            self.removing.add(key)
+
+
+class MemoryPartUploadRepository:
+    def __init__(self, clock: Clock, pending: MemoryPendingObjectRepository, lifetime: datetime.timedelta) -> None:
+        self._clock = clock
+        self._pending = pending
+        self._lifetime = lifetime
+        self.rows: dict[uuid.UUID, PartUpload] = {}
+
+    async def add(self, draft: PartUploadDraft) -> PartUpload:
+        fields = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft)}
+        self.rows[draft.id] = PartUpload(**fields, dataset=None, expire_time=self._clock.now() + self._lifetime)
         return self.rows[draft.id]
 
+    async def get(self, identifier: uuid.UUID) -> PartUpload:
+        if identifier not in self.rows or self.rows[identifier].expire_time <= self._clock.now():
+            raise upload_not_found(identifier)
+        return self.rows[identifier]
+
+    async def end(self, identifier: uuid.UUID) -> str | None:
+        if identifier not in self.rows or self.rows[identifier].dataset is not None:
+            return None
+        key = self.rows.pop(identifier).object_key
+        self._pending.condemn([key])
+        return key
+
+    async def drop_expired(self) -> None:
+        now = self._clock.now()
+        self.rows = {key: row for key, row in self.rows.items() if row.expire_time > now}
+
+    def complete(self, identifier: uuid.UUID, dataset: uuid.UUID) -> None:
+        refuse_lost_upload(identifier in self.rows)
+        self.rows[identifier] = dataclasses.replace(self.rows[identifier], dataset=dataset)
+
+
+<<<<<<< HEAD
+=======
+class MemoryBlobRepository:
+    def __init__(self, pending: MemoryPendingObjectRepository) -> None:
+        self._pending = pending
+        self.keys: dict[str, str] = {}
+        self.users: dict[str, set[object]] = {}
+
+    async def known(self, sha256s: Collection[str]) -> dict[str, str]:
+        return {sha256: self.keys[sha256] for sha256 in sha256s if sha256 in self.keys}
+
+    def settle(self, files: tuple[File, ...], keys: Mapping[str, str], user: object) -> tuple[StoredFile, ...]:
+        """What `add_blobs` does: the first object of a content counts."""
+        made = {file.sha256: keys[file.sha256] for file in files if file.sha256 not in self.keys}
+        self._pending.claim(made.values())
+        self.keys |= made
+        for file in files:
+            self.users.setdefault(file.sha256, set()).add(user)
+        return tuple(StoredFile(file.path, file.size_bytes, file.sha256, self.keys[file.sha256]) for file in files)
+
+    def release(self, user: object) -> list[str]:
+        """What `drop_unused_blobs` does for the contents of one user."""
+        for users in self.users.values():
+            users.discard(user)
+        unused = [sha256 for sha256, users in self.users.items() if not users]
+        keys = [self.keys.pop(sha256) for sha256 in unused]
+        for sha256 in unused:
+            del self.users[sha256]
+        self._pending.condemn(keys)
+        return keys
+
+
+class MemoryDatasetRepository:
+    def __init__(self, clock: Clock, blobs: MemoryBlobRepository, uploads: MemoryPartUploadRepository) -> None:
+        self._clock = clock
+        self._blobs = blobs
+        self._uploads = uploads
+        self.rows: dict[uuid.UUID, Dataset] = {}
+        self._by_request: dict[uuid.UUID, uuid.UUID] = {}
+        self._versions: dict[str, int] = {}
+        self._deletions: dict[uuid.UUID, tuple[uuid.UUID, datetime.datetime]] = {}
+        self._indices: dict[str, tuple[int, tuple[int, ...]]] = {}
+
+    async def add(self, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset:
+        dataset = self._known(draft) or self._inserted(draft, keys)
+        if draft.upload is not None:
+            self._uploads.complete(draft.upload, dataset.id)
+        return dataset
+
+    def _known(self, draft: DatasetDraft) -> Dataset | None:
+        known = self.rows.get(self._by_request.get(draft.header.request_id)) if draft.header.request_id else None
+        if known is not None:
+            return same_request(known, draft)
+        same = (draft.header.display_name, draft.sha256)
+        found = [row for row in self._there() if (row.display_name, row.original.sha256) == same]
+        return min(found, key=lambda row: row.version, default=None)
+
+    def _inserted(self, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset:
+        name = draft.header.display_name
+        files = tuple(sorted(self._blobs.settle(draft.files, keys, draft.id), key=lambda file: file.path))
+        version = self._versions[name] = self._versions.get(name, 0) + 1
+        same = ("format", "example_count", "statistics", "warnings", "dropped_rows_by_reason")
+        fields = {field: getattr(draft, field) for field in same}
+        self.rows[draft.id] = Dataset(
+            id=draft.id, display_name=name, version=version, files=files, create_time=self._clock.now(), **fields
+        )
+        self._indices[self.rows[draft.id].rows.sha256] = draft.index.every, tuple(draft.index.offsets)
+        if draft.header.request_id:
+            self._by_request[draft.header.request_id] = draft.id
+        return self.rows[draft.id]
+
+    def _there(self) -> list[Dataset]:
+        now = self._clock.now()
+        hidden = {identifier for identifier, (_, end) in self._deletions.items() if end > now}
+        return [row for identifier, row in self.rows.items() if identifier not in hidden]
+
     async def get(self, identifier: uuid.UUID) -> Dataset:
-        if identifier not in self.rows:
+        if self.rows.get(identifier) not in self._there():
             raise NotFound("DATASET_NOT_FOUND", dataset_name(identifier))
         return self.rows[identifier]
 
-    async def page(self, limit: int, after: Position | None) -> list[Dataset]:
-        return newest_first(self.rows.values(), limit, after)
+    async def page(self, limit: int, after: Position | None, which: DatasetFilter = EVERYTHING) -> list[Dataset]:
+        rows = [
+            row
+            for row in self._there()
+            if which.display_name_contains.lower() in row.display_name.lower()
+            and which.display_name in ("", row.display_name)
+            and (not which.formats or row.format in which.formats)
+        ]
+        return newest_first(rows, limit, after)
 
-    async def delete(self, identifier: uuid.UUID) -> Dataset:
-        dataset = await self.get(identifier)
-        return self.rows.pop(dataset.id)
+    async def begin_deletion(self, identifier: uuid.UUID, deletion: uuid.UUID) -> None:
+        await self.get(identifier)
+        self._deletions[identifier] = deletion, self._clock.now() + datetime.timedelta(minutes=1)
+
+    async def end_deletion(self, identifier: uuid.UUID, deletion: uuid.UUID) -> None:
+        if self._deletions.get(identifier, (None,))[0] == deletion:
+            del self._deletions[identifier]
+
+    async def delete(self, identifier: uuid.UUID, deletion: uuid.UUID) -> list[str]:
+        known, end = self._deletions.get(identifier, (None, self._clock.now()))
+        if identifier not in self.rows or known != deletion or end <= self._clock.now():
+            raise NotFound("DATASET_NOT_FOUND", dataset_name(identifier))
+        del self.rows[identifier], self._deletions[identifier]
+        return self._blobs.release(identifier)
+
+    async def nearest_row(self, rows_sha256: str, row: int) -> tuple[int, int]:
+        every, offsets = self._indices.get(rows_sha256, (1, ()))
+        if not offsets:
+            return 1, 0
+        step = min((row - 1) // every, len(offsets) - 1)
+        return step * every + 1, offsets[step]
 
 
+class MemoryTokenStatisticsRepository:
+    def __init__(self, blobs: MemoryBlobRepository) -> None:
+        self._blobs = blobs
+        self._rows: dict[StatisticsKey, Json] = {}
+
+    async def find(self, key: StatisticsKey) -> Json | None:
+        return self._rows.get(key) if key.rows_sha256 in self._blobs.keys else None
+
+    async def add(self, key: StatisticsKey, statistics: Json) -> None:
+        if key.rows_sha256 in self._blobs.keys:
+            self._rows[key] = statistics
+
+
+class MemoryArtifactRepository:
+    def __init__(self, clock: Clock, blobs: MemoryBlobRepository, retention: datetime.timedelta) -> None:
+        self._clock = clock
+        self._blobs = blobs
+        self._retention = retention
+        self._heads: dict[uuid.UUID, int] = {}
+        self._by_request: dict[tuple[uuid.UUID, str], Artifact] = {}
+        self.rows: dict[uuid.UUID, Artifact] = {}
+
+    async def find(self, task: uuid.UUID, epoch: int, request_id: str) -> Artifact | None:
+        refuse_stale(task, epoch, self._heads.get(task, epoch))
+        return self._by_request.get((task, request_id))
+
+    async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
+        known = await self.find(draft.task, draft.epoch, draft.request_id)
+        self._heads[draft.task] = draft.epoch
+        if known is not None:
+            return known
+        now = self._clock.now()
+        artifact = Artifact(
+            id=draft.id,
+            kind=draft.kind,
+            task=draft.task,
+            manifest=draft.manifest,
+            files=self._blobs.settle(draft.files, keys, draft.id),
+            size_bytes=draft.size_bytes,
+            create_time=now,
+            expire_time=now + self._retention,
+        )
+        self._by_request[draft.task, draft.request_id] = self.rows[draft.id] = artifact
+        return artifact
+
+    async def get(self, identifier: uuid.UUID) -> Artifact:
+        if identifier not in self.rows:
+            raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
+        if self.rows[identifier].expire_time <= self._clock.now():
+            raise expired(self.rows[identifier])
+        return self.rows[identifier]
+
+    async def page(self, limit: int, after: Position | None, task: uuid.UUID | None) -> list[Artifact]:
+        now = self._clock.now()
+        rows = [row for row in self.rows.values() if row.expire_time > now and task in (None, row.task)]
+        return newest_first(rows, limit, after)
+
+
+>>>>>>> main
 class MemoryBaseModelRepository:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -97,14 +361,24 @@ class MemoryBaseModelRepository:
     async def find(self, draft: BaseModelDraft) -> BaseModel | None:
         return same_files(self.rows[draft.id], draft) if draft.id in self.rows else None
 
-    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str]) -> BaseModel:
+    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
         known = await self.find(draft)
         if known is not None:
             return known
         fields = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft)}
+<<<<<<< HEAD
         fields["files"] = settle(self._tables, draft.files, keys)
         self.rows[draft.id] = BaseModel(
             **fields, size_bytes=draft.size_bytes, revision=draft.revision, create_time=self._tables.clock.now()
+=======
+        fields["files"] = self._blobs.settle(draft.files, keys, draft.id)
+        self.rows[draft.id] = BaseModel(
+            **fields,
+            size_bytes=draft.size_bytes,
+            revision=draft.revision,
+            create_time=self._clock.now(),
+            chat_template_problem=chat_template_problem,
+>>>>>>> main
         )
         return self.rows[draft.id]
 
@@ -117,6 +391,7 @@ class MemoryBaseModelRepository:
         return [self.rows[key] for key in sorted(self.rows) if after is None or key > after][:limit]
 
 
+<<<<<<< HEAD
 def memory_repositories(clock: Clock, policy: Policy | None = None) -> Repositories:
     """Repositories that share one set of tables and one clock."""
     return repositories_of(Tables(clock, policy or Policy()))
@@ -131,4 +406,23 @@ def repositories_of(tables: Tables) -> Repositories:
         blobs=MemoryBlobRepository(tables),
         sweeps=MemorySweepRepository(tables),
         registry=MemoryRegistryRepository(tables),
+=======
+def memory_repositories(
+    clock: Clock,
+    retention: datetime.timedelta = datetime.timedelta(days=15),
+    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
+) -> Repositories:
+    """Repositories that share one set of blobs and one clock."""
+    pending = MemoryPendingObjectRepository(clock, upload_lifetime)
+    blobs = MemoryBlobRepository(pending)
+    uploads = MemoryPartUploadRepository(clock, pending, upload_lifetime)
+    return Repositories(
+        datasets=MemoryDatasetRepository(clock, blobs, uploads),
+        artifacts=MemoryArtifactRepository(clock, blobs, retention),
+        models=MemoryBaseModelRepository(clock, blobs),
+        blobs=blobs,
+        pending=pending,
+        part_uploads=uploads,
+        token_statistics=MemoryTokenStatisticsRepository(blobs),
+>>>>>>> main
     )

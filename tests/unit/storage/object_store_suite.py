@@ -1,12 +1,18 @@
 """What every object store promises; run against the fake and against S3."""
 
+import datetime
 import io
 import tempfile
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from services.common.errors import Unavailable
 from services.storage.object_store import CHUNK_BYTES, ObjectStore
+from services.storage.part_upload import MIN_PART_BYTES
+
+SendPart = Callable[[str, bytes], Awaitable[None]]
+HOUR = datetime.timedelta(hours=1)
 
 
 async def content(store: ObjectStore, key: str, offset: int, size: int) -> bytes:
@@ -67,3 +73,27 @@ class ObjectStoreSuite:
 
     async def test_preparing_twice_is_no_error(self, store: ObjectStore) -> None:
         await store.prepare()
+
+    async def test_parts_make_an_object_in_their_order(self, store: ObjectStore, send_part: SendPart) -> None:
+        multipart_id = await store.begin_parts("blobs/x")
+        assert list(await store.arrived_parts("blobs/x", multipart_id)) == []
+        first, second = b"a" * MIN_PART_BYTES, b"the end"
+        await send_part(store.part_url("blobs/x", multipart_id, 2, HOUR), second)
+        await send_part(store.part_url("blobs/x", multipart_id, 1, HOUR), b"b" * MIN_PART_BYTES)
+        await send_part(store.part_url("blobs/x", multipart_id, 1, HOUR), first)
+        assert set(await store.arrived_parts("blobs/x", multipart_id)) == {(1, len(first)), (2, len(second))}
+        assert await store.size("blobs/x") is None
+        await store.join_parts("blobs/x", multipart_id)
+        assert await store.size("blobs/x") == len(first) + len(second)
+        assert await content(store, "blobs/x", 0, len(first) + len(second)) == first + second
+        assert list(await store.arrived_parts("blobs/x", multipart_id)) == []
+        await store.join_parts("blobs/x", multipart_id)
+        assert await store.size("blobs/x") == len(first) + len(second)
+
+    async def test_removing_takes_parts_along(self, store: ObjectStore, send_part: SendPart) -> None:
+        multipart_id = await store.begin_parts("blobs/x")
+        await send_part(store.part_url("blobs/x", multipart_id, 1, HOUR), b"x")
+        await store.remove("blobs/x")
+        assert list(await store.arrived_parts("blobs/x", multipart_id)) == []
+        await store.join_parts("blobs/x", multipart_id)
+        assert await store.size("blobs/x") is None

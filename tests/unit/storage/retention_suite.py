@@ -307,10 +307,10 @@ class RetentionSuite:
         await advance(days(10))
         young, pinned = await service.store_artifact(FILES), await service.store_artifact(FILES)
         await service.pin(pinned.name)
-        names = [artifact.name for artifact in await service.list_artifacts(expiring_before=young.create_time)]
+        names = [artifact.name for artifact in await service.list_artifacts(max_expire_time=young.create_time)]
         assert names == []
         soon = timestamp_pb2.Timestamp(seconds=young.create_time.seconds + 6 * 86400)
-        assert [artifact.name for artifact in await service.list_artifacts(expiring_before=soon)] == [old.name]
+        assert [artifact.name for artifact in await service.list_artifacts(max_expire_time=soon)] == [old.name]
         assert len(await service.list_artifacts(kind=State.ADAPTER)) == 3
         await advance(days(6))
         assert {artifact.name for artifact in await service.list_artifacts()} == {young.name, pinned.name}

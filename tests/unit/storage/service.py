@@ -2,19 +2,31 @@
 
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import json
+import pathlib
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 import grpc
 import pytest
+<<<<<<< HEAD
 from google.protobuf import duration_pb2
+=======
+from unit.storage.fake_processes import FakeCheckers, FakeTasks, FakeTokens
+>>>>>>> main
 
 from services.common.interceptors import EdgeInterceptor
 from services.common.rich_status import from_rpc_error, reason_of
+from services.storage.base_model_files import BaseModelFiles
 from services.storage.object_store import ObjectStore
+<<<<<<< HEAD
 from services.storage.registration import Repositories, register
+=======
+from services.storage.registration import SLOW_METHODS, Repositories, Surroundings, register
+>>>>>>> main
 from services.storage.sweeper import Sweeper
 from tunesmith.v1 import (
     artifact_pb2,
@@ -32,26 +44,37 @@ from tunesmith.v1 import (
 
 @dataclasses.dataclass
 class Service:
-    """Stubs of a running service; `keys` lists the objects in its store."""
+    """Stubs of a running service; `keys` lists the objects in its store, the rest is what a test has a hand in."""
 
     channel: grpc.aio.Channel
     keys: Callable[[], Awaitable[set[str]]]
+    checkers: FakeCheckers = dataclasses.field(default_factory=FakeCheckers)
+    tokens: FakeTokens = dataclasses.field(default_factory=FakeTokens)
+    tasks: FakeTasks = dataclasses.field(default_factory=FakeTasks)
+    store: ObjectStore | None = None
+    repositories: Repositories | None = None
 
     def __post_init__(self) -> None:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
         self.artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
-    async def upload(self, content: bytes, *, chunk_bytes: int = 2**20, **header: str) -> dataset_pb2.Dataset:
+    async def upload(self, content: bytes, *, chunk_bytes: int = 2**20, **header: object) -> dataset_pb2.Dataset:
         header = {"display_name": "rows"} | header
         return await self.datasets.UploadDataset(dataset_messages(content, chunk_bytes=chunk_bytes, **header))
 
     async def check(self, content: bytes) -> dataset_pb2.DatasetReport:
         return await self.datasets.ValidateDataset([dataset_service_pb2.ValidateDatasetRequest(chunk=content)])
 
-    async def download(self, name: str, offset: int = 0) -> bytes:
-        request = dataset_service_pb2.DownloadDatasetRequest(name=name, offset=offset)
+    async def download(self, name: str, offset: int = 0, content: int = 0) -> bytes:
+        request = dataset_service_pb2.DownloadDatasetRequest(name=name, offset=offset, content=content)
         return await joined(self.datasets.DownloadDataset(request))
+
+    async def delete(self, name: str) -> None:
+        await self.datasets.DeleteDataset(dataset_service_pb2.DeleteDatasetRequest(name=name))
+
+    async def sweep(self) -> int:
+        return await Sweeper(self.repositories.pending, self.repositories.part_uploads, self.store).sweep()
 
     async def store_artifact(self, files: Mapping[str, bytes], /, **header: object) -> artifact_pb2.Artifact:
         return await self.artifacts.UploadArtifact(artifact_messages(files, **header))
@@ -104,18 +127,32 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def running_service(
-    repositories: Repositories, store: ObjectStore, keys: Callable[[], Awaitable[set[str]]]
+    repositories: Repositories,
+    store: ObjectStore,
+    keys: Callable[[], Awaitable[set[str]]],
+    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
 ) -> AsyncIterator[Service]:
     """Serves on a free port of the loopback while the block runs."""
+<<<<<<< HEAD
     server = grpc.aio.server(interceptors=[EdgeInterceptor()])
     register(server, repositories, store, uuid.uuid4, Sweeper(repositories.sweeps, store, limit=1000))
+=======
+    server = grpc.aio.server(interceptors=[EdgeInterceptor(slow_methods=SLOW_METHODS)])
+>>>>>>> main
     port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    with tempfile.TemporaryDirectory() as directory:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Service(channel, keys)
-    finally:
-        await server.stop(2.0)
+            service = Service(channel, keys, store=store, repositories=repositories)
+            files = BaseModelFiles(store, pathlib.Path(directory))
+            around = Surroundings(
+                store, service.checkers.start, service.tokens, files, service.tasks, upload_lifetime=upload_lifetime
+            )
+            register(server, repositories, around)
+            await server.start()
+            try:
+                yield service
+            finally:
+                await server.stop(2.0)
 
 
 @contextlib.asynccontextmanager
@@ -164,7 +201,7 @@ def cut(content: bytes, size: int) -> Iterable[bytes]:
     return (content[start : start + size] for start in range(0, len(content), size))
 
 
-def dataset_messages(content: bytes, *, chunk_bytes: int = 2**20, **header: str) -> list:
+def dataset_messages(content: bytes, *, chunk_bytes: int = 2**20, **header: object) -> list:
     first = dataset_service_pb2.UploadDatasetRequest(header=dataset_service_pb2.DatasetHeader(**header))
     return [first, *(dataset_service_pb2.UploadDatasetRequest(chunk=chunk) for chunk in cut(content, chunk_bytes))]
 

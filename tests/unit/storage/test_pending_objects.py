@@ -1,14 +1,20 @@
 """Objects no row refers to are removed, and no object a row may refer to ever is."""
 
 import asyncio
+import datetime
 import io
 from collections.abc import Awaitable, Callable
 
 import pytest
-from unit.storage.fakes import MemoryObjectStore
+from unit.storage.fakes import Clock, MemoryObjectStore, MemoryPendingObjectRepository
 
 from services.common.errors import ServiceError, Unavailable
-from services.storage.pending_objects import PendingObjects, pending_objects, remove_quietly
+from services.storage.pending_objects import PendingObjects, pending_objects, remove_objects
+
+
+@pytest.fixture
+def records() -> MemoryPendingObjectRepository:
+    return MemoryPendingObjectRepository(Clock(), datetime.timedelta(hours=24))
 
 
 async def put(pending: PendingObjects, key: str) -> None:
@@ -26,45 +32,48 @@ def failing(error: BaseException) -> Callable[[], Awaitable[str]]:
     return commit
 
 
-async def test_what_a_row_refers_to_stays_and_the_rest_goes() -> None:
+async def test_what_a_row_refers_to_stays_and_the_rest_goes(records: MemoryPendingObjectRepository) -> None:
     store = MemoryObjectStore()
-    async with pending_objects(store) as pending:
+    async with pending_objects(store, records) as pending:
         await put(pending, "kept")
         await put(pending, "spare")
         assert await pending.commit(committed()) == "row"
         pending.keep(["kept"])
+        records.claim(["kept"])
     assert set(store.objects) == {"kept"}
+    assert records.records == {}
 
 
-async def test_a_failure_before_the_commit_leaves_nothing() -> None:
+async def test_a_failure_before_the_commit_leaves_nothing(records: MemoryPendingObjectRepository) -> None:
     store = MemoryObjectStore()
     with pytest.raises(ValueError, match="broken"):
-        async with pending_objects(store) as pending:
+        async with pending_objects(store, records) as pending:
             await put(pending, "key")
             raise ValueError("broken")
     assert store.objects == {}
 
 
-async def test_a_refused_commit_leaves_nothing() -> None:
+async def test_a_refused_commit_leaves_nothing(records: MemoryPendingObjectRepository) -> None:
     store = MemoryObjectStore()
     with pytest.raises(ServiceError):
-        async with pending_objects(store) as pending:
+        async with pending_objects(store, records) as pending:
             await put(pending, "key")
             await pending.commit(failing(ServiceError("STALE_EPOCH", "over"))())
     assert store.objects == {}
 
 
 @pytest.mark.parametrize("error", [Unavailable("POSTGRES_UNAVAILABLE", "gone"), asyncio.CancelledError()])
-async def test_a_commit_of_unknown_outcome_leaves_the_bytes(error: BaseException) -> None:
+async def test_a_commit_of_unknown_outcome_leaves_the_bytes(records: MemoryPendingObjectRepository, error: BaseException) -> None:
     store = MemoryObjectStore()
     with pytest.raises(type(error)):
-        async with pending_objects(store) as pending:
+        async with pending_objects(store, records) as pending:
             await put(pending, "key")
             await pending.commit(failing(error)())
     assert set(store.objects) == {"key"}
+    assert set(records.records) == {"key"}
 
 
-async def test_a_put_that_failed_half_way_is_removed_too() -> None:
+async def test_a_put_that_failed_half_way_is_removed_too(records: MemoryPendingObjectRepository) -> None:
     class HalfWay(MemoryObjectStore):
         async def put(self, key: str, content: io.BytesIO, size_bytes: int) -> None:
             await super().put(key, content, size_bytes)
@@ -72,26 +81,36 @@ async def test_a_put_that_failed_half_way_is_removed_too() -> None:
 
     store = HalfWay()
     with pytest.raises(Unavailable):
-        async with pending_objects(store) as pending:
+        async with pending_objects(store, records) as pending:
             await put(pending, "key")
     assert store.objects == {}
 
 
-async def test_a_store_that_is_away_does_not_hide_the_first_failure() -> None:
+async def test_a_store_that_is_away_does_not_hide_the_first_failure(records: MemoryPendingObjectRepository) -> None:
     store = MemoryObjectStore()
     with pytest.raises(ValueError, match="first"):
-        async with pending_objects(store) as pending:
+        async with pending_objects(store, records) as pending:
             await put(pending, "key")
             store.away = True
             raise ValueError("first")
 
 
-async def test_quiet_removal_leaves_an_orphan_when_the_store_is_away() -> None:
+async def test_an_object_is_recorded_before_it_is_written(records: MemoryPendingObjectRepository) -> None:
+    store = MemoryObjectStore()
+    store.away = True
+    with pytest.raises(Unavailable):
+        async with pending_objects(store, records) as pending:
+            await put(pending, "key")
+    assert set(records.records) == {"key"}
+
+
+async def test_what_cannot_be_removed_now_stays_recorded(records: MemoryPendingObjectRepository) -> None:
     store = MemoryObjectStore()
     store.objects["key"] = b"x"
+    await records.add("key")
     store.away = True
-    await remove_quietly(store, "key")
-    assert set(store.objects) == {"key"}
+    assert await remove_objects(store, records, ["key"]) == 0
+    assert set(records.records) == {"key"}
     store.away = False
-    await remove_quietly(store, "key")
-    assert store.objects == {}
+    assert await remove_objects(store, records, ["key"]) == 1
+    assert (store.objects, records.records) == ({}, {})

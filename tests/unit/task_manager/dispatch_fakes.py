@@ -13,6 +13,7 @@ from services.task_manager.domain import transitions
 from services.task_manager.domain.claim import Assignment, Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, State
+from services.task_manager.domain.throughput import RunSpeed
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.trainer_port import Capacity, LiveRun, RunEnd, RunEvents, RunMessage
 from tunesmith.v1 import task_event_pb2
@@ -72,6 +73,7 @@ class FakeStore:
         self.progress: Progress | None = None
         self.failures: list[Exception] = []
         self.lost = 0
+        self.speed: RunSpeed | None = None
 
     async def refresh(self, claim: Claim) -> Assignment:
         self._check(claim)
@@ -81,8 +83,9 @@ class FakeStore:
         self._check(claim)
         self.explanations.append(reason)
 
-    async def finish(self, claim: Claim, change: Change) -> None:
+    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
         self._check(claim)
+        self.speed = speed
         if self.task.state is State.CANCELLING and change.to is not State.SUCCEEDED:
             change = Change(State.CANCELLED, change.reason)
         if self.task.state is State.STARTING and change.to is State.SUCCEEDED:

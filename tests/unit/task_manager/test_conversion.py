@@ -9,7 +9,7 @@ import pytest
 
 from services.common.catalogue import CATALOGUE
 from services.task_manager import conversion, spec_conversion, stream_messages
-from services.task_manager.domain.hyperparameters import Hyperparameters, Lora
+from services.task_manager.domain.hyperparameters import Hyperparameters, Lora, Preference
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State, Task
 from services.task_manager.domain.validation import FineTuning
@@ -18,7 +18,27 @@ from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 EVERY = Hyperparameters(
-    1.5, 2, 0.5, 4, 1, 4, "linear", 0.25, 3, 0.125, 2.0, 64, 7, 5, 6, "bf16", 2, 1, Lora(8, 4.0, 0.5, ("q_proj",), True)
+    1.5,
+    2,
+    0.5,
+    4,
+    1,
+    4,
+    "linear",
+    0.25,
+    3,
+    0.125,
+    2.0,
+    64,
+    7,
+    5,
+    6,
+    "bf16",
+    2,
+    1,
+    "{}",
+    Lora(8, 4.0, 0.5, ("q_proj",), True, True),
+    Preference(0.2, 0.1, True, 0.5, 2.0, 3.0),
 )
 
 
@@ -55,13 +75,37 @@ def draft_of(hyperparameters: task_spec_pb2.Hyperparameters) -> FineTuning:
 
 
 def test_the_value_has_every_field_of_the_message() -> None:
-    for cls, message in ((Hyperparameters, task_spec_pb2.Hyperparameters), (Lora, task_spec_pb2.Lora)):
+    for cls, message in (
+        (Hyperparameters, task_spec_pb2.Hyperparameters),
+        (Lora, task_spec_pb2.Lora),
+        (Preference, task_spec_pb2.Preference),
+    ):
         assert {field.name for field in dataclasses.fields(cls)} == set(message.DESCRIPTOR.fields_by_name)
 
 
 @pytest.mark.parametrize("values", [Hyperparameters(), EVERY, Hyperparameters(seed=0, weight_decay=0.0, zero_stage=0)])
 def test_hyperparameters_survive_both_ways_and_unset_stays_unset(values: Hyperparameters) -> None:
     assert draft_of(spec_conversion.hyperparameters_to_proto(values)).hyperparameters == values
+
+
+@pytest.mark.parametrize("method", ["SFT", "DPO", "KTO", "ORPO", "CPT", "CLASSIFICATION"])
+@pytest.mark.parametrize("tuning", ["LORA", "FULL", "QLORA"])
+def test_methods_and_tunings_are_read_and_stored_by_name(method: str, tuning: str) -> None:
+    spec = task_spec_pb2.TaskSpec(fine_tuning=task_spec_pb2.FineTuning(method=method, tuning=tuning))  # type: ignore[arg-type]
+
+    ask = spec_conversion.draft_from_proto(task_pb2.Task(spec=spec)).fine_tuning
+
+    assert ask
+    assert (ask.method, ask.tuning) == (method, tuning)
+    stored = task_spec_pb2.TaskSpec.FromString(spec_conversion.spec_to_store(spec, ask)).fine_tuning
+    assert (stored.method, stored.tuning) == (spec.fine_tuning.method, spec.fine_tuning.tuning)
+
+
+def test_a_group_of_which_nothing_is_set_is_not_in_the_message() -> None:
+    message = spec_conversion.hyperparameters_to_proto(Hyperparameters(seed=1))
+
+    assert not message.HasField("lora")
+    assert not message.HasField("preference")
 
 
 def test_a_task_without_a_kind_has_no_ask() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.common.errors import InvalidArgument
 from services.task_manager.domain import limits
-from services.task_manager.domain.hyperparameters import PATH, Facts, Hyperparameters, Lora, resolve
+from services.task_manager.domain.hyperparameters import PATH, Facts, Hyperparameters, Lora, Preference, resolve
 
 FACTS = Facts(example_count=100, context_length=4096, has_validation_data=False)
 
@@ -39,7 +39,9 @@ def resolved(facts: Facts = FACTS, **given: Any) -> Hyperparameters:
         ("precision", None),
         ("num_processes", 1),
         ("zero_stage", 0),
-        ("lora", Lora(16, 32.0, 0.0, ("all-linear",), False)),
+        ("lora", Lora(16, 32.0, 0.0, ("all-linear",), False, False)),
+        ("preference", Preference()),
+        ("deepspeed_overrides", None),
     ],
 )
 def test_what_is_unset_gets_its_default(field: str, default: object) -> None:
@@ -70,7 +72,7 @@ def test_what_is_set_stays_as_it_is_also_when_it_is_zero(field: str, value: obje
 
 
 def test_lora_values_stay_as_given() -> None:
-    lora = Lora(8, 4.0, 0.1, ("q_proj",), True)
+    lora = Lora(8, 4.0, 0.1, ("q_proj",), True, True)
 
     assert resolved(lora=lora).lora == lora
 
@@ -245,7 +247,7 @@ BOUNDS = [
     ("logging_steps", [1, 1000], [0, -1]),
     ("eval_steps", [1, 1000], [0, -1]),
     ("num_processes", [1, 64], [0, -1, 65]),
-    ("zero_stage", [0, 1, 2], [-1, 3]),
+    ("zero_stage", [0, 1, 2, 3], [-1, 4]),
     ("lr_scheduler_type", ["linear", "cosine", "constant"], ["", "Cosine", "x" * 500]),
     ("precision", ["fp32", "bf16"], ["", "fp16", "FP32"]),
 ]
@@ -254,6 +256,15 @@ LORA_BOUNDS = [
     ("alpha", [1e-3, 1e6], [0, -1, math.nan, math.inf]),
     ("dropout", [0, 0.99], [1, -0.1, math.nan]),
     ("target_modules", [("q_proj",), ("all-linear",)], [("",), ("x" * 201,)]),
+]
+
+
+PREFERENCE_BOUNDS = [
+    ("beta", [1e-6, 10], [0, -1, 10.1, math.nan]),
+    ("label_smoothing", [0, 0.49], [0.5, -0.1, math.nan]),
+    ("sft_loss_weight", [0, 100], [-1, 101, math.inf]),
+    ("desirable_weight", [0.1, 100], [0, 101]),
+    ("undesirable_weight", [0.1, 100], [0, 101]),
 ]
 
 
@@ -292,8 +303,21 @@ def test_too_many_target_modules_are_refused() -> None:
     assert [violation.field for violation in limits.violations(Hyperparameters(lora=lora), "p")] == ["p.lora.target_modules"]
 
 
+@pytest.mark.parametrize(("field", "value"), cases(PREFERENCE_BOUNDS, 1))
+def test_preference_values_within_the_limits_are_permitted(field: str, value: Any) -> None:
+    assert list(limits.violations(Hyperparameters(preference=Preference(**{field: value})), "p")) == []
+
+
+@pytest.mark.parametrize(("field", "value"), cases(PREFERENCE_BOUNDS, 2))
+def test_preference_values_beyond_the_limits_are_refused_by_name(field: str, value: Any) -> None:
+    (violation,) = limits.violations(Hyperparameters(preference=Preference(**{field: value})), "p")
+
+    assert violation.field == f"p.preference.{field}"
+
+
 def test_every_number_has_a_limit_and_a_test() -> None:
-    fields = set(Hyperparameters.__dataclass_fields__) - {"lora"}
+    fields = set(Hyperparameters.__dataclass_fields__) - {"lora", "preference", "deepspeed_overrides"}
 
     assert fields == set(limits.RANGES) | set(limits.CHOICES) == {row[0] for row in BOUNDS}
-    assert set(Lora.__dataclass_fields__) - {"use_rslora"} == {row[0] for row in LORA_BOUNDS}
+    assert set(Lora.__dataclass_fields__) - {"use_rslora", "use_dora"} == {row[0] for row in LORA_BOUNDS}
+    assert set(Preference.__dataclass_fields__) - {"reference_free"} == {row[0] for row in PREFERENCE_BOUNDS}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.task_manager.domain import plan, transitions
+from services.task_manager.domain import advice, transitions
 from services.task_manager.domain.hyperparameters import Facts, Hyperparameters, resolve
 from services.task_manager.domain.metrics_history import Sample, SeriesThinner
 from services.task_manager.domain.progress import Progress, ProgressTracker
@@ -85,7 +85,7 @@ def test_floating_point_dust_adds_no_step() -> None:
 def warnings(examples: int, **values: object) -> str:
     given = Hyperparameters(**values)  # type: ignore[arg-type]
     facts = Facts(examples, 4096, has_validation_data="eval_steps" in values)
-    return " ".join(plan.make_plan(resolve(given, facts), examples).warnings)
+    return " ".join(advice.about_numbers(resolve(given, facts), examples))
 
 
 @pytest.mark.parametrize(

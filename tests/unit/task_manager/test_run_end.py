@@ -17,7 +17,7 @@ def test_a_run_that_was_interrupted_is_worth_another_attempt(reason: str) -> Non
     assert interruption(failed(reason)) == "what happened"
 
 
-@pytest.mark.parametrize("reason", ["TRAINING_PROCESS_KILLED", "LOSS_NOT_FINITE", "EXAMPLE_TOO_LONG", "OUT_OF_MEMORY"])
+@pytest.mark.parametrize("reason", ["TRAINING_PROCESS_KILLED", "LOSS_NOT_FINITE", "DATASET_UNUSABLE", "OUT_OF_MEMORY"])
 def test_a_run_that_failed_by_itself_is_not(reason: str) -> None:
     assert interruption(failed(reason)) == ""
 

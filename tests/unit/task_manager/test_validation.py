@@ -8,7 +8,7 @@ import pytest
 
 from services.common.errors import InvalidArgument
 from services.task_manager.domain import validation
-from services.task_manager.domain.hyperparameters import PATH, Hyperparameters
+from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora, Preference
 from services.task_manager.domain.validation import Draft, FineTuning
 
 UUID = "11111111-1111-4111-8111-111111111111"
@@ -85,6 +85,10 @@ def test_each_bad_text_is_named(changes: dict[str, Any], field: str) -> None:
         ({"tuning_known": False}, "tuning"),
         ({"hyperparameters": Hyperparameters(eval_steps=1)}, "hyperparameters.eval_steps"),
         ({"hyperparameters": Hyperparameters(seed=-1)}, "hyperparameters.seed"),
+        ({"tuning": "QLORA"}, "tuning"),
+        ({"tuning": "FULL", "hyperparameters": Hyperparameters(lora=Lora(use_dora=True))}, "hyperparameters.lora.use_dora"),
+        ({"hyperparameters": Hyperparameters(preference=Preference(beta=0.1))}, "hyperparameters.preference.beta"),
+        ({"hyperparameters": Hyperparameters(deepspeed_overrides="{")}, "hyperparameters.deepspeed_overrides"),
     ],
 )
 def test_each_bad_field_of_the_ask_is_named(changes: dict[str, Any], field: str) -> None:
@@ -125,6 +129,16 @@ def test_bare_ids_become_resource_names() -> None:
 
 def test_evaluation_steps_are_fine_with_validation_data() -> None:
     assert validation.check(with_ask(validation_dataset=UUID, hyperparameters=Hyperparameters(eval_steps=1)), named=True)
+
+
+@pytest.mark.parametrize(("numbers", "fine"), [({}, False), ({"num_processes": 2}, True), ({"zero_stage": 1}, True)])
+def test_overrides_are_checked_against_the_stage_that_will_run(numbers: dict[str, Any], fine: bool) -> None:
+    text = '{"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}'
+    draft = with_ask(hyperparameters=Hyperparameters(deepspeed_overrides=text, **numbers))
+    if fine:
+        assert validation.check(draft, named=True)
+    else:
+        assert refused(draft) == [f"{PATH}.deepspeed_overrides"]
 
 
 def test_a_request_id_is_a_uuid_or_empty() -> None:

@@ -12,18 +12,73 @@ from services.common.errors import InvalidArgument
 from services.trainer import conversion
 from services.trainer.history import History
 from services.trainer.preparation import training_config
-from services.trainer.run import Failure, State, Wish
+from services.trainer.run import Failure, Source, State, Wish
 from services.trainer.run_directory import RunDirectory
-from services.trainer.training.config import Hyperparameters, TrainConfig
-from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2
+from services.trainer.training.config import Hyperparameters, Lora, Preference, TrainConfig
+from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
 
 def test_a_request_survives_the_disk() -> None:
     request = make_request()
     assert conversion.request_from_document(request.document) == request
     assert (request.epoch, request.num_processes, request.create_time) == (3, 2, NOW)
-    assert (request.dataset, request.validation_dataset) == (DATASET, "")
+    assert (request.sources, request.validation_dataset) == ((Source(DATASET, 1.0),), "")
+    assert (request.validation_split_ratio, request.is_composed) == (None, False)
     assert (request.method, request.tuning) == ("sft", "lora")
+
+
+def test_a_mixture_and_a_split_survive_the_disk() -> None:
+    run = make_run()
+    tuning = run.spec.fine_tuning
+    tuning.dataset = ""
+    tuning.validation_split_ratio = 0.25
+    tuning.mixture.add(dataset=DATASET, weight=2.5)
+    tuning.mixture.add(dataset=VALIDATION)
+
+    request = conversion.request_from_proto(run, NOW)
+
+    assert conversion.request_from_document(request.document) == request
+    assert request.sources == (Source(DATASET, 2.5), Source(VALIDATION, 1.0))
+    assert (request.validation_split_ratio, request.is_composed, request.seed) == (0.25, True, 0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "ratio", "composed"), [([1.0], None, False), ([1.0], 0.1, True), ([0.5], None, True), ([1.0, 1.0], None, True)]
+)
+def test_only_one_whole_dataset_needs_no_composing(weights: list[float], ratio: float | None, composed: bool) -> None:
+    sources = tuple(Source(DATASET, weight) for weight in weights)
+
+    assert dataclasses.replace(make_request(), sources=sources, validation_split_ratio=ratio).is_composed == composed
+
+
+@pytest.mark.parametrize(
+    ("weight", "ratio", "field"),
+    [
+        (0.0, None, "mixture[0].weight"),
+        (100.5, None, "mixture[0].weight"),
+        (math.nan, None, "mixture[0].weight"),
+        (1.0, 0.0, "validation_split_ratio"),
+        (1.0, 0.6, "validation_split_ratio"),
+        (1.0, math.nan, "validation_split_ratio"),
+    ],
+)
+def test_weights_and_ratios_have_limits(weight: float, ratio: float | None, field: str) -> None:
+    run = make_run()
+    run.spec.fine_tuning.mixture.add(dataset=DATASET, weight=weight)
+    if ratio is not None:
+        run.spec.fine_tuning.validation_split_ratio = ratio
+
+    with pytest.raises(InvalidArgument) as caught:
+        conversion.request_from_proto(run, NOW)
+
+    assert caught.value.violations[0].field == f"run.spec.fine_tuning.{field}"
+
+
+def test_the_configuration_names_validation_data_of_either_kind(run: RunDirectory) -> None:
+    bundle = Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1")
+    run.request = dataclasses.replace(run.request, validation_split_ratio=0.1)
+
+    assert training_config(run, bundle)["validation_file"] == str(run.validation_data)
 
 
 def test_a_document_of_a_later_version_is_still_read() -> None:
@@ -40,7 +95,18 @@ def test_a_broken_document_is_a_value_error(document: str) -> None:
 def test_what_is_unset_is_none_and_zero_is_zero() -> None:
     numbers = conversion.numbers(make_run().hyperparameters)
     assert (numbers["seed"], numbers["max_steps"], numbers["learning_rate"]) == (0, None, 0.5)
-    assert numbers["lora"] == {"rank": 4, "alpha": None, "dropout": None, "use_rslora": None, "target_modules": ["q_proj"]}
+    unset = dict.fromkeys(("alpha", "dropout", "use_rslora", "use_dora"))
+    assert numbers["lora"] == unset | {"rank": 4, "target_modules": ["q_proj"]}
+    assert numbers["preference"] is None
+
+
+def test_a_group_of_which_nothing_is_set_is_none_and_a_set_one_has_all_its_names() -> None:
+    message = task_spec_pb2.Hyperparameters(preference=task_spec_pb2.Preference(beta=0.5, reference_free=False))
+    numbers = conversion.numbers(message)
+    assert numbers["lora"] is None
+    assert set(numbers["preference"]) == {field.name for field in dataclasses.fields(Preference)}
+    assert (numbers["preference"]["beta"], numbers["preference"]["reference_free"]) == (0.5, False)
+    assert numbers["preference"]["label_smoothing"] is None
 
 
 def test_a_run_without_a_number_of_processes_has_one() -> None:
@@ -53,7 +119,7 @@ def test_the_configuration_has_exactly_the_keys_that_the_training_process_knows(
     config = training_config(run, Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1"))
     assert set(config) == {field.name for field in dataclasses.fields(TrainConfig)}
     assert set(config["hyperparameters"]) == {field.name for field in dataclasses.fields(Hyperparameters)}
-    assert set(config["hyperparameters"]["lora"]) == {"rank", "alpha", "dropout", "target_modules", "use_rslora"}
+    assert set(config["hyperparameters"]["lora"]) == {field.name for field in dataclasses.fields(Lora)}
     assert config["validation_file"] is None
     json.dumps(config)
 

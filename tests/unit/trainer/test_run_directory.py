@@ -8,7 +8,7 @@ from trainer_values import make_request
 
 from services.trainer.journal import Journal
 from services.trainer.run import Failure, State, Wish
-from services.trainer.run_directory import Provenance, Result, RunDirectory
+from services.trainer.run_directory import DatasetUse, Provenance, Result, RunDirectory
 
 
 def again(run: RunDirectory) -> RunDirectory:
@@ -52,7 +52,8 @@ def test_wishes_are_kept(run: RunDirectory) -> None:
 
 
 def test_preparation_is_kept(run: RunDirectory) -> None:
-    provenance = Provenance("baseModels/tiny", "r1", "00ff")
+    uses = (DatasetUse("datasets/a", "00ff", "11", 2.0, 40), DatasetUse("datasets/b", "22", "", 0.5, 3))
+    provenance = Provenance("baseModels/tiny", "r1", "00ff", uses, DatasetUse("datasets/c", "33", "44", 1.0), 0.1, 4)
     run.record_preparation(provenance, {"run": "x"})
     assert again(run).is_prepared()
     assert again(run).provenance() == provenance
@@ -67,8 +68,9 @@ def test_no_result_is_none(run: RunDirectory, text: str | None) -> None:
 
 
 def test_a_result_is_read(run: RunDirectory) -> None:
-    (run.path / "result.json").write_text('{"step": 4, "metrics": {"loss": 0.5}, "versions": {"torch": "2"}}')
-    assert run.result() == Result(4, {"loss": 0.5}, {"torch": "2"})
+    value = {"kind": "MODEL", "step": 4, "metrics": {"loss": 0.5}, "rendered_rows_sha256": "ab", "versions": {"torch": "2"}}
+    (run.path / "result.json").write_text(json.dumps(value))
+    assert run.result() == Result("MODEL", 4, {"loss": 0.5}, "ab", {"torch": "2"})
 
 
 def test_the_log_tail_is_the_last_fifty_lines_cut(run: RunDirectory) -> None:
@@ -92,3 +94,9 @@ def test_the_supervisor_s_last_words(run: RunDirectory) -> None:
 def test_a_removed_run_leaves_nothing(run: RunDirectory, tmp_path: Path) -> None:
     run.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_provenance_of_an_earlier_version_is_still_read() -> None:
+    document = '{"base_model": "baseModels/a", "base_model_revision": "r", "dataset_sha256": "00"}'
+
+    assert Provenance.from_document(document) == Provenance("baseModels/a", "r", "00")

@@ -1,13 +1,16 @@
 """Dataset files: what becomes an example, and that every refusal names its row."""
 
+import hashlib
 import json
 
 import pytest
 from tiny_model import make_tiny_model
+from training_examples import example
 
 from services.common.errors import ServiceError
-from services.common.rendering import Renderer
-from services.trainer.training.data import Dataset, Example, load_dataset
+from services.common.rendering import Renderer, digest, render_row
+from services.trainer.training.data import Cuts, Dataset, load_dataset
+from services.trainer.training.objectives.forms import FORMS
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +28,82 @@ def write(tmp_path, *lines):
     return path
 
 
+def load(path, renderer, limit=512, method="sft"):
+    return load_dataset(path, renderer, limit, FORMS[method])
+
+
 def test_rows_become_the_renderers_tokens_in_the_order_of_the_file(tmp_path, renderer):
-    data = load_dataset(write(tmp_path, row("one", "1"), row("two", "22"), ""), renderer, 512)
+    data = load(write(tmp_path, row("one", "1"), row("two", "22"), ""), renderer)
     rendered = [renderer.render(json.loads(line)["messages"]) for line in (row("one", "1"), row("two", "22"))]
-    assert [list(example.token_ids) for example in data.examples] == [item.token_ids for item in rendered]
-    for example, item in zip(data.examples, rendered, strict=True):
-        assert [index in example.targets for index in range(len(item.loss_mask))] == item.loss_mask
+    assert [list(example.texts[0].ids) for example in data.examples] == [item.token_ids for item in rendered]
+    for found, item in zip(data.examples, rendered, strict=True):
+        assert [index in found.texts[0].targets for index in range(len(item.loss_mask))] == item.loss_mask
+
+
+MESSAGES = [{"role": "user", "content": "q"}]
+PAIR = {
+    "input": {"messages": MESSAGES},
+    "preferred_output": [{"role": "assistant", "content": "good"}],
+    "non_preferred_output": [{"role": "assistant", "content": "worse"}],
+}
+ROWS = {
+    "sft": {"messages": [*MESSAGES, {"role": "assistant", "content": "a"}]},
+    "cpt": {"text": "plain words"},
+    "classification": {"messages": MESSAGES, "label": "greeting"},
+    **dict.fromkeys(("dpo", "kto", "orpo"), PAIR),
+}
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_rows_of_each_method_become_what_the_renderer_makes_of_them(tmp_path, renderer, method):
+    (found,) = load(write(tmp_path, json.dumps(ROWS[method])), renderer, method=method).examples
+    rendered = render_row(renderer, ROWS[method])
+    assert [list(text.ids) for text in found.texts] == [item.token_ids for item in rendered]
+    assert found.label == ROWS[method].get("label", "")
+    assert found.target_count == (1 if found.label else sum(sum(item.loss_mask[1:]) for item in rendered))
+
+
+@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("other", ["sft", "dpo", "cpt"])
+def test_a_row_of_another_format_is_refused_with_the_format_and_the_key_it_lacks(tmp_path, renderer, method, other):
+    if ROWS[other].keys() >= set(FORMS[method].keys):
+        pytest.skip("the same format")
+    with pytest.raises(ServiceError, match=f'row 1 is no {FORMS[method].name} row: it has no "') as caught:
+        load(write(tmp_path, json.dumps(ROWS[other])), renderer, method=method)
+    assert caught.value.reason == "DATASET_UNUSABLE"
+
+
+@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("limit", [8, 512])
+def test_the_fingerprint_is_that_of_every_rows_preview_also_of_cut_and_left_out_rows(tmp_path, renderer, method, limit):
+    rows = [ROWS[method], ROWS[method] | ({"text": "x" * 20} if method == "cpt" else {"tools": []})]
+    expected = hashlib.sha256(b"".join(bytes.fromhex(digest(render_row(renderer, row))) for row in rows)).hexdigest()
+    path = write(tmp_path, *map(json.dumps, rows))
+    try:
+        assert load(path, renderer, limit, method).rendered_rows_sha256 == expected
+    except ServiceError as error:
+        assert error.reason == "NO_TRAINABLE_TOKENS"
+
+
+def test_a_token_takes_four_bytes(tmp_path, renderer):
+    data = load(write(tmp_path, row("q" * 4000)), renderer, 8192)
+    ids = data.examples[0].texts[0].ids
+    assert (ids.itemsize, len(ids) > 4000) == (4, True)
 
 
 def test_counts():
-    data = Dataset((Example((5, 6, 7), (2,)), Example((5, 6, 7, 8, 9), (2, 3, 4))))
+    data = Dataset((example((5, 6, 7), (2,)), example((5, 6, 7, 8, 9), (2, 3, 4))))
     assert data.lengths == [3, 5]
     assert (data.token_count, data.target_token_count) == (8, 4)
     assert data.count([1]) == (5, 3)
     assert data.count([1, 0]) == (8, 4)
     assert data.take([1, 0]) == [data.examples[1], data.examples[0]]
+
+
+def test_labels_are_sorted_and_there_once():
+    data = Dataset(tuple(example((1, 2), label=label) for label in ("b", "a", "b")))
+    assert data.labels == ("a", "b")
+    assert data.target_token_count == 3
 
 
 @pytest.mark.parametrize(
@@ -54,7 +118,7 @@ def test_counts():
     ],
 )
 def test_the_common_prefix_ends_before_the_first_token_that_differs_or_predicts_a_target(examples, prefix):
-    assert Dataset(tuple(Example(*example) for example in examples)).common_prefix == prefix
+    assert tuple(Dataset(tuple(example(*each) for each in examples)).common_prefix) == prefix
 
 
 @pytest.mark.parametrize(
@@ -62,60 +126,86 @@ def test_the_common_prefix_ends_before_the_first_token_that_differs_or_predicts_
     [
         ("{", "row 3 is not JSON"),
         (b"\xff\xfe", "row 3 is not JSON"),
-        ("[]", 'row 3 has no "messages" list'),
-        ('{"messages": []}', 'row 3 has no "messages" list'),
-        ('{"messages": [1]}', 'row 3 messages[0] needs "role" and "content"'),
-        ('{"messages": [{"role": "user"}]}', 'row 3 messages[0] needs "role" and "content"'),
-        ('{"messages": [{"role": "user", "content": [1]}]}', 'row 3 messages[0] needs "role" and "content"'),
+        ("[]", "row 3 is not a JSON object"),
+        ("7", "row 3 is not a JSON object"),
+        ("[" * 100_000, "row 3 is not JSON"),
+        ('{"input": 1}', 'row 3 is no chat row: it has no "messages"'),
+        ('{"messages": [1]}', "row 3 is not as a dataset's rows are"),
+        ('{"messages": 7}', "row 3 is not as a dataset's rows are"),
     ],
 )
 def test_a_broken_row_is_named_counting_blank_lines_too(tmp_path, renderer, line, says):
     with pytest.raises(ServiceError) as caught:
-        load_dataset(write(tmp_path, row(), "", line), renderer, 512)
+        load(write(tmp_path, row(), "", line), renderer)
     assert caught.value.reason == "DATASET_UNUSABLE"
     assert says in caught.value.message
     assert caught.value.metadata == {"row": "3"}
 
 
+def test_a_label_that_is_no_text_is_refused(tmp_path, renderer):
+    with pytest.raises(ServiceError, match='row 1 has a "label" that is not a text'):
+        load(write(tmp_path, json.dumps({"messages": MESSAGES, "label": 3})), renderer, method="classification")
+
+
 def test_a_row_the_template_refuses_is_named(tmp_path):
     template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}x"
     strict = Renderer.from_directory(make_tiny_model(tmp_path / "model", chat_template=template))
-    with pytest.raises(ServiceError, match="row 1: the chat template refuses the messages: no system role") as caught:
-        load_dataset(write(tmp_path, '{"messages": [{"role": "system", "content": "x"}]}'), strict, 512)
+    with pytest.raises(ServiceError, match="row 1: .*no system role") as caught:
+        load(write(tmp_path, '{"messages": [{"role": "system", "content": "x"}]}'), strict)
     assert caught.value.reason == "DATASET_UNUSABLE"
+    assert caught.value.metadata == {"row": "1"}
 
 
 def test_an_empty_file_is_refused(tmp_path, renderer):
     with pytest.raises(ServiceError, match=r"train\.jsonl has no rows"):
-        load_dataset(write(tmp_path, "", ""), renderer, 512)
+        load(write(tmp_path, "", ""), renderer)
 
 
-def test_an_example_of_exactly_the_limit_fits_and_one_more_token_does_not(tmp_path, renderer):
+def test_an_example_of_exactly_the_limit_is_whole_and_a_longer_one_loses_its_end(tmp_path, renderer):
     path = write(tmp_path, row("q", "a" * 100))
-    length = load_dataset(path, renderer, 512).lengths[0]
-    assert load_dataset(path, renderer, length).lengths == [length]
-    with pytest.raises(ServiceError, match=rf"max_seq_length {length - 1}: row 1 \({length} tokens\)"):
-        load_dataset(path, renderer, length - 1)
+    (whole,) = load(path, renderer).examples
+    length = whole.token_count
+    assert load(path, renderer, length).cuts == Cuts()
+    cut = load(path, renderer, length - 50)
+    assert cut.cuts.cut_count == 1
+    assert cut.examples[0].texts[0].ids == whole.texts[0].ids[: length - 50]
+    assert cut.examples[0].texts[0].targets == whole.texts[0].targets[: len(cut.examples[0].texts[0].targets)]
+    assert max(cut.examples[0].texts[0].targets) == length - 51
 
 
-def test_all_long_rows_are_reported_at_once(tmp_path, renderer):
-    path = write(tmp_path, row(), *(row("q", "a" * 100 * n) for n in range(1, 13)))
-    with pytest.raises(ServiceError) as caught:
-        load_dataset(path, renderer, 50)
-    assert caught.value.reason == "EXAMPLE_TOO_LONG"
-    assert caught.value.error_class.value == "user"
-    assert "12 of 13 examples" in caught.value.message
-    assert "row 2 (" in caught.value.message
-    assert "row 11 (" in caught.value.message
-    assert "and 2 more" in caught.value.message
-    assert caught.value.metadata["count"] == "12"
-    assert caught.value.metadata["limit"] == "50"
+def test_rows_whose_answers_are_cut_away_are_left_out_counted_and_named(tmp_path, renderer):
+    data = load(write(tmp_path, row(), row("q" * 300), "", row("q" * 300), row("q", "a" * 100)), renderer, 60)
+    assert len(data.examples) == 2
+    assert data.cuts.cut_count == 3
+    assert list(data.cuts.left_out) == [2, 4]
+    said = data.cuts.describe(60)
+    assert "3 rows were cut to max_seq_length 60" in said
+    assert "2 rows with nothing left to learn were left out: 2, 4" in said
 
 
-def test_rows_without_an_assistant_message_are_named(tmp_path, renderer):
+def test_many_left_out_rows_are_named_by_the_first(tmp_path, renderer):
+    data = load(write(tmp_path, row(), *(row("q" * 300) for _ in range(12))), renderer, 60)
+    assert data.cuts.describe(60).endswith("2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …")
+
+
+def test_a_pair_of_which_one_side_is_cut_away_is_left_out(tmp_path, renderer):
+    long = PAIR | {"non_preferred_output": [*({"role": "user", "content": "x" * 300},), {"role": "assistant", "content": "y"}]}
+    data = load(write(tmp_path, json.dumps(PAIR), json.dumps(long)), renderer, 100, "dpo")
+    assert (len(data.examples), list(data.cuts.left_out)) == (1, [2])
+
+
+def test_rows_without_an_assistant_message_are_left_out_while_others_train(tmp_path, renderer):
     silent = '{"messages": [{"role": "user", "content": "hello"}]}'
-    with pytest.raises(ServiceError) as caught:
-        load_dataset(write(tmp_path, row(), silent, row(), silent), renderer, 512)
+    data = load(write(tmp_path, row(), silent), renderer)
+    assert (len(data.examples), list(data.cuts.left_out), data.cuts.cut_count) == (1, [2], 0)
+
+
+def test_only_when_nothing_at_all_is_left_to_learn_the_task_fails(tmp_path, renderer):
+    silent = '{"messages": [{"role": "user", "content": "hello"}]}'
+    with pytest.raises(ServiceError, match="none of the 2 rows has a token that carries loss") as caught:
+        load(write(tmp_path, silent, silent), renderer)
     assert caught.value.reason == "NO_TRAINABLE_TOKENS"
-    assert "2 rows" in caught.value.message
-    assert "2, 4" in caught.value.message
+    with pytest.raises(ServiceError, match="1 of them were cut to max_seq_length 20 first") as caught:
+        load(write(tmp_path, row("q" * 300)), renderer, 20)
+    assert caught.value.reason == "NO_TRAINABLE_TOKENS"
+    assert "max_seq_length" in caught.value.hint

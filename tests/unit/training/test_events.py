@@ -51,14 +51,14 @@ def test_numbers_that_are_not_finite_are_sent_as_they_are(pipe):
 
 def test_a_failure_carries_everything_a_task_error_needs(pipe):
     sink, read = pipe
-    sink.failure(ServiceError("EXAMPLE_TOO_LONG", "row 3 is long", metadata={"row": "3"}), 7)
+    sink.failure(ServiceError("DATASET_UNUSABLE", "row 3 is long", metadata={"row": "3"}), 7)
     (line,) = read()
     assert json.loads(line) == {
         "kind": "failure",
-        "reason": "EXAMPLE_TOO_LONG",
+        "reason": "DATASET_UNUSABLE",
         "message": "row 3 is long",
         "error_class": "user",
-        "hint": "Raise max_seq_length, or shorten the named rows.",
+        "hint": "Mend the named row and upload the dataset again.",
         "step": 7,
         "metadata": {"row": "3"},
     }

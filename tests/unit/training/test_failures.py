@@ -7,7 +7,7 @@ from services.trainer.training.failures import as_failure
 
 
 def test_an_error_with_a_reason_stays_what_it_is():
-    error = ServiceError("EXAMPLE_TOO_LONG", "row 3")
+    error = ServiceError("DATASET_UNUSABLE", "row 3")
     assert as_failure(error) is error
 
 

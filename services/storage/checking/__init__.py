@@ -1,0 +1,1 @@
+"""Checks datasets in a process of its own, `python -m services.storage.checking`; used by the storage service and the CLI."""

@@ -1,0 +1,157 @@
+"""Rows of a file that is one JSON array, a chunk's worth at a time, in bounded memory; used by `checker`.
+
+Elements are found by their brackets and quotes alone; whether they are JSON is for others to say.
+"""
+
+import re
+from collections.abc import Iterator
+
+from services.storage.checking.block import Block
+from services.storage.checking.json_text import parse
+from services.storage.checking.line_source import MAX_ROW_BYTES
+from services.storage.checking.problem import FileProblem, RowProblem
+
+_DEPTH = 32
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_CONTINUATION = bytes(range(0x80, 0xC0))
+
+
+def _nested(depth: int) -> bytes:
+    """A pattern of balanced brackets. The regular expression engine is ten times faster than a loop over tokens."""
+    inner = rb'[^{}\[\]"]++|' + _STRING
+    for _ in range(depth):
+        inner = rb'[^{}\[\]"]++|' + _STRING + rb"|[{\[](?:" + inner + rb")*+[}\]]"
+    return inner
+
+
+_BLANKS = re.compile(rb"[ \t\r\n]*")
+_ELEMENT = re.compile(rb"[{\[](?:" + _nested(_DEPTH) + rb")*+[}\]]|" + _STRING + rb'|[^\s,{}\[\]"]+(?=[\s,\]])', re.DOTALL)
+_NEXT = re.compile(rb"[ \t\r\n]*+([,\]])[ \t\r\n]*+")
+
+
+class ArraySource:
+    """Takes chunks cut anywhere, from the opening bracket on; holds at most one element of `max_bytes` and a chunk.
+
+    Raises FileProblem where the array itself is broken.
+    """
+
+    def __init__(self, max_bytes: int = MAX_ROW_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = b""
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self._needed = 1
+        self._line, self._column = 1, 1
+        self._opened = self._closed = False
+        self._empty = True
+
+    def feed(self, chunk: bytes) -> Iterator[Block]:
+        """The elements that end in this chunk."""
+        self._pieces.append(chunk)
+        self._waiting += len(chunk)
+        # A long element is looked at again only when twice as much of it is there: linear time however it is cut.
+        if self._waiting >= self._needed:
+            yield from self._scan(last=False)
+
+    def finish(self) -> Iterator[Block]:
+        """The rest; raises FileProblem when the array does not end."""
+        yield from self._scan(last=True)
+        if not self._closed:
+            self._broken(0, last=True)
+
+    def _scan(self, *, last: bool) -> Iterator[Block]:
+        self._buffer += b"".join(self._pieces)
+        self._pieces, self._waiting = [], 0
+        at = self._open(_skip(self._buffer, 0))
+        spans: list[tuple[int, int]] = []
+        while not self._closed and (found := _ELEMENT.match(self._buffer, at)):
+            if not (following := _NEXT.match(self._buffer, found.end())):
+                break
+            spans.append(found.span())
+            at = following.end()
+            # What follows a comma must be there too, or a comma before the end would be missed.
+            self._closed = following[1] == b"]"
+        if spans:
+            self._empty = False
+            yield self._block(spans)
+        self._drop(at)
+        self._check_rest(last=last)
+
+    def _open(self, at: int) -> int:
+        """Skips the opening bracket, and the closing one of an array without elements."""
+        if not self._opened and at < len(self._buffer):
+            self._opened, at = True, _skip(self._buffer, at + 1)
+        if self._empty and self._buffer[at : at + 1] == b"]":
+            self._closed, at = True, at + 1
+        return at
+
+    def _block(self, spans: list[tuple[int, int]]) -> Block:
+        originals = [self._buffer[start:end] for start, end in spans]
+        rows = [row.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in row or b"\r" in row else row for row in originals]
+        places, line, column, before = [], self._line, self._column, 0
+        for start, _ in spans:
+            line, column = _moved(self._buffer, before, start, line, column)
+            places.append((line, column))
+            before = start
+        changed = any(row is not original for row, original in zip(rows, originals, strict=True))
+        return Block(rows, [line for line, _ in places], [column for _, column in places], originals if changed else ())
+
+    def _drop(self, at: int) -> None:
+        self._line, self._column = _moved(self._buffer, 0, at, self._line, self._column)
+        self._buffer = self._buffer[at:]
+        self._needed = max(1, len(self._buffer))
+
+    def _check_rest(self, *, last: bool) -> None:
+        """Raises FileProblem for what can be no beginning of an element."""
+        if self._closed:
+            if rest := self._buffer.strip():
+                at = _skip(self._buffer, 0)
+                self._fail("DATASET_ARRAY_BROKEN", f"behind the end of the array there is {_shown(rest)}", at)
+            return
+        at = _skip(self._buffer, 0)
+        if self._buffer[at : at + 1] in (b"]", b",") and self._buffer:
+            self._fail("DATASET_COMMA", f"there is {_shown(self._buffer[at:])} where a row should be", at)
+        element = _ELEMENT.match(self._buffer, at)
+        after = _skip(self._buffer, element.end()) if element else at
+        if element and after < len(self._buffer):
+            self._fail("DATASET_ARRAY_BROKEN", f"there is {_shown(self._buffer[after:])} where a comma should be", after)
+        if len(self._buffer) > self._max_bytes and not last:
+            self._broken(at, last=False)
+
+    def _broken(self, at: int, *, last: bool) -> None:
+        """The rest of the buffer is no element: it is broken inside, or too long, or the file ends in it."""
+        at = _skip(self._buffer, at)
+        if last and (element := _ELEMENT.match(self._buffer, at)):
+            at = element.end()
+        try:
+            parse(self._buffer[at : at + self._max_bytes])
+        except RowProblem as problem:
+            if at < len(self._buffer) and problem.reason != "DATASET_TRUNCATED":
+                before = self._buffer[at:].decode("utf-8", "replace")[: max(problem.offset, 0)].encode()
+                self._fail(problem.reason, problem.message, at + len(before))
+        if not last:
+            self._fail("DATASET_LINE_TOO_LONG", f"the row is longer than {self._max_bytes} bytes", at)
+        where = (
+            f"inside the row that begins with {_shown(self._buffer[at:])}" if at < len(self._buffer) else "before its closing ]"
+        )
+        self._fail("DATASET_ARRAY_TRUNCATED", f"the file ends {where}", at)
+
+    def _fail(self, reason: str, message: str, at: int) -> None:
+        line, column = _moved(self._buffer, 0, at, self._line, self._column)
+        raise FileProblem(reason, message, line=line, column=column)
+
+
+def _skip(text: bytes, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
+
+
+def _moved(text: bytes, start: int, end: int, line: int, column: int) -> tuple[int, int]:
+    """(line, column) of `end`, given those of `start`."""
+    if ended := text.count(b"\n", start, end):
+        start, line, column = text.rfind(b"\n", start, end) + 1, line + ended, 1
+    return line, column + len(text[start:end].translate(None, _CONTINUATION))
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:40].decode("utf-8", "replace")[:30])

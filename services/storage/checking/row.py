@@ -1,0 +1,183 @@
+"""One row of any format: the definition of a good row, used for rows the fast path is in doubt about and for the bad ones."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from services.storage.checking import suggestion
+from services.storage.checking.example import ASSISTANT, TURN_SEPARATOR, Batch, Format
+from services.storage.checking.json_text import parse
+from services.storage.checking.messages import Turn, check_learnable, read_message, read_messages
+from services.storage.checking.problem import RowProblem
+from services.storage.checking.quoting import kind, quoted
+from services.storage.checking.tools import check_tools
+
+MAX_LABEL_LENGTH = 200
+_ROW_KEYS = {
+    Format.CHAT: ("messages", "tools", "parallel_tool_calls"),
+    Format.LABELED: ("messages", "label"),
+    Format.PREFERENCE: ("input", "preferred_output", "non_preferred_output"),
+    Format.TEXT: ("text",),
+}
+_SHORT = {
+    Format.CHAT: "chat (messages)",
+    Format.LABELED: "labeled (messages and label)",
+    Format.PREFERENCE: "preference (input, preferred_output, non_preferred_output)",
+    Format.TEXT: "text",
+}
+
+
+def read_row(row: bytes, expected: Format | None) -> Batch:
+    """A row that is not blank, as a batch of one. `expected` is the format of the rows before; None = this is the first.
+
+    Raises RowProblem.
+    """
+    value = parse(row)
+    if not isinstance(value, dict):
+        raise RowProblem("DATASET_NOT_OBJECT", "", f"the row is {kind(value)}, not an object")
+    found = _format(value)
+    if expected not in (None, found):
+        message = f"the row is of format {_SHORT[found]}, the rows before are of format {_SHORT[expected]}"
+        raise RowProblem("DATASET_FORMAT_MIXED", "", message)
+    _check_parallel(value, "parallel_tool_calls")
+    return _READERS[found](value, _ignored(value, found))
+
+
+def _format(row: dict[str, Any]) -> Format:
+    if "messages" in row:
+        return Format.LABELED if "label" in row else Format.CHAT
+    if "preferred_output" in row or "non_preferred_output" in row:
+        return Format.PREFERENCE
+    if layout := suggestion.other_layout(row):
+        name, option = layout
+        command = f"Convert it: tunesmith data convert FILE --from {option}"
+        raise RowProblem("DATASET_FORMAT_OTHER", "", f"the row is of the {name} layout, not OpenAI's", hint=command)
+    if "text" in row:
+        return Format.TEXT
+    if wrapper := suggestion.wrapper(row):
+        message = f"one object holds all the rows under {quoted(wrapper)}"
+        raise RowProblem("DATASET_WRAPPED", wrapper, message, hint=f"Take the rows out: jq -c '.{wrapper}[]' FILE > FILE.jsonl")
+    meant = next((key for key in row if suggestion.closest(key, ("messages",))), None)
+    said = f"did you mean it by {quoted(meant)}?" if meant else suggestion.having(list(row))
+    raise RowProblem("DATASET_MESSAGES_MISSING", "messages", f'"messages" is missing; {said}')
+
+
+def _ignored(row: dict[str, Any], found: Format) -> list[str]:
+    """Keys that nothing here knows; raises RowProblem when one is probably a misspelling."""
+    known = _ROW_KEYS[found]
+    ignored = [key for key in row if key not in known]
+    for key in ignored:
+        if suggestion.closest(key, known):
+            raise RowProblem("DATASET_KEY_UNKNOWN", "", suggestion.for_unknown_key(key, known))
+    return ignored
+
+
+def _chat(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+    turns = read_messages(row["messages"], "messages")
+    check_learnable(turns, "messages")
+    return _batch(Format.CHAT, turns, ending=turns[-1].content, tools=_tools(row, "tools"), ignored=ignored)
+
+
+def _labeled(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+    turns = read_messages(row["messages"], "messages")
+    # The model learns the label; what the assistant says is only given.
+    return _batch(Format.LABELED, turns, ending=_label(row["label"]), ignored=ignored, learned=())
+
+
+def _label(label: Any) -> str:
+    if isinstance(label, int) and not isinstance(label, bool):
+        return str(label)
+    if not isinstance(label, str):
+        raise RowProblem("DATASET_LABEL", "label", f"is {kind(label)}, neither a text nor an integer")
+    if not label.strip() or len(label) > MAX_LABEL_LENGTH or "\0" in label:
+        length = f"has {len(label)} characters, {quoted(label)}" if label.strip() else "is empty"
+        raise RowProblem("DATASET_LABEL", "label", "holds a NUL character" if "\0" in label else length)
+    return label
+
+
+def _text(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+    text = row["text"]
+    if not isinstance(text, str):
+        raise RowProblem("DATASET_TEXT", "text", f"is {kind(text)}, not a text")
+    if not text.strip():
+        raise RowProblem("DATASET_TEXT", "text", "is empty" if not text else "holds nothing but white space")
+    return Batch(Format.TEXT, [()], [text], [""], (), len(text), 0, ignored)
+
+
+def _preference(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+    given = row.get("input")
+    if not isinstance(given, dict) or "messages" not in given:
+        why = f'{kind(given)}, not {{"messages": […]}}' if not isinstance(given, dict) else 'without "messages"'
+        raise RowProblem("DATASET_PREFERENCE", "input", "is missing" if "input" not in row else f"is {why}")
+    _check_parallel(given, "input.parallel_tool_calls")
+    asked = read_messages(given["messages"], "input.messages")
+    if asked[0].role == ASSISTANT:
+        message = "the conversation begins with the assistant, so there is nothing the model could answer to"
+        raise RowProblem("DATASET_BEGINS_WITH_ASSISTANT", "input.messages[0].role", message)
+    calls = {call_id for turn in asked for call_id in _ids(turn)}
+    outputs = [_output(row, key, calls) for key in ("preferred_output", "non_preferred_output")]
+    if outputs[0].text == outputs[1].text:
+        message = "both outputs are equal, so there is nothing to prefer"
+        raise RowProblem("DATASET_PREFERENCE_EQUAL", "non_preferred_output", message)
+    return _batch(Format.PREFERENCE, [*asked, *outputs], tools=_tools(given, "input.tools"), ignored=ignored, learned=outputs)
+
+
+def _ids(turn: Turn) -> list[str]:
+    return [call["id"] for call in json.loads(turn.calls)] if turn.calls else []
+
+
+def _output(row: dict[str, Any], key: str, calls: set[str]) -> Turn:
+    output = row.get(key)
+    if not isinstance(output, list) or len(output) != 1:
+        why = f"is {kind(output)}, not a list" if not isinstance(output, list) else f"holds {len(output)} messages, not one"
+        raise RowProblem("DATASET_PREFERENCE", key, "is missing" if key not in row else why)
+    turn = read_message(output[0], f"{key}[0]", calls)
+    if turn.kind != ASSISTANT:
+        raise RowProblem("DATASET_PREFERENCE", f"{key}[0]", f"is of the {turn.kind}; an output is the assistant's, of weight 1")
+    return turn
+
+
+def _tools(holder: dict[str, Any], path: str) -> str:
+    if holder.get("tools") is None:
+        return ""
+    check_tools(holder["tools"], path)
+    return json.dumps(holder["tools"])
+
+
+def _check_parallel(holder: dict[str, Any], path: str) -> None:
+    value = holder.get("parallel_tool_calls")
+    if value is not None and not isinstance(value, bool):
+        raise RowProblem("DATASET_TOOLS_INVALID", path, f"is {kind(value)}, neither true nor false")
+
+
+def _batch(
+    found: Format,
+    turns: Sequence[Turn],
+    *,
+    ending: str = "",
+    tools: str = "",
+    ignored: Sequence[str] = (),
+    learned: Sequence[Turn] | None = None,
+) -> Batch:
+    empty = sum(turn.empty for turn in turns)
+    parts = [turn.text for turn in turns] + [extra for extra in (tools, ending if found is Format.LABELED else "") if extra]
+    return Batch(
+        found,
+        shapes=[tuple(turn.kind for turn in turns)],
+        texts=[TURN_SEPARATOR.join(parts)],
+        endings=[ending],
+        empty_contents=[empty] if empty else (),
+        learned_characters=sum(
+            len(t.content) + len(t.calls) for t in (turns if learned is None else learned) if t.kind == ASSISTANT
+        ),
+        with_tools=int(bool(tools) or any(turn.calls for turn in turns)),
+        ignored_keys=ignored,
+    )
+
+
+_READERS: dict[Format, Callable[[dict[str, Any], Sequence[str]], Batch]] = {
+    Format.CHAT: _chat,
+    Format.LABELED: _labeled,
+    Format.TEXT: _text,
+    Format.PREFERENCE: _preference,
+}

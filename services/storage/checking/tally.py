@@ -1,0 +1,80 @@
+"""Counts what is in the usable rows; used by `checker`, read by `statistics` and `warnings`."""
+
+import collections
+from collections.abc import Iterator, Sequence
+
+from services.storage.checking.example import ASSISTANT, SILENT, SYSTEM_ROLES, Batch, Format, Shape
+from services.storage.checking.fingerprints import Fingerprints, Repeats
+from services.storage.checking.labels import Labels
+
+SHOWN_LINES = 5
+MAX_TURNS = 10
+"""Rows with more turns count as having 10."""
+
+
+class Notable:
+    """Rows that deserve a second look: how many, and the first lines."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lines: list[int] = []
+
+    def add(self, count: int, lines: Iterator[int]) -> None:
+        """Counts rows; of their lines no more are looked at than are shown."""
+        self.count += count
+        while len(self.lines) < SHOWN_LINES and (line := next(lines, 0)):
+            self.lines.append(line)
+
+
+class Tally:
+    """Takes batches in the order of the file."""
+
+    def __init__(self, fingerprints: Fingerprints | None = None) -> None:
+        self.row_count = self.learned_characters = self.with_tools = 0
+        self.roles: collections.Counter[str] = collections.Counter()
+        self.turns: collections.Counter[int] = collections.Counter()
+        self.without_system, self.last_not_assistant = Notable(), Notable()
+        self.empty_content, self.ignored_keys = Notable(), Notable()
+        self.ignored_names: list[str] = []
+        self.labels = Labels()
+        self._fingerprints = fingerprints or Fingerprints()
+
+    def add(self, batch: Batch, lines: Sequence[int]) -> None:
+        """Counts a batch; `lines` are where its rows begin."""
+        self.row_count += len(batch.texts)
+        self.learned_characters += batch.learned_characters
+        self.with_tools += batch.with_tools
+        self.labels.add(batch.format, batch.endings)
+        for shape, count in collections.Counter(batch.shapes).items():
+            self._add_shape(batch, shape, count, lines)
+        if batch.empty_contents:
+            concerned = (line for line, count in zip(lines, batch.empty_contents, strict=True) if count)
+            self.empty_content.add(sum(batch.empty_contents), concerned)
+        if batch.ignored_keys:
+            self.ignored_keys.add(1, iter(lines))
+            self.ignored_names += [key for key in batch.ignored_keys if key not in self.ignored_names][
+                : 5 - len(self.ignored_names)
+            ]
+        self._fingerprints.add(batch, lines)
+
+    def repeats(self) -> Repeats:
+        """Rows that repeat; call it once, at the end."""
+        return self._fingerprints.repeats()
+
+    def _add_shape(self, batch: Batch, shape: Shape, count: int, lines: Sequence[int]) -> None:
+        def concerned() -> Iterator[int]:
+            return (line for line, other in zip(lines, batch.shapes, strict=True) if other == shape)
+
+        roles = collections.Counter(ASSISTANT if kind == SILENT else kind for kind in shape)
+        for role, times in roles.items():
+            self.roles[role] += times * count
+        if not shape:
+            return
+        # The two outputs of a preference row are one turn, said in two ways.
+        turns = roles[ASSISTANT] - (batch.format is Format.PREFERENCE)
+        self.turns[min(turns, MAX_TURNS)] += count
+        if not any(role in roles for role in SYSTEM_ROLES):
+            self.without_system.add(count, concerned())
+        if batch.format is Format.CHAT and shape[-1] not in (ASSISTANT, SILENT):
+            self.last_not_assistant.add(count, concerned())
+            self.labels.no_answer()

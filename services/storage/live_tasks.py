@@ -1,0 +1,47 @@
+"""Asks the task manager which live tasks need a dataset; used by the deletion."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import grpc
+
+from services.common.channels import call_metadata, translated
+from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc, task_pb2
+
+_LIVE = tuple(
+    state for name, state in task_pb2.Task.State.items() if name not in ("STATE_UNSPECIFIED", "SUCCEEDED", "FAILED", "CANCELLED")
+)
+
+
+class LiveTasks(Protocol):
+    """Who may need a dataset."""
+
+    async def needing(self, dataset: str, limit: int) -> Sequence[str]:
+        """Names of at most `limit` live tasks that train or validate on a dataset, given by its resource name.
+
+        Raises Unavailable (TASK_MANAGER_UNAVAILABLE) when nobody answers.
+        """
+
+
+class NoTasks:
+    """A storage service without a task manager."""
+
+    async def needing(self, dataset: str, limit: int) -> Sequence[str]:
+        """None ever."""
+        return ()
+
+
+class GrpcLiveTasks:
+    """Asks over a channel, within `deadline` seconds."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "", deadline: float = 10.0) -> None:
+        self._stub = task_manager_service_pb2_grpc.TaskManagerServiceStub(channel)
+        self._api_key = api_key
+        self._deadline = deadline
+
+    async def needing(self, dataset: str, limit: int) -> Sequence[str]:
+        """Names of at most `limit` live tasks that need the dataset; raises Unavailable."""
+        request = task_manager_service_pb2.ListTasksRequest(page_size=limit, states=_LIVE, dataset=dataset)
+        with translated("TASK_MANAGER_UNAVAILABLE", "the task manager"):
+            answer = await self._stub.ListTasks(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        return [task.name for task in answer.tasks]

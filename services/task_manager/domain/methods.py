@@ -1,0 +1,55 @@
+"""What each training method and tuning takes, as data, and the combinations that cannot work; used to check and to resolve."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from services.common.errors import Violation
+from services.task_manager.domain.hyperparameters import Facts, Hyperparameters, Lora, Preference
+
+PREFERENCE_FIELDS: Mapping[str, Preference] = {
+    "DPO": Preference(beta=0.1, label_smoothing=0.0, reference_free=False, sft_loss_weight=0.0),
+    "KTO": Preference(beta=0.1, desirable_weight=1.0, undesirable_weight=1.0),
+    "ORPO": Preference(beta=0.1),
+}
+"""By method: the numbers it takes, with their defaults; None = not one of them."""
+
+_REFUSED_TUNINGS: Mapping[str, str] = {
+    "QLORA": "needs base weights in 4 bits, for which this server's trainer has neither a GPU nor the kernels of bitsandbytes; "
+    "use LORA",
+}
+_LEARNING_RATES: Mapping[tuple[bool, str], float] = {
+    (False, "LORA"): 2e-4,
+    (False, "FULL"): 1e-5,
+    (True, "LORA"): 5e-6,
+    (True, "FULL"): 1e-6,
+}
+
+
+def violations(method: str, tuning: str, given: Hyperparameters, *, spec: str, numbers: str) -> Iterator[Violation]:
+    """Everything asked for that method and tuning cannot use; `spec` and `numbers` are where both messages stand."""
+    if tuning in _REFUSED_TUNINGS:
+        yield Violation(f"{spec}.tuning", _REFUSED_TUNINGS[tuning])
+    elif tuning != "LORA":
+        for name in _set_fields(given.lora):
+            yield Violation(f"{numbers}.lora.{name}", f"belongs to tuning LORA; tuning {tuning} has no adapter")
+    permitted = _set_fields(PREFERENCE_FIELDS.get(method, Preference()))
+    for name in _set_fields(given.preference):
+        if name not in permitted:
+            owners = ", ".join(owner for owner, fields in PREFERENCE_FIELDS.items() if getattr(fields, name) is not None)
+            yield Violation(f"{numbers}.preference.{name}", f"belongs to {owners}; method {method} does not use it")
+
+
+def facts(method: str, tuning: str, example_count: int, context_length: int, *, has_validation_data: bool) -> Facts:
+    """What resolving the hyperparameters of such a task has to know."""
+    return Facts(
+        example_count,
+        context_length,
+        has_validation_data,
+        learning_rate=_LEARNING_RATES[method in PREFERENCE_FIELDS, tuning],
+        preference=PREFERENCE_FIELDS.get(method, Preference()),
+        has_adapter=tuning == "LORA",
+    )
+
+
+def _set_fields(values: Lora | Preference) -> list[str]:
+    return [field.name for field in dataclasses.fields(values) if getattr(values, field.name) not in (None, ())]

@@ -1,0 +1,28 @@
+"""The model in training as objectives see it: as it is now, and as it was before training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+
+class Policy:
+    """A causal language model or classifier of transformers, with or without a peft adapter in it."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    @property
+    def network(self) -> Any:
+        """The model of transformers; an adapter's layers are inside."""
+        return self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
+
+    @contextmanager
+    def as_before_training(self) -> Iterator[Any]:
+        """The network with its adapter switched off, without gradients. Full tuning has no such way back."""
+        if not isinstance(self._model, PeftModel):
+            raise TypeError("without an adapter the reference must be computed before training")
+        with torch.no_grad(), self._model.disable_adapter():
+            yield self.network

@@ -1,0 +1,150 @@
+"""Speed, memory and robustness of the dataset checker: `python -m tests.bench.validator [--size-mb 1000] [--fuzz-seconds 20]`.
+
+Speeds are CPU time of one core, hashing, statistics and duplicates included, beside what the same core does in the same run for
+plain decoding and for SHA-256: the ratios hold on other machines, the speeds do not.
+"""
+
+import argparse
+import gc
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from services.storage.checking.budget import Budget
+from services.storage.checking.checker import DatasetChecker
+from services.storage.checking.outputs import DroppedOutput, RowsOutput
+from tests.bench import rows
+
+_SAMPLE_BYTES = 40_000_000
+_CHUNK_BYTES = 2**18
+_REPEATS = 3
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str
+
+
+class _Row(msgspec.Struct, gc=False):
+    messages: list[_Message]
+
+
+def main() -> None:
+    """Prints a table of speeds, the peak memory on a big file, and what the fuzzer found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size-mb", type=int, default=1000)
+    parser.add_argument("--fuzz-seconds", type=int, default=20)
+    options = parser.parse_args()
+    gc.disable()
+    print("| rows | checked MB/s | of decoding | of SHA-256 |\n|---|---|---|---|")
+    for name, content in samples():
+        print_speed(name, content)
+    if options.size_mb:
+        print_big_file(options.size_mb)
+    if options.fuzz_seconds:
+        print_fuzz(options.fuzz_seconds)
+
+
+def samples() -> Iterable[tuple[str, bytes]]:
+    """Files to measure, by what is in them."""
+    for size in (300, 2000):
+        for words, kind in ((rows.ASCII, "ASCII"), (rows.WIDE, "70 % non-ASCII words")):
+            content = b"".join(rows.lines(rows.chat_rows(size, words), _SAMPLE_BYTES))
+            yield f"JSON lines of {size} bytes, {kind}", content
+            if words is rows.ASCII:
+                yield f"array of {size} bytes, {kind}", b"[" + content.replace(b"\n", b",\n")[:-2] + b"]"
+    ids = [row[:-1] + b', "id": 7}' for row in rows.chat_rows(300, rows.ASCII)]
+    yield "JSON lines of 300 bytes with an id (slow path)", b"".join(rows.lines(ids, _SAMPLE_BYTES // 8))
+
+
+def print_speed(name: str, content: bytes) -> None:
+    """One row of the table; the best of three, each beside its yardsticks."""
+    checked = best(lambda: check(content), len(content))
+    decoded = best(lambda: decode(content), len(content))
+    hashed = best(lambda: hashlib.sha256(content), len(content))
+    print(f"| {name} | {checked:.0f} | {checked / decoded:.2f} | {checked / hashed:.2f} |", flush=True)
+
+
+def best(work: Callable[[], Any], size: int) -> float:
+    """MB a second of CPU time."""
+    times = []
+    for _ in range(_REPEATS):
+        begin = time.process_time()
+        work()
+        times.append(time.process_time() - begin)
+    return size / 1e6 / min(times)
+
+
+def check(content: bytes) -> dict[str, Any]:
+    """The outcome, in this process."""
+    checker = DatasetChecker(RowsOutput(None), DroppedOutput(None), Budget())
+    for start in range(0, len(content), _CHUNK_BYTES):
+        checker.feed(content[start : start + _CHUNK_BYTES])
+    outcome = checker.finish()
+    assert outcome["accepted"], outcome["report"]["violations"][:1]
+    return outcome
+
+
+def decode(content: bytes) -> None:
+    """What a decoder needs that only decodes."""
+    if content.startswith(b"["):
+        msgspec.json.decode(content, type=list[_Row])
+        return
+    decoder = msgspec.json.Decoder(_Row)
+    for start in range(0, len(content), _CHUNK_BYTES):
+        # Cut at line ends, as the checker does.
+        begin = content.find(b"\n", start - 1) + 1 if start else 0
+        end = content.find(b"\n", start + _CHUNK_BYTES - 1) + 1 or len(content)
+        decoder.decode_lines(content[begin:end])
+
+
+def print_big_file(size_mb: int) -> None:
+    """Time and peak memory of the process on a file of about this size, rows written to another file."""
+    with tempfile.NamedTemporaryFile() as file, tempfile.TemporaryFile() as kept:
+        for block in rows.lines(rows.chat_rows(300, rows.ASCII), size_mb * 1_000_000):
+            file.write(block)
+        file.flush()
+        options = [f"--file={file.name}", f"--rows-fd={kept.fileno()}"]
+        command = [sys.executable, "-m", "services.storage.checking", *options]
+        begin = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[kept.fileno()])
+        assert process.stdout is not None
+        outcome = json.loads(process.stdout.read())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        took = time.monotonic() - begin
+    size, cpu = outcome["report"]["size_bytes"] / 1e6, usage.ru_utime + usage.ru_stime
+    print(f"\nA file of {size:.0f} MB with {outcome['row_count']} rows, as a process that also writes the rows:")
+    print(f"{took:.1f} s, {cpu:.1f} s of CPU ({size / cpu:.0f} MB/s), peak memory {usage.ru_maxrss / 1024:.0f} MiB", flush=True)
+
+
+def print_fuzz(seconds: int) -> None:
+    """Coverage-guided bytes for some seconds, in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.fuzz",
+        f"-max_total_time={seconds}",
+        "-max_len=4096",
+        "-timeout=10",
+        "-rss_limit_mb=2048",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
+    verdict = "nothing found" if not done.returncode else f"FAILED with exit code {done.returncode}"
+    print(f"\nFuzz of {seconds} s: {verdict}. {last}")
+    if done.returncode:
+        sys.stderr.write(done.stderr[-5000:])
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

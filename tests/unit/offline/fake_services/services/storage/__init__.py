@@ -1,0 +1,1 @@
+"""Stand-ins for the programs of the storage service: they answer as the environment says."""

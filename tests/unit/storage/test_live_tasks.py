@@ -1,0 +1,65 @@
+"""The question to the task manager: which states, which dataset, with which key."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from services.common.channels import connect
+from services.common.errors import Unavailable
+from services.common.interceptors import EdgeInterceptor
+from services.storage.live_tasks import GrpcLiveTasks, NoTasks
+from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc, task_pb2
+
+State = task_pb2.Task.State
+DATASET = "datasets/1"
+
+
+class TaskManager(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
+    """Has one task in every state."""
+
+    async def ListTasks(
+        self, request: task_manager_service_pb2.ListTasksRequest, context: object
+    ) -> task_manager_service_pb2.ListTasksResponse:
+        found = [
+            task_pb2.Task(name=f"tasks/{name}", state=state)
+            for name, state in State.items()
+            if state in request.states and request.dataset == DATASET
+        ]
+        return task_manager_service_pb2.ListTasksResponse(tasks=found[: request.page_size])
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    server = grpc.aio.server(interceptors=[EdgeInterceptor(api_key="key")])
+    task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server(TaskManager(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+async def test_tasks_that_may_still_read_are_live(address: str) -> None:
+    async with connect(address, api_key="key") as channel:
+        tasks = GrpcLiveTasks(channel, api_key="key")
+        live = {"QUEUED", "STARTING", "RUNNING", "PAUSING", "PAUSED", "CANCELLING"}
+        assert set(await tasks.needing(DATASET, 100)) == {f"tasks/{name}" for name in live}
+        assert len(await tasks.needing(DATASET, 2)) == 2
+        assert list(await tasks.needing("datasets/other", 100)) == []
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    async with connect("127.0.0.1:1") as channel:
+        with pytest.raises(Unavailable) as caught:
+            await GrpcLiveTasks(channel).needing(DATASET, 1)
+    assert caught.value.reason == "TASK_MANAGER_UNAVAILABLE"
+
+
+async def test_a_refused_question_is_no_permission(address: str) -> None:
+    async with connect(address) as channel:
+        with pytest.raises(Exception, match="API key"):
+            await GrpcLiveTasks(channel).needing(DATASET, 1)
+
+
+async def test_without_a_task_manager_nothing_needs_a_dataset() -> None:
+    assert list(await NoTasks().needing(DATASET, 1)) == []

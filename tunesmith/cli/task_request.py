@@ -1,0 +1,93 @@
+"""What `task create` was told, put over a task: an empty one, or one from a file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+from tunesmith.cli.data_argument import looks_like_file
+from tunesmith.cli.data_upload import store
+from tunesmith.cli.options import DEFAULT_BASE_MODEL
+from tunesmith.cli.output import talk
+from tunesmith.client import Client
+from tunesmith.names import enum_value, resource_name
+from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, WeightedDataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options; None = not given."""
+
+    data: Sequence[tuple[str, float | None]] = ()
+    """Datasets or files with their weights."""
+    model: str | None = None
+    name: str | None = None
+    description: str | None = None
+    method: str | None = None
+    tuning: str | None = None
+    validation_data: str | None = None
+    validation_split: float | None = None
+    numbers: Hyperparameters = field(default_factory=Hyperparameters)
+
+    def over(self, task: Task, client: Client) -> Task:
+        """The task with every option that was given; files are uploaded, last of all.
+
+        Raises:
+            InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, NAME_INVALID.
+        """
+        self._require_sense()
+        spec = task.spec.fine_tuning
+        if self.model or not spec.base_model:
+            spec.base_model = resource_name("baseModels", self.model or DEFAULT_BASE_MODEL)
+        if self.method or not spec.method:
+            spec.method = enum_value(FineTuning.Method, self.method or "sft", "METHOD_UNKNOWN")
+        if self.tuning or not spec.tuning:
+            spec.tuning = enum_value(FineTuning.Tuning, self.tuning or "lora", "TUNING_UNKNOWN")
+        if self.numbers.lora.target_modules:  # merging would add them to those of the task
+            spec.hyperparameters.lora.ClearField("target_modules")
+        spec.hyperparameters.MergeFrom(self.numbers)
+        task.display_name = self._name(task)
+        task.description = task.description if self.description is None else self.description
+        self._set_validation(spec, client)
+        self._set_data(spec, client)
+        return task
+
+    def _require_sense(self) -> None:
+        if self.validation_data and self.validation_split is not None:
+            raise typer.BadParameter("give --validation-data or --validation-split", param_hint="--validation-split")
+        if len(self.data) == 1 and self.data[0][1] is not None:
+            raise typer.BadParameter("a weight needs a second --data", param_hint="--data")
+
+    def _name(self, task: Task) -> str:
+        if self.name is not None:
+            return self.name
+        return task.display_name or (Path(self.data[0][0]).stem if self.data else "")
+
+    def _set_validation(self, spec: FineTuning, client: Client) -> None:
+        if self.validation_data:
+            spec.ClearField("validation_split_ratio")
+            spec.validation_dataset = _dataset(client, self.validation_data)
+        elif self.validation_split is not None:
+            spec.ClearField("validation_dataset")
+            spec.validation_split_ratio = self.validation_split
+
+    def _set_data(self, spec: FineTuning, client: Client) -> None:
+        if not self.data:
+            return
+        spec.ClearField("dataset")
+        spec.ClearField("mixture")
+        if len(self.data) == 1:
+            spec.dataset = _dataset(client, self.data[0][0])
+        else:
+            spec.mixture.extend(WeightedDataset(dataset=_dataset(client, given), weight=weight) for given, weight in self.data)
+
+
+def _dataset(client: Client, given: str) -> str:
+    """A dataset's name; a file is uploaded first."""
+    if not looks_like_file(given):
+        return resource_name("datasets", given)
+    dataset = store(client, Path(given))
+    talk(f"uploaded {Path(given).name} as {dataset.name}")
+    return dataset.name
