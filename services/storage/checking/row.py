@@ -37,7 +37,7 @@ def read_row(row: bytes, expected: Format | None) -> Batch:
         raise RowProblem("DATASET_NOT_OBJECT", "", f"the row is {kind(value)}, not an object")
     found = _format(value)
     if expected not in (None, found):
-        message = f"the row is of format {_SHORT[found]}, the rows before are of format {_SHORT[expected]}"  # type: ignore[index]
+        message = f"the row is of format {_SHORT[found]}, the rows before are of format {_SHORT[expected]}"
         raise RowProblem("DATASET_FORMAT_MIXED", "", message)
     _check_parallel(value, "parallel_tool_calls")
     return _READERS[found](value, _ignored(value, found))
