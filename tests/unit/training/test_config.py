@@ -72,7 +72,7 @@ def test_every_hyperparameter_is_required(key):
         ({"paths": {"train_file": ""}}, "config.train_file: expected a path"),
         ({"paths": {"method": "grpo"}}, "config.method: expected one of sft, dpo, kto, orpo, cpt, classification, not 'grpo'"),
         ({"paths": {"tuning": "qlora"}, "lora": {}}, "config.tuning: expected one of lora, full"),
-        ({"preference": {}}, "config.hyperparameters.preference: belongs to methods dpo, kto and orpo"),
+        ({"preference": {}}, "config.hyperparameters.preference: belongs to methods dpo, kto, orpo"),
         ({"paths": {"extra": 1}}, "config.extra: unknown key"),
         ({"global_batch_size": 9}, "global_batch_size: 9 is not per_device_train_batch_size x"),
     ],

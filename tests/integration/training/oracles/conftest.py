@@ -1,5 +1,7 @@
 """A tiny model with an adapter that already does something, and what both sides' gradients are compared by."""
 
+import os
+
 import pytest
 import torch
 from tiny_model import make_tiny_model
@@ -10,6 +12,9 @@ from services.trainer.training.data import Dataset
 from services.trainer.training.model import add_adapter
 from services.trainer.training.objectives.policy import Policy
 from services.trainer.training.objectives.registry import OBJECTIVES
+
+# Read when TRL is imported: the loss of ORPO lies among what it calls experimental.
+os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
 
 def pytest_collection_modifyitems(items):
