@@ -259,12 +259,9 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def __init__(self):
         self.stored = []
         self.files = {}
-<<<<<<< HEAD
         self.exported = {}
-=======
         self.offsets = []
         self.break_after = None
->>>>>>> main
 
     def add(self, files, task="tasks/1", **facts):
         """Store an artifact made of `files` (path -> bytes)."""

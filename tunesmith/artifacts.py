@@ -1,23 +1,14 @@
 """Verbs on artifacts; part of `tunesmith.Client`."""
 
-<<<<<<< HEAD
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from functools import cached_property
-=======
-from collections.abc import Iterator
 from functools import partial
->>>>>>> main
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
-<<<<<<< HEAD
 from tunesmith.transfers import Progress, receive_all
-=======
-from tunesmith.transfers import Progress, receive, safe_target, summed
->>>>>>> main
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.artifact_service_pb2 import (
     DownloadArtifactRequest,
@@ -77,9 +68,8 @@ class ArtifactVerbs(Connections):
             InvalidArgument: PATH_UNSAFE when the manifest names a place outside of the directory; nothing is written then.
         """
         artifact = self.get_artifact(name)
-<<<<<<< HEAD
         files = artifact.manifest.files
-        return receive_all(files, Path(directory), lambda path: self._download(artifact.name, path), progress)
+        return receive_all(files, Path(directory), partial(self._artifact_bytes, artifact.name), progress)
 
     def pin_artifact(self, name: str, reason: str) -> Artifact:
         """Keep an artifact until it is unpinned."""
@@ -122,15 +112,6 @@ class ArtifactVerbs(Connections):
         """Expire and delete what is due now, or tell what would be."""
         request = SweepArtifactsRequest(dry_run=dry_run)
         return self.connection("storage").call(self._artifacts.SweepArtifacts, request, UPLOAD_SECONDS)
-=======
-        root = Path(directory)
-        targets = [(file, safe_target(root, file.path)) for file in artifact.manifest.files]
-        advance = summed(progress, sum(file.size_bytes for file, _ in targets))
-        for file, target in targets:
-            fetch = partial(self._artifact_bytes, artifact.name, file.path)
-            receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
-        return [target for _, target in targets]
->>>>>>> main
 
     def _artifact_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadArtifactRequest(name=name, path=path, offset=offset)

@@ -26,14 +26,6 @@ CHAT_SECONDS = 600.0  # the first answer of a model includes loading it
 # Repeating these changes nothing, so gRPC may do it when a service is restarting.
 _REPEATABLE = {
     "TaskManagerService": ("GetTask", "ListTasks", "PlanTask", "CancelTask", "CreateTask", "ListEvents", "ListMetrics"),
-<<<<<<< HEAD
-    "DatasetService": ("GetDataset", "ListDatasets"),
-    "ArtifactService": ("GetArtifact", "ListArtifacts", "PinArtifact", "UnpinArtifact"),
-    "ModelService": (
-        *("GetBaseModel", "ListBaseModels"),
-        *("GetModel", "ListModels", "GetModelVersion", "ListModelVersions", "SetModelAlias"),
-    ),
-=======
     "DatasetService": (
         "GetDataset",
         "ListDatasets",
@@ -42,9 +34,11 @@ _REPEATABLE = {
         "PreviewDataset",
         "AnalyzeDataset",
     ),
-    "ArtifactService": ("GetArtifact", "ListArtifacts"),
-    "ModelService": ("GetBaseModel", "ListBaseModels"),
->>>>>>> main
+    "ArtifactService": ("GetArtifact", "ListArtifacts", "PinArtifact", "UnpinArtifact"),
+    "ModelService": (
+        *("GetBaseModel", "ListBaseModels"),
+        *("GetModel", "ListModels", "GetModelVersion", "ListModelVersions", "SetModelAlias"),
+    ),
     "InferenceService": ("ListLoadedModels", "LoadModel"),
 }
 _SERVICE_CONFIG = json.dumps(

@@ -1,7 +1,7 @@
 """Verbs on registered models, where exported artifacts are kept for good; part of `tunesmith.Client`."""
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
@@ -67,13 +67,13 @@ class RegistryVerbs(Connections):
         """Fetch every file of a version into `directory`; raises as `download_artifact` does."""
         version = self.get_model_version(name)
         files = version.manifest.files
-        return receive_all(files, Path(directory), lambda path: self._chunks(version.name, path), progress)
+        return receive_all(files, Path(directory), partial(self._version_bytes, version.name), progress)
 
-    def _chunks(self, name: str, path: str) -> Iterator[bytes]:
-        request = DownloadModelRequest(name=name, path=path)
+    def _version_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
+        request = DownloadModelRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS):
             yield response.chunk
 
-    @cached_property
+    @property
     def _registry(self) -> ModelServiceStub:
-        return ModelServiceStub(self.connection("storage").channel)
+        return self.connection("storage").stub(ModelServiceStub)

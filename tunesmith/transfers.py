@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tunesmith.errors import DataLoss, InvalidArgument, OutOfRange
@@ -88,33 +89,24 @@ def receive(
         _require_checksum(_receive_rest(fetch, part, progress), sha256, target)
     except (DataLoss, OutOfRange):  # what is there is not the beginning of what should be
         part.unlink(missing_ok=True)
-<<<<<<< HEAD
+        raise
+    part.replace(target)
 
 
 def receive_all(
-    files: Iterable[File], directory: Path, chunks: Callable[[str], Iterable[bytes]], progress: Progress | None
+    files: Iterable[File], directory: Path, fetch: Callable[[str, int], Iterable[bytes]], progress: Progress | None
 ) -> list[Path]:
-    """Write every file below a directory; `chunks` yields the bytes of a path. Returns where they are.
+    """Receive every file below a directory; `fetch(path, offset)` yields the bytes of one. Returns where they are.
 
     Raises:
         DataLoss: CHECKSUM_MISMATCH.
         InvalidArgument: PATH_UNSAFE; nothing is written then.
     """
     targets = [(file, safe_target(directory, file.path)) for file in files]
-    total, done = sum(file.size_bytes for file, _ in targets), 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(done, total)
-
+    advance = summed(progress, sum(file.size_bytes for file, _ in targets))
     for file, target in targets:
-        receive(chunks(file.path), target, file.sha256, advance)
+        receive(partial(fetch, file.path), target, key=file.sha256, sha256=file.sha256, progress=advance)
     return [target for _, target in targets]
-=======
-        raise
-    part.replace(target)
 
 
 def _receive_rest(fetch: Callable[[int], Iterable[bytes]], part: Path, progress: Callable[[int], None]) -> str:
@@ -136,4 +128,3 @@ def _receive_rest(fetch: Callable[[int], Iterable[bytes]], part: Path, progress:
 def _require_checksum(arrived: str, expected: str, target: Path) -> None:
     if expected and arrived != expected:
         raise DataLoss(f"{target.name} arrived with another checksum", reason="CHECKSUM_MISMATCH", hint="Download it again.")
->>>>>>> main

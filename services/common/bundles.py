@@ -21,6 +21,7 @@ from tunesmith.v1 import (
     artifact_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
 )
 
 log = structlog.get_logger()
@@ -80,7 +81,8 @@ class BundleStore:
             found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = found.manifest
         directory = await self._fetch(manifest.files, lambda path: self._model_chunks(found.name, path))
-        return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision)
+        is_adapter = found.format == registered_model_pb2.ModelVersion.ADAPTER
+        return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
 
     async def _model_chunks(self, name: str, path: str) -> AsyncIterator[bytes]:
         request = model_service_pb2.DownloadModelRequest(name=name, path=path)

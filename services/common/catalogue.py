@@ -83,7 +83,7 @@ _STORAGE = {
     "MODEL_VERSION_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the versions and aliases: tunesmith registry show MODEL."),
     "MODEL_VERSION_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Point the alias elsewhere first: tunesmith registry alias."),
     "SWEEP_RUNNING": Entry("ABORTED", _TRANSIENT, "Wait for the other sweep to end, then try again."),
-    "CONTENT_REMOVED": Entry("ABORTED", _TRANSIENT, "Send the whole upload again."),
+    "EXPORT_FORMAT_UNFIT": Entry("FAILED_PRECONDITION", _USER, "Leave the format out: it is exported as what it is."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
     "CHECKER_FAILED": Entry("INTERNAL", _PLATFORM, "Send the file again; if it fails the same way, report it."),

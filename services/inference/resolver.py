@@ -75,14 +75,9 @@ class Resolver:
             raise ServiceError("MODEL_NOT_READY", message, metadata={"resource": name.name})
         return artifact
 
-<<<<<<< HEAD
     async def _tuned(self, adapter: Bundle) -> ModelFiles:
-=======
-    async def _tuned(self, artifact: str) -> ModelFiles:
-        adapter = await self._bundles.artifact(artifact)
         if not adapter.is_adapter:
             return ModelFiles(adapter)
->>>>>>> main
         base = await self._bundles.base_model(adapter.base_model)
         if adapter.base_model_revision not in ("", base.base_model_revision):
             raise ServiceError(

@@ -114,8 +114,8 @@ def moment(time: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
 def _header_violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> Iterator[Violation]:
     yield from text_violations(header.request_id, "header.request_id")
     yield from file_violations(files, "header.manifest.files")
-    if header.kind != artifact_pb2.Artifact.ADAPTER:
-        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER")
+    if header.kind not in (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL):
+        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER or MODEL")
     if header.epoch < 1:
         yield Violation("header.epoch", f"{header.epoch} is not an epoch; the first is 1")
 

@@ -66,10 +66,9 @@ class ArtifactRepository(Protocol):
         """What an earlier call with that request_id stored, None = nothing; raises ServiceError (STALE_EPOCH)."""
 
     async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
-        """Commits an artifact, or returns the first of the same task and request_id; raises ServiceError (STALE_EPOCH).
+        """Commits an artifact, or returns the first of the same task and request_id.
 
-        `keys` are the object keys by SHA-256 of what was uploaded for it; raises ServiceError (CONTENT_REMOVED) when another of
-        its files is not there any more.
+        `keys` are the object keys of its files by SHA-256. Raises ServiceError (STALE_EPOCH, UPLOAD_EXPIRED).
         """
 
     async def get(self, identifier: uuid.UUID) -> Artifact:

@@ -44,12 +44,7 @@ class BaseModelRepository(Protocol):
     async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
         """Commits a base model, or returns the one of the same id and files.
 
-        <<<<<<< HEAD
-                `keys` are the object keys by SHA-256 of what was uploaded for it; raises ServiceError (CONTENT_REMOVED) when another of
-                its files is not there any more.
-        =======
-                `keys` are the object keys of its files by SHA-256. Raises ServiceError (BASE_MODEL_EXISTS, UPLOAD_EXPIRED).
-        >>>>>>> main
+        `keys` are the object keys of its files by SHA-256. Raises ServiceError (BASE_MODEL_EXISTS, UPLOAD_EXPIRED).
         """
 
     async def get(self, identifier: str) -> BaseModel:

@@ -6,32 +6,49 @@ from collections.abc import Mapping
 from services.storage.registered_model import ExportDraft, Lineage
 
 PATH = "README.md"
+_USE_ADAPTER = """```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained(BASE_MODEL_DIRECTORY)
+model = PeftModel.from_pretrained(base, THIS_DIRECTORY)
+```"""
+_USE_MODEL = """```python
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained(THIS_DIRECTORY)
+```"""
 
 
 def model_card(draft: ExportDraft, lineage: Lineage, license_name: str) -> bytes:
     """The card as UTF-8. `license_name` is the base model's, empty = not known."""
     base = lineage.base_model.rpartition("/")[2]
     sections = [
-        _header(base, license_name),
+        _header(draft, base, license_name),
         f"# {draft.model}",
-        draft.description or f"{base}, fine-tuned with LoRA.",
+        draft.description or (f"{base}, fine-tuned with LoRA." if _is_adapter(draft) else f"{base}, fine-tuned as a whole."),
         "## Origin\n\n" + _table(_origin(draft, lineage)),
         "## Metrics\n\n" + (_table({name: f"{value:.6g}" for name, value in lineage.metrics.items()}) or "None were recorded."),
         "## Hyperparameters\n\n" + (_table(lineage.hyperparameters) or "None were recorded."),
         "## Licence\n\n" + _licence(base, license_name),
-        "## Limits\n\n" + _limits(base),
-        "## Use\n\n" + _use(),
+        "## Limits\n\n" + _limits(draft, base),
+        "## Use\n\n" + (_USE_ADAPTER if _is_adapter(draft) else _USE_MODEL),
     ]
     return ("\n\n".join(sections) + "\n").encode()
 
 
-def _header(base: str, license_name: str) -> str:
+def _is_adapter(draft: ExportDraft) -> bool:
+    return draft.format == "ADAPTER"
+
+
+def _header(draft: ExportDraft, base: str, license_name: str) -> str:
+    library, tags = ("peft", ["- lora"]) if _is_adapter(draft) else ("transformers", [])
     # JSON texts are YAML texts: no value can break out of its line.
-    facts = {"base_model": base, "library_name": "peft", "pipeline_tag": "text-generation"}
+    facts = {"base_model": base, "library_name": library, "pipeline_tag": "text-generation"}
     if license_name:
         facts["license"] = license_name.lower()
     lines = [f"{key}: {json.dumps(value)}" for key, value in facts.items()]
-    return "\n".join(["---", *lines, "tags:", "- lora", "- tunesmith", "---"])
+    return "\n".join(["---", *lines, "tags:", *tags, "- tunesmith", "---"])
 
 
 def _origin(draft: ExportDraft, lineage: Lineage) -> dict[str, str]:
@@ -61,23 +78,9 @@ def _licence(base: str, license_name: str) -> str:
     return f"{base} is under {license_name}; that binds what was made from it, too. The training data may add terms of its own."
 
 
-def _limits(base: str) -> str:
-    return (
-        f"These are LoRA weights alone: they need exactly the base model named above. What {base} cannot do, gets wrong or is"
-        " biased in stays so, unless the training data taught otherwise. The metrics come from the training run; nobody has"
-        " checked the model for a purpose."
-    )
-
-
-def _use() -> str:
-    return "\n".join(
-        [
-            "```python",
-            "from peft import PeftModel",
-            "from transformers import AutoModelForCausalLM",
-            "",
-            "base = AutoModelForCausalLM.from_pretrained(BASE_MODEL_DIRECTORY)",
-            "model = PeftModel.from_pretrained(base, THIS_DIRECTORY)",
-            "```",
-        ]
+def _limits(draft: ExportDraft, base: str) -> str:
+    alone = "These are LoRA weights alone: they need exactly the base model named above. " if _is_adapter(draft) else ""
+    return alone + (
+        f"What {base} cannot do, gets wrong or is biased in stays so, unless the training data taught otherwise. The metrics come"
+        " from the training run; nobody has checked the model for a purpose."
     )

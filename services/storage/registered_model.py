@@ -33,7 +33,7 @@ class ExportDraft:
     artifact: uuid.UUID
     model: str
     format: str
-    """Name of the format, for example ADAPTER."""
+    """Name of the format, for example ADAPTER; empty = what the artifact is."""
     alias: str
     """Empty = none."""
     description: str
@@ -77,9 +77,17 @@ class Lineage:
     versions: Mapping[str, str]
 
 
+def fitting_format(draft: ExportDraft, artifact: str, kind: str) -> str:
+    """The format in which an artifact of that kind is exported; raises ServiceError (EXPORT_FORMAT_UNFIT) for any other."""
+    if draft.format not in ("", kind):
+        message = f"{artifact} is of kind {kind} and cannot be exported as {draft.format}"
+        raise ServiceError("EXPORT_FORMAT_UNFIT", message, metadata={"resource": artifact, "kind": kind})
+    return kind
+
+
 def same_export(version: ModelVersion, draft: ExportDraft) -> ModelVersion:
     """The version when the draft asks for it again; raises ServiceError (REQUEST_ID_REUSED) when it asks for another."""
-    if (version.artifact, version.format) != (draft.artifact, draft.format):
+    if version.artifact != draft.artifact or draft.format not in ("", version.format):
         message = f"request_id {draft.request_id!r} of models/{draft.model} has exported artifacts/{version.artifact} before"
         raise ServiceError("REQUEST_ID_REUSED", message, metadata={"resource": version.name})
     return version

@@ -16,7 +16,7 @@ def to_export_draft(request: artifact_service_pb2.ExportArtifactRequest) -> Expo
     """What an export asks for; raises InvalidArgument."""
     violations = [*text_violations(request.request_id, "request_id", required=False)]
     if request.format not in _Format.values():
-        violations.append(Violation("format", f"{request.format} is not a format this server makes; use ADAPTER"))
+        violations.append(Violation("format", f"{request.format} is not a format this server makes; use ADAPTER or MODEL"))
     if len(request.description) > _MAX_DESCRIPTION:
         violations.append(Violation("description", f"has {len(request.description)} characters; at most {_MAX_DESCRIPTION}"))
     if any(character < " " and character not in "\n\t" for character in request.description):
@@ -25,7 +25,7 @@ def to_export_draft(request: artifact_service_pb2.ExportArtifactRequest) -> Expo
     return ExportDraft(
         artifact=resource_uuid(request.name, "artifacts"),
         model=registered_model_id(request.model, "model"),
-        format=_Format.Name(request.format or registered_model_pb2.ModelVersion.ADAPTER),
+        format=_Format.Name(request.format) if request.format else "",
         alias=alias_name(request.alias, "alias") if request.alias else "",
         description=request.description,
         request_id=request.request_id,

@@ -10,7 +10,7 @@ from services.common.errors import NotFound, ServiceError
 from services.common.names import RegisteredName
 from services.common.postgres import Connection, Pool, transaction
 from services.storage.artifact_repository import lock_artifact
-from services.storage.blob_repository import add_blobs
+from services.storage.blob_repository import add_blobs, drop_unused_blobs
 from services.storage.file import File, StoredFile
 from services.storage.registered_model import ExportDraft, ModelVersion, RegisteredModel, same_export
 from services.storage.retention import Policy, require_available
@@ -77,8 +77,8 @@ class RegistryRepository(Protocol):
     async def add(self, draft: ExportDraft, files: Sequence[File], keys: Mapping[str, str]) -> ModelVersion:
         """Commits the next version, or returns the first of the same request_id.
 
-        `keys` are the object keys by SHA-256 of what was stored for it. Raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED)
-        and ServiceError (REQUEST_ID_REUSED, CONTENT_REMOVED); nothing has changed then.
+        `keys` are the object keys of its files by SHA-256. Raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED) and
+        ServiceError (REQUEST_ID_REUSED, UPLOAD_EXPIRED); nothing has changed then.
         """
 
     async def model(self, identifier: str) -> RegisteredModel:
@@ -97,7 +97,10 @@ class RegistryRepository(Protocol):
         """Points the alias to the version, 0 = to nothing; raises NotFound as `version` does."""
 
     async def delete(self, name: RegisteredName) -> ModelVersion:
-        """Deletes a version; raises NotFound, and ServiceError (MODEL_VERSION_IN_USE) when an alias points to it."""
+        """Deletes a version and leaves what nothing else refers to, to the sweeper.
+
+        Raises NotFound, and ServiceError (MODEL_VERSION_IN_USE) when an alias points to it.
+        """
 
 
 class PostgresRegistryRepository:
@@ -168,6 +171,7 @@ class PostgresRegistryRepository:
                 await connection.execute(_DELETE, {"model": version.model, "version": version.version})
             except psycopg.errors.ForeignKeyViolation as error:
                 raise version_in_use(version) from error
+            await drop_unused_blobs(connection, {file.sha256 for file in version.files})
             return version
 
 

@@ -33,12 +33,6 @@ class StorageSettings(ServerSettings):
         "TUNESMITH_ARTIFACT_EXPIRY_GRACE", default=datetime.timedelta(hours=72)
     )
     """How long an expired artifact can be restored before its bytes are deleted."""
-    sweep_interval: datetime.timedelta = datetime.timedelta(minutes=10)
-    """Time between two looks at what has expired."""
-    sweep_limit: int = 1000
-    """How many artifacts, and how many objects, one sweep ends at most."""
-    sweep_dry_run: bool = False
-    """Only log what would expire and be deleted."""
     s3_region: str = shared("TUNESMITH_S3_REGION", default="us-east-1")
     """Region of the bucket; servers other than AWS accept any."""
     start_timeout: datetime.timedelta = datetime.timedelta(seconds=60)
@@ -48,7 +42,11 @@ class StorageSettings(ServerSettings):
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24)
     """How long an upload may take; what it has left behind after that is removed. At most 7d."""
     sweep_interval: datetime.timedelta = datetime.timedelta(minutes=5)
-    """Time between two looks for what uploads have left behind."""
+    """Time between two looks at what has expired and what uploads have left behind."""
+    sweep_limit: int = 1000
+    """How many artifacts, and how many objects, one sweep ends at most."""
+    sweep_dry_run: bool = False
+    """Only log what would expire and be deleted."""
     task_manager_address: str = ""
     """Who is asked whether a live task needs a dataset before it is deleted, as host:port; empty = nobody."""
     peer_api_key: Secret = Secret("")
@@ -68,23 +66,19 @@ class StorageSettings(ServerSettings):
             _check_endpoint("TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT", self.s3_public_endpoint)
         if self.artifact_retention <= datetime.timedelta(0):
             raise ConfigError("TUNESMITH_ARTIFACT_RETENTION: expected a duration above zero, such as 15d")
-<<<<<<< HEAD
+        if not datetime.timedelta(seconds=1) <= self.upload_lifetime <= datetime.timedelta(days=7):
+            raise ConfigError("TUNESMITH_STORAGE_UPLOAD_LIFETIME: expected a duration from 1s to 7d")
         if self.sweep_interval <= datetime.timedelta(0):
-            raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 10m")
+            raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 5m")
         if self.sweep_limit < 1:
             raise ConfigError("TUNESMITH_STORAGE_SWEEP_LIMIT: expected a number above zero, such as 1000")
+        if self.analyses < 1:
+            raise ConfigError("TUNESMITH_STORAGE_ANALYSES: expected a number above zero")
 
     @property
     def retention_policy(self) -> Policy:
         """How long artifacts are kept."""
         return Policy(self.artifact_retention, self.artifact_expiry_grace)
-=======
-        if not datetime.timedelta(seconds=1) <= self.upload_lifetime <= datetime.timedelta(days=7):
-            raise ConfigError("TUNESMITH_STORAGE_UPLOAD_LIFETIME: expected a duration from 1s to 7d")
-        if self.sweep_interval <= datetime.timedelta(0):
-            raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 5m")
-        if self.analyses < 1:
-            raise ConfigError("TUNESMITH_STORAGE_ANALYSES: expected a number above zero")
 
     @property
     def public_s3(self) -> str | None:
@@ -96,4 +90,3 @@ def _check_endpoint(variable: str, endpoint: str) -> None:
     address = urllib.parse.urlsplit(endpoint)
     if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
         raise ConfigError(f"{variable}={endpoint!r}: expected http://host:port or https://host:port")
->>>>>>> main

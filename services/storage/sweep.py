@@ -29,7 +29,7 @@ class Sweep:
     expired: tuple[uuid.UUID, ...] = ()
     deleted: tuple[uuid.UUID, ...] = ()
     objects: tuple[StoredObject, ...] = ()
-    """What is to be removed from the object store, left-overs of earlier sweeps included."""
+    """What is to be removed from the object store, left-overs of dead uploads and earlier sweeps included."""
     orphan_count: int = 0
     notices: tuple[Notice, ...] = ()
     truncated: bool = False

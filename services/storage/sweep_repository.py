@@ -5,6 +5,7 @@ that same transaction, rolled back.
 """
 
 import contextlib
+import datetime
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,6 +13,9 @@ from typing import Any, LiteralString, Protocol
 
 from services.common.errors import ServiceError
 from services.common.postgres import Connection, Pool, session, transaction
+from services.storage.blob_repository import drop_unused_blobs
+from services.storage.part_upload_repository import drop_expired_uploads
+from services.storage.pending_object_repository import condemn, take_due
 from services.storage.retention import NOTICE_DAYS, ORPHAN_WAIT, Policy
 from services.storage.rows import first_row
 from services.storage.sweep import Notice, StoredObject, Sweep
@@ -38,49 +42,29 @@ _DELETE = """
         UPDATE storage.artifact SET state = 'DELETED', delete_time = storage.clock()
         WHERE id IN (SELECT id FROM due) RETURNING id, expire_time
     ), files AS (
-        DELETE FROM storage.artifact_file WHERE artifact IN (SELECT id FROM done)
+        DELETE FROM storage.artifact_file WHERE artifact IN (SELECT id FROM done) RETURNING artifact, sha256
     ), audit AS (
         INSERT INTO storage.artifact_audit (artifact, action, actor, expire_time)
         SELECT id, 'DELETE', 'sweeper', expire_time FROM done
     )
-    SELECT id FROM done ORDER BY id"""
-_UNUSED = """(blob.hold_until IS NULL OR blob.hold_until <= storage.clock())
-    AND NOT EXISTS (SELECT FROM storage.artifact_file AS file WHERE file.sha256 = blob.sha256)
-    AND NOT EXISTS (SELECT FROM storage.base_model_file AS file WHERE file.sha256 = blob.sha256)
-    AND NOT EXISTS (SELECT FROM storage.model_version_file AS file WHERE file.sha256 = blob.sha256)"""
-_LOCK_UNUSED = f"""
-    SELECT sha256 FROM storage.blob WHERE {_UNUSED} ORDER BY sha256 LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""  # noqa: S608
-# A statement of its own: an upload may have committed its reference between the snapshot of the one above and its lock.
-_CONDEMN = f"""
-    WITH gone AS (
-        DELETE FROM storage.blob WHERE sha256 = ANY(%(sha256s)s) AND {_UNUSED} RETURNING sha256, size_bytes, object_key
-    )
-    INSERT INTO storage.condemned_object (object_key, sha256, size_bytes)
-    SELECT object_key, sha256, size_bytes FROM gone"""  # noqa: S608
+    SELECT id, ARRAY(SELECT sha256 FROM files WHERE artifact = id) AS contents FROM done ORDER BY id"""
 _STRAY = """
     SELECT found.key AS object_key, found.size_bytes
     FROM unnest(%(keys)s::text[], %(sizes)s::bigint[]) AS found (key, size_bytes)
     WHERE NOT EXISTS (SELECT FROM storage.blob WHERE object_key = found.key)
-        AND NOT EXISTS (SELECT FROM storage.condemned_object WHERE object_key = found.key AND remove_time IS NULL)"""
+        AND NOT EXISTS (SELECT FROM storage.pending_object WHERE object_key = found.key)"""
 _WATCH = f"""
     WITH stray AS ({_STRAY}), gone AS (
         DELETE FROM storage.orphan_object WHERE object_key NOT IN (SELECT object_key FROM stray)
     )
     INSERT INTO storage.orphan_object (object_key, size_bytes) SELECT object_key, size_bytes FROM stray
     ON CONFLICT (object_key) DO NOTHING"""  # noqa: S608
-_OLD_ORPHANS = "SELECT count(*) FROM storage.orphan_object WHERE find_time <= storage.clock() - %(wait)s"
-# Nobody commits a row for one of these objects between the look and the verdict.
-_STOP_UPLOADS = "LOCK TABLE storage.blob IN SHARE ROW EXCLUSIVE MODE"
-_CONDEMN_ORPHANS = """
-    WITH gone AS (
-        DELETE FROM storage.orphan_object WHERE object_key IN (
-            SELECT object_key FROM storage.orphan_object AS orphan WHERE find_time <= storage.clock() - %(wait)s
-                AND NOT EXISTS (SELECT FROM storage.blob WHERE blob.object_key = orphan.object_key)
-            ORDER BY find_time, object_key LIMIT %(limit)s
-        ) RETURNING object_key, size_bytes
-    )
-    INSERT INTO storage.condemned_object (object_key, size_bytes) SELECT object_key, size_bytes FROM gone
-    ON CONFLICT (object_key) DO UPDATE SET remove_time = NULL"""
+# Nobody can come to refer to one of these: there is no record to claim.
+_JUDGE = """
+    DELETE FROM storage.orphan_object WHERE object_key IN (
+        SELECT object_key FROM storage.orphan_object WHERE find_time <= storage.clock() - %(wait)s
+        ORDER BY find_time, object_key LIMIT %(limit)s
+    ) RETURNING object_key, size_bytes"""
 _ORPHAN_COUNT = "SELECT count(*) FROM storage.orphan_object"
 _NOTICES = """
     INSERT INTO storage.artifact_notice (artifact, expire_time, days)
@@ -93,11 +77,6 @@ _NOTICES = """
     ORDER BY artifact.expire_time, artifact.id
     ON CONFLICT DO NOTHING
     RETURNING artifact, days, expire_time"""
-_WAITING = """
-    SELECT object_key, size_bytes FROM storage.condemned_object WHERE remove_time IS NULL
-    ORDER BY create_time, object_key LIMIT %(limit)s"""
-_REMOVED = """
-    UPDATE storage.condemned_object SET remove_time = storage.clock() WHERE object_key = %(key)s AND remove_time IS NULL"""
 
 
 class SweepRepository(Protocol):
@@ -107,18 +86,19 @@ class SweepRepository(Protocol):
         """Inside the block no other sweep runs, in any replica; raises ServiceError (SWEEP_RUNNING) when one does."""
 
     async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
-        """Marks what is due, at most `limit` of each sort; `found` is what lies in the bucket. A dry run changes nothing."""
+        """Marks what is due, at most `limit` of each sort; `found` is what lies in the bucket. A dry run changes nothing.
 
-    async def removed(self, key: str) -> None:
-        """Records that the object is gone."""
+        Nothing will ever refer to the `objects` of the outcome. They stay due until their records are forgotten.
+        """
 
 
 class PostgresSweepRepository:
-    """The decisions of a sweep in the schema `storage`."""
+    """The decisions of a sweep in the schema `storage`; an upload may take `upload_lifetime`."""
 
-    def __init__(self, pool: Pool, policy: Policy) -> None:
+    def __init__(self, pool: Pool, policy: Policy, upload_lifetime: datetime.timedelta) -> None:
         self._pool = pool
         self._policy = policy
+        self._upload_lifetime = upload_lifetime
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -136,37 +116,31 @@ class PostgresSweepRepository:
         """Marks what is due in one transaction; see SweepRepository."""
         async with transaction(self._pool) as connection, connection.transaction(force_rollback=dry_run):
             await _judge_orphans(connection, found, limit)
+            await drop_expired_uploads(connection)
             expired = await _ids(connection, _EXPIRE, {"limit": limit, "grace": self._policy.grace})
-            deleted = await _ids(connection, _DELETE, {"limit": limit})
-            await _condemn_unused(connection, limit)
-            objects = await _rows(connection, _WAITING, {"limit": limit})
+            deleted = await _delete(connection, limit)
+            objects = await take_due(connection, self._upload_lifetime, limit)
             return Sweep(
                 expired=expired,
                 deleted=deleted,
-                objects=tuple(StoredObject(row["object_key"], row["size_bytes"]) for row in objects),
+                objects=objects,
                 orphan_count=await _count(connection, _ORPHAN_COUNT, {}),
                 notices=tuple(Notice(**row) for row in await _rows(connection, _NOTICES, {"days": list(NOTICE_DAYS)})),
                 truncated=limit in (len(expired), len(deleted), len(objects)),
             )
 
-    async def removed(self, key: str) -> None:
-        """Records that the object is gone."""
-        async with transaction(self._pool) as connection:
-            await connection.execute(_REMOVED, {"key": key})
-
 
 async def _judge_orphans(connection: Connection, found: Sequence[StoredObject], limit: int) -> None:
     seen = {"keys": [item.key for item in found], "sizes": [item.size_bytes for item in found]}
     await connection.execute(_WATCH, seen)
-    wait = {"wait": ORPHAN_WAIT, "limit": limit}
-    if await _count(connection, _OLD_ORPHANS, wait):
-        await connection.execute(_STOP_UPLOADS)
-        await connection.execute(_CONDEMN_ORPHANS, wait)
+    old = await _rows(connection, _JUDGE, {"wait": ORPHAN_WAIT, "limit": limit})
+    await condemn(connection, {row["object_key"]: row["size_bytes"] for row in old})
 
 
-async def _condemn_unused(connection: Connection, limit: int) -> None:
-    unused = [row["sha256"] for row in await _rows(connection, _LOCK_UNUSED, {"limit": limit})]
-    await connection.execute(_CONDEMN, {"sha256s": unused})
+async def _delete(connection: Connection, limit: int) -> tuple[uuid.UUID, ...]:
+    rows = await _rows(connection, _DELETE, {"limit": limit})
+    await drop_unused_blobs(connection, {sha256 for row in rows for sha256 in row["contents"]})
+    return tuple(row["id"] for row in rows)
 
 
 async def _ids(connection: Connection, query: LiteralString, parameters: dict[str, Any]) -> tuple[uuid.UUID, ...]:

@@ -1,40 +1,52 @@
-<<<<<<< HEAD
-"""Ends what is due: decides in the database first, removes bytes after; a loop of the service, and SweepArtifacts on demand.
+"""Ends what is due: artifacts, what dead uploads have left, orphans; a loop of the service, and SweepArtifacts on demand.
 
-Killed between the two, the next sweep finds the decision and goes on. Bytes are only ever removed under keys the decision names.
+It decides in the database first and removes bytes after; killed between the two, the next sweep finds the decision and goes on.
+Bytes are only ever removed under keys the decision names.
 """
 
 import asyncio
 import dataclasses
+import datetime
 
 import structlog
 
 from services.common.errors import ServiceError
 from services.storage.artifact import artifact_name
 from services.storage.object_store import ObjectStore
+from services.storage.pending_object_repository import PendingObjectRepository
+from services.storage.pending_objects import remove_objects
 from services.storage.sweep import StoredObject, Sweep
 from services.storage.sweep_repository import SweepRepository
 
 log = structlog.get_logger()
 
 BLOBS = "blobs/"
-"""Where the bytes of artifacts, base models and registered models lie; nothing else is looked at."""
+"""Where all bytes lie; nothing else is looked at."""
 
 
 class Sweeper:
     """Sweeps at most `limit` artifacts and objects at a time. Switched to `dry_run` it only tells, whoever asks."""
 
-    def __init__(self, repository: SweepRepository, store: ObjectStore, *, limit: int, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        repository: SweepRepository,
+        pending: PendingObjectRepository,
+        store: ObjectStore,
+        *,
+        limit: int,
+        dry_run: bool = False,
+    ) -> None:
         self._repository = repository
+        self._pending = pending
         self._store = store
         self._limit = limit
         self._dry_run = dry_run
 
-    async def run(self, interval: float) -> None:
-        """Sweeps every `interval` seconds until cancelled; a sweep that fails is logged and made up for by the next."""
+    async def run(self, interval: datetime.timedelta) -> None:
+        """Sweeps now and then after every `interval`, until cancelled; the next sweep makes up for one that fails."""
         while True:
-            await asyncio.sleep(interval)
             await self._sweep_logged()
+            await asyncio.sleep(interval.total_seconds())
 
     async def sweep(self, *, dry_run: bool) -> tuple[Sweep, bool]:
         """One sweep: what was done, or would be done, and whether it was a dry run.
@@ -54,16 +66,8 @@ class Sweeper:
         return await self._repository.decide(found, self._limit, dry_run=dry_run)
 
     async def _remove(self, objects: tuple[StoredObject, ...]) -> tuple[StoredObject, ...]:
-        removed: list[StoredObject] = []
-        for item in objects:
-            try:
-                await self._store.remove(item.key)
-                await self._repository.removed(item.key)
-            except ServiceError as error:
-                log.warning("sweep.interrupted", removed=len(removed), left=len(objects) - len(removed), error=error.message)
-                break
-            removed.append(item)
-        return tuple(removed)
+        removed = set(await remove_objects(self._store, self._pending, [item.key for item in objects]))
+        return tuple(item for item in objects if item.key in removed)
 
     async def _sweep_logged(self) -> None:
         try:
@@ -86,54 +90,3 @@ def _announce(sweep: Sweep) -> None:
         log.info("artifact.expired", artifact=artifact_name(identifier))
     for identifier in sweep.deleted:
         log.info("artifact.deleted", artifact=artifact_name(identifier))
-=======
-"""Removes what uploads that died have left: objects without a row and unfinished uploads in parts; started by `__main__`."""
-
-import asyncio
-import datetime
-
-import structlog
-
-from services.common.errors import Unavailable
-from services.storage.object_store import ObjectStore
-from services.storage.part_upload_repository import PartUploadRepository
-from services.storage.pending_object_repository import PendingObjectRepository
-from services.storage.pending_objects import remove_objects
-
-log = structlog.get_logger()
-
-_BATCH = 100
-
-
-class Sweeper:
-    """Several may work on one database: what two of them remove is gone once."""
-
-    def __init__(self, objects: PendingObjectRepository, uploads: PartUploadRepository, store: ObjectStore) -> None:
-        self._objects = objects
-        self._uploads = uploads
-        self._store = store
-
-    async def run(self, interval: datetime.timedelta) -> None:
-        """Sweeps now and then after every `interval`, until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-            except Unavailable as error:
-                log.warning("sweep.postponed", error=error.message)
-            except Exception:
-                log.exception("sweep.failed")
-            await asyncio.sleep(interval.total_seconds())
-
-    async def sweep(self) -> int:
-        """Removes everything that is due; returns how many objects are gone. Raises Unavailable (POSTGRES_UNAVAILABLE)."""
-        await self._uploads.drop_expired()
-        total = 0
-        while keys := await self._objects.take_expired(_BATCH):
-            removed = await remove_objects(self._store, self._objects, keys)
-            total += removed
-            if removed < len(keys):
-                break
-        if total:
-            log.info("sweep.removed", objects=total)
-        return total
->>>>>>> main

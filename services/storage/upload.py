@@ -35,23 +35,26 @@ class FileUpload:
     async def receive(
         self, declared: Sequence[File], items: AsyncIterator[str | bytes], pending: PendingObjects
     ) -> dict[str, str]:
-        """Stores what the object store lacks and returns the object keys of what it stored by SHA-256.
+        """Stores what the object store lacks and returns the object keys of all contents by SHA-256.
 
         Of `items`, texts are paths and bytes are chunks. Raises UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable and
         what `inspect` raises.
         """
-        known = await self._blobs.known({file.sha256 for file in declared})
-        keys: dict[str, str] = {}
+        keys = dict(await self._blobs.known({file.sha256 for file in declared}))
         with ExpectedFiles(declared) as expected:
             async for item in items:
                 arrived = await in_thread(expected.accept, item)
                 if arrived is not None:
-                    await in_thread(self._inspect, arrived, expected.content())
-                    if arrived.sha256 not in known.keys() | keys.keys():
-                        keys[arrived.sha256] = f"blobs/{self._new_id()}"
-                        await pending.put(keys[arrived.sha256], expected.content(), arrived.size_bytes)
+                    await self._store(arrived, expected, keys, pending)
             expected.finish()
         return keys
+
+    async def _store(self, file: File, expected: "ExpectedFiles", keys: dict[str, str], pending: PendingObjects) -> None:
+        await in_thread(self._inspect, file, expected.content())
+        if file.sha256 not in keys:
+            key = f"blobs/{self._new_id()}"
+            await pending.put(key, expected.content(), file.size_bytes)
+            keys[file.sha256] = key
 
 
 class ExpectedFiles:

@@ -397,7 +397,9 @@ class ExportArtifactRequest(_message.Message):
     model: _builtins.str
     """Required. Format: `models/{model}`; made when there is none."""
     format: _registered_model_pb2.ModelVersion.Format.ValueType
-    """Optional. What to make. Default: ADAPTER."""
+    """Optional. What to make. Default: what the artifact is, and nothing else is made of it: FAILED_PRECONDITION
+    (EXPORT_FORMAT_UNFIT).
+    """
     alias: _builtins.str
     """Optional. Alias that points to the new version from its first moment, taken from the version that had it. Matches
     `[a-z][a-z0-9_-]{0,62}`.

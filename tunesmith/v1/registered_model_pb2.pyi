@@ -100,17 +100,21 @@ class ModelVersion(_message.Message):
     class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ModelVersion._Format.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         FORMAT_UNSPECIFIED: ModelVersion._Format.ValueType  # 0
-        """Stands for ADAPTER in requests; never stored."""
+        """Stands for what the artifact is in requests; never stored."""
         ADAPTER: ModelVersion._Format.ValueType  # 1
         """LoRA weights alone, in the layout of Hugging Face peft."""
+        MODEL: ModelVersion._Format.ValueType  # 2
+        """A whole model, in the layout of Hugging Face transformers: what full tuning leaves."""
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper):
         """What the files are. Values may be added."""
 
     FORMAT_UNSPECIFIED: ModelVersion.Format.ValueType  # 0
-    """Stands for ADAPTER in requests; never stored."""
+    """Stands for what the artifact is in requests; never stored."""
     ADAPTER: ModelVersion.Format.ValueType  # 1
     """LoRA weights alone, in the layout of Hugging Face peft."""
+    MODEL: ModelVersion.Format.ValueType  # 2
+    """A whole model, in the layout of Hugging Face transformers: what full tuning leaves."""
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int

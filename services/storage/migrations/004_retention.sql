@@ -50,23 +50,12 @@ CREATE TABLE artifact_notice (
     PRIMARY KEY (artifact, expire_time, days)
 );
 
--- An upload counts on the blob without having sent its bytes; it stays until then.
-ALTER TABLE blob ADD COLUMN hold_until timestamptz;
+-- What a sweep removes it can tell in bytes; 0 = recorded before this was asked.
+ALTER TABLE pending_object
+    ADD COLUMN size_bytes bigint NOT NULL DEFAULT 0 CHECK (size_bytes >= 0),
+    ALTER COLUMN create_time SET DEFAULT clock();
 
--- Objects that must go and those that have gone: the row is written before the bytes are touched, and stays as the record. A key in
--- here never comes to life again.
-CREATE TABLE condemned_object (
-    object_key text PRIMARY KEY,
-    -- NULL for an object that no row has ever referred to.
-    sha256 text,
-    size_bytes bigint NOT NULL,
-    create_time timestamptz NOT NULL DEFAULT clock(),
-    remove_time timestamptz
-);
-
-CREATE INDEX condemned_object_waiting ON condemned_object (create_time, object_key) WHERE remove_time IS NULL;
-
--- Objects seen in the bucket without a row, and since when.
+-- Objects seen in the bucket that have neither a blob nor a pending_object, and since when.
 CREATE TABLE orphan_object (
     object_key text PRIMARY KEY,
     size_bytes bigint NOT NULL,
@@ -85,7 +74,7 @@ CREATE TABLE registered_model (
 CREATE TABLE model_version (
     model text COLLATE "C" NOT NULL REFERENCES registered_model,
     version int NOT NULL CHECK (version > 0),
-    format text NOT NULL CHECK (format IN ('ADAPTER')),
+    format text NOT NULL CHECK (format IN ('ADAPTER', 'MODEL')),
     description text NOT NULL CHECK (char_length(description) <= 4096),
     artifact uuid NOT NULL REFERENCES artifact,
     -- The artifact's manifest; the files are those of model_version_file.

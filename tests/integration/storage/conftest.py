@@ -5,10 +5,7 @@
 import asyncio
 import datetime
 import pathlib
-<<<<<<< HEAD
-=======
 import urllib.request
->>>>>>> main
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import minio
@@ -17,19 +14,13 @@ import pytest
 SUITES = (
     "artifact_suite",
     "dataset_suite",
-<<<<<<< HEAD
-    "model_suite",
-    "object_store_suite",
-    "repository_suite",
-    "retention_suite",
-=======
     "dataset_tokens_suite",
     "dataset_version_suite",
     "model_suite",
     "object_store_suite",
     "part_upload_suite",
     "repository_suite",
->>>>>>> main
+    "retention_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
@@ -47,15 +38,12 @@ from services.storage.object_store import MinioObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.registration import Repositories
-<<<<<<< HEAD
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.retention import Policy
 from services.storage.sweep_repository import PostgresSweepRepository
-
-DEFAULT_POLICY = Policy()
-=======
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
->>>>>>> main
+
+DEFAULT_POLICY, DAY = Policy(), datetime.timedelta(hours=24)
 
 
 @pytest.fixture
@@ -75,14 +63,8 @@ async def store(s3: S3) -> MinioObjectStore:
 
 
 @pytest.fixture
-<<<<<<< HEAD
 def policy() -> Policy:
     return DEFAULT_POLICY
-
-
-@pytest.fixture
-def repositories(pool: Pool, policy: Policy) -> Repositories:
-    return postgres_repositories(pool, policy)
 
 
 @pytest.fixture
@@ -99,7 +81,9 @@ def advance(pool: Pool) -> Callable[[datetime.timedelta], Awaitable[None]]:
             await connection.execute(statement)
 
     return advance
-=======
+
+
+@pytest.fixture
 def send_part() -> Callable[[str, bytes], Awaitable[None]]:
     """What a caller does with the URL of a part."""
 
@@ -114,19 +98,13 @@ def send_part() -> Callable[[str, bytes], Awaitable[None]]:
 
 
 @pytest.fixture
-def retention() -> datetime.timedelta:
-    return datetime.timedelta(days=15)
-
-
-@pytest.fixture
 def upload_lifetime() -> datetime.timedelta:
-    return datetime.timedelta(hours=24)
+    return DAY
 
 
 @pytest.fixture
-def repositories(pool: Pool, retention: datetime.timedelta, upload_lifetime: datetime.timedelta) -> Repositories:
-    return postgres_repositories(pool, retention, upload_lifetime)
->>>>>>> main
+def repositories(pool: Pool, policy: Policy, upload_lifetime: datetime.timedelta) -> Repositories:
+    return postgres_repositories(pool, policy, upload_lifetime)
 
 
 @pytest.fixture
@@ -145,26 +123,15 @@ async def service(repositories: Repositories, store: MinioObjectStore, client: m
         yield service
 
 
-<<<<<<< HEAD
-def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY) -> Repositories:
-=======
-def postgres_repositories(
-    pool: Pool,
-    retention: datetime.timedelta = datetime.timedelta(days=15),
-    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
-) -> Repositories:
->>>>>>> main
+def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY, upload_lifetime: datetime.timedelta = DAY) -> Repositories:
     return Repositories(
         datasets=PostgresDatasetRepository(pool),
         artifacts=PostgresArtifactRepository(pool, policy),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
-<<<<<<< HEAD
-        sweeps=PostgresSweepRepository(pool, policy),
-        registry=PostgresRegistryRepository(pool, policy),
-=======
-        pending=PostgresPendingObjectRepository(pool, upload_lifetime),
+        pending=PostgresPendingObjectRepository(pool),
         part_uploads=PostgresPartUploadRepository(pool, upload_lifetime),
         token_statistics=PostgresTokenStatisticsRepository(pool),
->>>>>>> main
+        sweeps=PostgresSweepRepository(pool, policy, upload_lifetime),
+        registry=PostgresRegistryRepository(pool, policy),
     )

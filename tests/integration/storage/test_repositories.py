@@ -7,16 +7,20 @@ from pathlib import Path
 import psycopg
 import pytest
 from integration.storage.conftest import postgres_repositories
-from unit.storage.repository_suite import RepositorySuite, add_dataset, artifact_draft, dataset_draft, keys, model_draft
+from unit.storage.repository_suite import (
+    RepositorySuite,
+    add_dataset,
+    artifact_draft,
+    dataset_draft,
+    due,
+    keys,
+    model_draft,
+)
 from unit.storage.service import sha256
 
 from services import storage
-<<<<<<< HEAD
-from services.common.postgres import Pool, migrate, transaction
-from services.storage.artifact import ArtifactFilter
-=======
 from services.common.postgres import Pool, migrate, open_pool, transaction
->>>>>>> main
+from services.storage.artifact import ArtifactFilter
 from services.storage.position import Position
 from services.storage.registration import Repositories
 
@@ -131,5 +135,5 @@ async def test_datasets_of_before_have_versions_formats_and_files(postgres_dsn: 
         assert found[0].statistics["messagesByRole"] == {"user": "2", "assistant": "2"}
         assert {row.original.object_key for row in found} == {"datasets/1", "datasets/2"}
         assert all(row.rows.object_key == row.original.object_key for row in found)
-        assert await repositories.pending.take_expired(10) == ["datasets/3"]
+        assert await due(repositories) == ["datasets/3"]
         assert (await add_dataset(repositories, dataset_draft(4, display_name="one"))).version == 4

@@ -66,7 +66,7 @@ async def test_every_deed_is_in_the_audit(service: Service, pool: Pool, advance:
 
 async def test_a_pin_or_a_restore_racing_a_sweep_wins_whole_or_fails_clean(repositories: Repositories, advance: Advance) -> None:
     for number in range(1, 13):
-        await repositories.artifacts.add(artifact_draft(number), keys("one"))
+        await repositories.artifacts.add(artifact_draft(number), await keys(repositories, "one"))
     await advance(15.1 * DAY)
 
     async def attempt(number: int) -> bool:
@@ -83,29 +83,40 @@ async def test_a_pin_or_a_restore_racing_a_sweep_wins_whole_or_fails_clean(repos
     assert available == {number for number, success in enumerate(won, 1) if success} == {1, 3, 5, 7, 9, 11}
 
 
+async def stored(repositories: Repositories, store: MinioObjectStore, prefix: str) -> dict[str, str]:
+    """What an upload has recorded and put before its commit."""
+    made = await keys(repositories, prefix)
+    for key in made.values():
+        await store.put(key, io.BytesIO(b"x"), 1)
+    return made
+
+
 async def test_an_upload_racing_the_sweep_of_its_content_never_loses_it(
     repositories: Repositories, store: MinioObjectStore, pool: Pool, advance: Advance
 ) -> None:
-    sweeper = Sweeper(repositories.sweeps, store, limit=100)
+    sweeper = Sweeper(repositories.sweeps, repositories.pending, store, limit=100)
     for number in range(1, 40, 2):
-        await repositories.artifacts.add(artifact_draft(number), keys(f"o{number}"))
+        known = await stored(repositories, store, f"o{number}")
+        first = await repositories.artifacts.add(artifact_draft(number), known)
+        known = {file.sha256: file.object_key for file in first.files}
         await advance(15.1 * DAY)
         await sweeper.sweep(dry_run=False)
         await advance(3.1 * DAY)
-        for key in keys(f"u{number}").values():
-            await store.put(key, io.BytesIO(b"x"), 1)
         # Odd rounds count on what is known, even rounds bring their own bytes.
-        brought = {} if number % 4 == 1 else keys(f"u{number}")
+        counts_on_known = number % 4 == 1
+        brought = known if counts_on_known else await stored(repositories, store, f"u{number}")
         added, _ = await asyncio.gather(
             repositories.artifacts.add(artifact_draft(number + 1), brought), sweeper.sweep(dry_run=False), return_exceptions=True
         )
         if isinstance(added, ServiceError):
-            assert (added.reason, brought) == ("CONTENT_REMOVED", {})
+            assert (added.reason, counts_on_known) == ("UPLOAD_EXPIRED", True)
             continue
         assert not isinstance(added, BaseException), added
+        assert {file.object_key for file in added.files} <= {item.key for item in await store.list("blobs/")}
         async with transaction(pool) as connection:
-            condemned = [row["object_key"] async for row in await connection.execute("SELECT * FROM storage.condemned_object")]
-        assert not {file.object_key for file in added.files}.intersection(condemned)
+            cursor = await connection.execute("SELECT object_key FROM storage.pending_object WHERE removing")
+            condemned = {row["object_key"] async for row in cursor}
+        assert not {file.object_key for file in added.files} & condemned
         settled = await repositories.blobs.known({file.sha256 for file in added.files})
         assert {file.object_key for file in added.files} == set(settled.values())
 
@@ -124,7 +135,7 @@ async def test_a_limit_spreads_the_work_over_sweeps(
 ) -> None:
     for number in range(5):
         await service.store_artifact({"a": b"%d" % number})
-    sweeper = Sweeper(repositories.sweeps, store, limit=2)
+    sweeper = Sweeper(repositories.sweeps, repositories.pending, store, limit=2)
     await advance(15.1 * DAY)
     for expected in (2, 2, 1, 0):
         sweep, _ = await sweeper.sweep(dry_run=False)
@@ -145,7 +156,7 @@ async def test_what_was_decided_and_not_done_is_done_by_the_next_sweep(
 
 
 async def test_ten_thousand_artifacts_are_swept_by_index(repositories: Repositories, pool: Pool, advance: Advance) -> None:
-    await repositories.artifacts.add(artifact_draft(1), keys("one"))
+    await repositories.artifacts.add(artifact_draft(1), await keys(repositories, "one"))
     async with transaction(pool) as connection:
         await connection.execute(
             "INSERT INTO storage.artifact (id, kind, task, epoch, request_id, manifest, size_bytes, create_time, expire_time)"
@@ -174,7 +185,7 @@ async def test_ten_thousand_artifacts_are_swept_by_index(repositories: Repositor
     ],
 )
 async def test_the_database_refuses_lives_that_cannot_be(repositories: Repositories, pool: Pool, statement: str) -> None:
-    await repositories.artifacts.add(artifact_draft(), keys("one"))
+    await repositories.artifacts.add(artifact_draft(), await keys(repositories, "one"))
     with pytest.raises(psycopg.errors.CheckViolation):
         async with transaction(pool) as connection:
             await connection.execute(statement)

@@ -17,9 +17,7 @@ from services.storage.object_store import MinioObjectStore
 
 pytestmark = pytest.mark.integration
 MIGRATIONS = pathlib.Path(storage.__file__).with_name("migrations")
-EMPTY = (
-    "TRUNCATE storage.artifact, storage.blob, storage.registered_model, storage.condemned_object, storage.orphan_object CASCADE"
-)
+EMPTY = "TRUNCATE storage.artifact, storage.blob, storage.registered_model, storage.pending_object, storage.orphan_object CASCADE"
 
 
 def test_sixty_days_lose_nothing_and_keep_nothing_too_long(postgres_dsn: str, s3: S3) -> None:

@@ -2,10 +2,7 @@
 
 # ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
 
-<<<<<<< HEAD
 import datetime
-=======
->>>>>>> main
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -13,19 +10,13 @@ import pytest
 SUITES = (
     "artifact_suite",
     "dataset_suite",
-<<<<<<< HEAD
-    "model_suite",
-    "object_store_suite",
-    "repository_suite",
-    "retention_suite",
-=======
     "dataset_tokens_suite",
     "dataset_version_suite",
     "model_suite",
     "object_store_suite",
     "part_upload_suite",
     "repository_suite",
->>>>>>> main
+    "retention_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))

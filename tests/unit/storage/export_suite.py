@@ -14,6 +14,8 @@ from unit.storage.service import Service, model_files, refused, sha256
 from services.storage.object_store import ObjectStore
 from tunesmith.v1 import artifact_pb2, model_service_pb2, registered_model_pb2
 
+Format = registered_model_pb2.ModelVersion
+
 
 class ExportSuite:
     """Tests take the fixtures `service`, `store` and `advance`."""
@@ -49,6 +51,40 @@ class ExportSuite:
         await service.delete_version(version.name)
         await advance(days(1))
         await service.sweep()
+        assert await service.keys() == set()
+
+    async def test_a_whole_model_is_exported_as_one_and_as_nothing_else(self, service: Service) -> None:
+        model, adapter = (
+            await service.store_artifact(FILES, kind=artifact_pb2.Artifact.MODEL),
+            await service.store_artifact(FILES),
+        )
+        for name, unfit in ((model.name, Format.ADAPTER), (adapter.name, Format.MODEL)):
+            async with refused("EXPORT_FORMAT_UNFIT") as refusal:
+                await service.export(name, format=unfit, request_id="r")
+            assert refusal.code == grpc.StatusCode.FAILED_PRECONDITION
+            assert name in refusal.message
+        version = await service.export(model.name, request_id="r")
+        assert (version.format, version.version) == (Format.MODEL, 1)
+        assert await service.export(model.name, format=Format.MODEL, request_id="r") == version
+        async with refused("REQUEST_ID_REUSED"):
+            await service.export(model.name, format=Format.ADAPTER, request_id="r")
+        card = await service.download_model(version.name, "README.md")
+        assert b'library_name: "transformers"' in card
+        assert b"lora" not in card.lower()
+
+    async def test_a_deleted_version_lets_go_of_what_nothing_else_needs(self, service: Service, advance: Advance) -> None:
+        content = FILES["adapter_model.safetensors"]
+        artifact = await service.store_artifact(FILES)
+        await service.store_artifact({"other": content})
+        (first, second) = [await service.export(artifact.name, f"models/{name}") for name in ("a", "b")]
+        await service.delete_version(first.name)
+        assert (await service.sweep()).removed_object_count == 1  # the card
+        for path, body in FILES.items():
+            assert await service.download_model(second.name, path) == body
+        await service.delete_version(second.name)
+        for _ in range(2):
+            await advance(days(16))
+            await service.sweep()
         assert await service.keys() == set()
 
     async def test_a_repeat_returns_the_first_version(self, service: Service, advance: Advance) -> None:

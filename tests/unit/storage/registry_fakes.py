@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from unit.storage.memory_tables import Registered, Tables
-from unit.storage.retention_fakes import settle
 
 from services.common.errors import NotFound
 from services.common.names import RegisteredName
@@ -33,7 +32,7 @@ class MemoryRegistryRepository:
         earlier = await self.find(draft)
         if earlier is not None:
             return earlier
-        stored = settle(self._tables, files, keys)
+        stored = self._tables.settle(files, keys)
         model = self._tables.registered.setdefault(draft.model, Registered(now))
         model.last_version += 1
         model.versions[model.last_version] = ModelVersion(
@@ -93,6 +92,7 @@ class MemoryRegistryRepository:
         model = self._find(name.model)
         del model.versions[version.version]
         model.requests = {key: number for key, number in model.requests.items() if number != version.version}
+        self._tables.drop_unused({file.sha256 for file in version.files})
         return version
 
     def _find(self, identifier: str) -> Registered:

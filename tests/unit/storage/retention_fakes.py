@@ -5,15 +5,13 @@ import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-from unit.storage.memory_tables import Blob, Condemned, Tables, newest_first
+from unit.storage.memory_tables import Tables, newest_first
 
 from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import Artifact, ArtifactDraft, ArtifactFilter, artifact_name
 from services.storage.artifact_repository import refuse_stale
-from services.storage.blob_repository import content_removed
-from services.storage.file import File, StoredFile
 from services.storage.position import Position
-from services.storage.retention import AVAILABLE, EXPIRED, HOLD, ORPHAN_WAIT, Life, notice_due, require_available
+from services.storage.retention import AVAILABLE, EXPIRED, ORPHAN_WAIT, Life, notice_due, require_available
 from services.storage.retention_change import Change
 from services.storage.sweep import Notice, StoredObject, Sweep
 
@@ -23,22 +21,7 @@ class MemoryBlobRepository:
         self._tables = tables
 
     async def known(self, sha256s: Collection[str]) -> dict[str, str]:
-        blobs = {sha256: self._tables.blobs[sha256] for sha256 in sha256s if sha256 in self._tables.blobs}
-        for blob in blobs.values():
-            blob.hold_until = self._tables.clock.now() + HOLD
-        return {sha256: blob.object_key for sha256, blob in blobs.items()}
-
-
-def settle(tables: Tables, files: Sequence[File], keys: Mapping[str, str]) -> tuple[StoredFile, ...]:
-    """What `add_blobs` does: the first object of a content counts."""
-    for file in files:
-        usable = file.sha256 in tables.blobs or (file.sha256 in keys and keys[file.sha256] not in tables.condemned)
-        if not usable:
-            raise content_removed(file.sha256)
-    for file in files:
-        if file.sha256 not in tables.blobs:
-            tables.blobs[file.sha256] = Blob(file.size_bytes, keys[file.sha256])
-    return tuple(StoredFile(file.path, file.size_bytes, file.sha256, tables.blobs[file.sha256].object_key) for file in files)
+        return {sha256: self._tables.blobs[sha256].object_key for sha256 in sha256s if sha256 in self._tables.blobs}
 
 
 class MemoryArtifactRepository:
@@ -63,7 +46,7 @@ class MemoryArtifactRepository:
             kind=draft.kind,
             task=draft.task,
             manifest=draft.manifest,
-            files=settle(self._tables, draft.files, keys),
+            files=self._tables.settle(draft.files, keys),
             size_bytes=draft.size_bytes,
             create_time=now,
             life=Life(AVAILABLE, now + self._tables.policy.retention),
@@ -130,13 +113,13 @@ class MemorySweepRepository:
     async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
         before = self._tables.snapshot()
         self._judge_orphans(found, limit)
+        self._drop_expired_uploads()
         expired, deleted = self._end(AVAILABLE, limit), self._end(EXPIRED, limit)
-        self._condemn_unused(limit)
-        objects = self._waiting()[:limit]
+        objects = self._take_due(limit)
         sweep = Sweep(
             expired=expired,
             deleted=deleted,
-            objects=tuple(objects),
+            objects=objects,
             orphan_count=len(self._tables.orphans),
             notices=tuple(self._notices()),
             truncated=limit in (len(expired), len(deleted), len(objects)),
@@ -145,21 +128,22 @@ class MemorySweepRepository:
             self._tables.restore(before)
         return sweep
 
-    async def removed(self, key: str) -> None:
-        self._tables.condemned[key].is_removed = True
-
     def _judge_orphans(self, found: Sequence[StoredObject], limit: int) -> None:
         tables, now = self._tables, self._tables.clock.now()
-        alive = {blob.object_key for blob in tables.blobs.values()}
-        condemned = {key for key, row in tables.condemned.items() if not row.is_removed}
-        stray = {item.key: item.size_bytes for item in found if item.key not in alive | condemned}
+        known = {blob.object_key for blob in tables.blobs.values()} | tables.pending.keys()
+        stray = {item.key: item.size_bytes for item in found if item.key not in known}
         for key in tables.orphans.keys() - stray.keys():
             del tables.orphans[key]
         for key, size in stray.items():
             tables.orphans.setdefault(key, (size, now))
         old = sorted((time, key) for key, (_, time) in tables.orphans.items() if time <= now - ORPHAN_WAIT)
         for _, key in old[:limit]:
-            tables.condemned[key] = Condemned(tables.orphans.pop(key)[0], now)
+            tables.condemn({key: tables.orphans.pop(key)[0]})
+
+    def _drop_expired_uploads(self) -> None:
+        uploads, now = self._tables.part_uploads, self._tables.clock.now()
+        for identifier in [row.id for row in uploads.values() if row.expire_time <= now]:
+            del uploads[identifier]
 
     def _end(self, state: str, limit: int) -> tuple[uuid.UUID, ...]:
         tables, now = self._tables, self._tables.clock.now()
@@ -171,19 +155,16 @@ class MemorySweepRepository:
             files = row.files if state == AVAILABLE else ()
             tables.artifacts[row.id] = dataclasses.replace(row, life=life, files=files)
             tables.audit.append((row.id, "EXPIRE" if state == AVAILABLE else "DELETE", "sweeper", ""))
+        tables.drop_unused({file.sha256 for row in due for file in row.files} if state == EXPIRED else ())
         return tuple(sorted(row.id for row in due))
 
-    def _condemn_unused(self, limit: int) -> None:
-        tables, now = self._tables, self._tables.clock.now()
-        used = {file.sha256 for file in tables.files()}
-        free = [sha for sha, blob in tables.blobs.items() if blob.hold_until is None or blob.hold_until <= now]
-        for sha256 in sorted(sha for sha in free if sha not in used)[:limit]:
-            blob = tables.blobs.pop(sha256)
-            tables.condemned[blob.object_key] = Condemned(blob.size_bytes, now)
-
-    def _waiting(self) -> list[StoredObject]:
-        rows = [(row.create_time, key, row.size_bytes) for key, row in self._tables.condemned.items() if not row.is_removed]
-        return [StoredObject(key, size) for _, key, size in sorted(rows)]
+    def _take_due(self, limit: int) -> tuple[StoredObject, ...]:
+        oldest = self._tables.clock.now() - self._tables.upload_lifetime
+        rows = [(row.create_time, key, row) for key, row in self._tables.pending.items()]
+        due = sorted((time, key) for time, key, row in rows if row.removing or time <= oldest)[:limit]
+        for _, key in due:
+            self._tables.pending[key].removing = True
+        return tuple(StoredObject(key, self._tables.pending[key].size_bytes) for _, key in due)
 
     def _notices(self) -> list[Notice]:
         now, made = self._tables.clock.now(), []

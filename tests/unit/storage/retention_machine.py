@@ -43,14 +43,14 @@ class World:
     ) -> None:
         self.repositories, self.store, self.advance, self.moment, self.run = repositories, store, advance, moment, run
         files = FileUpload(repositories.blobs, uuid.uuid4)
-        self.upload = ArtifactUpload(repositories.artifacts, store, files)
-        self.sweeper = Sweeper(repositories.sweeps, store, limit=1000)
+        self.upload = ArtifactUpload(repositories.artifacts, store, repositories.pending, files)
+        self.sweeper = Sweeper(repositories.sweeps, repositories.pending, store, limit=1000)
         self.export = Export(
             registry=repositories.registry,
             artifacts=repositories.artifacts,
             base_models=repositories.models,
-            blobs=repositories.blobs,
             store=store,
+            pending=repositories.pending,
             new_id=uuid.uuid4,
             read_lineage=lambda _: LINEAGE,
         )
@@ -141,7 +141,7 @@ class RetentionMachine(RuleBasedStateMachine):
     async def _store(self, contents: list[int]) -> None:
         data = {f"f{number}": b"content %d" % number for number in contents}
         files = tuple(File(path, len(body), hashlib.sha256(body).hexdigest()) for path, body in data.items())
-        draft = ArtifactDraft(uuid.uuid4(), "ADAPTER", uuid.uuid4(), 1, "r", b"", files)
+        draft = ArtifactDraft(uuid.uuid4(), "MODEL" if len(contents) == 2 else "ADAPTER", uuid.uuid4(), 1, "r", b"", files)
 
         async def items() -> AsyncIterator[str | bytes]:
             for path, body in data.items():
@@ -160,7 +160,7 @@ class RetentionMachine(RuleBasedStateMachine):
                 self.pinned.discard(identifier)
 
     async def _export(self, identifier: uuid.UUID) -> None:
-        draft = ExportDraft(identifier, "mine", "ADAPTER", "newest", "", "")
+        draft = ExportDraft(identifier, "mine", "", "newest", "", "")
         with contextlib.suppress(ServiceError):
             version = await self.world.export.export(draft)
             self.exported |= {file.object_key for file in version.files}

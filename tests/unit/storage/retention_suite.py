@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf import duration_pb2, timestamp_pb2
 from unit.storage.artifact_suite import until
-from unit.storage.service import Service, artifact_messages, model_files, refused
+from unit.storage.service import Service, artifact_messages, lines, model_files, refused, row
 
 from services.storage.object_store import ObjectStore
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2
@@ -203,6 +203,33 @@ class RetentionSuite:
         await service.sweep()
         assert len(await service.keys()) == 4
 
+    async def test_bytes_of_a_dataset_go_with_the_last_artifact_that_needs_them(self, service: Service, advance: Advance) -> None:
+        content = lines(row())
+        dataset = await service.upload(content)
+        artifact = await service.store_artifact({"copy": content})
+        await service.delete(dataset.name)
+        await service.sweep()
+        assert await service.download_artifact(artifact.name, "copy") == content
+        again = await service.upload(content)
+        for _ in range(2):
+            await advance(days(16))
+            await service.sweep()
+        assert await service.download(again.name) == content
+        await service.delete(again.name)
+        assert await service.keys() == set()
+
+    async def test_a_whole_model_lives_as_an_adapter_does(self, service: Service, advance: Advance) -> None:
+        model = await service.store_artifact(FILES, kind=State.MODEL)
+        assert [artifact.name for artifact in await service.list_artifacts(kind=State.MODEL)] == [model.name]
+        assert await service.list_artifacts(kind=State.ADAPTER) == []
+        await advance(days(15.1))
+        assert list((await service.sweep()).expired) == [model.name]
+        assert (await service.restore(model.name)).kind == State.MODEL
+        for _ in range(2):
+            await advance(days(16))
+            sweep = await service.sweep()
+        assert (list(sweep.deleted), await service.keys()) == ([model.name], set())
+
     async def test_content_that_was_swept_can_be_stored_again(self, service: Service, advance: Advance) -> None:
         await service.store_artifact(FILES)
         for _ in range(2):
@@ -212,27 +239,32 @@ class RetentionSuite:
         await service.sweep()
         assert await service.download_artifact(again.name, "adapter_model.safetensors") == b"weights"
 
-    @pytest.mark.parametrize("pause", [datetime.timedelta(minutes=50), datetime.timedelta(minutes=70)])
+    @pytest.mark.parametrize("swept", [False, True])
     async def test_an_upload_that_counts_on_dying_content_is_whole_or_told(
-        self, service: Service, advance: Advance, pause: datetime.timedelta
+        self, service: Service, advance: Advance, swept: bool
     ) -> None:
         await service.store_artifact({"a": b"known"})
         await advance(days(15.1))
         await service.sweep()
         await advance(days(3.1))
-        call, last = await self.begun(service, {"b": b"new", "a": b"known"}, objects=2)
-        await service.sweep()
-        await advance(pause)
-        await service.sweep()
+        files = {"b": b"new", "a": b"known"}
+        call, last = await self.begun(service, files, objects=2)
+        if swept:
+            assert (await service.sweep()).removed_object_count == 1
         await call.write(last)
         await call.done_writing()
-        if pause < datetime.timedelta(hours=1):
-            assert await service.download_artifact((await call).name, "a") == b"known"
-            return
-        async with refused("CONTENT_REMOVED") as refusal:
-            await call
-        assert refusal.code == grpc.StatusCode.ABORTED
-        assert await service.list_artifacts() == []
+        if swept:
+            async with refused("UPLOAD_EXPIRED") as refusal:
+                await call
+            assert refusal.code == grpc.StatusCode.ABORTED
+            assert await service.list_artifacts() == []
+            # Nothing of it stays, and the whole upload sent again succeeds.
+            assert await service.keys() == set()
+            artifact = await service.store_artifact(files)
+        else:
+            artifact = await call
+        await service.sweep()
+        assert await service.download_artifact(artifact.name, "a") == b"known"
 
     async def test_a_dry_run_tells_what_the_sweep_then_does_and_changes_nothing(self, service: Service, advance: Advance) -> None:
         artifact = await service.store_artifact(FILES)
@@ -279,9 +311,9 @@ class RetentionSuite:
         assert len(await service.keys()) == 3
         assert "elsewhere/lost" in await service.keys()
 
-    async def test_an_object_that_gets_its_row_in_time_is_no_orphan(self, service: Service, advance: Advance) -> None:
+    async def test_an_object_whose_upload_is_under_way_is_no_orphan(self, service: Service, advance: Advance) -> None:
         call, last = await self.begun(service, {"a": b"first", "b": b"second"}, objects=1)
-        assert (await service.sweep()).orphan_count == 1
+        assert (await service.sweep()).orphan_count == 0
         await call.write(last)
         await call.done_writing()
         artifact = await call
@@ -289,7 +321,7 @@ class RetentionSuite:
         assert (await service.sweep()).orphan_count == 0
         assert await service.download_artifact(artifact.name, "a") == b"first"
 
-    async def test_an_upload_slower_than_the_wait_is_refused_rather_than_left_without_bytes(
+    async def test_an_upload_slower_than_its_lifetime_is_refused_rather_than_left_without_bytes(
         self, service: Service, advance: Advance
     ) -> None:
         call, last = await self.begun(service, {"a": b"first", "b": b"second"}, objects=1)
@@ -298,7 +330,7 @@ class RetentionSuite:
         assert (await service.sweep()).removed_object_count == 1
         await call.write(last)
         await call.done_writing()
-        async with refused("CONTENT_REMOVED"):
+        async with refused("UPLOAD_EXPIRED"):
             await call
         assert await service.list_artifacts() == []
 

@@ -12,21 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 
 import grpc
 import pytest
-<<<<<<< HEAD
 from google.protobuf import duration_pb2
-=======
 from unit.storage.fake_processes import FakeCheckers, FakeTasks, FakeTokens
->>>>>>> main
 
 from services.common.interceptors import EdgeInterceptor
 from services.common.rich_status import from_rpc_error, reason_of
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.object_store import ObjectStore
-<<<<<<< HEAD
-from services.storage.registration import Repositories, register
-=======
 from services.storage.registration import SLOW_METHODS, Repositories, Surroundings, register
->>>>>>> main
 from services.storage.sweeper import Sweeper
 from tunesmith.v1 import (
     artifact_pb2,
@@ -72,9 +65,6 @@ class Service:
 
     async def delete(self, name: str) -> None:
         await self.datasets.DeleteDataset(dataset_service_pb2.DeleteDatasetRequest(name=name))
-
-    async def sweep(self) -> int:
-        return await Sweeper(self.repositories.pending, self.repositories.part_uploads, self.store).sweep()
 
     async def store_artifact(self, files: Mapping[str, bytes], /, **header: object) -> artifact_pb2.Artifact:
         return await self.artifacts.UploadArtifact(artifact_messages(files, **header))
@@ -133,19 +123,20 @@ async def running_service(
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
 ) -> AsyncIterator[Service]:
     """Serves on a free port of the loopback while the block runs."""
-<<<<<<< HEAD
-    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
-    register(server, repositories, store, uuid.uuid4, Sweeper(repositories.sweeps, store, limit=1000))
-=======
     server = grpc.aio.server(interceptors=[EdgeInterceptor(slow_methods=SLOW_METHODS)])
->>>>>>> main
     port = server.add_insecure_port("127.0.0.1:0")
     with tempfile.TemporaryDirectory() as directory:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             service = Service(channel, keys, store=store, repositories=repositories)
             files = BaseModelFiles(store, pathlib.Path(directory))
             around = Surroundings(
-                store, service.checkers.start, service.tokens, files, service.tasks, upload_lifetime=upload_lifetime
+                store=store,
+                sweeper=Sweeper(repositories.sweeps, repositories.pending, store, limit=1000),
+                start_checker=service.checkers.start,
+                tokens=service.tokens,
+                small_files=files,
+                tasks=service.tasks,
+                upload_lifetime=upload_lifetime,
             )
             register(server, repositories, around)
             await server.start()

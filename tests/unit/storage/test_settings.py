@@ -57,7 +57,6 @@ def test_a_connection_string_that_is_none_is_refused_without_showing_it() -> Non
     assert "pw" not in str(caught.value)
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     "change",
     [
@@ -74,7 +73,8 @@ def test_a_sweep_that_could_never_work_is_refused(change: dict[str, str]) -> Non
 def test_artifacts_can_be_restored_for_three_days_unless_set_otherwise() -> None:
     assert settings().retention_policy == Policy(datetime.timedelta(days=15), datetime.timedelta(hours=72))
     assert settings(TUNESMITH_ARTIFACT_EXPIRY_GRACE="1d").retention_policy.grace == datetime.timedelta(days=1)
-=======
+
+
 def test_callers_reach_s3_as_the_service_does_unless_told_otherwise() -> None:
     assert settings().public_s3 == "http://127.0.0.1:9000"
     assert settings(TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT="https://s3.example").public_s3 == "https://s3.example"
@@ -96,4 +96,3 @@ def test_callers_reach_s3_as_the_service_does_unless_told_otherwise() -> None:
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"TUNESMITH_STORAGE_{name}"):
         settings(**{f"TUNESMITH_STORAGE_{name}": value})
->>>>>>> main
