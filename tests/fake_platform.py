@@ -412,8 +412,12 @@ class Registry(Models):
         return empty_pb2.Empty()
 
     def DownloadModel(self, request, context):
-        artifact = self.artifacts.exported[request.name].artifact
-        yield model_service_pb2.DownloadModelResponse(chunk=self.artifacts.files[artifact, request.path])
+        if request.name not in self.artifacts.exported:
+            yield from super().DownloadModel(request, context)
+            return
+        body = self.artifacts.files[self.artifacts.exported[request.name].artifact, request.path]
+        for chunk in chunks_for(context, body, request.offset):
+            yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
 
 class Inference(inference_service_pb2_grpc.InferenceServiceServicer):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli.options import Json
-from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, transfer_progress, when
+from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, when
+from tunesmith.cli.progress import transfer_progress
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def download(
     with Client() as client:
         version = client.get_model_version(model)
         target = directory or Path(f"{version.name.split('/')[1]}-{version.version}")
-        paths = client.download_model(version.name, target, transfer_progress(target.name))
+        with transfer_progress(target.name) as progress:
+            paths = client.download_model(version.name, target, progress)
     if as_json:
         import json
 
