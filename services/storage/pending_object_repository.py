@@ -20,14 +20,16 @@ _CONDEMN = """
     SELECT object_key, size_bytes, true FROM unnest(%(keys)s::text[], %(sizes)s::bigint[]) AS condemned (object_key, size_bytes)
     ON CONFLICT (object_key) DO UPDATE SET removing = true"""
 _FORGET = "DELETE FROM storage.pending_object WHERE object_key = ANY(%(keys)s)"
+# A record that is locked is being claimed or forgotten.
 _TAKE = """
-    UPDATE storage.pending_object SET removing = true
-    WHERE object_key IN (
+    WITH due AS (
         SELECT object_key FROM storage.pending_object
         WHERE removing OR create_time <= storage.clock() - %(lifetime)s
         ORDER BY create_time, object_key
-        LIMIT %(limit)s
+        LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     )
+    UPDATE storage.pending_object SET removing = true
+    WHERE object_key IN (SELECT object_key FROM due)
     RETURNING object_key, size_bytes, create_time"""
 
 

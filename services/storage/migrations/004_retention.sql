@@ -54,6 +54,7 @@ CREATE TABLE artifact_notice (
 ALTER TABLE pending_object
     ADD COLUMN size_bytes bigint NOT NULL DEFAULT 0 CHECK (size_bytes >= 0),
     ALTER COLUMN create_time SET DEFAULT clock();
+ALTER TABLE dataset_upload ALTER COLUMN create_time SET DEFAULT clock();
 
 -- Objects seen in the bucket that have neither a blob nor a pending_object, and since when.
 CREATE TABLE orphan_object (
