@@ -1,25 +1,26 @@
 """Messages of a conversation, one by one and as a whole; used by `row`. This is the definition of a good conversation."""
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from services.storage.checking import suggestion
 from services.storage.checking.example import ASSISTANT, SILENT
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.quoting import kind, quoted
-from services.storage.checking.tools import check_calls
+from services.storage.checking.tools import check_calls, spelled
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _KEYS = ("role", "content", "name", "weight", "tool_calls", "tool_call_id")
+_PLAIN_ROLES = ("system", "developer", "user", "assistant")
+_PLAIN_KEYS = {"role", "content"}
 # Answers dumped from OpenAI's API carry these; empty they say nothing.
 _EMPTY_KEYS = ("refusal", "audio", "annotations", "function_call", "reasoning_content")
 _ONLY_OF = {"weight": "assistant", "tool_calls": "assistant", "tool_call_id": "tool"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """One good message."""
 
     role: str
@@ -28,12 +29,15 @@ class Turn:
     weight: int = 1
     calls: str = ""
     """The tool calls as JSON."""
-    call_id: str = ""
+    call_ids: tuple[str, ...] = ()
+    """Of the tool calls."""
+    answered: str = ""
+    """The id of the tool call that it answers."""
 
     @property
     def kind(self) -> str:
         """How the turn counts in a shape."""
-        return SILENT if self.role == ASSISTANT and not self.weight else self.role
+        return self.role if self.weight or self.role != ASSISTANT else SILENT
 
     @property
     def empty(self) -> bool:
@@ -43,7 +47,7 @@ class Turn:
     @property
     def text(self) -> str:
         """Everything it says."""
-        return self.content + self.calls + self.call_id
+        return self.content + self.calls + self.answered
 
 
 def read_messages(messages: Any, path: str) -> list[Turn]:
@@ -53,7 +57,16 @@ def read_messages(messages: Any, path: str) -> list[Turn]:
     if not messages:
         raise RowProblem("DATASET_MESSAGES_MISSING", path, "the list is empty")
     calls: set[str] = set()
-    return [read_message(message, f"{path}[{index}]", calls) for index, message in enumerate(messages)]
+    return [_plain_turn(message) or read_message(message, f"{path}[{index}]", calls) for index, message in enumerate(messages)]
+
+
+def _plain_turn(message: Any) -> Turn | None:
+    """The turn of a message of two texts, which most are; None = `read_message` has to look."""
+    if type(message) is not dict or message.keys() != _PLAIN_KEYS:
+        return None
+    role, content = message["role"], message["content"]
+    plain = role in _PLAIN_ROLES and type(content) is str and (content or role != ASSISTANT)
+    return Turn(role, content) if plain else None
 
 
 def check_learnable(turns: Sequence[Turn], path: str) -> None:
@@ -80,8 +93,8 @@ def read_message(message: Any, path: str, calls: set[str]) -> Turn:
     weight = _weight(message, path)
     if not isinstance(message.get("name") or "", str):
         raise RowProblem("DATASET_MESSAGE_MALFORMED", f"{path}.name", f"is {kind(message['name'])}, not a text")
-    call_id = _answered_call(message, path, calls) if role == "tool" else ""
-    return Turn(role, content, weight, json.dumps(message["tool_calls"]) if called else "", call_id)
+    answered = _answered_call(message, path, calls) if role == "tool" else ""
+    return Turn(role, content, weight, spelled(message["tool_calls"]) if called else "", tuple(called), answered)
 
 
 def _role(message: dict[str, Any], path: str) -> str:

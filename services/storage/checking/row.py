@@ -1,7 +1,6 @@
 """One row of any format: the definition of a good row, used for rows the fast path is in doubt about and for the bad ones."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.storage.checking import suggestion
@@ -10,7 +9,7 @@ from services.storage.checking.json_text import parse
 from services.storage.checking.messages import Turn, check_learnable, read_message, read_messages
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.quoting import kind, quoted
-from services.storage.checking.tools import check_tools
+from services.storage.checking.tools import declared_tools
 
 MAX_LABEL_LENGTH = 200
 _ROW_KEYS = {
@@ -32,18 +31,23 @@ def read_row(row: bytes, expected: Format | None) -> Batch:
 
     Raises RowProblem.
     """
-    value = parse(row)
+    return read_value(parse(row), expected)
+
+
+def read_value(value: Any, expected: Format | None) -> Batch:
+    """The same of the value of a row, as `parse` gives it."""
     if not isinstance(value, dict):
         raise RowProblem("DATASET_NOT_OBJECT", "", f"the row is {kind(value)}, not an object")
-    found = _format(value)
+    found = format_of(value)
     if expected not in (None, found):
         message = f"the row is of format {_SHORT[found]}, the rows before are of format {_SHORT[expected]}"
         raise RowProblem("DATASET_FORMAT_MIXED", "", message)
     _check_parallel(value, "parallel_tool_calls")
-    return _READERS[found](value, _ignored(value, found))
+    return _READERS[found](value, ignored_keys(value, found))
 
 
-def _format(row: dict[str, Any]) -> Format:
+def format_of(row: Mapping[str, Any]) -> Format:
+    """What a row is, by its keys alone; raises RowProblem when it is nothing we know."""
     if "messages" in row:
         return Format.LABELED if "label" in row else Format.CHAT
     if "preferred_output" in row or "non_preferred_output" in row:
@@ -62,23 +66,23 @@ def _format(row: dict[str, Any]) -> Format:
     raise RowProblem("DATASET_MESSAGES_MISSING", "messages", f'"messages" is missing; {said}')
 
 
-def _ignored(row: dict[str, Any], found: Format) -> list[str]:
+def ignored_keys(row: Iterable[str], found: Format) -> tuple[str, ...]:
     """Keys that nothing here knows; raises RowProblem when one is probably a misspelling."""
     known = _ROW_KEYS[found]
-    ignored = [key for key in row if key not in known]
+    ignored = tuple([key for key in row if key not in known])
     for key in ignored:
         if suggestion.closest(key, known):
             raise RowProblem("DATASET_KEY_UNKNOWN", "", suggestion.for_unknown_key(key, known))
     return ignored
 
 
-def _chat(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _chat(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
     turns = read_messages(row["messages"], "messages")
     check_learnable(turns, "messages")
     return _batch(Format.CHAT, turns, ending=turns[-1].content, tools=_tools(row, "tools"), ignored=ignored)
 
 
-def _labeled(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _labeled(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
     turns = read_messages(row["messages"], "messages")
     # The model learns the label; what the assistant says is only given.
     return _batch(Format.LABELED, turns, ending=_label(row["label"]), ignored=ignored, learned=())
@@ -95,16 +99,16 @@ def _label(label: Any) -> str:
     return label
 
 
-def _text(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _text(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
     text = row["text"]
     if not isinstance(text, str):
         raise RowProblem("DATASET_TEXT", "text", f"is {kind(text)}, not a text")
     if not text.strip():
         raise RowProblem("DATASET_TEXT", "text", "is empty" if not text else "holds nothing but white space")
-    return Batch(Format.TEXT, [()], [text], [""], (), len(text), 0, ignored)
+    return Batch(Format.TEXT, [()], [text], [""], (), len(text), 0, [ignored] if ignored else ())
 
 
-def _preference(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _preference(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
     given = row.get("input")
     if not isinstance(given, dict) or "messages" not in given:
         why = f'{kind(given)}, not {{"messages": […]}}' if not isinstance(given, dict) else 'without "messages"'
@@ -114,16 +118,12 @@ def _preference(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
     if asked[0].role == ASSISTANT:
         message = "the conversation begins with the assistant, so there is nothing the model could answer to"
         raise RowProblem("DATASET_BEGINS_WITH_ASSISTANT", "input.messages[0].role", message)
-    calls = {call_id for turn in asked for call_id in _ids(turn)}
+    calls = {call_id for turn in asked for call_id in turn.call_ids}
     outputs = [_output(row, key, calls) for key in ("preferred_output", "non_preferred_output")]
     if outputs[0].text == outputs[1].text:
         message = "both outputs are equal, so there is nothing to prefer"
         raise RowProblem("DATASET_PREFERENCE_EQUAL", "non_preferred_output", message)
     return _batch(Format.PREFERENCE, [*asked, *outputs], tools=_tools(given, "input.tools"), ignored=ignored, learned=outputs)
-
-
-def _ids(turn: Turn) -> list[str]:
-    return [call["id"] for call in json.loads(turn.calls)] if turn.calls else []
 
 
 def _output(row: dict[str, Any], key: str, calls: set[str]) -> Turn:
@@ -140,8 +140,7 @@ def _output(row: dict[str, Any], key: str, calls: set[str]) -> Turn:
 def _tools(holder: dict[str, Any], path: str) -> str:
     if holder.get("tools") is None:
         return ""
-    check_tools(holder["tools"], path)
-    return json.dumps(holder["tools"])
+    return declared_tools(holder["tools"], path)
 
 
 def _check_parallel(holder: dict[str, Any], path: str) -> None:
@@ -156,22 +155,22 @@ def _batch(
     *,
     ending: str = "",
     tools: str = "",
-    ignored: Sequence[str] = (),
+    ignored: tuple[str, ...] = (),
     learned: Sequence[Turn] | None = None,
 ) -> Batch:
-    empty = sum(turn.empty for turn in turns)
+    empty = sum([turn.empty for turn in turns])
     parts = [turn.text for turn in turns] + [extra for extra in (tools, ending if found is Format.LABELED else "") if extra]
     return Batch(
         found,
-        shapes=[tuple(turn.kind for turn in turns)],
+        shapes=[tuple([turn.kind for turn in turns])],
         texts=[TURN_SEPARATOR.join(parts)],
         endings=[ending],
         empty_contents=[empty] if empty else (),
         learned_characters=sum(
-            len(t.content) + len(t.calls) for t in (turns if learned is None else learned) if t.kind == ASSISTANT
+            [len(t.content) + len(t.calls) for t in (turns if learned is None else learned) if t.kind == ASSISTANT]
         ),
         with_tools=int(bool(tools) or any(turn.calls for turn in turns)),
-        ignored_keys=ignored,
+        ignored_keys=[ignored] if ignored else (),
     )
 
 
