@@ -4,9 +4,10 @@ Three ways, each for what the one before leaves: `plain_rows` counts rows all at
 the checks of `row`; and `row` alone, which also finds out what is wrong with a row that is no JSON.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from services.storage.checking.example import Batch, Format, merged
+from services.storage.checking.example import Batch, Example, Format, batch_of
 from services.storage.checking.plain_rows import read_open, read_plain
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.row import read_row, read_value
@@ -14,6 +15,7 @@ from services.storage.checking.trusted_json import trusted
 
 Found = tuple[int, Batch | RowProblem]
 """The index of a row, and what begins there: a batch of good rows, or one bad row."""
+_One = Batch | Example | RowProblem
 
 _SLOWLY = 8
 """So few rows are read one by one when their JSON is in doubt."""
@@ -21,59 +23,68 @@ _SLOWLY = 8
 
 def read_rows(rows: Sequence[bytes], expected: Format | None, *, max_bytes: int, framed: bool) -> Iterator[Found]:
     """What the rows are, in order. `expected` is the format of the rows before; None = the first good row decides."""
+    start, index = 0, 0
+    examples: list[Example] = []
+    for found in _read_all(rows, expected, max_bytes=max_bytes, framed=framed):
+        if isinstance(found, Example):
+            examples.append(found)
+            index += 1
+            continue
+        # Counting many rows at once is faster than one by one.
+        if examples:
+            yield start, batch_of(examples)
+            examples = []
+        yield index, found
+        index = start = index + (len(found.texts) if isinstance(found, Batch) else 1)
+    if examples:
+        yield start, batch_of(examples)
+
+
+def _read_all(rows: Sequence[bytes], expected: Format | None, *, max_bytes: int, framed: bool) -> Iterator[_One]:
     start = 0
-    while expected is None and start < len(rows):
+    while not expected and start < len(rows):
         found = _read_one(rows[start], None, max_bytes)
-        expected = found.format if isinstance(found, Batch) else None
-        yield start, found
+        expected = found.format if isinstance(found, Example) else None
+        yield found
         start += 1
     if expected and start < len(rows):
-        yield from _read(rows[start:], start, expected, max_bytes=max_bytes, framed=framed)
+        yield from _read(rows[start:], expected, max_bytes=max_bytes, framed=framed)
 
 
-def _read(rows: Sequence[bytes], first: int, expected: Format, *, max_bytes: int, framed: bool) -> Iterator[Found]:
-    """All at once, or one by one, or each half for itself; `first` is the index of the first row."""
+def _read(rows: Sequence[bytes], expected: Format, *, max_bytes: int, framed: bool) -> Iterator[_One]:
+    """All at once, or one by one, or each half for itself."""
     found = _read_at_once(rows, expected, framed) if max(map(len, rows)) <= max_bytes else None
     if found is not None:
-        yield from ((first + index, what) for index, what in found)
+        yield from found
     elif len(rows) <= _SLOWLY:
-        yield from ((index, _read_one(row, expected, max_bytes)) for index, row in enumerate(rows, start=first))
+        for row in rows:
+            yield _read_one(row, expected, max_bytes)
     else:
         middle = len(rows) // 2
-        yield from _read(rows[:middle], first, expected, max_bytes=max_bytes, framed=framed)
-        yield from _read(rows[middle:], first + middle, expected, max_bytes=max_bytes, framed=framed)
+        yield from _read(rows[:middle], expected, max_bytes=max_bytes, framed=framed)
+        yield from _read(rows[middle:], expected, max_bytes=max_bytes, framed=framed)
 
 
-def _read_at_once(rows: Sequence[bytes], expected: Format, framed: bool) -> list[Found] | None:
+def _read_at_once(rows: Sequence[bytes], expected: Format, framed: bool) -> Iterable[_One] | None:
     """None = a row may be no JSON that we want."""
     text = b"\n".join(rows)
     if batch := read_plain(rows, expected, text, framed=framed):
-        return [(0, batch)]
+        return [batch]
     values = trusted(rows, text, framed=framed)
     if values is None:
         return None
     if batch := read_open(values, expected, text):
-        return [(0, batch)]
-    found: list[Found] = []
-    good: list[Batch] = []
-    for index, value in enumerate(values):
-        try:
-            good.append(read_value(value, expected))
-        except RowProblem as problem:
-            found += [*_run(good, index), (index, problem)]
-            good = []
-    return found + _run(good, len(values))
+        return [batch]
+    return [_checked(read_value, value, expected) for value in values]
 
 
-def _run(good: Sequence[Batch], end: int) -> list[Found]:
-    return [(end - len(good), merged(good))] if good else []
+def _read_one(row: bytes, expected: Format | None, max_bytes: int) -> Example | RowProblem:
+    return too_long(max_bytes) if len(row) > max_bytes else _checked(read_row, row, expected)
 
 
-def _read_one(row: bytes, expected: Format | None, max_bytes: int) -> Batch | RowProblem:
-    if len(row) > max_bytes:
-        return too_long(max_bytes)
+def _checked(read: Callable[[Any, Format | None], Example], row: Any, expected: Format | None) -> Example | RowProblem:
     try:
-        return read_row(row, expected)
+        return read(row, expected)
     except RowProblem as problem:
         return problem
 

@@ -12,7 +12,7 @@ from services.storage.checking.doubt import require
 from services.storage.checking.example import ASSISTANT, SILENT, TURN_SEPARATOR, Batch, Format, Shape, counted
 
 _STRINGS_OF_MESSAGE = 4  # two keys, two values
-_ROLE, _CONTENT, _WEIGHT = operator.attrgetter("role"), operator.attrgetter("content"), operator.attrgetter("weight")
+_ROLE, _CONTENT = operator.attrgetter("role"), operator.attrgetter("content")
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -45,11 +45,12 @@ def count_conversations(
     texts = list(map(TURN_SEPARATOR.join, _cut(contents, lengths, length)))
     if labels:
         texts = [said + TURN_SEPARATOR + label for said, label in zip(texts, labels, strict=True)]
-    kinds = _kinds(messages)
+    further = -1
     if quotes is not None:
         known = 2 * (strings * len(conversations) + _STRINGS_OF_MESSAGE * len(messages))
         further = quotes - "".join(texts).count('"') - known
         require(not further or further == _optional_quotes(messages))
+    kinds: list[str] = list(map(_kind if further else _ROLE, messages))
     shapes = _shapes(kinds, lengths, length)
     return Batch(
         expected,
@@ -73,12 +74,6 @@ def _shapes(kinds: list[str], lengths: Sequence[int], length: int) -> list[Shape
     if length and kinds == kinds[:length] * len(lengths):
         return [tuple(kinds[:length])] * len(lengths)
     return list(map(tuple, _cut(kinds, lengths, length)))
-
-
-def _kinds(messages: Sequence[Message]) -> list[str]:
-    if set(map(_WEIGHT, messages)) <= {UNSET}:
-        return list(map(_ROLE, messages))
-    return list(map(_kind, messages))
 
 
 def _kind(message: Message) -> str:

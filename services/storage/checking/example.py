@@ -2,7 +2,6 @@
 
 import collections
 import enum
-import itertools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -24,6 +23,19 @@ class Format(enum.Enum):
     PREFERENCE = "PREFERENCE"
     TEXT = "TEXT"
     LABELED = "LABELED"
+
+
+class Example(msgspec.Struct, frozen=True, gc=False):
+    """One usable row; see `Batch`, which holds the same of many."""
+
+    format: Format
+    shape: Shape
+    text: str
+    ending: str = ""
+    empty_contents: int = 0
+    learned_characters: int = 0
+    with_tools: bool = False
+    ignored_keys: tuple[str, ...] = ()
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -52,22 +64,16 @@ def counted(shapes: Sequence[Shape]) -> Mapping[Shape, int]:
     return collections.Counter(shapes)
 
 
-def merged(batches: Sequence[Batch]) -> Batch:
-    """One batch of the rows of several, which are of one format; there is at least one."""
-    chained = itertools.chain.from_iterable
-    empty: list[int] = []
-    ignored: list[tuple[str, ...]] = []
-    if any(batch.empty_contents for batch in batches):
-        empty = list(chained(batch.empty_contents or [0] * len(batch.texts) for batch in batches))
-    if any(batch.ignored_keys for batch in batches):
-        ignored = list(chained(batch.ignored_keys or [()] * len(batch.texts) for batch in batches))
+def batch_of(examples: Sequence[Example]) -> Batch:
+    """The batch of rows of one format; there is at least one."""
+    empty, ignored = [row.empty_contents for row in examples], [row.ignored_keys for row in examples]
     return Batch(
-        batches[0].format,
-        list(chained([batch.shapes for batch in batches])),
-        list(chained([batch.texts for batch in batches])),
-        list(chained([batch.endings for batch in batches])),
-        empty,
-        sum([batch.learned_characters for batch in batches]),
-        sum([batch.with_tools for batch in batches]),
-        ignored,
+        examples[0].format,
+        [row.shape for row in examples],
+        [row.text for row in examples],
+        [row.ending for row in examples],
+        empty if any(empty) else (),
+        sum([row.learned_characters for row in examples]),
+        sum([row.with_tools for row in examples]),
+        ignored if any(ignored) else (),
     )

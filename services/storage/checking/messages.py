@@ -23,21 +23,16 @@ _ONLY_OF = {"weight": "assistant", "tool_calls": "assistant", "tool_call_id": "t
 class Turn(msgspec.Struct, frozen=True, gc=False):
     """One good message."""
 
-    role: str
+    kind: str
+    """How it counts in a shape: its role, or SILENT."""
     content: str
     """Text; the parts of a list joined; empty when there is none."""
-    weight: int = 1
     calls: str = ""
     """The tool calls as JSON."""
-    call_ids: tuple[str, ...] = ()
+    call_ids: Sequence[str] = ()
     """Of the tool calls."""
     answered: str = ""
     """The id of the tool call that it answers."""
-
-    @property
-    def kind(self) -> str:
-        """How the turn counts in a shape."""
-        return self.role if self.weight or self.role != ASSISTANT else SILENT
 
     @property
     def empty(self) -> bool:
@@ -71,11 +66,12 @@ def _plain_turn(message: Any) -> Turn | None:
 
 def check_learnable(turns: Sequence[Turn], path: str) -> None:
     """Raises RowProblem when a conversation teaches nothing, or begins with what cannot be asked for."""
-    if all(turn.role != ASSISTANT for turn in turns):
+    kinds = [turn.kind for turn in turns]
+    if ASSISTANT not in kinds and SILENT not in kinds:
         raise RowProblem("DATASET_NO_ASSISTANT", path, "no message is of the assistant, so there is nothing to learn")
-    if all(turn.kind != ASSISTANT for turn in turns):
+    if ASSISTANT not in kinds:
         raise RowProblem("DATASET_NOTHING_TO_LEARN", path, "every assistant message has weight 0, so there is nothing to learn")
-    if turns[0].kind == ASSISTANT:
+    if kinds[0] == ASSISTANT:
         # The renderer cannot tell the first turn from the markup before it, and most chat templates refuse it.
         message = "the conversation begins with the assistant, so there is nothing the model could answer to"
         raise RowProblem("DATASET_BEGINS_WITH_ASSISTANT", f"{path}[0].role", message)
@@ -94,7 +90,8 @@ def read_message(message: Any, path: str, calls: set[str]) -> Turn:
     if not isinstance(message.get("name") or "", str):
         raise RowProblem("DATASET_MESSAGE_MALFORMED", f"{path}.name", f"is {kind(message['name'])}, not a text")
     answered = _answered_call(message, path, calls) if role == "tool" else ""
-    return Turn(role, content, weight, spelled(message["tool_calls"]) if called else "", tuple(called), answered)
+    said = spelled(message["tool_calls"]) if called else ""
+    return Turn(role if weight else SILENT, content, said, called, answered)
 
 
 def _role(message: dict[str, Any], path: str) -> str:

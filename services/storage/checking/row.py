@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.storage.checking import suggestion
-from services.storage.checking.example import ASSISTANT, TURN_SEPARATOR, Batch, Format
+from services.storage.checking.example import ASSISTANT, SILENT, TURN_SEPARATOR, Example, Format
 from services.storage.checking.json_text import parse
 from services.storage.checking.messages import Turn, check_learnable, read_message, read_messages
 from services.storage.checking.problem import RowProblem
@@ -26,15 +26,15 @@ _SHORT = {
 }
 
 
-def read_row(row: bytes, expected: Format | None) -> Batch:
-    """A row that is not blank, as a batch of one. `expected` is the format of the rows before; None = this is the first.
+def read_row(row: bytes, expected: Format | None) -> Example:
+    """A row that is not blank. `expected` is the format of the rows before; None = this is the first.
 
     Raises RowProblem.
     """
     return read_value(parse(row), expected)
 
 
-def read_value(value: Any, expected: Format | None) -> Batch:
+def read_value(value: Any, expected: Format | None) -> Example:
     """The same of the value of a row, as `parse` gives it."""
     if not isinstance(value, dict):
         raise RowProblem("DATASET_NOT_OBJECT", "", f"the row is {kind(value)}, not an object")
@@ -76,16 +76,16 @@ def ignored_keys(row: Iterable[str], found: Format) -> tuple[str, ...]:
     return ignored
 
 
-def _chat(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
+def _chat(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     turns = read_messages(row["messages"], "messages")
     check_learnable(turns, "messages")
-    return _batch(Format.CHAT, turns, ending=turns[-1].content, tools=_tools(row, "tools"), ignored=ignored)
+    return _example(Format.CHAT, turns, ending=turns[-1].content, tools=_tools(row, "tools"), ignored=ignored)
 
 
-def _labeled(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
+def _labeled(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     turns = read_messages(row["messages"], "messages")
     # The model learns the label; what the assistant says is only given.
-    return _batch(Format.LABELED, turns, ending=_label(row["label"]), ignored=ignored, learned=())
+    return _example(Format.LABELED, turns, ending=_label(row["label"]), ignored=ignored, learned=())
 
 
 def _label(label: Any) -> str:
@@ -99,23 +99,23 @@ def _label(label: Any) -> str:
     return label
 
 
-def _text(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
+def _text(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     text = row["text"]
     if not isinstance(text, str):
         raise RowProblem("DATASET_TEXT", "text", f"is {kind(text)}, not a text")
     if not text.strip():
         raise RowProblem("DATASET_TEXT", "text", "is empty" if not text else "holds nothing but white space")
-    return Batch(Format.TEXT, [()], [text], [""], (), len(text), 0, [ignored] if ignored else ())
+    return Example(Format.TEXT, (), text, learned_characters=len(text), ignored_keys=ignored)
 
 
-def _preference(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
+def _preference(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     given = row.get("input")
     if not isinstance(given, dict) or "messages" not in given:
         why = f'{kind(given)}, not {{"messages": […]}}' if not isinstance(given, dict) else 'without "messages"'
         raise RowProblem("DATASET_PREFERENCE", "input", "is missing" if "input" not in row else f"is {why}")
     _check_parallel(given, "input.parallel_tool_calls")
     asked = read_messages(given["messages"], "input.messages")
-    if asked[0].role == ASSISTANT:
+    if asked[0].kind in (ASSISTANT, SILENT):
         message = "the conversation begins with the assistant, so there is nothing the model could answer to"
         raise RowProblem("DATASET_BEGINS_WITH_ASSISTANT", "input.messages[0].role", message)
     calls = {call_id for turn in asked for call_id in turn.call_ids}
@@ -123,7 +123,7 @@ def _preference(row: dict[str, Any], ignored: tuple[str, ...]) -> Batch:
     if outputs[0].text == outputs[1].text:
         message = "both outputs are equal, so there is nothing to prefer"
         raise RowProblem("DATASET_PREFERENCE_EQUAL", "non_preferred_output", message)
-    return _batch(Format.PREFERENCE, [*asked, *outputs], tools=_tools(given, "input.tools"), ignored=ignored, learned=outputs)
+    return _example(Format.PREFERENCE, [*asked, *outputs], tools=_tools(given, "input.tools"), ignored=ignored, learned=outputs)
 
 
 def _output(row: dict[str, Any], key: str, calls: set[str]) -> Turn:
@@ -149,7 +149,7 @@ def _check_parallel(holder: dict[str, Any], path: str) -> None:
         raise RowProblem("DATASET_TOOLS_INVALID", path, f"is {kind(value)}, neither true nor false")
 
 
-def _batch(
+def _example(
     found: Format,
     turns: Sequence[Turn],
     *,
@@ -157,24 +157,25 @@ def _batch(
     tools: str = "",
     ignored: tuple[str, ...] = (),
     learned: Sequence[Turn] | None = None,
-) -> Batch:
-    empty = sum([turn.empty for turn in turns])
-    parts = [turn.text for turn in turns] + [extra for extra in (tools, ending if found is Format.LABELED else "") if extra]
-    return Batch(
+) -> Example:
+    parts = [turn.text for turn in turns]
+    if tools:
+        parts.append(tools)
+    if found is Format.LABELED:
+        parts.append(ending)
+    return Example(
         found,
-        shapes=[tuple([turn.kind for turn in turns])],
-        texts=[TURN_SEPARATOR.join(parts)],
-        endings=[ending],
-        empty_contents=[empty] if empty else (),
-        learned_characters=sum(
-            [len(t.content) + len(t.calls) for t in (turns if learned is None else learned) if t.kind == ASSISTANT]
-        ),
-        with_tools=int(bool(tools) or any(turn.calls for turn in turns)),
-        ignored_keys=[ignored] if ignored else (),
+        tuple([turn.kind for turn in turns]),
+        TURN_SEPARATOR.join(parts),
+        ending,
+        sum([turn.empty for turn in turns]),
+        sum([len(t.content) + len(t.calls) for t in (turns if learned is None else learned) if t.kind == ASSISTANT]),
+        bool(tools) or any(turn.calls for turn in turns),
+        ignored,
     )
 
 
-_READERS: dict[Format, Callable[[dict[str, Any], Sequence[str]], Batch]] = {
+_READERS: dict[Format, Callable[[dict[str, Any], tuple[str, ...]], Example]] = {
     Format.CHAT: _chat,
     Format.LABELED: _labeled,
     Format.TEXT: _text,

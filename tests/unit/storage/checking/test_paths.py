@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.storage.checking.checks import ANSWER, GOOD, USER, Checked, of
 
-from services.storage.checking.example import Batch, Format
+from services.storage.checking.example import Batch, Format, batch_of
 from services.storage.checking.plain_rows import read_plain
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.row import read_row
@@ -55,7 +55,7 @@ def plain(lines: list[bytes], expected: Format) -> Batch | None:
 
 def slow(row: bytes, expected: Format) -> Batch | None:
     try:
-        return read_row(row, expected)
+        return batch_of([read_row(row, expected)])
     except RowProblem:
         return None
 
@@ -69,7 +69,7 @@ def joined(batches: list[Batch]) -> dict[str, object]:
         "empty": [count for batch in batches for count in batch.empty_contents or [0] * len(batch.texts)],
         "learned": sum(batch.learned_characters for batch in batches),
         "tools": sum(batch.with_tools for batch in batches),
-        "ignored": [key for batch in batches for key in batch.ignored_keys],
+        "ignored": [keys for batch in batches for keys in batch.ignored_keys or [()] * len(batch.texts)],
     }
 
 
@@ -114,7 +114,7 @@ def test_every_format_has_a_fast_path_that_agrees(expected: Format) -> None:
     lines = [row.encode() for row in PLAIN[expected]] * 3
     fast = plain(lines, expected)
     assert fast is not None
-    assert joined([fast]) == joined([read_row(line, expected) for line in lines])
+    assert joined([fast]) == joined([batch_of([read_row(line, expected)]) for line in lines])
 
 
 @pytest.mark.parametrize(
