@@ -1,7 +1,7 @@
 """Reads the rows of a block the fastest way that is certain, and tells what each is; used by `checker`.
 
-Three ways, each for what the one before leaves: `plain_rows` counts rows all at once; `trusted_json` decodes them all at once for
-the checks of `row`; and `row` alone, which also finds out what is wrong with a row that is no JSON.
+Each way is for what the one before leaves: `plain_rows` counts rows all at once; `trusted_json` decodes them all at once, for
+`plain_rows` again, for `tool_rows`, and for the checks of `row`; last, `row` alone finds out what is wrong with a row's JSON.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +11,7 @@ from services.storage.checking.example import Batch, Example, Format, batch_of
 from services.storage.checking.plain_rows import read_open, read_plain
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.row import read_row, read_value
+from services.storage.checking.tool_rows import read_tool_rows
 from services.storage.checking.trusted_json import trusted
 
 Found = tuple[int, Batch | RowProblem]
@@ -75,6 +76,8 @@ def _read_at_once(rows: Sequence[bytes], expected: Format, framed: bool) -> Iter
         return None
     if batch := read_open(values, expected, text):
         return [batch]
+    if expected is Format.CHAT and (examples := read_tool_rows(values, text)):
+        return examples
     return [_checked(read_value, value, expected) for value in values]
 
 

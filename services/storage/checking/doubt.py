@@ -1,4 +1,4 @@
-"""How the fast path gives up; used by `plain_rows` and `conversations`."""
+"""How the fast path gives up; used by `plain_rows`, `conversations`, `tool_rows` and `row`."""
 
 
 class Doubt(Exception):

@@ -14,7 +14,7 @@ from services.storage.checking.doubt import Doubt, require
 from services.storage.checking.example import ASSISTANT, SILENT, Batch, Format, counted
 from services.storage.checking.line_source import are_framed
 from services.storage.checking.problem import RowProblem
-from services.storage.checking.row import MAX_LABEL_LENGTH, format_of, ignored_keys
+from services.storage.checking.row import MAX_LABEL_LENGTH, ignored_in
 from services.storage.checking.trusted_json import quotes
 
 _Count = Callable[[Any, int | None], Batch]
@@ -65,20 +65,14 @@ def read_plain(rows: Sequence[bytes], expected: Format, text: bytes, *, framed: 
 def read_open(values: Sequence[dict[str, Any]], expected: Format, text: bytes) -> Batch | None:
     """The same for rows with other keys; `values` are those of the rows, which shows that their JSON is good."""
     _, decoder, count = _READERS[expected]
-    layouts = list(map(tuple, values))
     try:
-        ignored = {keys: _ignored(keys, expected) for keys in set(layouts)}
+        # Tools are for `tool_rows`.
+        require(not any("tools" in value or "parallel_tool_calls" in value for value in values))
+        ignored = ignored_in(values, expected)
         batch = count(decoder.decode_lines(text), None)
     except (msgspec.DecodeError, Doubt, RowProblem):
         return None
-    return msgspec.structs.replace(batch, ignored_keys=[ignored[keys] for keys in layouts]) if any(ignored.values()) else batch
-
-
-def _ignored(keys: tuple[str, ...], expected: Format) -> tuple[str, ...]:
-    """The keys that nothing here knows; raises Doubt or RowProblem when the others are not all that the fast path knows."""
-    ignored = ignored_keys(keys, expected)
-    require(format_of(dict.fromkeys(keys)) is expected and "tools" not in keys and "parallel_tool_calls" not in keys)
-    return ignored
+    return msgspec.structs.replace(batch, ignored_keys=ignored) if any(ignored) else batch
 
 
 def _chat(rows: Sequence[_Chat], quoted: int | None) -> Batch:

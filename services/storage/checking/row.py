@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.storage.checking import suggestion
+from services.storage.checking.doubt import require
 from services.storage.checking.example import ASSISTANT, SILENT, TURN_SEPARATOR, Example, Format
 from services.storage.checking.json_text import parse
 from services.storage.checking.messages import Turn, check_learnable, read_message, read_messages
@@ -38,15 +39,25 @@ def read_value(value: Any, expected: Format | None) -> Example:
     """The same of the value of a row, as `parse` gives it."""
     if not isinstance(value, dict):
         raise RowProblem("DATASET_NOT_OBJECT", "", f"the row is {kind(value)}, not an object")
-    found = format_of(value)
+    found = _format(value)
     if expected not in (None, found):
         message = f"the row is of format {_SHORT[found]}, the rows before are of format {_SHORT[expected]}"
         raise RowProblem("DATASET_FORMAT_MIXED", "", message)
     _check_parallel(value, "parallel_tool_calls")
-    return _READERS[found](value, ignored_keys(value, found))
+    return _READERS[found](value, _ignored(value, found))
 
 
-def format_of(row: Mapping[str, Any]) -> Format:
+def ignored_in(rows: Sequence[dict[str, Any]], expected: Format) -> list[tuple[str, ...]]:
+    """The keys of each row that nothing here knows; raises Doubt or RowProblem unless the keys of all are those of the format."""
+    layouts = list(map(tuple, rows))
+    ignored: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for keys in set(layouts):
+        require(_format(dict.fromkeys(keys)) is expected)
+        ignored[keys] = _ignored(keys, expected)
+    return [ignored[keys] for keys in layouts]
+
+
+def _format(row: Mapping[str, Any]) -> Format:
     """What a row is, by its keys alone; raises RowProblem when it is nothing we know."""
     if "messages" in row:
         return Format.LABELED if "label" in row else Format.CHAT
@@ -66,7 +77,7 @@ def format_of(row: Mapping[str, Any]) -> Format:
     raise RowProblem("DATASET_MESSAGES_MISSING", "messages", f'"messages" is missing; {said}')
 
 
-def ignored_keys(row: Iterable[str], found: Format) -> tuple[str, ...]:
+def _ignored(row: Iterable[str], found: Format) -> tuple[str, ...]:
     """Keys that nothing here knows; raises RowProblem when one is probably a misspelling."""
     known = _ROW_KEYS[found]
     ignored = tuple([key for key in row if key not in known])

@@ -1,4 +1,4 @@
-"""Tools that a row declares, and calls of them; used by `messages` and `row`."""
+"""Tools that a row declares, and calls of them; used by `messages`, `row` and `tool_rows`."""
 
 import functools
 import json
@@ -76,12 +76,13 @@ def _check_call(call: Any, path: str) -> str:
     if not isinstance(arguments, str):
         why = "is missing" if arguments is None else f"is {kind(arguments)}, not a text that holds a JSON object"
         raise _bad_call(f"{path}.function.arguments", why)
-    if not _holds_object(arguments):
+    if not holds_object(arguments):
         raise _bad_call(f"{path}.function.arguments", f"{quoted(arguments)} is not the text of a JSON object")
     return str(call["id"])
 
 
-def _holds_object(text: str) -> bool:
+def holds_object(text: str) -> bool:
+    """Whether the text is a JSON object."""
     try:
         return isinstance(msgspec.json.decode(text), dict)
     except (msgspec.MsgspecError, ValueError, RecursionError):
