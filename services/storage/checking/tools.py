@@ -33,10 +33,7 @@ def _are_good(text: str) -> bool:
 
 def spelled(value: Any) -> str:
     """The value as JSON; equal values are spelled equally."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except OverflowError:  # an integer of 19 digits that 64 bits do not hold
-        return json.dumps(value)
+    return msgspec.json.encode(value).decode()
 
 
 def check_tools(tools: Any, path: str) -> None:

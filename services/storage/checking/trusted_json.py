@@ -29,7 +29,7 @@ def trusted(rows: Sequence[bytes], text: bytes, *, framed: bool) -> list[dict[st
     try:
         values: list[dict[str, Any]] = _DECODER.decode_lines(text)
         kept = _ENCODER.encode_lines(values).count(b'"')
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     if len(values) != len(rows) or kept != quotes(text) or not _shallow(rows, values):
         return None
