@@ -31,7 +31,7 @@ _REPEATS = 3
 
 class _Message(msgspec.Struct, gc=False):
     role: str
-    content: str
+    content: str | None = None
 
 
 class _Row(msgspec.Struct, gc=False):

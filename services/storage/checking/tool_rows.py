@@ -92,7 +92,7 @@ def _example(row: _Row, value: dict[str, Any], ignored: tuple[str, ...]) -> Exam
 
 def _content(message: _Message) -> str:
     content = message.content
-    if type(content) is str:
+    if isinstance(content, str):
         return content
     if content is None:
         require(message.tool_calls is not None)

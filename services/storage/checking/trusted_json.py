@@ -53,6 +53,6 @@ def _fits(value: dict[str, Any] | list[Any], levels: int) -> bool:
     if not levels:
         return False
     for child in value.values() if type(value) is dict else value:
-        if type(child) in (dict, list) and not _fits(child, levels - 1):
+        if isinstance(child, dict | list) and not _fits(child, levels - 1):
             return False
     return True
