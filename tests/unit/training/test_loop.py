@@ -5,12 +5,16 @@ import math
 import pytest
 import torch
 from training_configs import numbers
+from training_examples import example
 
 from services.common.errors import ServiceError
-from services.trainer.training.data import Dataset, Example
+from services.trainer.training.data import Dataset
 from services.trainer.training.engine import Measurement
 from services.trainer.training.loop import train
+from services.trainer.training.meter import Sums
 from services.trainer.training.progress import Progress
+
+SPEED = ("tokens", "target_tokens", "tokens_per_second")
 
 
 class FakeEngine:
@@ -22,20 +26,24 @@ class FakeEngine:
         self.rates, self.windows = [], []
         self._broken_step, self._broken = broken_step, broken
 
-    def accumulate(self, micro_batches, target_tokens):
-        self.windows.append([len(examples) for examples in micro_batches])
-        return torch.tensor(2.0 * target_tokens)
+    def units(self, examples):
+        return (sum(each.target_count for each in examples),)
 
-    def measure(self, loss_sum, stop):
-        if len(self.windows) == self._broken_step:
-            return Measurement(*self._broken, stop)
-        return Measurement(float(loss_sum), 0.5, stop)
+    def accumulate(self, micro_batches, units):
+        self.windows.append([len(examples) for examples in micro_batches])
+        return torch.tensor([2.0 * units[0], units[0]])
+
+    def measure(self, sums, units, stop):
+        loss, right = sums.tolist()
+        loss, norm = self._broken if len(self.windows) == self._broken_step else (loss, 0.5)
+        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop)
 
     def apply(self, learning_rate):
         self.rates.append(learning_rate)
 
-    def loss_sum(self, micro_batches):
-        return sum(3.0 * len(example.targets) for examples in micro_batches for example in examples)
+    def evaluate(self, data, numbers):
+        (units,) = self.units(data.examples)
+        return Sums((3.0 * units,), (units / 2,), (units,), ("token_accuracy",))
 
 
 class ListSink:
@@ -53,7 +61,7 @@ class ListSink:
 
 
 def dataset(count):
-    return Dataset(tuple(Example(tuple(range(4 + index % 3)), (2, 3)) for index in range(count)))
+    return Dataset(tuple(example(range(4 + index % 3), (2, 3)) for index in range(count)))
 
 
 def run(engine=None, *, examples=20, validation=None, stop=lambda: False, **changes):
@@ -77,7 +85,7 @@ def test_every_step_has_its_metrics():
     assert sink.steps("loss") == [1, 2, 3, 4, 5, 6]
     step, values = sink.records[0]
     assert step == 1
-    assert set(values) == {"loss", "learning_rate", "grad_norm", "tokens", "target_tokens", "tokens_per_second", "epoch"}
+    assert set(values) == {*SPEED, "loss", "learning_rate", "grad_norm", "epoch", "token_accuracy"}
     assert (values["loss"], values["grad_norm"], values["learning_rate"]) == (2.0, 0.5, 0.01)
     assert result.step == progress.step == 6
     assert result.metrics == sink.records[-1][1]
@@ -111,6 +119,11 @@ def test_validation_is_measured_once_per_epoch_unless_told():
 def test_eval_loss_is_the_mean_over_the_validations_target_tokens():
     result, _, _, _ = run(validation=dataset(5))
     assert result.metrics["eval_loss"] == 3.0
+
+
+def test_what_the_objective_measures_is_reported_for_training_and_validation():
+    result, _, _, _ = run(validation=dataset(5))
+    assert (result.metrics["token_accuracy"], result.metrics["eval_token_accuracy"]) == (1.0, 0.5)
 
 
 def test_without_validation_data_there_is_no_eval_loss():
