@@ -53,6 +53,7 @@ _RUNS = {
     "EXAMPLE_TOO_LONG": Entry("INTERNAL", _USER, "Raise max_seq_length, or shorten the named rows."),
     "NO_TRAINABLE_TOKENS": Entry("INTERNAL", _USER, "Give the assistant something to say in at least one row."),
     "LOSS_NOT_FINITE": Entry("INTERNAL", _USER, "Lower learning_rate, or look for broken rows; then start the task again."),
+    "CHECKPOINT_FAILED": Entry("INTERNAL", _PLATFORM, "Free space on the trainer's disk; an interruption now costs more steps."),
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower per_device_train_batch_size or max_seq_length."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
     "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),

@@ -3,7 +3,8 @@
 The environment says which rank (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) and where events go
 (TUNESMITH_EVENTS_FD); everything else is in CONFIG.json.
 
-Exit codes: 0 = the adapter is saved, 1 = failed (an event says why), 143 = stopped by SIGTERM.
+Exit codes: 0 = the adapter is saved, 1 = failed (an event says why), 143 = stopped by SIGTERM, after the step under way and a
+checkpoint. Started again in the same directory, it continues from the newest whole checkpoint there.
 """
 
 import logging
@@ -40,7 +41,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, stream=sys.stdout, format="%(message)s")
     progress = Progress()
     try:
-        stopped = _run(load_config(Path(sys.argv[1])), reports if rank == 0 else NullSink(), progress)
+        stopped = run(load_config(Path(sys.argv[1])), reports if rank == 0 else NullSink(), progress)
     except Exception as error:  # the top of the process: whatever it is becomes a failure of the catalogue
         failure = as_failure(error)
         if failure is not error:
@@ -51,7 +52,7 @@ def main() -> int:
     return _STOPPED if stopped else 0
 
 
-def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
+def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     """The whole run on this rank; returns whether it was stopped early. Torch loads only after the data has proved usable."""
     training, validation = _load_data(config)
     quiet_libraries()
@@ -63,6 +64,8 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     from services.trainer.training.model import ObjectiveModule, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
     from services.trainer.training.precision import with_precision
+    from services.trainer.training.resume import identity, resume
+    from services.trainer.training.saver import Saver
 
     device = local_device()
     config = with_precision(config, device)
@@ -74,7 +77,11 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     _log.info("engine ready: %s on %s, %s, ZeRO stage %s", numbers.num_processes, device, numbers.precision, numbers.zero_stage)
     if engine.rank == 0:
         save_json(deepspeed_config(config), config.output_dir.parent / "deepspeed.json")
-    sink.started(_plan(config, training, trained, parameters, str(device.type)))
+    directory, belongs_to = config.output_dir.parent / "checkpoints", identity(config, training)
+    resumed = resume(engine, directory, belongs_to, progress)
+    if resumed:
+        _log.info("continuing from the checkpoint of step %s", resumed)
+    sink.started(_plan(config, training, trained, parameters, str(device.type)) | {"resumed_step": resumed})
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     result = train(
@@ -84,6 +91,7 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
         numbers=numbers,
         sink=sink,
         progress=progress,
+        saver=Saver(directory, belongs_to, numbers, sink=sink, clock=time.monotonic),
         should_stop=stop.is_set,
         clock=time.monotonic,
     )

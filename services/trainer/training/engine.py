@@ -12,11 +12,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, distributed
 
+from services.trainer.training import snapshot
 from services.trainer.training.config import TrainConfig
 from services.trainer.training.data import Example
 from services.trainer.training.deepspeed_config import deepspeed_config
 from services.trainer.training.model import ObjectiveModule
 from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Measurement:
     """Before clipping."""
     stop: bool
     """Some rank has been asked to stop."""
+    save: bool
+    """Some rank finds it time for a checkpoint."""
 
     @property
     def is_finite(self) -> bool:
@@ -83,14 +87,15 @@ class Engine:
                 self._engine.step()  # only counts the micro-batch; the weights move in `apply`
         return total
 
-    def measure(self, loss_sum: Tensor, stop: bool) -> Measurement:
-        """Loss and gradient norm of the whole window, and whether any rank wants to stop."""
-        shared = torch.stack([loss_sum.double(), torch.tensor(float(stop), dtype=torch.float64, device=self._device)])
+    def measure(self, loss_sum: Tensor, *, stop: bool, save: bool) -> Measurement:
+        """Loss and gradient norm of the whole window, and whether any rank wants to stop or to save."""
+        wishes = torch.tensor([stop, save], dtype=torch.float64, device=self._device)
+        shared = torch.cat([loss_sum.double().reshape(1), wishes])
         self._sum_over_ranks(shared)
         norm = self._grad_norm().double().reshape(1)
         # The one host sync of an optimizer step, none per micro-batch: a step that is not finite must not be applied.
-        loss, stops, grad_norm = torch.cat([shared, norm]).tolist()
-        return Measurement(loss, grad_norm, stops > 0)
+        loss, stops, saves, grad_norm = torch.cat([shared, norm]).tolist()
+        return Measurement(loss, grad_norm, stops > 0, saves > 0)
 
     def apply(self, learning_rate: float) -> None:
         """Clip, move the weights, forget the gradients."""
@@ -108,6 +113,21 @@ class Engine:
         self._engine.train()
         self._sum_over_ranks(total)
         return float(total)
+
+    def exchange(self, values: Sequence[int]) -> list[list[int]]:
+        """Every rank's values, by rank; all ranks give equally many."""
+        own = torch.tensor(values, dtype=torch.int64, device=self._device)
+        gathered = [torch.empty_like(own) for _ in range(self._world_size)]
+        distributed.all_gather(gathered, own)
+        return [given.tolist() for given in gathered]
+
+    def snapshot(self) -> Snapshot:
+        """Weights, moments and random numbers as they are between two steps."""
+        return snapshot.take(self._engine, self._device)
+
+    def restore(self, state: Snapshot) -> None:
+        """Continues from a snapshot; call it before the first step."""
+        snapshot.restore(self._engine, self._device, state)
 
     def close(self) -> None:
         """Leave the other ranks."""

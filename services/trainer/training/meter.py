@@ -1,26 +1,26 @@
 """Adds up what happened between two metric events; used by the loop."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+
+from services.trainer.training.progress import Totals
 
 
 class Meter:
-    """Loss and speed since the last reading, tokens since the start."""
+    """Loss and speed since the last reading, tokens since the start. `totals` is kept up to date and outlives the meter."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], totals: Totals) -> None:
         self._clock = clock
-        self._tokens = 0
-        self._target_tokens = 0
-        self._loss_sum = 0.0
-        self._losses = 0
+        self._totals = totals
         self._timed_tokens = 0
         self._since = clock()
 
     def add(self, loss_sum: float, tokens: int, target_tokens: int) -> None:
         """One optimizer step has been applied."""
-        self._loss_sum += loss_sum
-        self._losses += target_tokens
-        self._tokens += tokens
-        self._target_tokens += target_tokens
+        self._totals.loss_sum += loss_sum
+        self._totals.losses += target_tokens
+        self._totals.tokens += tokens
+        self._totals.target_tokens += target_tokens
         self._timed_tokens += tokens
 
     def read(self) -> dict[str, float]:
@@ -28,14 +28,17 @@ class Meter:
         now = self._clock()
         seconds = max(now - self._since, 1e-9)
         values = {
-            "loss": self._loss_sum / self._losses,
-            "tokens": float(self._tokens),
-            "target_tokens": float(self._target_tokens),
+            "loss": self._totals.loss_sum / self._totals.losses,
+            "tokens": float(self._totals.tokens),
+            "target_tokens": float(self._totals.target_tokens),
             "tokens_per_second": self._timed_tokens / seconds,
         }
-        self._loss_sum, self._losses, self._timed_tokens, self._since = 0.0, 0, 0, now
+        self._totals.loss_sum, self._totals.losses, self._timed_tokens, self._since = 0.0, 0, 0, now
         return values
 
-    def restart_clock(self) -> None:
-        """Leave out the time since the last reading: it went into something else than training."""
-        self._since = self._clock()
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves out the time inside: it goes into something else than training."""
+        began = self._clock()
+        yield
+        self._since += self._clock() - began
