@@ -127,7 +127,7 @@ class Runs:
         self._runs[name] = run
 
     def _keep(self, run: RunDirectory) -> None:
-        keeper = Keeper(run, self._means, lambda: self._has_predecessor(run))
+        keeper = Keeper(run, self._means, lambda: self._predecessors(run))
         self._keepers[run.request.name] = keeper
         self._spawn(keeper.keep(), f"keep {run.request.name}")
 
@@ -137,10 +137,12 @@ class Runs:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _has_predecessor(self, run: RunDirectory) -> bool:
-        mine = (run.request.create_time, run.request.name.attempt)
-        others = ((other.request.create_time, other.request.name.attempt) for other in self._active_of_task(run.request))
-        return any(other < mine for other in others)
+    def _predecessors(self, run: RunDirectory) -> list[RunDirectory]:
+        def age(one: RunDirectory) -> tuple[float, int]:
+            return one.request.create_time, one.request.name.attempt
+
+        same_task = [other for other in self._runs.values() if other.request.name.task_id == run.request.name.task_id]
+        return sorted((other for other in same_task if age(other) < age(run)), key=age, reverse=True)
 
     def _active_of_task(self, request: Request) -> list[RunDirectory]:
         return [run for run in self.active() if run.request.name.task_id == request.name.task_id]

@@ -134,7 +134,7 @@ class Face:
 
 
 def make_run(
-    dataset: str, *, attempt: int = 1, epoch: int = 1, task: str = "", processes: int = 1, validation: str = ""
+    dataset: str, *, attempt: int = 1, epoch: int = 1, task: str = "", processes: int = 1, validation: str = "", **more: object
 ) -> trainer_service_pb2.Run:
     """What the task manager would send: every number resolved."""
     task = task or str(uuid.uuid4())
@@ -159,6 +159,7 @@ def make_run(
         zero_stage=0,
         lora=task_spec_pb2.Lora(rank=4, alpha=8, dropout=0, target_modules=["all-linear"], use_rslora=False),
     )
+    numbers.MergeFrom(task_spec_pb2.Hyperparameters(**more))
     return trainer_service_pb2.Run(
         name=f"runs/{task}-{attempt}",
         task=f"tasks/{task}",
