@@ -119,6 +119,6 @@ def step_of(stack: LocalStack, task: str) -> int:
 
 def continued_from(stack: LocalStack, task: str) -> int:
     """The step that the training process says it continues from; 0 = it has not said so."""
-    texts = [entry.get("log_entry", {}).get("text", "") for entry in stack.json_lines("task", "logs", task)]
+    texts = [line["entry"]["text"] for line in stack.json_lines("task", "logs", task)]
     said = [text.rsplit(" ", 1)[1] for text in texts if text.startswith("continuing from the checkpoint of step ")]
     return int(said[-1]) if said else 0
