@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, numpy
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -72,7 +73,7 @@ def rank_file(rank: int) -> str:
 
 def write_tensors(directory: Path, name: str, tensors: Mapping[str, Tensor]) -> FileEntry:
     """One file of a checkpoint that is not committed yet. `tensors` lie on the CPU, each in memory of its own."""
-    data = save(dict(tensors))
+    data = _serialized(tensors)
     write_file(directory / name, data)
     return FileEntry(len(data), hashlib.sha256(data).hexdigest())
 
@@ -127,6 +128,13 @@ def check(path: Path) -> Manifest:
     for name in manifest.files:
         _checked(path, manifest, name)
     return manifest
+
+
+def _serialized(tensors: Mapping[str, Tensor]) -> bytes:
+    # The same bytes; for the thousand small tensors of an adapter the way over numpy takes less than half the time.
+    if any(tensor.dtype is torch.bfloat16 for tensor in tensors.values()):  # numpy has no such type
+        return bytes(save(dict(tensors)))
+    return bytes(numpy.save({name: tensor.numpy() for name, tensor in tensors.items()}))
 
 
 def _checked(path: Path, manifest: Manifest, name: str) -> bytes:

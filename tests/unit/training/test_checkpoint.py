@@ -12,7 +12,16 @@ import pytest
 import torch
 from training_configs import numbers
 
-from services.trainer.training.checkpoint import SHARED, Torn, check, checkpoints, rank_file, read_tensors
+from services.trainer.training.checkpoint import (
+    SHARED,
+    Manifest,
+    Torn,
+    check,
+    checkpoints,
+    rank_file,
+    read_tensors,
+    write_tensors,
+)
 from services.trainer.training.progress import Progress
 from services.trainer.training.resume import newest
 from services.trainer.training.retention import prune
@@ -312,3 +321,14 @@ def test_without_a_cadence_no_checkpoint_is_due(tmp_path):
     saver = Run(tmp_path, clock=lambda: now[0]).saver
     now[0] = 1e9
     assert not saver.is_due(1_000_000)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.uint8])
+def test_tensors_of_every_kind_come_back_as_they_were(tmp_path, dtype):
+    tensors = {"a": torch.arange(6).reshape(2, 3).to(dtype), "scalar": torch.tensor(3).to(dtype)}
+    (tmp_path / "step-1").mkdir()
+    entry = write_tensors(tmp_path / "step-1", SHARED, tensors)
+    manifest = Manifest(1, IDENTITY, {}, {SHARED: entry})
+    found = read_tensors(tmp_path / "step-1", manifest, SHARED)
+    assert {name: value.dtype for name, value in found.items()} == {"a": dtype, "scalar": dtype}
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
