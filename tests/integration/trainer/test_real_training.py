@@ -10,7 +10,7 @@ from tiny_model import make_tiny_model
 from trainer_face import assert_dense, eventually, texts
 from trainer_storage import FakeStorage
 
-from tunesmith.v1 import task_pb2
+from tunesmith.v1 import task_pb2, trainer_service_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -74,7 +74,7 @@ async def test_real_training_is_cancelled_without_a_trace(make_face, storage: Fa
     assert storage.headers == []
 
 
-@pytest.mark.parametrize("interruption", ["killed supervisor", "stopped face"])
+@pytest.mark.parametrize("interruption", ["RUN_LOST", "RUN_STOPPED", "RUN_PAUSED"])
 async def test_a_new_attempt_continues_from_the_last_checkpoint_and_ends_as_if_unbroken(
     make_face, storage: FakeStorage, tmp_path: Path, interruption: str
 ) -> None:
@@ -86,13 +86,15 @@ async def test_a_new_attempt_continues_from_the_last_checkpoint_and_ends_as_if_u
 
     first = await face.submit(dataset, task=task, **numbers)
     await eventually(lambda: "checkpoint_saved" in face.journal(first), "no checkpoint was saved")
-    if interruption == "killed supervisor":
+    if interruption == "RUN_LOST":
         face.supervisors()[0].kill()
+    elif interruption == "RUN_PAUSED":
+        await face.stub.PauseRun(trainer_service_pb2.PauseRunRequest(name=first))
     else:
         await face.end(signal.SIGINT)
         await face.start()
     before, end = await face.watch(first, seconds=240)
-    assert end.error.reason == ("RUN_LOST" if interruption == "killed supervisor" else "RUN_STOPPED")
+    assert end.error.reason == interruption
     last = [event.checkpoint_saved.step for event in before if event.HasField("checkpoint_saved")][-1]
 
     second = await face.submit(dataset, task=task, attempt=2, epoch=2, **numbers)

@@ -29,6 +29,7 @@ def names(platform, tmp_path):
         "FILE": str(train),
         "OUT": str(tmp_path / "out"),
         "TASK": platform.tasks.add(Task.RUNNING, events=a_run()).name,
+        "PAUSED": platform.tasks.add(Task.PAUSED).name,
         "ARTIFACT": platform.artifacts.add({"adapter.bin": b"1"}).name,
         "DATASET": json.loads(stored.stdout)["name"],
     }
@@ -43,6 +44,8 @@ ONE_OBJECT = {
     "task create --data d --dry-run": {"effective_hyperparameters", "total_steps", "example_count", "warnings"},
     "task show TASK": {"name", "display_name", "state", "create_time"},
     "task cancel TASK --reason enough": {"name", "display_name", "state", "state_reason", "create_time"},
+    "task pause TASK --reason enough": {"name", "display_name", "state", "state_reason", "create_time"},
+    "task resume PAUSED": {"name", "display_name", "state", "create_time"},
     "model show tiny": {"name", "display_name", "context_length"},
     "model chat tiny -m hello": {"model", "message", "finish_reason"},
     "artifact show ARTIFACT": {"name", "kind", "state", "manifest", "size_bytes", "create_time"},
@@ -50,7 +53,7 @@ ONE_OBJECT = {
 }
 ONE_OBJECT_A_LINE = {
     "data ls": ("name", 1),
-    "task ls": ("name", 1),
+    "task ls": ("name", 2),
     "model ls": ("name", 1),
     "artifact ls": ("manifest", 1),
     "task logs TASK": ("entry", 2),
