@@ -93,6 +93,9 @@ class RunFollower:
         if self.assignment.state is State.CANCELLING and not self._may_have_started:
             await self._finish(Change(State.CANCELLED, "cancelled before a run was started"))
             return True
+        if self.assignment.state is State.PAUSING and not self._may_have_started:
+            await self._finish(Change(State.PAUSED, "paused before a run was started"))
+            return True
         # Once events are stored, starting again would begin another run under the same name.
         if self.assignment.state is State.STARTING and self._stored == 0 and not self.is_accepted:
             return await self._start() or await self._follow()

@@ -14,7 +14,9 @@ from services.trainer.training.config import Hyperparameters, Lora, TrainConfig,
 from services.trainer.training.precision import with_precision  # noqa: E402
 
 LORA = Lora(8, 16.0, 0.0, ("all-linear",), False)
-NUMBERS = Hyperparameters(1.0, None, 1e-3, 8, 8, 1, "cosine", 0.0, None, 0.0, 1.0, 64, 1, 1, None, None, 1, 0, LORA)
+NUMBERS = Hyperparameters(
+    1.0, None, 1e-3, 8, 8, 1, "cosine", 0.0, None, 0.0, 1.0, 64, 1, 1, None, None, None, 2, None, 1, 0, LORA
+)
 CONFIG = TrainConfig("runs/x-1", "baseModels/m", Path("m"), Path("t"), None, Path("o"), "sft", "lora", NUMBERS)
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
