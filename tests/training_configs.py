@@ -58,9 +58,10 @@ def config_json(
 ) -> dict[str, Any]:
     """CONFIG.json as a dict; keyword arguments replace hyperparameters. `preference` is there when the method needs it."""
     paths = paths or {}
+    wants_preference = preference is not None or paths.get("method") in ("dpo", "kto", "orpo")
     groups = {
         "lora": LORA | (lora or {}) if paths.get("tuning", "lora") == "lora" else None,
-        "preference": PREFERENCE | (preference or {}) if paths.get("method") in ("dpo", "kto", "orpo") else preference,
+        "preference": PREFERENCE | (preference or {}) if wants_preference else None,
     }
     numbers = HYPERPARAMETERS | hyperparameters | groups
     return PATHS | paths | {"hyperparameters": numbers}

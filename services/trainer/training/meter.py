@@ -8,7 +8,7 @@ from services.trainer.training.sums import Sums
 
 
 class Meter:
-    """Loss, metrics and speed since the last reading, tokens since the start. `totals` is kept up to date and outlives the meter."""
+    """Loss, metrics and speed since the last reading, tokens since the start. `totals` is kept up to date and outlives it."""
 
     def __init__(self, clock: Callable[[], float], totals: Totals) -> None:
         self._clock = clock

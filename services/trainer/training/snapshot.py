@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 _WEIGHT = "weight/"
+_PART = "part/"
 _OPTIMIZER = "optimizer/"
 _RANDOM = "random/"
+
+_CUTS_MOMENTS, _CUTS_WEIGHTS = 1, 3
+"""ZeRO stages from which on a rank has only a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,44 +26,73 @@ class Snapshot:
     """Copies on the CPU; the engine may go on."""
 
     shared: Mapping[str, Tensor]
-    """Alike on every rank: the trained weights, and the optimizer's moments unless ZeRO cuts them."""
+    """Alike on every rank: the trained weights and the optimizer's moments, as far as ZeRO does not cut them."""
     own: Mapping[str, Tensor]
-    """This rank's: its part of the optimizer's moments under ZeRO 1 and 2, and its random number generators."""
+    """This rank's: its parts of what ZeRO cuts, and its random number generators."""
 
 
 def take(engine: Any, device: torch.device) -> Snapshot:
     """What the engine has now."""
+    stage = engine.zero_optimization_stage()
+    if stage >= _CUTS_WEIGHTS:
+        state = engine.optimizer.state_dict()
+        parts = {f"{_PART}{index}": part for index, part in enumerate(state["fp32_flat_groups"])}
+        return Snapshot({}, _copied(parts | _moments(state["optimizer_state_dict"]) | _random_state(device)))
     weights = {_WEIGHT + name: parameter for name, parameter in _trained(engine)}
-    moments = {
-        f"{_OPTIMIZER}{index}/{name}": value
-        for index, state in _optimizer(engine).state_dict()["state"].items()
-        for name, value in state.items()
-    }
-    cut = _is_cut(engine)
-    shared, own = weights | ({} if cut else moments), (moments if cut else {}) | _random_state(device)
-    return Snapshot(_copied(shared), _copied(own))
+    if stage >= _CUTS_MOMENTS:
+        moments = _moments(engine.optimizer.optimizer.state_dict())
+        return Snapshot(_copied(weights), _copied(moments | _random_state(device)))
+    return Snapshot(_copied(weights | _moments(engine.optimizer.state_dict())), _copied(_random_state(device)))
 
 
 def restore(engine: Any, device: torch.device, snapshot: Snapshot) -> None:
     """Makes a fresh engine of the same module, optimizer and ranks equal to the one the snapshot was taken of."""
-    with torch.no_grad():
-        for name, parameter in _trained(engine):
-            parameter.copy_(snapshot.shared[_WEIGHT + name])
-    if _is_cut(engine):
-        # ZeRO moves its own copy of this rank's part of the weights, not the module's.
-        engine.optimizer.refresh_fp32_params()
-    _restore_moments(_optimizer(engine), snapshot.own if _is_cut(engine) else snapshot.shared)
+    stage = engine.zero_optimization_stage()
+    if stage >= _CUTS_WEIGHTS:
+        _restore_parts(engine.optimizer, snapshot.own)
+    else:
+        with torch.no_grad():
+            for name, parameter in _trained(engine):
+                parameter.copy_(snapshot.shared[_WEIGHT + name])
+        if stage >= _CUTS_MOMENTS:
+            # ZeRO moves its own copy of this rank's part of the weights, not the module's.
+            engine.optimizer.refresh_fp32_params()
+            _restore_moments(engine.optimizer.optimizer, snapshot.own)
+        else:
+            _restore_moments(engine.optimizer, snapshot.shared)
     _restore_random_state(device, snapshot.own)
 
 
+def _restore_parts(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
+    state = optimizer.state_dict()
+    state["fp32_flat_groups"] = [tensors[f"{_PART}{index}"] for index in range(len(state["fp32_flat_groups"]))]
+    state["optimizer_state_dict"] = _with_moments(state["optimizer_state_dict"], tensors)
+    # It looks for its own among those of all ranks.
+    optimizer.load_state_dict([state] * distributed.get_world_size())
+    # It leaves weights that every rank keeps whole in parts.
+    optimizer.persistent_parameters and optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)
+
+
 def _restore_moments(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
+    optimizer.load_state_dict(_with_moments(optimizer.state_dict(), tensors))
+
+
+def _moments(optimizer_state: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {
+        f"{_OPTIMIZER}{index}/{name}": value
+        for index, state in optimizer_state["state"].items()
+        for name, value in state.items()
+    }
+
+
+def _with_moments(optimizer_state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(_OPTIMIZER):
             index, name = key.removeprefix(_OPTIMIZER).split("/")
             state.setdefault(int(index), {})[name] = value
     # Its numbers are the configuration's, and the learning rate is set before every step.
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return {"state": state, "param_groups": optimizer_state["param_groups"]}
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
@@ -84,14 +117,6 @@ def _restore_random_state(device: torch.device, tensors: Mapping[str, Tensor]) -
 
 def _trained(engine: Any) -> list[tuple[str, Tensor]]:
     return [(name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad]
-
-
-def _is_cut(engine: Any) -> bool:
-    return bool(engine.zero_optimization_stage() > 0)
-
-
-def _optimizer(engine: Any) -> Any:
-    return engine.optimizer.optimizer if _is_cut(engine) else engine.optimizer
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ class Sums:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """The one that `dataclasses.asdict` was made of, also by way of JSON: that writes every float so that it reads as itself."""
+        """The one `dataclasses.asdict` was made of, also by way of JSON, which writes floats so that they read as themselves."""
         return cls(**{name: tuple(values) for name, values in record.items()})
 
     def __add__(self, other: Self) -> "Sums":

@@ -1,5 +1,6 @@
 """The whole way with the real training process on a model of a few thousand parameters."""
 
+import hashlib
 import json
 import signal
 import uuid
@@ -10,6 +11,7 @@ from tiny_model import make_tiny_model
 from trainer_face import assert_dense, eventually, texts
 from trainer_storage import FakeStorage
 
+from services.common.rendering import Renderer, digest, render_row
 from tunesmith.v1 import task_pb2, trainer_service_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -44,6 +46,10 @@ async def test_a_tiny_model_is_tuned_and_its_adapter_stored(
     [header] = storage.headers
     assert header.manifest.step == 4
     assert "torch" in header.manifest.versions
+    renderer = Renderer.from_directory(model)
+    previews = [digest(render_row(renderer, json.loads(line))) for line in rows(8 * processes).splitlines()]
+    seen = hashlib.sha256(b"".join(map(bytes.fromhex, previews))).hexdigest()
+    assert header.manifest.rendered_rows_sha256 == seen, "what is previewed is what has trained"
     assert face.remains() == []
 
 

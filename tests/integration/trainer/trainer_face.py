@@ -173,7 +173,7 @@ def make_run(
         precision="fp32",
         num_processes=processes,
         zero_stage=0,
-        lora=task_spec_pb2.Lora(rank=4, alpha=8, dropout=0, target_modules=["all-linear"], use_rslora=False),
+        lora=task_spec_pb2.Lora(rank=4, alpha=8, dropout=0, target_modules=["all-linear"], use_rslora=False, use_dora=False),
     )
     numbers.MergeFrom(task_spec_pb2.Hyperparameters(**more))
     return trainer_service_pb2.Run(

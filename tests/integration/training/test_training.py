@@ -1,5 +1,6 @@
 """The training process on a tiny model, started as it is in production: one or two ranks, events over a pipe."""
 
+import hashlib
 import json
 import math
 
@@ -8,7 +9,7 @@ from tiny_model import make_tiny_model
 from training_configs import config_json
 from training_ranks import Ranks
 
-from services.common.rendering import Renderer
+from services.common.rendering import Renderer, digest, render_row
 
 pytestmark = pytest.mark.integration
 
@@ -96,7 +97,7 @@ def test_what_it_leaves_behind(one_process):
     directory = one_process.directory
     assert sorted(path.name for path in (directory / "output").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     result = json.loads((directory / "result.json").read_text())
-    assert result["step"] == 6
+    assert (result["kind"], result["step"]) == ("ADAPTER", 6)
     assert result["metrics"]["loss"] == one_process.values("loss")[-1]
     assert result["metrics"]["eval_loss"] == one_process.values("eval_loss")[-1]
     assert set(result["versions"]) == {"torch", "transformers", "peft", "deepspeed", "tunesmith"}
@@ -106,7 +107,7 @@ def test_what_it_leaves_behind(one_process):
 
 
 @pytest.mark.parametrize(
-    ("processes", "stage", "per_device", "accumulation"), [(1, 2, 1, 8), (2, 0, 4, 1), (2, 1, 2, 2), (2, 2, 2, 2)]
+    ("processes", "stage", "per_device", "accumulation"), [(1, 2, 1, 8), (2, 0, 4, 1), (2, 1, 2, 2), (2, 2, 2, 2), (2, 3, 2, 2)]
 )
 def test_processes_batches_and_zero_stages_never_change_the_losses(
     tmp_path, model, rows, one_process, processes, stage, per_device, accumulation
@@ -204,14 +205,28 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, model, rows, p
     assert "Traceback" not in run.log
 
 
-def test_a_row_that_is_too_long_is_named_before_anything_heavy_is_loaded(tmp_path, model, rows):
-    run = train(tmp_path, model, [*rows, chat("why " * 200, "tracking")], max_seq_length=128)
+def test_rows_that_are_cut_or_left_out_are_counted_and_the_rest_trains(tmp_path, model, rows):
+    run = train(tmp_path, model, [*rows, chat("why " * 200, "tracking")], max_seq_length=128, max_steps=1)
+    assert run.exit_codes == [0], run.log
+    (started,) = run.of_kind("training_started")
+    assert (started["example_count"], started["cut_example_count"], started["left_out_example_count"]) == (19, 1, 1)
+    assert "1 rows were cut to max_seq_length 128; 1 rows with nothing left to learn were left out: 20" in run.log
+
+
+def test_data_with_nothing_left_to_learn_is_refused_before_anything_heavy_is_loaded(tmp_path, model):
+    run = train(tmp_path, model, [chat("why " * 200, "tracking")], max_seq_length=128)
     assert run.exit_codes == [1]
     (failure,) = run.events
-    assert (failure["kind"], failure["reason"], failure["error_class"]) == ("failure", "EXAMPLE_TOO_LONG", "user")
-    assert "row 20 (" in failure["message"]
-    assert failure["metadata"]["row"] == "20"
+    assert (failure["kind"], failure["reason"], failure["error_class"]) == ("failure", "NO_TRAINABLE_TOKENS", "user")
+    assert "max_seq_length" in failure["hint"]
     assert failure["step"] == 0
+
+
+def test_what_was_trained_on_is_what_a_preview_of_every_row_shows(one_process, model, rows):
+    renderer = Renderer.from_directory(model)
+    previews = [digest(render_row(renderer, row)) for row in rows]
+    expected = hashlib.sha256(b"".join(map(bytes.fromhex, previews))).hexdigest()
+    assert json.loads((one_process.directory / "result.json").read_text())["rendered_rows_sha256"] == expected
 
 
 def test_a_broken_base_model_is_named(tmp_path, rows):

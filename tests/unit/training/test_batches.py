@@ -89,5 +89,5 @@ def test_evaluation_sees_every_example_once_over_all_ranks():
     assert all(len(piece) <= 4 for rank in shares for piece in rank)
 
 
-def test_evaluation_of_fewer_examples_than_ranks_leaves_ranks_idle():
-    assert evaluation_share([5], layout(1, 2, 4)) == (((0,),), (), (), ())
+def test_evaluation_of_fewer_examples_than_ranks_keeps_the_others_in_step():
+    assert evaluation_share([5], layout(1, 2, 4)) == (((0,),), ((),), ((),), ((),))

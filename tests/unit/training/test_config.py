@@ -70,7 +70,9 @@ def test_every_hyperparameter_is_required(key):
         ({"lora": {"target_modules": []}}, "lora.target_modules: expected a list with at least one item"),
         ({"lora": {"target_modules": [1]}}, "lora.target_modules[0]: expected a value of type str, not 1"),
         ({"paths": {"train_file": ""}}, "config.train_file: expected a path"),
-        ({"paths": {"method": "dpo"}}, "config.method: expected one of sft, not 'dpo'"),
+        ({"paths": {"method": "grpo"}}, "config.method: expected one of sft, dpo, kto, orpo, cpt, classification, not 'grpo'"),
+        ({"paths": {"tuning": "qlora"}, "lora": {}}, "config.tuning: expected one of lora, full"),
+        ({"preference": {}}, "config.hyperparameters.preference: belongs to methods dpo, kto, orpo"),
         ({"paths": {"extra": 1}}, "config.extra: unknown key"),
         ({"global_batch_size": 9}, "global_batch_size: 9 is not per_device_train_batch_size x"),
     ],
@@ -81,6 +83,23 @@ def test_a_wrong_value_is_refused_by_its_path(change, says):
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["dpo", "kto", "orpo"])
+def test_preference_methods_need_their_numbers(method):
+    value = config_json(paths={"method": method})
+    assert parse_config(value).hyperparameters.preference.beta == 0.1
+    value["hyperparameters"]["preference"] = None
+    with pytest.raises(ConfigError, match="preference: belongs to methods"):
+        parse_config(value)
+
+
+def test_full_tuning_has_no_adapter():
+    value = config_json(paths={"tuning": "full"})
+    assert parse_config(value).hyperparameters.lora is None
+    value["hyperparameters"]["lora"] = config_json()["hyperparameters"]["lora"]
+    with pytest.raises(ConfigError, match="lora: belongs to tuning lora"):
+        parse_config(value)
+
+
 @pytest.mark.parametrize("value", [None, [], "x", 1])
 def test_anything_but_an_object_is_refused(value):
     with pytest.raises(ConfigError, match="config: expected an object"):
@@ -88,7 +107,8 @@ def test_anything_but_an_object_is_refused(value):
 
 
 def test_configuration_and_data_load_without_torch():
-    modules = ("config", "deepspeed_config", "data", "batches", "schedule", "events", "progress", "failures", "meter", "__main__")
+    names = "config deepspeed_config data batches schedule events progress failures meter objectives.forms __main__"
+    modules = names.split()
     imports = ", ".join(f"services.trainer.training.{module}" for module in modules)
     code = f"import sys, {imports}; print([m for m in ('torch', 'transformers', 'peft', 'deepspeed') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -74,15 +74,11 @@ def test_a_row_of_another_format_is_refused_with_the_format_and_the_key_it_lacks
 
 
 @pytest.mark.parametrize("method", ROWS)
-@pytest.mark.parametrize("limit", [8, 512])
+@pytest.mark.parametrize("limit", [34, 512])
 def test_the_fingerprint_is_that_of_every_rows_preview_also_of_cut_and_left_out_rows(tmp_path, renderer, method, limit):
     rows = [ROWS[method], ROWS[method] | ({"text": "x" * 20} if method == "cpt" else {"tools": []})]
     expected = hashlib.sha256(b"".join(bytes.fromhex(digest(render_row(renderer, row))) for row in rows)).hexdigest()
-    path = write(tmp_path, *map(json.dumps, rows))
-    try:
-        assert load(path, renderer, limit, method).rendered_rows_sha256 == expected
-    except ServiceError as error:
-        assert error.reason == "NO_TRAINABLE_TOKENS"
+    assert load(write(tmp_path, *map(json.dumps, rows)), renderer, limit, method).rendered_rows_sha256 == expected
 
 
 def test_a_token_takes_four_bytes(tmp_path, renderer):
@@ -150,7 +146,7 @@ def test_a_label_that_is_no_text_is_refused(tmp_path, renderer):
 def test_a_row_the_template_refuses_is_named(tmp_path):
     template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}x"
     strict = Renderer.from_directory(make_tiny_model(tmp_path / "model", chat_template=template))
-    with pytest.raises(ServiceError, match="row 1: .*no system role") as caught:
+    with pytest.raises(ServiceError, match=r"row 1: .*no system role") as caught:
         load(write(tmp_path, '{"messages": [{"role": "system", "content": "x"}]}'), strict)
     assert caught.value.reason == "DATASET_UNUSABLE"
     assert caught.value.metadata == {"row": "1"}

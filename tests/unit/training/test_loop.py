@@ -6,12 +6,16 @@ import math
 import pytest
 import torch
 from training_configs import numbers
+from training_examples import example
 
 from services.common.errors import ServiceError
-from services.trainer.training.data import Dataset, Example
+from services.trainer.training.data import Dataset
 from services.trainer.training.engine import Measurement
 from services.trainer.training.loop import train
 from services.trainer.training.progress import Progress
+from services.trainer.training.sums import Sums
+
+SPEED = ("tokens", "target_tokens", "tokens_per_second")
 
 
 class FakeEngine:
@@ -23,20 +27,24 @@ class FakeEngine:
         self.rates, self.windows = [], []
         self._broken_step, self._broken = broken_step, broken
 
-    def accumulate(self, micro_batches, target_tokens):
-        self.windows.append([len(examples) for examples in micro_batches])
-        return torch.tensor(2.0 * target_tokens)
+    def units(self, examples):
+        return (sum(each.target_count for each in examples),)
 
-    def measure(self, loss_sum, *, stop, save):
-        if len(self.windows) == self._broken_step:
-            return Measurement(*self._broken, stop, save)
-        return Measurement(float(loss_sum), 0.5, stop, save)
+    def accumulate(self, micro_batches, units):
+        self.windows.append([len(examples) for examples in micro_batches])
+        return torch.tensor([2.0 * units[0], units[0]])
+
+    def measure(self, sums, units, *, stop, save):
+        loss, right = sums.tolist()
+        loss, norm = self._broken if len(self.windows) == self._broken_step else (loss, 0.5)
+        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop, save)
 
     def apply(self, learning_rate):
         self.rates.append(learning_rate)
 
-    def loss_sum(self, micro_batches):
-        return sum(3.0 * len(example.targets) for examples in micro_batches for example in examples)
+    def evaluate(self, data, numbers):
+        (units,) = self.units(data.examples)
+        return Sums((3.0 * units,), (units / 2,), (units,), ("token_accuracy",))
 
 
 class FakeSaver:
@@ -72,7 +80,7 @@ class ListSink:
 
 
 def dataset(count):
-    return Dataset(tuple(Example(tuple(range(4 + index % 3)), (2, 3)) for index in range(count)))
+    return Dataset(tuple(example(range(4 + index % 3), (2, 3)) for index in range(count)))
 
 
 def run(engine=None, *, examples=20, validation=None, stop=lambda: False, saver=None, progress=None, **changes):
@@ -97,7 +105,7 @@ def test_every_step_has_its_metrics():
     assert sink.steps("loss") == [1, 2, 3, 4, 5, 6]
     step, values = sink.records[0]
     assert step == 1
-    assert set(values) == {"loss", "learning_rate", "grad_norm", "tokens", "target_tokens", "tokens_per_second", "epoch"}
+    assert set(values) == {*SPEED, "loss", "learning_rate", "grad_norm", "epoch", "token_accuracy"}
     assert (values["loss"], values["grad_norm"], values["learning_rate"]) == (2.0, 0.5, 0.01)
     assert result.step == progress.step == 6
     assert result.metrics == sink.records[-1][1]
@@ -131,6 +139,11 @@ def test_validation_is_measured_once_per_epoch_unless_told():
 def test_eval_loss_is_the_mean_over_the_validations_target_tokens():
     result, _, _, _ = run(validation=dataset(5))
     assert result.metrics["eval_loss"] == 3.0
+
+
+def test_what_the_objective_measures_is_reported_for_training_and_validation():
+    result, _, _, _ = run(validation=dataset(5))
+    assert (result.metrics["token_accuracy"], result.metrics["eval_token_accuracy"]) == (1.0, 0.5)
 
 
 def test_without_validation_data_there_is_no_eval_loss():
@@ -213,7 +226,7 @@ def test_what_was_finished_has_nothing_left_to_do():
 def test_checkpoints_are_saved_when_due_and_when_the_validation_loss_is_the_best_so_far():
     losses = iter([3.0, 4.0, math.nan, 2.0, 2.0])
     engine, saver = FakeEngine(), FakeSaver({5})
-    engine.loss_sum = lambda micro_batches: next(losses) * 5
+    engine.evaluate = lambda data, numbers: Sums((next(losses),), (), (1,))
     _, _, _, progress = run(engine, saver=saver, max_steps=10, eval_steps=2, validation=dataset(5 // 2 + 1))
     assert saver.steps == [2, 5, 8]
     assert progress.best_eval_loss == min(saved.best_eval_loss for saved in saver.saved)
@@ -221,7 +234,7 @@ def test_checkpoints_are_saved_when_due_and_when_the_validation_loss_is_the_best
 
 def test_a_validation_loss_that_is_not_finite_is_never_the_best():
     engine, saver = FakeEngine(), FakeSaver()
-    engine.loss_sum = lambda micro_batches: math.nan
+    engine.evaluate = lambda data, numbers: Sums((math.nan,), (), (1,))
     _, sink, _, progress = run(engine, saver=saver, max_steps=2, eval_steps=1, validation=dataset(3))
     assert (saver.steps, progress.best_eval_loss) == ([], None)
     assert (1, "LOSS_NOT_FINITE") in sink.records

@@ -1,23 +1,19 @@
 """What a run computes in: the wish, or what the device does well."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from training_configs import config_json  # noqa: E402
+from training_configs import config, config_json  # noqa: E402
 
 from services.common.errors import ServiceError  # noqa: E402  # after the skip
-from services.trainer.training.config import Hyperparameters, Lora, TrainConfig, parse_config  # noqa: E402
+from services.trainer.training.config import parse_config  # noqa: E402
 from services.trainer.training.precision import with_precision  # noqa: E402
 
-LORA = Lora(8, 16.0, 0.0, ("all-linear",), False)
-NUMBERS = Hyperparameters(
-    1.0, None, 1e-3, 8, 8, 1, "cosine", 0.0, None, 0.0, 1.0, 64, 1, 1, None, None, None, 2, None, 1, 0, LORA
-)
-CONFIG = TrainConfig("runs/x-1", "baseModels/m", Path("m"), Path("t"), None, Path("o"), "sft", "lora", NUMBERS)
+CONFIG = config()
+NUMBERS = CONFIG.hyperparameters
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 

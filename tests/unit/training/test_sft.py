@@ -5,12 +5,14 @@ import torch
 from tiny_model import make_tiny_model
 from torch.nn import functional
 from training_configs import numbers
+from training_examples import example
 from transformers import AutoModelForCausalLM
 
 from services.common.errors import ServiceError
 from services.trainer.training.batches import share
-from services.trainer.training.data import Dataset, Example
+from services.trainer.training.data import Dataset
 from services.trainer.training.model import add_adapter, check_logits, parameter_counts
+from services.trainer.training.objectives.policy import Policy
 from services.trainer.training.objectives.registry import OBJECTIVES
 
 # peft asks transformers an old question; both answer rightly.
@@ -18,14 +20,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 
 CPU = torch.device("cpu")
 EXAMPLES = [
-    Example(tuple(range(3 + seed, 3 + seed + length)), tuple(range(length - answer, length)))
+    example(range(3 + seed, 3 + seed + length), range(length - answer, length))
     for seed, (length, answer) in enumerate([(5, 2), (17, 1), (9, 8), (30, 3), (6, 5), (12, 4), (25, 20), (8, 1)])
 ]
 
 PREFIX = tuple(range(100, 112))
-PREFIXED = [Example(PREFIX + example.token_ids, tuple(12 + target for target in example.targets)) for example in EXAMPLES]
-OBJECTIVE = OBJECTIVES["sft"](Dataset(tuple(EXAMPLES)))
-SHARING = OBJECTIVES["sft"](Dataset(tuple(PREFIXED)))
+PREFIXED = [example([*PREFIX, *each.texts[0].ids], [12 + target for target in each.texts[0].targets]) for each in EXAMPLES]
+OBJECTIVE = OBJECTIVES["sft"](Dataset(tuple(EXAMPLES)), numbers())
+SHARING = OBJECTIVES["sft"](Dataset(tuple(PREFIXED)), numbers())
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def base(directory):
 @pytest.fixture
 def model(base):
     torch.manual_seed(0)
-    adapted = add_adapter(base, adapter(), "tiny")
+    adapted = add_adapter(base, adapter(), "CAUSAL_LM")
     # A fresh adapter is zero on one side, which would hide half of the gradients.
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
@@ -54,14 +56,15 @@ def adapter(**changes):
 
 
 def loss_of(model, examples, objective=OBJECTIVE):
-    return objective.loss(model.get_base_model(), objective.collate(examples, CPU))
+    return objective.loss(Policy(model), objective.collate(examples, CPU), None)[0]
 
 
-def reference(model, example):
+def reference(model, given):
     """The textbook way: all logits of one example alone, everything but targets ignored."""
-    ids = torch.tensor([example.token_ids])
+    text = given.texts[0]
+    ids = torch.tensor([list(text.ids)])
     labels = torch.full_like(ids, -100)
-    labels[0, list(example.targets)] = ids[0, list(example.targets)]
+    labels[0, list(text.targets)] = ids[0, list(text.targets)]
     logits = model(input_ids=ids).logits
     return functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100, reduction="sum")
 
@@ -72,7 +75,7 @@ def gradients(model):
 
 @pytest.mark.parametrize(("examples", "objective"), [(EXAMPLES, OBJECTIVE), (PREFIXED, OBJECTIVE), (PREFIXED, SHARING)])
 def test_loss_and_gradients_are_those_of_full_logits_on_each_example_alone(model, examples, objective):
-    expected = sum(reference(model, example) for example in examples)
+    expected = sum(reference(model, each) for each in examples)
     expected.backward()
     wanted = {name: gradient.clone() for name, gradient in gradients(model).items()}
     model.zero_grad()
@@ -92,14 +95,14 @@ def test_loss_and_gradients_of_a_window_do_not_depend_on_how_it_is_cut(model, sh
     per_device, accumulation, processes = shape
     chosen = numbers(per_device_train_batch_size=per_device, gradient_accumulation_steps=accumulation, num_processes=processes)
     window = EXAMPLES[:count]
-    targets = sum(len(example.targets) for example in window)
+    targets = sum(each.target_count for each in window)
     (loss_of(model, window) / targets).backward()
     wanted = {name: gradient.clone() for name, gradient in gradients(model).items()}
     whole = (loss_of(model, window) / targets).item()
     model.zero_grad()
 
     total = 0.0
-    for rank in share(range(count), [len(example.token_ids) for example in window], chosen):
+    for rank in share(range(count), [each.token_count for each in window], chosen):
         for micro_batch in rank:
             loss = loss_of(model, [window[index] for index in micro_batch]) / targets
             loss.backward()
@@ -142,9 +145,26 @@ def test_an_empty_micro_batch_has_zero_loss_and_reaches_every_trained_weight(mod
 
 
 def test_tokens_without_loss_do_not_move_the_loss_but_targets_do(model):
-    example = EXAMPLES[3]
-    fewer = Example(example.token_ids, example.targets[1:])
-    assert loss_of(model, [fewer]).item() < loss_of(model, [example]).item()
+    text = EXAMPLES[3].texts[0]
+    fewer = example(text.ids, text.targets[1:])
+    assert loss_of(model, [fewer]).item() < loss_of(model, [EXAMPLES[3]]).item()
+
+
+def test_token_accuracy_counts_the_targets_that_are_the_most_likely_token(model):
+    text = EXAMPLES[3].texts[0]
+    with torch.no_grad():
+        best = model(input_ids=torch.tensor([list(text.ids)])).logits[0].argmax(-1)
+    # The same text, but with the most likely token behind its prompt as the one target.
+    right = example([*text.ids[:27], int(best[26])], [27])
+    wrong = example([*text.ids[:27], int(best[26]) ^ 1], [27])
+    _, accuracy = OBJECTIVE.loss(Policy(model), OBJECTIVE.collate([right, wrong], CPU), None).tolist()
+    assert accuracy == 1
+    assert OBJECTIVE.metrics == ("token_accuracy",)
+
+
+def test_zero_3_shares_no_prefix_because_ranks_must_run_the_same_modules():
+    plain = OBJECTIVES["sft"](Dataset(tuple(PREFIXED)), numbers(zero_stage=3))
+    assert plain.collate(PREFIXED[:3], CPU).prefix.numel() == 0
 
 
 def test_only_the_adapter_is_trained(model):
@@ -153,20 +173,16 @@ def test_only_the_adapter_is_trained(model):
     assert total == 27_136 + trained
 
 
-def test_the_adapter_names_its_base_model_not_a_path_of_this_machine(model):
-    assert model.peft_config["default"].base_model_name_or_path == "tiny"
-
-
 def test_target_modules_the_model_does_not_have_are_refused_with_those_it_has(base):
     with pytest.raises(ServiceError) as caught:
-        add_adapter(base, adapter(target_modules=["query"]), "tiny")
+        add_adapter(base, adapter(target_modules=["query"]), "CAUSAL_LM")
     assert caught.value.reason == "INVALID_FIELD"
     assert "query" in caught.value.message
     assert "q_proj" in caught.value.hint
 
 
 def test_named_target_modules_are_the_ones_adapted(base):
-    adapted = add_adapter(base, adapter(target_modules=["q_proj"]), "tiny")
+    adapted = add_adapter(base, adapter(target_modules=["q_proj"]), "CAUSAL_LM")
     assert {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, _ in adapted.named_parameters() if "lora_" in name} == {"q_proj"}
 
 

@@ -1,0 +1,149 @@
+"""Every method with every tuning as a real run: what it leaves behind, and that ranks, batches and ZeRO stages change nothing."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_model import make_tiny_model
+from training_configs import config_json
+from training_ranks import Ranks
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+ANSWERS = {
+    "Where is my parcel?": "tracking",
+    "I want my money back.": "refund",
+    "Stop the order!": "cancel",
+    "It fails": "payment",
+}
+WHOLE = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
+TWO_RANKS = {"num_processes": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+METRICS = {
+    "sft": {"token_accuracy"},
+    "cpt": {"token_accuracy"},
+    "dpo": {"rewards_chosen", "rewards_rejected", "rewards_margin", "rewards_accuracy"},
+    "kto": {"rewards_chosen", "rewards_rejected", "rewards_margin", "rewards_accuracy", "kl"},
+    "orpo": {"rewards_chosen", "rewards_rejected", "rewards_margin", "rewards_accuracy"},
+    "classification": {"accuracy"},
+}
+
+
+def row(method, question, answer, wrong):
+    messages = [{"role": "user", "content": question}]
+    if method == "cpt":
+        return {"text": f"{question} {answer}"}
+    if method == "classification":
+        return {"messages": messages, "label": answer}
+    if method == "sft":
+        return {"messages": [*messages, {"role": "assistant", "content": answer}]}
+    sides = {"preferred_output": answer, "non_preferred_output": wrong}
+    return {"input": {"messages": messages}} | {key: [{"role": "assistant", "content": text}] for key, text in sides.items()}
+
+
+def rows(method):
+    """11 rows of different lengths: the second window of an epoch is partial."""
+    questions, answers = list(ANSWERS), list(ANSWERS.values())
+    return [
+        row(
+            method,
+            questions[index % 4] + " please" * (index % 3),
+            answers[index % 4],
+            answers[(index + 1) % 4] + "!" * (index % 3),
+        )
+        for index in range(11)
+    ]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def train(directory, model, method, tuning="lora", **changes):
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "train.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows(method)))
+    files = {"base_model_dir": str(model), "train_file": str(path), "validation_file": str(path)}
+    config = config_json(paths=files | {"method": method, "tuning": tuning}, **({"max_steps": 3} | changes))
+    with Ranks(directory, config) as ranks:
+        run = ranks.finish()
+    assert run.exit_codes == [0] * config["hyperparameters"]["num_processes"], run.log
+    return run
+
+
+def weights(run):
+    (path,) = (run.directory / "output").glob("*.safetensors")
+    return load_file(path)
+
+
+def assert_same(run, other):
+    for name in other.of_kind("metrics")[0]["values"].keys() - {"tokens_per_second"}:
+        assert run.values(name) == pytest.approx(other.values(name), rel=1e-4, abs=1e-6), name
+    assert run.values("eval_loss") == pytest.approx(other.values("eval_loss"), rel=1e-4)
+    mine, others = weights(run), weights(other)
+    assert mine.keys() == others.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor, others[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METRICS)
+def test_ranks_and_batches_change_nothing_about_a_method(tmp_path, model, method):
+    whole = train(tmp_path / "whole", model, method, **WHOLE)
+    assert METRICS[method] <= whole.of_kind("metrics")[0]["values"].keys()
+    assert {f"eval_{name}" for name in METRICS[method]} <= whole.of_kind("metrics")[-1]["values"].keys()
+    single = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+    assert_same(train(tmp_path / "single", model, method, **single), whole)
+    assert_same(train(tmp_path / "ranks", model, method, zero_stage=2, **TWO_RANKS), whole)
+
+
+@pytest.mark.parametrize(("method", "stage"), [("sft", 3), ("dpo", 2), ("kto", 3), ("classification", 3)])
+def test_full_tuning_is_the_same_on_two_ranks_and_leaves_a_whole_model(tmp_path, model, method, stage):
+    whole = train(tmp_path / "whole", model, method, "full", learning_rate=1e-3, **WHOLE)
+    ranks = train(tmp_path / "ranks", model, method, "full", learning_rate=1e-3, zero_stage=stage, **TWO_RANKS)
+    assert_same(ranks, whole)
+    (started,) = whole.of_kind("training_started")
+    assert started["trainable_parameter_count"] == started["parameter_count"]
+    assert json.loads((ranks.directory / "result.json").read_text())["kind"] == "MODEL"
+    left = {path.name for path in (ranks.directory / "output").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= left
+
+
+def test_the_optimizer_may_live_on_the_host(tmp_path, model):
+    plain = train(tmp_path / "plain", model, "sft", **WHOLE)
+    for stage in (2, 3):
+        overrides = json.dumps({"zero_optimization": {"offload_optimizer": {"device": "cpu"}}})
+        moved = train(tmp_path / f"moved-{stage}", model, "sft", zero_stage=stage, deepspeed_overrides=overrides, **TWO_RANKS)
+        assert_same(moved, plain)
+        settings = json.loads((moved.directory / "deepspeed.json").read_text())
+        assert settings["zero_optimization"] == {"stage": stage, "offload_optimizer": {"device": "cpu"}}
+
+
+def test_a_classifier_leaves_its_head_and_its_labels(tmp_path, model):
+    run = train(tmp_path, model, "classification", max_steps=1, **WHOLE)
+    assert any(name.endswith("score.weight") for name in weights(run))
+    config = json.loads((run.directory / "output" / "config.json").read_text())
+    assert config["id2label"] == {"0": "cancel", "1": "payment", "2": "refund", "3": "tracking"}
+
+
+def test_dora_and_rslora_train_and_are_said_in_the_adapter(tmp_path, model):
+    run = train(tmp_path, model, "sft", lora={"use_dora": True, "use_rslora": True}, max_steps=1, **WHOLE)
+    config = json.loads((run.directory / "output" / "adapter_config.json").read_text())
+    assert (config["use_dora"], config["use_rslora"]) == (True, True)
+    assert any("magnitude" in name for name in weights(run))
+
+
+def test_full_tuning_in_bf16_keeps_its_weights_in_fp32(tmp_path, model):
+    run = train(tmp_path, model, "sft", "full", precision="bf16", max_steps=1, **WHOLE)
+    assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32}
+    assert run.of_kind("training_started")[0]["precision"] == "bf16"
+
+
+def test_the_same_seed_gives_the_same_run_with_dropout_and_another_seed_another(tmp_path, model):
+    runs = [
+        train(tmp_path / str(index), model, "dpo", seed=seed, lora={"dropout": 0.3}, **WHOLE)
+        for index, seed in enumerate((1, 1, 2))
+    ]
+    assert runs[0].values("loss") == runs[1].values("loss")
+    assert all(torch.equal(tensor, weights(runs[1])[name]) for name, tensor in weights(runs[0]).items())
+    assert runs[0].values("loss") != runs[2].values("loss")
