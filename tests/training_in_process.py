@@ -65,13 +65,22 @@ class Recorder:
 
 
 def configured(
-    directory: Path, model: Path, *, rows: list[Any] = ROWS, validation: bool = True, **changes: Any
+    directory: Path,
+    model: Path,
+    *,
+    rows: list[Any] = ROWS,
+    validation: bool = True,
+    method: str = "sft",
+    tuning: str = "lora",
+    **changes: Any,
 ) -> dict[str, Any]:
     """A run in `directory`, as CONFIG.json."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, part in {"train": rows, "validation": rows[:5]}.items():
         (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     paths = {
+        "method": method,
+        "tuning": tuning,
         "base_model_dir": str(model),
         "train_file": str(directory / "train.jsonl"),
         "validation_file": str(directory / "validation.jsonl") if validation else None,
@@ -101,5 +110,7 @@ def run(config: dict[str, Any]) -> tuple[Recorder, bool]:
     return recorder, False
 
 
-def adapter_sha256(config: dict[str, Any]) -> str:
-    return hashlib.sha256((Path(config["output_dir"]) / "adapter_model.safetensors").read_bytes()).hexdigest()
+def weights_sha256(config: dict[str, Any]) -> str:
+    """Of the file of weights the run left, adapter or model."""
+    (weights,) = Path(config["output_dir"]).glob("*.safetensors")
+    return hashlib.sha256(weights.read_bytes()).hexdigest()

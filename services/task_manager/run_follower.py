@@ -187,7 +187,7 @@ class RunFollower:
     def _track(self, event: task_event_pb2.TaskEvent) -> None:
         if event.HasField("training_started"):
             self._tracker.started(event.training_started.total_steps)
-            self._meter.started()
+            self._meter.started(event.training_started.resumed_step)
         elif event.HasField("step_metrics"):
             metrics = event.step_metrics
             self._tracker.measured(metrics.step, dict(metrics.values), event.time.ToDatetime())

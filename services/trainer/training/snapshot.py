@@ -69,8 +69,8 @@ def _restore_parts(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
     state["optimizer_state_dict"] = _with_moments(state["optimizer_state_dict"], tensors)
     # It looks for its own among those of all ranks.
     optimizer.load_state_dict([state] * distributed.get_world_size())
-    # It leaves weights that every rank keeps whole in parts.
-    optimizer.persistent_parameters and optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)
+    # Weights that every rank has whole are whole again only after this.
+    optimizer.checkpoint_event_epilogue()
 
 
 def _restore_moments(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
@@ -79,9 +79,7 @@ def _restore_moments(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
 
 def _moments(optimizer_state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {
-        f"{_OPTIMIZER}{index}/{name}": value
-        for index, state in optimizer_state["state"].items()
-        for name, value in state.items()
+        f"{_OPTIMIZER}{index}/{name}": value for index, state in optimizer_state["state"].items() for name, value in state.items()
     }
 
 

@@ -7,8 +7,9 @@ import signal
 
 import pytest
 from tiny_model import make_tiny_model
-from training_in_process import TIMING, Killed, adapter_sha256, configured, run
+from training_in_process import TIMING, Killed, configured, run, weights_sha256
 from training_ranks import Ranks
+from training_rows import rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
 
@@ -36,7 +37,7 @@ def unbroken(request, tmp_path_factory, model):
     config = configured(tmp_path_factory.mktemp("unbroken"), model, **changes)
     recorder, died = run(config)
     assert not died
-    return changes, recorder.values, adapter_sha256(config)
+    return changes, recorder.values, weights_sha256(config)
 
 
 def die_in_call(monkeypatch, owner, name, number, *, after=False):
@@ -58,7 +59,7 @@ def die_in_call(monkeypatch, owner, name, number, *, after=False):
 POINTS = [
     *(("accumulate", step, True) for step in range(1, STEPS + 1)),
     *(("apply", step, True) for step in range(1, STEPS + 1)),
-    *(("loss_sum", number, False) for number in (1, 2, 3)),
+    *(("evaluate", number, False) for number in (1, 2, 3)),
 ]
 
 
@@ -78,7 +79,56 @@ def test_a_run_that_dies_anywhere_continues_to_the_same_end(tmp_path, monkeypatc
     # What was reported before the death and is reported again is equal too: both are compared with the unbroken run.
     assert first.values.items() <= values.items()
     assert first.values | second.values == values
-    assert adapter_sha256(config) == adapter
+    assert weights_sha256(config) == adapter
+
+
+VARIANTS = {
+    "dpo": {"method": "dpo"},
+    "dpo of all weights": {"method": "dpo", "tuning": "full", "learning_rate": 1e-3},
+    "kto": {"method": "kto"},
+    "classification": {"method": "classification"},
+    "all weights": {"tuning": "full", "learning_rate": 1e-3},
+    "all weights, zero 2": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 2},
+    "all weights, zero 3": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 3},
+    "dora": {"lora": {"dropout": 0.1, "use_dora": True}},
+    "zero 3": {"zero_stage": 3},
+    "zero 3, weights in parts": {
+        "zero_stage": 3,
+        "deepspeed_overrides": '{"zero_optimization": {"stage3_param_persistence_threshold": 1}}',
+    },
+    "zero 2, optimizer on the host": {
+        "zero_stage": 2,
+        "deepspeed_overrides": '{"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}',
+    },
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS.values(), ids=VARIANTS)
+def variant(request, tmp_path_factory, model):
+    """The same of another method or tuning, its log never read between two checkpoints."""
+    changes = NUMBERS | {"logging_steps": 5} | request.param
+    changes["rows"] = rows(changes.get("method", "sft"))
+    config = configured(tmp_path_factory.mktemp("variant"), model, **changes)
+    recorder, died = run(config)
+    assert not died
+    return changes, recorder.values, weights_sha256(config)
+
+
+@pytest.mark.parametrize(("method", "number", "after"), [("accumulate", 2, True), ("evaluate", 2, False), ("apply", 8, True)])
+def test_what_a_method_or_tuning_has_learned_and_counted_survives(tmp_path, monkeypatch, model, variant, method, number, after):
+    from services.trainer.training.engine import Engine
+
+    changes, values, weights = variant
+    config = configured(tmp_path, model, **changes)
+    with monkeypatch.context() as patch:
+        die_in_call(patch, Engine, method, number, after=after)
+        first, died = run(config)
+    assert died
+    second, _ = run(config)
+    assert second.plan["resumed_step"] == max(first.saved, default=0)
+    assert first.values.items() <= values.items()
+    assert first.values | second.values == values
+    assert weights_sha256(config) == weights
 
 
 def test_a_run_that_dies_again_and_again_still_comes_to_the_same_end(tmp_path, monkeypatch, model, unbroken):
@@ -95,7 +145,7 @@ def test_a_run_that_dies_again_and_again_still_comes_to_the_same_end(tmp_path, m
             break
         deaths += 1
     assert deaths == 3  # four steps a life, the fourth is lost each time
-    assert (told, adapter_sha256(config)) == (values, adapter)
+    assert (told, weights_sha256(config)) == (values, adapter)
 
 
 def test_a_run_that_is_stopped_continues_behind_the_step_under_way_and_owes_no_validation(tmp_path, monkeypatch, model, unbroken):
@@ -113,7 +163,7 @@ def test_a_run_that_is_stopped_continues_behind_the_step_under_way_and_owes_no_v
         told |= recorder.values
     recorder, _ = run(config)
     assert recorder.plan["resumed_step"] == STEPS
-    assert (told | recorder.values, adapter_sha256(config)) == (values, adapter)
+    assert (told | recorder.values, weights_sha256(config)) == (values, adapter)
 
 
 def term_after(monkeypatch, engine, number):
@@ -151,7 +201,7 @@ def test_a_damaged_checkpoint_costs_steps_and_nothing_else(tmp_path, monkeypatch
     harm(tmp_path / "checkpoints/step-6" / name, damage)
     second, _ = run(config)
     assert second.plan["resumed_step"] == 4
-    assert (first.values | second.values, adapter_sha256(config)) == (values, adapter)
+    assert (first.values | second.values, weights_sha256(config)) == (values, adapter)
 
 
 def harm(path, damage):
@@ -190,7 +240,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(tmp_path, monk
     assert [(reason, step) for reason, _, step in recorder.anomalies] == [("CHECKPOINT_FAILED", 3), ("CHECKPOINT_FAILED", 4)]
     assert "No space left" in recorder.anomalies[0][1]
     assert recorder.saved[0] == 6
-    assert (recorder.values, adapter_sha256(config)) == (values, adapter)
+    assert (recorder.values, weights_sha256(config)) == (values, adapter)
 
 
 def reported(outcome):
@@ -203,7 +253,7 @@ def reported(outcome):
     }
 
 
-@pytest.mark.parametrize(("processes", "stage"), [(1, 0), (2, 2)])
+@pytest.mark.parametrize(("processes", "stage"), [(1, 0), (2, 2), (2, 3)])
 def test_processes_killed_with_sigkill_continue_to_the_same_end(tmp_path, model, processes, stage):
     changes = NUMBERS | {"num_processes": processes, "zero_stage": stage, "per_device_train_batch_size": 4 // processes}
     whole = configured(tmp_path / "whole", model, **changes)
@@ -222,4 +272,4 @@ def test_processes_killed_with_sigkill_continue_to_the_same_end(tmp_path, model,
     (started,) = resumed.of_kind("training_started")
     assert started["resumed_step"] >= 4
     assert reported(killed) | reported(resumed) == reported(unbroken)
-    assert adapter_sha256(broken) == adapter_sha256(whole)
+    assert weights_sha256(broken) == weights_sha256(whole)
