@@ -61,14 +61,14 @@ class Hyperparameters:
     seed: int | None = None
     logging_steps: int | None = None
     eval_steps: int | None = None
+    save_steps: int | None = None
+    save_interval_seconds: float | None = None
+    save_total_limit: int | None = None
     precision: str | None = None
     num_processes: int | None = None
     zero_stage: int | None = None
     deepspeed_overrides: str | None = None
     lora: Lora = Lora()
-    save_steps: int | None = None
-    save_interval_seconds: float | None = None
-    save_total_limit: int | None = None
     preference: Preference = Preference()
 
 
