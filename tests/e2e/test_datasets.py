@@ -82,9 +82,9 @@ def test_the_same_name_with_new_content_is_the_next_version(stack: LocalStack, t
 def test_a_preview_is_what_the_run_has_trained_on(stack: LocalStack, tmp_path: pathlib.Path) -> None:
     dataset = upload(stack, lines(tmp_path / "preview.jsonl", ROWS), "--name", "preview")
     previews = [
-        json.loads(line) if isinstance(line, str) else line
-        for first in (1, 11)
-        for line in stack.json("data", "preview", dataset["name"], "--model", TINY, "--row", str(first), "--rows", "10")["rows"]
+        preview
+        for first in ("1", "11")
+        for preview in stack.json_lines("data", "preview", dataset["name"], "--model", TINY, "--row", first, "--rows", "10")
     ]
     assert len(previews) == len(ROWS)
     for preview, row in zip(previews, ROWS, strict=True):
@@ -101,7 +101,9 @@ def test_a_local_file_is_previewed_as_its_dataset_is(stack: LocalStack, tmp_path
     path = lines(tmp_path / "local.jsonl", ROWS)
     dataset = upload(stack, path)
     options = ("--model", TINY, "--rows", "5")
-    assert stack.json("data", "preview", str(path), *options) == stack.json("data", "preview", dataset["name"], *options)
+    of_file, of_dataset = (stack.json_lines("data", "preview", given, *options) for given in (str(path), dataset["name"]))
+    assert of_file == of_dataset
+    assert len(of_file) == 5
 
 
 def test_a_plan_tells_tokens_steps_and_time_and_creates_nothing(stack: LocalStack, tmp_path: pathlib.Path) -> None:

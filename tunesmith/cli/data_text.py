@@ -23,9 +23,14 @@ def format_name(number: int) -> str:
     return Dataset.Format.Name(number).lower() if number in Dataset.Format.values() else str(number)  # type: ignore[arg-type]
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 example`, `2,000 examples`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def summary(statistics: "DatasetStatistics") -> str:
     """`640 examples, 1,280 messages, 3 duplicates`."""
-    parts = [f"{statistics.example_count:,} examples", f"{statistics.message_count:,} messages"]
+    parts = [counted(statistics.example_count, "example"), counted(statistics.message_count, "message")]
     if statistics.duplicate_count:
         parts.append(f"{statistics.duplicate_count:,} duplicates")
     if statistics.without_system_count:
@@ -86,7 +91,8 @@ def _dropped(dataset: "Dataset") -> str:
 def print_warnings(warnings: "Iterable[DatasetWarning]") -> None:
     """`warning[CODE]: message (lines 3, 7)` with its hint."""
     for warning in warnings:
-        lines = f" (lines {', '.join(map(str, warning.lines))})" if warning.lines else ""
+        word = "line" if len(warning.lines) == 1 else "lines"
+        lines = f" ({word} {', '.join(map(str, warning.lines))})" if warning.lines else ""
         print(f"warning[{warning.reason}]: {visible(warning.message)}{lines}")
         if warning.hint:
             print(f"  hint: {visible(warning.hint)}")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from tunesmith.cli.data_text import format_name, print_warnings, statistics_fields
+from tunesmith.cli.data_text import counted, format_name, print_warnings, statistics_fields
 from tunesmith.cli.output import print_fields, size, visible
 
 if TYPE_CHECKING:
     from tunesmith.v1.dataset_pb2 import DatasetReport, RowViolation
 
-ERRORS_PAGE = "docs/reference/errors.md"
+ERROR_PAGES = "docs/errors"
 
 
 def print_report(report: "DatasetReport", file: str, *, dropped_row_count: int, accepted: bool) -> None:
@@ -47,14 +47,14 @@ def _print_counts(by_reason: Mapping[str, int]) -> None:
     """One line a code, and where codes are explained."""
     if by_reason:
         width = max(map(len, by_reason))
-        print(f"bad rows by code (see {ERRORS_PAGE}):")
+        print(f"bad rows by code (each has a page in {ERROR_PAGES}):")
         for reason, count in sorted(by_reason.items(), key=lambda item: (-item[1], item[0])):
             print(f"  {reason:<{width}}  {count:>7,}")
 
 
 def _verdict(report: "DatasetReport", file: str, dropped: int, accepted: bool) -> str:
     bad = f"{report.violation_count:,} bad row{'' if report.violation_count == 1 else 's'}"
-    good = f"{report.statistics.example_count:,} examples, {size(report.size_bytes)}"
+    good = f"{counted(report.statistics.example_count, 'example')}, {size(report.size_bytes)}"
     if not accepted:
         return f"refused: {visible(file)} has {bad}, {report.statistics.example_count:,} good"
     return f"accepted: {good}, {bad} left out within the budget" if dropped else f"accepted: {good}"

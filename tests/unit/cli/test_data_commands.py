@@ -46,7 +46,7 @@ class TestCheck:
         assert "messages[1].role: " in lines[0]
         assert "assistent" in lines[0]
         assert lines[1].startswith("  hint: ")
-        assert lines[2] == "bad rows by code (see docs/reference/errors.md):"
+        assert lines[2] == "bad rows by code (each has a page in docs/errors):"
         assert lines[3].split() == ["DATASET_ROLE_UNKNOWN", "1"]
         assert lines[-1] == "refused: train.jsonl has 1 bad row, 1 good"
 
