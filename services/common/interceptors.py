@@ -35,6 +35,12 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         self._api_key = api_key
         self._unary_timeout = unary_timeout
         self._slow_methods = dict(slow_methods or {})
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    async def cleaned_up(self, timeout: float) -> None:
+        """Waits until calls that were cancelled have removed what they leave behind; at most `timeout` seconds."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=timeout)
 
     async def intercept_service(
         self,
@@ -87,6 +93,10 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
     def _enter(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> float:
         request_id = _metadata(context).get(REQUEST_ID) or str(uuid.uuid4())
+        task = asyncio.current_task()
+        if task is not None:
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id[:128], method=method)
         context.set_trailing_metadata(((REQUEST_ID, request_id[:128]),))

@@ -72,7 +72,7 @@ async def serving(
     Unary calls take at most `unary_timeout` seconds, those of `slow_methods` what is said there by full name.
 
     On leaving: health says NOT_SERVING, `stopping` is set so that streams end themselves with their cursor, then the rest gets
-    `grace` seconds. Raises ConfigError when the port is taken.
+    `grace` seconds, and as long again to clean up after it was cancelled. Raises ConfigError when the port is taken.
     """
     edge = EdgeInterceptor(api_key=settings.api_key, unary_timeout=unary_timeout, slow_methods=slow_methods)
     server = grpc.aio.server(interceptors=[edge], options=_OPTIONS)
@@ -94,6 +94,7 @@ async def serving(
         if stopping is not None:
             stopping.set()
         await server.stop(grace)
+        await edge.cleaned_up(grace)
         log.info("server.stopped")
 
 

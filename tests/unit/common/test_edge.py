@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import grpc
 import pytest
@@ -59,7 +59,7 @@ class ScriptedServicer(stubs.DatasetServiceServicer):
 
 @contextlib.asynccontextmanager
 async def edge(
-    *, unary_timeout: float = 5.0, api_key: str = ""
+    *, unary_timeout: float = 5.0, api_key: str = "", slow_methods: Mapping[str, float] | None = None
 ) -> AsyncIterator[tuple[stubs.DatasetServiceStub, grpc.aio.Channel]]:
     stopping = asyncio.Event()
     settings = ServerSettings(listen=f"127.0.0.1:{free_port()}", api_key=Secret(api_key))
@@ -69,7 +69,15 @@ async def edge(
 
     async with (
         channels.connect(settings.listen) as channel,
-        serving(settings, register, [SERVICE], unary_timeout=unary_timeout, stopping=stopping, grace=1.0),
+        serving(
+            settings,
+            register,
+            [SERVICE],
+            unary_timeout=unary_timeout,
+            slow_methods=slow_methods,
+            stopping=stopping,
+            grace=1.0,
+        ),
     ):
         yield stubs.DatasetServiceStub(channel), channel
 
@@ -151,6 +159,39 @@ async def test_a_unary_call_ends_at_the_servers_limit() -> None:
         error = await failure(get(stub, "slow"))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert rich_status.reason_of(error) == "DEADLINE_EXCEEDED"
+
+
+async def test_a_slow_method_has_a_limit_of_its_own() -> None:
+    async with edge(unary_timeout=60.0, slow_methods={f"/{SERVICE}/GetDataset": 0.05}) as (stub, _):
+        assert (await failure(get(stub, "slow"))).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_call_that_the_stop_cancels_may_clean_up_first() -> None:
+    cleaned = False
+
+    class Cleaning(stubs.DatasetServiceServicer):
+        async def GetDataset(self, request, context):
+            nonlocal cleaned
+            try:
+                entered.set()
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                await asyncio.to_thread(bool)
+                cleaned = True
+
+    entered = asyncio.Event()
+    settings = ServerSettings(listen=f"127.0.0.1:{free_port()}")
+    async with channels.connect(settings.listen) as channel:
+        async with serving(
+            settings, lambda server: stubs.add_DatasetServiceServicer_to_server(Cleaning(), server), [SERVICE], grace=0.1
+        ):
+            call = get(stubs.DatasetServiceStub(channel), "datasets/1")
+            failing = asyncio.create_task(failure(call))
+            await entered.wait()
+        assert cleaned
+        await failing
 
 
 async def test_without_the_key_nothing_but_health_answers() -> None:
