@@ -505,6 +505,20 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         task.state, task.state_reason = Task.CANCELLED, request.reason
         return task
 
+    def PauseTask(self, request, context):
+        task = self.GetTask(request, context)
+        if task.state != Task.RUNNING:
+            refuse(context, "FAILED_PRECONDITION", "TASK_NOT_RUNNING", "the task does not run", "Wait until it runs.")
+        task.state, task.state_reason = Task.PAUSING, request.reason
+        return task
+
+    def ResumeTask(self, request, context):
+        task = self.GetTask(request, context)
+        if task.state != Task.PAUSED:
+            refuse(context, "FAILED_PRECONDITION", "TASK_NOT_PAUSED", "the task is not paused", "Wait until it is.")
+        task.state = Task.QUEUED
+        return task
+
     def DeleteTask(self, request, context):
         task = self.GetTask(request, context)
         if task.state == Task.RUNNING:

@@ -59,11 +59,16 @@ class Ranks:
             process.wait()
         self._thread.join()
 
-    def wait_for(self, kind: str, seconds: float = 120) -> None:
-        """Until a record of this kind has arrived."""
+    def wait_for(self, kind: str, seconds: float = 120, *, count: int = 1) -> None:
+        """Until so many records of this kind have arrived."""
         with self._arrived:
-            arrived = self._arrived.wait_for(lambda: any(event["kind"] == kind for event in self.events), seconds)
+            arrived = self._arrived.wait_for(lambda: sum(event["kind"] == kind for event in self.events) >= count, seconds)
         assert arrived, f"no {kind} within {seconds} s: {self.events}"
+
+    def kill(self) -> None:
+        """SIGKILL to every rank at once, at whatever each is doing."""
+        for process in self._processes:
+            process.kill()
 
     def terminate(self) -> None:
         for process in self._processes:

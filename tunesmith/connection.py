@@ -25,7 +25,17 @@ CHAT_SECONDS = 600.0  # the first answer of a model includes loading it
 
 # Repeating these changes nothing, so gRPC may do it when a service is restarting.
 _REPEATABLE = {
-    "TaskManagerService": ("GetTask", "ListTasks", "PlanTask", "CancelTask", "CreateTask", "ListEvents", "ListMetrics"),
+    "TaskManagerService": (
+        "GetTask",
+        "ListTasks",
+        "PlanTask",
+        "CancelTask",
+        "PauseTask",
+        "ResumeTask",
+        "CreateTask",
+        "ListEvents",
+        "ListMetrics",
+    ),
     "DatasetService": (
         "GetDataset",
         "ListDatasets",

@@ -20,7 +20,9 @@ from tunesmith.v1.task_manager_service_pb2 import (
     ListTasksRequest,
     LogLine,
     MetricPoint,
+    PauseTaskRequest,
     PlanTaskRequest,
+    ResumeTaskRequest,
     StreamLogsRequest,
     StreamMetricsRequest,
     TaskPlan,
@@ -72,6 +74,16 @@ class TaskVerbs(Connections):
         """Ask for the end of a task."""
         request = CancelTaskRequest(name=resource_name("tasks", name), reason=reason)
         return self.connection("task_manager").call(self._tasks.CancelTask, request)
+
+    def pause_task(self, name: str, reason: str = "") -> Task:
+        """Bring a task that starts or runs to rest with a checkpoint; `resume_task` goes on from there."""
+        request = PauseTaskRequest(name=resource_name("tasks", name), reason=reason)
+        return self.connection("task_manager").call(self._tasks.PauseTask, request)
+
+    def resume_task(self, name: str) -> Task:
+        """Queue a paused task again."""
+        request = ResumeTaskRequest(name=resource_name("tasks", name))
+        return self.connection("task_manager").call(self._tasks.ResumeTask, request)
 
     def delete_task(self, name: str) -> None:
         """Remove a terminal task and its events; its artifacts stay."""

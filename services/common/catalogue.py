@@ -39,6 +39,10 @@ _REQUESTS = {
 _TASKS = {
     "TASK_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the tasks: tunesmith task ls."),
     "TASK_NOT_TERMINAL": Entry("FAILED_PRECONDITION", _USER, "Cancel the task first, or wait for its end."),
+    "TASK_NOT_RUNNING": Entry(
+        "FAILED_PRECONDITION", _USER, "Only a task that starts or runs can be paused: tunesmith task show."
+    ),
+    "TASK_NOT_PAUSED": Entry("FAILED_PRECONDITION", _USER, "Only a task that is PAUSED can be resumed; a PAUSING one soon is."),
     "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different request."),
     "CURSOR_EXPIRED": Entry("OUT_OF_RANGE", _USER, "Start from first_available_sequence - 1, or list the metrics."),
     "CURSOR_AHEAD": Entry("OUT_OF_RANGE", _USER, "Use the sequence number of an event you have received."),
@@ -54,6 +58,7 @@ _RUNS = {
     "DATASET_UNUSABLE": Entry("FAILED_PRECONDITION", _USER, "Mend the named row and upload the dataset again."),
     "NO_TRAINABLE_TOKENS": Entry("INTERNAL", _USER, "Give at least one row an answer to learn, within max_seq_length."),
     "LOSS_NOT_FINITE": Entry("INTERNAL", _USER, "Lower learning_rate, or look for broken rows; then start the task again."),
+    "CHECKPOINT_FAILED": Entry("INTERNAL", _PLATFORM, "Free space on the trainer's disk; an interruption now costs more steps."),
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower per_device_train_batch_size or max_seq_length."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
     "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),
@@ -62,6 +67,7 @@ _RUNS = {
     ),
     "TRAINING_PROCESS_EXITED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
     "RUN_STOPPED": Entry("INTERNAL", _TRANSIENT, "The stack was stopped while the run was active; start the task again."),
+    "RUN_PAUSED": Entry("INTERNAL", _TRANSIENT, "Resume the task: tunesmith task resume."),
     "RUN_LOST": Entry("INTERNAL", _TRANSIENT, "Start the task again."),
     "RUN_PREPARATION_FAILED": Entry("INTERNAL", _PLATFORM, "Check that storage is healthy: tunesmith status."),
 }

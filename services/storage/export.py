@@ -12,7 +12,7 @@ from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import Artifact
 from services.storage.artifact_repository import ArtifactRepository
 from services.storage.base_model_repository import BaseModelRepository
-from services.storage.file import StoredFile
+from services.storage.file import File, StoredFile
 from services.storage.model_card import PATH, model_card
 from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
@@ -64,7 +64,7 @@ class Export:
         async with pending_objects(self._store, self._pending) as pending:
             files.append(await self._write_card(draft, artifact, pending))
             keys = {file.sha256: file.object_key for file in files}
-            version = await pending.commit(self._registry.add(draft, files, keys))
+            version = await pending.commit(self._registry.add(draft, [*map(_plain, files)], keys))
             pending.keep(file.object_key for file in version.files)
         log.info("artifact.exported", artifact=artifact.name, model_version=version.name, size_bytes=version.size_bytes)
         return version
@@ -90,3 +90,7 @@ class Export:
         if digest.hexdigest() != file.sha256:
             message = f"the stored bytes of {file.path} have SHA-256 {digest.hexdigest()}, expected {file.sha256}"
             raise ServiceError("CHECKSUM_MISMATCH", message, hint="Run the task again; what was stored is damaged.")
+
+
+def _plain(file: StoredFile) -> File:
+    return File(file.path, file.size_bytes, file.sha256)

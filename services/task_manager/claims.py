@@ -16,6 +16,7 @@ from typing import Any
 
 from services.common.postgres import Pool, transaction
 from services.task_manager import assignments, run_speeds, state_changes
+from services.task_manager.domain import transitions
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.task import Change, State
 from services.task_manager.domain.throughput import RunSpeed
@@ -96,12 +97,11 @@ class ClaimRepository:
         `speed`: how fast the run was, kept for the plans of later tasks.
 
         While CANCELLING only SUCCEEDED is kept as it is: a crash, a loss or a failure then ends as CANCELLED, never again QUEUED.
+        While PAUSING, what would be QUEUED again is PAUSED.
         """
         async with transaction(self._pool) as connection:
             locked = await state_changes.lock_owned(connection, claim)
-            if locked.state is State.CANCELLING and change.to is not State.SUCCEEDED:
-                # Whatever else the end says, it was asked for.
-                change = Change(State.CANCELLED, "the run was ended as asked for")
+            change = transitions.as_asked(locked.state, change)
             if locked.state is State.STARTING and change.to is State.SUCCEEDED:
                 await state_changes.move(connection, locked, Change(State.RUNNING, "the run has started"))
                 locked = dataclasses.replace(locked, state=State.RUNNING)
@@ -114,14 +114,13 @@ class ClaimRepository:
         """The runner has lost the run: `retry` while fewer than `max_lost_runs` were lost, then `failure`; raises StaleClaim."""
         async with transaction(self._pool) as connection:
             locked = await state_changes.lock_owned(connection, claim)
-            lost = locked.lost_run_count + 1
+            # The end of a run that was being paused is what was asked for, and no loss.
+            lost = locked.lost_run_count + (locked.state is not State.PAUSING)
             await connection.execute(
                 "UPDATE task_manager.task SET lost_run_count = %(lost)s WHERE id = %(id)s", {"id": claim.task_id, "lost": lost}
             )
-            change = retry if lost < max_lost_runs else failure
-            if locked.state is State.CANCELLING:
-                change = Change(State.CANCELLED, "the run was ended as asked for")
-            await state_changes.move(connection, locked, change)
+            change = retry if lost < max_lost_runs or locked.state is State.PAUSING else failure
+            await state_changes.move(connection, locked, transitions.as_asked(locked.state, change))
         self._announce(claim)
 
     async def current_runs(self, task_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, str]:

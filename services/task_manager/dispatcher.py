@@ -19,7 +19,7 @@ from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub, wait_for
 from services.task_manager.jobs import Jobs, Start
 from services.task_manager.orphans import OrphanSweep
-from services.task_manager.run_cancelling import cancel_repeatedly
+from services.task_manager.run_asking import ask_repeatedly
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.task_queue import TaskQueue
@@ -79,9 +79,11 @@ class Dispatcher:
         wanted: dict[Hashable, Start] = {}
         for assignment in owned:
             wanted["follow", assignment.claim] = functools.partial(self._follow, assignment, is_new=False)
-            if assignment.state is State.CANCELLING:
+            if assignment.state in (State.CANCELLING, State.PAUSING):
                 trainer, interval = self._trainer_at(assignment.runner), 2 * self._settings.retry_interval.total_seconds()
-                wanted["cancel", assignment.claim] = functools.partial(cancel_repeatedly, trainer, assignment.run_name, interval)
+                ask = trainer.cancel_run if assignment.state is State.CANCELLING else trainer.pause_run
+                key = assignment.state, assignment.claim
+                wanted[key] = functools.partial(ask_repeatedly, ask, assignment.run_name, interval)
         jobs.reconcile(wanted)
 
     async def _follow(self, assignment: Assignment, *, is_new: bool) -> None:

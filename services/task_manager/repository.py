@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -119,6 +119,27 @@ class TaskRepository:
                     {"id": task_id, "reason": reason},
                 )
                 text = f"cancelling was asked for: {reason}" if reason else "cancelling was asked for"
+                await state_changes.move(connection, locked, Change(target, text))
+        self._hub.notify(task_id)
+        self._hub.work.set()
+        return await self.get(task_id)
+
+    async def pause(self, task_id: uuid.UUID, reason: str) -> Task:
+        """Records the wish for a rest; raises NotFound or ServiceError TASK_NOT_RUNNING."""
+        text = f"pausing was asked for: {reason}" if reason else "pausing was asked for"
+        return await self._ask(task_id, transitions.after_pause, text)
+
+    async def resume(self, task_id: uuid.UUID) -> Task:
+        """Queues a paused task; raises NotFound or ServiceError TASK_NOT_PAUSED."""
+        return await self._ask(task_id, transitions.after_resume, "resuming was asked for")
+
+    async def _ask(self, task_id: uuid.UUID, after: Callable[[State], State], text: str) -> Task:
+        async with transaction(self._pool) as connection:
+            locked = await state_changes.lock(connection, task_id)
+            if locked is None:
+                raise not_found(task_id)
+            target = after(locked.state)
+            if target is not locked.state:
                 await state_changes.move(connection, locked, Change(target, text))
         self._hub.notify(task_id)
         self._hub.work.set()

@@ -93,6 +93,9 @@ class RunFollower:
         if self.assignment.state is State.CANCELLING and not self._may_have_started:
             await self._finish(Change(State.CANCELLED, "cancelled before a run was started"))
             return True
+        if self.assignment.state is State.PAUSING and not self._may_have_started:
+            await self._finish(Change(State.PAUSED, "paused before a run was started"))
+            return True
         # Once events are stored, starting again would begin another run under the same name.
         if self.assignment.state is State.STARTING and self._stored == 0 and not self.is_accepted:
             return await self._start() or await self._follow()
@@ -184,7 +187,7 @@ class RunFollower:
     def _track(self, event: task_event_pb2.TaskEvent) -> None:
         if event.HasField("training_started"):
             self._tracker.started(event.training_started.total_steps)
-            self._meter.started()
+            self._meter.started(event.training_started.resumed_step)
         elif event.HasField("step_metrics"):
             metrics = event.step_metrics
             self._tracker.measured(metrics.step, dict(metrics.values), event.time.ToDatetime())

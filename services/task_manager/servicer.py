@@ -64,6 +64,16 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         check_reason(request.reason)
         return task_to_proto(await self._repository.cancel(task_id, request.reason))
 
+    async def PauseTask(self, request: api.PauseTaskRequest, context: Context) -> task_pb2.Task:
+        """Brings a task to rest."""
+        task_id = _task_id(request.name)
+        check_reason(request.reason)
+        return task_to_proto(await self._repository.pause(task_id, request.reason))
+
+    async def ResumeTask(self, request: api.ResumeTaskRequest, context: Context) -> task_pb2.Task:
+        """Queues a paused task."""
+        return task_to_proto(await self._repository.resume(_task_id(request.name)))
+
     async def DeleteTask(self, request: api.DeleteTaskRequest, context: Context) -> empty_pb2.Empty:
         """Removes a terminal task."""
         await self._repository.delete(_task_id(request.name))

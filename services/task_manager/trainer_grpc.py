@@ -42,6 +42,12 @@ class GrpcTrainer:
         with translated(_REASON, self._peer):
             await self._stub.CancelRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
+    async def pause_run(self, name: str) -> None:
+        """See Trainer."""
+        request = trainer_service_pb2.PauseRunRequest(name=name)
+        with translated(_REASON, self._peer):
+            await self._stub.PauseRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+
     async def live_runs(self) -> Sequence[LiveRun]:
         """See Trainer."""
         request = trainer_service_pb2.ListRunsRequest()

@@ -62,6 +62,9 @@ class Trainer(Protocol):
     async def cancel_run(self, name: str) -> None:
         """Asks for the end of a run; raises ServiceError RUN_NOT_FOUND."""
 
+    async def pause_run(self, name: str) -> None:
+        """Asks a run to come to rest with a checkpoint; raises ServiceError RUN_NOT_FOUND."""
+
     async def live_runs(self) -> Sequence[LiveRun]:
         """Every run that is not over."""
 

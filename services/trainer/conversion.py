@@ -65,6 +65,8 @@ def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
     )
     values["preference"] = _scalars(message.preference) if message.HasField("preference") else None
     values["num_processes"] = values["num_processes"] or 1
+    # Tasks from before there were checkpoints do not say it.
+    values["save_total_limit"] = values["save_total_limit"] or 2
     return values
 
 
@@ -174,11 +176,18 @@ def _artifact_created(event: task_event_pb2.TaskEvent, record: Record) -> None:
     created.expire_time.CopyFrom(_timestamp(record["expire_time"]))
 
 
+def _checkpoint_saved(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    saved = event.checkpoint_saved
+    saved.step, saved.name, saved.size_bytes = record["step"], _text(record["name"]), record["size_bytes"]
+    saved.values.update({_text(name): value for name, value in record["values"].items()})
+
+
 _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "metrics": _step_metrics,
     "log": _log_entry,
     "training_started": _training_started,
     "anomaly": _anomaly,
+    "checkpoint_saved": _checkpoint_saved,
     "artifact_created": _artifact_created,
 }
 

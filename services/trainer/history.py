@@ -60,6 +60,8 @@ class History:
                 head = record["sequence"]
                 if record["kind"] == "metrics":
                     step = max(step, record["step"])
+                elif record["kind"] == "training_started":
+                    step = max(step, record.get("resumed_step", 0))
                 elif record["kind"] == "artifact_created":
                     history = dataclasses.replace(history, artifact=record["artifact"])
             else:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-EVENT_KINDS = frozenset({"log", "metrics", "training_started", "anomaly", "artifact_created"})
+EVENT_KINDS = frozenset({"log", "metrics", "training_started", "anomaly", "artifact_created", "checkpoint_saved"})
 Record = dict[str, Any]
 
 _EVENT_PREFIX = b'{"sequence":'

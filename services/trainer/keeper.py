@@ -9,7 +9,7 @@ import dataclasses
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -19,9 +19,10 @@ from services.trainer import processes
 from services.trainer.delivery import Delivery
 from services.trainer.exit_failure import failure_of
 from services.trainer.history import Exit, History
+from services.trainer.inheritance import inherit
 from services.trainer.journal import Journal, JournalBusy, is_busy
 from services.trainer.launcher import Launcher
-from services.trainer.persistence import Note
+from services.trainer.persistence import Note, disk_trouble_named
 from services.trainer.preparation import Preparation
 from services.trainer.run import Failure, State, Wish
 from services.trainer.run_directory import RunDirectory
@@ -54,12 +55,12 @@ class Means:
 
 
 class Keeper:
-    """One run's. `predecessors_active` tells whether older runs of the task still have processes."""
+    """One run's. `predecessors` gives the older runs of the task, newest first."""
 
-    def __init__(self, run: RunDirectory, means: Means, predecessors_active: Callable[[], bool]) -> None:
+    def __init__(self, run: RunDirectory, means: Means, predecessors: Callable[[], Sequence[RunDirectory]]) -> None:
         self.run = run
         self._means = means
-        self._predecessors_active = predecessors_active
+        self._predecessors = predecessors
         self._wished = asyncio.Event()
         self._supervisor: subprocess.Popen[bytes] | None = None
         if run.wish() is not None:
@@ -118,19 +119,27 @@ class Keeper:
         return False
 
     async def _predecessors_gone(self) -> None:
-        while self._predecessors_active() and not self._wished.is_set():  # noqa: ASYNC110 - other processes end them
+        while any(run.is_active() for run in self._predecessors()) and not self._wished.is_set():  # noqa: ASYNC110 - others end
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _prepare(self, journal: Journal) -> bool:
         note = _notes(journal)
         try:
             await self._unless_wished(self._means.preparation.prepare(self.run, note))
+            await self._inherit(note)
         except ServiceError as error:
             self._end(journal, State.FAILED, failure=_preparation_failure(error))
             return False
         count = self.run.request.num_processes
         note(f"starting {count} {'process' if count == 1 else 'processes'}")
         return True
+
+    async def _inherit(self, note: Note) -> None:
+        older = [run.checkpoints for run in self._predecessors()]
+        with disk_trouble_named():
+            step = await asyncio.to_thread(inherit, self.run.checkpoints, older)
+        if step:
+            note(f"an earlier attempt left a checkpoint of step {step}")
 
     async def _launch(self) -> None:
         supervisor = self._supervisor = await asyncio.to_thread(self._means.launcher.launch, self.run)

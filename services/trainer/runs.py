@@ -11,6 +11,7 @@ import structlog
 
 from services.common.errors import InvalidArgument, NotFound, ServiceError
 from services.trainer import conversion
+from services.trainer.history import End
 from services.trainer.keeper import Keeper, Means
 from services.trainer.run import Failure, Request, RunName, Wish
 from services.trainer.run_directory import RunDirectory
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 
 _STOP_MARGIN_SECONDS = 20.0
 _MOST_SWEEP_SECONDS = 60.0
+_PAUSED_RETENTION_SECONDS = 15 * 86_400.0
 
 
 class Runs:
@@ -101,6 +103,13 @@ class Runs:
             self._keepers[name].wish(Wish())
         return run
 
+    def pause(self, name: RunName) -> RunDirectory:
+        """Wishes that a run comes to rest; a finished one stays as it is. Raises NotFound."""
+        run = self.get(name)
+        if run.is_active():
+            self._keepers[name].wish(Wish(Failure.because("RUN_PAUSED", "the run was paused as asked for")))
+        return run
+
     async def stop(self) -> None:
         """Ends every run for good: no process is left, and each journal says RUN_STOPPED."""
         self._stopping = True
@@ -131,7 +140,7 @@ class Runs:
         self._runs[name] = run
 
     def _keep(self, run: RunDirectory) -> None:
-        keeper = Keeper(run, self._means, lambda: self._has_predecessor(run))
+        keeper = Keeper(run, self._means, lambda: self._predecessors(run))
         self._keepers[run.request.name] = keeper
         self._spawn(keeper.keep(), f"keep {run.request.name}")
 
@@ -141,10 +150,12 @@ class Runs:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _has_predecessor(self, run: RunDirectory) -> bool:
-        mine = (run.request.create_time, run.request.name.attempt)
-        others = ((other.request.create_time, other.request.name.attempt) for other in self._active_of_task(run.request))
-        return any(other < mine for other in others)
+    def _predecessors(self, run: RunDirectory) -> list[RunDirectory]:
+        def age(one: RunDirectory) -> tuple[float, int]:
+            return one.request.create_time, one.request.name.attempt
+
+        same_task = [other for other in self._runs.values() if other.request.name.task_id == run.request.name.task_id]
+        return sorted((other for other in same_task if age(other) < age(run)), key=age, reverse=True)
 
     def _active_of_task(self, request: Request) -> list[RunDirectory]:
         return [run for run in self.active() if run.request.name.task_id == request.name.task_id]
@@ -172,9 +183,14 @@ class Runs:
         while True:
             for run in self.newest_first():
                 end = run.history().end
-                if end is not None and self._clock() - end.time > self._retention:
+                if end is not None and self._clock() - end.time > self._retention_of(end):
                     await self._remove(run)
             await asyncio.sleep(min(_MOST_SWEEP_SECONDS, max(0.1, self._retention / 4)))
+
+    def _retention_of(self, end: End) -> float:
+        # The checkpoint of a paused run is all there is of it.
+        paused = end.failure is not None and end.failure.reason == "RUN_PAUSED"
+        return max(self._retention, _PAUSED_RETENTION_SECONDS) if paused else self._retention
 
     async def _remove(self, run: RunDirectory) -> None:
         self._runs.pop(run.request.name, None)

@@ -53,6 +53,10 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         """Asks for the end of a run."""
         return _run(self._runs.cancel(RunName.parse(request.name)))
 
+    async def PauseRun(self, request: trainer_service_pb2.PauseRunRequest, context: Any) -> trainer_service_pb2.Run:
+        """Brings a run to rest."""
+        return _run(self._runs.pause(RunName.parse(request.name)))
+
     async def GetCapacity(self, request: trainer_service_pb2.GetCapacityRequest, context: Any) -> trainer_service_pb2.Capacity:
         """What this trainer can take now."""
         return trainer_service_pb2.Capacity(

@@ -16,6 +16,7 @@ _COUNTS = (
     "trainable_parameter_count",
     "parameter_count",
     "num_processes",
+    "resumed_step",
     "cut_example_count",
     "left_out_example_count",
 )
@@ -55,6 +56,10 @@ def _anomaly(value: dict[str, Any]) -> dict[str, Any]:
     return {"reason": _text(value, "reason"), "message": _text(value, "message"), "step": _count(value, "step")}
 
 
+def _checkpoint_saved(value: dict[str, Any]) -> dict[str, Any]:
+    return _metrics(value) | {"name": _text(value, "name"), "size_bytes": _count(value, "size_bytes")}
+
+
 def _failure(value: dict[str, Any]) -> dict[str, Any]:
     metadata = value.get("metadata")
     pairs = metadata.items() if isinstance(metadata, dict) else ()
@@ -62,7 +67,13 @@ def _failure(value: dict[str, Any]) -> dict[str, Any]:
     return texts | {"step": _count(value, "step"), "metadata": {str(key): str(item) for key, item in pairs}}
 
 
-_PARSERS = {"metrics": _metrics, "training_started": _training_started, "anomaly": _anomaly, "failure": _failure}
+_PARSERS = {
+    "metrics": _metrics,
+    "training_started": _training_started,
+    "anomaly": _anomaly,
+    "checkpoint_saved": _checkpoint_saved,
+    "failure": _failure,
+}
 
 
 def _count(value: dict[str, Any], name: str) -> int:

@@ -35,6 +35,32 @@ def chat_rows(size: int, words: list[str], *, count: int = 5000, ascii_only: boo
     return rows
 
 
+def tool_rows(size: int, words: list[str], *, count: int = 3000) -> list[bytes]:
+    """The same for rows with two tools, a call, and its answer."""
+    chance = random.Random(size)
+    rows = []
+    for number in range(count):
+        asked, found, answer = (_text(chance, words, max(size - 1000, 30) // 3) for _ in range(3))
+        function = {"name": "weather", "arguments": '{"place": "Rome", "day": "today"}'}
+        call = {"id": f"call_{number}", "type": "function", "function": function}
+        messages = [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": call["id"], "content": found},
+            {"role": "assistant", "content": f'{answer}\n"{number}"'},
+        ]
+        # The number stands in the last text of the row, as `lines` wants it.
+        rows.append(json.dumps({"tools": [_tool("weather"), _tool("forecast")], "messages": messages}).encode())
+    return rows
+
+
+def _tool(name: str) -> dict[str, object]:
+    day = {"type": "string", "enum": ["today", "tomorrow"]}
+    properties = {"place": {"type": "string", "description": "A town"}, "day": day}
+    parameters = {"type": "object", "properties": properties, "required": ["place"]}
+    return {"type": "function", "function": {"name": name, "description": "Tells the weather.", "parameters": parameters}}
+
+
 def lines(rows: list[bytes], size_bytes: int) -> Iterator[bytes]:
     """About `size_bytes` of JSON lines; a number in each row makes it different from all others."""
     chance = random.Random(1)

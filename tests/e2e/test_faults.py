@@ -96,16 +96,29 @@ def test_down_leaves_nothing_and_a_second_up_has_everything(
         assert not (own / "stack.json").exists()
 
 
-def test_stopping_the_stack_ends_the_runs_and_the_next_start_tries_again(tmp_path: pathlib.Path) -> None:
+def test_stopping_the_stack_ends_the_runs_and_the_next_start_continues_where_they_were(tmp_path: pathlib.Path) -> None:
     model = make_tiny_model(tmp_path / "model" / TINY)
     rows = write_rows(tmp_path / "rows.jsonl", 8)
     with local_stack(tmp_path / "data", "--no-base-model") as own:
         register_base_model(own.state()["addresses"]["storage"], TINY, model)
         task = start(own, str(own.json("data", "upload", str(rows))["name"]), steps=1_000_000)
-        eventually(own.ranks, 60, "a rank")
+        eventually(lambda: step_of(own, task) >= 5, 90, "five steps")
         everything = own.descendants()
         own.stop()
         eventually(lambda: not any(process.is_running() for process in everything), 15, "a process is left")
         own.up("--free-ports", "--no-base-model")
         eventually(lambda: own.json("task", "show", task)["attempt"] == 2 and own.ranks(), 60, "no second attempt")
         assert state_of(own, task) in ("STARTING", "RUNNING")
+        eventually(lambda: continued_from(own, task), 90, "the second attempt does not say where it continues")
+        assert continued_from(own, task) >= 5
+
+
+def step_of(stack: LocalStack, task: str) -> int:
+    return int(stack.json("task", "show", task).get("progress", {}).get("step", 0))
+
+
+def continued_from(stack: LocalStack, task: str) -> int:
+    """The step that the training process says it continues from; 0 = it has not said so."""
+    texts = [line["entry"]["text"] for line in stack.json_lines("task", "logs", task)]
+    said = [text.rsplit(" ", 1)[1] for text in texts if text.startswith("continuing from the checkpoint of step ")]
+    return int(said[-1]) if said else 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tunesmith.client import Client
     from tunesmith.v1.task_pb2 import Task
 
-app = typer.Typer(help="Fine-tuning tasks: create, watch, look at, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Fine-tuning tasks: create, watch, look at, pause, cancel.", no_args_is_help=True)
 app.command("watch")(task_watch.watch)
 app.command("logs")(task_logs.logs)
 app.command("metrics")(task_logs.metrics)
@@ -141,11 +141,33 @@ def show(task: TaskId, as_json: Json = False) -> None:
 @app.command()
 def cancel(task: TaskId, reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "", as_json: Json = False) -> None:
     """Ask for the end of a task."""
-    from tunesmith.cli.task_text import state_name
     from tunesmith.client import Client
 
     with Client() as client:
-        found = client.cancel_task(task, reason)
+        _show_state(client.cancel_task(task, reason), as_json=as_json)
+
+
+@app.command()
+def pause(task: TaskId, reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "", as_json: Json = False) -> None:
+    """Bring a task that starts or runs to rest with a checkpoint, and free its trainer."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        _show_state(client.pause_task(task, reason), as_json=as_json)
+
+
+@app.command()
+def resume(task: TaskId, as_json: Json = False) -> None:
+    """Queue a paused task again; it continues from its last checkpoint."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        _show_state(client.resume_task(task), as_json=as_json)
+
+
+def _show_state(found: "Task", *, as_json: bool) -> None:
+    from tunesmith.cli.task_text import state_name
+
     if as_json:
         print_json(found)
     else:

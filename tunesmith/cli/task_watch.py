@@ -122,6 +122,11 @@ def _note(event: "TaskEvent") -> str:
     kind = event.WhichOneof("event")
     if kind == "anomaly":
         return f"{event.anomaly.reason}: {event.anomaly.message}"
+    if kind == "checkpoint_saved":
+        saved = event.checkpoint_saved
+        return f"checkpoint of step {saved.step} saved ({saved.size_bytes / 1e6:.1f} MB)"
+    if kind == "training_started" and event.training_started.resumed_step:
+        return f"continues behind step {event.training_started.resumed_step} of {event.training_started.total_steps}"
     if kind == "log_entry" and event.log_entry.severity >= LogEntry.WARNING:
         return f"[rank {event.log_entry.rank}] {event.log_entry.text}"
     return ""

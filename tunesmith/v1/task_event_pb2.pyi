@@ -50,6 +50,8 @@ class TaskEvent(_message.Message):
         """`artifact_created` is set."""
         ANOMALY: TaskEvent._Kind.ValueType  # 6
         """`anomaly` is set."""
+        CHECKPOINT_SAVED: TaskEvent._Kind.ValueType  # 7
+        """`checkpoint_saved` is set."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What an event is about; used to filter. Values may be added."""
@@ -68,6 +70,8 @@ class TaskEvent(_message.Message):
     """`artifact_created` is set."""
     ANOMALY: TaskEvent.Kind.ValueType  # 6
     """`anomaly` is set."""
+    CHECKPOINT_SAVED: TaskEvent.Kind.ValueType  # 7
+    """`checkpoint_saved` is set."""
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -78,6 +82,7 @@ class TaskEvent(_message.Message):
     TRAINING_STARTED_FIELD_NUMBER: _builtins.int
     ARTIFACT_CREATED_FIELD_NUMBER: _builtins.int
     ANOMALY_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_SAVED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Dense number within its stream, from 1: no gap, no duplicate."""
     attempt: _builtins.int
@@ -110,6 +115,10 @@ class TaskEvent(_message.Message):
     def anomaly(self) -> Global___Anomaly:
         """Something that should worry the user."""
 
+    @_builtins.property
+    def checkpoint_saved(self) -> Global___CheckpointSaved:
+        """The run can continue from here."""
+
     def __init__(
         self,
         *,
@@ -122,12 +131,13 @@ class TaskEvent(_message.Message):
         training_started: Global___TrainingStarted | None = ...,
         artifact_created: Global___ArtifactCreated | None = ...,
         anomaly: Global___Anomaly | None = ...,
+        checkpoint_saved: Global___CheckpointSaved | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "event", b"event", "log_entry", b"log_entry", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "attempt", b"attempt", "event", b"event", "log_entry", b"log_entry", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly", "checkpoint_saved"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -297,7 +307,9 @@ Global___LogEntry: _TypeAlias = LogEntry  # noqa: Y015
 
 @_typing.final
 class TrainingStarted(_message.Message):
-    """The training loop begins."""
+    """The training loop begins. A new attempt that continues from a checkpoint says so here; it reports the steps behind that
+    checkpoint once more, with the same values on the same machine.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -310,6 +322,7 @@ class TrainingStarted(_message.Message):
     NUM_PROCESSES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    RESUMED_STEP_FIELD_NUMBER: _builtins.int
     CUT_EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     LEFT_OUT_EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     total_steps: _builtins.int
@@ -330,6 +343,8 @@ class TrainingStarted(_message.Message):
     """For example `cpu` or `cuda`."""
     precision: _builtins.str
     """For example `fp32`."""
+    resumed_step: _builtins.int
+    """Optimizer step of the checkpoint it continues from; 0 = from the beginning."""
     cut_example_count: _builtins.int
     """Rows that lost their end because they are longer than `max_seq_length`."""
     left_out_example_count: _builtins.int
@@ -346,12 +361,13 @@ class TrainingStarted(_message.Message):
         num_processes: _builtins.int = ...,
         device: _builtins.str = ...,
         precision: _builtins.str = ...,
+        resumed_step: _builtins.int = ...,
         cut_example_count: _builtins.int = ...,
         left_out_example_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_example_count", b"cut_example_count", "device", b"device", "example_count", b"example_count", "left_out_example_count", b"left_out_example_count", "num_processes", b"num_processes", "parameter_count", b"parameter_count", "precision", b"precision", "target_token_count", b"target_token_count", "token_count", b"token_count", "total_steps", b"total_steps", "trainable_parameter_count", b"trainable_parameter_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_example_count", b"cut_example_count", "device", b"device", "example_count", b"example_count", "left_out_example_count", b"left_out_example_count", "num_processes", b"num_processes", "parameter_count", b"parameter_count", "precision", b"precision", "resumed_step", b"resumed_step", "target_token_count", b"target_token_count", "token_count", b"token_count", "total_steps", b"total_steps", "trainable_parameter_count", b"trainable_parameter_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -418,6 +434,62 @@ class Anomaly(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Anomaly: _TypeAlias = Anomaly  # noqa: Y015
+
+@_typing.final
+class CheckpointSaved(_message.Message):
+    """A checkpoint is durable on the trainer: an interrupted run continues behind it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STEP_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Optimizer steps done."""
+    name: _builtins.str
+    """Its name within the task, for example `step-200`."""
+    size_bytes: _builtins.int
+    """Size of its files."""
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """The last value of every metric at this moment."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        values: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "size_bytes", b"size_bytes", "step", b"step", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointSaved: _TypeAlias = CheckpointSaved  # noqa: Y015
 
 @_typing.final
 class StreamHeader(_message.Message):

@@ -65,6 +65,16 @@ class TaskManagerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_task__pb2.Task.FromString,
                 _registered_method=True)
+        self.PauseTask = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/PauseTask',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.PauseTaskRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+                _registered_method=True)
+        self.ResumeTask = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/ResumeTask',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ResumeTaskRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+                _registered_method=True)
         self.DeleteTask = channel.unary_unary(
                 '/tunesmith.v1.TaskManagerService/DeleteTask',
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteTaskRequest.SerializeToString,
@@ -142,6 +152,24 @@ class TaskManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseTask(self, request, context):
+        """Brings a task to rest and frees its trainer: STARTING and RUNNING become PAUSING, and PAUSED once the run has saved a
+        checkpoint. A task that is PAUSING or PAUSED is returned as it is; a run that ends before the pausing reaches it has ended.
+        FAILED_PRECONDITION (TASK_NOT_RUNNING) for a task that is QUEUED, CANCELLING or terminal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTask(self, request, context):
+        """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+        is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
+        CANCELLING or terminal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteTask(self, request, context):
         """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal.
         """
@@ -213,6 +241,16 @@ def add_TaskManagerServiceServicer_to_server(servicer, server):
             'CancelTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTask,
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.CancelTaskRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__pb2.Task.SerializeToString,
+            ),
+            'PauseTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTask,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.PauseTaskRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__pb2.Task.SerializeToString,
+            ),
+            'ResumeTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTask,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ResumeTaskRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_task__pb2.Task.SerializeToString,
             ),
             'DeleteTask': grpc.unary_unary_rpc_method_handler(
@@ -384,6 +422,60 @@ class TaskManagerService:
             target,
             '/tunesmith.v1.TaskManagerService/CancelTask',
             tunesmith_dot_v1_dot_task__manager__service__pb2.CancelTaskRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/PauseTask',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.PauseTaskRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/ResumeTask',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ResumeTaskRequest.SerializeToString,
             tunesmith_dot_v1_dot_task__pb2.Task.FromString,
             options,
             channel_credentials,

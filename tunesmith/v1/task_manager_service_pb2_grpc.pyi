@@ -54,6 +54,16 @@ class TaskManagerServiceStub:
     """Asks for the end of a task. QUEUED and PAUSED become CANCELLED at once, STARTING, RUNNING and PAUSING become CANCELLING and
     then CANCELLED. A task that is already CANCELLING or terminal is returned as it is: that is not an error.
     """
+    PauseTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.PauseTaskRequest, _task_pb2.Task]
+    """Brings a task to rest and frees its trainer: STARTING and RUNNING become PAUSING, and PAUSED once the run has saved a
+    checkpoint. A task that is PAUSING or PAUSED is returned as it is; a run that ends before the pausing reaches it has ended.
+    FAILED_PRECONDITION (TASK_NOT_RUNNING) for a task that is QUEUED, CANCELLING or terminal.
+    """
+    ResumeTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ResumeTaskRequest, _task_pb2.Task]
+    """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+    is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
+    CANCELLING or terminal.
+    """
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]
     """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal."""
     WatchTask: _grpc.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTaskRequest, _task_manager_service_pb2.WatchTaskResponse]
@@ -95,6 +105,16 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.CancelTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
     """Asks for the end of a task. QUEUED and PAUSED become CANCELLED at once, STARTING, RUNNING and PAUSING become CANCELLING and
     then CANCELLED. A task that is already CANCELLING or terminal is returned as it is: that is not an error.
+    """
+    PauseTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.PauseTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
+    """Brings a task to rest and frees its trainer: STARTING and RUNNING become PAUSING, and PAUSED once the run has saved a
+    checkpoint. A task that is PAUSING or PAUSED is returned as it is; a run that ends before the pausing reaches it has ended.
+    FAILED_PRECONDITION (TASK_NOT_RUNNING) for a task that is QUEUED, CANCELLING or terminal.
+    """
+    ResumeTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ResumeTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
+    """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+    is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
+    CANCELLING or terminal.
     """
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal."""
@@ -164,6 +184,28 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_task_pb2.Task, _abc.Awaitable[_task_pb2.Task]]:
         """Asks for the end of a task. QUEUED and PAUSED become CANCELLED at once, STARTING, RUNNING and PAUSING become CANCELLING and
         then CANCELLED. A task that is already CANCELLING or terminal is returned as it is: that is not an error.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseTask(
+        self,
+        request: _task_manager_service_pb2.PauseTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.Task, _abc.Awaitable[_task_pb2.Task]]:
+        """Brings a task to rest and frees its trainer: STARTING and RUNNING become PAUSING, and PAUSED once the run has saved a
+        checkpoint. A task that is PAUSING or PAUSED is returned as it is; a run that ends before the pausing reaches it has ended.
+        FAILED_PRECONDITION (TASK_NOT_RUNNING) for a task that is QUEUED, CANCELLING or terminal.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTask(
+        self,
+        request: _task_manager_service_pb2.ResumeTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.Task, _abc.Awaitable[_task_pb2.Task]]:
+        """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+        is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
+        CANCELLING or terminal.
         """
 
     @_abc_1.abstractmethod

@@ -243,6 +243,9 @@ class Hyperparameters(_message.Message):
     LORA_FIELD_NUMBER: _builtins.int
     PREFERENCE_FIELD_NUMBER: _builtins.int
     DEEPSPEED_OVERRIDES_FIELD_NUMBER: _builtins.int
+    SAVE_STEPS_FIELD_NUMBER: _builtins.int
+    SAVE_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
+    SAVE_TOTAL_LIMIT_FIELD_NUMBER: _builtins.int
     num_train_epochs: _builtins.float
     """Passes over the training data, more than 0, at most 100. Default: 3. Ignored when `max_steps` is set."""
     max_steps: _builtins.int
@@ -290,6 +293,14 @@ class Hyperparameters(_message.Message):
     {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}; at most 10,000 characters. Only keys that change neither what is
     learned nor what other fields say are permitted; the refusal names them. Default: empty.
     """
+    save_steps: _builtins.int
+    """Steps between two checkpoints, at least 1. Default: not by steps."""
+    save_interval_seconds: _builtins.float
+    """Seconds between two checkpoints, at least 1. Default: 300, or not by time when `save_steps` is set."""
+    save_total_limit: _builtins.int
+    """How many of the newest checkpoints are kept, 1 to 100; the one with the lowest validation loss is kept beside them.
+    Default: 2.
+    """
     @_builtins.property
     def lora(self) -> Global___Lora:
         """Numbers of the adapter. Only with tuning LORA."""
@@ -322,10 +333,13 @@ class Hyperparameters(_message.Message):
         lora: Global___Lora | None = ...,
         preference: Global___Preference | None = ...,
         deepspeed_overrides: _builtins.str | None = ...,
+        save_steps: _builtins.int | None = ...,
+        save_interval_seconds: _builtins.float | None = ...,
+        save_total_limit: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deepspeed_overrides: _TypeAlias = _typing.Literal["deepspeed_overrides"]  # noqa: Y015
     _WhichOneofArgType__deepspeed_overrides: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides"]  # noqa: Y015
@@ -355,6 +369,12 @@ class Hyperparameters(_message.Message):
     _WhichOneofArgType__per_device_train_batch_size: _TypeAlias = _typing.Literal["_per_device_train_batch_size", b"_per_device_train_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
     _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__save_interval_seconds: _TypeAlias = _typing.Literal["save_interval_seconds"]  # noqa: Y015
+    _WhichOneofArgType__save_interval_seconds: _TypeAlias = _typing.Literal["_save_interval_seconds", b"_save_interval_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__save_steps: _TypeAlias = _typing.Literal["save_steps"]  # noqa: Y015
+    _WhichOneofArgType__save_steps: _TypeAlias = _typing.Literal["_save_steps", b"_save_steps"]  # noqa: Y015
+    _WhichOneofReturnType__save_total_limit: _TypeAlias = _typing.Literal["save_total_limit"]  # noqa: Y015
+    _WhichOneofArgType__save_total_limit: _TypeAlias = _typing.Literal["_save_total_limit", b"_save_total_limit"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__warmup_ratio: _TypeAlias = _typing.Literal["warmup_ratio"]  # noqa: Y015
@@ -393,6 +413,12 @@ class Hyperparameters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__per_device_train_batch_size) -> _WhichOneofReturnType__per_device_train_batch_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__save_interval_seconds) -> _WhichOneofReturnType__save_interval_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__save_steps) -> _WhichOneofReturnType__save_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__save_total_limit) -> _WhichOneofReturnType__save_total_limit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload

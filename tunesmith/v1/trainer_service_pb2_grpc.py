@@ -55,6 +55,11 @@ class TrainerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
                 _registered_method=True)
+        self.PauseRun = channel.unary_unary(
+                '/tunesmith.v1.TrainerService/PauseRun',
+                request_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
+                _registered_method=True)
         self.StreamRunEvents = channel.unary_stream(
                 '/tunesmith.v1.TrainerService/StreamRunEvents',
                 request_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.StreamRunEventsRequest.SerializeToString,
@@ -101,6 +106,15 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseRun(self, request, context):
+        """Brings a run to rest: SIGTERM lets it finish its step and save a checkpoint, SIGKILL follows after the grace time. The run
+        becomes FAILED with reason RUN_PAUSED, and the next attempt of the task continues from the checkpoint. Repeatable; a finished
+        run is returned as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamRunEvents(self, request, context):
         """Every event of a run after a cursor; same contract as TaskManagerService.WatchTask, numbered per run.
         """
@@ -136,6 +150,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
                     request_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.CancelRunRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.SerializeToString,
+            ),
+            'PauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRun,
+                    request_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.PauseRunRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.SerializeToString,
             ),
             'StreamRunEvents': grpc.unary_stream_rpc_method_handler(
@@ -257,6 +276,33 @@ class TrainerService:
             target,
             '/tunesmith.v1.TrainerService/CancelRun',
             tunesmith_dot_v1_dot_trainer__service__pb2.CancelRunRequest.SerializeToString,
+            tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TrainerService/PauseRun',
+            tunesmith_dot_v1_dot_trainer__service__pb2.PauseRunRequest.SerializeToString,
             tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
             options,
             channel_credentials,

@@ -45,6 +45,11 @@ class TrainerServiceStub:
     """Ends a run: its process tree is stopped (SIGTERM, then SIGKILL after the grace time) and the run becomes CANCELLED. Best
     effort and repeatable; a finished run is returned as it is.
     """
+    PauseRun: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.PauseRunRequest, _trainer_service_pb2.Run]
+    """Brings a run to rest: SIGTERM lets it finish its step and save a checkpoint, SIGKILL follows after the grace time. The run
+    becomes FAILED with reason RUN_PAUSED, and the next attempt of the task continues from the checkpoint. Repeatable; a finished
+    run is returned as it is.
+    """
     StreamRunEvents: _grpc.UnaryStreamMultiCallable[_trainer_service_pb2.StreamRunEventsRequest, _trainer_service_pb2.StreamRunEventsResponse]
     """Every event of a run after a cursor; same contract as TaskManagerService.WatchTask, numbered per run."""
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetCapacityRequest, _trainer_service_pb2.Capacity]
@@ -66,6 +71,11 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     CancelRun: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CancelRunRequest, _trainer_service_pb2.Run]  # type: ignore[assignment]
     """Ends a run: its process tree is stopped (SIGTERM, then SIGKILL after the grace time) and the run becomes CANCELLED. Best
     effort and repeatable; a finished run is returned as it is.
+    """
+    PauseRun: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.PauseRunRequest, _trainer_service_pb2.Run]  # type: ignore[assignment]
+    """Brings a run to rest: SIGTERM lets it finish its step and save a checkpoint, SIGKILL follows after the grace time. The run
+    becomes FAILED with reason RUN_PAUSED, and the next attempt of the task continues from the checkpoint. Repeatable; a finished
+    run is returned as it is.
     """
     StreamRunEvents: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.StreamRunEventsRequest, _trainer_service_pb2.StreamRunEventsResponse]  # type: ignore[assignment]
     """Every event of a run after a cursor; same contract as TaskManagerService.WatchTask, numbered per run."""
@@ -109,6 +119,17 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_trainer_service_pb2.Run, _abc.Awaitable[_trainer_service_pb2.Run]]:
         """Ends a run: its process tree is stopped (SIGTERM, then SIGKILL after the grace time) and the run becomes CANCELLED. Best
         effort and repeatable; a finished run is returned as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseRun(
+        self,
+        request: _trainer_service_pb2.PauseRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.Run, _abc.Awaitable[_trainer_service_pb2.Run]]:
+        """Brings a run to rest: SIGTERM lets it finish its step and save a checkpoint, SIGKILL follows after the grace time. The run
+        becomes FAILED with reason RUN_PAUSED, and the next attempt of the task continues from the checkpoint. Repeatable; a finished
+        run is returned as it is.
         """
 
     @_abc_1.abstractmethod

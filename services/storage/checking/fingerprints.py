@@ -10,11 +10,12 @@ import dataclasses
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
-from services.storage.checking.example import Batch
+from services.storage.checking.example import Batch, Shape
 
 MAX_ROWS = 2**23
 _BUCKETS = 64
 _SHOWN = 5
+_MAX_LINE = 2**32 - 1
 # Only the first this many repeated rows are looked up for their lines.
 _LOOKED_UP = 2**17
 _ROW_SEPARATOR = "\x1e"
@@ -47,11 +48,11 @@ class Fingerprints:
         room = self._max_rows - len(self._lines)
         if not room:
             return
-        shapes, texts = batch.shapes[:room], batch.texts[:room]
+        shapes, texts, lines = _hashes(batch.shapes[:room]), batch.texts[:room], lines[:room]
         self._exact.extend(map(hash, zip(shapes, texts, strict=True)))
         self._near.extend(map(hash, zip(shapes, _normal_forms(texts), strict=True)))
         # Line numbers behind four billion lose their highest digits, nothing else.
-        self._lines.extend([line & 0xFFFFFFFF for line in lines[:room]])
+        self._lines.extend(lines if lines[-1] <= _MAX_LINE else [line & _MAX_LINE for line in lines])
 
     def repeats(self) -> Repeats:
         """Compares all rows; call it once, at the end."""
@@ -97,6 +98,12 @@ class Fingerprints:
                 if found == _SHOWN:
                     return
             seen.setdefault(near, set()).add(exact)
+
+
+def _hashes(shapes: Sequence[Shape]) -> Sequence[int]:
+    if shapes.count(shapes[0]) == len(shapes):
+        return [hash(shapes[0])] * len(shapes)
+    return list(map(hash, shapes))
 
 
 def _repeated(values: Iterable[int]) -> set[int]:

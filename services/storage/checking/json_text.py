@@ -24,7 +24,7 @@ def parse(row: bytes) -> Any:
     text = _decoded(row)
     _check_depth(row)
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse, parse_int=integer, parse_float=floating)
+        value = _DECODER.decode(text)
     except (_Doubt, ValueError, RecursionError) as error:
         raise explain(text) from error
     if b"\\u" in row:
@@ -64,6 +64,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise _Doubt
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_int=integer, parse_float=floating)
 
 
 def _check_halves(value: Any, path: str) -> None:

@@ -1,39 +1,38 @@
 """Messages of a conversation, one by one and as a whole; used by `row`. This is the definition of a good conversation."""
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from services.storage.checking import suggestion
 from services.storage.checking.example import ASSISTANT, SILENT
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.quoting import kind, quoted
-from services.storage.checking.tools import check_calls
+from services.storage.checking.tools import check_calls, spelled
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _KEYS = ("role", "content", "name", "weight", "tool_calls", "tool_call_id")
+_PLAIN_ROLES = ("system", "developer", "user", "assistant")
+_PLAIN_KEYS = {"role", "content"}
 # Answers dumped from OpenAI's API carry these; empty they say nothing.
 _EMPTY_KEYS = ("refusal", "audio", "annotations", "function_call", "reasoning_content")
 _ONLY_OF = {"weight": "assistant", "tool_calls": "assistant", "tool_call_id": "tool"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """One good message."""
 
-    role: str
+    kind: str
+    """How it counts in a shape: its role, or SILENT."""
     content: str
     """Text; the parts of a list joined; empty when there is none."""
-    weight: int = 1
     calls: str = ""
     """The tool calls as JSON."""
-    call_id: str = ""
-
-    @property
-    def kind(self) -> str:
-        """How the turn counts in a shape."""
-        return SILENT if self.role == ASSISTANT and not self.weight else self.role
+    call_ids: Sequence[str] = ()
+    """Of the tool calls."""
+    answered: str = ""
+    """The id of the tool call that it answers."""
 
     @property
     def empty(self) -> bool:
@@ -43,7 +42,7 @@ class Turn:
     @property
     def text(self) -> str:
         """Everything it says."""
-        return self.content + self.calls + self.call_id
+        return self.content + self.calls + self.answered
 
 
 def read_messages(messages: Any, path: str) -> list[Turn]:
@@ -53,16 +52,26 @@ def read_messages(messages: Any, path: str) -> list[Turn]:
     if not messages:
         raise RowProblem("DATASET_MESSAGES_MISSING", path, "the list is empty")
     calls: set[str] = set()
-    return [read_message(message, f"{path}[{index}]", calls) for index, message in enumerate(messages)]
+    return [_plain_turn(message) or read_message(message, f"{path}[{index}]", calls) for index, message in enumerate(messages)]
+
+
+def _plain_turn(message: Any) -> Turn | None:
+    """The turn of a message of two texts, which most are; None = `read_message` has to look."""
+    if type(message) is not dict or message.keys() != _PLAIN_KEYS:
+        return None
+    role, content = message["role"], message["content"]
+    plain = role in _PLAIN_ROLES and type(content) is str and (content or role != ASSISTANT)
+    return Turn(role, content) if plain else None
 
 
 def check_learnable(turns: Sequence[Turn], path: str) -> None:
     """Raises RowProblem when a conversation teaches nothing, or begins with what cannot be asked for."""
-    if all(turn.role != ASSISTANT for turn in turns):
+    kinds = [turn.kind for turn in turns]
+    if ASSISTANT not in kinds and SILENT not in kinds:
         raise RowProblem("DATASET_NO_ASSISTANT", path, "no message is of the assistant, so there is nothing to learn")
-    if all(turn.kind != ASSISTANT for turn in turns):
+    if ASSISTANT not in kinds:
         raise RowProblem("DATASET_NOTHING_TO_LEARN", path, "every assistant message has weight 0, so there is nothing to learn")
-    if turns[0].kind == ASSISTANT:
+    if kinds[0] == ASSISTANT:
         # The renderer cannot tell the first turn from the markup before it, and most chat templates refuse it.
         message = "the conversation begins with the assistant, so there is nothing the model could answer to"
         raise RowProblem("DATASET_BEGINS_WITH_ASSISTANT", f"{path}[0].role", message)
@@ -80,8 +89,9 @@ def read_message(message: Any, path: str, calls: set[str]) -> Turn:
     weight = _weight(message, path)
     if not isinstance(message.get("name") or "", str):
         raise RowProblem("DATASET_MESSAGE_MALFORMED", f"{path}.name", f"is {kind(message['name'])}, not a text")
-    call_id = _answered_call(message, path, calls) if role == "tool" else ""
-    return Turn(role, content, weight, json.dumps(message["tool_calls"]) if called else "", call_id)
+    answered = _answered_call(message, path, calls) if role == "tool" else ""
+    said = spelled(message["tool_calls"]) if called else ""
+    return Turn(role if weight else SILENT, content, said, called, answered)
 
 
 def _role(message: dict[str, Any], path: str) -> str:

@@ -47,8 +47,9 @@ class RowsOutput:
         first = -self.row_count % self._every
         if first >= len(rows):
             return
-        starts = list(itertools.accumulate((len(row) + 1 for row in rows), initial=self.size_bytes))
-        self._offsets += starts[first : -1 : self._every]
+        before = list(itertools.accumulate(map(len, rows), initial=self.size_bytes))
+        # Each row before ends with a line feed.
+        self._offsets += [before[index] + index for index in range(first, len(rows), self._every)]
         while len(self._offsets) > MAX_OFFSETS:
             self._offsets, self._every = self._offsets[::2], self._every * 2
 

@@ -1,16 +1,16 @@
 """One row of any format: the definition of a good row, used for rows the fast path is in doubt about and for the bad ones."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.storage.checking import suggestion
-from services.storage.checking.example import ASSISTANT, TURN_SEPARATOR, Batch, Format
+from services.storage.checking.doubt import require
+from services.storage.checking.example import ASSISTANT, SILENT, TURN_SEPARATOR, Example, Format
 from services.storage.checking.json_text import parse
 from services.storage.checking.messages import Turn, check_learnable, read_message, read_messages
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.quoting import kind, quoted
-from services.storage.checking.tools import check_tools
+from services.storage.checking.tools import declared_tools
 
 MAX_LABEL_LENGTH = 200
 _ROW_KEYS = {
@@ -27,12 +27,16 @@ _SHORT = {
 }
 
 
-def read_row(row: bytes, expected: Format | None) -> Batch:
-    """A row that is not blank, as a batch of one. `expected` is the format of the rows before; None = this is the first.
+def read_row(row: bytes, expected: Format | None) -> Example:
+    """A row that is not blank. `expected` is the format of the rows before; None = this is the first.
 
     Raises RowProblem.
     """
-    value = parse(row)
+    return read_value(parse(row), expected)
+
+
+def read_value(value: Any, expected: Format | None) -> Example:
+    """The same of the value of a row, as `parse` gives it."""
     if not isinstance(value, dict):
         raise RowProblem("DATASET_NOT_OBJECT", "", f"the row is {kind(value)}, not an object")
     found = _format(value)
@@ -43,7 +47,18 @@ def read_row(row: bytes, expected: Format | None) -> Batch:
     return _READERS[found](value, _ignored(value, found))
 
 
-def _format(row: dict[str, Any]) -> Format:
+def ignored_in(rows: Sequence[dict[str, Any]], expected: Format) -> list[tuple[str, ...]]:
+    """The keys of each row that nothing here knows; raises Doubt or RowProblem unless the keys of all are those of the format."""
+    layouts = list(map(tuple, rows))
+    ignored: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for keys in set(layouts):
+        require(_format(dict.fromkeys(keys)) is expected)
+        ignored[keys] = _ignored(keys, expected)
+    return [ignored[keys] for keys in layouts]
+
+
+def _format(row: Mapping[str, Any]) -> Format:
+    """What a row is, by its keys alone; raises RowProblem when it is nothing we know."""
     if "messages" in row:
         return Format.LABELED if "label" in row else Format.CHAT
     if "preferred_output" in row or "non_preferred_output" in row:
@@ -62,26 +77,26 @@ def _format(row: dict[str, Any]) -> Format:
     raise RowProblem("DATASET_MESSAGES_MISSING", "messages", f'"messages" is missing; {said}')
 
 
-def _ignored(row: dict[str, Any], found: Format) -> list[str]:
+def _ignored(row: Iterable[str], found: Format) -> tuple[str, ...]:
     """Keys that nothing here knows; raises RowProblem when one is probably a misspelling."""
     known = _ROW_KEYS[found]
-    ignored = [key for key in row if key not in known]
+    ignored = tuple([key for key in row if key not in known])
     for key in ignored:
         if suggestion.closest(key, known):
             raise RowProblem("DATASET_KEY_UNKNOWN", "", suggestion.for_unknown_key(key, known))
     return ignored
 
 
-def _chat(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _chat(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     turns = read_messages(row["messages"], "messages")
     check_learnable(turns, "messages")
-    return _batch(Format.CHAT, turns, ending=turns[-1].content, tools=_tools(row, "tools"), ignored=ignored)
+    return _example(Format.CHAT, turns, ending=turns[-1].content, tools=_tools(row, "tools"), ignored=ignored)
 
 
-def _labeled(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _labeled(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     turns = read_messages(row["messages"], "messages")
     # The model learns the label; what the assistant says is only given.
-    return _batch(Format.LABELED, turns, ending=_label(row["label"]), ignored=ignored, learned=())
+    return _example(Format.LABELED, turns, ending=_label(row["label"]), ignored=ignored, learned=())
 
 
 def _label(label: Any) -> str:
@@ -95,35 +110,31 @@ def _label(label: Any) -> str:
     return label
 
 
-def _text(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _text(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     text = row["text"]
     if not isinstance(text, str):
         raise RowProblem("DATASET_TEXT", "text", f"is {kind(text)}, not a text")
     if not text.strip():
         raise RowProblem("DATASET_TEXT", "text", "is empty" if not text else "holds nothing but white space")
-    return Batch(Format.TEXT, [()], [text], [""], (), len(text), 0, ignored)
+    return Example(Format.TEXT, (), text, learned_characters=len(text), ignored_keys=ignored)
 
 
-def _preference(row: dict[str, Any], ignored: Sequence[str]) -> Batch:
+def _preference(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:
     given = row.get("input")
     if not isinstance(given, dict) or "messages" not in given:
         why = f'{kind(given)}, not {{"messages": […]}}' if not isinstance(given, dict) else 'without "messages"'
         raise RowProblem("DATASET_PREFERENCE", "input", "is missing" if "input" not in row else f"is {why}")
     _check_parallel(given, "input.parallel_tool_calls")
     asked = read_messages(given["messages"], "input.messages")
-    if asked[0].role == ASSISTANT:
+    if asked[0].kind in (ASSISTANT, SILENT):
         message = "the conversation begins with the assistant, so there is nothing the model could answer to"
         raise RowProblem("DATASET_BEGINS_WITH_ASSISTANT", "input.messages[0].role", message)
-    calls = {call_id for turn in asked for call_id in _ids(turn)}
+    calls = {call_id for turn in asked for call_id in turn.call_ids}
     outputs = [_output(row, key, calls) for key in ("preferred_output", "non_preferred_output")]
     if outputs[0].text == outputs[1].text:
         message = "both outputs are equal, so there is nothing to prefer"
         raise RowProblem("DATASET_PREFERENCE_EQUAL", "non_preferred_output", message)
-    return _batch(Format.PREFERENCE, [*asked, *outputs], tools=_tools(given, "input.tools"), ignored=ignored, learned=outputs)
-
-
-def _ids(turn: Turn) -> list[str]:
-    return [call["id"] for call in json.loads(turn.calls)] if turn.calls else []
+    return _example(Format.PREFERENCE, [*asked, *outputs], tools=_tools(given, "input.tools"), ignored=ignored, learned=outputs)
 
 
 def _output(row: dict[str, Any], key: str, calls: set[str]) -> Turn:
@@ -140,8 +151,7 @@ def _output(row: dict[str, Any], key: str, calls: set[str]) -> Turn:
 def _tools(holder: dict[str, Any], path: str) -> str:
     if holder.get("tools") is None:
         return ""
-    check_tools(holder["tools"], path)
-    return json.dumps(holder["tools"])
+    return declared_tools(holder["tools"], path)
 
 
 def _check_parallel(holder: dict[str, Any], path: str) -> None:
@@ -150,32 +160,33 @@ def _check_parallel(holder: dict[str, Any], path: str) -> None:
         raise RowProblem("DATASET_TOOLS_INVALID", path, f"is {kind(value)}, neither true nor false")
 
 
-def _batch(
+def _example(
     found: Format,
     turns: Sequence[Turn],
     *,
     ending: str = "",
     tools: str = "",
-    ignored: Sequence[str] = (),
+    ignored: tuple[str, ...] = (),
     learned: Sequence[Turn] | None = None,
-) -> Batch:
-    empty = sum(turn.empty for turn in turns)
-    parts = [turn.text for turn in turns] + [extra for extra in (tools, ending if found is Format.LABELED else "") if extra]
-    return Batch(
+) -> Example:
+    parts = [turn.text for turn in turns]
+    if tools:
+        parts.append(tools)
+    if found is Format.LABELED:
+        parts.append(ending)
+    return Example(
         found,
-        shapes=[tuple(turn.kind for turn in turns)],
-        texts=[TURN_SEPARATOR.join(parts)],
-        endings=[ending],
-        empty_contents=[empty] if empty else (),
-        learned_characters=sum(
-            len(t.content) + len(t.calls) for t in (turns if learned is None else learned) if t.kind == ASSISTANT
-        ),
-        with_tools=int(bool(tools) or any(turn.calls for turn in turns)),
-        ignored_keys=ignored,
+        tuple([turn.kind for turn in turns]),
+        TURN_SEPARATOR.join(parts),
+        ending,
+        sum([turn.empty for turn in turns]),
+        sum([len(t.content) + len(t.calls) for t in (turns if learned is None else learned) if t.kind == ASSISTANT]),
+        bool(tools) or any(turn.calls for turn in turns),
+        ignored,
     )
 
 
-_READERS: dict[Format, Callable[[dict[str, Any], Sequence[str]], Batch]] = {
+_READERS: dict[Format, Callable[[dict[str, Any], tuple[str, ...]], Example]] = {
     Format.CHAT: _chat,
     Format.LABELED: _labeled,
     Format.TEXT: _text,

@@ -1,6 +1,7 @@
 """What somebody with a bad row probably meant; used by the checks of rows for their messages."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,13 @@ def for_unknown_key(key: str, known: Sequence[str]) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The known word that `word` is a misspelling of; empty = none."""
-    return (difflib.get_close_matches(word, list(known), n=1, cutoff=0.75) or [""])[0] if len(word) <= _COMPARED else ""
+    return _closest(word, tuple(known)) if len(word) <= _COMPARED else ""
+
+
+@functools.lru_cache(4096)
+def _closest(word: str, known: tuple[str, ...]) -> str:
+    # Rows of one file have the same keys.
+    return (difflib.get_close_matches(word, known, n=1, cutoff=0.75) or [""])[0]
 
 
 def other_layout(row: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -3,11 +3,11 @@
 import collections
 from collections.abc import Iterator, Sequence
 
-from services.storage.checking.example import ASSISTANT, SILENT, SYSTEM_ROLES, Batch, Format, Shape
+from services.storage.checking.example import ASSISTANT, SILENT, SYSTEM_ROLES, Batch, Format, Shape, counted
 from services.storage.checking.fingerprints import Fingerprints, Repeats
 from services.storage.checking.labels import Labels
 
-SHOWN_LINES = 5
+SHOWN_LINES = SHOWN_NAMES = 5
 MAX_TURNS = 10
 """Rows with more turns count as having 10."""
 
@@ -45,21 +45,25 @@ class Tally:
         self.learned_characters += batch.learned_characters
         self.with_tools += batch.with_tools
         self.labels.add(batch.format, batch.endings)
-        for shape, count in collections.Counter(batch.shapes).items():
+        for shape, count in counted(batch.shapes).items():
             self._add_shape(batch, shape, count, lines)
         if batch.empty_contents:
             concerned = (line for line, count in zip(lines, batch.empty_contents, strict=True) if count)
             self.empty_content.add(sum(batch.empty_contents), concerned)
         if batch.ignored_keys:
-            self.ignored_keys.add(1, iter(lines))
-            self.ignored_names += [key for key in batch.ignored_keys if key not in self.ignored_names][
-                : 5 - len(self.ignored_names)
-            ]
+            self._add_ignored(batch.ignored_keys, lines)
         self._fingerprints.add(batch, lines)
 
     def repeats(self) -> Repeats:
         """Rows that repeat; call it once, at the end."""
         return self._fingerprints.repeats()
+
+    def _add_ignored(self, keys: Sequence[tuple[str, ...]], lines: Sequence[int]) -> None:
+        self.ignored_keys.add(len(keys) - keys.count(()), (line for line, ignored in zip(lines, keys, strict=True) if ignored))
+        # In order, and each once.
+        for ignored in dict.fromkeys(keys):
+            more = [key for key in ignored if key not in self.ignored_names]
+            self.ignored_names += more[: SHOWN_NAMES - len(self.ignored_names)]
 
     def _add_shape(self, batch: Batch, shape: Shape, count: int, lines: Sequence[int]) -> None:
         def concerned() -> Iterator[int]:

@@ -1,10 +1,39 @@
-"""Tools that a row declares, and calls of them; used by `messages` and `row`."""
+"""Tools that a row declares, and calls of them; used by `messages`, `row` and `tool_rows`."""
 
+import functools
 import json
 from typing import Any
 
+import msgspec
+
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.quoting import kind, quoted
+
+_KEPT = 64
+_KEPT_CHARACTERS = 2**16
+
+
+def declared_tools(tools: Any, path: str) -> str:
+    """The tools as JSON; raises RowProblem as `check_tools` does."""
+    text = spelled(tools)
+    # Most files declare the same tools in every row.
+    if len(text) > _KEPT_CHARACTERS or not _are_good(text):
+        check_tools(tools, path)
+    return text
+
+
+@functools.lru_cache(_KEPT)
+def _are_good(text: str) -> bool:
+    try:
+        check_tools(json.loads(text), "")
+    except RowProblem:
+        return False
+    return True
+
+
+def spelled(value: Any) -> str:
+    """The value as JSON; equal values are spelled equally."""
+    return msgspec.json.encode(value).decode()
 
 
 def check_tools(tools: Any, path: str) -> None:
@@ -44,13 +73,19 @@ def _check_call(call: Any, path: str) -> str:
     if not isinstance(arguments, str):
         why = "is missing" if arguments is None else f"is {kind(arguments)}, not a text that holds a JSON object"
         raise _bad_call(f"{path}.function.arguments", why)
-    if not _holds_object(arguments):
+    if not holds_object(arguments):
         raise _bad_call(f"{path}.function.arguments", f"{quoted(arguments)} is not the text of a JSON object")
     return str(call["id"])
 
 
-def _holds_object(text: str) -> bool:
+def holds_object(text: str) -> bool:
+    """Whether the text is a JSON object."""
     try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    try:
+        # What is wrong to the one is not always wrong to the other: half a character, for example.
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False

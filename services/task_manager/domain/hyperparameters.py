@@ -15,6 +15,7 @@ PATH = "task.spec.fine_tuning.hyperparameters"
 DEFAULT_EPOCHS = 3.0
 DEFAULT_WARMUP_RATIO = 0.05
 DEFAULT_MAX_SEQ_LENGTH = 2048
+DEFAULT_SAVE_INTERVAL_SECONDS = 300.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +61,9 @@ class Hyperparameters:
     seed: int | None = None
     logging_steps: int | None = None
     eval_steps: int | None = None
+    save_steps: int | None = None
+    save_interval_seconds: float | None = None
+    save_total_limit: int | None = None
     precision: str | None = None
     num_processes: int | None = None
     zero_stage: int | None = None
@@ -129,6 +133,10 @@ def _with_plain_defaults(given: Hyperparameters, learning_rate: float) -> Hyperp
         max_grad_norm=_or(given.max_grad_norm, 1.0),
         seed=_or(given.seed, 42),
         logging_steps=_or(given.logging_steps, 1),
+        save_interval_seconds=_or(
+            given.save_interval_seconds, DEFAULT_SAVE_INTERVAL_SECONDS if given.save_steps is None else None
+        ),
+        save_total_limit=_or(given.save_total_limit, 2),
     )
 
 

@@ -45,6 +45,9 @@ RANGES: Mapping[str, Range] = {
     "eval_steps": Range(1),
     "num_processes": Range(1, 64),
     "zero_stage": Range(0, 3),
+    "save_steps": Range(1),
+    "save_interval_seconds": Range(1),
+    "save_total_limit": Range(1, 100),
 }
 LORA_RANGES: Mapping[str, Range] = {
     "rank": Range(1, 512),

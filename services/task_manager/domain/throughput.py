@@ -41,16 +41,16 @@ class SpeedMeter:
         self._tokens = 0.0
         self._seconds = 0.0
 
-    def started(self) -> None:
-        """The training loop begins."""
-        self._last_tokens = 0.0
+    def started(self, resumed_step: int) -> None:
+        """The training loop begins, behind a checkpoint unless `resumed_step` is 0: then tokens of earlier attempts count on."""
+        self._last_tokens = None if resumed_step else 0.0
 
     def measured(self, values: Mapping[str, float]) -> None:
         """Metrics of one event: `tokens` since the start, and `tokens_per_second` since the event before."""
         tokens, speed = values.get("tokens", math.nan), values.get("tokens_per_second", math.nan)
         if not (math.isfinite(tokens) and math.isfinite(speed) and speed > 0):
             return
-        # Whoever takes over a run in the middle does not know how much of the first count is old.
+        # Whoever takes over a run or an earlier attempt in the middle does not know how much of the first count is old.
         if self._last_tokens is not None and tokens > self._last_tokens:
             self._tokens += tokens - self._last_tokens
             self._seconds += (tokens - self._last_tokens) / speed

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from services.task_manager.domain.task import State
+from services.common.errors import ServiceError
+from services.task_manager.domain.task import Change, State
 
 ALLOWED: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.STARTING, State.CANCELLED}),
@@ -36,3 +37,30 @@ def after_cancel(state: State) -> State:
     if state.is_terminal:
         return state
     return State.CANCELLING
+
+
+def after_pause(state: State) -> State:
+    """The state that asking for a rest leads to; the same state when there is nothing to do. Raises TASK_NOT_RUNNING."""
+    if state in (State.STARTING, State.RUNNING):
+        return State.PAUSING
+    if state in (State.PAUSING, State.PAUSED):
+        return state
+    raise ServiceError("TASK_NOT_RUNNING", f"the task is {state.value}")
+
+
+def after_resume(state: State) -> State:
+    """The state that asking to go on leads to; the same state when there is nothing to do. Raises TASK_NOT_PAUSED."""
+    if state is State.PAUSED:
+        return State.QUEUED
+    if state in (State.QUEUED, State.STARTING, State.RUNNING):
+        return state
+    raise ServiceError("TASK_NOT_PAUSED", f"the task is {state.value}")
+
+
+def as_asked(state: State, change: Change) -> Change:
+    """What the end of an attempt means for a task in `state`: whatever else the end says, it was asked for."""
+    if state is State.CANCELLING and change.to is not State.SUCCEEDED:
+        return Change(State.CANCELLED, "the run was ended as asked for")
+    if state is State.PAUSING and change.to is State.QUEUED:
+        return Change(State.PAUSED, "the run was paused as asked for")
+    return change

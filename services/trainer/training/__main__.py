@@ -3,7 +3,8 @@
 The environment says which rank (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) and where events go
 (TUNESMITH_EVENTS_FD); everything else is in CONFIG.json.
 
-Exit codes: 0 = the result is saved, 1 = failed (an event says why), 143 = stopped by SIGTERM.
+Exit codes: 0 = the result is saved, 1 = failed (an event says why), 143 = stopped by SIGTERM, after the step under way and a
+checkpoint. Started again in the same directory, it continues from the newest whole checkpoint there.
 """
 
 import logging
@@ -23,7 +24,7 @@ from services.trainer.training.deepspeed_config import deepspeed_config
 from services.trainer.training.events import EventSink, FdSink, NullSink
 from services.trainer.training.failures import as_failure
 from services.trainer.training.objectives.forms import FORMS
-from services.trainer.training.progress import Progress
+from services.trainer.training.progress import Progress, Result
 from services.trainer.training.quiet import quiet_libraries
 from services.trainer.training.schedule import total_steps
 
@@ -41,7 +42,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, stream=sys.stdout, format="%(message)s")
     progress = Progress()
     try:
-        stopped = _run(load_config(Path(sys.argv[1])), reports if rank == 0 else NullSink(), progress)
+        stopped = run(load_config(Path(sys.argv[1])), reports if rank == 0 else NullSink(), progress)
     except Exception as error:  # the top of the process: whatever it is becomes a failure of the catalogue
         failure = as_failure(error)
         if failure is not error:
@@ -52,18 +53,20 @@ def main() -> int:
     return _STOPPED if stopped else 0
 
 
-def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
+def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     """The whole run on this rank; returns whether it was stopped early. Torch loads only after the data has proved usable."""
     training, validation = _load_data(config)
     quiet_libraries()
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.engine import Engine, local_device
-    from services.trainer.training.export import save_adapter, save_json, save_model, save_result
+    from services.trainer.training.export import save_json
     from services.trainer.training.loop import train
     from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
     from services.trainer.training.precision import with_precision
+    from services.trainer.training.resume import identity, resume
+    from services.trainer.training.saver import Saver
 
     device = local_device()
     config = with_precision(config, device)
@@ -74,13 +77,18 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     trained, parameters = parameter_counts(model)
     _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
     engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config)), objective, config, device)
+    # The reference is the model before training: it is asked before a checkpoint takes its place.
     if objective.has_reference and config.tuning == "full":
         training = engine.with_reference(training, numbers)
         validation = validation and engine.with_reference(validation, numbers)
     _log.info("engine ready: %s on %s, %s, ZeRO stage %s", numbers.num_processes, device, numbers.precision, numbers.zero_stage)
     if engine.rank == 0:
         save_json(deepspeed_config(config), config.output_dir.parent / "deepspeed.json")
-    sink.started(_plan(config, training, trained, parameters, str(device.type)))
+    directory, belongs_to = config.output_dir.parent / "checkpoints", identity(config, training)
+    resumed = resume(engine, directory, belongs_to, progress)
+    if resumed:
+        _log.info("continuing from the checkpoint of step %s", resumed)
+    sink.started(_plan(config, training, trained, parameters, str(device.type)) | {"resumed_step": resumed})
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     result = train(
@@ -90,21 +98,28 @@ def _run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
         numbers=numbers,
         sink=sink,
         progress=progress,
+        saver=Saver(directory, belongs_to, numbers, sink=sink, clock=time.monotonic),
         should_stop=stop.is_set,
         clock=time.monotonic,
     )
     if not result.stopped:
         with engine.whole_weights():
             if engine.rank == 0:
-                if config.tuning == "lora":
-                    save_adapter(model, config.output_dir)
-                else:
-                    save_model(model, config.base_model_dir, config.output_dir)
-                kind = "ADAPTER" if config.tuning == "lora" else "MODEL"
-                save_result(result, kind, training.rendered_rows_sha256, config.output_dir.parent / "result.json")
-                _log.info("%s saved after step %s", kind.lower(), result.step)
+                _export(model, config, result, training)
     engine.close()
     return result.stopped
+
+
+def _export(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
+    from services.trainer.training.export import save_adapter, save_model, save_result
+
+    if config.tuning == "lora":
+        save_adapter(model, config.output_dir)
+    else:
+        save_model(model, config.base_model_dir, config.output_dir)
+    kind = "ADAPTER" if config.tuning == "lora" else "MODEL"
+    save_result(result, kind, training.rendered_rows_sha256, config.output_dir.parent / "result.json")
+    _log.info("%s saved after step %s", kind.lower(), result.step)
 
 
 def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:

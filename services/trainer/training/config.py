@@ -64,6 +64,12 @@ class Hyperparameters:
     logging_steps: int
     eval_steps: int | None
     """Optimizer steps between two validations; None = once per epoch."""
+    save_steps: int | None
+    """Optimizer steps between two checkpoints; None = not by steps."""
+    save_interval_seconds: float | None
+    """Seconds between two checkpoints; None = not by time."""
+    save_total_limit: int
+    """How many of the newest checkpoints are kept, at least 1; the best by validation loss is kept beside them."""
     precision: Literal["fp32", "bf16"] | None
     """Of frozen weights and activations; None = what the device does well. Weights that are trained stay fp32."""
     num_processes: int

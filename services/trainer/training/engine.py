@@ -13,13 +13,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor, distributed
 
+from services.trainer.training import snapshot
 from services.trainer.training.batches import MicroBatch, evaluation_share
 from services.trainer.training.config import Hyperparameters, TrainConfig
 from services.trainer.training.data import Dataset, Example
 from services.trainer.training.deepspeed_config import deepspeed_config
-from services.trainer.training.meter import Sums
 from services.trainer.training.model import ObjectiveModule
 from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.snapshot import Snapshot
+from services.trainer.training.sums import Sums
 
 _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
@@ -35,6 +37,8 @@ class Measurement:
     """Before clipping."""
     stop: bool
     """Some rank has been asked to stop."""
+    save: bool
+    """Some rank finds it time for a checkpoint."""
 
     @property
     def is_finite(self) -> bool:
@@ -97,14 +101,15 @@ class Engine:
         assert total is not None, "a window has a micro-batch"
         return total
 
-    def measure(self, sums: Tensor, units: tuple[int, ...], stop: bool) -> Measurement:
-        """Sums and gradient norm of the whole window, and whether any rank wants to stop."""
-        shared = torch.cat([sums.double(), torch.tensor([float(stop)], dtype=torch.float64, device=self._device)])
+    def measure(self, sums: Tensor, units: tuple[int, ...], *, stop: bool, save: bool) -> Measurement:
+        """Sums and gradient norm of the whole window, and whether any rank wants to stop or to save."""
+        wishes = torch.tensor([stop, save], dtype=torch.float64, device=self._device)
+        shared = torch.cat([sums.double(), wishes])
         self._sum_over_ranks(shared)
         norm = self._grad_norm().double().reshape(1)
         # The one host sync of an optimizer step, none per micro-batch: a step that is not finite must not be applied.
-        *found, stops, grad_norm = torch.cat([shared, norm]).tolist()
-        return Measurement(self._named(found, units), grad_norm, stops > 0)
+        *found, stops, saves, grad_norm = torch.cat([shared, norm]).tolist()
+        return Measurement(self._named(found, units), grad_norm, stops > 0, saves > 0)
 
     def apply(self, learning_rate: float) -> None:
         """Clip, move the weights, forget the gradients."""
@@ -144,6 +149,21 @@ class Engine:
             list(self._engine.module.parameters())
         )
         return gathered
+
+    def exchange(self, values: Sequence[int]) -> list[list[int]]:
+        """Every rank's values, by rank; all ranks give equally many."""
+        own = torch.tensor(values, dtype=torch.int64, device=self._device)
+        gathered = [torch.empty_like(own) for _ in range(self._world_size)]
+        distributed.all_gather(gathered, own)
+        return [given.tolist() for given in gathered]
+
+    def snapshot(self) -> Snapshot:
+        """Weights, moments and random numbers as they are between two steps."""
+        return snapshot.take(self._engine, self._device)
+
+    def restore(self, state: Snapshot) -> None:
+        """Continues from a snapshot; call it before the first step."""
+        snapshot.restore(self._engine, self._device, state)
 
     def close(self) -> None:
         """Leave the other ranks."""

@@ -24,6 +24,9 @@ class EventSink(Protocol):
     def anomaly(self, reason: str, message: str, step: int) -> None:
         """Something that should worry the user."""
 
+    def checkpoint_saved(self, step: int, name: str, size_bytes: int, metrics: Mapping[str, float]) -> None:
+        """A checkpoint is durable; `name` is its directory's, `metrics` are the last values of all metrics."""
+
 
 class FdSink:
     """Writes to a file descriptor."""
@@ -39,6 +42,10 @@ class FdSink:
 
     def anomaly(self, reason: str, message: str, step: int) -> None:
         self._write({"kind": "anomaly", "reason": reason, "message": _shortened(message), "step": step})
+
+    def checkpoint_saved(self, step: int, name: str, size_bytes: int, metrics: Mapping[str, float]) -> None:
+        record = {"kind": "checkpoint_saved", "step": step, "name": name, "size_bytes": size_bytes, "values": dict(metrics)}
+        self._write(record)
 
     def failure(self, error: ServiceError, step: int) -> None:
         """The run ends here. Every rank may write one; the first that arrives counts."""
@@ -71,6 +78,9 @@ class NullSink:
         pass
 
     def anomaly(self, reason: str, message: str, step: int) -> None:
+        pass
+
+    def checkpoint_saved(self, step: int, name: str, size_bytes: int, metrics: Mapping[str, float]) -> None:
         pass
 
 

@@ -1,14 +1,48 @@
-"""Where the loop is and how it ended; shared by the loop, the export and `__main__` (which must not need torch to fail)."""
+"""Where the loop is and how it ended; shared by the loop, the checkpoints, the export and `__main__` (which must not need torch
+to fail)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from services.trainer.training.sums import Sums
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the meter adds up."""
+
+    tokens: int = 0
+    """Since the start of training, over all attempts."""
+    target_tokens: int = 0
+    sums: Sums | None = None
+    """Since the last reading; None = no step since."""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The one that `dataclasses.asdict` was made of."""
+        return cls(**{**record, "sums": record["sums"] and Sums.from_record(record["sums"])})
 
 
 @dataclass(slots=True)
 class Progress:
-    """Read when something fails."""
+    """Read when something fails; all of it is part of a checkpoint."""
 
     step: int = 0
     """The optimizer step being worked on; 0 = before the first."""
+    done: int = 0
+    """Optimizer steps applied."""
+    evaluated: int = 0
+    """The step after which the validation loss was last measured."""
+    best_eval_loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The last value of every metric."""
+    totals: Totals = field(default_factory=Totals)
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Becomes what `dataclasses.asdict` made of another one."""
+        for name, value in record.items():
+            setattr(self, name, Totals.from_record(value) if name == "totals" else value)
 
 
 @dataclass(frozen=True, slots=True)

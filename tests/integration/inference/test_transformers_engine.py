@@ -49,6 +49,23 @@ def test_the_base_model_answers_as_transformers_does(engine: TransformersEngine,
     assert tokens(engine, prompt) == greedy(base_directory, None, prompt, COUNT)
 
 
+def test_a_classifier_is_refused_as_a_model_and_as_an_adapter(
+    engine: TransformersEngine, base_directory: Path, adapter_directory: Path, tmp_path: Path
+) -> None:
+    model, adapter = tmp_path / "model", tmp_path / "adapter"
+    for directory, source, name, change in (
+        (model, base_directory, "config.json", {"architectures": ["LlamaForSequenceClassification"]}),
+        (adapter, adapter_directory, "adapter_config.json", {"task_type": "SEQ_CLS"}),
+    ):
+        shutil.copytree(source, directory)
+        config = json.loads((directory / name).read_text())
+        (directory / name).write_text(json.dumps(config | change))
+    with pytest.raises(ServiceError, match="it tells labels apart and cannot chat"):
+        engine.load_base(OTHER_ARTIFACT, model)
+    with pytest.raises(ServiceError, match="it tells labels apart and cannot chat"):
+        engine.load_adapter(BASE, ARTIFACT, adapter)
+
+
 def test_an_adapter_answers_as_peft_does_and_not_as_the_base_model(
     engine: TransformersEngine, base_directory: Path, adapter_directory: Path, prompt: list[int]
 ) -> None:

@@ -102,6 +102,7 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.refusal: ServiceError | None = None
         self.obeys_cancel = True
         self.cancelled: list[str] = []
+        self.paused: list[str] = []
         self.break_stream_after: int | None = None
         self.address = ""
         self._server: grpc.aio.Server | None = None
@@ -127,6 +128,13 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.cancelled.append(request.name)
         if self.obeys_cancel and run.run.state not in TERMINAL:
             await run.end(task_pb2.Task.CANCELLED)
+        return run.run
+
+    async def PauseRun(self, request: Any, context: Any) -> trainer_service_pb2.Run:
+        run = self._run(request.name)
+        self.paused.append(request.name)
+        if self.obeys_cancel and run.run.state not in TERMINAL:
+            await run.end(task_pb2.Task.FAILED, "RUN_PAUSED")
         return run.run
 
     async def ListRuns(self, request: Any, context: Any) -> trainer_service_pb2.ListRunsResponse:

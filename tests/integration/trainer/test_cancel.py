@@ -8,7 +8,7 @@ from trainer_face import Face, eventually
 from trainer_scripts import GOOD, RUNS_ON
 from trainer_storage import FakeStorage
 
-from tunesmith.v1 import task_pb2
+from tunesmith.v1 import task_pb2, trainer_service_pb2
 
 pytestmark = pytest.mark.integration
 
@@ -152,3 +152,27 @@ async def test_a_supervisor_ended_by_somebody_else_fails_the_run(face: Face, sto
     os.kill(face.supervisors()[0].pid, signal.SIGTERM)
     _, end = await face.watch(name)
     assert (end.state, end.error.reason) == (task_pb2.Task.FAILED, "RUN_STOPPED")
+
+
+async def test_a_paused_run_ends_by_name_and_its_tree_is_gone(face: Face, storage: FakeStorage) -> None:
+    name = await face.submit(storage.add_script(*RUNS_ON))
+    await eventually((face.directory(name) / "ready").exists, "training did not start")
+
+    for _ in range(2):
+        await face.stub.PauseRun(trainer_service_pb2.PauseRunRequest(name=name))
+    _, end = await face.watch(name)
+
+    assert (end.state, end.error.reason) == (task_pb2.Task.FAILED, "RUN_PAUSED")
+    assert face.remains() == []
+    assert (await face.stub.PauseRun(trainer_service_pb2.PauseRunRequest(name=name))).state == task_pb2.Task.FAILED
+
+
+async def test_cancelling_a_run_goes_before_pausing_it(face: Face, storage: FakeStorage) -> None:
+    name = await face.submit(storage.add_script({"do": "ignore_sigterm"}, *RUNS_ON))
+    await eventually((face.directory(name) / "ready").exists, "training did not start")
+
+    await face.stub.PauseRun(trainer_service_pb2.PauseRunRequest(name=name))
+    await face.cancel(name)
+    _, end = await face.watch(name)
+
+    assert end.state == task_pb2.Task.CANCELLED

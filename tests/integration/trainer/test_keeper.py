@@ -12,6 +12,7 @@ from services.common.bundles import Bundle
 from services.common.errors import ServiceError, Unavailable
 from services.trainer import conversion
 from services.trainer.delivery import Delivery
+from services.trainer.journal import Journal
 from services.trainer.keeper import Keeper, Means
 from services.trainer.preparation import Preparation
 from services.trainer.run import State, Wish
@@ -97,7 +98,7 @@ async def keep(keeper: Keeper) -> None:
 
 async def test_a_supervisor_that_does_not_start_fails_the_run_with_its_last_words(run: RunDirectory, tmp_path: Path) -> None:
     launcher = Script("raise SystemExit('no more memory')")
-    await keep(Keeper(run, means(Inputs(tmp_path), launcher), lambda: False))
+    await keep(Keeper(run, means(Inputs(tmp_path), launcher), lambda: ()))
     end = run.history().end
     assert end is not None
     assert end.failure is not None
@@ -108,7 +109,7 @@ async def test_a_supervisor_that_does_not_start_fails_the_run_with_its_last_word
 
 async def test_a_run_whose_processes_end_at_once_is_delivered(run: RunDirectory, tmp_path: Path) -> None:
     shelf = Shelf()
-    await keep(Keeper(run, means(Inputs(tmp_path), Script(FINISHES), shelf), lambda: False))
+    await keep(Keeper(run, means(Inputs(tmp_path), Script(FINISHES), shelf), lambda: ()))
     end = run.history().end
     assert end is not None
     assert (end.state, end.artifact) == (State.SUCCEEDED, "artifacts/a")
@@ -128,7 +129,7 @@ async def test_a_run_whose_processes_end_at_once_is_delivered(run: RunDirectory,
 async def test_trouble_in_preparation_ends_the_run_with_a_reason(
     run: RunDirectory, tmp_path: Path, error: Exception, reason: str
 ) -> None:
-    await keep(Keeper(run, means(Inputs(tmp_path, error), Script()), lambda: False))
+    await keep(Keeper(run, means(Inputs(tmp_path, error), Script()), lambda: ()))
     end = run.history().end
     assert end is not None
     assert end.failure is not None
@@ -136,21 +137,32 @@ async def test_trouble_in_preparation_ends_the_run_with_a_reason(
 
 
 async def test_a_run_waits_for_its_predecessor(run: RunDirectory, tmp_path: Path) -> None:
-    predecessors = [True]
+    older = RunDirectory.create(tmp_path, conversion.request_from_proto(make_run(DATASET), 0.0))
     launcher = Script(FINISHES)
-    keeping = asyncio.create_task(keep(Keeper(run, means(Inputs(tmp_path), launcher), lambda: predecessors[0])))
+    keeping = asyncio.create_task(keep(Keeper(run, means(Inputs(tmp_path), launcher), lambda: [older])))
     done, _ = await asyncio.wait({keeping}, timeout=0.3)
     assert not done
     assert launcher.launched == 0
-    predecessors.clear()
-    predecessors.append(False)
+    with Journal.open(older.journal) as journal:
+        journal.control("end", state="CANCELLED")
     await keeping
     assert run.state() is State.SUCCEEDED
 
 
+async def test_a_run_starts_with_the_checkpoints_of_its_predecessors(run: RunDirectory, tmp_path: Path) -> None:
+    older = RunDirectory.create(tmp_path, conversion.request_from_proto(make_run(DATASET), 0.0))
+    with Journal.open(older.journal) as journal:
+        journal.control("end", state="CANCELLED")
+    await asyncio.to_thread((older.checkpoints / "step-7").mkdir, parents=True)
+    await asyncio.to_thread((older.checkpoints / "step-7/manifest.json").write_text, "{}")
+    await keep(Keeper(run, means(Inputs(tmp_path), Script(FINISHES)), lambda: [older]))
+    assert (run.checkpoints / "step-7/manifest.json").read_text() == "{}"
+    assert "an earlier attempt left a checkpoint of step 7" in run.log_tail()
+
+
 async def test_a_wish_ends_waiting_for_storage(run: RunDirectory, tmp_path: Path) -> None:
     away = Unavailable("STORAGE_UNAVAILABLE", "storage did not answer")
-    keeper = Keeper(run, means(Inputs(tmp_path, away), Script()), lambda: False)
+    keeper = Keeper(run, means(Inputs(tmp_path, away), Script()), lambda: ())
     keeping = asyncio.create_task(keep(keeper))
     await eventually(lambda: run.history().head, "nobody said that storage is away")
     keeper.wish(Wish())
@@ -162,7 +174,7 @@ async def test_a_wish_ends_waiting_for_storage(run: RunDirectory, tmp_path: Path
 async def test_a_defect_in_a_turn_does_not_end_the_keeper(run: RunDirectory, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("services.trainer.keeper._ERROR_PAUSE_SECONDS", 0.01)
     inputs = Inputs(tmp_path, KeyError("a defect"))
-    keeping = asyncio.create_task(keep(Keeper(run, means(inputs, Script(FINISHES)), lambda: False)))
+    keeping = asyncio.create_task(keep(Keeper(run, means(inputs, Script(FINISHES)), lambda: ())))
     done, _ = await asyncio.wait({keeping}, timeout=0.2)
     assert not done
     inputs.error = None

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import signal
+import uuid
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from trainer_face import assert_dense, eventually, texts
 from trainer_storage import FakeStorage
 
 from services.common.rendering import Renderer, digest, render_row
-from tunesmith.v1 import task_pb2
+from tunesmith.v1 import task_pb2, trainer_service_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -76,3 +78,45 @@ async def test_real_training_is_cancelled_without_a_trace(make_face, storage: Fa
     assert end.state == task_pb2.Task.CANCELLED
     assert face.remains() == []
     assert storage.headers == []
+
+
+@pytest.mark.parametrize("interruption", ["RUN_LOST", "RUN_STOPPED", "RUN_PAUSED"])
+async def test_a_new_attempt_continues_from_the_last_checkpoint_and_ends_as_if_unbroken(
+    make_face, storage: FakeStorage, tmp_path: Path, interruption: str
+) -> None:
+    model = make_tiny_model(tmp_path / "model")
+    storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
+    face = await make_face(TRAINING_MODULE="services.trainer.training", STOP_GRACE="10s")
+    dataset, numbers = storage.add_dataset(rows(64)), {"max_steps": 400, "save_steps": 20}
+    task = str(uuid.uuid4())
+
+    first = await face.submit(dataset, task=task, **numbers)
+    await eventually(lambda: "checkpoint_saved" in face.journal(first), "no checkpoint was saved")
+    if interruption == "RUN_LOST":
+        face.supervisors()[0].kill()
+    elif interruption == "RUN_PAUSED":
+        await face.stub.PauseRun(trainer_service_pb2.PauseRunRequest(name=first))
+    else:
+        await face.end(signal.SIGINT)
+        await face.start()
+    before, end = await face.watch(first, seconds=240)
+    assert end.error.reason == interruption
+    last = [event.checkpoint_saved.step for event in before if event.HasField("checkpoint_saved")][-1]
+
+    second = await face.submit(dataset, task=task, attempt=2, epoch=2, **numbers)
+    after, end = await face.watch(second, seconds=240)
+    assert end.state == task_pb2.Task.SUCCEEDED, texts(after)
+    [started] = [event.training_started for event in after if event.HasField("training_started")]
+    assert started.resumed_step == last
+    assert f"an earlier attempt left a checkpoint of step {last}" in texts(after)
+
+    whole = await face.submit(dataset, **numbers)
+    unbroken, _ = await face.watch(whole, seconds=240)
+    assert losses(before) | losses(after) == losses(unbroken)
+    weights = "adapter_model.safetensors"
+    assert storage.contents[second][weights] == storage.contents[whole][weights]
+
+
+def losses(events) -> dict[int, str]:
+    metrics = [event.step_metrics for event in events if event.HasField("step_metrics")]
+    return {metric.step: metric.values["loss"].hex() for metric in metrics if "loss" in metric.values}

@@ -144,6 +144,7 @@ def make_run(
     validation: str = "",
     mixture: dict[str, float] | None = None,
     split: float | None = None,
+    **more: object,
 ) -> trainer_service_pb2.Run:
     """What the task manager would send: every number resolved."""
     task = task or str(uuid.uuid4())
@@ -174,6 +175,7 @@ def make_run(
         zero_stage=0,
         lora=task_spec_pb2.Lora(rank=4, alpha=8, dropout=0, target_modules=["all-linear"], use_rslora=False, use_dora=False),
     )
+    numbers.MergeFrom(task_spec_pb2.Hyperparameters(**more))
     return trainer_service_pb2.Run(
         name=f"runs/{task}-{attempt}",
         task=f"tasks/{task}",

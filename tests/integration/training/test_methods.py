@@ -8,15 +8,10 @@ from safetensors.torch import load_file
 from tiny_model import make_tiny_model
 from training_configs import config_json
 from training_ranks import Ranks
+from training_rows import rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-ANSWERS = {
-    "Where is my parcel?": "tracking",
-    "I want my money back.": "refund",
-    "Stop the order!": "cancel",
-    "It fails": "payment",
-}
 WHOLE = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
 TWO_RANKS = {"num_processes": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
 METRICS = {
@@ -27,32 +22,6 @@ METRICS = {
     "orpo": {"rewards_chosen", "rewards_rejected", "rewards_margin", "rewards_accuracy"},
     "classification": {"accuracy"},
 }
-
-
-def row(method, question, answer, wrong):
-    messages = [{"role": "user", "content": question}]
-    if method == "cpt":
-        return {"text": f"{question} {answer}"}
-    if method == "classification":
-        return {"messages": messages, "label": answer}
-    if method == "sft":
-        return {"messages": [*messages, {"role": "assistant", "content": answer}]}
-    sides = {"preferred_output": answer, "non_preferred_output": wrong}
-    return {"input": {"messages": messages}} | {key: [{"role": "assistant", "content": text}] for key, text in sides.items()}
-
-
-def rows(method):
-    """11 rows of different lengths: the second window of an epoch is partial."""
-    questions, answers = list(ANSWERS), list(ANSWERS.values())
-    return [
-        row(
-            method,
-            questions[index % 4] + " please" * (index % 3),
-            answers[index % 4],
-            answers[(index + 1) % 4] + "!" * (index % 3),
-        )
-        for index in range(11)
-    ]
 
 
 @pytest.fixture(scope="module")

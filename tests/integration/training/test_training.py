@@ -251,7 +251,9 @@ def test_a_configuration_that_is_not_understood_is_the_platforms_fault_with_a_tr
 
 
 @pytest.mark.parametrize(("processes", "per_device"), [(1, 8), (2, 4)])
-def test_sigterm_stops_every_rank_after_the_same_step_and_saves_nothing(tmp_path, model, rows, processes, per_device):
+def test_sigterm_stops_every_rank_after_the_same_step_with_a_checkpoint_and_no_result(
+    tmp_path, model, rows, processes, per_device
+):
     config = configured(
         tmp_path,
         model,
@@ -267,5 +269,7 @@ def test_sigterm_stops_every_rank_after_the_same_step_and_saves_nothing(tmp_path
         run = ranks.finish()
     assert run.exit_codes == [143] * processes, run.log
     assert run.of_kind("failure") == []
+    (saved,) = run.of_kind("checkpoint_saved")
+    assert saved["step"] == run.of_kind("metrics")[-1]["step"]
     assert not (tmp_path / "output").exists()
     assert not (tmp_path / "result.json").exists()

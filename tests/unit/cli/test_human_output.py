@@ -124,6 +124,19 @@ class TestTasks:
             "[rank 1] careful",
         ]
 
+    def test_watching_says_what_is_saved_and_where_a_run_continues(self, run, platform):
+        run_events = a_run(steps=1)
+        run_events[2] = TaskEvent(sequence=3, training_started={"resumed_step": 7, "total_steps": 9})
+        run_events[3] = TaskEvent(sequence=4, checkpoint_saved={"step": 8, "name": "step-8", "size_bytes": 5_590_000})
+        result = run("task", "watch", platform.tasks.add(events=run_events).name)
+        assert "continues behind step 7 of 9" in result.stderr.splitlines()
+        assert "checkpoint of step 8 saved (5.6 MB)" in result.stderr.splitlines()
+
+    def test_pausing_and_resuming_say_the_state(self, run, platform):
+        running, paused = platform.tasks.add(Task.RUNNING).name, platform.tasks.add(Task.PAUSED).name
+        assert run("task", "pause", running).stdout == f"{running} is PAUSING\n"
+        assert run("task", "resume", paused).stdout == f"{paused} is QUEUED\n"
+
     def test_a_success_leads_to_the_first_conversation(self, run, platform):
         result = run("task", "watch", platform.tasks.add(events=a_run()).name)
         assert result.stderr.splitlines()[-2:] == [

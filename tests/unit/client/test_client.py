@@ -121,6 +121,15 @@ class TestTasks:
         task = platform.tasks.add(Task.RUNNING)
         assert client.cancel_task(task.name, "enough").state_reason == "enough"
 
+    def test_pause_and_resume_return_the_task(self, platform, client):
+        running, paused = platform.tasks.add(Task.RUNNING), platform.tasks.add(Task.PAUSED)
+        assert client.pause_task(running.name, "later").state == Task.PAUSING
+        assert client.resume_task(paused.name).state == Task.QUEUED
+
+    def test_what_rests_already_cannot_be_paused(self, platform, client):
+        with pytest.raises(FailedPrecondition):
+            client.pause_task(platform.tasks.add(Task.SUCCEEDED).name)
+
     def test_plan_says_what_would_be_done(self, client):
         assert client.plan_task(name="n", base_model="tiny", dataset="d").total_steps == 40
 

@@ -39,6 +39,14 @@ class ArtifactSuite:
         assert artifact.size_bytes == sum(map(len, FILES.values()))
         assert artifact.expire_time.seconds - artifact.create_time.seconds == 15 * 86400
 
+    async def test_a_whole_model_is_stored_like_an_adapter(self, service: Service) -> None:
+        header = artifact_header(FILES)
+        header.kind = artifact_pb2.Artifact.MODEL
+        artifact = await service.artifacts.UploadArtifact([Upload(header=header), *artifact_messages(FILES)[1:]])
+        assert artifact.kind == artifact_pb2.Artifact.MODEL
+        stored = await service.artifacts.GetArtifact(artifact_service_pb2.GetArtifactRequest(name=artifact.name))
+        assert stored == artifact
+
     async def test_the_manifest_is_kept_whole(self, service: Service) -> None:
         header = artifact_header(FILES)
         header.manifest.versions["torch"] = "2.13.0"

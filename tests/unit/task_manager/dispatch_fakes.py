@@ -86,8 +86,7 @@ class FakeStore:
     async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
         self._check(claim)
         self.speed = speed
-        if self.task.state is State.CANCELLING and change.to is not State.SUCCEEDED:
-            change = Change(State.CANCELLED, change.reason)
+        change = transitions.as_asked(self.task.state, change)
         if self.task.state is State.STARTING and change.to is State.SUCCEEDED:
             self._move(Change(State.RUNNING, "started"))
         self._move(change)
@@ -95,8 +94,9 @@ class FakeStore:
 
     async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:
         self._check(claim)
-        self.lost += 1
-        await self.finish(claim, retry if self.lost < max_lost_runs else failure)
+        pausing = self.task.state is State.PAUSING
+        self.lost += not pausing
+        await self.finish(claim, retry if self.lost < max_lost_runs or pausing else failure)
 
     async def append(
         self, claim: Claim, after: int, events: Sequence[task_event_pb2.TaskEvent], progress: Progress | None
@@ -142,6 +142,7 @@ class FakeTrainer:
         self.started: list[str] = []
         self.followed: list[int] = []
         self.cancelled: list[str] = []
+        self.paused: list[str] = []
         self.runs: list[LiveRun] = []
         self.has: Capacity | Exception = Capacity(1, 1)
         self.on_start: Callable[[], None] = lambda: None
@@ -160,6 +161,9 @@ class FakeTrainer:
 
     async def cancel_run(self, name: str) -> None:
         self.cancelled.append(name)
+
+    async def pause_run(self, name: str) -> None:
+        self.paused.append(name)
 
     async def live_runs(self) -> Sequence[LiveRun]:
         if isinstance(self.has, Exception):

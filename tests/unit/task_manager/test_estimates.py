@@ -86,7 +86,7 @@ def ran(speed: float, **changes: object) -> RunSpeed:
 
 def test_the_speed_is_tokens_over_training_time() -> None:
     meter = SpeedMeter()
-    meter.started()
+    meter.started(0)
     for tokens, speed in ((100.0, 50.0), (200.0, 100.0), (500.0, 100.0)):
         meter.measured({"tokens": tokens, "tokens_per_second": speed, "loss": 1.0})
 
@@ -103,6 +103,15 @@ def test_who_takes_over_in_the_middle_measures_what_it_sees() -> None:
     assert meter.tokens_per_second == 50.0
 
 
+def test_tokens_of_earlier_attempts_are_not_this_attempts_work() -> None:
+    meter = SpeedMeter()
+    meter.started(40)
+    meter.measured({"tokens": 9000.0, "tokens_per_second": 50.0})
+    meter.measured({"tokens": 9100.0, "tokens_per_second": 25.0})
+
+    assert meter.tokens_per_second == 25.0
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -116,7 +125,7 @@ def test_who_takes_over_in_the_middle_measures_what_it_sees() -> None:
 )
 def test_what_says_nothing_about_speed_is_left_out(values: dict[str, float]) -> None:
     meter = SpeedMeter()
-    meter.started()
+    meter.started(0)
     meter.measured(values)
 
     assert meter.tokens_per_second is None
@@ -124,7 +133,7 @@ def test_what_says_nothing_about_speed_is_left_out(values: dict[str, float]) -> 
 
 def test_a_count_that_goes_back_starts_anew() -> None:
     meter = SpeedMeter()
-    meter.started()
+    meter.started(0)
     for tokens in (100.0, 50.0, 100.0):
         meter.measured({"tokens": tokens, "tokens_per_second": 50.0})
 

@@ -39,6 +39,9 @@ def resolved(facts: Facts = FACTS, **given: Any) -> Hyperparameters:
         ("precision", None),
         ("num_processes", 1),
         ("zero_stage", 0),
+        ("save_steps", None),
+        ("save_interval_seconds", 300.0),
+        ("save_total_limit", 2),
         ("lora", Lora(16, 32.0, 0.0, ("all-linear",), False, False)),
         ("preference", Preference()),
         ("deepspeed_overrides", None),
@@ -63,6 +66,9 @@ GIVEN = {
     "precision": "bf16",
     "num_processes": 2,
     "zero_stage": 0,
+    "save_steps": 9,
+    "save_interval_seconds": 1.5,
+    "save_total_limit": 1,
 }
 
 
@@ -228,6 +234,11 @@ def test_zero_stage_follows_the_number_of_processes(processes: int, stage: int) 
     assert resolved(num_processes=processes).zero_stage == stage
 
 
+def test_a_cadence_by_steps_replaces_the_one_by_time_unless_both_are_asked_for() -> None:
+    assert resolved(save_steps=10).save_interval_seconds is None
+    assert resolved(save_steps=10, save_interval_seconds=60).save_interval_seconds == 60
+
+
 # ---- limits
 
 BOUNDS = [
@@ -248,6 +259,9 @@ BOUNDS = [
     ("eval_steps", [1, 1000], [0, -1]),
     ("num_processes", [1, 64], [0, -1, 65]),
     ("zero_stage", [0, 1, 2, 3], [-1, 4]),
+    ("save_steps", [1, 1_000_000], [0, -1]),
+    ("save_interval_seconds", [1, 86_400.5], [0, 0.5, -1, math.nan, math.inf]),
+    ("save_total_limit", [1, 100], [0, -1, 101]),
     ("lr_scheduler_type", ["linear", "cosine", "constant"], ["", "Cosine", "x" * 500]),
     ("precision", ["fp32", "bf16"], ["", "fp16", "FP32"]),
 ]

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.errors import ServiceError
 from services.task_manager.domain import advice, transitions
 from services.task_manager.domain.hyperparameters import Facts, Hyperparameters, resolve
 from services.task_manager.domain.metrics_history import Sample, SeriesThinner
 from services.task_manager.domain.progress import Progress, ProgressTracker
 from services.task_manager.domain.steps import steps_per_epoch, total_steps
-from services.task_manager.domain.task import ACTIVE, TERMINAL, State
+from services.task_manager.domain.task import ACTIVE, TERMINAL, Change, State
 from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, encode, split
 from services.task_manager.hub import Hub, wait_for
 from tunesmith.v1 import task_event_pb2, task_pb2
@@ -28,6 +29,31 @@ PERMITTED = {
     (P, Q), (P, C),
     (CG, C), (CG, OK), (CG, F),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("state", State)
+def test_pausing_and_resuming_lead_only_where_the_table_permits(state: State) -> None:
+    for ask, reason, moves, stays in (
+        (transitions.after_pause, "TASK_NOT_RUNNING", {S: PG, R: PG}, {PG, P}),
+        (transitions.after_resume, "TASK_NOT_PAUSED", {P: Q}, {Q, S, R}),
+    ):
+        if state in moves or state in stays:
+            target = ask(state)
+            assert target is moves.get(state, state)
+            assert target is state or (state, target) in PERMITTED
+        else:
+            with pytest.raises(ServiceError) as caught:
+                ask(state)
+            assert (caught.value.reason, state.value in caught.value.message) == (reason, True)
+
+
+@pytest.mark.parametrize(
+    ("state", "end", "recorded"),
+    [(CG, Q, C), (CG, F, C), (CG, OK, OK), (CG, P, C), (PG, Q, P), (PG, F, F), (PG, OK, OK), (R, Q, Q), (R, F, F)],
+)
+def test_an_end_that_was_asked_for_is_recorded_as_such(state: State, end: State, recorded: State) -> None:
+    assert transitions.as_asked(state, Change(end, "why")).to is recorded
+    assert (state, recorded) in PERMITTED
 
 
 @pytest.mark.parametrize("before", State)

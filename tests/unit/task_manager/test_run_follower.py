@@ -25,7 +25,7 @@ from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.task import State
 from services.task_manager.event_batches import gathered
 from services.task_manager.hub import Hub
-from services.task_manager.run_cancelling import cancel_repeatedly
+from services.task_manager.run_asking import ask_repeatedly
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.trainer_port import RunEvents, RunMessage
@@ -276,9 +276,13 @@ async def test_a_cancel_after_a_start_without_an_answer_waits_for_the_trainer() 
         (State.RUNNING, end(0, None), State.FAILED, "TRAINING_FAILED"),
         (State.RUNNING, end(0, State.CANCELLED), State.FAILED, "RUN_STOPPED"),
         (State.PAUSING, end(0), State.SUCCEEDED, ""),
+        (State.PAUSING, end(0, State.FAILED, make_error("RUN_PAUSED", "m")), State.PAUSED, ""),
+        (State.PAUSING, end(0, State.FAILED, make_error("RUN_LOST", "m")), State.PAUSED, ""),
+        (State.PAUSING, end(0, State.FAILED, make_error("OUT_OF_MEMORY", "m")), State.FAILED, "OUT_OF_MEMORY"),
+        (State.CANCELLING, end(0, State.FAILED, make_error("RUN_PAUSED", "m")), State.CANCELLED, ""),
     ],
 )
-async def test_every_end_becomes_a_terminal_state_with_its_reason(
+async def test_every_end_becomes_a_state_of_rest_with_its_reason(
     state: State, last: RunMessage, recorded: State, reason: str
 ) -> None:
     store = await followed(FakeTrainer((last,)), assignment(state=state), is_new=False)
@@ -295,6 +299,21 @@ async def test_an_interrupted_run_is_followed_by_another_attempt(reason: str) ->
 
     assert states(store)[-1] is State.QUEUED
     assert "the machine went down" in store.changes[-1].reason
+
+
+async def test_a_task_paused_before_a_run_was_started_rests_at_once() -> None:
+    trainer = FakeTrainer()
+    store = await followed(trainer, assignment(state=State.PAUSING), is_new=True)
+
+    assert states(store) == [State.PAUSED]
+    assert trainer.started == []
+
+
+async def test_pauses_are_no_losses_however_many_there_are() -> None:
+    last = end(0, State.FAILED, make_error("RUN_PAUSED", "paused"))
+    store = await followed(FakeTrainer((last,)), assignment(state=State.PAUSING), is_new=False)
+
+    assert (store.lost, states(store)[-1]) == (0, State.PAUSED)
 
 
 # ---- the store
@@ -343,7 +362,7 @@ async def test_cancelling_is_asked_for_again_and_again() -> None:
             raise absent()
 
     trainer = Deaf()
-    task = asyncio.create_task(cancel_repeatedly(trainer, RUN, 0.001))
+    task = asyncio.create_task(ask_repeatedly(trainer.cancel_run, RUN, 0.001))
 
     await asyncio.wait_for(asked_thrice.wait(), 10)
     task.cancel()

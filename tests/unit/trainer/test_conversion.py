@@ -205,6 +205,17 @@ def test_every_event_has_its_number_time_and_attempt() -> None:
     assert event.anomaly == task_event_pb2.Anomaly(reason="R", message="m", step=2)
 
 
+def test_a_saved_checkpoint_is_the_whole_of_what_the_run_says() -> None:
+    values = {"loss": 0.5, "eval_loss": math.inf}
+    event = conversion.event_to_proto(record("checkpoint_saved", step=8, name="step-8", size_bytes=99, values=values), 2)
+    saved = event.checkpoint_saved
+    assert (saved.step, saved.name, saved.size_bytes, dict(saved.values)) == (8, "step-8", 99, values)
+
+
+def test_a_start_says_where_it_continues() -> None:
+    assert conversion.event_to_proto(record("training_started", resumed_step=7), 2).training_started.resumed_step == 7
+
+
 def test_metrics_keep_values_that_are_no_numbers() -> None:
     values = {"loss": math.nan, "grad_norm": math.inf, "epoch": 0.5}
     metrics = conversion.event_to_proto(record("metrics", step=5, values=values), 1).step_metrics

@@ -34,6 +34,18 @@ def test_an_anomaly_has_reason_message_and_step() -> None:
     }
 
 
+def test_a_saved_checkpoint_has_a_name_a_size_and_its_metrics() -> None:
+    record = line(kind="checkpoint_saved", step=4, name="step-4", size_bytes=10, values={"loss": 1, "name": "x"})
+    event = parse(record, 0)
+    assert event.kind == "checkpoint_saved"
+    assert event.fields == {"step": 4, "name": "step-4", "size_bytes": 10, "values": {"loss": 1.0}}
+
+
+def test_a_start_says_where_it_continues() -> None:
+    assert parse(line(kind="training_started", resumed_step=7), 0).fields["resumed_step"] == 7
+    assert parse(line(kind="training_started"), 0).fields["resumed_step"] == 0
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -33,10 +33,12 @@ def test_records_are_one_json_object_a_line_in_order(pipe):
     sink.started({"total_steps": 3})
     sink.metrics(1, {"loss": 0.5})
     sink.anomaly("LOSS_NOT_FINITE", "oh", 2)
+    sink.checkpoint_saved(2, "step-2", 99, {"loss": 0.5})
     assert [json.loads(line) for line in read()] == [
         {"kind": "training_started", "total_steps": 3},
         {"kind": "metrics", "step": 1, "values": {"loss": 0.5}},
         {"kind": "anomaly", "reason": "LOSS_NOT_FINITE", "message": "oh", "step": 2},
+        {"kind": "checkpoint_saved", "step": 2, "name": "step-2", "size_bytes": 99, "values": {"loss": 0.5}},
     ]
 
 
@@ -76,3 +78,4 @@ def test_the_longest_failure_still_fits_into_one_write(pipe, text):
 def test_the_null_sink_takes_everything_and_keeps_nothing():
     sink = NullSink()
     assert sink.started({}) is sink.metrics(1, {}) is sink.anomaly("LOSS_NOT_FINITE", "oh", 1) is None
+    assert sink.checkpoint_saved(1, "step-1", 2, {}) is None

@@ -1,5 +1,6 @@
 """The loop with a fake engine: when it reports, measures, stops and refuses."""
 
+import copy
 import math
 
 import pytest
@@ -11,8 +12,8 @@ from services.common.errors import ServiceError
 from services.trainer.training.data import Dataset
 from services.trainer.training.engine import Measurement
 from services.trainer.training.loop import train
-from services.trainer.training.meter import Sums
 from services.trainer.training.progress import Progress
+from services.trainer.training.sums import Sums
 
 SPEED = ("tokens", "target_tokens", "tokens_per_second")
 
@@ -33,10 +34,10 @@ class FakeEngine:
         self.windows.append([len(examples) for examples in micro_batches])
         return torch.tensor([2.0 * units[0], units[0]])
 
-    def measure(self, sums, units, stop):
+    def measure(self, sums, units, *, stop, save):
         loss, right = sums.tolist()
         loss, norm = self._broken if len(self.windows) == self._broken_step else (loss, 0.5)
-        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop)
+        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop, save)
 
     def apply(self, learning_rate):
         self.rates.append(learning_rate)
@@ -44,6 +45,24 @@ class FakeEngine:
     def evaluate(self, data, numbers):
         (units,) = self.units(data.examples)
         return Sums((3.0 * units,), (units / 2,), (units,), ("token_accuracy",))
+
+
+class FakeSaver:
+    """Keeps the progress at every save; `due` are steps."""
+
+    def __init__(self, due=()):
+        self.saved = []
+        self._due = due
+
+    def is_due(self, step):
+        return step in self._due
+
+    def save(self, engine, progress):
+        self.saved.append(copy.deepcopy(progress))
+
+    @property
+    def steps(self):
+        return [progress.done for progress in self.saved]
 
 
 class ListSink:
@@ -64,8 +83,8 @@ def dataset(count):
     return Dataset(tuple(example(range(4 + index % 3), (2, 3)) for index in range(count)))
 
 
-def run(engine=None, *, examples=20, validation=None, stop=lambda: False, **changes):
-    engine, sink, progress = engine or FakeEngine(), ListSink(), Progress()
+def run(engine=None, *, examples=20, validation=None, stop=lambda: False, saver=None, progress=None, **changes):
+    engine, sink, progress = engine or FakeEngine(), ListSink(), progress or Progress()
     ticks = iter(range(10_000))
     result = train(
         engine=engine,
@@ -74,6 +93,7 @@ def run(engine=None, *, examples=20, validation=None, stop=lambda: False, **chan
         numbers=numbers(**changes),
         sink=sink,
         progress=progress,
+        saver=saver or FakeSaver(),
         should_stop=stop,
         clock=lambda: float(next(ticks)),
     )
@@ -153,6 +173,7 @@ def test_the_numbers_and_an_anomaly_come_before_the_failure():
             numbers=numbers(),
             sink=sink,
             progress=progress,
+            saver=FakeSaver(),
             should_stop=lambda: False,
             clock=lambda: 0.0,
         )
@@ -164,10 +185,63 @@ def test_the_numbers_and_an_anomaly_come_before_the_failure():
     assert progress.step == 1
 
 
-def test_a_stop_ends_after_the_current_step_with_its_metrics():
-    asked = iter([False, True])
-    result, sink, engine, _ = run(stop=lambda: next(asked), max_steps=10, logging_steps=5, validation=dataset(3))
+def stop_after(count):
+    asked = iter(range(1, 10_000))
+    return lambda: next(asked) == count
+
+
+def test_a_stop_ends_after_the_current_step_with_a_checkpoint_and_reports_nothing_out_of_turn():
+    saver = FakeSaver()
+    result, sink, engine, _ = run(stop=stop_after(2), max_steps=10, logging_steps=5, validation=dataset(3), saver=saver)
     assert result.stopped
-    assert (result.step, len(engine.rates)) == (2, 2)
-    assert sink.steps("loss") == [2]
-    assert sink.steps("eval_loss") == []
+    assert (result.step, len(engine.rates), saver.steps) == (2, 2, [2])
+    assert sink.records == []
+
+
+def test_what_continues_from_a_checkpoint_reports_the_rest_as_if_nothing_had_happened():
+    _, whole, whole_engine, _ = run(max_steps=10, logging_steps=4, eval_steps=3, validation=dataset(3))
+    for stop in range(1, 11):
+        saver, numbers = FakeSaver(), {"max_steps": 10, "logging_steps": 4, "eval_steps": 3, "validation": dataset(3)}
+        first, before, first_engine, _ = run(stop=stop_after(stop), saver=saver, **numbers)
+        assert first.stopped
+        second, after, second_engine, _ = run(progress=saver.saved[-1], **numbers)
+        assert not second.stopped
+        assert timeless(before.records + after.records) == timeless(whole.records), stop
+        assert first_engine.rates + second_engine.rates == whole_engine.rates
+        assert first_engine.windows + second_engine.windows == whole_engine.windows
+
+
+def timeless(records):
+    return [(step, {name: value for name, value in values.items() if name != "tokens_per_second"}) for step, values in records]
+
+
+def test_what_was_finished_has_nothing_left_to_do():
+    saver = FakeSaver({10})
+    run(max_steps=10, saver=saver)
+    result, sink, engine, _ = run(max_steps=10, progress=saver.saved[-1])
+    assert (result.step, result.stopped, engine.rates, sink.records) == (10, False, [], [])
+    assert result.metrics["loss"] == 2.0
+
+
+def test_checkpoints_are_saved_when_due_and_when_the_validation_loss_is_the_best_so_far():
+    losses = iter([3.0, 4.0, math.nan, 2.0, 2.0])
+    engine, saver = FakeEngine(), FakeSaver({5})
+    engine.evaluate = lambda data, numbers: Sums((next(losses),), (), (1,))
+    _, _, _, progress = run(engine, saver=saver, max_steps=10, eval_steps=2, validation=dataset(5 // 2 + 1))
+    assert saver.steps == [2, 5, 8]
+    assert progress.best_eval_loss == min(saved.best_eval_loss for saved in saver.saved)
+
+
+def test_a_validation_loss_that_is_not_finite_is_never_the_best():
+    engine, saver = FakeEngine(), FakeSaver()
+    engine.evaluate = lambda data, numbers: Sums((math.nan,), (), (1,))
+    _, sink, _, progress = run(engine, saver=saver, max_steps=2, eval_steps=1, validation=dataset(3))
+    assert (saver.steps, progress.best_eval_loss) == ([], None)
+    assert (1, "LOSS_NOT_FINITE") in sink.records
+
+
+def test_a_step_that_is_not_finite_is_never_part_of_a_checkpoint():
+    saver = FakeSaver({2})
+    with pytest.raises(ServiceError):
+        run(FakeEngine(broken_step=2), saver=saver)
+    assert saver.steps == []

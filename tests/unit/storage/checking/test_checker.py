@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from unit.storage.checking.checks import GOOD, Checked
 
 from services.storage.checking.budget import Budget
-from services.storage.checking.checker import MAX_VIOLATIONS
 from services.storage.checking.outputs import MAX_OFFSETS
+from services.storage.checking.violations import MAX_VIOLATIONS
 
 ROW = GOOD.encode() + b"\n"
 

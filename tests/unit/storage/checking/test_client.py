@@ -109,6 +109,47 @@ async def test_cancelling_ends_the_process() -> None:
     assert checker._process.returncode is not None
 
 
+@pytest.mark.parametrize(
+    "content", [ROW * 5000, b"[" + b",\n".join([GOOD.encode()] * 5000) + b"]", MIXED], ids=["lines", "array", "mixed"]
+)
+@pytest.mark.parametrize("cut", [1000, 2**18])
+async def test_chunks_of_any_size_give_the_same_outcome(content: bytes, cut: int) -> None:
+    expected = Checked(content)
+    async with CheckerProcess.start() as checker:
+        for start in range(0, len(content), cut):
+            await checker.feed(content[start : start + cut])
+        outcome = await checker.finish()
+    assert outcome.report == client.json_format.ParseDict(expected.report, client.dataset_pb2.DatasetReport())
+    assert outcome.rows_sha256 == expected.outcome["rows_sha256"]
+    assert outcome.rows_equal_file == expected.outcome["rows_equal_file"]
+
+
+async def test_two_checks_at_once_do_not_meet() -> None:
+    async with CheckerProcess.start() as first, CheckerProcess.start(budget=Budget(5)) as second:
+        await first.feed(ROW * 2)
+        await second.feed(MIXED)
+        outcomes = await asyncio.gather(first.finish(), second.finish())
+    assert [(outcome.row_count, outcome.accepted) for outcome in outcomes] == [(2, True), (4, True)]
+
+
+async def test_an_answer_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.sys, "executable", "/bin/true")
+    async with CheckerProcess.start() as checker:
+        with pytest.raises(ServiceError, match="what cannot be read") as caught:
+            await checker.finish()
+    assert (caught.value.reason, caught.value.status) == ("CHECKER_FAILED", "INTERNAL")
+
+
+async def test_a_failing_process_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    program = tmp_path / "checker"
+    program.write_text("#!/bin/sh\necho out of order >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(client.sys, "executable", str(program))
+    async with CheckerProcess.start() as checker:
+        with pytest.raises(ServiceError, match="exit code 3: out of order"):
+            await checker.finish()
+
+
 def run(*options: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "services.storage.checking", *options]
     return subprocess.run(command, input=content, capture_output=True, check=False)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.storage.checking.checks import ANSWER, GOOD, USER, Checked, of
 
-from services.storage.checking.example import Batch, Format
+from services.storage.checking.example import Batch, Format, batch_of
 from services.storage.checking.plain_rows import read_plain
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.row import read_row
@@ -49,9 +49,13 @@ texts = scalars.map(lambda text: f'{{"text": {text}}}')
 rows = st.one_of(chats, preferences, texts, objects(scalars))
 
 
+def plain(lines: list[bytes], expected: Format) -> Batch | None:
+    return read_plain(lines, expected, b"\n".join(lines))
+
+
 def slow(row: bytes, expected: Format) -> Batch | None:
     try:
-        return read_row(row, expected)
+        return batch_of([read_row(row, expected)])
     except RowProblem:
         return None
 
@@ -65,7 +69,7 @@ def joined(batches: list[Batch]) -> dict[str, object]:
         "empty": [count for batch in batches for count in batch.empty_contents or [0] * len(batch.texts)],
         "learned": sum(batch.learned_characters for batch in batches),
         "tools": sum(batch.with_tools for batch in batches),
-        "ignored": [key for batch in batches for key in batch.ignored_keys],
+        "ignored": [keys for batch in batches for keys in batch.ignored_keys or [()] * len(batch.texts)],
     }
 
 
@@ -73,7 +77,7 @@ def joined(batches: list[Batch]) -> dict[str, object]:
 @given(st.lists(rows, min_size=1, max_size=3), st.sampled_from(Format))
 def test_what_the_fast_path_takes_the_slow_path_takes_as_the_same(texts: list[str], expected: Format) -> None:
     lines = [text.encode("utf-8", "surrogatepass") for text in texts]
-    fast = read_plain(lines, expected)
+    fast = plain(lines, expected)
     if fast is not None:
         found = [slow(line, expected) for line in lines]
         assert None not in found, texts
@@ -88,7 +92,7 @@ contents = st.text(st.characters(codec="utf-8"), min_size=1)
 def test_plain_rows_take_the_fast_path(ascii_only: bool, pairs: list[tuple[str, str]]) -> None:
     found = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs]
     lines = [json.dumps(row, ensure_ascii=ascii_only).encode() for row in found]
-    batch = read_plain(lines, Format.CHAT)
+    batch = plain(lines, Format.CHAT)
     assert batch is not None
     assert batch.learned_characters == sum(len(answer) for _, answer in pairs)
 
@@ -108,9 +112,9 @@ PLAIN = {
 @pytest.mark.parametrize("expected", Format)
 def test_every_format_has_a_fast_path_that_agrees(expected: Format) -> None:
     lines = [row.encode() for row in PLAIN[expected]] * 3
-    fast = read_plain(lines, expected)
+    fast = plain(lines, expected)
     assert fast is not None
-    assert joined([fast]) == joined([read_row(line, expected) for line in lines])
+    assert joined([fast]) == joined([batch_of([read_row(line, expected)]) for line in lines])
 
 
 @pytest.mark.parametrize(
@@ -127,12 +131,12 @@ def test_every_format_has_a_fast_path_that_agrees(expected: Format) -> None:
     ],
 )
 def test_what_may_be_bad_is_left_to_the_slow_path(row: str) -> None:
-    assert read_plain([GOOD.encode(), row.encode()], Format.CHAT) is None
+    assert plain([GOOD.encode(), row.encode()], Format.CHAT) is None
 
 
 def test_an_object_over_two_lines_is_no_row_even_when_the_count_is_right() -> None:
     half, other = GOOD.split("[", 1)
-    assert read_plain([(GOOD + GOOD).encode(), half.encode() + b"[", other.encode()], Format.CHAT) is None
+    assert plain([(GOOD + GOOD).encode(), half.encode() + b"[", other.encode()], Format.CHAT) is None
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"[", b"{", b"{}\n", GOOD.encode() + b"\n", b"[" + GOOD.encode() + b","]))

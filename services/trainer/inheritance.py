@@ -1,0 +1,42 @@
+"""Gives a new attempt the checkpoints of the attempts before it; used by the keeper before it starts the training process."""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+
+_NAME = re.compile(r"step-([1-9][0-9]*)")
+
+
+def inherit(own: pathlib.Path, older: Sequence[pathlib.Path]) -> int:
+    """Links every checkpoint of the directories `older`, newest attempt first, into `own`; returns the newest step, 0 = none.
+
+    Links cost nothing, and deleting the older run or a checkpoint of it takes nothing from the new one: files of checkpoints are
+    never changed. Which of them are whole is for the training process to find out. May be repeated.
+    """
+    for directory in older:
+        for source in _checkpoints(directory):
+            # An older run may be swept away at this very moment; then there is nothing to inherit.
+            with contextlib.suppress(FileNotFoundError):
+                _link(source, own / source.name)
+    return max((int(path.name.removeprefix("step-")) for path in _checkpoints(own)), default=0)
+
+
+def _checkpoints(directory: pathlib.Path) -> list[pathlib.Path]:
+    return [path for path in directory.iterdir() if _NAME.fullmatch(path.name)] if directory.is_dir() else []
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+    if target.exists():
+        return
+    scratch = target.with_name(f".{uuid.uuid4().hex}")
+    scratch.mkdir(parents=True)
+    try:
+        for file in source.iterdir():
+            os.link(file, scratch / file.name)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

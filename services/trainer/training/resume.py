@@ -1,0 +1,69 @@
+"""Finds the newest whole checkpoint of a run and puts engine and progress where it was taken; used by `__main__`."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from services.trainer.training.checkpoint import (
+    SHARED,
+    Manifest,
+    Torn,
+    check,
+    checkpoints,
+    rank_file,
+    read_manifest,
+    read_tensors,
+)
+from services.trainer.training.config import TrainConfig
+from services.trainer.training.data import Dataset
+from services.trainer.training.engine import Engine
+from services.trainer.training.progress import Progress
+from services.trainer.training.snapshot import Snapshot
+
+_log = logging.getLogger("tunesmith.training")
+
+# How often something is written down changes nothing about what is learned.
+_CADENCE = ("logging_steps", "save_steps", "save_interval_seconds", "save_total_limit")
+
+
+def identity(config: TrainConfig, training: Dataset) -> dict[str, Any]:
+    """What a checkpoint belongs to: everything that decides the course of the run, and no name of a run or a place."""
+    values = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, Path) and name != "run"}
+    for name in _CADENCE:
+        del values["hyperparameters"][name]
+    counts = [len(training.examples), training.token_count, training.target_token_count]
+    values["data"] = [*counts, training.rendered_rows_sha256, *training.labels]
+    result: dict[str, Any] = json.loads(json.dumps(values))
+    return result
+
+
+def newest(directory: Path, wanted: Mapping[str, Any]) -> Manifest | None:
+    """The newest whole checkpoint of this identity; torn ones and others' are named in the log and left out."""
+    for path in checkpoints(directory):
+        try:
+            manifest = check(path)
+        except Torn as error:
+            _log.warning("the checkpoint %s is not whole and is left out: %s", path.name, error)
+            continue
+        if manifest.identity == wanted:
+            return manifest
+        _log.warning("the checkpoint %s is of another model, other data or other numbers and is left out", path.name)
+    return None
+
+
+def resume(engine: Engine, directory: Path, wanted: Mapping[str, Any], progress: Progress) -> int:
+    """Continues from the newest checkpoint, if there is one; returns its step, 0 = from the beginning. Raises Torn."""
+    found = newest(directory, wanted) if engine.rank == 0 else None
+    # The first rank decides: all must continue from the same step.
+    step = engine.exchange([found.step if found else 0])[0][0]
+    if step == 0:
+        return 0
+    path = directory / f"step-{step}"
+    manifest = found or read_manifest(path)
+    shared, own = (read_tensors(path, manifest, name) for name in (SHARED, rank_file(engine.rank)))
+    engine.restore(Snapshot(shared, own))
+    progress.restore(manifest.progress)
+    return step

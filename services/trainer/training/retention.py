@@ -1,0 +1,42 @@
+"""Which checkpoints stay: the newest few and the best; used by the saver once a new one is durable."""
+
+import re
+import shutil
+from pathlib import Path
+
+from services.trainer.training.checkpoint import Manifest, Torn, checkpoints, read_manifest
+
+_UNFINISHED = re.compile(r"\.step-[1-9][0-9]*\.part")
+
+
+def unfinished(directory: Path, step: int) -> Path:
+    """Where the files of a checkpoint are before it has its name."""
+    return directory / f".step-{step}.part"
+
+
+def prune(directory: Path, limit: int) -> None:
+    """Deletes all but the newest `limit` (at least 1) and the one with the lowest validation loss.
+
+    Call it only when the newest is durable: everything that was cut short, here or in an earlier run, goes as well.
+    """
+    kept = _kept(directory, limit)
+    for path in checkpoints(directory):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in directory.iterdir():
+        if _UNFINISHED.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _kept(directory: Path, limit: int) -> set[Path]:
+    known = [(path, manifest) for path in checkpoints(directory) if (manifest := _readable(path))]
+    losses = [(manifest.eval_loss, path) for path, manifest in known if manifest.eval_loss is not None]
+    best = {min(losses, key=lambda pair: pair[0])[1]} if losses else set()
+    return {path for path, _ in known[:limit]} | best
+
+
+def _readable(path: Path) -> Manifest | None:
+    try:
+        return read_manifest(path)
+    except Torn:
+        return None
