@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import pathlib
 from collections.abc import AsyncIterator, Sequence
@@ -60,9 +61,8 @@ class FakeChecker:
         violations = [violation for violation, _ in bad]
         if not good and not bad:
             violations = [{"reason": "DATASET_EMPTY", "message": "the file has no rows", "hint": "Upload rows."}]
-        content, offsets = b"".join(good), []
-        for number in range(0, len(good), EVERY):
-            offsets.append(sum(map(len, good[:number])))
+        content = b"".join(good)
+        offsets = list(itertools.accumulate(map(len, good), initial=0))[: len(good) : EVERY]
         reasons: dict[str, int] = {}
         for violation in violations:
             reasons[violation["reason"]] = reasons.get(violation["reason"], 0) + 1
