@@ -24,6 +24,7 @@ from tunesmith.v1 import (
     inference_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
     task_event_pb2,
     task_manager_service_pb2,
     task_manager_service_pb2_grpc,
@@ -258,6 +259,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def __init__(self):
         self.stored = []
         self.files = {}
+        self.exported = {}
         self.offsets = []
         self.break_after = None
 
@@ -285,6 +287,44 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
             if artifact.name == request.name:
                 return artifact
         return refuse(context, "NOT_FOUND", "ARTIFACT_EXPIRED", f"{request.name} is past its time", "Run the task again.")
+
+    def PinArtifact(self, request, context):
+        return self._changed(request, pinned=True)
+
+    def UnpinArtifact(self, request, context):
+        return self._changed(request, pinned=False)
+
+    def ExtendArtifact(self, request, context):
+        artifact = self._changed(request)
+        artifact.expire_time.seconds += request.extension.seconds
+        return artifact
+
+    def RestoreArtifact(self, request, context):
+        return self._changed(request, state=artifact_pb2.Artifact.AVAILABLE)
+
+    def ExportArtifact(self, request, context):
+        artifact = next(artifact for artifact in self.stored if artifact.name == request.name)
+        version = registered_model_pb2.ModelVersion(
+            name=f"{request.model}/versions/1",
+            version=1,
+            aliases=[request.alias] if request.alias else [],
+            description=request.description,
+            artifact=artifact.name,
+            manifest=artifact.manifest,
+        )
+        self.exported[version.name] = version
+        return version
+
+    def SweepArtifacts(self, request, context):
+        names = [artifact.name for artifact in self.stored]
+        return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
+
+    def _changed(self, request, **changes):
+        artifact = next(artifact for artifact in self.stored if artifact.name == request.name)
+        artifact.reason = request.reason
+        for field, value in changes.items():
+            setattr(artifact, field, value)
+        return artifact
 
     def ListArtifacts(self, request, context):
         wanted = [artifact for artifact in self.stored if request.task in ("", artifact.manifest.task)]
@@ -333,6 +373,51 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
     def ListBaseModels(self, request, context):
         models, token = page_of(list(self.stored.values()), request)
         return model_service_pb2.ListBaseModelsResponse(base_models=models, next_page_token=token)
+
+
+class Registry(Models):
+    """Base models, and the versions that were exported from `artifacts`; every model has one version."""
+
+    def __init__(self, artifacts):
+        super().__init__()
+        self.artifacts = artifacts
+        self.aliases = {}
+
+    def GetModel(self, request, context):
+        if f"{request.name}/versions/1" not in self.artifacts.exported:
+            refuse(context, "NOT_FOUND", "REGISTERED_MODEL_NOT_FOUND", f"{request.name} does not exist", "List them.")
+        return registered_model_pb2.RegisteredModel(
+            name=request.name, newest_version=1, version_count=1, aliases=self.aliases, create_time=NOW
+        )
+
+    def ListModels(self, request, context):
+        names = sorted(name.partition("/versions/")[0] for name in self.artifacts.exported)
+        found, token = page_of(names, request)
+        models = [self.GetModel(model_service_pb2.GetModelRequest(name=name), context) for name in found]
+        return model_service_pb2.ListModelsResponse(models=models, next_page_token=token)
+
+    def GetModelVersion(self, request, context):
+        return self.artifacts.exported[request.name.partition("@")[0].partition("/versions/")[0] + "/versions/1"]
+
+    def ListModelVersions(self, request, context):
+        versions = [version for name, version in self.artifacts.exported.items() if name.startswith(request.parent + "/")]
+        return model_service_pb2.ListModelVersionsResponse(model_versions=versions)
+
+    def SetModelAlias(self, request, context):
+        self.aliases[request.alias] = request.version
+        return self.GetModel(request, context)
+
+    def DeleteModelVersion(self, request, context):
+        del self.artifacts.exported[request.name.replace("@", "/versions/")]
+        return empty_pb2.Empty()
+
+    def DownloadModel(self, request, context):
+        if request.name not in self.artifacts.exported:
+            yield from super().DownloadModel(request, context)
+            return
+        body = self.artifacts.files[self.artifacts.exported[request.name].artifact, request.path]
+        for chunk in chunks_for(context, body, request.offset):
+            yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
 
 class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
@@ -539,7 +624,8 @@ class FakePlatform:
     """The server and its parts, to script and to look into."""
 
     def __init__(self):
-        self.datasets, self.artifacts, self.models = Datasets(), Artifacts(), Models()
+        self.datasets, self.artifacts = Datasets(), Artifacts()
+        self.models = Registry(self.artifacts)
         self.inference, self.tasks = Inference(), Tasks()
         self.address = ""
 

@@ -1,15 +1,29 @@
 """Verbs on artifacts; part of `tunesmith.Client`."""
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
-from tunesmith.transfers import Progress, receive, safe_target, summed
+from tunesmith.transfers import Progress, receive_all
 from tunesmith.v1.artifact_pb2 import Artifact
-from tunesmith.v1.artifact_service_pb2 import DownloadArtifactRequest, GetArtifactRequest, ListArtifactsRequest
+from tunesmith.v1.artifact_service_pb2 import (
+    DownloadArtifactRequest,
+    ExportArtifactRequest,
+    ExtendArtifactRequest,
+    GetArtifactRequest,
+    ListArtifactsRequest,
+    PinArtifactRequest,
+    RestoreArtifactRequest,
+    SweepArtifactsRequest,
+    SweepArtifactsResponse,
+    UnpinArtifactRequest,
+)
 from tunesmith.v1.artifact_service_pb2_grpc import ArtifactServiceStub
+from tunesmith.v1.registered_model_pb2 import ModelVersion
 
 
 class ArtifactVerbs(Connections):
@@ -24,9 +38,19 @@ class ArtifactVerbs(Connections):
         request = GetArtifactRequest(name=resource_name("artifacts", name))
         return self.connection("storage").call(self._artifacts.GetArtifact, request)
 
-    def list_artifacts(self, task: str = "", page_size: int = 0) -> Iterator[Artifact]:
-        """Artifacts, newest first; of one task when given."""
+    def list_artifacts(
+        self,
+        task: str = "",
+        page_size: int = 0,
+        *,
+        states: Iterable[str] = (),
+        expiring_before: datetime | None = None,
+    ) -> Iterator[Artifact]:
+        """Artifacts, newest first; of one task, in `states` (default: AVAILABLE), ending before a moment: as far as given."""
         request = ListArtifactsRequest(page_size=page_size, task=resource_name("tasks", task) if task else "")
+        request.states.extend(Artifact.State.Value(state.upper()) for state in states)
+        if expiring_before:
+            request.max_expire_time.FromDatetime(expiring_before)
         while True:
             page = self.connection("storage").call(self._artifacts.ListArtifacts, request)
             yield from page.artifacts
@@ -44,13 +68,50 @@ class ArtifactVerbs(Connections):
             InvalidArgument: PATH_UNSAFE when the manifest names a place outside of the directory; nothing is written then.
         """
         artifact = self.get_artifact(name)
-        root = Path(directory)
-        targets = [(file, safe_target(root, file.path)) for file in artifact.manifest.files]
-        advance = summed(progress, sum(file.size_bytes for file, _ in targets))
-        for file, target in targets:
-            fetch = partial(self._artifact_bytes, artifact.name, file.path)
-            receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
-        return [target for _, target in targets]
+        files = artifact.manifest.files
+        return receive_all(files, Path(directory), partial(self._artifact_bytes, artifact.name), progress)
+
+    def pin_artifact(self, name: str, reason: str) -> Artifact:
+        """Keep an artifact until it is unpinned."""
+        request = PinArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        return self.connection("storage").call(self._artifacts.PinArtifact, request)
+
+    def unpin_artifact(self, name: str, reason: str = "") -> Artifact:
+        """Let an artifact expire at its time."""
+        request = UnpinArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        return self.connection("storage").call(self._artifacts.UnpinArtifact, request)
+
+    def extend_artifact(self, name: str, reason: str, *, by: timedelta | None = None, until: datetime | None = None) -> Artifact:
+        """Keep an artifact longer: `by` so much, or `until` a moment with a time zone."""
+        request = ExtendArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        if by is not None:
+            request.extension.FromTimedelta(by)
+        elif until is not None:
+            request.expire_time.FromDatetime(until)
+        return self.connection("storage").call(self._artifacts.ExtendArtifact, request)
+
+    def restore_artifact(self, name: str, reason: str = "") -> Artifact:
+        """Bring back an expired artifact before its bytes are deleted."""
+        request = RestoreArtifactRequest(name=resource_name("artifacts", name), reason=reason)
+        return self.connection("storage").call(self._artifacts.RestoreArtifact, request)
+
+    def export_artifact(
+        self, name: str, model: str, *, alias: str = "", description: str = "", request_id: str = ""
+    ) -> ModelVersion:
+        """Keep an artifact for good, as the next version of a registered model. A repeat of `request_id` makes nothing new."""
+        request = ExportArtifactRequest(
+            name=resource_name("artifacts", name),
+            model=resource_name("models", model),
+            alias=alias,
+            description=description,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return self.connection("storage").call(self._artifacts.ExportArtifact, request, UPLOAD_SECONDS)
+
+    def sweep_artifacts(self, *, dry_run: bool = False) -> SweepArtifactsResponse:
+        """Expire and delete what is due now, or tell what would be."""
+        request = SweepArtifactsRequest(dry_run=dry_run)
+        return self.connection("storage").call(self._artifacts.SweepArtifacts, request, UPLOAD_SECONDS)
 
     def _artifact_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadArtifactRequest(name=name, path=path, offset=offset)

@@ -44,8 +44,11 @@ _REPEATABLE = {
         "PreviewDataset",
         "AnalyzeDataset",
     ),
-    "ArtifactService": ("GetArtifact", "ListArtifacts"),
-    "ModelService": ("GetBaseModel", "ListBaseModels"),
+    "ArtifactService": ("GetArtifact", "ListArtifacts", "PinArtifact", "UnpinArtifact"),
+    "ModelService": (
+        *("GetBaseModel", "ListBaseModels"),
+        *("GetModel", "ListModels", "GetModelVersion", "ListModelVersions", "SetModelAlias"),
+    ),
     "InferenceService": ("ListLoadedModels", "LoadModel"),
 }
 _SERVICE_CONFIG = json.dumps(

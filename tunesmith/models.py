@@ -7,7 +7,7 @@ from typing import Any
 
 from tunesmith.connection import CHAT_SECONDS, UPLOAD_SECONDS, Connections
 from tunesmith.names import model_name, resource_name
-from tunesmith.transfers import Progress, chunks_of, describe, receive, safe_target, summed
+from tunesmith.transfers import Progress, chunks_of, describe, receive_all
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.inference_service_pb2 import ChatMessage, ChatRequest, ChatResponse, StreamChatRequest, StreamChatResponse
 from tunesmith.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -69,14 +69,9 @@ class ModelVerbs(Connections):
         Raises:
             DataLoss: CHECKSUM_MISMATCH. InvalidArgument: PATH_UNSAFE.
         """
-        model, root = self.get_base_model(name), Path(directory)
+        model = self.get_base_model(name)
         wanted = [file for file in model.files if paths is None or file.path in paths]
-        targets = [(file, safe_target(root, file.path)) for file in wanted]
-        advance = summed(progress, sum(file.size_bytes for file in wanted))
-        for file, target in targets:
-            fetch = partial(self._model_bytes, model.name, file.path)
-            receive(fetch, target, key=file.sha256, sha256=file.sha256, progress=advance)
-        return [target for _, target in targets]
+        return receive_all(wanted, Path(directory), partial(self._model_bytes, model.name), progress)
 
     def _model_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadModelRequest(name=name, path=path, offset=offset)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tunesmith.errors import InvalidArgument
 
-COLLECTIONS = ("tasks", "datasets", "artifacts", "baseModels")
+COLLECTIONS = ("tasks", "datasets", "artifacts", "baseModels", "models")
 
 
 def resource_name(collection: str, given: str) -> str:
@@ -24,9 +24,11 @@ def resource_name(collection: str, given: str) -> str:
 
 
 def model_name(given: str) -> str:
-    """A model to chat with: whole names stay, a bare UUID is a task's result, any other bare word is a base model."""
+    """A model to chat with: whole names stay, `MODEL@…` is registered, a bare UUID is a task's result, else a base model."""
     if "/" in given:
         return given
+    if "@" in given:
+        return f"models/{given}"
     try:
         return f"tasks/{uuid.UUID(given)}"
     except ValueError:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tunesmith.errors import DataLoss, InvalidArgument, OutOfRange
@@ -90,6 +91,22 @@ def receive(
         part.unlink(missing_ok=True)
         raise
     part.replace(target)
+
+
+def receive_all(
+    files: Iterable[File], directory: Path, fetch: Callable[[str, int], Iterable[bytes]], progress: Progress | None
+) -> list[Path]:
+    """Receive every file below a directory; `fetch(path, offset)` yields the bytes of one. Returns where they are.
+
+    Raises:
+        DataLoss: CHECKSUM_MISMATCH.
+        InvalidArgument: PATH_UNSAFE; nothing is written then.
+    """
+    targets = [(file, safe_target(directory, file.path)) for file in files]
+    advance = summed(progress, sum(file.size_bytes for file, _ in targets))
+    for file, target in targets:
+        receive(partial(fetch, file.path), target, key=file.sha256, sha256=file.sha256, progress=advance)
+    return [target for _, target in targets]
 
 
 def _receive_rest(fetch: Callable[[int], Iterable[bytes]], part: Path, progress: Callable[[int], None]) -> str:

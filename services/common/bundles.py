@@ -19,9 +19,9 @@ from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
     artifact_service_pb2_grpc,
-    base_model_pb2,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
 )
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class Bundle:
     """A directory with every file of a base model or artifact, complete and verified."""
 
     name: str
-    """Resource name: `baseModels/{id}` or `artifacts/{uuid}`."""
+    """Resource name: `baseModels/{id}`, `artifacts/{uuid}` or `models/{id}/versions/{version}`."""
     directory: pathlib.Path
     base_model: str
     """The base model beneath; of a base model, itself."""
@@ -61,21 +61,31 @@ class BundleStore:
         with translated("STORAGE_UNAVAILABLE", "storage"):
             request = model_service_pb2.GetBaseModelRequest(name=name)
             model = await self._models.GetBaseModel(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        directory = await self._fetch(model.files, lambda path: self._base_model_chunks(model, path))
+        directory = await self._fetch(model.files, lambda path: self._model_chunks(model.name, path))
         return Bundle(model.name, directory, model.name, model.revision)
 
     async def artifact(self, name: str) -> Bundle:
-        """An artifact's files; raises as `base_model` does."""
+        """An artifact's files, which must not expire while they are used; raises as `base_model` does."""
         with translated("STORAGE_UNAVAILABLE", "storage"):
-            request = artifact_service_pb2.GetArtifactRequest(name=name)
-            artifact = await self._artifacts.GetArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+            request = artifact_service_pb2.HoldArtifactRequest(name=name)
+            artifact = await self._artifacts.HoldArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = artifact.manifest
         directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
         is_adapter = artifact.kind == artifact_pb2.Artifact.ADAPTER
         return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
 
-    async def _base_model_chunks(self, model: base_model_pb2.BaseModel, path: str) -> AsyncIterator[bytes]:
-        request = model_service_pb2.DownloadModelRequest(name=model.name, path=path)
+    async def model_version(self, name: str) -> Bundle:
+        """The files of a version of a registered model, by number, by alias or the newest; raises as `base_model` does."""
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            request = model_service_pb2.GetModelVersionRequest(name=name)
+            found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        manifest = found.manifest
+        directory = await self._fetch(manifest.files, lambda path: self._model_chunks(found.name, path))
+        is_adapter = found.format == registered_model_pb2.ModelVersion.ADAPTER
+        return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
+
+    async def _model_chunks(self, name: str, path: str) -> AsyncIterator[bytes]:
+        request = model_service_pb2.DownloadModelRequest(name=name, path=path)
         async for response in self._models.DownloadModel(request, metadata=call_metadata(self._api_key)):
             yield response.chunk
 

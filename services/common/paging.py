@@ -39,6 +39,16 @@ def decode_token(token: str, filter_text: str) -> tuple[str, ...] | None:
     return decoded
 
 
+def decode_number(token: str, filter_text: str) -> int | None:
+    """The position in the token of a list that is sorted by one number; as `decode_token`."""
+    position = decode_token(token, filter_text)
+    if position is None:
+        return None
+    if len(position) != 1 or not position[0].isdecimal():
+        raise _invalid("is not a token of this list")
+    return int(position[0])
+
+
 def _digest(filter_text: str) -> str:
     return hashlib.sha256(filter_text.encode()).hexdigest()[:16]
 

@@ -48,13 +48,20 @@ async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIt
 
 
 @contextlib.asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle."""
+async def session(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection of one's own, each statement by itself; raises Unavailable when Postgres cannot be reached or gives up."""
     try:
-        async with pool.connection() as connection, connection.transaction():
+        async with pool.connection() as connection:
             yield connection
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise Unavailable("POSTGRES_UNAVAILABLE", f"Postgres did not answer: {_first_line(error)}") from error
+
+
+@contextlib.asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle."""
+    async with session(pool) as connection, connection.transaction():
+        yield connection
 
 
 async def migrate(dsn: str, schema: str, directory: pathlib.Path) -> int:

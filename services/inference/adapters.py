@@ -75,4 +75,4 @@ class Adapters:
 
 def _key(name: str) -> str:
     """A module name: peft keeps adapters in a ModuleDict, which allows no dots."""
-    return name.rpartition("/")[2].replace(".", "-")
+    return name.replace("/", "-").replace(".", "-")

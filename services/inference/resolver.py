@@ -15,11 +15,15 @@ class Bundles(Protocol):
 
     async def artifact(self, name: str) -> Bundle: ...
 
+    async def model_version(self, name: str) -> Bundle: ...
+
 
 class Artifacts(Protocol):
-    """Which artifact a task's result is; artifact_lookup.ArtifactLookup is one."""
+    """What a task's result and an alias stand for; artifact_lookup.ArtifactLookup is one."""
 
     async def newest(self, task: str) -> str | None: ...
+
+    async def version(self, name: str) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class ModelFiles:
 
     @property
     def name(self) -> str:
-        """Resource name of what answers: the artifact, else the base model."""
+        """Resource name of what answers: the artifact or version, else the base model."""
         return self.adapter.name if self.adapter else self.base.name
 
 
@@ -46,16 +50,20 @@ class Resolver:
         """The files of a model named as in a request.
 
         Raises InvalidArgument, MODEL_NOT_READY for a task without artifacts, and what storage says (BASE_MODEL_NOT_FOUND,
-        ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, STORAGE_UNAVAILABLE, ...).
+        ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, MODEL_VERSION_NOT_FOUND, STORAGE_UNAVAILABLE, ...).
         """
         name = parse_model_name(text)
         if name.kind is Kind.BASE_MODEL:
             return ModelFiles(await self._bundles.base_model(name.name))
-        return await self._tuned(await self._artifact(name))
+        if name.kind is Kind.REGISTERED:
+            return await self._tuned(await self._bundles.model_version(name.name))
+        return await self._tuned(await self._bundles.artifact(await self._artifact(name)))
 
     async def loaded_name(self, text: str) -> str | None:
         """The name a model has in memory, found without its files; None for a task without artifacts."""
         name = parse_model_name(text)
+        if name.kind is Kind.REGISTERED:
+            return await self._artifacts.version(name.name)
         return await self._artifacts.newest(name.name) if name.kind is Kind.TASK else name.name
 
     async def _artifact(self, name: ModelName) -> str:
@@ -67,15 +75,14 @@ class Resolver:
             raise ServiceError("MODEL_NOT_READY", message, metadata={"resource": name.name})
         return artifact
 
-    async def _tuned(self, artifact: str) -> ModelFiles:
-        adapter = await self._bundles.artifact(artifact)
+    async def _tuned(self, adapter: Bundle) -> ModelFiles:
         if not adapter.is_adapter:
             return ModelFiles(adapter)
         base = await self._bundles.base_model(adapter.base_model)
         if adapter.base_model_revision not in ("", base.base_model_revision):
             raise ServiceError(
                 "BASE_MODEL_UNUSABLE",
-                f"{artifact} was tuned on revision {adapter.base_model_revision} of {base.name}, storage has"
+                f"{adapter.name} was tuned on revision {adapter.base_model_revision} of {base.name}, storage has"
                 f" {base.base_model_revision}",
             )
         return ModelFiles(base, adapter)

@@ -28,8 +28,10 @@ from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.process_checker import start_checker
 from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, register
+from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
+from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
 from services.storage.tokens.client import TokenWorker
@@ -86,8 +88,12 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
         _small_files_dir(settings) as small_files,
     ):
         repositories = _repositories(pool, settings)
+        sweeper = Sweeper(
+            repositories.sweeps, repositories.pending, store, limit=settings.sweep_limit, dry_run=settings.sweep_dry_run
+        )
         around = Surroundings(
             store=store,
+            sweeper=sweeper,
             start_checker=start_checker,
             tokens=TokenWorker(processes=settings.analyses),
             small_files=BaseModelFiles(store, small_files),
@@ -99,7 +105,6 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
         def add_servicers(server: grpc.aio.Server) -> None:
             register(server, repositories, around)
 
-        sweeper = Sweeper(repositories.pending, repositories.part_uploads, store)
         async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
             sweeping = group.create_task(sweeper.run(settings.sweep_interval), name="sweeper")
             await stop
@@ -128,12 +133,14 @@ async def _small_files_dir(settings: StorageSettings) -> AsyncIterator[pathlib.P
 def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
     return Repositories(
         datasets=PostgresDatasetRepository(pool),
-        artifacts=PostgresArtifactRepository(pool, settings.artifact_retention),
+        artifacts=PostgresArtifactRepository(pool, settings.retention_policy),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
-        pending=PostgresPendingObjectRepository(pool, settings.upload_lifetime),
+        pending=PostgresPendingObjectRepository(pool),
         part_uploads=PostgresPartUploadRepository(pool, settings.upload_lifetime),
         token_statistics=PostgresTokenStatisticsRepository(pool),
+        sweeps=PostgresSweepRepository(pool, settings.retention_policy, settings.upload_lifetime),
+        registry=PostgresRegistryRepository(pool, settings.retention_policy),
     )
 
 

@@ -5,6 +5,7 @@ import datetime
 import uuid
 
 from services.storage.file import File, StoredFile
+from services.storage.retention import AVAILABLE, Life
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,12 +39,34 @@ class Artifact:
     files: tuple[StoredFile, ...]
     size_bytes: int
     create_time: datetime.datetime
-    expire_time: datetime.datetime
+    life: Life
+    state: str
+    """Place in the life cycle when it was read."""
+    delete_time: datetime.datetime | None
+    """Once expired: until when it can be restored, at least; once deleted: when that was decided."""
+
+    @property
+    def expire_time(self) -> datetime.datetime:
+        """When it comes to its end, unless it is pinned or in use."""
+        return self.life.expire_time
 
     @property
     def name(self) -> str:
         """Resource name."""
         return artifact_name(self.id)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArtifactFilter:
+    """Which artifacts a list holds; None = any."""
+
+    task: uuid.UUID | None = None
+    states: tuple[str, ...] = (AVAILABLE,)
+    kind: str | None = None
+    expiring_before: datetime.datetime | None = None
+
+
+EVERYTHING_AVAILABLE = ArtifactFilter()
 
 
 def artifact_name(identifier: uuid.UUID) -> str:

@@ -9,14 +9,17 @@ from psycopg.rows import DictRow
 
 from services.common.errors import NotFound, ServiceError
 from services.common.postgres import Connection, Pool, transaction
-from services.storage.artifact import Artifact, ArtifactDraft, artifact_name
+from services.storage.artifact import Artifact, ArtifactDraft, ArtifactFilter, artifact_name
 from services.storage.blob_repository import add_blobs
 from services.storage.file import StoredFile
 from services.storage.position import Position
+from services.storage.retention import Life, Policy, require_available
+from services.storage.retention_change import Change
 from services.storage.rows import first_row
 
 _COLUMNS = """artifact.id, artifact.kind, artifact.task, artifact.manifest, artifact.size_bytes, artifact.create_time,
-    artifact.expire_time, artifact.expire_time <= now() AS expired, (
+    artifact.state, artifact.expire_time, artifact.delete_time, artifact.pinned, artifact.reason, artifact.hold_until,
+    storage.clock() AS now, (
         SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key) ORDER BY file.position)
         FROM storage.artifact_file AS file JOIN storage.blob USING (sha256) WHERE file.artifact = artifact.id
     ) AS files"""
@@ -26,24 +29,34 @@ _RAISE_HEAD = """
     ON CONFLICT (task) DO UPDATE SET epoch = greatest(head.epoch, excluded.epoch)
     RETURNING epoch"""
 _INSERT = """
-    INSERT INTO storage.artifact (id, kind, task, epoch, request_id, manifest, size_bytes, expire_time)
-    VALUES (%(id)s, %(kind)s, %(task)s, %(epoch)s, %(request_id)s, %(manifest)s, %(size_bytes)s, now() + %(retention)s)"""
+    INSERT INTO storage.artifact (id, kind, task, epoch, request_id, manifest, size_bytes, create_time, expire_time)
+    VALUES (%(id)s, %(kind)s, %(task)s, %(epoch)s, %(request_id)s, %(manifest)s, %(size_bytes)s, storage.clock(),
+        storage.clock() + %(retention)s)"""
 _INSERT_FILE = """
     INSERT INTO storage.artifact_file (artifact, position, path, sha256)
     VALUES (%(artifact)s, %(position)s, %(path)s, %(sha256)s)"""
 _OF_REQUEST = f"""
     SELECT {_COLUMNS} FROM storage.artifact AS artifact
     WHERE artifact.task = %(task)s AND artifact.request_id = %(request_id)s"""  # noqa: S608 - constants only
-_ONE = f"""
-    SELECT {_COLUMNS} FROM storage.artifact AS artifact
-    WHERE artifact.id = %(id)s AND artifact.state = 'AVAILABLE'"""  # noqa: S608
+_ONE = f"SELECT {_COLUMNS} FROM storage.artifact AS artifact WHERE artifact.id = %(id)s"  # noqa: S608
+_LOCKED = f"{_ONE} FOR UPDATE"
 _PAGE = f"""
     SELECT {_COLUMNS} FROM storage.artifact AS artifact
-    WHERE artifact.state = 'AVAILABLE' AND artifact.expire_time > now()
+    WHERE (CASE WHEN artifact.state = 'AVAILABLE' AND artifact.due_time <= storage.clock() THEN 'EXPIRED' ELSE artifact.state END)
+            = ANY(%(states)s)
         AND (%(task)s::uuid IS NULL OR artifact.task = %(task)s)
+        AND (%(kind)s::text IS NULL OR artifact.kind = %(kind)s)
+        AND (%(before)s::timestamptz IS NULL OR (artifact.expire_time < %(before)s AND NOT artifact.pinned))
         AND (%(time)s::timestamptz IS NULL OR (artifact.create_time, artifact.id) < (%(time)s, %(id)s))
     ORDER BY artifact.create_time DESC, artifact.id DESC
     LIMIT %(limit)s"""  # noqa: S608
+_CHANGE = """
+    UPDATE storage.artifact SET state = %(state)s, expire_time = %(expire_time)s, delete_time = %(delete_time)s,
+        pinned = %(pinned)s, reason = %(reason)s, hold_until = %(hold_until)s
+    WHERE id = %(id)s"""
+_AUDIT = """
+    INSERT INTO storage.artifact_audit (artifact, action, actor, reason, expire_time)
+    VALUES (%(id)s, %(action)s, 'caller', %(reason)s, %(expire_time)s)"""
 
 
 class ArtifactRepository(Protocol):
@@ -53,31 +66,34 @@ class ArtifactRepository(Protocol):
         """What an earlier call with that request_id stored, None = nothing; raises ServiceError (STALE_EPOCH)."""
 
     async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
-        """Commits an artifact, or returns the first of the same task and request_id; raises ServiceError (STALE_EPOCH).
+        """Commits an artifact, or returns the first of the same task and request_id.
 
-        `keys` are the object keys of its files by SHA-256.
+        `keys` are the object keys of its files by SHA-256. Raises ServiceError (STALE_EPOCH, UPLOAD_EXPIRED).
         """
 
     async def get(self, identifier: uuid.UUID) -> Artifact:
         """One artifact; raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED)."""
 
-    async def page(self, limit: int, after: Position | None, task: uuid.UUID | None) -> Sequence[Artifact]:
-        """At most `limit` artifacts older than `after`, of one task or of all, newest first."""
+    async def page(self, limit: int, after: Position | None, wanted: ArtifactFilter) -> Sequence[Artifact]:
+        """At most `limit` artifacts older than `after`, newest first."""
+
+    async def change(self, identifier: uuid.UUID, change: Change) -> Artifact:
+        """Changes how long an artifact is kept, or raises what the change raises; raises NotFound (ARTIFACT_NOT_FOUND)."""
 
 
 class PostgresArtifactRepository:
-    """Artifacts in the schema `storage`; they expire `retention` after their commit, by the clock of the database."""
+    """Artifacts in the schema `storage`; they live by the policy and the clock of the database."""
 
-    def __init__(self, pool: Pool, retention: datetime.timedelta) -> None:
+    def __init__(self, pool: Pool, policy: Policy) -> None:
         self._pool = pool
-        self._retention = retention
+        self._policy = policy
 
     async def find(self, task: uuid.UUID, epoch: int, request_id: str) -> Artifact | None:
         """What an earlier call with that request_id stored; raises ServiceError (STALE_EPOCH)."""
         async with transaction(self._pool) as connection:
             head = await first_row(connection, _HEAD, {"task": task})
             refuse_stale(task, epoch, head["epoch"] if head else epoch)
-            return await _of_request(connection, task, request_id)
+            return await self._of_request(connection, task, request_id)
 
     async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
         """Commits an artifact, or returns the first of the same task and request_id; see ArtifactRepository."""
@@ -85,28 +101,37 @@ class PostgresArtifactRepository:
             # The head row stays locked until the end, so commits of one task come one after another.
             head = await first_row(connection, _RAISE_HEAD, {"task": draft.task, "epoch": draft.epoch})
             refuse_stale(draft.task, draft.epoch, head["epoch"] if head else draft.epoch)
-            stored = await _of_request(connection, draft.task, draft.request_id)
+            stored = await self._of_request(connection, draft.task, draft.request_id)
             if stored is None:
                 await self._insert(connection, draft, keys)
-                stored = await _of_request(connection, draft.task, draft.request_id)
+                stored = await self._of_request(connection, draft.task, draft.request_id)
             assert stored is not None, "the row was inserted in this transaction"
             return stored
 
     async def get(self, identifier: uuid.UUID) -> Artifact:
         """One artifact; raises NotFound."""
         async with transaction(self._pool) as connection:
-            row = await first_row(connection, _ONE, {"id": identifier})
-        if row is None:
-            raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
-        if row["expired"]:
-            raise expired(_artifact(row))
-        return _artifact(row)
+            row = found(await first_row(connection, _ONE, {"id": identifier}), identifier)
+        artifact = to_artifact(row, self._policy)
+        require_available(artifact.name, artifact.life, row["now"], self._policy)
+        return artifact
 
-    async def page(self, limit: int, after: Position | None, task: uuid.UUID | None) -> list[Artifact]:
-        """At most `limit` artifacts older than `after`, of one task or of all, newest first."""
-        parameters = {"limit": limit, "time": after and after.create_time, "id": after and after.id, "task": task}
+    async def page(self, limit: int, after: Position | None, wanted: ArtifactFilter) -> list[Artifact]:
+        """At most `limit` artifacts older than `after`, newest first."""
+        position = {"limit": limit, "time": after and after.create_time, "id": after and after.id}
+        filters = {"task": wanted.task, "states": list(wanted.states), "kind": wanted.kind, "before": wanted.expiring_before}
         async with transaction(self._pool) as connection:
-            return [_artifact(row) async for row in await connection.execute(_PAGE, parameters)]
+            return [to_artifact(row, self._policy) async for row in await connection.execute(_PAGE, position | filters)]
+
+    async def change(self, identifier: uuid.UUID, change: Change) -> Artifact:
+        """Changes how long an artifact is kept, under the lock of its row; see ArtifactRepository."""
+        async with transaction(self._pool) as connection:
+            before, now = await lock_artifact(connection, identifier, self._policy)
+            life = change.apply(before.name, before.life, now, self._policy)
+            if life == before.life:
+                return before
+            await _write(connection, identifier, life, change)
+            return to_artifact(found(await first_row(connection, _ONE, {"id": identifier}), identifier), self._policy)
 
     async def _insert(self, connection: Connection, draft: ArtifactDraft, keys: Mapping[str, str]) -> None:
         files = await add_blobs(connection, draft.files, keys)
@@ -118,12 +143,16 @@ class PostgresArtifactRepository:
             "request_id": draft.request_id,
             "manifest": draft.manifest,
             "size_bytes": draft.size_bytes,
-            "retention": self._retention,
+            "retention": self._policy.retention,
         }
         await connection.execute(_INSERT, row)
         for position, file in enumerate(files):
             parameters = {"artifact": draft.id, "position": position, "path": file.path, "sha256": file.sha256}
             await connection.execute(_INSERT_FILE, parameters)
+
+    async def _of_request(self, connection: Connection, task: uuid.UUID, request_id: str) -> Artifact | None:
+        row = await first_row(connection, _OF_REQUEST, {"task": task, "request_id": request_id})
+        return to_artifact(row, self._policy) if row else None
 
 
 def refuse_stale(task: uuid.UUID, epoch: int, head: int) -> None:
@@ -133,27 +162,46 @@ def refuse_stale(task: uuid.UUID, epoch: int, head: int) -> None:
         raise ServiceError("STALE_EPOCH", f"tasks/{task} is at epoch {head}; epoch {epoch} is over", metadata=metadata)
 
 
-def expired(artifact: Artifact) -> NotFound:
-    """The error for an artifact past its time; tells when that was."""
-    when = artifact.expire_time.astimezone(datetime.UTC).isoformat(timespec="seconds")
-    error = NotFound("ARTIFACT_EXPIRED", artifact.name, message=f"{artifact.name} expired at {when}")
-    error.metadata["expire_time"] = when
-    return error
+def found(row: DictRow | None, identifier: uuid.UUID) -> DictRow:
+    """The row; raises NotFound (ARTIFACT_NOT_FOUND)."""
+    if row is None:
+        raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
+    return row
 
 
-async def _of_request(connection: Connection, task: uuid.UUID, request_id: str) -> Artifact | None:
-    row = await first_row(connection, _OF_REQUEST, {"task": task, "request_id": request_id})
-    return _artifact(row) if row else None
+async def lock_artifact(connection: Connection, identifier: uuid.UUID, policy: Policy) -> tuple[Artifact, datetime.datetime]:
+    """An artifact whose row nobody else changes in this transaction, and the moment; raises NotFound (ARTIFACT_NOT_FOUND)."""
+    row = found(await first_row(connection, _LOCKED, {"id": identifier}), identifier)
+    return to_artifact(row, policy), row["now"]
 
 
-def _artifact(row: DictRow) -> Artifact:
+async def _write(connection: Connection, identifier: uuid.UUID, life: Life, change: Change) -> None:
+    row = {
+        "id": identifier,
+        "state": life.state,
+        "expire_time": life.expire_time,
+        "delete_time": life.delete_time,
+        "pinned": life.pinned,
+        "reason": life.reason,
+        "hold_until": life.hold_until,
+    }
+    await connection.execute(_CHANGE, row)
+    if change.action:
+        await connection.execute(_AUDIT, row | {"action": change.action})
+
+
+def to_artifact(row: DictRow, policy: Policy) -> Artifact:
+    """An artifact from a row of `_COLUMNS`."""
+    life = Life(row["state"], row["expire_time"], row["delete_time"], row["pinned"], row["reason"], row["hold_until"])
     return Artifact(
         id=row["id"],
         kind=row["kind"],
         task=row["task"],
         manifest=bytes(row["manifest"]),
-        files=tuple(StoredFile(*file) for file in row["files"]),
+        files=tuple(StoredFile(*file) for file in row["files"] or ()),
         size_bytes=row["size_bytes"],
         create_time=row["create_time"],
-        expire_time=row["expire_time"],
+        life=life,
+        state=life.state_at(row["now"]),
+        delete_time=life.restorable_until(row["now"], policy) or life.delete_time,
     )

@@ -1,4 +1,4 @@
-"""ArtifactService over gRPC: protos to domain values and back."""
+"""ArtifactService over gRPC: requests to calls of the repository, the upload and the sweeper."""
 
 # ruff: noqa: N802 - methods are named as in the protos
 
@@ -6,35 +6,46 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from google.protobuf import timestamp_pb2
 from grpc.aio import ServicerContext
 from structlog.contextvars import bind_contextvars
 
-from services.common.errors import Violation
 from services.common.names import resource_uuid
 from services.common.paging import page_size
-from services.storage.artifact import Artifact, ArtifactDraft
+from services.storage.artifact_conversion import to_artifact, to_draft, to_extension, to_filter, to_sweep_response
 from services.storage.artifact_repository import ArtifactRepository
 from services.storage.artifact_upload import ArtifactUpload
-from services.storage.file import File, file_violations, find_file
+from services.storage.export import Export
+from services.storage.file import find_file
 from services.storage.object_store import ObjectStore
 from services.storage.position import Position, decode_position, encode_position
-from services.storage.request_fields import checked_offset, refuse, text_violations
+from services.storage.registry_conversion import to_export_draft, to_model_version
+from services.storage.request_fields import checked_offset, checked_text
+from services.storage.retention_change import Change, Hold, Pin, Restore, Unpin
+from services.storage.sweeper import Sweeper
 from services.storage.upload_stream import drained, read_header, read_items
-from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
+from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc, registered_model_pb2
 
 Context = ServicerContext[Any, Any]
 
 
 class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
-    """Keeps what tasks produce."""
+    """Keeps what tasks produce, for as long as it is meant to."""
 
     def __init__(
-        self, repository: ArtifactRepository, store: ObjectStore, upload: ArtifactUpload, new_id: Callable[[], uuid.UUID]
+        self,
+        *,
+        repository: ArtifactRepository,
+        store: ObjectStore,
+        upload: ArtifactUpload,
+        export: Export,
+        sweeper: Sweeper,
+        new_id: Callable[[], uuid.UUID],
     ) -> None:
         self._repository = repository
         self._store = store
         self._upload = upload
+        self._export = export
+        self._sweeper = sweeper
         self._new_id = new_id
 
     async def UploadArtifact(
@@ -42,77 +53,81 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     ) -> artifact_pb2.Artifact:
         """Stores an artifact under the epoch of its attempt."""
         async with drained(request_iterator):
-            draft = _draft((await read_header(request_iterator)).header, self._new_id())
+            draft = to_draft((await read_header(request_iterator)).header, self._new_id())
             bind_contextvars(task=str(draft.task), epoch=draft.epoch)
-            return _to_artifact(await self._upload.receive(draft, read_items(request_iterator)))
+            return to_artifact(await self._upload.receive(draft, read_items(request_iterator)))
 
     async def GetArtifact(self, request: artifact_service_pb2.GetArtifactRequest, context: Context) -> artifact_pb2.Artifact:
         """One artifact."""
-        return _to_artifact(await self._repository.get(_artifact_id(request.name)))
+        return to_artifact(await self._repository.get(_artifact_id(request.name)))
 
     async def ListArtifacts(
         self, request: artifact_service_pb2.ListArtifactsRequest, context: Context
     ) -> artifact_service_pb2.ListArtifactsResponse:
         """Artifacts, newest first."""
         size = page_size(request.page_size)
-        task = resource_uuid(request.task, "tasks", "task") if request.task else None
-        scope = f"artifacts task={task}"
-        found = await self._repository.page(size + 1, decode_position(request.page_token, scope), task)
+        wanted = to_filter(request)
+        scope = f"artifacts {wanted}"
+        found = await self._repository.page(size + 1, decode_position(request.page_token, scope), wanted)
         token = ""
         if len(found) > size:
             token = encode_position(Position(found[size - 1].create_time, found[size - 1].id), scope)
-        return artifact_service_pb2.ListArtifactsResponse(artifacts=map(_to_artifact, found[:size]), next_page_token=token)
+        return artifact_service_pb2.ListArtifactsResponse(artifacts=map(to_artifact, found[:size]), next_page_token=token)
 
     async def DownloadArtifact(
         self, request: artifact_service_pb2.DownloadArtifactRequest, context: Context
     ) -> AsyncIterator[artifact_service_pb2.DownloadArtifactResponse]:
-        """The bytes of one file."""
-        artifact = await self._repository.get(_artifact_id(request.name))
+        """The bytes of one file; what is read is in use."""
+        artifact = await self._repository.change(_artifact_id(request.name), Hold())
         file = find_file(artifact.files, request.path, artifact.name)
         offset = checked_offset(request.offset, file.size_bytes)
         async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
             yield artifact_service_pb2.DownloadArtifactResponse(chunk=chunk)
+
+    async def HoldArtifact(self, request: artifact_service_pb2.HoldArtifactRequest, context: Context) -> artifact_pb2.Artifact:
+        """Keeps what is in use."""
+        return await self._changed(request.name, Hold())
+
+    async def PinArtifact(self, request: artifact_service_pb2.PinArtifactRequest, context: Context) -> artifact_pb2.Artifact:
+        """Keeps until unpinned."""
+        return await self._changed(request.name, Pin(checked_text(request.reason, "reason")))
+
+    async def UnpinArtifact(self, request: artifact_service_pb2.UnpinArtifactRequest, context: Context) -> artifact_pb2.Artifact:
+        """Lets expire."""
+        return await self._changed(request.name, Unpin(checked_text(request.reason, "reason", required=False)))
+
+    async def ExtendArtifact(
+        self, request: artifact_service_pb2.ExtendArtifactRequest, context: Context
+    ) -> artifact_pb2.Artifact:
+        """Keeps longer."""
+        return await self._changed(request.name, to_extension(request))
+
+    async def RestoreArtifact(
+        self, request: artifact_service_pb2.RestoreArtifactRequest, context: Context
+    ) -> artifact_pb2.Artifact:
+        """Brings back."""
+        return await self._changed(request.name, Restore(checked_text(request.reason, "reason", required=False)))
+
+    async def ExportArtifact(
+        self, request: artifact_service_pb2.ExportArtifactRequest, context: Context
+    ) -> registered_model_pb2.ModelVersion:
+        """Keeps for good."""
+        draft = to_export_draft(request)
+        bind_contextvars(artifact=str(draft.artifact), model=draft.model)
+        return to_model_version(await self._export.export(draft))
+
+    async def SweepArtifacts(
+        self, request: artifact_service_pb2.SweepArtifactsRequest, context: Context
+    ) -> artifact_service_pb2.SweepArtifactsResponse:
+        """Ends what is due."""
+        sweep, dry_run = await self._sweeper.sweep(dry_run=request.dry_run)
+        return to_sweep_response(sweep, dry_run=dry_run)
+
+    async def _changed(self, name: str, change: Change) -> artifact_pb2.Artifact:
+        return to_artifact(await self._repository.change(_artifact_id(name), change))
 
 
 def _artifact_id(name: str) -> uuid.UUID:
     identifier = resource_uuid(name, "artifacts")
     bind_contextvars(artifact=str(identifier))
     return identifier
-
-
-def _draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID) -> ArtifactDraft:
-    files = tuple(File(file.path, file.size_bytes, file.sha256) for file in header.manifest.files)
-    refuse(_violations(header, files))
-    return ArtifactDraft(
-        id=identifier,
-        kind=artifact_pb2.Artifact.Kind.Name(header.kind),
-        task=resource_uuid(header.manifest.task, "tasks", "header.manifest.task"),
-        epoch=header.epoch,
-        request_id=header.request_id,
-        manifest=header.manifest.SerializeToString(deterministic=True),
-        files=files,
-    )
-
-
-def _violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> list[Violation]:
-    violations = [*text_violations(header.request_id, "header.request_id"), *file_violations(files, "header.manifest.files")]
-    if header.kind not in (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL):
-        violations.append(Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER or MODEL"))
-    if header.epoch < 1:
-        violations.append(Violation("header.epoch", f"{header.epoch} is not an epoch; the first is 1"))
-    return violations
-
-
-def _to_artifact(artifact: Artifact) -> artifact_pb2.Artifact:
-    create_time, expire_time = timestamp_pb2.Timestamp(), timestamp_pb2.Timestamp()
-    create_time.FromDatetime(artifact.create_time)
-    expire_time.FromDatetime(artifact.expire_time)
-    return artifact_pb2.Artifact(
-        name=artifact.name,
-        kind=artifact_pb2.Artifact.Kind.Value(artifact.kind),
-        state=artifact_pb2.Artifact.AVAILABLE,
-        manifest=artifact_pb2.ArtifactManifest.FromString(artifact.manifest),
-        size_bytes=artifact.size_bytes,
-        create_time=create_time,
-        expire_time=expire_time,
-    )

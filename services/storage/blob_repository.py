@@ -1,4 +1,4 @@
-"""Rows of blobs, the content-addressed bytes beneath datasets, artifacts and base models; all their SQL."""
+"""Rows of blobs, the content-addressed bytes beneath datasets, artifacts, base models and registered models; all their SQL."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
@@ -21,7 +21,8 @@ _DROP = """
         AND NOT EXISTS (SELECT 1 FROM storage.dataset_file AS file WHERE file.sha256 = blob.sha256)
         AND NOT EXISTS (SELECT 1 FROM storage.artifact_file AS file WHERE file.sha256 = blob.sha256)
         AND NOT EXISTS (SELECT 1 FROM storage.base_model_file AS file WHERE file.sha256 = blob.sha256)
-    RETURNING object_key"""
+        AND NOT EXISTS (SELECT 1 FROM storage.model_version_file AS file WHERE file.sha256 = blob.sha256)
+    RETURNING object_key, size_bytes"""
 
 
 class BlobRepository(Protocol):
@@ -69,9 +70,9 @@ async def drop_unused_blobs(connection: Connection, sha256s: Collection[str]) ->
     parameters = {"sha256s": list(sha256s)}
     # An upload that is about to refer to one of them holds its row. Only a statement that begins after it sees its reference.
     await connection.execute(_LOCK, parameters)
-    keys = [row["object_key"] async for row in await connection.execute(_DROP, parameters)]
-    await condemn(connection, keys)
-    return keys
+    dropped = {row["object_key"]: row["size_bytes"] async for row in await connection.execute(_DROP, parameters)}
+    await condemn(connection, dropped)
+    return list(dropped)
 
 
 async def _settle(connection: Connection, sha256: str, size_bytes: int, key: str) -> tuple[str, bool]:

@@ -5,30 +5,39 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from google.protobuf import timestamp_pb2
+import structlog
+from google.protobuf import empty_pb2, timestamp_pb2
 from grpc.aio import ServicerContext
 from structlog.contextvars import bind_contextvars
 
 from services.common.errors import Violation
-from services.common.names import base_model_id
-from services.common.paging import decode_token, encode_token, page_size
+from services.common.names import alias_name, base_model_id, registered_model_id, registered_name
+from services.common.paging import decode_number, decode_token, encode_token, page_size
 from services.storage.base_model import BaseModel, BaseModelDraft, missing_files
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
-from services.storage.file import File, StoredFile, file_violations, find_file
+from services.storage.file import File, file_violations, find_file
 from services.storage.object_store import ObjectStore
+from services.storage.registered_model import ModelVersion
+from services.storage.registry_conversion import to_file, to_model_version, to_registered_model
+from services.storage.registry_repository import RegistryRepository
 from services.storage.request_fields import checked_offset, refuse, text_violations
 from services.storage.upload_stream import drained, read_header, read_items
-from tunesmith.v1 import artifact_pb2, base_model_pb2, model_service_pb2, model_service_pb2_grpc
+from tunesmith.v1 import base_model_pb2, model_service_pb2, model_service_pb2_grpc, registered_model_pb2
+
+log = structlog.get_logger()
 
 Context = ServicerContext[Any, Any]
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
-    """Keeps base models."""
+    """Keeps base models, and what was exported."""
 
-    def __init__(self, repository: BaseModelRepository, store: ObjectStore, upload: BaseModelUpload) -> None:
+    def __init__(
+        self, repository: BaseModelRepository, registry: RegistryRepository, store: ObjectStore, upload: BaseModelUpload
+    ) -> None:
         self._repository = repository
+        self._registry = registry
         self._store = store
         self._upload = upload
 
@@ -59,12 +68,68 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request: model_service_pb2.DownloadModelRequest, context: Context
     ) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
         """The bytes of one file."""
-        model = await self._repository.get(base_model_id(request.name))
-        bind_contextvars(base_model=model.id)
+        model = await self._model(request.name)
+        bind_contextvars(model=model.name)
         file = find_file(model.files, request.path, model.name)
         offset = checked_offset(request.offset, file.size_bytes)
         async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
             yield model_service_pb2.DownloadModelResponse(chunk=chunk)
+
+    async def GetModel(
+        self, request: model_service_pb2.GetModelRequest, context: Context
+    ) -> registered_model_pb2.RegisteredModel:
+        """One registered model."""
+        return to_registered_model(await self._registry.model(registered_model_id(request.name)))
+
+    async def ListModels(
+        self, request: model_service_pb2.ListModelsRequest, context: Context
+    ) -> model_service_pb2.ListModelsResponse:
+        """Registered models by id."""
+        size = page_size(request.page_size)
+        position = decode_token(request.page_token, "models")
+        found = await self._registry.models(size + 1, position[0] if position else None)
+        token = encode_token((found[size - 1].id,), "models") if len(found) > size else ""
+        return model_service_pb2.ListModelsResponse(models=map(to_registered_model, found[:size]), next_page_token=token)
+
+    async def GetModelVersion(
+        self, request: model_service_pb2.GetModelVersionRequest, context: Context
+    ) -> registered_model_pb2.ModelVersion:
+        """One version."""
+        return to_model_version(await self._registry.version(registered_name(request.name)))
+
+    async def ListModelVersions(
+        self, request: model_service_pb2.ListModelVersionsRequest, context: Context
+    ) -> model_service_pb2.ListModelVersionsResponse:
+        """Versions, newest first."""
+        size, model = page_size(request.page_size), registered_model_id(request.parent, "parent")
+        before = decode_number(request.page_token, f"versions of {model}")
+        found = await self._registry.versions(model, size + 1, before)
+        token = encode_token((str(found[size - 1].version),), f"versions of {model}") if len(found) > size else ""
+        versions = map(to_model_version, found[:size])
+        return model_service_pb2.ListModelVersionsResponse(model_versions=versions, next_page_token=token)
+
+    async def SetModelAlias(
+        self, request: model_service_pb2.SetModelAliasRequest, context: Context
+    ) -> registered_model_pb2.RegisteredModel:
+        """Moves or removes an alias."""
+        model, alias = registered_model_id(request.name), alias_name(request.alias, "alias")
+        if request.version < 0:
+            refuse([Violation("version", f"{request.version} is negative; use 0 to remove the alias")])
+        return to_registered_model(await self._registry.set_alias(model, alias, request.version))
+
+    async def DeleteModelVersion(self, request: model_service_pb2.DeleteModelVersionRequest, context: Context) -> empty_pb2.Empty:
+        """Deletes exactly the version that is named."""
+        name = registered_name(request.name)
+        if name.version is None:
+            refuse([Violation("name", f"{request.name!r} names no version by its number")])
+        version = await self._registry.delete(name)
+        log.info("model_version.deleted", model_version=version.name)
+        return empty_pb2.Empty()
+
+    async def _model(self, name: str) -> BaseModel | ModelVersion:
+        if name.startswith("models/"):
+            return await self._registry.version(registered_name(name))
+        return await self._repository.get(base_model_id(name))
 
 
 def _draft(header: base_model_pb2.BaseModel) -> BaseModelDraft:
@@ -106,13 +171,9 @@ def _to_base_model(model: BaseModel) -> base_model_pb2.BaseModel:
         parameter_count=model.parameter_count,
         context_length=model.context_length,
         license=model.license,
-        files=map(_to_file, model.files),
+        files=map(to_file, model.files),
         size_bytes=model.size_bytes,
         revision=model.revision,
         create_time=create_time,
         chat_template_problem=model.chat_template_problem,
     )
-
-
-def _to_file(file: StoredFile) -> artifact_pb2.File:
-    return artifact_pb2.File(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)

@@ -13,6 +13,8 @@ from minio.error import MinioException
 
 from services.common.errors import Unavailable
 from services.storage.blocking import in_thread
+from services.storage.bucket_lifecycle import abort_abandoned_uploads
+from services.storage.sweep import StoredObject
 
 CHUNK_BYTES = 2**20
 # S3 parts are held in memory one at a time; 10,000 of them make the largest object 160 GB.
@@ -50,6 +52,9 @@ class ObjectStore(Protocol):
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived, at most 1,000; nothing happens when they are joined or gone."""
 
+    async def list(self, prefix: str) -> Sequence[StoredObject]:
+        """Every object whose key starts with `prefix`."""
+
 
 class MinioObjectStore:
     """An S3 bucket. The endpoint is `http://host:port` or `https://host:port`.
@@ -77,6 +82,7 @@ class MinioObjectStore:
         with _translated():
             if not await in_thread(self._client.bucket_exists, self._bucket):
                 await in_thread(self._make_bucket)
+            await in_thread(abort_abandoned_uploads, self._client, self._bucket)
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores the bytes in parts of 16 MiB; the object appears when the last part has arrived."""
@@ -166,6 +172,15 @@ class MinioObjectStore:
             if error.code != "NoSuchKey":
                 raise
             return None
+
+    async def list(self, prefix: str) -> Sequence[StoredObject]:
+        """Every object whose key starts with `prefix`, 1,000 a request."""
+        with _translated():
+            return await in_thread(self._list, prefix)
+
+    def _list(self, prefix: str) -> Sequence[StoredObject]:
+        found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
+        return [StoredObject(item.object_name, item.size) for item in found]
 
     def _make_bucket(self) -> None:
         try:

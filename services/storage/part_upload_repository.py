@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from psycopg.rows import DictRow
 
 from services.common.errors import NotFound
-from services.common.postgres import Pool, transaction
+from services.common.postgres import Connection, Pool, transaction
 from services.storage.checking.budget import Budget
 from services.storage.dataset import DatasetHeader
 from services.storage.part_upload import PartUpload, PartUploadDraft, part_upload_name
@@ -20,11 +20,11 @@ _INSERT = f"""
     INSERT INTO storage.dataset_upload (id, display_name, sha256, request_id, max_invalid_rows, max_invalid_ratio, size_bytes,
         object_key, multipart_id, expire_time)
     VALUES (%(id)s, %(display_name)s, %(sha256)s, %(request_id)s, %(max_invalid_rows)s, %(max_invalid_ratio)s, %(size_bytes)s,
-        %(object_key)s, %(multipart_id)s, now() + %(lifetime)s)
+        %(object_key)s, %(multipart_id)s, storage.clock() + %(lifetime)s)
     RETURNING {_COLUMNS}"""  # noqa: S608 - constants only
-_ONE = f"SELECT {_COLUMNS} FROM storage.dataset_upload WHERE id = %(id)s AND expire_time > now()"  # noqa: S608
-_END = "DELETE FROM storage.dataset_upload WHERE id = %(id)s AND dataset IS NULL RETURNING object_key"
-_DROP_EXPIRED = "DELETE FROM storage.dataset_upload WHERE expire_time <= now()"
+_ONE = f"SELECT {_COLUMNS} FROM storage.dataset_upload WHERE id = %(id)s AND expire_time > storage.clock()"  # noqa: S608
+_END = "DELETE FROM storage.dataset_upload WHERE id = %(id)s AND dataset IS NULL RETURNING object_key, size_bytes"
+_DROP_EXPIRED = "DELETE FROM storage.dataset_upload WHERE expire_time <= storage.clock()"
 
 
 class PartUploadRepository(Protocol):
@@ -38,9 +38,6 @@ class PartUploadRepository(Protocol):
 
     async def end(self, identifier: uuid.UUID) -> str | None:
         """Removes an upload that is not completed and condemns its object; returns its key, None = there was none."""
-
-    async def drop_expired(self) -> None:
-        """Forgets uploads past their time; their objects are pending and just as old."""
 
 
 class PostgresPartUploadRepository:
@@ -67,13 +64,13 @@ class PostgresPartUploadRepository:
             row = await first_row(connection, _END, {"id": identifier})
             if row is None:
                 return None
-            await condemn(connection, [row["object_key"]])
+            await condemn(connection, {row["object_key"]: row["size_bytes"]})
             return str(row["object_key"])
 
-    async def drop_expired(self) -> None:
-        """Forgets uploads past their time."""
-        async with transaction(self._pool) as connection:
-            await connection.execute(_DROP_EXPIRED)
+
+async def drop_expired_uploads(connection: Connection) -> None:
+    """Forgets uploads past their time in the caller's transaction; their objects are pending and just as old."""
+    await connection.execute(_DROP_EXPIRED)
 
 
 def _found(row: DictRow | None, identifier: uuid.UUID) -> PartUpload:

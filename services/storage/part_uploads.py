@@ -51,7 +51,7 @@ class PartUploads:
         identifier = self._new_id()
         key = f"blobs/{identifier}"
         self._url(key, "", 1)
-        await self._pending.add(key)
+        await self._pending.add(key, size_bytes)
         multipart_id = await self._store.begin_parts(key)
         upload = await self._uploads.add(PartUploadDraft(identifier, header, size_bytes, key, multipart_id))
         log.info("part_upload.begun", upload=upload.name, size_bytes=size_bytes)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Sequence
 from typing import BinaryIO, TypeVar
 
 import structlog
@@ -26,7 +26,7 @@ class PendingObjects:
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores an object that is removed again unless a row comes to refer to it."""
-        await self._records.add(key)
+        await self._records.add(key, size_bytes)
         self._keys.add(key)
         await self._store.put(key, content, size_bytes)
 
@@ -61,24 +61,28 @@ async def pending_objects(store: ObjectStore, records: PendingObjectRepository) 
         await pending.remove()
 
 
-async def remove_objects(store: ObjectStore, records: PendingObjectRepository, keys: Collection[str]) -> int:
+async def remove_objects(store: ObjectStore, records: PendingObjectRepository, keys: Collection[str]) -> Sequence[str]:
     """Removes recorded objects no row refers to, then their records; what cannot be removed now is left to the sweeper.
 
-    Returns how many are gone.
+    Returns the keys of those that are gone.
     """
-    removed = [key for key in sorted(keys) if await _removed(store, key)]
+    removed = await _removed(store, keys)
     try:
         await records.forget(removed)
     except Unavailable as error:
         log.warning("pending_objects.kept", count=len(removed), error=error.message)
-        return 0
-    return len(removed)
+        return []
+    return removed
 
 
-async def _removed(store: ObjectStore, key: str) -> bool:
-    try:
-        await store.remove(key)
-    except Unavailable as error:
-        log.warning("object.orphaned", key=key, error=error.message)
-        return False
-    return True
+async def _removed(store: ObjectStore, keys: Collection[str]) -> list[str]:
+    removed: list[str] = []
+    for key in sorted(keys):
+        try:
+            await store.remove(key)
+        except Unavailable as error:
+            # A store that is away would make every other object wait for its timeout, too.
+            log.warning("pending_objects.left", removed=len(removed), left=len(keys) - len(removed), error=error.message)
+            break
+        removed.append(key)
+    return removed

@@ -21,12 +21,17 @@ from services.storage.dataset_repository import DatasetRepository
 from services.storage.dataset_servicer import DatasetServicer, DatasetWork
 from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
+from services.storage.export import Export
 from services.storage.live_tasks import LiveTasks
 from services.storage.model_servicer import ModelServicer
 from services.storage.object_store import ObjectStore
 from services.storage.part_upload_repository import PartUploadRepository
 from services.storage.part_uploads import PartUploads
 from services.storage.pending_object_repository import PendingObjectRepository
+from services.storage.registry_conversion import read_lineage
+from services.storage.registry_repository import RegistryRepository
+from services.storage.sweep_repository import SweepRepository
+from services.storage.sweeper import Sweeper
 from services.storage.token_port import Tokens
 from services.storage.token_statistics_repository import TokenStatisticsRepository
 from services.storage.upload import FileUpload
@@ -52,6 +57,8 @@ class Repositories:
     pending: PendingObjectRepository
     part_uploads: PartUploadRepository
     token_statistics: TokenStatisticsRepository
+    sweeps: SweepRepository
+    registry: RegistryRepository
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class Surroundings:
     """What the services work with besides facts."""
 
     store: ObjectStore
+    sweeper: Sweeper
     start_checker: StartChecker
     tokens: Tokens
     small_files: BaseModelFiles
@@ -72,12 +80,9 @@ class Surroundings:
 
 def register(server: grpc.aio.Server, repositories: Repositories, around: Surroundings) -> None:
     """Adds the three services to `server`."""
-    artifact_upload = ArtifactUpload(
-        repositories.artifacts, around.store, repositories.pending, FileUpload(repositories.blobs, around.new_id)
-    )
     datasets = DatasetServicer(_dataset_work(repositories, around))
-    artifacts = ArtifactServicer(repositories.artifacts, around.store, artifact_upload, around.new_id)
-    models = ModelServicer(repositories.models, around.store, _model_upload(repositories, around))
+    artifacts = _artifact_servicer(repositories, around)
+    models = ModelServicer(repositories.models, repositories.registry, around.store, _model_upload(repositories, around))
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -111,6 +116,26 @@ def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWo
             tokens=around.tokens,
             analyses=around.analyses,
         ),
+    )
+
+
+def _artifact_servicer(repositories: Repositories, around: Surroundings) -> ArtifactServicer:
+    files = FileUpload(repositories.blobs, around.new_id)
+    return ArtifactServicer(
+        repository=repositories.artifacts,
+        store=around.store,
+        upload=ArtifactUpload(repositories.artifacts, around.store, repositories.pending, files),
+        export=Export(
+            registry=repositories.registry,
+            artifacts=repositories.artifacts,
+            base_models=repositories.models,
+            store=around.store,
+            pending=repositories.pending,
+            new_id=around.new_id,
+            read_lineage=read_lineage,
+        ),
+        sweeper=around.sweeper,
+        new_id=around.new_id,
     )
 
 

@@ -18,6 +18,12 @@ def text_violations(text: str, field: str, *, required: bool = True) -> Iterator
         yield Violation(field, "holds a control character")
 
 
+def checked_text(text: str, field: str, *, required: bool = True) -> str:
+    """The text; raises InvalidArgument as `text_violations` says."""
+    refuse([*text_violations(text, field, required=required)])
+    return text
+
+
 def refuse(violations: Sequence[Violation]) -> None:
     """Raises InvalidArgument when there are violations."""
     if violations:

@@ -8,6 +8,7 @@ import urllib.parse
 from services.common.config import ConfigError, Secret, shared
 from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
+from services.storage.retention import Policy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,10 @@ class StorageSettings(ServerSettings):
         "TUNESMITH_ARTIFACT_RETENTION", default=datetime.timedelta(days=15)
     )
     """How long artifacts are kept."""
+    artifact_expiry_grace: datetime.timedelta = shared(  # noqa: RUF009 - makes a dataclass field
+        "TUNESMITH_ARTIFACT_EXPIRY_GRACE", default=datetime.timedelta(hours=72)
+    )
+    """How long an expired artifact can be restored before its bytes are deleted."""
     s3_region: str = shared("TUNESMITH_S3_REGION", default="us-east-1")
     """Region of the bucket; servers other than AWS accept any."""
     start_timeout: datetime.timedelta = datetime.timedelta(seconds=60)
@@ -37,7 +42,11 @@ class StorageSettings(ServerSettings):
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24)
     """How long an upload may take; what it has left behind after that is removed. At most 7d."""
     sweep_interval: datetime.timedelta = datetime.timedelta(minutes=5)
-    """Time between two looks for what uploads have left behind."""
+    """Time between two looks at what has expired and what uploads have left behind."""
+    sweep_limit: int = 1000
+    """How many artifacts, and how many objects, one sweep ends at most."""
+    sweep_dry_run: bool = False
+    """Only log what would expire and be deleted."""
     task_manager_address: str = ""
     """Who is asked whether a live task needs a dataset before it is deleted, as host:port; empty = nobody."""
     peer_api_key: Secret = Secret("")
@@ -61,8 +70,15 @@ class StorageSettings(ServerSettings):
             raise ConfigError("TUNESMITH_STORAGE_UPLOAD_LIFETIME: expected a duration from 1s to 7d")
         if self.sweep_interval <= datetime.timedelta(0):
             raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 5m")
+        if self.sweep_limit < 1:
+            raise ConfigError("TUNESMITH_STORAGE_SWEEP_LIMIT: expected a number above zero, such as 1000")
         if self.analyses < 1:
             raise ConfigError("TUNESMITH_STORAGE_ANALYSES: expected a number above zero")
+
+    @property
+    def retention_policy(self) -> Policy:
+        """How long artifacts are kept."""
+        return Policy(self.artifact_retention, self.artifact_expiry_grace)
 
     @property
     def public_s3(self) -> str | None:

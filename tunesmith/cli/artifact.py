@@ -1,6 +1,7 @@
 """`tunesmith artifact …`: what tasks produced."""
 
-from datetime import UTC, datetime
+import enum
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,22 +15,34 @@ from tunesmith.names import bare_id
 if TYPE_CHECKING:
     from tunesmith.v1.artifact_pb2 import Artifact
 
-app = typer.Typer(help="Results of tasks: list, show, download.", no_args_is_help=True)
+app = typer.Typer(help="Results of tasks: list, show, download, keep, export.", no_args_is_help=True)
 
 _Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="ID or name of an artifact.")]
+_Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorded.")]
+_OptionalReason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorded.", show_default=False)]
+
+
+class _State(enum.StrEnum):
+    AVAILABLE = "available"
+    EXPIRED = "expired"
+    DELETED = "deleted"
 
 
 @app.command()
 def ls(
     task: Annotated[str, typer.Option(help="Only artifacts of this task.")] = "",
+    state: Annotated[
+        list[_State] | None, typer.Option(help="Only these; repeat it for several.", show_default="available and expired")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List artifacts, newest first."""
+    """List artifacts, newest first, with the time that is left to them."""
     from tunesmith.client import Client
 
+    states = state or [_State.AVAILABLE, _State.EXPIRED]
     with Client() as client:
         if as_json:
-            for artifact in client.list_artifacts(task):
+            for artifact in client.list_artifacts(task, states=states):
                 print_json(artifact, compact=True)
             return
         now = datetime.now(UTC)
@@ -40,9 +53,9 @@ def ls(
                 size(a.size_bytes),
                 bare_id(a.manifest.base_model),
                 bare_id(a.manifest.task),
-                _life(a, now),
+                life(a, now),
             )
-            for a in client.list_artifacts(task)
+            for a in client.list_artifacts(task, states=states)
         ]
     print_table(["ID", "KIND", "SIZE", "BASE MODEL", "TASK", "KEPT"], rows, "no artifacts yet")
 
@@ -82,18 +95,116 @@ def download(
     talk(f"{len(paths)} files, checksums verified")
 
 
+@app.command()
+def pin(artifact: _Artifact, reason: _Reason, as_json: Json = False) -> None:
+    """Keep an artifact until it is unpinned."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        _print_change(client.pin_artifact(artifact, reason), as_json=as_json)
+
+
+@app.command()
+def unpin(artifact: _Artifact, reason: _OptionalReason = "", as_json: Json = False) -> None:
+    """Let an artifact expire at its time."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        _print_change(client.unpin_artifact(artifact, reason), as_json=as_json)
+
+
+@app.command()
+def extend(
+    artifact: _Artifact,
+    reason: _Reason,
+    days: Annotated[float, typer.Option("--days", help="How many days longer.")],
+    as_json: Json = False,
+) -> None:
+    """Keep an artifact some days longer."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        _print_change(client.extend_artifact(artifact, reason, by=timedelta(days=days)), as_json=as_json)
+
+
+@app.command()
+def restore(artifact: _Artifact, reason: _OptionalReason = "", as_json: Json = False) -> None:
+    """Bring back an expired artifact."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        _print_change(client.restore_artifact(artifact, reason), as_json=as_json)
+
+
+@app.command()
+def export(
+    artifact: _Artifact,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered model it becomes a version of; made when new.")],
+    *,
+    alias: Annotated[str, typer.Option(help="Alias that points to the new version from now on.")] = "",
+    description: Annotated[str, typer.Option("--description", "-d", help="What it is for; goes into the model card.")] = "",
+    request_id: Annotated[str, typer.Option(help="Repeating the command with it makes nothing new.", show_default=False)] = "",
+    as_json: Json = False,
+) -> None:
+    """Keep an artifact for good, as a version of a registered model."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        version = client.export_artifact(artifact, model, alias=alias, description=description, request_id=request_id)
+    if as_json:
+        print_json(version)
+        return
+    print(version.name)
+    talk(f"checksums verified; get it with: tunesmith registry download {version.name}")
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen.")] = False, as_json: Json = False
+) -> None:
+    """Expire and delete now what is due. The service does so by itself; this is for operators."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        done = client.sweep_artifacts(dry_run=dry_run)
+    if as_json:
+        print_json(done)
+        return
+    for name in done.expired:
+        print(f"{name} {'would expire' if done.dry_run else 'expired'}")
+    for name in done.deleted:
+        print(f"{name} {'would be deleted' if done.dry_run else 'deleted'}")
+    talk(f"{done.removed_object_count} objects, {size(done.removed_bytes)}; {done.orphan_count} orphans watched")
+
+
+def _print_change(artifact: "Artifact", *, as_json: bool) -> None:
+    if as_json:
+        print_json(artifact)
+    else:
+        print(f"{artifact.name} {life(artifact, datetime.now(UTC))}")
+
+
 def _kind(artifact: "Artifact") -> str:
     from tunesmith.v1.artifact_pb2 import Artifact
 
     return Artifact.Kind.Name(artifact.kind).lower()
 
 
-def _life(artifact: "Artifact", now: datetime) -> str:
+def life(artifact: "Artifact", now: datetime) -> str:
+    """`expires in 3 d`, `pinned`, `expired, restorable until 2026-01-19 00:00`, `deleted 2026-01-19 00:00`."""
     from tunesmith.v1.artifact_pb2 import Artifact
 
+    if artifact.state == Artifact.EXPIRED:
+        is_over = artifact.delete_time.ToDatetime(tzinfo=UTC) <= now
+        return "expired" if is_over else f"expired, restorable until {when(artifact.delete_time)}"
+    if artifact.state == Artifact.DELETED:
+        return f"deleted {when(artifact.delete_time)}"
     if artifact.state != Artifact.AVAILABLE:
         return Artifact.State.Name(artifact.state).lower()
-    return f"expires in {time_left(artifact.expire_time, now)}"
+    if artifact.pinned:
+        return "pinned"
+    left = time_left(artifact.expire_time, now)
+    return "in use" if left == "over" else f"expires in {left}"
 
 
 def _print_artifact(artifact: "Artifact") -> None:
@@ -104,7 +215,8 @@ def _print_artifact(artifact: "Artifact") -> None:
         [
             ("name", artifact.name),
             ("kind", _kind(artifact)),
-            ("kept", f"{_life(artifact, datetime.now(UTC))} ({when(artifact.expire_time)})"),
+            ("kept", f"{life(artifact, datetime.now(UTC))} ({when(artifact.expire_time)})"),
+            ("reason", artifact.reason),
             ("size", size(artifact.size_bytes)),
             ("task", manifest.task),
             ("step", str(manifest.step)),

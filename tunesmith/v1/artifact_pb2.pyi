@@ -253,9 +253,9 @@ class Artifact(_message.Message):
         AVAILABLE: Artifact._State.ValueType  # 2
         """Complete and verified."""
         EXPIRED: Artifact._State.ValueType  # 3
-        """Past its `expire_time`."""
+        """Past its time: no longer served, its bytes are kept until `delete_time`, RestoreArtifact brings it back."""
         DELETED: Artifact._State.ValueType  # 4
-        """Gone."""
+        """Its bytes are gone for good; the record stays."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Place in the life cycle. Values may be added."""
@@ -267,9 +267,9 @@ class Artifact(_message.Message):
     AVAILABLE: Artifact.State.ValueType  # 2
     """Complete and verified."""
     EXPIRED: Artifact.State.ValueType  # 3
-    """Past its `expire_time`."""
+    """Past its time: no longer served, its bytes are kept until `delete_time`, RestoreArtifact brings it back."""
     DELETED: Artifact.State.ValueType  # 4
-    """Gone."""
+    """Its bytes are gone for good; the record stays."""
 
     NAME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -278,6 +278,10 @@ class Artifact(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HOLD_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `artifacts/{uuid}`."""
     kind: Global___Artifact.Kind.ValueType
@@ -286,6 +290,10 @@ class Artifact(_message.Message):
     """Output only. Place in the life cycle."""
     size_bytes: _builtins.int
     """Output only. Size of all files."""
+    pinned: _builtins.bool
+    """Output only. Kept until it is unpinned."""
+    reason: _builtins.str
+    """Output only. Why it was last pinned, unpinned, extended or restored."""
     @_builtins.property
     def manifest(self) -> Global___ArtifactManifest:
         """What it is made of and where it came from."""
@@ -296,7 +304,17 @@ class Artifact(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it will expire: `create_time` plus the retention (15 days unless set otherwise)."""
+        """Output only. When it will expire: `create_time` plus the retention (15 days unless set otherwise), later when it was extended
+        or restored. A pinned artifact does not expire, and one in use not before `hold_expire_time`.
+        """
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. While EXPIRED: until when it can be restored, at least. Once DELETED: when that was decided."""
+
+    @_builtins.property
+    def hold_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. It is in use (downloaded, exported, chatted with) and does not expire before this moment; unset = never used."""
 
     def __init__(
         self,
@@ -308,10 +326,14 @@ class Artifact(_message.Message):
         size_bytes: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+        pinned: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        hold_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "manifest", b"manifest"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "kind", b"kind", "manifest", b"manifest", "name", b"name", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "kind", b"kind", "manifest", b"manifest", "name", b"name", "pinned", b"pinned", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

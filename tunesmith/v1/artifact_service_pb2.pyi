@@ -5,9 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tunesmith.v1 import artifact_pb2 as _artifact_pb2
+from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -120,22 +123,38 @@ class ListArtifactsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MAX_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. Artifacts per page; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
     """Optional. `next_page_token` of the page before; every other field must be the same as then."""
     task: _builtins.str
     """Optional. Only artifacts of this task. Format: `tasks/{uuid}`."""
+    kind: _artifact_pb2.Artifact.Kind.ValueType
+    """Optional. Only artifacts of this kind."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_artifact_pb2.Artifact.State.ValueType]:
+        """Optional. Only artifacts in one of these states. Default: AVAILABLE."""
+
+    @_builtins.property
+    def max_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Only artifacts whose `expire_time` comes before this and which are not pinned."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         task: _builtins.str = ...,
+        states: _abc.Iterable[_artifact_pb2.Artifact.State.ValueType] | None = ...,
+        kind: _artifact_pb2.Artifact.Kind.ValueType = ...,
+        max_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_expire_time", b"max_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "max_expire_time", b"max_expire_time", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,3 +239,297 @@ class DownloadArtifactResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadArtifactResponse: _TypeAlias = DownloadArtifactResponse  # noqa: Y015
+
+@_typing.final
+class HoldArtifactRequest(_message.Message):
+    """Which artifact is in use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldArtifactRequest: _TypeAlias = HoldArtifactRequest  # noqa: Y015
+
+@_typing.final
+class PinArtifactRequest(_message.Message):
+    """Which artifact is kept, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    reason: _builtins.str
+    """Required. Why it is kept; 1 to 128 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinArtifactRequest: _TypeAlias = PinArtifactRequest  # noqa: Y015
+
+@_typing.final
+class UnpinArtifactRequest(_message.Message):
+    """Which artifact need not be kept any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    reason: _builtins.str
+    """Optional. Why; at most 128 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpinArtifactRequest: _TypeAlias = UnpinArtifactRequest  # noqa: Y015
+
+@_typing.final
+class ExtendArtifactRequest(_message.Message):
+    """Which artifact is kept longer, until when, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    EXTENSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    reason: _builtins.str
+    """Required. Why it is kept longer; 1 to 128 characters."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """The new `expire_time`."""
+
+    @_builtins.property
+    def extension(self) -> _duration_pb2.Duration:
+        """How much later than its `expire_time` now; whole seconds count."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        extension: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiration", b"expiration", "expire_time", b"expire_time", "extension", b"extension"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expiration", b"expiration", "expire_time", b"expire_time", "extension", b"extension", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_expiration: _TypeAlias = _typing.Literal["expire_time", "extension"]  # noqa: Y015
+    _WhichOneofArgType_expiration: _TypeAlias = _typing.Literal["expiration", b"expiration"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiration) -> _WhichOneofReturnType_expiration | None: ...
+
+Global___ExtendArtifactRequest: _TypeAlias = ExtendArtifactRequest  # noqa: Y015
+
+@_typing.final
+class RestoreArtifactRequest(_message.Message):
+    """Which artifact comes back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    reason: _builtins.str
+    """Optional. Why; at most 128 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreArtifactRequest: _TypeAlias = RestoreArtifactRequest  # noqa: Y015
+
+@_typing.final
+class ExportArtifactRequest(_message.Message):
+    """Which artifact becomes a version of which model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    model: _builtins.str
+    """Required. Format: `models/{model}`; made when there is none."""
+    format: _registered_model_pb2.ModelVersion.Format.ValueType
+    """Optional. What to make. Default: what the artifact is, and nothing else is made of it: FAILED_PRECONDITION
+    (EXPORT_FORMAT_UNFIT).
+    """
+    alias: _builtins.str
+    """Optional. Alias that points to the new version from its first moment, taken from the version that had it. Matches
+    `[a-z][a-z0-9_-]{0,62}`.
+    """
+    description: _builtins.str
+    """Optional. What the version is for; at most 4,096 characters. It goes into the model card."""
+    request_id: _builtins.str
+    """Optional. Names this export within the model: a repeat returns the first version. At most 128 characters; empty = none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        model: _builtins.str = ...,
+        format: _registered_model_pb2.ModelVersion.Format.ValueType = ...,
+        alias: _builtins.str = ...,
+        description: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "description", b"description", "format", b"format", "model", b"model", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportArtifactRequest: _TypeAlias = ExportArtifactRequest  # noqa: Y015
+
+@_typing.final
+class SweepArtifactsRequest(_message.Message):
+    """Whether to do it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Optional. Only tell what a sweep would do now."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepArtifactsRequest: _TypeAlias = SweepArtifactsRequest  # noqa: Y015
+
+@_typing.final
+class SweepArtifactsResponse(_message.Message):
+    """What a sweep has done, or would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Notice(_message.Message):
+        """An artifact whose end is near."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ARTIFACT_FIELD_NUMBER: _builtins.int
+        DAYS_FIELD_NUMBER: _builtins.int
+        EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+        artifact: _builtins.str
+        """Format: `artifacts/{uuid}`."""
+        days: _builtins.int
+        """At most so many days are left: 7, 3 or 1."""
+        @_builtins.property
+        def expire_time(self) -> _timestamp_pb2.Timestamp:
+            """When it will expire."""
+
+        def __init__(
+            self,
+            *,
+            artifact: _builtins.str = ...,
+            days: _builtins.int = ...,
+            expire_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "days", b"days", "expire_time", b"expire_time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    REMOVED_OBJECT_COUNT_FIELD_NUMBER: _builtins.int
+    REMOVED_BYTES_FIELD_NUMBER: _builtins.int
+    ORPHAN_COUNT_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Nothing was changed."""
+    removed_object_count: _builtins.int
+    """Objects removed from the object store: bytes no row refers to any more."""
+    removed_bytes: _builtins.int
+    """Size of those objects."""
+    orphan_count: _builtins.int
+    """Objects that no row has ever referred to and that are watched; they are removed when that has not changed after a day."""
+    truncated: _builtins.bool
+    """There was more to do than one sweep does; the next one goes on."""
+    @_builtins.property
+    def expired(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Artifacts that have become EXPIRED. Format: `artifacts/{uuid}`."""
+
+    @_builtins.property
+    def deleted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Artifacts that have become DELETED. Format: `artifacts/{uuid}`."""
+
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___SweepArtifactsResponse.Notice]:
+        """Announcements made for the first time."""
+
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        expired: _abc.Iterable[_builtins.str] | None = ...,
+        deleted: _abc.Iterable[_builtins.str] | None = ...,
+        removed_object_count: _builtins.int = ...,
+        removed_bytes: _builtins.int = ...,
+        orphan_count: _builtins.int = ...,
+        notices: _abc.Iterable[Global___SweepArtifactsResponse.Notice] | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "dry_run", b"dry_run", "expired", b"expired", "notices", b"notices", "orphan_count", b"orphan_count", "removed_bytes", b"removed_bytes", "removed_object_count", b"removed_object_count", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepArtifactsResponse: _TypeAlias = SweepArtifactsResponse  # noqa: Y015

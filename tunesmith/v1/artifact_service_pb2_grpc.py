@@ -5,6 +5,7 @@ import warnings
 
 from tunesmith.v1 import artifact_pb2 as tunesmith_dot_v1_dot_artifact__pb2
 from tunesmith.v1 import artifact_service_pb2 as tunesmith_dot_v1_dot_artifact__service__pb2
+from tunesmith.v1 import registered_model_pb2 as tunesmith_dot_v1_dot_registered__model__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -56,6 +57,41 @@ class ArtifactServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactResponse.FromString,
                 _registered_method=True)
+        self.HoldArtifact = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/HoldArtifact',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.HoldArtifactRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+                _registered_method=True)
+        self.PinArtifact = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/PinArtifact',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.PinArtifactRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+                _registered_method=True)
+        self.UnpinArtifact = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/UnpinArtifact',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.UnpinArtifactRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+                _registered_method=True)
+        self.ExtendArtifact = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/ExtendArtifact',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExtendArtifactRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+                _registered_method=True)
+        self.RestoreArtifact = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/RestoreArtifact',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.RestoreArtifactRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+                _registered_method=True)
+        self.ExportArtifact = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/ExportArtifact',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExportArtifactRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.SweepArtifacts = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/SweepArtifacts',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsResponse.FromString,
+                _registered_method=True)
 
 
 class ArtifactServiceServicer:
@@ -73,7 +109,8 @@ class ArtifactServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetArtifact(self, request, context):
-        """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time.
+        """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time; the error's metadata hold `expire_time`, and `delete_time`
+        while RestoreArtifact can bring it back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +124,64 @@ class ArtifactServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadArtifact(self, request, context):
-        """The bytes of one file, in chunks of at most 1 MiB.
+        """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HoldArtifact(self, request, context):
+        """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
+        bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinArtifact(self, request, context):
+        """Keeps an artifact until it is unpinned. Pinning again replaces the reason. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late;
+        restore it first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinArtifact(self, request, context):
+        """Lets a pinned artifact expire at its `expire_time`; when that has passed, it expires now and can be restored. An artifact that
+        is not pinned is returned as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendArtifact(self, request, context):
+        """Moves `expire_time` further away, to at most 365 days from now. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreArtifact(self, request, context):
+        """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+        (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportArtifact(self, request, context):
+        """Keeps an artifact for good: makes the next version of a registered model from it, the model when it is new. Every byte is read
+        and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
+        version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
+        nothing is left behind then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SweepArtifacts(self, request, context):
+        """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
+        sweep is at work. For operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +209,41 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.DownloadArtifact,
                     request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactResponse.SerializeToString,
+            ),
+            'HoldArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldArtifact,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.HoldArtifactRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
+            ),
+            'PinArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinArtifact,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.PinArtifactRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
+            ),
+            'UnpinArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinArtifact,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.UnpinArtifactRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
+            ),
+            'ExtendArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendArtifact,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExtendArtifactRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
+            ),
+            'RestoreArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreArtifact,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.RestoreArtifactRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
+            ),
+            'ExportArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportArtifact,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExportArtifactRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
+            ),
+            'SweepArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SweepArtifacts,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +355,195 @@ class ArtifactService:
             '/tunesmith.v1.ArtifactService/DownloadArtifact',
             tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactRequest.SerializeToString,
             tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/HoldArtifact',
+            tunesmith_dot_v1_dot_artifact__service__pb2.HoldArtifactRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/PinArtifact',
+            tunesmith_dot_v1_dot_artifact__service__pb2.PinArtifactRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/UnpinArtifact',
+            tunesmith_dot_v1_dot_artifact__service__pb2.UnpinArtifactRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/ExtendArtifact',
+            tunesmith_dot_v1_dot_artifact__service__pb2.ExtendArtifactRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/RestoreArtifact',
+            tunesmith_dot_v1_dot_artifact__service__pb2.RestoreArtifactRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/ExportArtifact',
+            tunesmith_dot_v1_dot_artifact__service__pb2.ExportArtifactRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SweepArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/SweepArtifacts',
+            tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

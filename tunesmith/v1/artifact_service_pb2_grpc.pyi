@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tunesmith.v1 import artifact_pb2 as _artifact_pb2
 from tunesmith.v1 import artifact_service_pb2 as _artifact_service_pb2
+from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -41,11 +42,41 @@ class ArtifactServiceStub:
     result. Internal: its caller is a runner.
     """
     GetArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_pb2.Artifact]
-    """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time."""
+    """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time; the error's metadata hold `expire_time`, and `delete_time`
+    while RestoreArtifact can bring it back.
+    """
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]
     """Artifacts, newest first."""
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]
-    """The bytes of one file, in chunks of at most 1 MiB."""
+    """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places."""
+    HoldArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]
+    """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
+    bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
+    """
+    PinArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.PinArtifactRequest, _artifact_pb2.Artifact]
+    """Keeps an artifact until it is unpinned. Pinning again replaces the reason. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late;
+    restore it first.
+    """
+    UnpinArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.UnpinArtifactRequest, _artifact_pb2.Artifact]
+    """Lets a pinned artifact expire at its `expire_time`; when that has passed, it expires now and can be restored. An artifact that
+    is not pinned is returned as it is.
+    """
+    ExtendArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ExtendArtifactRequest, _artifact_pb2.Artifact]
+    """Moves `expire_time` further away, to at most 365 days from now. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late."""
+    RestoreArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.RestoreArtifactRequest, _artifact_pb2.Artifact]
+    """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+    (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
+    """
+    ExportArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ExportArtifactRequest, _registered_model_pb2.ModelVersion]
+    """Keeps an artifact for good: makes the next version of a registered model from it, the model when it is new. Every byte is read
+    and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
+    version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
+    nothing is left behind then.
+    """
+    SweepArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.SweepArtifactsRequest, _artifact_service_pb2.SweepArtifactsResponse]
+    """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
+    sweep is at work. For operators.
+    """
 
 @_typing.type_check_only
 class ArtifactServiceAsyncStub(ArtifactServiceStub):
@@ -59,11 +90,41 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     result. Internal: its caller is a runner.
     """
     GetArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
-    """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time."""
+    """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time; the error's metadata hold `expire_time`, and `delete_time`
+    while RestoreArtifact can bring it back.
+    """
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]  # type: ignore[assignment]
     """Artifacts, newest first."""
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
-    """The bytes of one file, in chunks of at most 1 MiB."""
+    """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places."""
+    HoldArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
+    """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
+    bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
+    """
+    PinArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.PinArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
+    """Keeps an artifact until it is unpinned. Pinning again replaces the reason. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late;
+    restore it first.
+    """
+    UnpinArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.UnpinArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
+    """Lets a pinned artifact expire at its `expire_time`; when that has passed, it expires now and can be restored. An artifact that
+    is not pinned is returned as it is.
+    """
+    ExtendArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ExtendArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
+    """Moves `expire_time` further away, to at most 365 days from now. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late."""
+    RestoreArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.RestoreArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
+    """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+    (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
+    """
+    ExportArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ExportArtifactRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Keeps an artifact for good: makes the next version of a registered model from it, the model when it is new. Every byte is read
+    and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
+    version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
+    nothing is left behind then.
+    """
+    SweepArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.SweepArtifactsRequest, _artifact_service_pb2.SweepArtifactsResponse]  # type: ignore[assignment]
+    """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
+    sweep is at work. For operators.
+    """
 
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps what tasks produce."""
@@ -86,7 +147,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_service_pb2.GetArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
-        """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time."""
+        """One artifact. NOT_FOUND (ARTIFACT_EXPIRED) when it is past its time; the error's metadata hold `expire_time`, and `delete_time`
+        while RestoreArtifact can bring it back.
+        """
 
     @_abc_1.abstractmethod
     def ListArtifacts(
@@ -102,6 +165,76 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_service_pb2.DownloadArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_service_pb2.DownloadArtifactResponse], _abc.AsyncIterator[_artifact_service_pb2.DownloadArtifactResponse]]:
-        """The bytes of one file, in chunks of at most 1 MiB."""
+        """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places."""
+
+    @_abc_1.abstractmethod
+    def HoldArtifact(
+        self,
+        request: _artifact_service_pb2.HoldArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
+        """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
+        bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
+        """
+
+    @_abc_1.abstractmethod
+    def PinArtifact(
+        self,
+        request: _artifact_service_pb2.PinArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
+        """Keeps an artifact until it is unpinned. Pinning again replaces the reason. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late;
+        restore it first.
+        """
+
+    @_abc_1.abstractmethod
+    def UnpinArtifact(
+        self,
+        request: _artifact_service_pb2.UnpinArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
+        """Lets a pinned artifact expire at its `expire_time`; when that has passed, it expires now and can be restored. An artifact that
+        is not pinned is returned as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def ExtendArtifact(
+        self,
+        request: _artifact_service_pb2.ExtendArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
+        """Moves `expire_time` further away, to at most 365 days from now. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late."""
+
+    @_abc_1.abstractmethod
+    def RestoreArtifact(
+        self,
+        request: _artifact_service_pb2.RestoreArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
+        """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+        (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportArtifact(
+        self,
+        request: _artifact_service_pb2.ExportArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """Keeps an artifact for good: makes the next version of a registered model from it, the model when it is new. Every byte is read
+        and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
+        version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
+        nothing is left behind then.
+        """
+
+    @_abc_1.abstractmethod
+    def SweepArtifacts(
+        self,
+        request: _artifact_service_pb2.SweepArtifactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.SweepArtifactsResponse, _abc.Awaitable[_artifact_service_pb2.SweepArtifactsResponse]]:
+        """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
+        sweep is at work. For operators.
+        """
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,8 +29,9 @@ if _version_not_supported:
 class InferenceServiceStub:
     """Answers with base models and with what was tuned, for testing.
 
-    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`) or a task's result
-    (`tasks/{uuid}`). It is loaded on first use.
+    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
+    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
+    artifact does not expire within an hour of an answer.
     """
 
     def __init__(self, channel):
@@ -69,8 +70,9 @@ class InferenceServiceStub:
 class InferenceServiceServicer:
     """Answers with base models and with what was tuned, for testing.
 
-    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`) or a task's result
-    (`tasks/{uuid}`). It is loaded on first use.
+    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
+    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
+    artifact does not expire within an hour of an answer.
     """
 
     def Chat(self, request, context):
@@ -147,8 +149,9 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 class InferenceService:
     """Answers with base models and with what was tuned, for testing.
 
-    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`) or a task's result
-    (`tasks/{uuid}`). It is loaded on first use.
+    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
+    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
+    artifact does not expire within an hour of an answer.
     """
 
     @staticmethod

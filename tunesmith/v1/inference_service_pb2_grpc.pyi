@@ -30,8 +30,9 @@ GRPC_VERSION: str
 class InferenceServiceStub:
     """Answers with base models and with what was tuned, for testing.
 
-    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`) or a task's result
-    (`tasks/{uuid}`). It is loaded on first use.
+    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
+    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
+    artifact does not expire within an hour of an answer.
     """
 
     @_typing.overload
@@ -53,8 +54,9 @@ class InferenceServiceStub:
 class InferenceServiceAsyncStub(InferenceServiceStub):
     """Answers with base models and with what was tuned, for testing.
 
-    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`) or a task's result
-    (`tasks/{uuid}`). It is loaded on first use.
+    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
+    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
+    artifact does not expire within an hour of an answer.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -72,8 +74,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers with base models and with what was tuned, for testing.
 
-    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`) or a task's result
-    (`tasks/{uuid}`). It is loaded on first use.
+    `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
+    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
+    artifact does not expire within an hour of an answer.
     """
 
     @_abc_1.abstractmethod

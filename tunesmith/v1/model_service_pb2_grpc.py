@@ -3,8 +3,10 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from tunesmith.v1 import base_model_pb2 as tunesmith_dot_v1_dot_base__model__pb2
 from tunesmith.v1 import model_service_pb2 as tunesmith_dot_v1_dot_model__service__pb2
+from tunesmith.v1 import registered_model_pb2 as tunesmith_dot_v1_dot_registered__model__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -27,7 +29,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Keeps base models.
+    """Keeps base models, and what was exported (ArtifactService.ExportArtifact).
     """
 
     def __init__(self, channel):
@@ -56,10 +58,40 @@ class ModelServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelResponse.FromString,
                 _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/tunesmith.v1.ModelService/GetModel',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
+                _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/tunesmith.v1.ModelService/ListModels',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.GetModelVersion = channel.unary_unary(
+                '/tunesmith.v1.ModelService/GetModelVersion',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.GetModelVersionRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.ListModelVersions = channel.unary_unary(
+                '/tunesmith.v1.ModelService/ListModelVersions',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+                _registered_method=True)
+        self.SetModelAlias = channel.unary_unary(
+                '/tunesmith.v1.ModelService/SetModelAlias',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
+                _registered_method=True)
+        self.DeleteModelVersion = channel.unary_unary(
+                '/tunesmith.v1.ModelService/DeleteModelVersion',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
-    """Keeps base models.
+    """Keeps base models, and what was exported (ArtifactService.ExportArtifact).
     """
 
     def RegisterBaseModel(self, request_iterator, context):
@@ -86,7 +118,49 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadModel(self, request, context):
-        """The bytes of one file, in chunks of at most 1 MiB.
+        """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModel(self, request, context):
+        """One registered model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModels(self, request, context):
+        """Registered models by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModelVersion(self, request, context):
+        """One version of a registered model, by number, by alias, or the newest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelVersions(self, request, context):
+        """Versions of a registered model, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetModelAlias(self, request, context):
+        """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModelVersion(self, request, context):
+        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +189,36 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelResponse.SerializeToString,
             ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.GetModelRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelsRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelVersion,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.GetModelVersionRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
+            ),
+            'ListModelVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelVersions,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'SetModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetModelAlias,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.SerializeToString,
+            ),
+            'DeleteModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModelVersion,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tunesmith.v1.ModelService', rpc_method_handlers)
@@ -124,7 +228,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Keeps base models.
+    """Keeps base models, and what was exported (ArtifactService.ExportArtifact).
     """
 
     @staticmethod
@@ -225,6 +329,168 @@ class ModelService:
             '/tunesmith.v1.ModelService/DownloadModel',
             tunesmith_dot_v1_dot_model__service__pb2.DownloadModelRequest.SerializeToString,
             tunesmith_dot_v1_dot_model__service__pb2.DownloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/GetModel',
+            tunesmith_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/ListModels',
+            tunesmith_dot_v1_dot_model__service__pb2.ListModelsRequest.SerializeToString,
+            tunesmith_dot_v1_dot_model__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/GetModelVersion',
+            tunesmith_dot_v1_dot_model__service__pb2.GetModelVersionRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/ListModelVersions',
+            tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
+            tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/SetModelAlias',
+            tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/DeleteModelVersion',
+            tunesmith_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,9 +4,11 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from tunesmith.v1 import base_model_pb2 as _base_model_pb2
 from tunesmith.v1 import model_service_pb2 as _model_service_pb2
+from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -28,7 +30,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Keeps base models."""
+    """Keeps base models, and what was exported (ArtifactService.ExportArtifact)."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,11 +46,23 @@ class ModelServiceStub:
     ListBaseModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]
     """Base models by id."""
     DownloadModel: _grpc.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]
-    """The bytes of one file, in chunks of at most 1 MiB."""
+    """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+    GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]
+    """One registered model."""
+    ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
+    """Registered models by id."""
+    GetModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelVersionRequest, _registered_model_pb2.ModelVersion]
+    """One version of a registered model, by number, by alias, or the newest."""
+    ListModelVersions: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelVersionsRequest, _model_service_pb2.ListModelVersionsResponse]
+    """Versions of a registered model, newest first."""
+    SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]
+    """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
+    DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]
+    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Keeps base models."""
+    """Keeps base models, and what was exported (ArtifactService.ExportArtifact)."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterBaseModel: _aio.StreamUnaryMultiCallable[_model_service_pb2.RegisterBaseModelRequest, _base_model_pb2.BaseModel]  # type: ignore[assignment]
@@ -61,10 +75,22 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
     """Base models by id."""
     DownloadModel: _aio.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]  # type: ignore[assignment]
-    """The bytes of one file, in chunks of at most 1 MiB."""
+    """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+    GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
+    """One registered model."""
+    ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
+    """Registered models by id."""
+    GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelVersionRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """One version of a registered model, by number, by alias, or the newest."""
+    ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelVersionsRequest, _model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
+    """Versions of a registered model, newest first."""
+    SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
+    """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
+    DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps base models."""
+    """Keeps base models, and what was exported (ArtifactService.ExportArtifact)."""
 
     @_abc_1.abstractmethod
     def RegisterBaseModel(
@@ -99,6 +125,54 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.DownloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_service_pb2.DownloadModelResponse], _abc.AsyncIterator[_model_service_pb2.DownloadModelResponse]]:
-        """The bytes of one file, in chunks of at most 1 MiB."""
+        """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+
+    @_abc_1.abstractmethod
+    def GetModel(
+        self,
+        request: _model_service_pb2.GetModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.RegisteredModel, _abc.Awaitable[_registered_model_pb2.RegisteredModel]]:
+        """One registered model."""
+
+    @_abc_1.abstractmethod
+    def ListModels(
+        self,
+        request: _model_service_pb2.ListModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
+        """Registered models by id."""
+
+    @_abc_1.abstractmethod
+    def GetModelVersion(
+        self,
+        request: _model_service_pb2.GetModelVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """One version of a registered model, by number, by alias, or the newest."""
+
+    @_abc_1.abstractmethod
+    def ListModelVersions(
+        self,
+        request: _model_service_pb2.ListModelVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ListModelVersionsResponse, _abc.Awaitable[_model_service_pb2.ListModelVersionsResponse]]:
+        """Versions of a registered model, newest first."""
+
+    @_abc_1.abstractmethod
+    def SetModelAlias(
+        self,
+        request: _model_service_pb2.SetModelAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.RegisteredModel, _abc.Awaitable[_registered_model_pb2.RegisteredModel]]:
+        """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
+
+    @_abc_1.abstractmethod
+    def DeleteModelVersion(
+        self,
+        request: _model_service_pb2.DeleteModelVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

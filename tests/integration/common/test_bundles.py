@@ -21,6 +21,7 @@ from tunesmith.v1 import (
     base_model_pb2,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
 )
 
 FILES = {"config.json": b"{}", "sub/model.safetensors": b"w" * 3_000_000}
@@ -53,11 +54,16 @@ class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_servic
         if self.corrupt:
             yield model_service_pb2.DownloadModelResponse(chunk=b"!")
 
-    async def GetArtifact(self, request, context):
+    async def HoldArtifact(self, request, context):
         manifest = artifact_pb2.ArtifactManifest(
             files=listed({"a": b"1"}), base_model="baseModels/tiny", base_model_revision="r1"
         )
         return artifact_pb2.Artifact(name=request.name, manifest=manifest)
+
+    async def GetModelVersion(self, request, context):
+        manifest = artifact_pb2.ArtifactManifest(files=listed(FILES), base_model="baseModels/tiny", base_model_revision="r1")
+        kind = registered_model_pb2.ModelVersion.Format.Value(request.name.rpartition("@")[2].upper())
+        return registered_model_pb2.ModelVersion(name="models/mine/versions/3", format=kind, manifest=manifest)
 
     async def DownloadArtifact(self, request, context):
         yield artifact_service_pb2.DownloadArtifactResponse(chunk=b"1")
@@ -95,6 +101,16 @@ async def test_an_artifact_knows_its_base_model(tmp_path: pathlib.Path) -> None:
         bundle = await store.artifact("artifacts/1")
     assert (bundle.directory / "a").read_bytes() == b"1"
     assert bundle.base_model == "baseModels/tiny"
+
+
+@pytest.mark.parametrize(("alias", "is_adapter"), [("adapter", True), ("model", False)])
+async def test_a_registered_version_says_whether_it_needs_its_base_model(
+    tmp_path: pathlib.Path, alias: str, is_adapter: bool
+) -> None:
+    async with storage(tmp_path) as (_, store):
+        bundle = await store.model_version(f"models/mine@{alias}")
+    assert (bundle.name, bundle.is_adapter) == ("models/mine/versions/3", is_adapter)
+    assert {path: (bundle.directory / path).read_bytes() for path in FILES} == FILES
 
 
 async def test_many_askers_download_once(tmp_path: pathlib.Path) -> None:

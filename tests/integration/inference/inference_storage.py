@@ -48,7 +48,7 @@ class DirectoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_ser
         for chunk in chunks(self.models[request.name] / request.path):
             yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
-    async def GetArtifact(self, request: artifact_service_pb2.GetArtifactRequest, context: Any) -> artifact_pb2.Artifact:
+    async def HoldArtifact(self, request: artifact_service_pb2.HoldArtifactRequest, context: Any) -> artifact_pb2.Artifact:
         if request.name in self.expired:
             raise ServiceError("ARTIFACT_EXPIRED", f"{request.name} has expired")
         if request.name not in self.artifacts:

@@ -20,6 +20,7 @@ SUITES = (
     "object_store_suite",
     "part_upload_suite",
     "repository_suite",
+    "retention_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
@@ -28,7 +29,7 @@ from embedded import S3
 from unit.storage.service import Service, running_service
 
 from services import storage
-from services.common.postgres import Pool, migrate, open_pool
+from services.common.postgres import Pool, migrate, open_pool, transaction
 from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
@@ -37,7 +38,12 @@ from services.storage.object_store import MinioObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.registration import Repositories
+from services.storage.registry_repository import PostgresRegistryRepository
+from services.storage.retention import Policy
+from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
+
+DEFAULT_POLICY, DAY = Policy(), datetime.timedelta(hours=24)
 
 
 @pytest.fixture
@@ -57,6 +63,27 @@ async def store(s3: S3) -> MinioObjectStore:
 
 
 @pytest.fixture
+def policy() -> Policy:
+    return DEFAULT_POLICY
+
+
+@pytest.fixture
+def advance(pool: Pool) -> Callable[[datetime.timedelta], Awaitable[None]]:
+    """Moves the clock of retention, forwards or backwards."""
+    offset = datetime.timedelta(0)
+
+    async def advance(by: datetime.timedelta) -> None:
+        nonlocal offset
+        offset += by
+        body = f"SELECT now() + interval '{offset.total_seconds()} seconds'"
+        async with transaction(pool) as connection:
+            statement = f"CREATE OR REPLACE FUNCTION storage.clock() RETURNS timestamptz LANGUAGE sql STABLE AS $${body}$$"
+            await connection.execute(statement)
+
+    return advance
+
+
+@pytest.fixture
 def send_part() -> Callable[[str, bytes], Awaitable[None]]:
     """What a caller does with the URL of a part."""
 
@@ -71,18 +98,13 @@ def send_part() -> Callable[[str, bytes], Awaitable[None]]:
 
 
 @pytest.fixture
-def retention() -> datetime.timedelta:
-    return datetime.timedelta(days=15)
-
-
-@pytest.fixture
 def upload_lifetime() -> datetime.timedelta:
-    return datetime.timedelta(hours=24)
+    return DAY
 
 
 @pytest.fixture
-def repositories(pool: Pool, retention: datetime.timedelta, upload_lifetime: datetime.timedelta) -> Repositories:
-    return postgres_repositories(pool, retention, upload_lifetime)
+def repositories(pool: Pool, policy: Policy, upload_lifetime: datetime.timedelta) -> Repositories:
+    return postgres_repositories(pool, policy, upload_lifetime)
 
 
 @pytest.fixture
@@ -101,17 +123,15 @@ async def service(repositories: Repositories, store: MinioObjectStore, client: m
         yield service
 
 
-def postgres_repositories(
-    pool: Pool,
-    retention: datetime.timedelta = datetime.timedelta(days=15),
-    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
-) -> Repositories:
+def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY, upload_lifetime: datetime.timedelta = DAY) -> Repositories:
     return Repositories(
         datasets=PostgresDatasetRepository(pool),
-        artifacts=PostgresArtifactRepository(pool, retention),
+        artifacts=PostgresArtifactRepository(pool, policy),
         models=PostgresBaseModelRepository(pool),
         blobs=PostgresBlobRepository(pool),
-        pending=PostgresPendingObjectRepository(pool, upload_lifetime),
+        pending=PostgresPendingObjectRepository(pool),
         part_uploads=PostgresPartUploadRepository(pool, upload_lifetime),
         token_statistics=PostgresTokenStatisticsRepository(pool),
+        sweeps=PostgresSweepRepository(pool, policy, upload_lifetime),
+        registry=PostgresRegistryRepository(pool, policy),
     )

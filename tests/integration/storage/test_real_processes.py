@@ -19,6 +19,7 @@ from services.storage.base_model_files import BaseModelFiles
 from services.storage.object_store import MinioObjectStore
 from services.storage.process_checker import start_checker
 from services.storage.registration import Repositories, Surroundings, register
+from services.storage.sweeper import Sweeper
 from services.storage.tokens.client import TokenWorker
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2
 
@@ -33,7 +34,15 @@ async def service(
     server = grpc.aio.server(interceptors=[EdgeInterceptor()])
     port = server.add_insecure_port("127.0.0.1:0")
     files = BaseModelFiles(store, tmp_path / "cache")
-    around = Surroundings(store, start_checker, TokenWorker(), files, service.tasks, upload_lifetime=datetime.timedelta(hours=24))
+    around = Surroundings(
+        store=store,
+        sweeper=Sweeper(repositories.sweeps, repositories.pending, store, limit=1000),
+        start_checker=start_checker,
+        tokens=TokenWorker(),
+        small_files=files,
+        tasks=service.tasks,
+        upload_lifetime=datetime.timedelta(hours=24),
+    )
     register(server, repositories, around)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -7,11 +7,20 @@ from pathlib import Path
 import psycopg
 import pytest
 from integration.storage.conftest import postgres_repositories
-from unit.storage.repository_suite import RepositorySuite, add_dataset, artifact_draft, dataset_draft, keys, model_draft
+from unit.storage.repository_suite import (
+    RepositorySuite,
+    add_dataset,
+    artifact_draft,
+    dataset_draft,
+    due,
+    keys,
+    model_draft,
+)
 from unit.storage.service import sha256
 
 from services import storage
 from services.common.postgres import Pool, migrate, open_pool, transaction
+from services.storage.artifact import ArtifactFilter
 from services.storage.position import Position
 from services.storage.registration import Repositories
 
@@ -35,7 +44,7 @@ async def test_items_of_the_same_instant_are_all_listed(repositories: Repositori
         await repositories.artifacts.add(artifact_draft(number), await keys(repositories, "one"))
     await execute(pool, "UPDATE storage.dataset SET create_time = '2026-01-01Z'")
     await execute(pool, "UPDATE storage.artifact SET create_time = '2026-01-01Z'")
-    pages = (repositories.datasets.page, lambda limit, after: repositories.artifacts.page(limit, after, None))
+    pages = (repositories.datasets.page, lambda limit, after: repositories.artifacts.page(limit, after, ArtifactFilter()))
     for page in pages:
         seen, after = [], None
         while found := await page(2, after):
@@ -82,7 +91,7 @@ async def test_a_failed_commit_leaves_neither_rows_nor_a_raised_fence(repositori
     with pytest.raises(psycopg.errors.UniqueViolation):
         await repositories.artifacts.add(artifact_draft(1, epoch=9, request_id="other"), await keys(repositories, "two"))
     assert await repositories.artifacts.find(taken.task, 1, "result 1") == taken
-    assert await repositories.artifacts.page(10, None, None) == [taken]
+    assert await repositories.artifacts.page(10, None, ArtifactFilter()) == [taken]
 
 
 async def test_many_pools_of_work_do_not_wait_for_each_other_in_a_ring(repositories: Repositories) -> None:
@@ -126,5 +135,5 @@ async def test_datasets_of_before_have_versions_formats_and_files(postgres_dsn: 
         assert found[0].statistics["messagesByRole"] == {"user": "2", "assistant": "2"}
         assert {row.original.object_key for row in found} == {"datasets/1", "datasets/2"}
         assert all(row.rows.object_key == row.original.object_key for row in found)
-        assert await repositories.pending.take_expired(10) == ["datasets/3"]
+        assert await due(repositories) == ["datasets/3"]
         assert (await add_dataset(repositories, dataset_draft(4, display_name="one"))).version == 4

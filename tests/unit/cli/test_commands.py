@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fake_platform import a_run
+from fake_platform import NOW, a_run
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
@@ -376,6 +376,73 @@ class TestArtifacts:
         assert "1 files, checksums verified" in result.stderr
         content = json.loads(run("artifact", "download", artifact.name, tmp_path / "two", "--json").stdout)
         assert content["files"] == [str(tmp_path / "two" / "adapter.bin")]
+
+
+class TestRetention:
+    @pytest.fixture
+    def artifact(self, platform):
+        return platform.artifacts.add({"adapter.bin": b"1234"}, expire_time=NOW)
+
+    @pytest.mark.parametrize(
+        ("arguments", "field", "value"),
+        [
+            (["pin", "--reason", "champion"], "pinned", True),
+            (["unpin", "-r", "beaten"], "reason", "beaten"),
+            (["extend", "--days", 10, "-r", "review"], "expire_time", "2027-01-25T08:00:00Z"),
+            (["restore"], "state", "AVAILABLE"),
+        ],
+    )
+    def test_every_change_answers_with_the_artifact(self, run, artifact, arguments, field, value):
+        verb, *options = arguments
+        content = json.loads(run("artifact", verb, artifact.name, *options, "--json").stdout)
+        assert content.get(field, False) == value
+        assert run("artifact", verb, artifact.name, *options).stdout.startswith(f"{artifact.name} ")
+
+    def test_pin_and_extend_ask_for_a_reason(self, run, artifact):
+        assert run("artifact", "pin", artifact.name).exit_code == 2
+        assert run("artifact", "extend", artifact.name, "--days", 1).exit_code == 2
+
+    def test_sweep_says_what_it_did_or_would_do(self, run, artifact):
+        assert run("artifact", "sweep", "--dry-run").stdout == f"{artifact.name} would expire\n"
+        assert run("artifact", "sweep").stdout == f"{artifact.name} expired\n"
+        assert json.loads(run("artifact", "sweep", "--json").stdout)["removed_object_count"] == "2"
+
+
+class TestRegistry:
+    @pytest.fixture
+    def artifact(self, run, platform):
+        artifact = platform.artifacts.add({"adapter.bin": b"1234"})
+        self.exported = run("artifact", "export", artifact.name, "mine", "--alias", "champion", "-d", "answers mail")
+        return artifact
+
+    def test_export_prints_the_version_and_the_next_command(self, run, artifact):
+        assert self.exported.stdout == "models/mine/versions/1\n"
+        assert "tunesmith registry download" in self.exported.stderr
+        content = json.loads(run("artifact", "export", artifact.name, "models/other", "--json").stdout)
+        assert content["artifact"] == artifact.name
+
+    def test_ls_and_show(self, run, artifact):
+        assert "mine" in run("registry", "ls").stdout
+        assert json_lines(run("registry", "ls", "--json").stdout)[0]["name"] == "models/mine"
+        assert "answers mail" in run("registry", "show", "mine").stdout
+        assert "adapter.bin (4 B)" in run("registry", "show", "mine@champion").stdout
+        assert json.loads(run("registry", "show", "mine@1", "--json").stdout)["version"] == 1
+        assert json.loads(run("registry", "show", "mine", "--json").stdout)["version_count"] == "1"
+
+    def test_alias_says_where_all_point(self, run, artifact):
+        assert run("registry", "alias", "mine", "champion", 1).stdout == "models/mine champion → 1\n"
+        assert json.loads(run("registry", "alias", "mine", "best", 1, "--json").stdout)["aliases"]["best"] == 1
+
+    def test_download_verifies_and_prints_the_paths(self, run, artifact, tmp_path):
+        result = run("registry", "download", "mine@champion", tmp_path / "out")
+        assert result.stdout == f"{tmp_path / 'out' / 'adapter.bin'}\n"
+        assert (tmp_path / "out" / "adapter.bin").read_bytes() == b"1234"
+        content = json.loads(run("registry", "download", "mine", tmp_path / "two", "--json").stdout)
+        assert content["files"] == [str(tmp_path / "two" / "adapter.bin")]
+
+    def test_rm_deletes_one_version(self, run, artifact):
+        assert "is deleted" in run("registry", "rm", "mine@1").stderr
+        assert run("registry", "show", "mine").exit_code == 1
 
 
 def test_an_unreachable_service_is_exit_code_5(run, monkeypatch):

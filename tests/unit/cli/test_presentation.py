@@ -9,6 +9,7 @@ import pytest
 from fake_platform import a_run
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tunesmith.cli.artifact import life
 from tunesmith.cli.errors import exit_code
 from tunesmith.cli.output import duration, size, time_left, when
 from tunesmith.cli.task_logs import curve
@@ -166,3 +167,29 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 4096)
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize(
+    ("facts", "left", "text"),
+    [
+        ({"state": "AVAILABLE"}, timedelta(days=3), "expires in 3 d"),
+        ({"state": "AVAILABLE"}, timedelta(minutes=5), "expires in 5 min"),
+        ({"state": "AVAILABLE", "pinned": True}, timedelta(days=-3), "pinned"),
+        ({"state": "AVAILABLE"}, timedelta(days=-3), "in use"),
+        ({"state": "EXPIRED"}, timedelta(days=2), "expired, restorable until "),
+        ({"state": "EXPIRED"}, timedelta(days=-2), "expired"),
+        ({"state": "DELETED"}, timedelta(days=-2), "deleted "),
+        ({"state": "UPLOADING"}, timedelta(0), "uploading"),
+    ],
+)
+def test_the_life_of_an_artifact_in_words(facts, left, text):
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from tunesmith.v1.artifact_pb2 import Artifact
+
+    moment = Timestamp()
+    moment.FromDatetime(NOW + left)
+    field = "expire_time" if facts["state"] == "AVAILABLE" else "delete_time"
+    words = life(Artifact(**facts, **{field: moment}), NOW)
+    assert words.startswith(text)
+    assert words == text or text.endswith(" ")

@@ -75,6 +75,9 @@ class FakeBundles:
     async def artifact(self, name: str) -> Bundle:
         return self._find(name, "ARTIFACT_NOT_FOUND")
 
+    async def model_version(self, name: str) -> Bundle:
+        return self._find(name, "MODEL_VERSION_NOT_FOUND")
+
     def _find(self, name: str, reason: str) -> Bundle:
         if self.failure:
             raise self.failure
@@ -84,13 +87,16 @@ class FakeBundles:
 
 
 class FakeArtifacts:
-    """The newest artifact by task."""
+    """The newest artifact by task; of a registered model, version 3."""
 
     def __init__(self, newest: dict[str, str] | None = None) -> None:
         self.by_task = newest or {}
 
     async def newest(self, task: str) -> str | None:
         return self.by_task.get(task)
+
+    async def version(self, name: str) -> str:
+        return f"{name.partition('@')[0]}/versions/3"
 
 
 def files_of(base: str, directory: Path, artifact: str | None = None, adapter_directory: Path | None = None) -> ModelFiles:

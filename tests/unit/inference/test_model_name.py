@@ -15,6 +15,9 @@ from services.inference.model_name import Kind, ModelName, parse_model_name
         (ARTIFACT, ModelName(Kind.ARTIFACT, ARTIFACT)),
         (ARTIFACT.upper().replace("ARTIFACTS", "artifacts"), ModelName(Kind.ARTIFACT, ARTIFACT)),
         (TASK, ModelName(Kind.TASK, TASK)),
+        ("models/mine", ModelName(Kind.REGISTERED, "models/mine")),
+        ("models/mine@champion", ModelName(Kind.REGISTERED, "models/mine@champion")),
+        ("models/mine/versions/3", ModelName(Kind.REGISTERED, "models/mine@3")),
     ],
 )
 def test_a_name_is_recognised_and_brought_into_its_one_form(text: str, expected: ModelName) -> None:
@@ -23,7 +26,20 @@ def test_a_name_is_recognised_and_brought_into_its_one_form(text: str, expected:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "artifacts/", "artifacts/not-a-uuid", "tasks/1", "datasets/x", "Base Model", "baseModels/../etc", "a/b", "x" * 500],
+    [
+        "",
+        "artifacts/",
+        "artifacts/not-a-uuid",
+        "tasks/1",
+        "datasets/x",
+        "Base Model",
+        "baseModels/../etc",
+        "a/b",
+        "x" * 500,
+        "models/",
+        "models/a@",
+        "models/a/b",
+    ],
 )
 def test_what_is_no_name_of_a_model_is_refused_by_field_and_reason(text: str) -> None:
     with pytest.raises(InvalidArgument) as refused:

@@ -80,3 +80,27 @@ async def test_the_name_in_memory_needs_no_files() -> None:
     assert await nothing_stored.loaded_name(ARTIFACT) == ARTIFACT
     assert await nothing_stored.loaded_name(TASK) == ARTIFACT
     assert await resolver().loaded_name(TASK) is None
+
+
+async def test_a_registered_model_brings_its_base_model_and_answers_as_its_version() -> None:
+    version = Bundle("models/mine/versions/3", Path("adapter"), "baseModels/tiny", "r1", is_adapter=True)
+    bundles = FakeBundles(BASE)
+    bundles.by_name["models/mine@champion"] = version
+    files = await Resolver(bundles, FakeArtifacts()).files("models/mine@champion")
+    assert files == ModelFiles(BASE, version)
+    assert files.name == await resolver().loaded_name("models/mine@champion") == "models/mine/versions/3"
+
+
+async def test_a_registered_model_that_is_whole_answers_by_itself() -> None:
+    version = Bundle("models/mine/versions/3", Path("whole"), "baseModels/gone", "r1")
+    bundles = FakeBundles()
+    bundles.by_name["models/mine"] = version
+    files = await Resolver(bundles, FakeArtifacts()).files("models/mine")
+    assert files == ModelFiles(version)
+    assert files.name == "models/mine/versions/3"
+
+
+async def test_an_alias_that_is_none_is_told_as_storage_says_it() -> None:
+    with pytest.raises(ServiceError) as refused:
+        await resolver(BASE).files("models/mine@nobody")
+    assert refused.value.reason == "MODEL_VERSION_NOT_FOUND"

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
 
+import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -15,6 +16,7 @@ SUITES = (
     "object_store_suite",
     "part_upload_suite",
     "repository_suite",
+    "retention_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
@@ -26,6 +28,16 @@ from unit.storage.service import Service, running_service
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def advance(clock: Clock) -> Callable[[datetime.timedelta], Awaitable[None]]:
+    """Moves the clock of retention, forwards or backwards."""
+
+    async def advance(by: datetime.timedelta) -> None:
+        clock.time += by
+
+    return advance
 
 
 @pytest.fixture

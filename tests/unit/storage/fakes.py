@@ -3,38 +3,27 @@
 import dataclasses
 import datetime
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import BinaryIO
 
+from unit.storage.memory_tables import Clock, Pending, Tables, newest_first
+from unit.storage.registry_fakes import MemoryRegistryRepository
+from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRepository, MemorySweepRepository
+
 from services.common.errors import NotFound, Unavailable
-from services.storage.artifact import Artifact, ArtifactDraft, artifact_name
-from services.storage.artifact_repository import expired, refuse_stale
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
 from services.storage.base_model_repository import same_files
 from services.storage.dataset import Dataset, DatasetDraft, Json, dataset_name
 from services.storage.dataset_filter import EVERYTHING, DatasetFilter
 from services.storage.dataset_repository import refuse_lost_upload, same_request
-from services.storage.file import File, StoredFile
 from services.storage.object_store import CHUNK_BYTES
 from services.storage.part_upload import PartUpload, PartUploadDraft
 from services.storage.part_upload_repository import upload_not_found
-from services.storage.pending_object_repository import refuse_unclaimed
 from services.storage.position import Position
 from services.storage.registration import Repositories
+from services.storage.retention import Policy
+from services.storage.sweep import StoredObject
 from services.storage.token_statistics_repository import StatisticsKey
-
-START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-
-
-class Clock:
-    """A clock that ticks a microsecond per look, and more when told."""
-
-    def __init__(self) -> None:
-        self.time = START
-
-    def now(self) -> datetime.datetime:
-        self.time += datetime.timedelta(microseconds=1)
-        return self.time
 
 
 class MemoryObjectStore:
@@ -96,52 +85,36 @@ class MemoryObjectStore:
         if parts := self.parts.pop((key, multipart_id), None):
             self.objects[key] = b"".join(parts[number] for number in sorted(parts))
 
+    async def list(self, prefix: str) -> Sequence[StoredObject]:
+        self._require()
+        return [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
+
     def _require(self) -> None:
         if self.away:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the store is away")
 
 
 class MemoryPendingObjectRepository:
-    def __init__(self, clock: Clock, lifetime: datetime.timedelta) -> None:
-        self._clock = clock
-        self._lifetime = lifetime
-        self.records: dict[str, datetime.datetime] = {}
-        self.removing: set[str] = set()
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
 
-    async def add(self, key: str) -> None:
-        self.records[key] = self._clock.now()
+    async def add(self, key: str, size_bytes: int) -> None:
+        self.tables.pending[key] = Pending(size_bytes, self.tables.clock.now())
 
     async def forget(self, keys: Collection[str]) -> None:
         for key in keys:
-            self.records.pop(key, None)
-            self.removing.discard(key)
-
-    async def take_expired(self, limit: int) -> list[str]:
-        now = self._clock.now()
-        self.removing |= {key for key, time in self.records.items() if time <= now - self._lifetime}
-        return sorted(self.removing, key=lambda key: self.records[key])[:limit]
-
-    def claim(self, keys: Collection[str]) -> None:
-        refuse_unclaimed(keys, set(self.records) - self.removing)
-        for key in keys:
-            del self.records[key]
-
-    def condemn(self, keys: Collection[str]) -> None:
-        for key in keys:
-            self.records.setdefault(key, self._clock.now())
-            self.removing.add(key)
+            self.tables.pending.pop(key, None)
 
 
 class MemoryPartUploadRepository:
-    def __init__(self, clock: Clock, pending: MemoryPendingObjectRepository, lifetime: datetime.timedelta) -> None:
-        self._clock = clock
-        self._pending = pending
-        self._lifetime = lifetime
-        self.rows: dict[uuid.UUID, PartUpload] = {}
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._clock = tables.clock
+        self.rows = tables.part_uploads
 
     async def add(self, draft: PartUploadDraft) -> PartUpload:
         fields = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft)}
-        self.rows[draft.id] = PartUpload(**fields, dataset=None, expire_time=self._clock.now() + self._lifetime)
+        self.rows[draft.id] = PartUpload(**fields, dataset=None, expire_time=self._clock.now() + self._tables.upload_lifetime)
         return self.rows[draft.id]
 
     async def get(self, identifier: uuid.UUID) -> PartUpload:
@@ -152,55 +125,21 @@ class MemoryPartUploadRepository:
     async def end(self, identifier: uuid.UUID) -> str | None:
         if identifier not in self.rows or self.rows[identifier].dataset is not None:
             return None
-        key = self.rows.pop(identifier).object_key
-        self._pending.condemn([key])
-        return key
-
-    async def drop_expired(self) -> None:
-        now = self._clock.now()
-        self.rows = {key: row for key, row in self.rows.items() if row.expire_time > now}
+        upload = self.rows.pop(identifier)
+        self._tables.condemn({upload.object_key: upload.size_bytes})
+        return upload.object_key
 
     def complete(self, identifier: uuid.UUID, dataset: uuid.UUID) -> None:
         refuse_lost_upload(identifier in self.rows)
         self.rows[identifier] = dataclasses.replace(self.rows[identifier], dataset=dataset)
 
 
-class MemoryBlobRepository:
-    def __init__(self, pending: MemoryPendingObjectRepository) -> None:
-        self._pending = pending
-        self.keys: dict[str, str] = {}
-        self.users: dict[str, set[object]] = {}
-
-    async def known(self, sha256s: Collection[str]) -> dict[str, str]:
-        return {sha256: self.keys[sha256] for sha256 in sha256s if sha256 in self.keys}
-
-    def settle(self, files: tuple[File, ...], keys: Mapping[str, str], user: object) -> tuple[StoredFile, ...]:
-        """What `add_blobs` does: the first object of a content counts."""
-        made = {file.sha256: keys[file.sha256] for file in files if file.sha256 not in self.keys}
-        self._pending.claim(made.values())
-        self.keys |= made
-        for file in files:
-            self.users.setdefault(file.sha256, set()).add(user)
-        return tuple(StoredFile(file.path, file.size_bytes, file.sha256, self.keys[file.sha256]) for file in files)
-
-    def release(self, user: object) -> list[str]:
-        """What `drop_unused_blobs` does for the contents of one user."""
-        for users in self.users.values():
-            users.discard(user)
-        unused = [sha256 for sha256, users in self.users.items() if not users]
-        keys = [self.keys.pop(sha256) for sha256 in unused]
-        for sha256 in unused:
-            del self.users[sha256]
-        self._pending.condemn(keys)
-        return keys
-
-
 class MemoryDatasetRepository:
-    def __init__(self, clock: Clock, blobs: MemoryBlobRepository, uploads: MemoryPartUploadRepository) -> None:
-        self._clock = clock
-        self._blobs = blobs
+    def __init__(self, tables: Tables, uploads: MemoryPartUploadRepository) -> None:
+        self._tables = tables
+        self._clock = tables.clock
         self._uploads = uploads
-        self.rows: dict[uuid.UUID, Dataset] = {}
+        self.rows = tables.datasets
         self._by_request: dict[uuid.UUID, uuid.UUID] = {}
         self._versions: dict[str, int] = {}
         self._deletions: dict[uuid.UUID, tuple[uuid.UUID, datetime.datetime]] = {}
@@ -222,7 +161,7 @@ class MemoryDatasetRepository:
 
     def _inserted(self, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset:
         name = draft.header.display_name
-        files = tuple(sorted(self._blobs.settle(draft.files, keys, draft.id), key=lambda file: file.path))
+        files = tuple(sorted(self._tables.settle(draft.files, keys), key=lambda file: file.path))
         version = self._versions[name] = self._versions.get(name, 0) + 1
         same = ("format", "example_count", "statistics", "warnings", "dropped_rows_by_reason")
         fields = {field: getattr(draft, field) for field in same}
@@ -266,8 +205,8 @@ class MemoryDatasetRepository:
         known, end = self._deletions.get(identifier, (None, self._clock.now()))
         if identifier not in self.rows or known != deletion or end <= self._clock.now():
             raise NotFound("DATASET_NOT_FOUND", dataset_name(identifier))
-        del self.rows[identifier], self._deletions[identifier]
-        return self._blobs.release(identifier)
+        del self._deletions[identifier]
+        return self._tables.drop_unused({file.sha256 for file in self.rows.pop(identifier).files})
 
     async def nearest_row(self, rows_sha256: str, row: int) -> tuple[int, int]:
         every, offsets = self._indices.get(rows_sha256, (1, ()))
@@ -278,68 +217,22 @@ class MemoryDatasetRepository:
 
 
 class MemoryTokenStatisticsRepository:
-    def __init__(self, blobs: MemoryBlobRepository) -> None:
-        self._blobs = blobs
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
         self._rows: dict[StatisticsKey, Json] = {}
 
     async def find(self, key: StatisticsKey) -> Json | None:
-        return self._rows.get(key) if key.rows_sha256 in self._blobs.keys else None
+        return self._rows.get(key) if key.rows_sha256 in self._tables.blobs else None
 
     async def add(self, key: StatisticsKey, statistics: Json) -> None:
-        if key.rows_sha256 in self._blobs.keys:
+        if key.rows_sha256 in self._tables.blobs:
             self._rows[key] = statistics
 
 
-class MemoryArtifactRepository:
-    def __init__(self, clock: Clock, blobs: MemoryBlobRepository, retention: datetime.timedelta) -> None:
-        self._clock = clock
-        self._blobs = blobs
-        self._retention = retention
-        self._heads: dict[uuid.UUID, int] = {}
-        self._by_request: dict[tuple[uuid.UUID, str], Artifact] = {}
-        self.rows: dict[uuid.UUID, Artifact] = {}
-
-    async def find(self, task: uuid.UUID, epoch: int, request_id: str) -> Artifact | None:
-        refuse_stale(task, epoch, self._heads.get(task, epoch))
-        return self._by_request.get((task, request_id))
-
-    async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
-        known = await self.find(draft.task, draft.epoch, draft.request_id)
-        self._heads[draft.task] = draft.epoch
-        if known is not None:
-            return known
-        now = self._clock.now()
-        artifact = Artifact(
-            id=draft.id,
-            kind=draft.kind,
-            task=draft.task,
-            manifest=draft.manifest,
-            files=self._blobs.settle(draft.files, keys, draft.id),
-            size_bytes=draft.size_bytes,
-            create_time=now,
-            expire_time=now + self._retention,
-        )
-        self._by_request[draft.task, draft.request_id] = self.rows[draft.id] = artifact
-        return artifact
-
-    async def get(self, identifier: uuid.UUID) -> Artifact:
-        if identifier not in self.rows:
-            raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
-        if self.rows[identifier].expire_time <= self._clock.now():
-            raise expired(self.rows[identifier])
-        return self.rows[identifier]
-
-    async def page(self, limit: int, after: Position | None, task: uuid.UUID | None) -> list[Artifact]:
-        now = self._clock.now()
-        rows = [row for row in self.rows.values() if row.expire_time > now and task in (None, row.task)]
-        return newest_first(rows, limit, after)
-
-
 class MemoryBaseModelRepository:
-    def __init__(self, clock: Clock, blobs: MemoryBlobRepository) -> None:
-        self._clock = clock
-        self._blobs = blobs
-        self.rows: dict[str, BaseModel] = {}
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.rows = tables.models
 
     async def find(self, draft: BaseModelDraft) -> BaseModel | None:
         return same_files(self.rows[draft.id], draft) if draft.id in self.rows else None
@@ -349,12 +242,12 @@ class MemoryBaseModelRepository:
         if known is not None:
             return known
         fields = {field.name: getattr(draft, field.name) for field in dataclasses.fields(draft)}
-        fields["files"] = self._blobs.settle(draft.files, keys, draft.id)
+        fields["files"] = self._tables.settle(draft.files, keys)
         self.rows[draft.id] = BaseModel(
             **fields,
             size_bytes=draft.size_bytes,
             revision=draft.revision,
-            create_time=self._clock.now(),
+            create_time=self._tables.clock.now(),
             chat_template_problem=chat_template_problem,
         )
         return self.rows[draft.id]
@@ -368,27 +261,22 @@ class MemoryBaseModelRepository:
         return [self.rows[key] for key in sorted(self.rows) if after is None or key > after][:limit]
 
 
-def memory_repositories(
-    clock: Clock,
-    retention: datetime.timedelta = datetime.timedelta(days=15),
-    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
-) -> Repositories:
-    """Repositories that share one set of blobs and one clock."""
-    pending = MemoryPendingObjectRepository(clock, upload_lifetime)
-    blobs = MemoryBlobRepository(pending)
-    uploads = MemoryPartUploadRepository(clock, pending, upload_lifetime)
+def memory_repositories(clock: Clock, policy: Policy | None = None) -> Repositories:
+    """Repositories that share one set of tables and one clock."""
+    return repositories_of(Tables(clock, policy or Policy()))
+
+
+def repositories_of(tables: Tables) -> Repositories:
+    """Repositories over tables a test wants to look into."""
+    uploads = MemoryPartUploadRepository(tables)
     return Repositories(
-        datasets=MemoryDatasetRepository(clock, blobs, uploads),
-        artifacts=MemoryArtifactRepository(clock, blobs, retention),
-        models=MemoryBaseModelRepository(clock, blobs),
-        blobs=blobs,
-        pending=pending,
+        datasets=MemoryDatasetRepository(tables, uploads),
+        artifacts=MemoryArtifactRepository(tables),
+        models=MemoryBaseModelRepository(tables),
+        blobs=MemoryBlobRepository(tables),
+        pending=MemoryPendingObjectRepository(tables),
         part_uploads=uploads,
-        token_statistics=MemoryTokenStatisticsRepository(blobs),
+        token_statistics=MemoryTokenStatisticsRepository(tables),
+        sweeps=MemorySweepRepository(tables),
+        registry=MemoryRegistryRepository(tables),
     )
-
-
-def newest_first(rows: Collection, limit: int, after: Position | None) -> list:
-    key: Callable = lambda row: (row.create_time, row.id)  # noqa: E731
-    older = [row for row in rows if after is None or key(row) < (after.create_time, after.id)]
-    return sorted(older, key=key, reverse=True)[:limit]

@@ -9,7 +9,7 @@ import pytest
 from unit.storage.service import sha256
 
 from services.common.errors import NotFound, ServiceError
-from services.storage.artifact import ArtifactDraft
+from services.storage.artifact import ArtifactDraft, ArtifactFilter
 from services.storage.base_model import BaseModelDraft
 from services.storage.checking.budget import Budget
 from services.storage.dataset import Dataset, DatasetDraft, DatasetHeader, RowIndex
@@ -44,8 +44,8 @@ def dataset_draft(number: int = 1, *, content: bytes | None = None, rows: bytes 
 async def add_dataset(repositories: Repositories, draft: DatasetDraft) -> Dataset:
     """What an upload does around the commit."""
     keys = {file.sha256: f"blobs/{draft.id}-{file.path}" for file in draft.files}
-    for key in keys.values():
-        await repositories.pending.add(key)
+    for file in draft.files:
+        await repositories.pending.add(keys[file.sha256], file.size_bytes)
     return await repositories.datasets.add(draft, keys)
 
 
@@ -80,8 +80,13 @@ async def keys(repositories: Repositories, prefix: str) -> dict[str, str]:
     made = {sha256(content): f"blobs/{prefix}-{content.decode()}" for content in (b"a", b"z")}
     await repositories.pending.forget(made.values())
     for key in made.values():
-        await repositories.pending.add(key)
+        await repositories.pending.add(key, 1)
     return made
+
+
+async def due(repositories: Repositories) -> list[str]:
+    """Keys of the objects a sweep would remove now."""
+    return [item.key for item in (await repositories.sweeps.decide([], 10, dry_run=True)).objects]
 
 
 class RepositorySuite:
@@ -140,7 +145,7 @@ class RepositorySuite:
         kept = await add_dataset(repositories, dataset_draft(1))
         dropped = await add_dataset(repositories, dataset_draft(2))
         assert await delete_dataset(repositories, dropped.id) == [dropped.original.object_key]
-        assert await repositories.pending.take_expired(10) == [dropped.original.object_key]
+        assert await due(repositories) == [dropped.original.object_key]
         with pytest.raises(NotFound):
             await delete_dataset(repositories, dropped.id)
         assert await repositories.datasets.get(kept.id) == kept
@@ -242,12 +247,12 @@ class RepositorySuite:
                     await call
                 assert caught.value.reason == "STALE_EPOCH"
         await repositories.artifacts.add(artifact_draft(4, epoch=5), await keys(repositories, "four"))
-        assert len(await repositories.artifacts.page(10, None, TASK)) == 3
+        assert len(await repositories.artifacts.page(10, None, ArtifactFilter(TASK))) == 3
 
     async def test_the_fence_of_one_task_does_not_bind_another(self, repositories: Repositories) -> None:
         await repositories.artifacts.add(artifact_draft(1, epoch=9), await keys(repositories, "one"))
         other = await repositories.artifacts.add(artifact_draft(2, task=uuid.UUID(int=78)), await keys(repositories, "two"))
-        assert await repositories.artifacts.page(10, None, uuid.UUID(int=78)) == [other]
+        assert await repositories.artifacts.page(10, None, ArtifactFilter(uuid.UUID(int=78))) == [other]
 
     async def test_of_racing_epochs_none_commits_below_the_highest_committed(self, repositories: Repositories) -> None:
         async def add(epoch: int) -> int:
@@ -260,7 +265,7 @@ class RepositorySuite:
         committed = await asyncio.gather(*map(add, range(1, 9)))
         assert committed[-1] == 8
         assert -1 not in committed
-        in_order = [row.id.int for row in await repositories.artifacts.page(10, None, TASK)]
+        in_order = [row.id.int for row in await repositories.artifacts.page(10, None, ArtifactFilter(TASK))]
         assert sorted(in_order) == [number for number in committed if number]
 
     async def test_a_base_model_keeps_everything_the_draft_said(self, repositories: Repositories) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
 from unit.storage.fake_processes import FakeCheckers, FakeTasks, FakeTokens
 
 from services.common.interceptors import EdgeInterceptor
@@ -30,6 +31,7 @@ from tunesmith.v1 import (
     dataset_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
 )
 
 
@@ -64,15 +66,46 @@ class Service:
     async def delete(self, name: str) -> None:
         await self.datasets.DeleteDataset(dataset_service_pb2.DeleteDatasetRequest(name=name))
 
-    async def sweep(self) -> int:
-        return await Sweeper(self.repositories.pending, self.repositories.part_uploads, self.store).sweep()
-
     async def store_artifact(self, files: Mapping[str, bytes], /, **header: object) -> artifact_pb2.Artifact:
         return await self.artifacts.UploadArtifact(artifact_messages(files, **header))
 
     async def download_artifact(self, name: str, path: str, offset: int = 0) -> bytes:
         request = artifact_service_pb2.DownloadArtifactRequest(name=name, path=path, offset=offset)
         return await joined(self.artifacts.DownloadArtifact(request))
+
+    async def list_artifacts(self, **filters: object) -> list[artifact_pb2.Artifact]:
+        return list((await self.artifacts.ListArtifacts(artifact_service_pb2.ListArtifactsRequest(**filters))).artifacts)
+
+    async def pin(self, name: str, reason: str = "needed") -> artifact_pb2.Artifact:
+        return await self.artifacts.PinArtifact(artifact_service_pb2.PinArtifactRequest(name=name, reason=reason))
+
+    async def unpin(self, name: str, reason: str = "") -> artifact_pb2.Artifact:
+        return await self.artifacts.UnpinArtifact(artifact_service_pb2.UnpinArtifactRequest(name=name, reason=reason))
+
+    async def extend(self, name: str, days: float = 0, reason: str = "needed", **until: object) -> artifact_pb2.Artifact:
+        fields = {"extension": duration_pb2.Duration(seconds=int(days * 86400))} if days else until
+        return await self.artifacts.ExtendArtifact(artifact_service_pb2.ExtendArtifactRequest(name=name, reason=reason, **fields))
+
+    async def restore(self, name: str, reason: str = "") -> artifact_pb2.Artifact:
+        return await self.artifacts.RestoreArtifact(artifact_service_pb2.RestoreArtifactRequest(name=name, reason=reason))
+
+    async def hold(self, name: str) -> artifact_pb2.Artifact:
+        return await self.artifacts.HoldArtifact(artifact_service_pb2.HoldArtifactRequest(name=name))
+
+    async def export(self, name: str, model: str = "models/mine", **fields: object) -> registered_model_pb2.ModelVersion:
+        return await self.artifacts.ExportArtifact(artifact_service_pb2.ExportArtifactRequest(name=name, model=model, **fields))
+
+    async def version(self, name: str) -> registered_model_pb2.ModelVersion:
+        return await self.models.GetModelVersion(model_service_pb2.GetModelVersionRequest(name=name))
+
+    async def set_alias(self, name: str, alias: str, version: int) -> registered_model_pb2.RegisteredModel:
+        return await self.models.SetModelAlias(model_service_pb2.SetModelAliasRequest(name=name, alias=alias, version=version))
+
+    async def delete_version(self, name: str) -> None:
+        await self.models.DeleteModelVersion(model_service_pb2.DeleteModelVersionRequest(name=name))
+
+    async def sweep(self, *, dry_run: bool = False) -> artifact_service_pb2.SweepArtifactsResponse:
+        return await self.artifacts.SweepArtifacts(artifact_service_pb2.SweepArtifactsRequest(dry_run=dry_run))
 
     async def register_model(self, files: Mapping[str, bytes], /, **header: object) -> base_model_pb2.BaseModel:
         return await self.models.RegisterBaseModel(model_messages(files, **header))
@@ -97,7 +130,13 @@ async def running_service(
             service = Service(channel, keys, store=store, repositories=repositories)
             files = BaseModelFiles(store, pathlib.Path(directory))
             around = Surroundings(
-                store, service.checkers.start, service.tokens, files, service.tasks, upload_lifetime=upload_lifetime
+                store=store,
+                sweeper=Sweeper(repositories.sweeps, repositories.pending, store, limit=1000),
+                start_checker=service.checkers.start,
+                tokens=service.tokens,
+                small_files=files,
+                tasks=service.tasks,
+                upload_lifetime=upload_lifetime,
             )
             register(server, repositories, around)
             await server.start()

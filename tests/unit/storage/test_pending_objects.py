@@ -1,12 +1,12 @@
 """Objects no row refers to are removed, and no object a row may refer to ever is."""
 
 import asyncio
-import datetime
 import io
 from collections.abc import Awaitable, Callable
 
 import pytest
-from unit.storage.fakes import Clock, MemoryObjectStore, MemoryPendingObjectRepository
+from unit.storage.fakes import MemoryObjectStore, MemoryPendingObjectRepository
+from unit.storage.memory_tables import Clock, Tables
 
 from services.common.errors import ServiceError, Unavailable
 from services.storage.pending_objects import PendingObjects, pending_objects, remove_objects
@@ -14,7 +14,7 @@ from services.storage.pending_objects import PendingObjects, pending_objects, re
 
 @pytest.fixture
 def records() -> MemoryPendingObjectRepository:
-    return MemoryPendingObjectRepository(Clock(), datetime.timedelta(hours=24))
+    return MemoryPendingObjectRepository(Tables(Clock()))
 
 
 async def put(pending: PendingObjects, key: str) -> None:
@@ -39,9 +39,9 @@ async def test_what_a_row_refers_to_stays_and_the_rest_goes(records: MemoryPendi
         await put(pending, "spare")
         assert await pending.commit(committed()) == "row"
         pending.keep(["kept"])
-        records.claim(["kept"])
+        records.tables.claim(["kept"])
     assert set(store.objects) == {"kept"}
-    assert records.records == {}
+    assert records.tables.pending == {}
 
 
 async def test_a_failure_before_the_commit_leaves_nothing(records: MemoryPendingObjectRepository) -> None:
@@ -70,7 +70,7 @@ async def test_a_commit_of_unknown_outcome_leaves_the_bytes(records: MemoryPendi
             await put(pending, "key")
             await pending.commit(failing(error)())
     assert set(store.objects) == {"key"}
-    assert set(records.records) == {"key"}
+    assert set(records.tables.pending) == {"key"}
 
 
 async def test_a_put_that_failed_half_way_is_removed_too(records: MemoryPendingObjectRepository) -> None:
@@ -101,16 +101,16 @@ async def test_an_object_is_recorded_before_it_is_written(records: MemoryPending
     with pytest.raises(Unavailable):
         async with pending_objects(store, records) as pending:
             await put(pending, "key")
-    assert set(records.records) == {"key"}
+    assert set(records.tables.pending) == {"key"}
 
 
 async def test_what_cannot_be_removed_now_stays_recorded(records: MemoryPendingObjectRepository) -> None:
     store = MemoryObjectStore()
     store.objects["key"] = b"x"
-    await records.add("key")
+    await records.add("key", 1)
     store.away = True
-    assert await remove_objects(store, records, ["key"]) == 0
-    assert set(records.records) == {"key"}
+    assert await remove_objects(store, records, ["key"]) == []
+    assert set(records.tables.pending) == {"key"}
     store.away = False
-    assert await remove_objects(store, records, ["key"]) == 1
-    assert (store.objects, records.records) == ({}, {})
+    assert await remove_objects(store, records, ["key"]) == ["key"]
+    assert (store.objects, records.tables.pending) == ({}, {})

@@ -5,6 +5,7 @@ import datetime
 import pytest
 
 from services.common.config import ConfigError, load
+from services.storage.retention import Policy
 from services.storage.settings import StorageSettings
 
 ENVIRONMENT = {
@@ -54,6 +55,24 @@ def test_a_connection_string_that_is_none_is_refused_without_showing_it() -> Non
     with pytest.raises(ConfigError, match="TUNESMITH_POSTGRES_DSN") as caught:
         settings(TUNESMITH_POSTGRES_DSN="postgres//lab:pw@nowhere")
     assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"TUNESMITH_STORAGE_SWEEP_INTERVAL": "0s"},
+        {"TUNESMITH_STORAGE_SWEEP_LIMIT": "0"},
+        {"TUNESMITH_ARTIFACT_EXPIRY_GRACE": "x"},
+    ],
+)
+def test_a_sweep_that_could_never_work_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        settings(**change)
+
+
+def test_artifacts_can_be_restored_for_three_days_unless_set_otherwise() -> None:
+    assert settings().retention_policy == Policy(datetime.timedelta(days=15), datetime.timedelta(hours=72))
+    assert settings(TUNESMITH_ARTIFACT_EXPIRY_GRACE="1d").retention_policy.grace == datetime.timedelta(days=1)
 
 
 def test_callers_reach_s3_as_the_service_does_unless_told_otherwise() -> None:

@@ -1,13 +1,14 @@
 """The order of an upload of several files, and what reaches the object store."""
 
-import datetime
 import io
 import itertools
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from unit.storage.fakes import Clock, MemoryBlobRepository, MemoryObjectStore, MemoryPendingObjectRepository
+from unit.storage.fakes import MemoryObjectStore, MemoryPendingObjectRepository
+from unit.storage.memory_tables import Blob, Clock, Tables
+from unit.storage.retention_fakes import MemoryBlobRepository
 from unit.storage.service import cut, sha256
 
 from services.common.errors import ServiceError
@@ -20,7 +21,7 @@ DECLARED = [File(path, len(data), sha256(data)) for path, data in CONTENT.items(
 
 
 def records() -> MemoryPendingObjectRepository:
-    return MemoryPendingObjectRepository(Clock(), datetime.timedelta(hours=24))
+    return MemoryPendingObjectRepository(Tables(Clock()))
 
 
 def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple[str, bytes]]:
@@ -96,7 +97,7 @@ async def stream(*items: str | bytes) -> AsyncIterator[str | bytes]:
 def numbered() -> FileUpload:
     """An upload whose new ids are 1, 2, 3."""
     numbers = itertools.count(1)
-    return FileUpload(MemoryBlobRepository(records()), lambda: uuid.UUID(int=next(numbers)))
+    return FileUpload(MemoryBlobRepository(Tables(Clock())), lambda: uuid.UUID(int=next(numbers)))
 
 
 async def test_keys_are_made_by_the_server_and_reported_by_content() -> None:
@@ -114,10 +115,11 @@ async def test_the_same_content_twice_is_put_once() -> None:
 
 
 async def test_known_content_is_verified_and_not_put() -> None:
-    store, blobs = MemoryObjectStore(), MemoryBlobRepository(records())
-    blobs.keys[sha256(b"alpha")] = "blobs/known"
-    upload = FileUpload(blobs, uuid.uuid4)
-    assert await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records())) == blobs.keys
+    store, tables = MemoryObjectStore(), Tables(Clock())
+    tables.blobs[sha256(b"alpha")] = Blob(5, "blobs/known")
+    upload = FileUpload(MemoryBlobRepository(tables), uuid.uuid4)
+    keys = await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
+    assert keys == {sha256(b"alpha"): "blobs/known"}
     assert store.objects == {}
     with pytest.raises(ServiceError, match="arrived with SHA-256"):
         await upload.receive(DECLARED[:1], stream("a.bin", b"ALPHA"), PendingObjects(store, records()))
@@ -129,7 +131,7 @@ async def test_inspection_sees_each_file_from_its_start_and_before_the_store() -
     def inspect(file: File, content: io.BufferedIOBase) -> None:
         seen.append((file.path, content.read(), len(store.objects)))
 
-    upload = FileUpload(MemoryBlobRepository(records()), uuid.uuid4, inspect=inspect)
+    upload = FileUpload(MemoryBlobRepository(Tables(Clock())), uuid.uuid4, inspect=inspect)
     items = itertools.chain.from_iterable([path, data] for path, data in CONTENT.items())
     await upload.receive(DECLARED, stream(*items), PendingObjects(store, records()))
     assert seen == [(path, data, count) for count, (path, data) in enumerate(CONTENT.items())]

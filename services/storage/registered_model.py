@@ -1,0 +1,93 @@
+"""Domain values of the registry: models, their versions, and what an export asks for; used by the export and the repository."""
+
+import dataclasses
+import datetime
+import uuid
+from collections.abc import Mapping
+
+from services.common.errors import ServiceError
+from services.storage.file import StoredFile
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A name under which versions are kept."""
+
+    id: str
+    newest_version: int
+    """0 = there is none any more."""
+    version_count: int
+    aliases: Mapping[str, int]
+    create_time: datetime.datetime
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return f"models/{self.id}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExportDraft:
+    """What somebody wants to keep for good."""
+
+    artifact: uuid.UUID
+    model: str
+    format: str
+    """Name of the format, for example ADAPTER; empty = what the artifact is."""
+    alias: str
+    """Empty = none."""
+    description: str
+    request_id: str
+    """Empty = none."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """An exported result; it never changes but for its aliases."""
+
+    model: str
+    version: int
+    aliases: tuple[str, ...]
+    format: str
+    description: str
+    artifact: uuid.UUID
+    manifest: bytes
+    """The artifact's manifest; `files` are what counts."""
+    files: tuple[StoredFile, ...]
+    size_bytes: int
+    create_time: datetime.datetime
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return f"models/{self.model}/versions/{self.version}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a manifest tells of an artifact's origin, as far as a model card says it."""
+
+    task: str
+    step: int
+    base_model: str
+    base_model_revision: str
+    dataset_sha256: str
+    metrics: Mapping[str, float]
+    hyperparameters: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+def fitting_format(draft: ExportDraft, artifact: str, kind: str) -> str:
+    """The format in which an artifact of that kind is exported; raises ServiceError (EXPORT_FORMAT_UNFIT) for any other."""
+    if draft.format not in ("", kind):
+        message = f"{artifact} is of kind {kind} and cannot be exported as {draft.format}"
+        raise ServiceError("EXPORT_FORMAT_UNFIT", message, metadata={"resource": artifact, "kind": kind})
+    return kind
+
+
+def same_export(version: ModelVersion, draft: ExportDraft) -> ModelVersion:
+    """The version when the draft asks for it again; raises ServiceError (REQUEST_ID_REUSED) when it asks for another."""
+    if version.artifact != draft.artifact or draft.format not in ("", version.format):
+        message = f"request_id {draft.request_id!r} of models/{draft.model} has exported artifacts/{version.artifact} before"
+        raise ServiceError("REQUEST_ID_REUSED", message, metadata={"resource": version.name})
+    return version

@@ -1,0 +1,36 @@
+"""What a sweep finds and what it does about it, as values; used by the sweeper, its repository and the artifact servicer."""
+
+import dataclasses
+import datetime
+import uuid
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in the bucket."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """The announcement that at most `days` are left to an artifact."""
+
+    artifact: uuid.UUID
+    days: int
+    expire_time: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one sweep has decided, in the order it was decided."""
+
+    expired: tuple[uuid.UUID, ...] = ()
+    deleted: tuple[uuid.UUID, ...] = ()
+    objects: tuple[StoredObject, ...] = ()
+    """What is to be removed from the object store, left-overs of dead uploads and earlier sweeps included."""
+    orphan_count: int = 0
+    notices: tuple[Notice, ...] = ()
+    truncated: bool = False
+    """A limit was reached: there may be more to do."""

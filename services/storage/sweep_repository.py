@@ -1,0 +1,156 @@
+"""The rows a sweep reads and writes; all their SQL. Used by the sweeper.
+
+A sweep decides in one transaction, which never waits for a row: what is locked is in use, and the next sweep comes. A dry run is
+that same transaction, rolled back.
+"""
+
+import contextlib
+import datetime
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, LiteralString, Protocol
+
+from services.common.errors import ServiceError
+from services.common.postgres import Connection, Pool, session, transaction
+from services.storage.blob_repository import drop_unused_blobs
+from services.storage.part_upload_repository import drop_expired_uploads
+from services.storage.pending_object_repository import condemn, take_due
+from services.storage.retention import NOTICE_DAYS, ORPHAN_WAIT, Policy
+from services.storage.rows import first_row
+from services.storage.sweep import Notice, StoredObject, Sweep
+
+# Any constant will do as long as every replica uses the same one.
+_SWEEP_LOCK = 7_163_912_205
+_EXPIRE = """
+    WITH due AS (
+        SELECT id FROM storage.artifact WHERE state = 'AVAILABLE' AND due_time <= storage.clock()
+        ORDER BY due_time, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ), done AS (
+        UPDATE storage.artifact SET state = 'EXPIRED', delete_time = storage.clock() + %(grace)s
+        WHERE id IN (SELECT id FROM due) RETURNING id, expire_time
+    ), audit AS (
+        INSERT INTO storage.artifact_audit (artifact, action, actor, expire_time)
+        SELECT id, 'EXPIRE', 'sweeper', expire_time FROM done
+    )
+    SELECT id FROM done ORDER BY id"""
+_DELETE = """
+    WITH due AS (
+        SELECT id FROM storage.artifact WHERE state = 'EXPIRED' AND due_time <= storage.clock()
+        ORDER BY due_time, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ), done AS (
+        UPDATE storage.artifact SET state = 'DELETED', delete_time = storage.clock()
+        WHERE id IN (SELECT id FROM due) RETURNING id, expire_time
+    ), files AS (
+        DELETE FROM storage.artifact_file WHERE artifact IN (SELECT id FROM done) RETURNING artifact, sha256
+    ), audit AS (
+        INSERT INTO storage.artifact_audit (artifact, action, actor, expire_time)
+        SELECT id, 'DELETE', 'sweeper', expire_time FROM done
+    )
+    SELECT id, ARRAY(SELECT sha256 FROM files WHERE artifact = id) AS contents FROM done ORDER BY id"""
+_STRAY = """
+    SELECT found.key AS object_key, found.size_bytes
+    FROM unnest(%(keys)s::text[], %(sizes)s::bigint[]) AS found (key, size_bytes)
+    WHERE NOT EXISTS (SELECT FROM storage.blob WHERE object_key = found.key)
+        AND NOT EXISTS (SELECT FROM storage.pending_object WHERE object_key = found.key)"""
+_WATCH = f"""
+    WITH stray AS ({_STRAY}), gone AS (
+        DELETE FROM storage.orphan_object WHERE object_key NOT IN (SELECT object_key FROM stray)
+    )
+    INSERT INTO storage.orphan_object (object_key, size_bytes) SELECT object_key, size_bytes FROM stray
+    ON CONFLICT (object_key) DO NOTHING"""  # noqa: S608
+# Nobody can come to refer to one of these: there is no record to claim.
+_JUDGE = """
+    DELETE FROM storage.orphan_object WHERE object_key IN (
+        SELECT object_key FROM storage.orphan_object WHERE find_time <= storage.clock() - %(wait)s
+        ORDER BY find_time, object_key LIMIT %(limit)s
+    ) RETURNING object_key, size_bytes"""
+_ORPHAN_COUNT = "SELECT count(*) FROM storage.orphan_object"
+_NOTICES = """
+    INSERT INTO storage.artifact_notice (artifact, expire_time, days)
+    SELECT artifact.id, artifact.expire_time, due.days FROM storage.artifact CROSS JOIN LATERAL (
+        SELECT min(days) AS days FROM unnest(%(days)s::int[]) AS days
+        WHERE artifact.expire_time - make_interval(days => days) <= storage.clock()
+    ) AS due
+    WHERE artifact.state = 'AVAILABLE' AND artifact.due_time > storage.clock()
+        AND artifact.expire_time > artifact.create_time + make_interval(days => due.days)
+    ORDER BY artifact.expire_time, artifact.id
+    ON CONFLICT DO NOTHING
+    RETURNING artifact, days, expire_time"""
+
+
+class SweepRepository(Protocol):
+    """What the sweeper asks. Every method raises Unavailable (POSTGRES_UNAVAILABLE)."""
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Inside the block no other sweep runs, in any replica; raises ServiceError (SWEEP_RUNNING) when one does."""
+
+    async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
+        """Marks what is due, at most `limit` of each sort; `found` is what lies in the bucket. A dry run changes nothing.
+
+        Nothing will ever refer to the `objects` of the outcome. They stay due until their records are forgotten.
+        """
+
+
+class PostgresSweepRepository:
+    """The decisions of a sweep in the schema `storage`; an upload may take `upload_lifetime`."""
+
+    def __init__(self, pool: Pool, policy: Policy, upload_lifetime: datetime.timedelta) -> None:
+        self._pool = pool
+        self._policy = policy
+        self._upload_lifetime = upload_lifetime
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Holds an advisory lock of the session; it goes with the connection when the process dies."""
+        async with session(self._pool) as connection:
+            row = await first_row(connection, "SELECT pg_try_advisory_lock(%(lock)s) AS free", {"lock": _SWEEP_LOCK})
+            if row is None or not row["free"]:
+                raise ServiceError("SWEEP_RUNNING", "another sweep is at work")
+            try:
+                yield
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _SWEEP_LOCK})
+
+    async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
+        """Marks what is due in one transaction; see SweepRepository."""
+        async with transaction(self._pool) as connection, connection.transaction(force_rollback=dry_run):
+            await _judge_orphans(connection, found, limit)
+            await drop_expired_uploads(connection)
+            expired = await _ids(connection, _EXPIRE, {"limit": limit, "grace": self._policy.grace})
+            deleted = await _delete(connection, limit)
+            objects = await take_due(connection, self._upload_lifetime, limit)
+            return Sweep(
+                expired=expired,
+                deleted=deleted,
+                objects=objects,
+                orphan_count=await _count(connection, _ORPHAN_COUNT, {}),
+                notices=tuple(Notice(**row) for row in await _rows(connection, _NOTICES, {"days": list(NOTICE_DAYS)})),
+                truncated=limit in (len(expired), len(deleted), len(objects)),
+            )
+
+
+async def _judge_orphans(connection: Connection, found: Sequence[StoredObject], limit: int) -> None:
+    seen = {"keys": [item.key for item in found], "sizes": [item.size_bytes for item in found]}
+    await connection.execute(_WATCH, seen)
+    old = await _rows(connection, _JUDGE, {"wait": ORPHAN_WAIT, "limit": limit})
+    await condemn(connection, {row["object_key"]: row["size_bytes"] for row in old})
+
+
+async def _delete(connection: Connection, limit: int) -> tuple[uuid.UUID, ...]:
+    rows = await _rows(connection, _DELETE, {"limit": limit})
+    await drop_unused_blobs(connection, {sha256 for row in rows for sha256 in row["contents"]})
+    return tuple(row["id"] for row in rows)
+
+
+async def _ids(connection: Connection, query: LiteralString, parameters: dict[str, Any]) -> tuple[uuid.UUID, ...]:
+    return tuple(row["id"] for row in await _rows(connection, query, parameters))
+
+
+async def _rows(connection: Connection, query: LiteralString, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    return await (await connection.execute(query, parameters)).fetchall()
+
+
+async def _count(connection: Connection, query: LiteralString, parameters: dict[str, Any]) -> int:
+    row = await first_row(connection, query, parameters)
+    return int(row["count"]) if row else 0

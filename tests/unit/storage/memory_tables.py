@@ -1,0 +1,120 @@
+"""What the in-memory repositories share: a clock, tables, what keeps bytes alive, and newest-first pages."""
+
+import copy
+import dataclasses
+import datetime
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+from services.storage.artifact import Artifact
+from services.storage.base_model import BaseModel
+from services.storage.dataset import Dataset
+from services.storage.file import File, StoredFile
+from services.storage.part_upload import PartUpload
+from services.storage.pending_object_repository import refuse_unclaimed
+from services.storage.position import Position
+from services.storage.registered_model import ModelVersion
+from services.storage.retention import Policy
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+class Clock:
+    """A clock that ticks a microsecond per look, and more when told."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> datetime.datetime:
+        self.time += datetime.timedelta(microseconds=1)
+        return self.time
+
+
+@dataclasses.dataclass
+class Blob:
+    size_bytes: int
+    object_key: str
+
+
+@dataclasses.dataclass
+class Pending:
+    size_bytes: int
+    create_time: datetime.datetime
+    removing: bool = False
+
+
+@dataclasses.dataclass
+class Registered:
+    create_time: datetime.datetime
+    last_version: int = 0
+    versions: dict[int, ModelVersion] = dataclasses.field(default_factory=dict)
+    aliases: dict[str, int] = dataclasses.field(default_factory=dict)
+    requests: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Tables:
+    """Rows by key."""
+
+    clock: Clock
+    policy: Policy = dataclasses.field(default_factory=Policy)
+    upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24)
+    blobs: dict[str, Blob] = dataclasses.field(default_factory=dict)
+    artifacts: dict[uuid.UUID, Artifact] = dataclasses.field(default_factory=dict)
+    models: dict[str, BaseModel] = dataclasses.field(default_factory=dict)
+    datasets: dict[uuid.UUID, Dataset] = dataclasses.field(default_factory=dict)
+    part_uploads: dict[uuid.UUID, PartUpload] = dataclasses.field(default_factory=dict)
+    pending: dict[str, Pending] = dataclasses.field(default_factory=dict)
+    orphans: dict[str, tuple[int, datetime.datetime]] = dataclasses.field(default_factory=dict)
+    registered: dict[str, "Registered"] = dataclasses.field(default_factory=dict)
+    notices: set[tuple[uuid.UUID, datetime.datetime, int]] = dataclasses.field(default_factory=set)
+    audit: list[tuple[uuid.UUID, str, str, str]] = dataclasses.field(default_factory=list)
+
+    def files(self) -> Iterator[StoredFile]:
+        """Every reference to a blob."""
+        versions = [version for model in self.registered.values() for version in model.versions.values()]
+        for owner in (*self.datasets.values(), *self.artifacts.values(), *self.models.values(), *versions):
+            yield from owner.files
+
+    def claim(self, keys: Collection[str]) -> None:
+        refuse_unclaimed(keys, {key for key, row in self.pending.items() if not row.removing})
+        for key in keys:
+            del self.pending[key]
+
+    def condemn(self, sizes: Mapping[str, int]) -> None:
+        for key, size_bytes in sizes.items():
+            self.pending.setdefault(key, Pending(size_bytes, self.clock.now())).removing = True
+
+    def settle(self, files: Sequence[File], keys: Mapping[str, str]) -> tuple[StoredFile, ...]:
+        """What `add_blobs` does: the first object of a content counts."""
+        made = {file.sha256: Blob(file.size_bytes, keys[file.sha256]) for file in files if file.sha256 not in self.blobs}
+        self.claim({blob.object_key for blob in made.values()})
+        self.blobs |= made
+        return tuple(StoredFile(file.path, file.size_bytes, file.sha256, self.blobs[file.sha256].object_key) for file in files)
+
+    def drop_unused(self, sha256s: Collection[str]) -> list[str]:
+        """What `drop_unused_blobs` does."""
+        unused = set(sha256s) - {file.sha256 for file in self.files()}
+        dropped = [self.blobs.pop(sha256) for sha256 in sorted(unused)]
+        self.condemn({blob.object_key: blob.size_bytes for blob in dropped})
+        return [blob.object_key for blob in dropped]
+
+    def snapshot(self) -> dict[str, object]:
+        """What `restore` brings back."""
+        kept = ("clock", "policy", "upload_lifetime")
+        return {
+            field.name: copy.deepcopy(getattr(self, field.name)) for field in dataclasses.fields(self) if field.name not in kept
+        }
+
+    def restore(self, snapshot: dict[str, object]) -> None:
+        """Rolls back; tables stay the objects they are."""
+        for name, rows in snapshot.items():
+            table = getattr(self, name)
+            table.clear()
+            table.extend(rows) if isinstance(table, list) else table.update(rows)
+
+
+def newest_first(rows: Collection, limit: int, after: Position | None) -> list:
+    key: Callable = lambda row: (row.create_time, row.id)  # noqa: E731
+    older = [row for row in rows if after is None or key(row) < (after.create_time, after.id)]
+    return sorted(older, key=key, reverse=True)[:limit]

@@ -1,0 +1,197 @@
+"""A state machine of users, sweeps, crashes and clock jumps; run on the fakes and, shorter, on Postgres and S3.
+
+What must hold after every step: nothing pinned ends, nothing referred to lacks its bytes, nothing exported is ever lost, nothing
+stays past its end once swept, and a dry run tells exactly what the sweep then does.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from services.common.errors import ServiceError
+from services.storage.artifact import ArtifactDraft, ArtifactFilter
+from services.storage.artifact_upload import ArtifactUpload
+from services.storage.export import Export
+from services.storage.file import File
+from services.storage.object_store import ObjectStore
+from services.storage.registered_model import ExportDraft, Lineage
+from services.storage.registration import Repositories
+from services.storage.retention import AVAILABLE, DELETED, EXPIRED
+from services.storage.retention_change import Change, Extend, Hold, Pin, Restore, Unpin
+from services.storage.sweep import StoredObject
+from services.storage.sweeper import BLOBS, Sweeper
+from services.storage.upload import FileUpload
+
+ALL = ArtifactFilter(states=(AVAILABLE, EXPIRED, DELETED))
+CONTENTS = st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)
+NUMBERS = st.integers(0, 50)
+CHANGES = st.sampled_from([Pin("x"), Unpin(""), Hold(), Restore(""), Extend("x", extension=datetime.timedelta(days=4))])
+LINEAGE = Lineage("tasks/1", 1, "baseModels/none", "", "", {}, {}, {})
+
+
+class World:
+    """What the machine acts on; `moment` reads the clock that retention goes by."""
+
+    def __init__(
+        self, repositories: Repositories, store: ObjectStore, advance: Callable, moment: Callable, run: Callable
+    ) -> None:
+        self.repositories, self.store, self.advance, self.moment, self.run = repositories, store, advance, moment, run
+        files = FileUpload(repositories.blobs, uuid.uuid4)
+        self.upload = ArtifactUpload(repositories.artifacts, store, repositories.pending, files)
+        self.sweeper = Sweeper(repositories.sweeps, repositories.pending, store, limit=1000)
+        self.export = Export(
+            registry=repositories.registry,
+            artifacts=repositories.artifacts,
+            base_models=repositories.models,
+            store=store,
+            pending=repositories.pending,
+            new_id=uuid.uuid4,
+            read_lineage=lambda _: LINEAGE,
+        )
+
+
+class RetentionMachine(RuleBasedStateMachine):
+    """Subclasses say what `make_world` makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = self.make_world()
+        self.ids: list[uuid.UUID] = []
+        self.pinned: set[uuid.UUID] = set()
+        self.exported: set[str] = set()
+        self.passed = datetime.timedelta(0)
+
+    def make_world(self) -> World:
+        raise NotImplementedError
+
+    @rule(contents=CONTENTS)
+    def store(self, contents: list[int]) -> None:
+        self.world.run(self._store(contents))
+
+    @precondition(lambda self: self.ids)
+    @rule(
+        number=NUMBERS,
+        change=CHANGES,
+    )
+    def change(self, number: int, change: Change) -> None:
+        self.world.run(self._change(self._pick(number), change))
+
+    @precondition(lambda self: self.ids)
+    @rule(number=NUMBERS)
+    def export(self, number: int) -> None:
+        self.world.run(self._export(self._pick(number)))
+
+    @precondition(lambda self: self.passed < datetime.timedelta(days=60))
+    @rule(hours=st.integers(1, 120))
+    def wait(self, hours: int) -> None:
+        self.passed += datetime.timedelta(hours=hours)
+        self.world.run(self.world.advance(datetime.timedelta(hours=hours)))
+
+    @rule(days=st.sampled_from([-30, 30]))
+    def jump(self, days: int) -> None:
+        self.world.run(self.world.advance(datetime.timedelta(days=days)))
+
+    @rule()
+    def sweep(self) -> None:
+        self.world.run(self._sweep())
+
+    @rule()
+    def crash_after_the_decision(self) -> None:
+        async def decide() -> None:
+            await self.world.repositories.sweeps.decide(await self._objects(), 1000, dry_run=False)
+
+        self.world.run(decide())
+
+    @rule()
+    def crash_in_the_middle_of_the_bytes(self) -> None:
+        async def half() -> None:
+            sweep = await self.world.repositories.sweeps.decide(await self._objects(), 1000, dry_run=False)
+            for item in sweep.objects[: len(sweep.objects) // 2 + 1]:
+                await self.world.store.remove(item.key)
+
+        self.world.run(half())
+
+    @precondition(lambda self: self.ids)
+    @rule(contents=CONTENTS, one=NUMBERS, other=NUMBERS, third=NUMBERS)
+    def at_once(self, contents: list[int], one: int, other: int, third: int) -> None:
+        async def gathered() -> None:
+            await asyncio.gather(
+                self._store(contents),
+                self._export(self._pick(one)),
+                self.world.sweeper.sweep(dry_run=False),
+                self._change(self._pick(other), Pin("x")),
+                self._change(self._pick(third), Restore("")),
+            )
+
+        self.world.run(gathered())
+
+    @invariant()
+    def nothing_that_counts_is_lost(self) -> None:
+        self.world.run(self._check())
+
+    def _pick(self, number: int) -> uuid.UUID:
+        return self.ids[number % len(self.ids)]
+
+    async def _store(self, contents: list[int]) -> None:
+        data = {f"f{number}": b"content %d" % number for number in contents}
+        files = tuple(File(path, len(body), hashlib.sha256(body).hexdigest()) for path, body in data.items())
+        draft = ArtifactDraft(uuid.uuid4(), "MODEL" if len(contents) == 2 else "ADAPTER", uuid.uuid4(), 1, "r", b"", files)
+
+        async def items() -> AsyncIterator[str | bytes]:
+            for path, body in data.items():
+                yield path
+                yield body
+
+        with contextlib.suppress(ServiceError):
+            self.ids.append((await self.world.upload.receive(draft, items())).id)
+
+    async def _change(self, identifier: uuid.UUID, change: Change) -> None:
+        with contextlib.suppress(ServiceError):
+            await self.world.repositories.artifacts.change(identifier, change)
+            if isinstance(change, Pin):
+                self.pinned.add(identifier)
+            if isinstance(change, Unpin):
+                self.pinned.discard(identifier)
+
+    async def _export(self, identifier: uuid.UUID) -> None:
+        draft = ExportDraft(identifier, "mine", "", "newest", "", "")
+        with contextlib.suppress(ServiceError):
+            version = await self.world.export.export(draft)
+            self.exported |= {file.object_key for file in version.files}
+
+    async def _sweep(self) -> None:
+        now = await self.world.moment()
+        before = {artifact.id: artifact for artifact in await self._artifacts()}
+        would, _ = await self.world.sweeper.sweep(dry_run=True)
+        done, _ = await self.world.sweeper.sweep(dry_run=False)
+        assert would == done
+        for artifact in await self._artifacts():
+            life = before[artifact.id].life
+            if life.state == AVAILABLE and not life.pinned and max(life.expire_time, life.hold_until or now) <= now:
+                assert artifact.life.state == EXPIRED
+            if life.state == EXPIRED and life.delete_time <= now:
+                assert artifact.life.state == DELETED
+        live = {file.object_key for artifact in await self._artifacts() for file in artifact.files} | self.exported
+        held = await self.world.repositories.blobs.known([hashlib.sha256(b"content %d" % n).hexdigest() for n in range(6)])
+        assert len(await self._objects()) <= len(live | set(held.values())) + done.orphan_count
+
+    async def _check(self) -> None:
+        present = {item.key for item in await self._objects()}
+        for artifact in await self._artifacts():
+            if artifact.id in self.pinned:
+                assert artifact.state == AVAILABLE
+            if artifact.life.state != DELETED:
+                assert {file.object_key for file in artifact.files} <= present
+        assert self.exported <= present
+
+    async def _artifacts(self) -> list:
+        return list(await self.world.repositories.artifacts.page(1000, None, ALL))
+
+    async def _objects(self) -> list[StoredObject]:
+        return list(await self.world.store.list(BLOBS))

@@ -1,0 +1,7 @@
+"""Exports and the registry over the fakes."""
+
+from unit.storage.export_suite import ExportSuite
+
+
+class TestExport(ExportSuite):
+    """All rules of the suite."""

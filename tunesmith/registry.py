@@ -1,0 +1,79 @@
+"""Verbs on registered models, where exported artifacts are kept for good; part of `tunesmith.Client`."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tunesmith.connection import UPLOAD_SECONDS, Connections
+from tunesmith.names import resource_name
+from tunesmith.transfers import Progress, receive_all
+from tunesmith.v1.model_service_pb2 import (
+    DeleteModelVersionRequest,
+    DownloadModelRequest,
+    GetModelRequest,
+    GetModelVersionRequest,
+    ListModelsRequest,
+    ListModelVersionsRequest,
+    SetModelAliasRequest,
+)
+from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
+from tunesmith.v1.registered_model_pb2 import ModelVersion, RegisteredModel
+
+
+class RegistryVerbs(Connections):
+    """Models, their versions and aliases. A version is named `MODEL`, `MODEL@ALIAS` or `MODEL@NUMBER`."""
+
+    def get_model(self, name: str) -> RegisteredModel:
+        """One registered model."""
+        request = GetModelRequest(name=resource_name("models", name))
+        return self.connection("storage").call(self._registry.GetModel, request)
+
+    def list_models(self, page_size: int = 0) -> Iterator[RegisteredModel]:
+        """Registered models by id."""
+        request = ListModelsRequest(page_size=page_size)
+        while True:
+            page = self.connection("storage").call(self._registry.ListModels, request)
+            yield from page.models
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def get_model_version(self, name: str) -> ModelVersion:
+        """One version; the newest when none is named."""
+        request = GetModelVersionRequest(name=resource_name("models", name))
+        return self.connection("storage").call(self._registry.GetModelVersion, request)
+
+    def list_model_versions(self, model: str, page_size: int = 0) -> Iterator[ModelVersion]:
+        """Versions of a model, newest first."""
+        request = ListModelVersionsRequest(parent=resource_name("models", model), page_size=page_size)
+        while True:
+            page = self.connection("storage").call(self._registry.ListModelVersions, request)
+            yield from page.model_versions
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def set_model_alias(self, model: str, alias: str, version: int) -> RegisteredModel:
+        """Point an alias to a version; 0 removes it."""
+        request = SetModelAliasRequest(name=resource_name("models", model), alias=alias, version=version)
+        return self.connection("storage").call(self._registry.SetModelAlias, request)
+
+    def delete_model_version(self, name: str) -> None:
+        """Delete a version, named by its number, that no alias points to."""
+        request = DeleteModelVersionRequest(name=resource_name("models", name))
+        self.connection("storage").call(self._registry.DeleteModelVersion, request)
+
+    def download_model(self, name: str, directory: str | Path, progress: Progress | None = None) -> list[Path]:
+        """Fetch every file of a version into `directory`; raises as `download_artifact` does."""
+        version = self.get_model_version(name)
+        files = version.manifest.files
+        return receive_all(files, Path(directory), partial(self._version_bytes, version.name), progress)
+
+    def _version_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
+        request = DownloadModelRequest(name=name, path=path, offset=offset)
+        for response in self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS):
+            yield response.chunk
+
+    @property
+    def _registry(self) -> ModelServiceStub:
+        return self.connection("storage").stub(ModelServiceStub)
