@@ -15,6 +15,11 @@ CONVERSATIONS = frozenset({"CHAT", "PREFERENCE", "LABELED"})
 """Formats that the base model's chat template turns into text."""
 
 
+def learns_tokens(method: str) -> bool:
+    """Whether what is learned is to write tokens; a classifier learns one label a row."""
+    return method != "CLASSIFICATION"
+
+
 def needs_chat_template(method: str) -> bool:
     """Whether the method learns from conversations."""
     return FORMATS[method] in CONVERSATIONS

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from services.common.errors import Violation
-from services.task_manager.domain.formats import FORMATS, needs_chat_template
+from services.task_manager.domain.formats import FORMATS, learns_tokens, needs_chat_template
 from services.task_manager.domain.inputs import DatasetFacts, Inputs, TokenFacts, Tokens
 from services.task_manager.domain.training_data import RowCounts
 from services.task_manager.domain.validation import FINE_TUNING, FineTuning
@@ -31,9 +31,9 @@ def unfit_tokens(ask: FineTuning, tokens: Tokens) -> Iterator[Violation]:
     """Rows that the chat template refuses, and data without a token to learn from; what is not counted is not judged."""
     for index, facts in enumerate(tokens.datasets):
         if facts is not None:
-            yield from _unfit(ask.source_field(index), facts)
+            yield from _unfit(ask.source_field(index), facts, ask.method)
     if tokens.validation is not None:
-        yield from _unfit(f"{FINE_TUNING}.validation_dataset", tokens.validation)
+        yield from _unfit(f"{FINE_TUNING}.validation_dataset", tokens.validation, ask.method)
 
 
 def _by_field(ask: FineTuning, inputs: Inputs) -> Iterator[tuple[str, DatasetFacts]]:
@@ -43,12 +43,14 @@ def _by_field(ask: FineTuning, inputs: Inputs) -> Iterator[tuple[str, DatasetFac
         yield f"{FINE_TUNING}.validation_dataset", inputs.validation
 
 
-def _unfit(field: str, facts: TokenFacts) -> Iterator[Violation]:
+def _unfit(field: str, facts: TokenFacts, method: str) -> Iterator[Violation]:
     if facts.refused_count:
         first = facts.refused[:_NAMED_ROWS]
         named = "; ".join(": ".join(part for part in (f"line {row.line}", row.path, row.message) if part) for row in first)
         more = f"; and {facts.refused_count - len(first)} more" if facts.refused_count > len(first) else ""
         yield Violation(field, f"{facts.refused_count} rows cannot be rendered for the base model: {named}{more}")
+    elif not learns_tokens(method):
+        return
     elif facts.example_count and not facts.trainable_token_count:
         yield Violation(field, f"none of its {facts.example_count} rows has a token to learn from")
     elif facts.example_count and facts.untrainable_count >= facts.example_count:

@@ -287,7 +287,7 @@ async def test_metric_history_is_sorted_and_complete(manager: Platform, trainer:
 
     answer = await manager.stub.ListMetrics(api.ListMetricsRequest(name=task.name))
 
-    assert [series.metric for series in answer.series] == ["epoch", "eval_loss", "loss"]
+    assert [series.metric for series in answer.series] == ["epoch", "eval_loss", "loss", "tokens", "tokens_per_second"]
     assert answer.head_sequence == task.head_sequence
     loss = answer.series[2]
     assert [sample.step for sample in loss.samples] == [1, 2, 3]

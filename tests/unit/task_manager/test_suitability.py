@@ -105,6 +105,12 @@ def test_rows_that_the_template_refuses_are_named() -> None:
     )
 
 
+def test_a_classifier_learns_labels_and_needs_no_token_that_carries_loss() -> None:
+    facts = token_facts(trainable_token_count=0, untrainable_count=5, example_count=5)
+
+    assert refused(dataclasses.replace(ASK, method="CLASSIFICATION"), Tokens((facts,), facts)) == []
+
+
 def test_data_without_anything_to_learn_is_refused() -> None:
     (violation,) = refused(ASK, Tokens((token_facts(trainable_token_count=0),)))
 
