@@ -25,8 +25,8 @@ demo: $(STAMP) ## Fine-tune a real model and chat with it, start to end
 up: $(STAMP) ## Start the whole stack
 	$(BIN)/tunesmith up
 
-test: $(STAMP) lint ## Lint, then every test
-	$(BIN)/python -m pytest
+test: $(STAMP) lint ## Lint, then every test, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP) ## Measure the dataset checker, and fuzz it
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench

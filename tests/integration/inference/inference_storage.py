@@ -72,7 +72,8 @@ class DirectoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_ser
     def _artifact(self, name: str) -> artifact_pb2.Artifact:
         directory, base_model, task = self.artifacts[name]
         manifest = artifact_pb2.ArtifactManifest(files=files_of(directory), task=task, base_model=base_model)
-        return artifact_pb2.Artifact(name=name, state=artifact_pb2.Artifact.AVAILABLE, manifest=manifest)
+        kind, state = artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.AVAILABLE
+        return artifact_pb2.Artifact(name=name, kind=kind, state=state, manifest=manifest)
 
 
 @functools.cache
