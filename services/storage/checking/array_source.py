@@ -4,8 +4,12 @@ Elements are found by their brackets and quotes alone; whether they are JSON is 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import overload
 
+from services.storage.checking.array_elements import object_spans
 from services.storage.checking.block import Block
 from services.storage.checking.json_text import parse
 from services.storage.checking.line_source import MAX_ROW_BYTES
@@ -63,7 +67,9 @@ class ArraySource:
         self._buffer += b"".join(self._pieces)
         self._pieces, self._waiting = [], 0
         at = self._open(_skip(self._buffer, 0))
-        spans: list[tuple[int, int]] = []
+        spans = object_spans(self._buffer, at, _DEPTH) if self._opened and not self._closed else []
+        if spans and (comma := _NEXT.match(self._buffer, spans[-1][1])):
+            at = comma.end()
         while not self._closed and (found := _ELEMENT.match(self._buffer, at)):
             if not (following := _NEXT.match(self._buffer, found.end())):
                 break
@@ -86,15 +92,15 @@ class ArraySource:
         return at
 
     def _block(self, spans: list[tuple[int, int]]) -> Block:
-        originals = [self._buffer[start:end] for start, end in spans]
-        rows = [row.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in row or b"\r" in row else row for row in originals]
-        places, line, column, before = [], self._line, self._column, 0
-        for start, _ in spans:
-            line, column = _moved(self._buffer, before, start, line, column)
-            places.append((line, column))
-            before = start
-        changed = any(row is not original for row, original in zip(rows, originals, strict=True))
-        return Block(rows, [line for line, _ in places], [column for _, column in places], originals if changed else ())
+        originals = rows = [self._buffer[start:end] for start, end in spans]
+        if b"\n" in self._buffer or b"\r" in self._buffer:
+            rows = [row.replace(b"\n", b" ").replace(b"\r", b" ") for row in originals]
+        starts, ended, lines = [start for start, _ in spans], 0, []
+        for before, start in pairwise([0, *starts]):
+            ended += self._buffer.count(b"\n", before, start)
+            lines.append(self._line + ended)
+        columns = _Columns(self._buffer, starts, self._column)
+        return Block(rows, lines, columns, originals if rows != originals else ())
 
     def _drop(self, at: int) -> None:
         self._line, self._column = _moved(self._buffer, 0, at, self._line, self._column)
@@ -139,6 +145,32 @@ class ArraySource:
     def _fail(self, reason: str, message: str, at: int) -> None:
         line, column = _moved(self._buffer, 0, at, self._line, self._column)
         raise FileProblem(reason, message, line=line, column=column)
+
+
+class _Columns(Sequence[int]):
+    """1-based characters where elements begin, computed when the first of them is asked for: mostly none ever is."""
+
+    def __init__(self, text: bytes, starts: Sequence[int], column: int) -> None:
+        """`column` is that of the beginning of `text`."""
+        self._text, self._starts, self._column = text, starts, column
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int]: ...
+    def __getitem__(self, index: int | slice) -> int | Sequence[int]:
+        return self._columns[index]
+
+    @cached_property
+    def _columns(self) -> list[int]:
+        columns, column = [], self._column
+        for before, start in pairwise([0, *self._starts]):
+            _, column = _moved(self._text, before, start, 1, column)
+            columns.append(column)
+        return columns
 
 
 def _skip(text: bytes, at: int) -> int:

@@ -1,0 +1,73 @@
+"""What is found at the speed of C is what the slow way finds, and whatever is not certain is left to that."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.storage.checking.array_elements import object_spans
+
+texts = st.text(st.sampled_from('ab{}[]",\\ \n'), max_size=8)
+without_closing = st.text(st.sampled_from('ab{[]",\\ \n'), max_size=8)
+values = st.recursive(
+    texts | st.integers(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)
+)
+objects = st.dictionaries(texts, values, max_size=3)
+
+
+def found(text: bytes, at: int = 0, max_brackets: int = 1000) -> list[Any]:
+    return [json.loads(text[begin:end]) for begin, end in object_spans(text, at, max_brackets)]
+
+
+@given(
+    st.lists(st.dictionaries(without_closing, without_closing | st.integers()), min_size=1, max_size=6),
+    st.sampled_from([None, 0, 2]),
+)
+def test_all_but_the_last_object_are_found(rows: list[dict[str, Any]], indent: int | None) -> None:
+    content = json.dumps(rows, indent=indent).encode()
+    assert found(content, at=1) == rows[:-1]
+
+
+@given(st.lists(objects, min_size=1, max_size=6), st.data())
+def test_wherever_the_file_is_cut_only_whole_objects_are_found(rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    content = json.dumps(rows).encode()
+    cut = data.draw(st.integers(1, len(content)))
+    complete = found(content[:cut], at=1)
+    assert complete == rows[: len(complete)]
+
+
+@pytest.mark.parametrize("other", [b"7", b'"{}"', b"[{}]", b"null", b"-1.5e3"])
+def test_it_ends_before_what_is_no_object(other: bytes) -> None:
+    assert found(b'{"a": 1}, ' + other + b', {"b": 2}, {"c": 3}, ') == [{"a": 1}]
+
+
+def test_it_ends_before_an_object_with_too_many_brackets() -> None:
+    content = b'{"a": [1]}, {"b": [[2]]}, {"c": 3}, '
+    assert found(content, max_brackets=2) == [{"a": [1]}]
+    assert found(content, max_brackets=3) == [{"a": [1]}, {"b": [[2]]}, {"c": 3}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b'{"a": 1}',
+        b'{"a": 1 "b"}, {}, ',
+        b"{,}, ",
+        b'{"a": NaN}, ',
+        b"}, ",
+        b'{"a": "}, ',
+        b"{" * 100 + b"}, ",
+        b"\xff}, ",
+    ],
+)
+def test_what_is_not_certain_is_left(content: bytes) -> None:
+    assert object_spans(content, 0, 1000) == []
+
+
+def test_a_comma_inside_a_text_costs_a_try_and_no_more() -> None:
+    assert found(b'{"a": 1}, {"b": "x},') == [{"a": 1}]
+    assert found(b'{"a": 1}, {"b": "' + b"}," * 10) == []
