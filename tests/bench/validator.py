@@ -1,6 +1,6 @@
 """Speed, memory and robustness of the dataset checker: `python -m tests.bench.validator [--size-mb 1000] [--fuzz-seconds 20]`.
 
-Speeds are CPU time of one core: of the structural checks alone, and of everything (with hashing, statistics and duplicates), beside
+Speeds are CPU time of one core: of the structural checks alone, and of everything (hashing, statistics and duplicates, too), beside
 what the same core does in the same run for plain decoding and for SHA-256: the ratios hold on other machines, the speeds do not.
 """
 

@@ -26,11 +26,11 @@ def object_spans(text: bytes, at: int, max_brackets: int) -> list[tuple[int, int
 
 
 def _spans(text: bytes, at: int, elements: list[msgspec.Raw], max_brackets: int) -> list[tuple[int, int]]:
-    spans = []
-    for length in map(len, map(memoryview, elements)):
+    spans: list[tuple[int, int]] = []
+    for element in elements:
         # Between elements there are only a comma and blanks.
         begin = text.find(b"{", at)
-        end = begin + length
+        end = begin + memoryview(element).nbytes
         if text[at:begin].strip(b", \t\r\n") or text.count(b"{", begin, end) + text.count(b"[", begin, end) > max_brackets:
             return spans
         spans.append((begin, end))
