@@ -1,7 +1,7 @@
 """Speed, memory and robustness of the dataset checker: `python -m tests.bench.validator [--size-mb 1000] [--fuzz-seconds 20]`.
 
-Speeds are CPU time of one core: of the structural checks alone, and of everything (hashing, statistics and duplicates, too), beside
-what the same core does in the same run for plain decoding and for SHA-256: the ratios hold on other machines, the speeds do not.
+Speeds are CPU time of one core: of the structural checks alone, and of everything (hashing, statistics and duplicates,
+too), beside what the same core does in the same run for plain decoding and for SHA-256: the ratios hold on other machines.
 """
 
 import argparse
@@ -50,9 +50,8 @@ def main() -> None:
     parser.add_argument("--fuzz-seconds", type=int, default=20)
     options = parser.parse_args()
     gc.disable()
-    print(
-        "| rows | structure, MB/s, best | median | everything, best | median | of decoding | of SHA-256 |\n|---|---|---|---|---|---|---|"
-    )
+    print("| rows | structure, MB/s, best | median | everything, best | median | of decoding | of SHA-256 |")
+    print("|---|---|---|---|---|---|---|")
     for name, content in samples():
         print_speed(name, content)
     if options.size_mb:
