@@ -21,6 +21,7 @@ Stub = TypeVar("Stub")
 
 CALL_SECONDS = 30.0
 UPLOAD_SECONDS = 3600.0
+PLAN_SECONDS = 150.0  # tokens of a new dataset are counted first
 CHAT_SECONDS = 600.0  # the first answer of a model includes loading it
 
 # Repeating these changes nothing, so gRPC may do it when a service is restarting.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tunesmith import hyperparameters as hp
-from tunesmith.connection import Connections
+from tunesmith.connection import PLAN_SECONDS, Connections
 from tunesmith.names import enum_value, resource_name
 from tunesmith.streams import ResumingStream
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
@@ -51,7 +51,7 @@ class TaskVerbs(Connections):
     def plan_task(self, task: Task | None = None, **description: Any) -> TaskPlan:
         """What `create_task` would do, without doing it; same arguments, same errors."""
         request = PlanTaskRequest(task=task or describe_task(**description))
-        return self.connection("task_manager").call(self._tasks.PlanTask, request)
+        return self.connection("task_manager").call(self._tasks.PlanTask, request, PLAN_SECONDS)
 
     def get_task(self, name: str) -> Task:
         """One task."""

@@ -16,8 +16,8 @@ from services.storage.dataset import RowIndex
 class ProcessChecker:
     """A check in a process of its own."""
 
-    def __init__(self, process: CheckerProcess) -> None:
-        self._process = process
+    def __init__(self, process: CheckerProcess, budget: Budget) -> None:
+        self._process, self._budget = process, budget
 
     async def feed(self, chunk: bytes) -> None:
         """Takes the next bytes; raises ServiceError (CHECKER_FAILED, DISK_FULL)."""
@@ -28,7 +28,7 @@ class ProcessChecker:
         outcome = await self._process.finish()
         return CheckOutcome(
             report=json_format.MessageToDict(outcome.report),
-            refusal=None if outcome.accepted else refusal(outcome.report),
+            refusal=None if outcome.accepted else refusal(outcome.report, self._budget),
             dropped_rows_by_reason=outcome.dropped_rows_by_reason,
             row_count=outcome.row_count,
             rows_size_bytes=outcome.rows_size_bytes,
@@ -42,4 +42,4 @@ class ProcessChecker:
 async def start_checker(rows: BinaryIO | None, dropped: BinaryIO | None, budget: Budget) -> AsyncIterator[ProcessChecker]:
     """Starts a process that writes usable rows to the first file and left-out rows to the second."""
     async with CheckerProcess.start(rows, dropped, budget) as process:
-        yield ProcessChecker(process)
+        yield ProcessChecker(process, budget)

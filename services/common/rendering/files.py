@@ -37,6 +37,16 @@ def special_tokens(config: dict[str, Any]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
+def check_vocabulary(directory: Path) -> None:
+    """Every token has a row in the model's embeddings, as far as config.json tells how many there are; raises RenderError."""
+    rows = read_json(directory / "config.json").get("vocab_size")
+    tokenizer = read_tokenizer(directory)
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if isinstance(rows, int) and highest >= rows:
+        token = tokenizer.id_to_token(highest)
+        raise RenderError(f"the tokenizer has token {highest} ({token!r}), but config.json says vocab_size {rows}")
+
+
 def declared_stops(directory: Path) -> set[int]:
     """Ids that generation_config.json names as the end of a text."""
     stops = read_json(directory / "generation_config.json").get("eos_token_id")

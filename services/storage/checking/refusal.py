@@ -2,15 +2,17 @@
 
 from services.common.dataset_reasons import FILE_PROBLEMS
 from services.common.errors import ServiceError, Violation
+from services.storage.checking.budget import Budget
 from tunesmith.v1 import dataset_pb2
 
 
-def refusal(report: dataset_pb2.DatasetReport) -> ServiceError:
-    """Sums up a report that is not valid, and names its bad rows."""
+def refusal(report: dataset_pb2.DatasetReport, budget: Budget) -> ServiceError:
+    """Sums up a report whose bad rows the budget does not cover, and names them."""
     first = report.violations[0]
     whole = _whole_file(report)
     rows = report.statistics.example_count + report.violation_count
     bad = f"{report.violation_count} of {rows} rows {'is' if report.violation_count == 1 else 'are'} bad"
+    bad += f", more than {budget} allows" if str(budget) else ""
     return ServiceError(
         whole.reason if whole else "DATASET_INVALID",
         whole.message if whole else f"{bad}; first: {place(first)}: {first.message}",

@@ -57,9 +57,11 @@ def _parser() -> argparse.ArgumentParser:
 def _gate(arguments: argparse.Namespace) -> None:
     # The renderer is imported where it is needed: comparing rows takes neither tokenizer nor template.
     from services.common.rendering import Renderer, RenderError
+    from services.common.rendering.files import check_vocabulary
 
     problem = ""
     try:
+        check_vocabulary(arguments.model)
         Renderer.from_directory(arguments.model).check()
     except RenderError as error:
         problem = error.message

@@ -76,6 +76,7 @@ class DatasetSuite:
         async with refused("DATASET_INVALID") as refusal:
             await service.upload(lines(row("a"), row("b"), *[BAD] * bad), **budget)
         assert refusal.message.startswith(f"{bad} of {bad + 2} rows ")
+        assert all(f"{name} {limit}" in refusal.message for name, limit in budget.items())
         assert await service.keys() == set()
 
     async def test_bad_rows_within_the_budget_are_left_out_and_listed(self, service: Service) -> None:

@@ -83,7 +83,7 @@ class FakeChecker:
         }
         return CheckOutcome(
             report=report,
-            refusal=None if accepted else refusal(json_format.ParseDict(report, dataset_pb2.DatasetReport())),
+            refusal=None if accepted else refusal(json_format.ParseDict(report, dataset_pb2.DatasetReport()), self._budget),
             dropped_rows_by_reason=reasons if bad and accepted else {},
             row_count=len(good),
             rows_size_bytes=len(content),

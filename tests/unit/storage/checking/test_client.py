@@ -184,15 +184,27 @@ def test_the_process_loads_light_things_only() -> None:
 
 
 def test_the_refusal_sums_up_and_names_the_first() -> None:
-    error = refusal(report_of(MIXED))
+    error = refusal(report_of(MIXED), Budget())
     assert error.reason == "DATASET_INVALID"
     assert error.message == "2 of 6 rows are bad; first: line 4: messages: the list is empty"
     assert [violation.field for violation in error.violations] == ["line 4: messages", "line 6, column 1"]
     assert error.metadata == {"row_count": "6", "violation_count": "2"}
 
 
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (Budget(max_rows=1), "max_invalid_rows 1"),
+        (Budget(max_ratio=0.1), "max_invalid_ratio 0.1"),
+        (Budget(1, 0.1), "max_invalid_rows 1 and max_invalid_ratio 0.1"),
+    ],
+)
+def test_the_refusal_says_the_budget_that_did_not_cover_it(budget: Budget, said: str) -> None:
+    assert refusal(report_of(MIXED), budget).message.startswith(f"2 of 6 rows are bad, more than {said} allows; first: line 4")
+
+
 def test_one_bad_row_is_told_in_the_singular_with_its_own_hint() -> None:
-    error = refusal(report_of(ROW + b'{"messages": [{"role": "user", "content": "x"}]}\n'))
+    error = refusal(report_of(ROW + b'{"messages": [{"role": "user", "content": "x"}]}\n'), Budget())
     assert error.message.startswith("1 of 2 rows is bad; first: line 2: messages: no message is of the assistant")
     assert error.hint == "Add what the assistant should say."
 
@@ -207,7 +219,7 @@ def test_one_bad_row_is_told_in_the_singular_with_its_own_hint() -> None:
     ],
 )
 def test_a_file_wrong_as_a_whole_is_refused_for_that(content: bytes, reason: str, place: str) -> None:
-    error = refusal(report_of(content))
+    error = refusal(report_of(content), Budget())
     assert (error.reason, [violation.field for violation in error.violations]) == (reason, [place])
 
 

@@ -70,7 +70,11 @@ def replace(name, value, monkeypatch, script):
 
 def test_gate_answers_with_a_problem_or_none(model, tmp_path):
     assert json.loads(run("gate", "--model", model).stdout) == {"problem": ""}
-    broken = make_tiny_model(tmp_path, chat_template="{{ '' }}")
+    broken = make_tiny_model(tmp_path / "no_end", chat_template="{{ '' }}")
+    broken_config = make_tiny_model(tmp_path / "small")
+    config = json.loads((broken_config / "config.json").read_text())
+    (broken_config / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] - 1}))
+    assert "but config.json says vocab_size" in json.loads(run("gate", "--model", broken_config).stdout)["problem"]
     assert "without a special token" in json.loads(run("gate", "--model", broken).stdout)["problem"]
 
 
