@@ -87,7 +87,8 @@ class ObjectStore:
 
     def environment(self) -> Mapping[str, str]:
         """Memory limits, and a home of its own so that no stranger's ~/.seaweedfs is read."""
-        return {**search_paths(), "HOME": str(self.directory), "GOMEMLIMIT": "256MiB", "GOGC": "50"}
+        # Buffers alone make a heap of 240 MiB after the first uploads: a limit just above it has the collector run all the time.
+        return {**search_paths(), "HOME": str(self.directory), "GOMEMLIMIT": "512MiB", "GOGC": "50"}
 
     def is_ready(self) -> bool:
         """True when the S3 API answers."""

@@ -41,7 +41,7 @@ def test_the_keys_are_readable_by_us_alone(store):
 def test_the_object_store_reads_no_strangers_home(store, monkeypatch):
     monkeypatch.setenv("HOME", "/somewhere")
     assert store.environment()["HOME"] == str(store.directory)
-    assert store.environment()["GOMEMLIMIT"] == "256MiB"
+    assert store.environment()["GOMEMLIMIT"] == "512MiB"
 
 
 def test_postgres_listens_on_loopback_with_a_socket_of_its_own(tmp_path):
