@@ -1,5 +1,6 @@
 """All client-facing services in one in-process server with scripted contents; for tests of the SDK and the command line."""
 
+import collections
 import hashlib
 import http.server
 import threading
@@ -440,8 +441,21 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
         )
 
 
+def matches(task, wanted):
+    fine_tuning = task.spec.fine_tuning
+    return (
+        wanted.text.lower() in (task.display_name + task.description).lower()
+        and wanted.base_model in ("", fine_tuning.base_model)
+        and (not wanted.methods or fine_tuning.method in wanted.methods)
+        and wanted.labels.items() <= task.labels.items()
+    )
+
+
 class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
-    """Tasks with scripted events. `break_after` ends the next streams after so many messages, one entry per connection."""
+    """Tasks with scripted events. `break_after` ends the next streams after so many messages, one entry per connection.
+
+    `changes` is what the next connections of WatchTasks tell: (time, task or None), a list per connection.
+    """
 
     def __init__(self):
         self.stored = []
@@ -452,6 +466,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         self.resend = 0
         self.cursors = []
         self.metadata = []
+        self.changes = []
+        self.watched_after = []
 
     def add(self, state=Task.SUCCEEDED, events=(), **facts):
         task = Task(name=f"tasks/{uuid.uuid4()}", display_name="first", state=state, create_time=NOW, **facts)
@@ -496,9 +512,29 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         return refuse(context, "NOT_FOUND", "TASK_NOT_FOUND", f"{request.name} does not exist", "List them.")
 
     def ListTasks(self, request, context):
-        wanted = [task for task in self.stored if not request.states or task.state in request.states]
+        states = [*request.states, *request.filter.states]
+        wanted = [task for task in self.stored if (not states or task.state in states) and matches(task, request.filter)]
         tasks, token = page_of(wanted, request)
-        return task_manager_service_pb2.ListTasksResponse(tasks=tasks, next_page_token=token)
+        response = task_manager_service_pb2.ListTasksResponse(tasks=tasks, next_page_token=token)
+        counts = collections.Counter(task.state for task in wanted) if request.include_totals else {}
+        for state, count in counts.items():
+            response.totals.add(state=state, task_count=count)
+        return response
+
+    def UpdateTask(self, request, context):
+        task = self.GetTask(request.task, context)
+        given = Task(display_name=request.task.display_name, description=request.task.description, labels=request.task.labels)
+        for path in request.update_mask.paths:
+            task.ClearField(path)
+        request.update_mask.MergeMessage(given, task)
+        return task
+
+    def WatchTasks(self, request, context):
+        self.watched_after.append(request.after_time.seconds)
+        for seconds, task in self.changes.pop(0) if self.changes else ():
+            time = timestamp_pb2.Timestamp(seconds=seconds)
+            yield task_manager_service_pb2.WatchTasksResponse(tasks=[task] if task else [], time=time)
+        refuse(context, "UNAVAILABLE" if self.changes else "INTERNAL", "SERVER_STOPPING", "the server is stopping", "Come back.")
 
     def CancelTask(self, request, context):
         task = self.GetTask(request, context)

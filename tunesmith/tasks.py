@@ -4,10 +4,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from tunesmith import hyperparameters as hp
 from tunesmith.connection import PLAN_SECONDS, Connections
 from tunesmith.names import enum_value, resource_name
 from tunesmith.streams import ResumingStream
+from tunesmith.task_changes import task_changes
+from tunesmith.task_filter import task_filter
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
 from tunesmith.v1.task_manager_service_pb2 import (
     CancelTaskRequest,
@@ -26,7 +31,10 @@ from tunesmith.v1.task_manager_service_pb2 import (
     StreamLogsRequest,
     StreamMetricsRequest,
     TaskPlan,
+    UpdateTaskRequest,
     WatchTaskRequest,
+    WatchTasksRequest,
+    WatchTasksResponse,
 )
 from tunesmith.v1.task_manager_service_pb2_grpc import TaskManagerServiceStub
 from tunesmith.v1.task_pb2 import Task
@@ -59,16 +67,56 @@ class TaskVerbs(Connections):
         return self.connection("task_manager").call(self._tasks.GetTask, request)
 
     def list_tasks(
-        self, states: Sequence[Task.State.ValueType] = (), display_name_contains: str = "", page_size: int = 0
+        self,
+        states: Sequence[Task.State.ValueType] = (),
+        display_name_contains: str = "",
+        page_size: int = 0,
+        **conditions: Any,
     ) -> Iterator[Task]:
-        """Tasks, newest first."""
+        """Tasks, newest first; `conditions` as in `task_filter`."""
         request = ListTasksRequest(page_size=page_size, states=states, display_name_contains=display_name_contains)
+        request.filter.CopyFrom(task_filter(**conditions))
         while True:
             page = self.connection("task_manager").call(self._tasks.ListTasks, request)
             yield from page.tasks
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def count_tasks(self, **conditions: Any) -> dict[Task.State.ValueType, int]:
+        """Tasks by state, without states that have none; `conditions` as in `task_filter`."""
+        request = ListTasksRequest(page_size=1, filter=task_filter(**conditions), include_totals=True)
+        page = self.connection("task_manager").call(self._tasks.ListTasks, request)
+        return {total.state: total.task_count for total in page.totals}
+
+    def watch_tasks(self, on_interruption: Interruption = lambda attempts: None, **conditions: Any) -> Iterator[Task]:
+        """Every task as it is each time it changes, from now on, without end; reconnects by itself.
+
+        `conditions` as in `task_filter`. Changes in quick succession may come as one, a change may come twice, none is left out.
+        """
+        wanted = task_filter(**conditions)
+
+        def connect(after: Timestamp | None) -> Iterator[WatchTasksResponse]:
+            request = WatchTasksRequest(filter=wanted, after_time=after)
+            return self.connection("task_manager").stream(self._tasks.WatchTasks, request)
+
+        return task_changes(connect, on_interruption=on_interruption)
+
+    def update_task(
+        self,
+        name: str,
+        *,
+        display_name: str | None = None,
+        description: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Task:
+        """Change what people call a task; None = stays, `labels` replace all of them."""
+        task = Task(
+            name=resource_name("tasks", name), display_name=display_name or "", description=description or "", labels=labels
+        )
+        given = {"display_name": display_name, "description": description, "labels": labels}
+        mask = FieldMask(paths=[field for field, value in given.items() if value is not None])
+        return self.connection("task_manager").call(self._tasks.UpdateTask, UpdateTaskRequest(task=task, update_mask=mask))
 
     def cancel_task(self, name: str, reason: str = "") -> Task:
         """Ask for the end of a task."""

@@ -32,7 +32,10 @@ from services.task_manager.run_speeds import RunSpeeds
 from services.task_manager.servicer import TaskManagerServicer, utc_now
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.storage_grpc import GrpcStorage
+from services.task_manager.task_listing import TaskListing
+from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_queue import TaskQueue
+from services.task_manager.task_watch import TaskWatch
 from services.task_manager.trainer_grpc import GrpcTrainers
 from services.task_manager.watch import Watch
 from tunesmith.v1 import task_manager_service_pb2_grpc
@@ -75,7 +78,15 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         events = EventLog(pool, hub)
         watch = make_watch(settings, hub, events, stopping)
         creation = make_creation(settings, pool, hub, storage, trainers)
-        servicer = TaskManagerServicer(TaskRepository(pool, hub), creation, History(events), watch)
+        listing = TaskListing(pool)
+        servicer = TaskManagerServicer(
+            TaskRepository(pool, hub),
+            creation,
+            pages=TaskPages(listing),
+            history=History(events),
+            watch=watch,
+            task_watch=make_task_watch(settings, listing, stopping),
+        )
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
             dispatcher = make_dispatcher(settings, pool, hub, events, trainers)
@@ -104,6 +115,16 @@ def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stoppi
         heartbeat_interval=settings.heartbeat_interval.total_seconds(),
         poll_interval=settings.watch_interval.total_seconds(),
         now=utc_now,
+    )
+
+
+def make_task_watch(settings: TaskManagerSettings, listing: TaskListing, stopping: asyncio.Event) -> TaskWatch:
+    """What makes streams of many tasks."""
+    return TaskWatch(
+        listing,
+        stopping,
+        heartbeat_interval=settings.heartbeat_interval.total_seconds(),
+        poll_interval=settings.watch_interval.total_seconds(),
     )
 
 

@@ -1,10 +1,8 @@
 """Tasks in Postgres: what callers of the API ask for; used by creation and the servicer."""
 
 import dataclasses
-import datetime
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from psycopg.types.json import Jsonb
 
@@ -12,28 +10,9 @@ from services.common.errors import NotFound, ServiceError
 from services.common.postgres import Pool, transaction
 from services.task_manager import state_changes
 from services.task_manager.domain import transitions
-from services.task_manager.domain.task import Change, NewTask, State, Task
+from services.task_manager.domain.task import Change, NewTask, State, Task, TaskUpdate
 from services.task_manager.hub import Hub
-from services.task_manager.rows import progress_from_row
-
-_SELECT = """
-SELECT t.id, t.display_name, t.description, t.labels, t.spec, t.effective_hyperparameters, t.state, t.state_reason, t.attempt,
-       h.epoch, h.head_sequence, t.error, t.artifact, t.create_time, t.start_time, t.end_time, t.update_time,
-       p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
-FROM task_manager.task t
-JOIN task_manager.event_head h ON h.task_id = t.id
-LEFT JOIN task_manager.task_progress p ON p.task_id = t.id
-"""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """Which tasks to list; empty = all."""
-
-    states: Sequence[State] = ()
-    display_name_contains: str = ""
-    dataset: uuid.UUID | None = None
-    """Only tasks that train or validate on it."""
+from services.task_manager.rows import TASK_SELECT, task_from_row
 
 
 class TaskRepository:
@@ -53,9 +32,10 @@ class TaskRepository:
             parameters["datasets"] = list(new.datasets)
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
-                " processes, datasets, request_id, request_digest, state_reason) VALUES (%(id)s, %(display_name)s,"
-                " %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s, %(processes)s, %(datasets)s::uuid[],"
-                " %(request_id)s, %(request_digest)s, %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
+                " processes, datasets, base_model, method, tuning, request_id, request_digest, state_reason)"
+                " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
+                " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(request_id)s,"
+                " %(request_digest)s, %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )
             if await cursor.fetchone():
@@ -80,31 +60,11 @@ class TaskRepository:
     async def get(self, task_id: uuid.UUID) -> Task:
         """One task; raises NotFound."""
         async with transaction(self._pool) as connection:
-            cursor = await connection.execute(_SELECT + "WHERE t.id = %(id)s", {"id": task_id})
+            cursor = await connection.execute(TASK_SELECT + "WHERE t.id = %(id)s", {"id": task_id})
             row = await cursor.fetchone()
         if row is None:
             raise not_found(task_id)
-        return _task(row)
-
-    async def list(self, wanted: TaskFilter, after: tuple[datetime.datetime, uuid.UUID] | None, limit: int) -> list[Task]:
-        """At most `limit` tasks, newest first, from behind `after`, which is (create_time, id) of the last one seen."""
-        conditions = ["true"]
-        parameters: dict[str, Any] = {"limit": limit, "states": [state.value for state in wanted.states]}
-        if wanted.states:
-            conditions.append("t.state = ANY(%(states)s::task_manager.task_state[])")
-        if wanted.display_name_contains:
-            conditions.append("position(lower(%(text)s) IN lower(t.display_name)) > 0")
-            parameters["text"] = wanted.display_name_contains
-        if wanted.dataset:
-            conditions.append("t.datasets @> ARRAY[%(dataset)s]::uuid[]")
-            parameters["dataset"] = wanted.dataset
-        if after:
-            conditions.append("(t.create_time, t.id) < (%(time)s, %(id)s)")
-            parameters |= {"time": after[0], "id": after[1]}
-        query = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY t.create_time DESC, t.id DESC LIMIT %(limit)s"
-        async with transaction(self._pool) as connection:
-            rows = await (await connection.execute(query.encode(), parameters)).fetchall()
-        return [_task(row) for row in rows]
+        return task_from_row(row)
 
     async def cancel(self, task_id: uuid.UUID, reason: str) -> Task:
         """Records the wish: CANCELLED at once where no run can be, else CANCELLING; raises NotFound."""
@@ -145,6 +105,19 @@ class TaskRepository:
         self._hub.work.set()
         return await self.get(task_id)
 
+    async def update(self, task_id: uuid.UUID, update: TaskUpdate) -> Task:
+        """Changes what is given; raises NotFound."""
+        parameters = dataclasses.asdict(update) | {"id": task_id}
+        parameters["labels"] = None if update.labels is None else Jsonb(dict(update.labels))
+        async with transaction(self._pool) as connection:
+            await connection.execute(
+                "UPDATE task_manager.task SET display_name = coalesce(%(display_name)s, display_name),"
+                " description = coalesce(%(description)s, description), labels = coalesce(%(labels)s, labels),"
+                " update_time = now() WHERE id = %(id)s",
+                parameters,
+            )
+        return await self.get(task_id)
+
     async def delete(self, task_id: uuid.UUID) -> None:
         """Removes a terminal task and everything recorded about it; raises NotFound or ServiceError TASK_NOT_TERMINAL."""
         async with transaction(self._pool) as connection:
@@ -164,9 +137,3 @@ def not_found(task_id: uuid.UUID) -> NotFound:
 
 def _created(note: str) -> Change:
     return Change(State.QUEUED, f"the task was created; {note}" if note else "the task was created")
-
-
-def _task(row: Mapping[str, Any]) -> Task:
-    names = [field.name for field in dataclasses.fields(Task) if field.name not in ("state", "progress")]
-    progress = progress_from_row(row) if row["step"] is not None else None
-    return Task(**{name: row[name] for name in names}, state=State(row["state"]), progress=progress)

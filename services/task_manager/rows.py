@@ -1,4 +1,4 @@
-"""Rows of the progress table to values and back; used by the repositories."""
+"""Rows of tasks and their progress to values and back; used by the repositories."""
 
 import dataclasses
 import uuid
@@ -6,6 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.task_manager.domain.progress import Progress
+from services.task_manager.domain.task import State, Task
+
+TASK_SELECT = """
+SELECT t.id, t.display_name, t.description, t.labels, t.spec, t.effective_hyperparameters, t.state, t.state_reason, t.attempt,
+       h.epoch, h.head_sequence, t.error, t.artifact, t.create_time, t.start_time, t.end_time, t.update_time,
+       p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
+FROM task_manager.task t
+JOIN task_manager.event_head h ON h.task_id = t.id
+LEFT JOIN task_manager.task_progress p ON p.task_id = t.id
+"""
+
+
+def task_from_row(row: Mapping[str, Any]) -> Task:
+    """The task in a row of TASK_SELECT."""
+    names = [field.name for field in dataclasses.fields(Task) if field.name not in ("state", "progress")]
+    progress = progress_from_row(row) if row["step"] is not None else None
+    return Task(**{name: row[name] for name in names}, state=State(row["state"]), progress=progress)
 
 
 def progress_from_row(row: Mapping[str, Any]) -> Progress:

@@ -17,10 +17,14 @@ from services.task_manager.conversion import task_to_proto
 from services.task_manager.creation import TaskCreation
 from services.task_manager.domain.task import Task
 from services.task_manager.domain.validation import check_reason
+from services.task_manager.filter_conversion import filter_from_proto, time_of
 from services.task_manager.history import History
 from services.task_manager.repository import TaskRepository
 from services.task_manager.spec_conversion import plan_to_proto
 from services.task_manager.task_pages import TaskPages
+from services.task_manager.task_watch import TaskWatch
+from services.task_manager.times import to_timestamp
+from services.task_manager.update_conversion import update_from_proto
 from services.task_manager.watch import Watch
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1 import task_manager_service_pb2_grpc, task_pb2
@@ -31,12 +35,22 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     """See the proto for what each method promises."""
 
-    def __init__(self, repository: TaskRepository, creation: TaskCreation, history: History, watch: Watch) -> None:
+    def __init__(
+        self,
+        repository: TaskRepository,
+        creation: TaskCreation,
+        *,
+        pages: TaskPages,
+        history: History,
+        watch: Watch,
+        task_watch: TaskWatch,
+    ) -> None:
         self._repository = repository
         self._creation = creation
-        self._pages = TaskPages(repository)
+        self._pages = pages
         self._history = history
         self._watch = watch
+        self._task_watch = task_watch
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -57,6 +71,18 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
     async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
         """Tasks, newest first."""
         return await self._pages.page(request)
+
+    async def UpdateTask(self, request: api.UpdateTaskRequest, context: Context) -> task_pb2.Task:
+        """Changes what people call a task."""
+        task_id = _task_id(request.task.name)
+        return task_to_proto(await self._repository.update(task_id, update_from_proto(request)))
+
+    async def WatchTasks(self, request: api.WatchTasksRequest, context: Context) -> AsyncIterator[api.WatchTasksResponse]:
+        """The changes of many tasks."""
+        wanted = filter_from_proto(request.filter)
+        after = time_of(request.after_time, "after_time") if request.HasField("after_time") else None
+        async for tasks, reached in self._task_watch.follow(wanted, after):
+            yield api.WatchTasksResponse(tasks=map(task_to_proto, tasks), time=to_timestamp(reached))
 
     async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> task_pb2.Task:
         """Asks for the end of a task."""

@@ -1,5 +1,6 @@
 """Options that several commands share, so that they read the same everywhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,3 +22,11 @@ MaxInvalidRows = Annotated[
 MaxInvalidRatio = Annotated[
     float | None, typer.Option(min=0, max=0.999999, help="Share of bad rows that may be left out.", show_default="0")
 ]
+
+
+def key_values(given: Sequence[str], option: str) -> dict[str, str]:
+    """`KEY=VALUE` texts as a dictionary; a text without `=` is a usage error that names the option."""
+    for text in given:
+        if "=" not in text:
+            raise typer.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=option)
+    return dict(text.split("=", 1) for text in given)

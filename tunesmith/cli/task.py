@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli import task_logs, task_watch
+from tunesmith.cli import task_list, task_logs, task_watch
 from tunesmith.cli.data_argument import split_weight
 from tunesmith.cli.options import DEFAULT_BASE_MODEL, Json, TaskId
-from tunesmith.cli.output import print_json, print_table, talk, when
+from tunesmith.cli.output import print_json, talk
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tunesmith.v1.task_pb2 import Task
 
 app = typer.Typer(help="Fine-tuning tasks: create, watch, look at, pause, cancel.", no_args_is_help=True)
+app.command("ls")(task_list.ls)
 app.command("watch")(task_watch.watch)
 app.command("logs")(task_logs.logs)
 app.command("metrics")(task_logs.metrics)
@@ -106,28 +107,6 @@ def _create(client: "Client", task: "Task", *, watch: bool, as_json: bool) -> No
 
 
 @app.command()
-def ls(
-    state: Annotated[list[str] | None, typer.Option(help="Only these states, for example running; repeatable.")] = None,
-    name: Annotated[str, typer.Option(help="Only tasks whose name contains this.")] = "",
-    as_json: Json = False,
-) -> None:
-    """List tasks, newest first."""
-    from tunesmith.cli.task_text import progress_text, state_name, states_named
-    from tunesmith.client import Client
-
-    with Client() as client:
-        tasks = client.list_tasks(states_named(state or []), name)
-        if as_json:
-            for task in tasks:
-                print_json(task, compact=True)
-            return
-        rows = [(bare_id(t.name), t.display_name, state_name(t.state), progress_text(t), when(t.create_time)) for t in tasks]
-    print_table(
-        ["ID", "NAME", "STATE", "PROGRESS", "CREATED"], rows, "no tasks; create one with: tunesmith task create --data FILE"
-    )
-
-
-@app.command()
 def show(task: TaskId, as_json: Json = False) -> None:
     """Show one task."""
     from tunesmith.cli.task_text import print_task
@@ -136,6 +115,28 @@ def show(task: TaskId, as_json: Json = False) -> None:
     with Client() as client:
         found = client.get_task(task)
     print_json(found) if as_json else print_task(found)
+
+
+@app.command()
+def update(
+    task: TaskId,
+    *,
+    name: Annotated[str | None, typer.Option(help="What to call the task from now on.")] = None,
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="All labels the task shall have; repeatable.")
+    ] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Take all labels away.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Change what people call a task: name, description, labels."""
+    from tunesmith.cli.options import key_values
+    from tunesmith.client import Client
+
+    labels = key_values(label or [], "--label") if label or no_labels else None
+    with Client() as client:
+        found = client.update_task(task, display_name=name, description=description, labels=labels)
+    print_json(found) if as_json else print(f"{found.name} is called {found.display_name!r}")
 
 
 @app.command()

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tunesmith.v1 import task_pb2 as tunesmith_dot_v1_dot_task__pb2
 from tunesmith.v1 import task_event_pb2 as tunesmith_dot_v1_dot_task__event__pb2
 from tunesmith.v1 import task_spec_pb2 as tunesmith_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tunesmith/v1/task_manager_service.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tunesmith/v1/task.proto\x1a\x1dtunesmith/v1/task_event.proto\x1a\x1ctunesmith/v1/task_spec.proto\"`\n\x11\x43reateTaskRequest\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.tunesmith.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"3\n\x0fPlanTaskRequest\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.tunesmith.v1.Task\"\xea\x03\n\x08TaskPlan\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x01 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\x15\n\rexample_count\x18\x03 \x01(\x03\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\x13\n\x0btoken_count\x18\x05 \x01(\x03\x12\x1d\n\x15trainable_token_count\x18\x06 \x01(\x03\x12 \n\x18validation_example_count\x18\x07 \x01(\x03\x12\x35\n\x12\x65stimated_duration\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x0e\x65stimate_basis\x18\t \x01(\x0e\x32$.tunesmith.v1.TaskPlan.EstimateBasis\x12#\n\x1b\x65stimated_peak_memory_bytes\x18\n \x01(\x03\x12\x17\n\x0fserving_problem\x18\x0b \x01(\t\"U\n\rEstimateBasis\x12\x1e\n\x1a\x45STIMATE_BASIS_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x41RLIER_RUNS\x10\x01\x12\x12\n\x0eMEASURED_SPEED\x10\x02\"\x1e\n\x0eGetTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x93\x01\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12(\n\x06states\x18\x03 \x03(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x1d\n\x15\x64isplay_name_contains\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\"O\n\x11ListTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.tunesmith.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11\x43\x61ncelTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"0\n\x10PauseTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x11ResumeTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11\x44\x65leteTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"e\n\x10WatchTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12+\n\x05kinds\x18\x03 \x03(\x0e\x32\x1c.tunesmith.v1.TaskEvent.Kind\"\xcb\x01\n\x11WatchTaskResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.TaskEvent\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"M\n\x14StreamMetricsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x0f\n\x07metrics\x18\x03 \x03(\t\"\xce\x01\n\x0bMetricPoint\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x35\n\x06values\x18\x04 \x03(\x0b\x32%.tunesmith.v1.MetricPoint.ValuesEntry\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd1\x01\n\x15StreamMetricsResponse\x12)\n\x06points\x18\x01 \x03(\x0b\x32\x19.tunesmith.v1.MetricPoint\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"\x7f\n\x11StreamLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x35\n\x0cmin_severity\x18\x03 \x01(\x0e\x32\x1f.tunesmith.v1.LogEntry.Severity\x12\r\n\x05ranks\x18\x04 \x03(\x05\"}\n\x07LogLine\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x16.tunesmith.v1.LogEntry\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\xc9\x01\n\x12StreamLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.tunesmith.v1.LogLine\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"y\n\x11ListEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12+\n\x05kinds\x18\x04 \x03(\x0e\x32\x1c.tunesmith.v1.TaskEvent.Kind\"q\n\x12ListEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.TaskEvent\x12\x1b\n\x13next_after_sequence\x18\x02 \x01(\x03\x12\x15\n\rhead_sequence\x18\x03 \x01(\x03\"G\n\x12ListMetricsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x03(\t\x12\x12\n\nmax_points\x18\x03 \x01(\x05\"X\n\x13ListMetricsResponse\x12*\n\x06series\x18\x01 \x03(\x0b\x32\x1a.tunesmith.v1.MetricSeries\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\"a\n\x0cMetricSeries\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12+\n\x07samples\x18\x02 \x03(\x0b\x32\x1a.tunesmith.v1.MetricSample\x12\x14\n\x0csample_count\x18\x03 \x01(\x03\"W\n\x0cMetricSample\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2\xd7\x07\n\x12TaskManagerService\x12\x41\n\nCreateTask\x12\x1f.tunesmith.v1.CreateTaskRequest\x1a\x12.tunesmith.v1.Task\x12\x41\n\x08PlanTask\x12\x1d.tunesmith.v1.PlanTaskRequest\x1a\x16.tunesmith.v1.TaskPlan\x12;\n\x07GetTask\x12\x1c.tunesmith.v1.GetTaskRequest\x1a\x12.tunesmith.v1.Task\x12L\n\tListTasks\x12\x1e.tunesmith.v1.ListTasksRequest\x1a\x1f.tunesmith.v1.ListTasksResponse\x12\x41\n\nCancelTask\x12\x1f.tunesmith.v1.CancelTaskRequest\x1a\x12.tunesmith.v1.Task\x12?\n\tPauseTask\x12\x1e.tunesmith.v1.PauseTaskRequest\x1a\x12.tunesmith.v1.Task\x12\x41\n\nResumeTask\x12\x1f.tunesmith.v1.ResumeTaskRequest\x1a\x12.tunesmith.v1.Task\x12\x45\n\nDeleteTask\x12\x1f.tunesmith.v1.DeleteTaskRequest\x1a\x16.google.protobuf.Empty\x12N\n\tWatchTask\x12\x1e.tunesmith.v1.WatchTaskRequest\x1a\x1f.tunesmith.v1.WatchTaskResponse0\x01\x12Z\n\rStreamMetrics\x12\".tunesmith.v1.StreamMetricsRequest\x1a#.tunesmith.v1.StreamMetricsResponse0\x01\x12Q\n\nStreamLogs\x12\x1f.tunesmith.v1.StreamLogsRequest\x1a .tunesmith.v1.StreamLogsResponse0\x01\x12O\n\nListEvents\x12\x1f.tunesmith.v1.ListEventsRequest\x1a .tunesmith.v1.ListEventsResponse\x12R\n\x0bListMetrics\x12 .tunesmith.v1.ListMetricsRequest\x1a!.tunesmith.v1.ListMetricsResponseB|\n\x10\x64\x65v.tunesmith.v1B\x17TaskManagerServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tunesmith/v1/task_manager_service.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tunesmith/v1/task.proto\x1a\x1dtunesmith/v1/task_event.proto\x1a\x1ctunesmith/v1/task_spec.proto\"`\n\x11\x43reateTaskRequest\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.tunesmith.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"3\n\x0fPlanTaskRequest\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.tunesmith.v1.Task\"\xea\x03\n\x08TaskPlan\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x01 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\x15\n\rexample_count\x18\x03 \x01(\x03\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\x13\n\x0btoken_count\x18\x05 \x01(\x03\x12\x1d\n\x15trainable_token_count\x18\x06 \x01(\x03\x12 \n\x18validation_example_count\x18\x07 \x01(\x03\x12\x35\n\x12\x65stimated_duration\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x0e\x65stimate_basis\x18\t \x01(\x0e\x32$.tunesmith.v1.TaskPlan.EstimateBasis\x12#\n\x1b\x65stimated_peak_memory_bytes\x18\n \x01(\x03\x12\x17\n\x0fserving_problem\x18\x0b \x01(\t\"U\n\rEstimateBasis\x12\x1e\n\x1a\x45STIMATE_BASIS_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x41RLIER_RUNS\x10\x01\x12\x12\n\x0eMEASURED_SPEED\x10\x02\"\x1e\n\x0eGetTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd5\x01\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12(\n\x06states\x18\x03 \x03(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x1d\n\x15\x64isplay_name_contains\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12(\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x18.tunesmith.v1.TaskFilter\x12\x16\n\x0einclude_totals\x18\x07 \x01(\x08\"\x87\x03\n\nTaskFilter\x12(\n\x06states\x18\x01 \x03(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\x30\n\x07methods\x18\x04 \x03(\x0e\x32\x1f.tunesmith.v1.FineTuning.Method\x12\x30\n\x07tunings\x18\x05 \x03(\x0e\x32\x1f.tunesmith.v1.FineTuning.Tuning\x12\x34\n\x06labels\x18\x06 \x03(\x0b\x32$.tunesmith.v1.TaskFilter.LabelsEntry\x12\x30\n\x0c\x63reated_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"y\n\x11ListTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.tunesmith.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12(\n\x06totals\x18\x03 \x03(\x0b\x32\x18.tunesmith.v1.StateTotal\"I\n\nStateTotal\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x12\n\ntask_count\x18\x02 \x01(\x03\"f\n\x11UpdateTaskRequest\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.tunesmith.v1.Task\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"m\n\x11WatchTasksRequest\x12(\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x18.tunesmith.v1.TaskFilter\x12.\n\nafter_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x12WatchTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.tunesmith.v1.Task\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x11\x43\x61ncelTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"0\n\x10PauseTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x11ResumeTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11\x44\x65leteTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"e\n\x10WatchTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12+\n\x05kinds\x18\x03 \x03(\x0e\x32\x1c.tunesmith.v1.TaskEvent.Kind\"\xcb\x01\n\x11WatchTaskResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.TaskEvent\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"M\n\x14StreamMetricsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x0f\n\x07metrics\x18\x03 \x03(\t\"\xce\x01\n\x0bMetricPoint\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x35\n\x06values\x18\x04 \x03(\x0b\x32%.tunesmith.v1.MetricPoint.ValuesEntry\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd1\x01\n\x15StreamMetricsResponse\x12)\n\x06points\x18\x01 \x03(\x0b\x32\x19.tunesmith.v1.MetricPoint\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"\x7f\n\x11StreamLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x35\n\x0cmin_severity\x18\x03 \x01(\x0e\x32\x1f.tunesmith.v1.LogEntry.Severity\x12\r\n\x05ranks\x18\x04 \x03(\x05\"}\n\x07LogLine\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x16.tunesmith.v1.LogEntry\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\xc9\x01\n\x12StreamLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.tunesmith.v1.LogLine\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"y\n\x11ListEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12+\n\x05kinds\x18\x04 \x03(\x0e\x32\x1c.tunesmith.v1.TaskEvent.Kind\"q\n\x12ListEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.TaskEvent\x12\x1b\n\x13next_after_sequence\x18\x02 \x01(\x03\x12\x15\n\rhead_sequence\x18\x03 \x01(\x03\"G\n\x12ListMetricsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07metrics\x18\x02 \x03(\t\x12\x12\n\nmax_points\x18\x03 \x01(\x05\"X\n\x13ListMetricsResponse\x12*\n\x06series\x18\x01 \x03(\x0b\x32\x1a.tunesmith.v1.MetricSeries\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\"a\n\x0cMetricSeries\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12+\n\x07samples\x18\x02 \x03(\x0b\x32\x1a.tunesmith.v1.MetricSample\x12\x14\n\x0csample_count\x18\x03 \x01(\x03\"W\n\x0cMetricSample\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01\x12*\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration2\xed\x08\n\x12TaskManagerService\x12\x41\n\nCreateTask\x12\x1f.tunesmith.v1.CreateTaskRequest\x1a\x12.tunesmith.v1.Task\x12\x41\n\x08PlanTask\x12\x1d.tunesmith.v1.PlanTaskRequest\x1a\x16.tunesmith.v1.TaskPlan\x12;\n\x07GetTask\x12\x1c.tunesmith.v1.GetTaskRequest\x1a\x12.tunesmith.v1.Task\x12L\n\tListTasks\x12\x1e.tunesmith.v1.ListTasksRequest\x1a\x1f.tunesmith.v1.ListTasksResponse\x12\x41\n\nUpdateTask\x12\x1f.tunesmith.v1.UpdateTaskRequest\x1a\x12.tunesmith.v1.Task\x12Q\n\nWatchTasks\x12\x1f.tunesmith.v1.WatchTasksRequest\x1a .tunesmith.v1.WatchTasksResponse0\x01\x12\x41\n\nCancelTask\x12\x1f.tunesmith.v1.CancelTaskRequest\x1a\x12.tunesmith.v1.Task\x12?\n\tPauseTask\x12\x1e.tunesmith.v1.PauseTaskRequest\x1a\x12.tunesmith.v1.Task\x12\x41\n\nResumeTask\x12\x1f.tunesmith.v1.ResumeTaskRequest\x1a\x12.tunesmith.v1.Task\x12\x45\n\nDeleteTask\x12\x1f.tunesmith.v1.DeleteTaskRequest\x1a\x16.google.protobuf.Empty\x12N\n\tWatchTask\x12\x1e.tunesmith.v1.WatchTaskRequest\x1a\x1f.tunesmith.v1.WatchTaskResponse0\x01\x12Z\n\rStreamMetrics\x12\".tunesmith.v1.StreamMetricsRequest\x1a#.tunesmith.v1.StreamMetricsResponse0\x01\x12Q\n\nStreamLogs\x12\x1f.tunesmith.v1.StreamLogsRequest\x1a .tunesmith.v1.StreamLogsResponse0\x01\x12O\n\nListEvents\x12\x1f.tunesmith.v1.ListEventsRequest\x1a .tunesmith.v1.ListEventsResponse\x12R\n\x0bListMetrics\x12 .tunesmith.v1.ListMetricsRequest\x1a!.tunesmith.v1.ListMetricsResponseB|\n\x10\x64\x65v.tunesmith.v1B\x17TaskManagerServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,60 +39,74 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tunesmith.v1.task_manager_s
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\027TaskManagerServiceProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
+  _globals['_TASKFILTER_LABELSENTRY']._loaded_options = None
+  _globals['_TASKFILTER_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_METRICPOINT_VALUESENTRY']._loaded_options = None
   _globals['_METRICPOINT_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_CREATETASKREQUEST']._serialized_start=237
-  _globals['_CREATETASKREQUEST']._serialized_end=333
-  _globals['_PLANTASKREQUEST']._serialized_start=335
-  _globals['_PLANTASKREQUEST']._serialized_end=386
-  _globals['_TASKPLAN']._serialized_start=389
-  _globals['_TASKPLAN']._serialized_end=879
-  _globals['_TASKPLAN_ESTIMATEBASIS']._serialized_start=794
-  _globals['_TASKPLAN_ESTIMATEBASIS']._serialized_end=879
-  _globals['_GETTASKREQUEST']._serialized_start=881
-  _globals['_GETTASKREQUEST']._serialized_end=911
-  _globals['_LISTTASKSREQUEST']._serialized_start=914
-  _globals['_LISTTASKSREQUEST']._serialized_end=1061
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1063
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1142
-  _globals['_CANCELTASKREQUEST']._serialized_start=1144
-  _globals['_CANCELTASKREQUEST']._serialized_end=1193
-  _globals['_PAUSETASKREQUEST']._serialized_start=1195
-  _globals['_PAUSETASKREQUEST']._serialized_end=1243
-  _globals['_RESUMETASKREQUEST']._serialized_start=1245
-  _globals['_RESUMETASKREQUEST']._serialized_end=1278
-  _globals['_DELETETASKREQUEST']._serialized_start=1280
-  _globals['_DELETETASKREQUEST']._serialized_end=1313
-  _globals['_WATCHTASKREQUEST']._serialized_start=1315
-  _globals['_WATCHTASKREQUEST']._serialized_end=1416
-  _globals['_WATCHTASKRESPONSE']._serialized_start=1419
-  _globals['_WATCHTASKRESPONSE']._serialized_end=1622
-  _globals['_STREAMMETRICSREQUEST']._serialized_start=1624
-  _globals['_STREAMMETRICSREQUEST']._serialized_end=1701
-  _globals['_METRICPOINT']._serialized_start=1704
-  _globals['_METRICPOINT']._serialized_end=1910
-  _globals['_METRICPOINT_VALUESENTRY']._serialized_start=1865
-  _globals['_METRICPOINT_VALUESENTRY']._serialized_end=1910
-  _globals['_STREAMMETRICSRESPONSE']._serialized_start=1913
-  _globals['_STREAMMETRICSRESPONSE']._serialized_end=2122
-  _globals['_STREAMLOGSREQUEST']._serialized_start=2124
-  _globals['_STREAMLOGSREQUEST']._serialized_end=2251
-  _globals['_LOGLINE']._serialized_start=2253
-  _globals['_LOGLINE']._serialized_end=2378
-  _globals['_STREAMLOGSRESPONSE']._serialized_start=2381
-  _globals['_STREAMLOGSRESPONSE']._serialized_end=2582
-  _globals['_LISTEVENTSREQUEST']._serialized_start=2584
-  _globals['_LISTEVENTSREQUEST']._serialized_end=2705
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=2707
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=2820
-  _globals['_LISTMETRICSREQUEST']._serialized_start=2822
-  _globals['_LISTMETRICSREQUEST']._serialized_end=2893
-  _globals['_LISTMETRICSRESPONSE']._serialized_start=2895
-  _globals['_LISTMETRICSRESPONSE']._serialized_end=2983
-  _globals['_METRICSERIES']._serialized_start=2985
-  _globals['_METRICSERIES']._serialized_end=3082
-  _globals['_METRICSAMPLE']._serialized_start=3084
-  _globals['_METRICSAMPLE']._serialized_end=3171
-  _globals['_TASKMANAGERSERVICE']._serialized_start=3174
-  _globals['_TASKMANAGERSERVICE']._serialized_end=4157
+  _globals['_CREATETASKREQUEST']._serialized_start=271
+  _globals['_CREATETASKREQUEST']._serialized_end=367
+  _globals['_PLANTASKREQUEST']._serialized_start=369
+  _globals['_PLANTASKREQUEST']._serialized_end=420
+  _globals['_TASKPLAN']._serialized_start=423
+  _globals['_TASKPLAN']._serialized_end=913
+  _globals['_TASKPLAN_ESTIMATEBASIS']._serialized_start=828
+  _globals['_TASKPLAN_ESTIMATEBASIS']._serialized_end=913
+  _globals['_GETTASKREQUEST']._serialized_start=915
+  _globals['_GETTASKREQUEST']._serialized_end=945
+  _globals['_LISTTASKSREQUEST']._serialized_start=948
+  _globals['_LISTTASKSREQUEST']._serialized_end=1161
+  _globals['_TASKFILTER']._serialized_start=1164
+  _globals['_TASKFILTER']._serialized_end=1555
+  _globals['_TASKFILTER_LABELSENTRY']._serialized_start=1510
+  _globals['_TASKFILTER_LABELSENTRY']._serialized_end=1555
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1557
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1678
+  _globals['_STATETOTAL']._serialized_start=1680
+  _globals['_STATETOTAL']._serialized_end=1753
+  _globals['_UPDATETASKREQUEST']._serialized_start=1755
+  _globals['_UPDATETASKREQUEST']._serialized_end=1857
+  _globals['_WATCHTASKSREQUEST']._serialized_start=1859
+  _globals['_WATCHTASKSREQUEST']._serialized_end=1968
+  _globals['_WATCHTASKSRESPONSE']._serialized_start=1970
+  _globals['_WATCHTASKSRESPONSE']._serialized_end=2067
+  _globals['_CANCELTASKREQUEST']._serialized_start=2069
+  _globals['_CANCELTASKREQUEST']._serialized_end=2118
+  _globals['_PAUSETASKREQUEST']._serialized_start=2120
+  _globals['_PAUSETASKREQUEST']._serialized_end=2168
+  _globals['_RESUMETASKREQUEST']._serialized_start=2170
+  _globals['_RESUMETASKREQUEST']._serialized_end=2203
+  _globals['_DELETETASKREQUEST']._serialized_start=2205
+  _globals['_DELETETASKREQUEST']._serialized_end=2238
+  _globals['_WATCHTASKREQUEST']._serialized_start=2240
+  _globals['_WATCHTASKREQUEST']._serialized_end=2341
+  _globals['_WATCHTASKRESPONSE']._serialized_start=2344
+  _globals['_WATCHTASKRESPONSE']._serialized_end=2547
+  _globals['_STREAMMETRICSREQUEST']._serialized_start=2549
+  _globals['_STREAMMETRICSREQUEST']._serialized_end=2626
+  _globals['_METRICPOINT']._serialized_start=2629
+  _globals['_METRICPOINT']._serialized_end=2835
+  _globals['_METRICPOINT_VALUESENTRY']._serialized_start=2790
+  _globals['_METRICPOINT_VALUESENTRY']._serialized_end=2835
+  _globals['_STREAMMETRICSRESPONSE']._serialized_start=2838
+  _globals['_STREAMMETRICSRESPONSE']._serialized_end=3047
+  _globals['_STREAMLOGSREQUEST']._serialized_start=3049
+  _globals['_STREAMLOGSREQUEST']._serialized_end=3176
+  _globals['_LOGLINE']._serialized_start=3178
+  _globals['_LOGLINE']._serialized_end=3303
+  _globals['_STREAMLOGSRESPONSE']._serialized_start=3306
+  _globals['_STREAMLOGSRESPONSE']._serialized_end=3507
+  _globals['_LISTEVENTSREQUEST']._serialized_start=3509
+  _globals['_LISTEVENTSREQUEST']._serialized_end=3630
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=3632
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=3745
+  _globals['_LISTMETRICSREQUEST']._serialized_start=3747
+  _globals['_LISTMETRICSREQUEST']._serialized_end=3818
+  _globals['_LISTMETRICSRESPONSE']._serialized_start=3820
+  _globals['_LISTMETRICSRESPONSE']._serialized_end=3908
+  _globals['_METRICSERIES']._serialized_start=3910
+  _globals['_METRICSERIES']._serialized_end=4007
+  _globals['_METRICSAMPLE']._serialized_start=4009
+  _globals['_METRICSAMPLE']._serialized_end=4096
+  _globals['_TASKMANAGERSERVICE']._serialized_start=4099
+  _globals['_TASKMANAGERSERVICE']._serialized_end=5232
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,16 @@ class TaskManagerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTasksRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTasksResponse.FromString,
                 _registered_method=True)
+        self.UpdateTask = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/UpdateTask',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.UpdateTaskRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+                _registered_method=True)
+        self.WatchTasks = channel.unary_stream(
+                '/tunesmith.v1.TaskManagerService/WatchTasks',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.WatchTasksRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.WatchTasksResponse.FromString,
+                _registered_method=True)
         self.CancelTask = channel.unary_unary(
                 '/tunesmith.v1.TaskManagerService/CancelTask',
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.CancelTaskRequest.SerializeToString,
@@ -139,6 +149,22 @@ class TaskManagerServiceServicer:
 
     def ListTasks(self, request, context):
         """Tasks, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTask(self, request, context):
+        """Changes what people call a task: name, description, labels. In any state; what was asked for never changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTasks(self, request, context):
+        """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
+        come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
+        last `time`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +263,16 @@ def add_TaskManagerServiceServicer_to_server(servicer, server):
                     servicer.ListTasks,
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTasksRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'UpdateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTask,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.UpdateTaskRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__pb2.Task.SerializeToString,
+            ),
+            'WatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTasks,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.WatchTasksRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.WatchTasksResponse.SerializeToString,
             ),
             'CancelTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTask,
@@ -396,6 +432,60 @@ class TaskManagerService:
             '/tunesmith.v1.TaskManagerService/ListTasks',
             tunesmith_dot_v1_dot_task__manager__service__pb2.ListTasksRequest.SerializeToString,
             tunesmith_dot_v1_dot_task__manager__service__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/UpdateTask',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.UpdateTaskRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/WatchTasks',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.WatchTasksRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__manager__service__pb2.WatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,13 @@ class TaskManagerServiceStub:
     """One task."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTasksRequest, _task_manager_service_pb2.ListTasksResponse]
     """Tasks, newest first."""
+    UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.UpdateTaskRequest, _task_pb2.Task]
+    """Changes what people call a task: name, description, labels. In any state; what was asked for never changes."""
+    WatchTasks: _grpc.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTasksRequest, _task_manager_service_pb2.WatchTasksResponse]
+    """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
+    come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
+    last `time`.
+    """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.CancelTaskRequest, _task_pb2.Task]
     """Asks for the end of a task. QUEUED and PAUSED become CANCELLED at once, STARTING, RUNNING and PAUSING become CANCELLING and
     then CANCELLED. A task that is already CANCELLING or terminal is returned as it is: that is not an error.
@@ -102,6 +109,13 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     """One task."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTasksRequest, _task_manager_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Tasks, newest first."""
+    UpdateTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.UpdateTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
+    """Changes what people call a task: name, description, labels. In any state; what was asked for never changes."""
+    WatchTasks: _aio.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTasksRequest, _task_manager_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
+    """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
+    come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
+    last `time`.
+    """
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.CancelTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
     """Asks for the end of a task. QUEUED and PAUSED become CANCELLED at once, STARTING, RUNNING and PAUSING become CANCELLING and
     then CANCELLED. A task that is already CANCELLING or terminal is returned as it is: that is not an error.
@@ -175,6 +189,25 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_manager_service_pb2.ListTasksResponse, _abc.Awaitable[_task_manager_service_pb2.ListTasksResponse]]:
         """Tasks, newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateTask(
+        self,
+        request: _task_manager_service_pb2.UpdateTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.Task, _abc.Awaitable[_task_pb2.Task]]:
+        """Changes what people call a task: name, description, labels. In any state; what was asked for never changes."""
+
+    @_abc_1.abstractmethod
+    def WatchTasks(
+        self,
+        request: _task_manager_service_pb2.WatchTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_task_manager_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_task_manager_service_pb2.WatchTasksResponse]]:
+        """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
+        come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
+        last `time`.
+        """
 
     @_abc_1.abstractmethod
     def CancelTask(

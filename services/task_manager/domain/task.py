@@ -83,11 +83,26 @@ class NewTask:
     """Processes its runs need."""
     datasets: Sequence[uuid.UUID]
     """What it trains and validates on."""
+    base_model: str
+    """Full resource name."""
+    method: str
+    """Name of a value of FineTuning.Method."""
+    tuning: str
+    """Name of a value of FineTuning.Tuning."""
     note: str
     """What its first event adds to the fact that it was created; may be empty."""
     request_id: uuid.UUID | None
     request_digest: bytes
     """Digest of what was asked for; tells a repeat from another request under the same id."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskUpdate:
+    """What people may change about a task; None = stays."""
+
+    display_name: str | None = None
+    description: str | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from services.common.errors import InvalidArgument, Violation
 from services.common.names import base_model_id
 from services.task_manager.domain import batch_sizes, deepspeed_overrides, limits, methods, training_data
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes, default_zero_stage
+from services.task_manager.domain.task import TaskUpdate
 from services.task_manager.domain.training_data import WeightedDataset
 
 MAX_DISPLAY_NAME = 128
@@ -69,6 +70,17 @@ def check(draft: Draft, *, named: bool) -> FineTuning:
     if found or draft.fine_tuning is None:
         raise InvalidArgument(*found)
     return _with_full_names(draft.fine_tuning)
+
+
+def check_update(update: TaskUpdate) -> None:
+    """Raises InvalidArgument with every violation of what is to be changed."""
+    found = [
+        *(_text("task.display_name", update.display_name, 1, MAX_DISPLAY_NAME) if update.display_name is not None else ()),
+        *(_text("task.description", update.description, 0, MAX_DESCRIPTION) if update.description is not None else ()),
+        *_labels(update.labels or {}),
+    ]
+    if found:
+        raise InvalidArgument(*found)
 
 
 def check_request_id(request_id: str) -> uuid.UUID | None:

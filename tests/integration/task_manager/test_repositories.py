@@ -17,10 +17,12 @@ from services.task_manager.conversion import make_error
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, NewTask, State
+from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.domain.transitions import ALLOWED, IllegalTransition
 from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub
-from services.task_manager.repository import TaskFilter, TaskRepository
+from services.task_manager.repository import TaskRepository
+from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_queue import TaskQueue
 from tunesmith.v1 import task_event_pb2, task_spec_pb2
 
@@ -65,6 +67,9 @@ def a_new_task(
         effective_hyperparameters=b"",
         processes=processes,
         datasets=datasets,
+        base_model="baseModels/tiny",
+        method="SFT",
+        tuning="LORA",
         note="",
         request_id=request_id,
         request_digest=digest,
@@ -504,7 +509,7 @@ async def test_many_creates_with_one_request_id_at_once_make_one_task(pool: Pool
     tasks = await asyncio.gather(*(owner.tasks.create(a_new_task(request_id)) for _ in range(20)))
 
     assert len({task.id for task in tasks}) == 1
-    assert len(await owner.tasks.list(TaskFilter(), None, 100)) == 1
+    assert len(await TaskListing(pool).page(TaskFilter(), None, 100)) == 1
 
 
 async def test_a_race_of_different_requests_under_one_id_has_one_winner(owner: Owner) -> None:

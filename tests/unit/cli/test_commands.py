@@ -269,6 +269,36 @@ class TestTaskRest:
     def test_an_unknown_state_is_a_usage_error(self, run):
         assert run("task", "ls", "--state", "sleeping").exit_code == 2
 
+    def test_ls_by_label_text_and_method(self, run, platform):
+        platform.tasks.add(labels={"team": "a"}, description="nightly")
+        platform.tasks.add(labels={"team": "b"})
+        found = json_lines(run("task", "ls", "--label", "team=a", "--text", "NIGHT", "--json").stdout)
+        assert [task["labels"] for task in found] == [{"team": "a"}]
+        assert json_lines(run("task", "ls", "--method", "dpo", "--json").stdout) == []
+        assert run("task", "ls", "--label", "team").exit_code == 2
+
+    def test_ls_counts_by_state(self, run, platform):
+        for state in (Task.RUNNING, Task.FAILED, Task.RUNNING):
+            platform.tasks.add(state)
+        assert json.loads(run("task", "ls", "--totals", "--json").stdout) == {"RUNNING": 2, "FAILED": 1}
+        assert [line.split() for line in run("task", "ls", "--totals", "--state", "failed").stdout.splitlines()[1:]] == [
+            ["FAILED", "1"]
+        ]
+
+    def test_ls_shows_tasks_as_they_change(self, run, platform):
+        task = platform.tasks.add(Task.RUNNING)
+        platform.tasks.changes = [[(1, None), (2, task)]]
+        result = run("task", "ls", "--watch")
+        assert result.stdout.split()[:3] == [task.name.removeprefix("tasks/"), "first", "RUNNING"]
+        assert "the server is stopping" in result.stderr
+
+    def test_update_changes_what_is_given(self, run, platform):
+        task = platform.tasks.add(description="d", labels={"team": "a"})
+        assert "is called 'new'" in run("task", "update", task.name, "--name", "new").stdout
+        changed = json.loads(run("task", "update", task.name, "--label", "a=b=c", "--label", "d=", "--json").stdout)
+        assert (changed["display_name"], changed["description"], changed["labels"]) == ("new", "d", {"a": "b=c", "d": ""})
+        assert "labels" not in json.loads(run("task", "update", task.name, "--no-labels", "--json").stdout)
+
     def test_show_shows_what_is_set(self, run, platform):
         task = platform.tasks.add(Task.FAILED, error=TaskError(reason="R", message="m", hint="h"))
         output = run("task", "show", task.name).stdout

@@ -112,6 +112,26 @@ class TestTasks:
         done = [platform.tasks.add(Task.SUCCEEDED) for _ in range(3)]
         assert list(client.list_tasks(states=[Task.SUCCEEDED])) == done
 
+    def test_listing_filters_by_what_a_task_is(self, platform, client):
+        platform.tasks.add(Task.RUNNING, description="nightly", labels={"team": "a"})
+        wanted = platform.tasks.add(Task.RUNNING, description="Weekly", labels={"team": "b", "tier": "1"})
+        assert list(client.list_tasks(text="weekly", labels={"team": "b"})) == [wanted]
+        assert list(client.list_tasks(base_model="other")) == []
+        with pytest.raises(InvalidArgument):
+            list(client.list_tasks(methods=["magic"]))
+
+    def test_counting_tells_the_states(self, platform, client):
+        for state in (Task.RUNNING, Task.SUCCEEDED, Task.RUNNING):
+            platform.tasks.add(state)
+        assert client.count_tasks() == {Task.RUNNING: 2, Task.SUCCEEDED: 1}
+        assert client.count_tasks(states=[Task.SUCCEEDED]) == {Task.SUCCEEDED: 1}
+
+    def test_updating_changes_only_what_is_given(self, platform, client):
+        task = platform.tasks.add(description="d", labels={"team": "a"})
+        updated = client.update_task(task.name, display_name="new")
+        assert (updated.display_name, updated.description, dict(updated.labels)) == ("new", "d", {"team": "a"})
+        assert dict(client.update_task(task.name, labels={}).labels) == {}
+
     def test_a_running_task_is_not_deleted(self, platform, client):
         task = platform.tasks.add(Task.RUNNING)
         with pytest.raises(FailedPrecondition):

@@ -1,0 +1,30 @@
+"""Which tasks to list, to count or to watch; used by the servicer's pages and streams and by the repository."""
+
+import dataclasses
+import datetime
+import uuid
+from collections.abc import Mapping, Sequence
+
+from services.task_manager.domain.task import State
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Every condition that is set must hold; empty or None = not set."""
+
+    states: Sequence[State] = ()
+    display_name_contains: str = ""
+    text: str = ""
+    """In the display name or the description, in any case."""
+    dataset: uuid.UUID | None = None
+    """Trained or validated on it."""
+    base_model: str = ""
+    """Full resource name."""
+    methods: Sequence[str] = ()
+    """Names of values of FineTuning.Method."""
+    tunings: Sequence[str] = ()
+    """Names of values of FineTuning.Tuning."""
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Each of them with this value."""
+    created_from: datetime.datetime | None = None
+    created_before: datetime.datetime | None = None

@@ -1,0 +1,34 @@
+"""A filter of tasks as SQL; used by the repository. The task's row is called `t`."""
+
+import dataclasses
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from services.task_manager.domain.task_filter import TaskFilter
+
+_CONDITIONS = {
+    "states": "t.state = ANY(%(states)s::task_manager.task_state[])",
+    "display_name_contains": "position(lower(%(display_name_contains)s) IN lower(t.display_name)) > 0",
+    "text": "(position(lower(%(text)s) IN lower(t.display_name)) > 0 OR position(lower(%(text)s) IN lower(t.description)) > 0)",
+    "dataset": "t.datasets @> ARRAY[%(dataset)s]::uuid[]",
+    "base_model": "t.base_model = %(base_model)s",
+    "methods": "t.method = ANY(%(methods)s)",
+    "tunings": "t.tuning = ANY(%(tunings)s)",
+    "labels": "t.labels @> %(labels)s",
+    "created_from": "t.create_time >= %(created_from)s",
+    "created_before": "t.create_time < %(created_before)s",
+}
+
+
+def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
+    """The condition and its parameters; no user text is in the SQL."""
+    parameters = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted)}
+    parameters |= {
+        "states": [state.value for state in wanted.states],
+        "methods": list(wanted.methods),
+        "tunings": list(wanted.tunings),
+        "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
+    }
+    given = {name: value for name, value in parameters.items() if value}
+    return " AND ".join([_CONDITIONS[name] for name in given]) or "true", given

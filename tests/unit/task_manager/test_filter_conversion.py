@@ -1,0 +1,111 @@
+"""Conditions of a request: what is wrong is named, what is right arrives."""
+
+import datetime
+import uuid
+from typing import Any
+
+import pytest
+from google.protobuf import field_mask_pb2, timestamp_pb2
+
+from services.common.errors import InvalidArgument
+from services.task_manager.domain.task import State, TaskUpdate
+from services.task_manager.domain.task_filter import TaskFilter
+from services.task_manager.filter_conversion import filter_from_proto, filter_of_list, time_of
+from services.task_manager.update_conversion import update_from_proto
+from tunesmith.v1 import task_manager_service_pb2 as api
+from tunesmith.v1 import task_pb2, task_spec_pb2
+
+DATASET = uuid.uuid4()
+
+
+def test_every_condition_arrives() -> None:
+    given = api.TaskFilter(
+        states=[task_pb2.Task.RUNNING, task_pb2.Task.FAILED, task_pb2.Task.RUNNING],
+        text="Night",
+        base_model="tiny",
+        methods=[task_spec_pb2.FineTuning.SFT, task_spec_pb2.FineTuning.DPO],
+        tunings=[task_spec_pb2.FineTuning.FULL],
+        labels={"team": "a"},
+        created_from=timestamp_pb2.Timestamp(seconds=1),
+        created_before=timestamp_pb2.Timestamp(seconds=2),
+    )
+    epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
+    assert filter_from_proto(given) == TaskFilter(
+        states=(State.FAILED, State.RUNNING),
+        text="Night",
+        base_model="baseModels/tiny",
+        methods=("DPO", "SFT"),
+        tunings=("FULL",),
+        labels={"team": "a"},
+        created_from=epoch + datetime.timedelta(seconds=1),
+        created_before=epoch + datetime.timedelta(seconds=2),
+    )
+
+
+def test_nothing_said_is_everything() -> None:
+    assert filter_from_proto(api.TaskFilter()) == TaskFilter()
+    assert filter_of_list(api.ListTasksRequest()) == TaskFilter()
+
+
+def test_a_list_has_conditions_of_its_own() -> None:
+    request = api.ListTasksRequest(
+        states=[task_pb2.Task.QUEUED], display_name_contains="x", dataset=f"datasets/{DATASET}", filter={"text": "y"}
+    )
+    assert filter_of_list(request) == TaskFilter(states=(State.QUEUED,), display_name_contains="x", text="y", dataset=DATASET)
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "field"),
+    [
+        ({"states": [0]}, "states[0]"),
+        ({"states": [1, 99]}, "states[1]"),
+        ({"display_name_contains": "\0"}, "display_name_contains"),
+        ({"dataset": "tasks/x"}, "dataset"),
+        ({"states": [1], "filter": {"states": [2]}}, "filter.states"),
+        ({"filter": {"states": [0]}}, "filter.states[0]"),
+        ({"filter": {"text": "a\0"}}, "filter.text"),
+        ({"filter": {"base_model": "A B"}}, "filter.base_model"),
+        ({"filter": {"methods": [0]}}, "filter.methods[0]"),
+        ({"filter": {"methods": [1, 77]}}, "filter.methods[1]"),
+        ({"filter": {"tunings": [77]}}, "filter.tunings[0]"),
+        ({"filter": {"labels": {"a": "\0"}}}, "filter.labels['a']"),
+        ({"filter": {"created_from": timestamp_pb2.Timestamp(seconds=2**40)}}, "filter.created_from"),
+    ],
+)
+def test_what_is_wrong_is_named(request_fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        filter_of_list(api.ListTasksRequest(**request_fields))
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_a_time_that_no_calendar_has_is_named() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        time_of(timestamp_pb2.Timestamp(seconds=-(2**40)), "after_time")
+    assert [violation.field for violation in caught.value.violations] == ["after_time"]
+
+
+def updating(*paths: str, **values: Any) -> TaskUpdate:
+    task = task_pb2.Task(**values)
+    return update_from_proto(api.UpdateTaskRequest(task=task, update_mask=field_mask_pb2.FieldMask(paths=paths)))
+
+
+def test_only_what_the_mask_names_is_changed() -> None:
+    assert updating("description", display_name="x", description="y", labels={"a": "b"}) == TaskUpdate(description="y")
+    assert updating("labels", "display_name", display_name="x") == TaskUpdate(display_name="x", labels={})
+
+
+@pytest.mark.parametrize(
+    ("paths", "values", "fields"),
+    [
+        ([], {}, ["update_mask"]),
+        (["spec", "state"], {}, ["update_mask", "update_mask"]),
+        (["display_name"], {"display_name": " "}, ["task.display_name"]),
+        (["display_name"], {"display_name": "x" * 129}, ["task.display_name"]),
+        (["description"], {"description": "x" * 2001}, ["task.description"]),
+        (["labels"], {"labels": {"": "v"}}, ["task.labels['']"]),
+    ],
+)
+def test_a_bad_update_names_its_fields(paths: list[str], values: dict[str, Any], fields: list[str]) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        updating(*paths, **values)
+    assert [violation.field for violation in caught.value.violations] == fields

@@ -1,0 +1,47 @@
+"""Conditions on tasks from plain values; used by `Client.list_tasks` and `Client.watch_tasks`."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tunesmith.names import enum_value, resource_name
+from tunesmith.v1.task_manager_service_pb2 import TaskFilter
+from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import FineTuning
+
+
+def task_filter(
+    *,
+    states: Sequence[Task.State.ValueType] = (),
+    text: str = "",
+    base_model: str = "",
+    methods: Sequence[str] = (),
+    tunings: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    created_from: datetime.datetime | None = None,
+    created_before: datetime.datetime | None = None,
+) -> TaskFilter:
+    """Every condition that is given must hold; `text` is looked for in name and description; times without zone are local.
+
+    Raises:
+        InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, NAME_INVALID.
+    """
+    return TaskFilter(
+        states=states,
+        text=text,
+        base_model=resource_name("baseModels", base_model) if base_model else "",
+        methods=[enum_value(FineTuning.Method, method, "METHOD_UNKNOWN") for method in methods],
+        tunings=[enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN") for tuning in tunings],
+        labels=labels,
+        created_from=_timestamp(created_from),
+        created_before=_timestamp(created_before),
+    )
+
+
+def _timestamp(time: datetime.datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(time.astimezone(datetime.UTC))
+    return stamp
