@@ -19,8 +19,8 @@ def task_filter(
     methods: Sequence[str] = (),
     tunings: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
-    created_from: datetime.datetime | None = None,
-    created_before: datetime.datetime | None = None,
+    from_create_time: datetime.datetime | None = None,
+    before_create_time: datetime.datetime | None = None,
 ) -> TaskFilter:
     """Every condition that is given must hold; `text` is looked for in name and description; times without zone are local.
 
@@ -34,8 +34,8 @@ def task_filter(
         methods=[enum_value(FineTuning.Method, method, "METHOD_UNKNOWN") for method in methods],
         tunings=[enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN") for tuning in tunings],
         labels=labels,
-        created_from=_timestamp(created_from),
-        created_before=_timestamp(created_before),
+        from_create_time=_timestamp(from_create_time),
+        before_create_time=_timestamp(before_create_time),
     )
 
 

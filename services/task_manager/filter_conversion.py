@@ -44,8 +44,8 @@ def filter_from_proto(given: api.TaskFilter) -> TaskFilter:
         methods=tuple(sorted(map(task_spec_pb2.FineTuning.Method.Name, given.methods))),
         tunings=tuple(sorted(map(task_spec_pb2.FineTuning.Tuning.Name, given.tunings))),
         labels=dict(sorted(given.labels.items())),
-        created_from=_time(given, "created_from"),
-        created_before=_time(given, "created_before"),
+        from_create_time=_time(given, "from_create_time"),
+        before_create_time=_time(given, "before_create_time"),
     )
 
 
@@ -88,5 +88,5 @@ def _nul(field: str, text: str) -> Iterator[Violation]:
         yield Violation(field, "contains the character NUL")
 
 
-def _time(given: api.TaskFilter, name: Literal["created_from", "created_before"]) -> datetime.datetime | None:
+def _time(given: api.TaskFilter, name: Literal["from_create_time", "before_create_time"]) -> datetime.datetime | None:
     return time_of(getattr(given, name), f"filter.{name}") if given.HasField(name) else None

@@ -16,8 +16,8 @@ _CONDITIONS = {
     "methods": "t.method = ANY(%(methods)s)",
     "tunings": "t.tuning = ANY(%(tunings)s)",
     "labels": "t.labels @> %(labels)s",
-    "created_from": "t.create_time >= %(created_from)s",
-    "created_before": "t.create_time < %(created_before)s",
+    "from_create_time": "t.create_time >= %(from_create_time)s",
+    "before_create_time": "t.create_time < %(before_create_time)s",
 }
 
 

@@ -40,7 +40,7 @@ def ls(
         "base_model": model,
         "methods": method or [],
         "labels": key_values(label or [], "--label"),
-        "created_from": since,
+        "from_create_time": since,
     }
     states = states_named(state or [])
     with Client() as client:

@@ -26,5 +26,5 @@ class TaskFilter:
     """Names of values of FineTuning.Tuning."""
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Each of them with this value."""
-    created_from: datetime.datetime | None = None
-    created_before: datetime.datetime | None = None
+    from_create_time: datetime.datetime | None = None
+    before_create_time: datetime.datetime | None = None

@@ -66,9 +66,9 @@ async def test_tasks_are_found_by_when_they_were_created(manager: Platform) -> N
     first, second = await create(manager, "first"), await create(manager, "second")
     times = [(await manager.get(name)).create_time for name in (first, second)]
 
-    assert await names(manager, created_from=times[1]) == ["second"]
-    assert await names(manager, created_before=times[1]) == ["first"]
-    assert await names(manager, created_from=times[0], created_before=times[1]) == ["first"]
+    assert await names(manager, from_create_time=times[1]) == ["second"]
+    assert await names(manager, before_create_time=times[1]) == ["first"]
+    assert await names(manager, from_create_time=times[0], before_create_time=times[1]) == ["first"]
 
 
 async def test_totals_count_all_pages_by_state(manager: Platform) -> None:

@@ -26,8 +26,8 @@ def test_every_condition_arrives() -> None:
         methods=[task_spec_pb2.FineTuning.SFT, task_spec_pb2.FineTuning.DPO],
         tunings=[task_spec_pb2.FineTuning.FULL],
         labels={"team": "a"},
-        created_from=timestamp_pb2.Timestamp(seconds=1),
-        created_before=timestamp_pb2.Timestamp(seconds=2),
+        from_create_time=timestamp_pb2.Timestamp(seconds=1),
+        before_create_time=timestamp_pb2.Timestamp(seconds=2),
     )
     epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
     assert filter_from_proto(given) == TaskFilter(
@@ -37,8 +37,8 @@ def test_every_condition_arrives() -> None:
         methods=("DPO", "SFT"),
         tunings=("FULL",),
         labels={"team": "a"},
-        created_from=epoch + datetime.timedelta(seconds=1),
-        created_before=epoch + datetime.timedelta(seconds=2),
+        from_create_time=epoch + datetime.timedelta(seconds=1),
+        before_create_time=epoch + datetime.timedelta(seconds=2),
     )
 
 
@@ -69,7 +69,7 @@ def test_a_list_has_conditions_of_its_own() -> None:
         ({"filter": {"methods": [1, 77]}}, "filter.methods[1]"),
         ({"filter": {"tunings": [77]}}, "filter.tunings[0]"),
         ({"filter": {"labels": {"a": "\0"}}}, "filter.labels['a']"),
-        ({"filter": {"created_from": timestamp_pb2.Timestamp(seconds=2**40)}}, "filter.created_from"),
+        ({"filter": {"from_create_time": timestamp_pb2.Timestamp(seconds=2**40)}}, "filter.from_create_time"),
     ],
 )
 def test_what_is_wrong_is_named(request_fields: dict[str, Any], field: str) -> None:
