@@ -276,8 +276,8 @@ class TaskFilter(_message.Message):
     METHODS_FIELD_NUMBER: _builtins.int
     TUNINGS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
-    CREATED_FROM_FIELD_NUMBER: _builtins.int
-    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    FROM_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    BEFORE_CREATE_TIME_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Optional. Display name or description contains this text, in any case."""
     base_model: _builtins.str
@@ -299,11 +299,11 @@ class TaskFilter(_message.Message):
         """Optional. Has each of these labels with this value."""
 
     @_builtins.property
-    def created_from(self) -> _timestamp_pb2.Timestamp:
+    def from_create_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Created at this time or later."""
 
     @_builtins.property
-    def created_before(self) -> _timestamp_pb2.Timestamp:
+    def before_create_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Created before this time."""
 
     def __init__(
@@ -315,12 +315,12 @@ class TaskFilter(_message.Message):
         methods: _abc.Iterable[_task_spec_pb2.FineTuning.Method.ValueType] | None = ...,
         tunings: _abc.Iterable[_task_spec_pb2.FineTuning.Tuning.ValueType] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        created_from: _timestamp_pb2.Timestamp | None = ...,
-        created_before: _timestamp_pb2.Timestamp | None = ...,
+        from_create_time: _timestamp_pb2.Timestamp | None = ...,
+        before_create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before", "created_from", b"created_from"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before_create_time", b"before_create_time", "from_create_time", b"from_create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "created_before", b"created_before", "created_from", b"created_from", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "before_create_time", b"before_create_time", "from_create_time", b"from_create_time", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
