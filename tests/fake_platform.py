@@ -524,6 +524,7 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     def UpdateTask(self, request, context):
         task = self.GetTask(request.task, context)
         given = Task(display_name=request.task.display_name, description=request.task.description, labels=request.task.labels)
+        given.priority = request.task.priority
         for path in request.update_mask.paths:
             task.ClearField(path)
         request.update_mask.MergeMessage(given, task)

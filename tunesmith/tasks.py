@@ -109,13 +109,13 @@ class TaskVerbs(Connections):
         display_name: str | None = None,
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
     ) -> Task:
-        """Change what people call a task; None = stays, `labels` replace all of them."""
-        task = Task(
-            name=resource_name("tasks", name), display_name=display_name or "", description=description or "", labels=labels
-        )
-        given = {"display_name": display_name, "description": description, "labels": labels}
-        mask = FieldMask(paths=[field for field, value in given.items() if value is not None])
+        """Change what people call a task, and its priority; None = stays, `labels` replace all of them."""
+        given = {"display_name": display_name, "description": description, "labels": labels, "priority": priority}
+        changed = {field: value for field, value in given.items() if value is not None}
+        task = Task(name=resource_name("tasks", name), **changed)  # type: ignore[arg-type]
+        mask = FieldMask(paths=changed)
         return self.connection("task_manager").call(self._tasks.UpdateTask, UpdateTaskRequest(task=task, update_mask=mask))
 
     def cancel_task(self, name: str, reason: str = "") -> Task:
@@ -223,6 +223,7 @@ def describe_task(
     tuning: str = "lora",
     hyperparameters: Mapping[str, Any] | Hyperparameters | None = None,
     labels: Mapping[str, str] | None = None,
+    priority: int = 0,
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
@@ -244,4 +245,4 @@ def describe_task(
         tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,
     )
-    return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels)
+    return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels, priority=priority)

@@ -42,6 +42,7 @@ def task_to_proto(task: Task) -> task_pb2.Task:
         end_time=to_timestamp(task.end_time),
         update_time=to_timestamp(task.update_time),
         labels=task.labels,
+        priority=task.priority,
     )
     if task.progress:
         message.progress.CopyFrom(progress_to_proto(task.progress))

@@ -74,6 +74,7 @@ class TaskCreation:
             note=_note(findings),
             request_id=request_id,
             request_digest=digest,
+            priority=draft.priority,
         )
         return await self._repository.create(new)
 
@@ -86,6 +87,7 @@ class TaskCreation:
             display_name=draft.display_name,
             description=draft.description,
             labels=draft.labels,
+            priority=draft.priority,
             spec=task_spec_pb2.TaskSpec.FromString(spec_to_store(request.task.spec, ask)),
             effective_hyperparameters=hyperparameters_to_proto(findings.effective),
             state=task_pb2.Task.QUEUED,
@@ -114,5 +116,6 @@ def _note(findings: Findings) -> str:
 
 def _digest(draft: Draft, spec: bytes) -> bytes:
     said = dataclasses.replace(draft, fine_tuning=None)
-    text = json.dumps([said.display_name, said.description, dict(said.labels)], sort_keys=True)
+    words = [said.display_name, said.description, dict(said.labels)]
+    text = json.dumps([*words, said.priority] if said.priority else words, sort_keys=True)
     return hashlib.sha256(text.encode() + b"\0" + spec).digest()

@@ -19,6 +19,7 @@ from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub, wait_for
 from services.task_manager.jobs import Jobs, Start
 from services.task_manager.orphans import OrphanSweep
+from services.task_manager.room import Room
 from services.task_manager.run_asking import ask_repeatedly
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.settings import TaskManagerSettings
@@ -114,7 +115,9 @@ class Dispatcher:
                 log.info("task.claimed", task_id=str(assignment.claim.task_id), runner=address, epoch=assignment.claim.epoch)
                 jobs.start(("follow", assignment.claim), functools.partial(self._follow, assignment, is_new=True))
                 free -= assignment.processes
-        await self._queue.explain_queue(*self._explanation(capacities))
+                reserved[address] += assignment.processes
+        left = {address: max(0, capacity.free_processes - reserved[address]) for address, capacity in capacities.items()}
+        await self._queue.explain_queue(self._explanation(capacities), Room.of(capacities, left, everyone=not self._silent))
 
     def _reserved(self, address: str) -> int:
         """Processes of claimed tasks that the trainer does not count yet."""
@@ -130,14 +133,11 @@ class Dispatcher:
             self._silent = silent
         return known
 
-    def _explanation(self, capacities: Mapping[str, Capacity]) -> tuple[str, int | None]:
+    def _explanation(self, capacities: Mapping[str, Capacity]) -> str:
         silent = ", ".join(sorted(self._silent))
         if not capacities:
-            return f"waits for a trainer: {silent} does not answer", None
-        largest = max(capacity.total_processes for capacity in capacities.values())
-        if silent:
-            return f"waits for a free trainer; {silent} does not answer", None
-        return "waits for a free trainer", largest
+            return f"waits for a trainer: {silent} does not answer"
+        return f"waits for a free trainer; {silent} does not answer" if silent else "waits for a free trainer"
 
     async def _sweep(self) -> None:
         await self._orphans.sweep(self._trainers)

@@ -32,9 +32,10 @@ class TaskRepository:
             parameters["datasets"] = list(new.datasets)
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
-                " processes, datasets, base_model, method, tuning, request_id, request_digest, state_reason)"
+                " processes, datasets, base_model, method, tuning, priority, request_id, request_digest,"
+                " state_reason)"
                 " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
-                " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(request_id)s,"
+                " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s,"
                 " %(request_digest)s, %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )
@@ -113,6 +114,7 @@ class TaskRepository:
             await connection.execute(
                 "UPDATE task_manager.task SET display_name = coalesce(%(display_name)s, display_name),"
                 " description = coalesce(%(description)s, description), labels = coalesce(%(labels)s, labels),"
+                " priority = coalesce(%(priority)s, priority),"
                 " update_time = now() WHERE id = %(id)s",
                 parameters,
             )

@@ -15,7 +15,7 @@ from services.common.names import resource_uuid
 from services.task_manager import stream_messages as streams
 from services.task_manager.conversion import task_to_proto
 from services.task_manager.creation import TaskCreation
-from services.task_manager.domain.task import Task
+from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.validation import check_reason
 from services.task_manager.filter_conversion import filter_from_proto, time_of
 from services.task_manager.history import History
@@ -66,7 +66,11 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
         """One task."""
-        return task_to_proto(await self._task(request.name))
+        task = await self._task(request.name)
+        message = task_to_proto(task)
+        if task.state is State.QUEUED:
+            message.queue_position = await self._pages.queue_position(task.id)
+        return message
 
     async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
         """Tasks, newest first."""

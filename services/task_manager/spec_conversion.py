@@ -26,6 +26,7 @@ def draft_from_proto(task: task_pb2.Task) -> Draft:
         description=task.description,
         labels=dict(task.labels),
         fine_tuning=_fine_tuning(fine_tuning) if fine_tuning else None,
+        priority=task.priority,
     )
 
 

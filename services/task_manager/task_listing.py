@@ -48,6 +48,19 @@ class TaskListing:
         )
         return await self._tasks(query, parameters)
 
+    async def queue_position(self, task_id: uuid.UUID) -> int:
+        """Place among the waiting tasks, from 1; 0 = it does not wait."""
+        query = (
+            "SELECT count(*) AS position FROM task_manager.task t, task_manager.task mine WHERE mine.id = %(id)s"
+            " AND mine.state = 'QUEUED' AND t.state = 'QUEUED'"
+            " AND (-t.priority, t.create_time, t.id) <= (-mine.priority, mine.create_time, mine.id)"
+        )
+        async with transaction(self._pool) as connection:
+            row = await (await connection.execute(query, {"id": task_id})).fetchone()
+        assert row is not None, "count(*) has a row"
+        position: int = row["position"]
+        return position
+
     async def now(self) -> datetime.datetime:
         """The database's clock, which times every change."""
         async with transaction(self._pool) as connection:

@@ -18,6 +18,10 @@ class TaskPages:
     def __init__(self, listing: TaskListing) -> None:
         self._listing = listing
 
+    async def queue_position(self, task_id: uuid.UUID) -> int:
+        """See TaskListing."""
+        return await self._listing.queue_position(task_id)
+
     async def page(self, request: api.ListTasksRequest) -> api.ListTasksResponse:
         """One page, newest first."""
         size, wanted = page_size(request.page_size), filter_of_list(request)

@@ -9,6 +9,7 @@ from services.task_manager import assignments, state_changes
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.task import Change, State
 from services.task_manager.hub import Hub
+from services.task_manager.room import Room
 
 
 class TaskQueue:
@@ -41,18 +42,21 @@ class TaskQueue:
         self._hub.notify(locked.id)
         return assignment
 
-    async def explain_queue(self, reason: str, largest_trainer: int | None) -> None:
-        """Says what waiting tasks wait for; `largest_trainer` is the number of processes no run can exceed, None = not known."""
+    async def explain_queue(self, reason: str, room: Room) -> None:
+        """Says what waiting tasks wait for: `reason`, or more processes than there are."""
         async with transaction(self._pool) as connection:
             await connection.execute(
                 # Only rows that change are locked: this runs twice a second over the whole queue.
                 "WITH told AS (SELECT t.id, why.reason FROM task_manager.task t, LATERAL (SELECT"
                 " CASE WHEN t.processes > %(largest)s THEN 'needs ' || t.processes || ' processes;"
-                " the largest trainer has ' || %(largest)s ELSE %(reason)s END AS reason) why"
+                " the largest trainer has ' || %(largest)s"
+                " WHEN %(free)s > 0 AND t.processes > %(free)s THEN 'needs ' || t.processes || ' processes on one trainer; '"
+                " || %(free)s || CASE WHEN %(free)s = 1 THEN ' is free' ELSE ' are free' END"
+                " ELSE %(reason)s END AS reason) why"
                 " WHERE t.state = 'QUEUED' AND t.state_reason <> why.reason FOR NO KEY UPDATE OF t SKIP LOCKED)"
                 " UPDATE task_manager.task t SET state_reason = told.reason, update_time = now()"
                 " FROM told WHERE t.id = told.id",
-                {"reason": reason, "largest": 2**31 - 1 if largest_trainer is None else largest_trainer},
+                {"reason": reason, "largest": room.largest, "free": room.free},
             )
 
     async def _take(self, connection: Connection, task_id: uuid.UUID, attempt: int, runner: str, run_name: str) -> None:
@@ -73,7 +77,7 @@ class TaskQueue:
 async def _lock_oldest(connection: Connection, free_processes: int) -> state_changes.Locked | None:
     cursor = await connection.execute(
         "SELECT id, state, attempt, lost_run_count FROM task_manager.task WHERE state = 'QUEUED' AND processes <= %(free)s"
-        " ORDER BY create_time, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
+        " ORDER BY -priority, create_time, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
         {"free": free_processes},
     )
     row = await cursor.fetchone()

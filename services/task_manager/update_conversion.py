@@ -5,7 +5,7 @@ from services.task_manager.domain.task import TaskUpdate
 from services.task_manager.domain.validation import check_update
 from tunesmith.v1 import task_manager_service_pb2 as api
 
-_CHANGEABLE = ("display_name", "description", "labels")
+_CHANGEABLE = ("display_name", "description", "labels", "priority")
 
 
 def update_from_proto(request: api.UpdateTaskRequest) -> TaskUpdate:
@@ -21,6 +21,7 @@ def update_from_proto(request: api.UpdateTaskRequest) -> TaskUpdate:
         display_name=request.task.display_name if "display_name" in paths else None,
         description=request.task.description if "description" in paths else None,
         labels=dict(request.task.labels) if "labels" in paths else None,
+        priority=request.task.priority if "priority" in paths else None,
     )
     check_update(update)
     return update

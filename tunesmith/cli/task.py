@@ -127,15 +127,18 @@ def update(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="All labels the task shall have; repeatable.")
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Take all labels away.")] = False,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Waiting tasks with a higher number start first.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change what people call a task: name, description, labels."""
+    """Change what people call a task (name, description, labels) and its priority."""
     from tunesmith.cli.options import key_values
     from tunesmith.client import Client
 
     labels = key_values(label or [], "--label") if label or no_labels else None
     with Client() as client:
-        found = client.update_task(task, display_name=name, description=description, labels=labels)
+        found = client.update_task(task, display_name=name, description=description, labels=labels, priority=priority)
     print_json(found) if as_json else print(f"{found.name} is called {found.display_name!r}")
 
 

@@ -69,6 +69,8 @@ def print_task(task: Task) -> None:
             ("description", task.description),
             ("state", state_name(task.state)),
             ("because", task.state_reason),
+            ("place", f"{task.queue_position} in the queue" if task.queue_position else ""),
+            ("priority", str(task.priority) if task.priority else ""),
             ("progress", progress_text(task) if task.progress.total_steps else ""),
             ("remaining", duration(task.progress.remaining.seconds) if task.progress.remaining.seconds else ""),
             ("error", error_text(task.error) if task.HasField("error") else ""),

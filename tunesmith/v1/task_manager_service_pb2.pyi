@@ -400,7 +400,7 @@ class UpdateTaskRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Required. What to change, of `display_name`, `description` and `labels` (all of them together)."""
+        """Required. What to change, of `display_name`, `description`, `labels` (all of them together) and `priority`."""
 
     def __init__(
         self,

@@ -155,7 +155,8 @@ class TaskManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTask(self, request, context):
-        """Changes what people call a task: name, description, labels. In any state; what was asked for never changes.
+        """Changes what people call a task, in any state, and its priority, which counts while it waits. What was asked for never
+        changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

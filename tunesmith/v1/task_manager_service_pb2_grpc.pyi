@@ -51,7 +51,9 @@ class TaskManagerServiceStub:
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTasksRequest, _task_manager_service_pb2.ListTasksResponse]
     """Tasks, newest first."""
     UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.UpdateTaskRequest, _task_pb2.Task]
-    """Changes what people call a task: name, description, labels. In any state; what was asked for never changes."""
+    """Changes what people call a task, in any state, and its priority, which counts while it waits. What was asked for never
+    changes.
+    """
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTasksRequest, _task_manager_service_pb2.WatchTasksResponse]
     """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
     come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
@@ -110,7 +112,9 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTasksRequest, _task_manager_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Tasks, newest first."""
     UpdateTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.UpdateTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
-    """Changes what people call a task: name, description, labels. In any state; what was asked for never changes."""
+    """Changes what people call a task, in any state, and its priority, which counts while it waits. What was asked for never
+    changes.
+    """
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTasksRequest, _task_manager_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
     come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
@@ -196,7 +200,9 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_manager_service_pb2.UpdateTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.Task, _abc.Awaitable[_task_pb2.Task]]:
-        """Changes what people call a task: name, description, labels. In any state; what was asked for never changes."""
+        """Changes what people call a task, in any state, and its priority, which counts while it waits. What was asked for never
+        changes.
+        """
 
     @_abc_1.abstractmethod
     def WatchTasks(

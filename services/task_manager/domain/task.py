@@ -62,6 +62,7 @@ class Task:
     end_time: datetime.datetime | None
     update_time: datetime.datetime
     progress: Progress | None
+    priority: int = 0
 
     @property
     def name(self) -> str:
@@ -94,6 +95,8 @@ class NewTask:
     request_id: uuid.UUID | None
     request_digest: bytes
     """Digest of what was asked for; tells a repeat from another request under the same id."""
+    priority: int = 0
+    """Higher ones are started first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class TaskUpdate:
     display_name: str | None = None
     description: str | None = None
     labels: Mapping[str, str] | None = None
+    priority: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

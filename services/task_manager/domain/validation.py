@@ -17,6 +17,7 @@ MAX_LABELS = 64
 MAX_LABEL_KEY = 63
 MAX_LABEL_VALUE = 255
 MAX_REASON = 500
+MAX_PRIORITY = 100
 
 FINE_TUNING = "task.spec.fine_tuning"
 """Where the ask stands in a request."""
@@ -62,6 +63,7 @@ class Draft:
     description: str
     labels: Mapping[str, str]
     fine_tuning: FineTuning | None
+    priority: int = 0
 
 
 def check(draft: Draft, *, named: bool) -> FineTuning:
@@ -78,6 +80,7 @@ def check_update(update: TaskUpdate) -> None:
         *(_text("task.display_name", update.display_name, 1, MAX_DISPLAY_NAME) if update.display_name is not None else ()),
         *(_text("task.description", update.description, 0, MAX_DESCRIPTION) if update.description is not None else ()),
         *_labels(update.labels or {}),
+        *_priority(update.priority or 0),
     ]
     if found:
         raise InvalidArgument(*found)
@@ -104,6 +107,7 @@ def _violations(draft: Draft, named: bool) -> Iterator[Violation]:
     yield from _text("task.display_name", draft.display_name, 1 if named else 0, MAX_DISPLAY_NAME)
     yield from _text("task.description", draft.description, 0, MAX_DESCRIPTION)
     yield from _labels(draft.labels)
+    yield from _priority(draft.priority)
     if draft.fine_tuning is None:
         yield Violation("task.spec.kind", "is required; set fine_tuning")
     else:
@@ -126,6 +130,11 @@ def _labels(labels: Mapping[str, str]) -> Iterator[Violation]:
         yield from _text(f"task.labels[{key[:80]!r}]", value, 0, MAX_LABEL_VALUE)
         if not 1 <= len(key) <= MAX_LABEL_KEY or "\0" in key:
             yield Violation(f"task.labels[{key[:80]!r}]", f"keys have 1 to {MAX_LABEL_KEY} characters")
+
+
+def _priority(priority: int) -> Iterator[Violation]:
+    if abs(priority) > MAX_PRIORITY:
+        yield Violation("task.priority", f"{priority} is not between -{MAX_PRIORITY} and {MAX_PRIORITY}")
 
 
 def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:

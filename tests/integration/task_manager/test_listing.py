@@ -132,6 +132,27 @@ async def test_a_bad_update_changes_nothing(manager: Platform) -> None:
     assert reason_and_fields(caught.value)[0] == "TASK_NOT_FOUND"
 
 
+async def test_a_waiting_task_tells_its_place_and_moves_up(manager: Platform) -> None:
+    waiting = [await manager.create(f"n{index}", num_processes=8) for index in range(3)]
+    assert [(await manager.get(task.name)).queue_position for task in waiting] == [1, 2, 3]
+
+    moved = await update(manager, waiting[2].name, "priority", priority=5)
+    assert moved.priority == 5
+    assert [(await manager.get(task.name)).queue_position for task in waiting] == [2, 3, 1]
+
+    await manager.stub.CancelTask(api.CancelTaskRequest(name=waiting[0].name))
+    assert [(await manager.get(task.name)).queue_position for task in waiting] == [0, 2, 1]
+
+
+async def test_a_priority_out_of_range_is_refused(manager: Platform) -> None:
+    for priority in (-101, 101):
+        task = a_task()
+        task.priority = priority
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await manager.stub.CreateTask(api.CreateTaskRequest(task=task), wait_for_ready=True)
+        assert reason_and_fields(caught.value) == ("INVALID_FIELD", ["task.priority"])
+
+
 # ---- watching
 
 

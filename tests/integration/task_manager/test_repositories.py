@@ -1,6 +1,7 @@
 """The repositories on one database: claims, fencing, appending, and what the database itself refuses."""
 
 import asyncio
+import dataclasses
 import datetime
 import uuid
 from pathlib import Path
@@ -16,12 +17,13 @@ from services.task_manager.claims import ClaimRepository
 from services.task_manager.conversion import make_error
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
-from services.task_manager.domain.task import Change, NewTask, State
+from services.task_manager.domain.task import Change, NewTask, State, TaskUpdate
 from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.domain.transitions import ALLOWED, IllegalTransition
 from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub
 from services.task_manager.repository import TaskRepository
+from services.task_manager.room import Room
 from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_queue import TaskQueue
 from tunesmith.v1 import task_event_pb2, task_spec_pb2
@@ -527,17 +529,38 @@ async def test_a_race_of_different_requests_under_one_id_has_one_winner(owner: O
 
 
 async def test_explaining_the_queue_touches_only_what_changes(pool: Pool, owner: Owner) -> None:
-    small, large = a_new_task(), a_new_task(processes=8)
-    for one in (small, large):
+    tasks = [a_new_task(), a_new_task(processes=3), a_new_task(processes=8)]
+    for one in tasks:
         await owner.tasks.create(one)
 
-    await owner.queue.explain_queue("waits", 4)
-    first = [await owner.tasks.get(one.id) for one in (small, large)]
-    await owner.queue.explain_queue("waits", 4)
-    second = [await owner.tasks.get(one.id) for one in (small, large)]
+    await owner.queue.explain_queue("waits", Room(largest=4, free=2))
+    first = [await owner.tasks.get(one.id) for one in tasks]
+    await owner.queue.explain_queue("waits", Room(largest=4, free=2))
+    second = [await owner.tasks.get(one.id) for one in tasks]
+    await owner.queue.explain_queue("waits", Room(largest=4, free=1))
+    third = [await owner.tasks.get(one.id) for one in tasks]
+    await owner.queue.explain_queue("waits", Room(largest=4, free=0))
 
-    assert [task.state_reason for task in first] == ["waits", "needs 8 processes; the largest trainer has 4"]
+    too_large = "needs 8 processes; the largest trainer has 4"
+    assert [task.state_reason for task in first] == ["waits", "needs 3 processes on one trainer; 2 are free", too_large]
     assert [task.update_time for task in first] == [task.update_time for task in second]
+    assert [task.state_reason for task in third] == ["waits", "needs 3 processes on one trainer; 1 is free", too_large]
+    assert (await owner.tasks.get(tasks[1].id)).state_reason == "waits"
+
+
+async def test_the_higher_priority_is_claimed_first_and_equal_ones_by_age(pool: Pool, owner: Owner) -> None:
+    low, old, new, high = [dataclasses.replace(a_new_task(), priority=priority) for priority in (-1, 0, 0, 7)]
+    for one in (low, old, new, high):
+        await owner.tasks.create(one)
+    listing = TaskListing(pool)
+
+    assert [await listing.queue_position(one.id) for one in (high, old, new, low)] == [1, 2, 3, 4]
+    await owner.tasks.update(low.id, TaskUpdate(priority=8))
+    assert await listing.queue_position(low.id) == 1
+
+    claimed = [await owner.queue.claim("t:1", 1) for _ in range(4)]
+    assert [one and one.claim.task_id for one in claimed] == [low.id, high.id, old.id, new.id]
+    assert await listing.queue_position(low.id) == 0
 
 
 async def test_migrating_again_changes_nothing(pool: Pool, postgres_dsn: str) -> None:

@@ -17,6 +17,7 @@ from services.task_manager.domain.task import ACTIVE, State
 from services.task_manager.hub import Hub
 from services.task_manager.jobs import Jobs
 from services.task_manager.orphans import OrphanSweep
+from services.task_manager.room import Room
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.trainer_port import Capacity, LiveRun
 
@@ -28,7 +29,7 @@ class FakeQueue:
         self.store = store
         self.waits = True
         self.processes = processes
-        self.explanations: list[tuple[str, int | None]] = []
+        self.explanations: list[tuple[str, Room]] = []
 
     async def has_queued(self) -> bool:
         return self.waits
@@ -40,8 +41,8 @@ class FakeQueue:
         self.store.task = dataclasses.replace(self.store.task, runner=runner)
         return self.store.task
 
-    async def explain_queue(self, reason: str, largest_trainer: int | None) -> None:
-        self.explanations.append((reason, largest_trainer))
+    async def explain_queue(self, reason: str, room: Room) -> None:
+        self.explanations.append((reason, room))
 
 
 class FakeClaims(FakeStore):
@@ -146,12 +147,12 @@ async def test_a_cancelling_task_has_its_run_ended(state: State) -> None:
 @pytest.mark.parametrize(
     ("has", "explanation"),
     [
-        (Capacity(4, 0), ("waits for a free trainer", 4)),
-        (away(), ("waits for a trainer: t:1 does not answer", None)),
+        (Capacity(4, 0), ("waits for a free trainer", Room(largest=4))),
+        (away(), ("waits for a trainer: t:1 does not answer", Room())),
     ],
 )
 async def test_tasks_that_cannot_be_claimed_are_told_what_they_wait_for(
-    has: Capacity | Exception, explanation: tuple[str, int | None]
+    has: Capacity | Exception, explanation: tuple[str, Room]
 ) -> None:
     world = World(FakeTrainer())
     world.trainer.has = has
@@ -169,6 +170,14 @@ async def test_a_task_larger_than_the_room_waits() -> None:
     await world.until(lambda: world.queue.explanations)
 
     assert world.queue.waits
+    assert world.queue.explanations[0][1].free == 1
+
+
+def test_a_silent_trainer_may_be_the_largest() -> None:
+    capacities, free = {"a": Capacity(4, 1), "b": Capacity(2, 2)}, {"a": 0, "b": 2}
+    assert Room.of(capacities, free, everyone=True) == Room(largest=4, free=2)
+    assert Room.of(capacities, free, everyone=False) == Room(free=2)
+    assert Room.of({}, {}, everyone=True) == Room()
 
 
 async def test_an_outage_of_postgres_does_not_end_the_dispatcher() -> None:
