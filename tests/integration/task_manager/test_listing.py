@@ -28,6 +28,8 @@ async def create(manager: Platform, name: str, *, tuning: int = 0, **facts: Any)
     task.MergeFrom(task_pb2.Task(**facts))
     created = await manager.stub.CreateTask(api.CreateTaskRequest(task=task), wait_for_ready=True)
     await manager.stub.CancelTask(api.CancelTaskRequest(name=created.name))
+    # A trainer may have had it already; then it takes a moment.
+    await manager.until(created.name, task_pb2.Task.CANCELLED)
     return created.name
 
 
