@@ -30,7 +30,7 @@ def demo(
     *,
     data_dir: DataDir = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
-    questions: Annotated[int, typer.Option(min=1, max=80, help="Held-out questions to measure on.")] = 30,
+    questions: Annotated[int, typer.Option(min=1, max=80, help="Held-out questions to measure on.")] = 40,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a real model on this machine and compare it with its base, start to end.

@@ -59,7 +59,7 @@ def test_it_shows_data_training_answers_accuracy_times_and_the_way_on(stack, pla
 def test_as_json_it_is_one_object_and_the_rest_is_talk(stack, platform):
     result = run("--json", "--keep")
     summary = json.loads(result.stdout)
-    assert (summary["artifact"], summary["questions"], summary["steps"]) == ("artifacts/made", 30, 3)
+    assert (summary["artifact"], summary["questions"], summary["steps"]) == ("artifacts/made", 40, 3)
     assert len(summary["answers"]) == 3
     assert set(summary["accuracy"]) == {"base", "tuned"}
     assert list(summary["seconds"]) == ["start", "upload", "train", "compare", "measure", "total"]
