@@ -76,7 +76,7 @@ async def test_tasks_are_found_by_when_they_were_created(manager: Platform) -> N
 async def test_totals_count_all_pages_by_state(manager: Platform) -> None:
     for name in ("a", "b", "c"):
         await create(manager, name)
-    manager.trainer.capacity = 0
+    manager.trainer.total_processes = 0
     await manager.create("waits", num_processes=4)
 
     page = await manager.stub.ListTasks(api.ListTasksRequest(page_size=1, include_totals=True))

@@ -104,8 +104,8 @@ async def test_asking_again_changes_nothing(manager: Platform, trainer: FakeTrai
     await manager.until(name, Task.PAUSED)
     assert (await pause(manager, name)).state == Task.PAUSED
     trainer.total_processes = 0
-    assert (await resume(manager, name)).state in WAITS_OR_STARTS
-    assert (await resume(manager, name)).state in WAITS_OR_STARTS
+    assert (await resume(manager, name)).state == Task.QUEUED
+    assert (await resume(manager, name)).state == Task.QUEUED
 
 
 async def test_what_cannot_be_paused_or_resumed_is_refused_by_name(manager: Platform, trainer: FakeTrainer) -> None:
