@@ -112,6 +112,10 @@ _DATASET_WARNINGS = {reason: Entry("OK", _USER, hint) for reason, hint in WARNIN
 _INFERENCE = {
     "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
     "MODEL_NOT_READY": Entry("FAILED_PRECONDITION", _USER, "Wait until the task has succeeded: tunesmith task watch."),
+    "MODEL_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Wait until its answers have ended, or cancel them."),
+    "TOO_MANY_QUESTIONS": Entry(
+        "RESOURCE_EXHAUSTED", _TRANSIENT, "Ask again in a moment, or raise TUNESMITH_INFERENCE_MAX_WAITING."
+    ),
     "CONTEXT_LENGTH_EXCEEDED": Entry("INVALID_ARGUMENT", _USER, "Shorten the conversation."),
     "ARTIFACT_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Start the task again; the stored adapter does not fit its base model."),
     "GENERATION_FAILED": Entry("INTERNAL", _PLATFORM, "Look up the request id in the inference log and report it."),

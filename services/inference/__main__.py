@@ -23,6 +23,7 @@ from services.inference.host import ModelHost
 from services.inference.lazy_engine import LazyEngine
 from services.inference.registry import Registry
 from services.inference.resolver import Resolver
+from services.inference.scheduler import Limits, Scheduler
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import PREFIX, InferenceSettings
 from services.inference.worker import Worker
@@ -92,8 +93,9 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
     return ModelHost(
         resolver=Resolver(bundles, ArtifactLookup(channel, api_key=settings.storage_api_key)),
         worker=worker,
-        engine=engine,
         registry=Registry(engine, max_bytes=settings.max_loaded_bytes, now=lambda: datetime.datetime.now(datetime.UTC)),
+        scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
+        max_questions=settings.max_running + settings.max_waiting,
         new_seed=lambda: secrets.randbits(63),
     )
 

@@ -1,9 +1,7 @@
-"""The adapters beside one base model, by peft; used by the transformers engine.
-
-peft replaces layers inside the model it is given, so the model itself keeps being called: plain, or with one adapter active.
-"""
+"""The adapters beside one base model, loaded by peft; used by the running batch."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -11,16 +9,22 @@ from peft import LoraConfig, PeftConfig, PeftModelForCausalLM
 from safetensors import SafetensorError
 
 from services.common.errors import ServiceError
+from services.inference.row_lora import RowLora
 
 log = structlog.get_logger()
 
 
 class Adapters:
-    """Hot-loaded adapters of one model."""
+    """Hot-loaded adapters of one model.
+
+    peft replaces layers inside the model it is given, so the model itself keeps being called: after `route`, each row of the next
+    calls goes through its own adapter, or through none.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._wrapper: Any = None
+        self._rows = RowLora()
 
     def load(self, name: str, directory: pathlib.Path) -> None:
         """Loads a LoRA adapter in peft's layout; raises ServiceError (ARTIFACT_UNUSABLE) and leaves nothing behind then."""
@@ -31,46 +35,53 @@ class Adapters:
             self.unload(name)
             raise ServiceError("ARTIFACT_UNUSABLE", f"{name} does not load: {error}") from error
 
-    def activate(self, name: str | None) -> None:
-        """Lets the next calls of the model use the adapter, or none of them."""
-        if self._wrapper is None:
-            return
-        if name is None:
-            self._wrapper.base_model.disable_adapter_layers()
-        else:
-            self._wrapper.base_model.enable_adapter_layers()
-            self._wrapper.set_adapter(_key(name), inference_mode=True)
+    def route(self, names: Sequence[str | None]) -> None:
+        """The adapter of each row of the next calls; None = the base model alone."""
+        self._rows.route([name and _key(name) for name in names])
 
     def unload(self, name: str) -> None:
         """Frees an adapter; with the last one the model gets its own layers back."""
         if self._wrapper is None or _key(name) not in self._wrapper.peft_config:
             return
         if len(self._wrapper.peft_config) > 1:
-            # peft puts another adapter in the place of an active one and warns; what is active is set before every answer anyway.
-            self._wrapper.base_model.enable_adapter_layers()
+            # peft puts another adapter in the place of an active one and warns; which is active plays no part here.
             other = next(key for key in self._wrapper.peft_config if key != _key(name))
             self._wrapper.set_adapter(other, inference_mode=True)
             self._wrapper.delete_adapter(_key(name))
         else:
             self._wrapper.unload()
             self._wrapper = None
+        self._rows.install(self._model)
 
     def _load(self, name: str, directory: pathlib.Path) -> None:
-        # Without this file peft would look for pickled weights.
-        if not (directory / "adapter_model.safetensors").is_file():
-            raise ValueError("it has no adapter_model.safetensors")
-        config = PeftConfig.from_pretrained(str(directory))
-        if not isinstance(config, LoraConfig):
-            raise TypeError(f"its type is {config.peft_type}, expected LORA")
-        if config.task_type == "SEQ_CLS":
-            raise ValueError("it tells labels apart and cannot chat")
-        config.inference_mode = True
+        config = _config(directory)
         # low_cpu_mem_usage: no time for random numbers that the weights replace anyway.
         if self._wrapper is None:
             self._wrapper = PeftModelForCausalLM(self._model, config, adapter_name=_key(name), low_cpu_mem_usage=True)
         result = self._wrapper.load_adapter(str(directory), _key(name), torch_device="cpu", low_cpu_mem_usage=True)
         if result.missing_keys or result.unexpected_keys:
             raise ValueError(f"its weights do not fit: {[*result.missing_keys, *result.unexpected_keys][:3]}")
+        # In a batch they would spoil every row.
+        own = [value for path, value in self._model.named_parameters() if f".{_key(name)}." in f"{path}."]
+        if not all(bool(value.isfinite().all()) for value in own):
+            raise ValueError("its weights are not finite")
+        self._rows.install(self._model)
+
+
+def _config(directory: pathlib.Path) -> LoraConfig:
+    # Without this file peft would look for pickled weights.
+    if not (directory / "adapter_model.safetensors").is_file():
+        raise ValueError("it has no adapter_model.safetensors")
+    config = PeftConfig.from_pretrained(str(directory))
+    if not isinstance(config, LoraConfig):
+        raise TypeError(f"its type is {config.peft_type}, expected LORA")
+    if config.task_type == "SEQ_CLS":
+        raise ValueError("it tells labels apart and cannot chat")
+    # Such weights replace the base model's for every row of a batch.
+    if config.modules_to_save or config.bias != "none" or config.trainable_token_indices:
+        raise ValueError("it changes more than its LoRA weights, expected no modules_to_save, bias or trainable_token_indices")
+    config.inference_mode = True
+    return config
 
 
 def _key(name: str) -> str:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Protocol
+
+from services.common.errors import ServiceError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What to continue. `adapter` None = the base model alone."""
+    """What to continue. `adapter` None = the base model alone. `max_tokens` is a promise: then at the latest it leaves."""
 
     base: str
     adapter: str | None
@@ -27,7 +29,12 @@ class GenerationRequest:
 
 
 class Engine(Protocol):
-    """Weights in memory. Every method blocks, and all are called from one thread; names are resource names."""
+    """Weights in memory, and one running batch per base model whose rows come and go between steps.
+
+    Every method blocks, and all are called from one thread. Models are named by resource names; rows by tickets, which are the
+    caller's and never used twice. Whatever else is in the batch, a row gets the tokens that it would get alone, as far as the
+    rounding of other shapes allows.
+    """
 
     def load_base(self, name: str, directory: pathlib.Path) -> None:
         """Loads a base model; raises ServiceError (BASE_MODEL_UNUSABLE)."""
@@ -36,10 +43,16 @@ class Engine(Protocol):
         """Loads an adapter beside a loaded base model; raises ServiceError (ARTIFACT_UNUSABLE)."""
 
     def unload(self, name: str) -> None:
-        """Frees an adapter, or a base model with its adapters; unknown names are ignored."""
+        """Frees an adapter, or a base model with its adapters; unknown names are ignored. No row may use it any more."""
 
-    def generate(self, request: GenerationRequest) -> Iterator[int]:
-        """Token ids one by one, `max_tokens` of them: where the text ends is the caller's to see.
+    def admit(self, ticket: int, request: GenerationRequest) -> None:
+        """Adds a row to the batch of its base model. Nothing is computed yet."""
 
-        The iterator is used up or dropped before any other method is called. Raises ServiceError (GENERATION_FAILED).
+    def step(self, base: str) -> Mapping[int, int | ServiceError]:
+        """One more token for every row of a base model, by ticket.
+
+        A row that fails has a ServiceError (GENERATION_FAILED) in the place of its token and has left; the others go on.
         """
+
+    def leave(self, ticket: int) -> None:
+        """Takes a row out of its batch; one that is not there is ignored."""

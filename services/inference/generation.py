@@ -1,14 +1,15 @@
-"""One answer from prompt to last word, as the engine's thread computes it; used by the model host."""
+"""One answer from prompt to last word; used by the model host."""
 
+import asyncio
 import dataclasses
 import enum
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.common.rendering import RenderError
-from services.inference.engine import Engine, GenerationRequest, Sampling
+from services.inference.engine import GenerationRequest, Sampling
 from services.inference.question import Question
 from services.inference.registry import ReadyModel
 from services.inference.text_stream import TextStream
@@ -57,27 +58,65 @@ class Watch:
         return self.clock() - self.started
 
 
-def answer(engine: Engine, model: ReadyModel, question: Question, sampling: Sampling, watch: Watch) -> Iterator[Piece]:
-    """The pieces of an answer, an Ending last; ends without one, within a token, once `watch.cancelled` is set.
+class Answer:
+    """The tokens of one request as pieces of text, in the order they come: the scheduler's Reader."""
 
-    Raises InvalidArgument (the template refuses the conversation, CONTEXT_LENGTH_EXCEEDED) and what the engine raises.
-    """
+    def __init__(self, model: ReadyModel, request: GenerationRequest, stop: Sequence[str], watch: Watch) -> None:
+        self._request = request
+        self._watch = watch
+        self._progress = _Progress(TextStream(model.renderer.decode, stop), model.end_of_turn_ids)
+        self._tokens = 0
+        self._seconds_to_first_token = 0.0
+        self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+
+    @property
+    def gone(self) -> bool:
+        """See Reader."""
+        return self._watch.cancelled.is_set()
+
+    def take(self, token: int) -> bool:
+        """See Reader."""
+        self._seconds_to_first_token = self._seconds_to_first_token or self._watch.seconds()
+        self._tokens += 1
+        self._say(self._progress.push(token))
+        if not self._progress.ended and self._tokens < self._request.max_tokens:
+            return False
+        self._say(self._progress.flush())
+        self._pieces.put_nowait(self._ending())
+        return True
+
+    def end(self, error: Exception | None) -> None:
+        """See Reader."""
+        self._pieces.put_nowait(error)
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """The pieces as they come, an Ending last unless nobody waits any more; raises what the request failed with."""
+        while (piece := await self._pieces.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+            if isinstance(piece, Ending):
+                return
+
+    def _say(self, text: str) -> None:
+        if text:
+            self._pieces.put_nowait(Delta(text))
+
+    def _ending(self) -> Ending:
+        return Ending(
+            self._progress.finish_reason,
+            len(self._request.prompt),
+            self._progress.count,
+            self._seconds_to_first_token,
+            self._watch.seconds(),
+        )
+
+
+def request_for(model: ReadyModel, question: Question, sampling: Sampling) -> GenerationRequest:
+    """What the engine is asked; raises InvalidArgument (the template refuses the conversation, CONTEXT_LENGTH_EXCEEDED)."""
     prompt = prompt_ids(model, question)
     room = min(question.max_tokens, model.context_length - len(prompt))
-    request = GenerationRequest(model.base, model.adapter, prompt, room, sampling)
-    progress = _Progress(TextStream(model.renderer.decode, question.stop), model.end_of_turn_ids)
-    first = 0.0
-    for token in engine.generate(request):
-        first = first or watch.seconds()
-        if watch.cancelled.is_set():
-            return
-        if text := progress.push(token):
-            yield Delta(text)
-        if progress.ended:
-            break
-    if text := progress.flush():
-        yield Delta(text)
-    yield Ending(progress.finish_reason, len(prompt), progress.count, first, watch.seconds())
+    return GenerationRequest(model.base, model.adapter, prompt, room, sampling)
 
 
 def prompt_ids(model: ReadyModel, question: Question) -> tuple[int, ...]:

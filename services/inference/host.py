@@ -1,53 +1,67 @@
 """The models behind one asynchronous face: resolve a name, load it in the engine's thread, answer; used by the servicer."""
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
 
-from services.inference import generation
-from services.inference.engine import Engine, Sampling
-from services.inference.generation import Piece, Watch
+from services.common.errors import ServiceError
+from services.inference.engine import GenerationRequest, Sampling
+from services.inference.generation import Answer, Piece, Watch, request_for
 from services.inference.question import Question
-from services.inference.registry import LoadedModel, Registry
+from services.inference.registry import LoadedModel, NoRoom, Registry
 from services.inference.resolver import Resolver
+from services.inference.scheduler import Scheduler
 from services.inference.worker import Worker
+
+T = TypeVar("T")
 
 
 class ModelHost:
-    """Everything the service can do. `engine` and `registry` are only touched in the worker's thread."""
+    """Everything the service can do, for at most `max_questions` questions at a time. `registry` is the worker's thread's."""
 
     def __init__(
-        self, *, resolver: Resolver, worker: Worker, engine: Engine, registry: Registry, new_seed: Callable[[], int]
+        self,
+        *,
+        resolver: Resolver,
+        worker: Worker,
+        registry: Registry,
+        scheduler: Scheduler,
+        max_questions: int,
+        new_seed: Callable[[], int],
     ) -> None:
         self._resolver = resolver
         self._worker = worker
-        self._engine = engine
         self._registry = registry
+        self._scheduler = scheduler
+        self._max_questions = max_questions
         self._new_seed = new_seed
+        self._questions = 0
+        self._loading = asyncio.Lock()
+        self._released = asyncio.Event()
 
     async def answer(self, question: Question, cancelled: threading.Event) -> AsyncIterator[Piece]:
         """The pieces of an answer, an Ending last; setting `cancelled` ends it within a token. Raises ServiceError."""
         watch = Watch(cancelled, time.monotonic())
         question.check()
-        files = await self._resolver.files(question.model)
-        seed = self._new_seed() if question.seed is None else question.seed
-        sampling = Sampling(question.temperature, question.top_p, seed)
-
-        # One piece of work from loading to the last token: nothing can unload the model in between.
-        def pieces() -> Iterator[Piece]:
-            if not cancelled.is_set():
-                yield from generation.answer(self._engine, self._registry.use(files), question, sampling, watch)
-
-        async for piece in self._worker.iterate(pieces, cancelled):
-            yield piece
+        with self._place():
+            files = await self._resolver.files(question.model)
+            async with self._held(lambda holder: self._registry.hold(holder, files)) as model:
+                request = await self._worker.run(lambda: request_for(model, question, self._sampling(question)))
+                answer = Answer(model, request, question.stop, watch)
+                async for piece in self._written(request, answer):
+                    yield piece
 
     async def load(self, model: str) -> LoadedModel:
         """The model in memory; raises ServiceError."""
         files = await self._resolver.files(model)
-        return await self._worker.run(lambda: self._registry.load(files))
+        async with self._held(lambda _: self._registry.load(files)) as loaded:
+            return loaded
 
     async def unload(self, model: str) -> None:
-        """Frees a model; one that is not loaded is not an error."""
+        """Frees a model; one that is not loaded is not an error. Raises ServiceError (MODEL_IN_USE)."""
         name = await self._resolver.loaded_name(model)
         if name is not None:
             await self._worker.run(lambda: self._registry.unload(name))
@@ -55,3 +69,47 @@ class ModelHost:
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory, most recently used first."""
         return self._registry.snapshot
+
+    def _sampling(self, question: Question) -> Sampling:
+        seed = self._new_seed() if question.seed is None else question.seed
+        return Sampling(question.temperature, question.top_p, seed)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._questions >= self._max_questions:
+            raise ServiceError("TOO_MANY_QUESTIONS", f"{self._questions} questions are being answered or wait already")
+        self._questions += 1
+        try:
+            yield
+        finally:
+            self._questions -= 1
+
+    @contextlib.asynccontextmanager
+    async def _held(self, load: Callable[[object], T]) -> AsyncIterator[T]:
+        """What `load` of the registry gives for a holder; nothing that it needs is unloaded within the block."""
+        holder = object()
+        try:
+            # In the order asked: who waits for room is not overtaken by those who take it.
+            async with self._loading:
+                loaded = await self._once_there_is_room(lambda: load(holder))
+            yield loaded
+        finally:
+            # After whatever is asked of the thread already: the load itself, and the engine's good-bye to a row.
+            self._worker.post(lambda: self._registry.release(holder))
+            self._released.set()
+
+    async def _once_there_is_room(self, load: Callable[[], T]) -> T:
+        while True:
+            self._released.clear()
+            try:
+                return await self._worker.run(load)
+            except NoRoom:
+                await self._released.wait()
+
+    async def _written(self, request: GenerationRequest, answer: Answer) -> AsyncIterator[Piece]:
+        seat = self._scheduler.enter(request, answer)
+        try:
+            async for piece in answer.pieces():
+                yield piece
+        finally:
+            self._scheduler.leave(seat)

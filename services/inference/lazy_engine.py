@@ -2,8 +2,9 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 
+from services.common.errors import ServiceError
 from services.inference.engine import Engine, GenerationRequest
 
 
@@ -29,9 +30,17 @@ class LazyEngine:
         """See Engine."""
         self._engine.unload(name)
 
-    def generate(self, request: GenerationRequest) -> Iterator[int]:
+    def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine."""
-        return self._engine.generate(request)
+        self._engine.admit(ticket, request)
+
+    def step(self, base: str) -> Mapping[int, int | ServiceError]:
+        """See Engine."""
+        return self._engine.step(base)
+
+    def leave(self, ticket: int) -> None:
+        """See Engine."""
+        self._engine.leave(ticket)
 
     @functools.cached_property
     def _engine(self) -> Engine:

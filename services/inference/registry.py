@@ -2,10 +2,11 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import structlog
 
+from services.common.errors import ServiceError
 from services.common.rendering import Renderer
 from services.inference import model_files
 from services.inference.engine import Engine
@@ -39,8 +40,12 @@ class ReadyModel:
     context_length: int
 
 
+class NoRoom(Exception):
+    """What would have to be unloaded first is in use; it works again once something is released."""
+
+
 class Registry:
-    """The loaded models, in the order of their use."""
+    """The loaded models, in the order of their use. What somebody holds is never unloaded."""
 
     def __init__(self, engine: Engine, *, max_bytes: int, now: Clock) -> None:
         self._engine = engine
@@ -48,6 +53,7 @@ class Registry:
         self._now = now
         self._ready: dict[str, ReadyModel] = {}
         self._loaded: dict[str, LoadedModel] = {}
+        self._held: dict[object, ModelFiles] = {}
         self._snapshot: tuple[LoadedModel, ...] = ()
 
     @property
@@ -56,16 +62,17 @@ class Registry:
         return self._snapshot
 
     def load(self, files: ModelFiles) -> LoadedModel:
-        """The model in memory, loaded if it was not; raises what Engine and Renderer raise."""
+        """The model in memory, loaded if it was not; raises NoRoom and what Engine and Renderer raise."""
         self._load_base(files)
         if files.adapter:
             self._load_adapter(files)
         self._publish()
         return self._loaded[files.name]
 
-    def use(self, files: ModelFiles) -> ReadyModel:
-        """The model ready to answer, loaded if it was not, and now the most recently used."""
+    def hold(self, holder: object, files: ModelFiles) -> ReadyModel:
+        """The model ready to answer until `release`, and now the most recently used; raises what `load` raises."""
         self.load(files)
+        self._held[holder] = files
         self._touch(files.base.name)
         self._touch(files.name)
         self._loaded[files.name] = dataclasses.replace(self._loaded[files.name], last_use_time=self._now())
@@ -73,8 +80,20 @@ class Registry:
         adapter = files.adapter.name if files.adapter else None
         return dataclasses.replace(self._ready[files.base.name], adapter=adapter)
 
+    def release(self, holder: object) -> None:
+        """Ends what `hold` began; a holder of nothing is ignored."""
+        self._held.pop(holder, None)
+
     def unload(self, name: str) -> None:
-        """Frees a model; a base model takes its adapters along; a name that is not loaded is ignored."""
+        """Frees a model; a base model takes its adapters along; a name that is not loaded is ignored.
+
+        Raises ServiceError (MODEL_IN_USE).
+        """
+        if name in self._names_in_use():
+            raise ServiceError("MODEL_IN_USE", f"{name} is answering or about to")
+        self._unload(name)
+
+    def _unload(self, name: str) -> None:
         for adapter in [loaded.name for loaded in self._loaded.values() if loaded.base_model == name != loaded.name]:
             self._drop(adapter)
         if name in self._loaded:
@@ -106,7 +125,9 @@ class Registry:
     def _is_current(self, name: str, directory: str) -> bool:
         """Whether exactly these files are loaded; directories are named after the content, so another one means other files."""
         if name in self._loaded and self._loaded[name].directory != directory:
-            self.unload(name)
+            if name in self._names_in_use():
+                raise NoRoom
+            self._unload(name)
         return name in self._loaded
 
     def _record(self, name: str, files: ModelFiles, directory: str, size: int) -> None:
@@ -115,13 +136,24 @@ class Registry:
         log.info("model.loaded", model=name, memory_bytes=size)
 
     def _make_room(self, size: int, wanted: ModelFiles) -> None:
-        for name in list(self._oldest_first(wanted)):
-            if sum(loaded.memory_bytes for loaded in self._loaded.values()) + size <= self._max_bytes:
+        in_use = self._names_in_use() - {wanted.base.name}
+        idle = [loaded for name, loaded in self._loaded.items() if name not in in_use | {wanted.base.name, wanted.name}]
+        excess = self._bytes() + size - self._max_bytes
+        # What is too large even when it is alone is loaded nevertheless, but not beside what is in use.
+        if in_use and excess > sum(loaded.memory_bytes for loaded in idle):
+            raise NoRoom
+        for loaded in idle:
+            if excess <= 0:
                 return
-            self.unload(name)
+            self._unload(loaded.name)
+            excess = self._bytes() + size - self._max_bytes
 
-    def _oldest_first(self, wanted: ModelFiles) -> Iterator[str]:
-        return (name for name in self._loaded if name not in (wanted.base.name, wanted.name))
+    def _bytes(self) -> int:
+        return sum(loaded.memory_bytes for loaded in self._loaded.values())
+
+    def _names_in_use(self) -> set[str]:
+        held = self._held.values()
+        return {files.base.name for files in held} | {files.name for files in held}
 
     def _touch(self, name: str) -> None:
         self._loaded[name] = self._loaded.pop(name)

@@ -25,10 +25,20 @@ class InferenceSettings(ServerSettings):
     """Weights in memory at most; the least recently used models make room. One model may be larger: then it is alone."""
     threads: int = 0
     """CPU threads of the tensor library; 0 = one per core."""
+    max_running: int = 16
+    """Questions that are answered at the same time; the others wait in the order they came."""
+    max_waiting: int = 256
+    """Questions that wait at most; more are refused with TOO_MANY_QUESTIONS."""
+    max_batch_tokens: int = 65536
+    """Tokens of conversation and answer that are kept at the same time, each question counted as long as the longest."""
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)
         if self.max_loaded_bytes <= 0:
             raise ConfigError(f"{PREFIX}MAX_LOADED_BYTES={self.max_loaded_bytes}: expected more than 0")
-        if self.threads < 0:
-            raise ConfigError(f"{PREFIX}THREADS={self.threads}: expected 0 or more")
+        for name in ("threads", "max_waiting"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 or more")
+        for name in ("max_running", "max_batch_tokens"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected more than 0")

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextvars
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
+
+import structlog
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -28,22 +31,16 @@ class Worker:
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, work)
 
-    async def iterate(self, work: Callable[[], Iterator[T]], cancelled: threading.Event) -> AsyncIterator[T]:
-        """The items of `work()` as they are made, none of them None. Leaving early sets `cancelled`, which `work` is to heed."""
-        loop = asyncio.get_running_loop()
-        items: asyncio.Queue[T | None] = asyncio.Queue()
-
-        def drain() -> None:
-            for item in work():
-                loop.call_soon_threadsafe(items.put_nowait, item)
-
-        running = asyncio.ensure_future(self.run(drain))
-        # The loop runs call-backs in order, so this comes after the last item; also when the work never began.
-        running.add_done_callback(lambda _: items.put_nowait(None))
+    def post(self, work: Callable[[], object]) -> None:
+        """Has `work` done before everything that is asked for later; nobody waits for it, and a failure is logged."""
         try:
-            while (item := await items.get()) is not None:
-                yield item
-            await running
-        finally:
-            cancelled.set()
-            running.cancel()
+            self._executor.submit(_logged, work)
+        except RuntimeError:  # The service ends, and the memory with it.
+            log.debug("worker.ended")
+
+
+def _logged(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception:
+        log.exception("worker.failed")

@@ -1,9 +1,11 @@
 """What every Engine keeps to: the real one and the fake that the unit tests trust."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
+from engine_rows import alone, together
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT, FakeEngine
 
 from services.common.errors import ServiceError
@@ -29,25 +31,59 @@ def request_for(adapter: str | None = None, *, max_tokens: int = 5) -> Generatio
 def test_it_writes_exactly_as_many_tokens_as_asked(engine: Engine, base_directory: Path) -> None:
     engine.load_base(BASE, base_directory)
     for count in (1, 2, 7):
-        assert len(list(engine.generate(request_for(max_tokens=count)))) == count
+        assert len(alone(engine, request_for(max_tokens=count))) == count
 
 
 def test_it_repeats_itself_without_sampling(engine: Engine, base_directory: Path) -> None:
     engine.load_base(BASE, base_directory)
-    assert list(engine.generate(request_for())) == list(engine.generate(request_for()))
+    assert alone(engine, request_for()) == alone(engine, request_for())
 
 
-def test_an_answer_can_be_left_at_any_token(engine: Engine, base_directory: Path) -> None:
+def test_an_answer_can_be_left_at_any_step(engine: Engine, base_directory: Path) -> None:
     engine.load_base(BASE, base_directory)
-    first = next(iter(engine.generate(request_for(max_tokens=100))))
-    assert next(iter(engine.generate(request_for()))) == first
+    engine.admit(1, request_for())
+    engine.leave(1)
+    engine.admit(2, request_for(max_tokens=100))
+    engine.admit(3, request_for(max_tokens=100))
+    first, second = engine.step(BASE), engine.step(BASE)
+    assert set(first) == set(second) == {2, 3}
+    engine.leave(2)
+    engine.leave(2)
+    assert set(engine.step(BASE)) == {3}
+    engine.leave(3)
+    assert engine.step(BASE) == {}
+    assert alone(engine, request_for(max_tokens=2)) == [first[2], second[2]]
+
+
+def test_rows_come_and_go_between_steps_and_each_gets_its_own_tokens(
+    engine: Engine, base_directory: Path, adapter_directory: Path, other_adapter_directory: Path
+) -> None:
+    engine.load_base(BASE, base_directory)
+    engine.load_adapter(BASE, ARTIFACT, adapter_directory)
+    engine.load_adapter(BASE, OTHER_ARTIFACT, other_adapter_directory)
+    requests = [
+        GenerationRequest(BASE, adapter, tuple(range(10, 10 + length)), count)
+        for adapter, length, count in [(None, 3, 9), (ARTIFACT, 40, 2), (OTHER_ARTIFACT, 5, 12), (ARTIFACT, 7, 6), (None, 90, 4)]
+    ]
+    singly = [alone(engine, request) for request in requests]
+    for stagger in (0, 1, 3):
+        assert together(engine, requests, stagger=stagger) == singly
+
+
+def test_base_models_have_batches_of_their_own(engine: Engine, base_directory: Path) -> None:
+    for name in (BASE, "baseModels/other"):
+        engine.load_base(name, base_directory)
+    engine.admit(1, request_for())
+    engine.admit(2, dataclasses.replace(request_for(), base="baseModels/other"))
+    assert set(engine.step(BASE)) == {1}
+    assert set(engine.step("baseModels/other")) == {2}
 
 
 def test_unloading_what_is_not_loaded_is_ignored(engine: Engine, base_directory: Path) -> None:
     engine.unload(BASE)
     engine.load_base(BASE, base_directory)
     engine.unload(ARTIFACT)
-    assert len(list(engine.generate(request_for()))) == 5
+    assert len(alone(engine, request_for())) == 5
 
 
 def test_adapters_come_and_go_beside_the_base_model(
@@ -57,11 +93,11 @@ def test_adapters_come_and_go_beside_the_base_model(
     engine.load_adapter(BASE, ARTIFACT, adapter_directory)
     engine.load_adapter(BASE, OTHER_ARTIFACT, other_adapter_directory)
     engine.unload(ARTIFACT)
-    assert len(list(engine.generate(request_for(OTHER_ARTIFACT)))) == 5
+    assert len(alone(engine, request_for(OTHER_ARTIFACT))) == 5
     engine.unload(BASE)
     engine.load_base(BASE, base_directory)
     engine.load_adapter(BASE, ARTIFACT, adapter_directory)
-    assert len(list(engine.generate(request_for(ARTIFACT)))) == 5
+    assert len(alone(engine, request_for(ARTIFACT))) == 5
 
 
 def test_weights_that_are_missing_are_named_by_their_reason(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from engine_rows import alone
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT
 from peft_reference import greedy, write_adapter
 from tiny_model import make_tiny_model
@@ -42,7 +43,7 @@ def tokens(
     sampling: Sampling = GREEDY,
     base: str = BASE,
 ) -> list[int]:
-    return list(engine.generate(GenerationRequest(base, adapter, tuple(prompt), COUNT, sampling)))
+    return alone(engine, GenerationRequest(base, adapter, tuple(prompt), COUNT, sampling))
 
 
 def test_the_base_model_answers_as_transformers_does(engine: TransformersEngine, base_directory: Path, prompt: list[int]) -> None:
@@ -147,9 +148,9 @@ def test_an_answer_that_is_dropped_does_not_disturb_the_next(
     engine: TransformersEngine, base_directory: Path, adapter_directory: Path, prompt: list[int]
 ) -> None:
     engine.load_adapter(BASE, ARTIFACT, adapter_directory)
-    dropped = iter(engine.generate(GenerationRequest(BASE, ARTIFACT, tuple(prompt), COUNT)))
-    next(dropped)
-    del dropped
+    engine.admit(1, GenerationRequest(BASE, ARTIFACT, tuple(prompt), COUNT))
+    engine.step(BASE)
+    engine.leave(1)
     assert tokens(engine, prompt) == greedy(base_directory, None, prompt, COUNT)
 
 
@@ -257,5 +258,5 @@ def test_a_base_model_that_lacks_a_file_is_refused(missing: str, tmp_path: Path)
 
 def test_a_model_that_fails_while_it_computes_is_a_failed_generation(engine: TransformersEngine) -> None:
     with pytest.raises(ServiceError) as failed:
-        list(engine.generate(GenerationRequest(BASE, None, (10**6,), 3)))
+        alone(engine, GenerationRequest(BASE, None, (10**6,), 3))
     assert failed.value.reason == "GENERATION_FAILED"

@@ -26,13 +26,15 @@ def repeating(request: GenerationRequest) -> Iterator[int]:
 
 
 class FakeEngine:
-    """An Engine without weights: it answers what `script` says, and remembers what is loaded and what was asked."""
+    """An Engine without weights: it answers what `script` says, and remembers what is loaded, asked and stepped."""
 
     def __init__(self, script: Script = repeating) -> None:
         self.script = script
         self.bases: dict[str, Path] = {}
         self.adapters: dict[str, str] = {}
         self.requests: list[GenerationRequest] = []
+        self.rows: dict[int, tuple[str, Iterator[int]]] = {}
+        self.steps: list[tuple[str, tuple[int, ...]]] = []
         self.stopped = threading.Event()
 
     def load_base(self, name: str, directory: Path) -> None:
@@ -50,16 +52,30 @@ class FakeEngine:
         self.bases.pop(name, None)
         self.adapters = {adapter: base for adapter, base in self.adapters.items() if name not in (adapter, base)}
 
-    def generate(self, request: GenerationRequest) -> Iterator[int]:
+    def admit(self, ticket: int, request: GenerationRequest) -> None:
         self.requests.append(request)
         assert request.base in self.bases
         assert request.adapter is None or self.adapters[request.adapter] == request.base
-        tokens = self.script(request)
-        try:
-            for _ in range(request.max_tokens):
-                yield next(tokens)
-        finally:
-            self.stopped.set()
+        self.rows[ticket] = (request.base, self.script(request))
+
+    def step(self, base: str) -> dict[int, int | ServiceError]:
+        rows = {ticket: script for ticket, (own, script) in self.rows.items() if own == base}
+        self.steps.append((base, tuple(rows)))
+        outcomes = {ticket: _next(script) for ticket, script in rows.items()}
+        for ticket in [ticket for ticket, outcome in outcomes.items() if isinstance(outcome, ServiceError)]:
+            del self.rows[ticket]
+        return outcomes
+
+    def leave(self, ticket: int) -> None:
+        self.rows.pop(ticket, None)
+        self.stopped.set()
+
+
+def _next(script: Iterator[int]) -> int | ServiceError:
+    try:
+        return next(script)
+    except ServiceError as error:
+        return error
 
 
 class FakeBundles:

@@ -19,6 +19,7 @@ from services.inference.lazy_engine import LazyEngine
 from services.inference.question import Message, Question
 from services.inference.registry import Registry
 from services.inference.resolver import Resolver
+from services.inference.scheduler import Limits, Scheduler
 from services.inference.worker import Worker
 
 END_ID = tiny_tokenizer().token_to_id(END)
@@ -56,7 +57,8 @@ def host(engine: FakeEngine, model_directory: Path) -> Iterator[ModelHost]:
         yield ModelHost(
             resolver=Resolver(bundles, FakeArtifacts()),
             worker=worker,
-            engine=engine,
+            scheduler=Scheduler(worker, engine, Limits(rows=1, tokens=10_000)),
+            max_questions=6,
             registry=Registry(engine, max_bytes=10**9, now=lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)),
             new_seed=itertools.count(100).__next__,
         )

@@ -11,7 +11,7 @@ from tiny_model import make_tiny_model
 
 from services.common.errors import ServiceError
 from services.inference import model_files
-from services.inference.registry import Registry
+from services.inference.registry import ReadyModel, Registry
 from services.inference.resolver import ModelFiles
 
 BASE_BYTES = 27_136 * 4
@@ -22,6 +22,14 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 def registry_of(engine: FakeEngine, *, max_bytes: int = 10**9) -> Registry:
     seconds = itertools.count()
     return Registry(engine, max_bytes=max_bytes, now=lambda: START + datetime.timedelta(seconds=next(seconds)))
+
+
+def used(registry: Registry, files: ModelFiles) -> ReadyModel:
+    """Held and released at once."""
+    holder = object()
+    ready = registry.hold(holder, files)
+    registry.release(holder)
+    return ready
 
 
 def names(registry: Registry) -> list[str]:
@@ -70,7 +78,7 @@ def test_two_adapters_share_one_base_model(engine: FakeEngine, tuned: ModelFiles
 
 
 def test_a_model_in_use_tells_what_its_base_model_knows(engine: FakeEngine, tuned: ModelFiles) -> None:
-    ready = registry_of(engine).use(tuned)
+    ready = used(registry_of(engine), tuned)
     assert (ready.base, ready.adapter, ready.context_length) == ("baseModels/tiny", ARTIFACT, 512)
     assert ready.renderer.decode(list(ready.end_of_turn_ids), skip_special_tokens=False) == "<|im_end|>"
 
@@ -80,10 +88,10 @@ def test_use_is_noted_for_what_answered_and_orders_the_list(
 ) -> None:
     registry = registry_of(engine)
     registry.load(other_tuned)
-    registry.use(tuned)
+    used(registry, tuned)
     assert names(registry) == [ARTIFACT, "baseModels/tiny", OTHER_ARTIFACT]
     assert [loaded.last_use_time is not None for loaded in registry.snapshot] == [True, False, False]
-    registry.use(base_files)
+    used(registry, base_files)
     assert names(registry) == ["baseModels/tiny", ARTIFACT, OTHER_ARTIFACT]
 
 
@@ -113,9 +121,9 @@ def test_unloading_what_is_not_loaded_is_no_error(engine: FakeEngine, base_files
 def test_beyond_the_limit_what_was_used_longest_ago_makes_room(engine: FakeEngine, model_directory: Path) -> None:
     registry = registry_of(engine, max_bytes=2 * BASE_BYTES)
     for name in ("first", "second"):
-        registry.use(files_of(name, model_directory))
-    registry.use(files_of("first", model_directory))
-    registry.use(files_of("third", model_directory))
+        used(registry, files_of(name, model_directory))
+    used(registry, files_of("first", model_directory))
+    used(registry, files_of("third", model_directory))
     assert names(registry) == ["baseModels/third", "baseModels/first"]
     assert set(engine.bases) == {"baseModels/third", "baseModels/first"}
 
@@ -130,23 +138,23 @@ def test_a_new_adapter_does_not_push_out_its_own_base_model(
     engine: FakeEngine, tuned: ModelFiles, other_tuned: ModelFiles
 ) -> None:
     registry = registry_of(engine, max_bytes=BASE_BYTES + ADAPTER_BYTES)
-    registry.use(tuned)
-    registry.use(other_tuned)
+    used(registry, tuned)
+    used(registry, other_tuned)
     assert names(registry) == [OTHER_ARTIFACT, "baseModels/tiny"]
 
 
 def test_a_model_larger_than_the_limit_is_loaded_alone(engine: FakeEngine, model_directory: Path) -> None:
     registry = registry_of(engine, max_bytes=1)
-    registry.use(files_of("first", model_directory))
-    registry.use(files_of("second", model_directory))
+    used(registry, files_of("first", model_directory))
+    used(registry, files_of("second", model_directory))
     assert names(registry) == ["baseModels/second"]
 
 
 def test_other_files_under_the_same_name_replace_what_is_loaded(engine: FakeEngine, tuned: ModelFiles, tmp_path: Path) -> None:
     registry = registry_of(engine)
-    registry.use(tuned)
+    used(registry, tuned)
     newer = make_tiny_model(tmp_path / "newer", seed=1)
-    registry.use(files_of("tiny", newer))
+    used(registry, files_of("tiny", newer))
     assert engine.bases == {"baseModels/tiny": newer}
     assert names(registry) == ["baseModels/tiny"]
 

@@ -24,6 +24,7 @@ from services.inference.host import ModelHost
 from services.inference.lazy_engine import LazyEngine
 from services.inference.registry import Registry
 from services.inference.resolver import Resolver
+from services.inference.scheduler import Limits, Scheduler
 from services.inference.servicer import InferenceServicer
 from services.inference.worker import Worker
 from tunesmith.v1 import inference_service_pb2 as pb2
@@ -73,7 +74,8 @@ async def service(model_directory: Path, tmp_path: Path) -> AsyncIterator[Servic
         host = ModelHost(
             resolver=Resolver(bundles, artifacts),
             worker=worker,
-            engine=lazy,
+            scheduler=Scheduler(worker, lazy, Limits(rows=4, tokens=10_000)),
+            max_questions=6,
             registry=Registry(lazy, max_bytes=10**9, now=lambda: NOW),
             new_seed=lambda: 77,
         )

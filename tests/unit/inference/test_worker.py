@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 import structlog
+import structlog.testing
 
 from services.inference.worker import Worker
 
@@ -14,10 +15,6 @@ from services.inference.worker import Worker
 def worker() -> Iterator[Worker]:
     with Worker("test") as worker:
         yield worker
-
-
-async def collected(items: AsyncIterator[int]) -> list[int]:
-    return [item async for item in items]
 
 
 async def test_work_is_done_in_order_and_in_one_thread(worker: Worker) -> None:
@@ -34,55 +31,28 @@ async def test_work_is_done_in_order_and_in_one_thread(worker: Worker) -> None:
     assert threading.get_ident() not in threads
 
 
-async def test_items_arrive_in_order_and_all_of_them(worker: Worker) -> None:
-    assert await collected(worker.iterate(lambda: iter(range(1000)), threading.Event())) == list(range(1000))
+async def test_posted_work_is_done_before_what_is_asked_for_later(worker: Worker) -> None:
+    done: list[int] = []
+    for number in range(3):
+        worker.post(lambda number=number: done.append(number))
+    await worker.run(lambda: done.append(3))
+    assert done == [0, 1, 2, 3]
 
 
-async def test_items_arrive_while_the_work_goes_on(worker: Worker) -> None:
-    seen = threading.Event()
-
-    def work() -> Iterator[int]:
-        yield 1
-        assert seen.wait(10)
-        yield 2
-
-    items = []
-    async for item in worker.iterate(work, threading.Event()):
-        items.append(item)
-        seen.set()
-    assert items == [1, 2]
-
-
-async def test_a_failure_comes_after_the_items_before_it(worker: Worker) -> None:
-    def work() -> Iterator[int]:
-        yield 1
+async def test_posted_work_that_fails_is_logged_and_the_thread_goes_on(worker: Worker) -> None:
+    def broken() -> None:
         raise LookupError("broken")
 
-    items: list[int] = []
-    with pytest.raises(LookupError, match="broken"):
-        async for item in worker.iterate(work, threading.Event()):
-            items.append(item)
-    assert items == [1]
+    with structlog.testing.capture_logs() as logs:
+        worker.post(broken)
+        assert await worker.run(lambda: 5) == 5
+    assert [entry["event"] for entry in logs] == ["worker.failed"]
 
 
-async def test_leaving_early_tells_the_work_to_end(worker: Worker) -> None:
-    cancelled = threading.Event()
-
-    def work() -> Iterator[int]:
-        while not cancelled.wait(0.001):
-            yield 1
-
-    async def first() -> None:
-        async for _ in worker.iterate(work, cancelled):
-            await asyncio.sleep(3600)
-
-    task = asyncio.create_task(first())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    # The one thread is free again.
-    assert await asyncio.wait_for(worker.run(lambda: 5), 10) == 5
+async def test_work_posted_after_the_end_is_dropped() -> None:
+    with Worker("test") as worker:
+        pass
+    worker.post(lambda: pytest.fail("it ran"))
 
 
 async def test_work_that_waits_for_its_turn_is_dropped_with_its_caller(worker: Worker) -> None:
