@@ -235,24 +235,23 @@ async def test_a_reader_that_fails_ends_its_own_request(worker: Worker, engine: 
 
 
 async def test_other_work_of_the_thread_finds_its_place_between_two_steps(worker: Worker, engine: FakeEngine) -> None:
-    asked_for, seen = threading.Event(), list[int]()
+    stepping, asked_for, seen = threading.Event(), threading.Event(), list[int]()
 
     def script(request: GenerationRequest) -> Iterator[int]:
-        yield 1
+        stepping.set()
         assert asked_for.wait(20)
         yield from itertools.repeat(2)
 
     engine.script = script
     hall = Hall(worker, engine)
     hall.enter(asked(50))
-    while not hall.readers[0].tokens:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(stepping.wait, 20)
     work = asyncio.create_task(worker.run(lambda: seen.append(len(engine.steps))))
     await asyncio.sleep(0)
     asked_for.set()
     await work
     await hall.emptied()
-    assert seen[0] < 5
+    assert seen == [1]
 
 
 async def test_an_idle_scheduler_has_no_task(worker: Worker, engine: FakeEngine) -> None:
@@ -260,6 +259,5 @@ async def test_an_idle_scheduler_has_no_task(worker: Worker, engine: FakeEngine)
     hall.enter(asked(1))
     await hall.emptied()
     async with asyncio.timeout(20):
-        while [task for task in asyncio.all_tasks() if task.get_name() == "scheduler"]:
-            await asyncio.sleep(0)
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "scheduler"))
     assert sizes(engine) == [1]
