@@ -32,6 +32,10 @@ class InferenceServiceStub:
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
     (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
     artifact does not expire within an hour of an answer.
+
+    Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
+    order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
+    whose deadline passes leaves within a token.
     """
 
     def __init__(self, channel):
@@ -73,6 +77,10 @@ class InferenceServiceServicer:
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
     (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
     artifact does not expire within an hour of an answer.
+
+    Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
+    order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
+    whose deadline passes leaves within a token.
     """
 
     def Chat(self, request, context):
@@ -97,7 +105,8 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Frees a model's memory. A model that is not loaded is not an error.
+        """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
+        FAILED_PRECONDITION (MODEL_IN_USE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +161,10 @@ class InferenceService:
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
     (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
     artifact does not expire within an hour of an answer.
+
+    Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
+    order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
+    whose deadline passes leaves within a token.
     """
 
     @staticmethod

@@ -33,6 +33,10 @@ class InferenceServiceStub:
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
     (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
     artifact does not expire within an hour of an answer.
+
+    Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
+    order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
+    whose deadline passes leaves within a token.
     """
 
     @_typing.overload
@@ -46,7 +50,9 @@ class InferenceServiceStub:
     LoadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadedModel]
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]
-    """Frees a model's memory. A model that is not loaded is not an error."""
+    """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
+    FAILED_PRECONDITION (MODEL_IN_USE).
+    """
     ListLoadedModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListLoadedModelsRequest, _inference_service_pb2.ListLoadedModelsResponse]
     """What is in memory."""
 
@@ -57,6 +63,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
     (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
     artifact does not expire within an hour of an answer.
+
+    Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
+    order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
+    whose deadline passes leaves within a token.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -67,7 +77,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     LoadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadedModel]  # type: ignore[assignment]
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Frees a model's memory. A model that is not loaded is not an error."""
+    """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
+    FAILED_PRECONDITION (MODEL_IN_USE).
+    """
     ListLoadedModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListLoadedModelsRequest, _inference_service_pb2.ListLoadedModelsResponse]  # type: ignore[assignment]
     """What is in memory."""
 
@@ -77,6 +89,10 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
     (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
     artifact does not expire within an hour of an answer.
+
+    Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
+    order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
+    whose deadline passes leaves within a token.
     """
 
     @_abc_1.abstractmethod
@@ -109,7 +125,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Frees a model's memory. A model that is not loaded is not an error."""
+        """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
+        FAILED_PRECONDITION (MODEL_IN_USE).
+        """
 
     @_abc_1.abstractmethod
     def ListLoadedModels(

@@ -9,12 +9,19 @@ from transformers import AutoModelForCausalLM
 
 
 def write_adapter(
-    base: Path, directory: Path, *, seed: int, target_modules: str | list[str], rank: int = 4, strength: float = 0.5
+    base: Path,
+    directory: Path,
+    *,
+    seed: int,
+    target_modules: str | list[str],
+    rank: int = 4,
+    strength: float = 0.5,
+    **config: object,
 ) -> Path:
-    """A LoRA adapter whose random weights change every answer."""
+    """A LoRA adapter whose random weights change every answer; `config` are further fields of peft's LoraConfig."""
     torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=target_modules, task_type="CAUSAL_LM")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=target_modules, task_type="CAUSAL_LM", **config)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), lora)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=strength)

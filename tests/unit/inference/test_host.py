@@ -12,6 +12,7 @@ from inference_fakes import FakeArtifacts, FakeBundles, FakeEngine
 from tiny_model import END, tiny_tokenizer
 
 from services.common.bundles import Bundle
+from services.common.errors import ServiceError
 from services.inference.engine import GenerationRequest
 from services.inference.generation import Ending, Piece
 from services.inference.host import ModelHost
@@ -52,14 +53,15 @@ def engine(held: Held) -> FakeEngine:
 
 @pytest.fixture
 def host(engine: FakeEngine, model_directory: Path) -> Iterator[ModelHost]:
-    bundles = FakeBundles(Bundle("baseModels/tiny", model_directory, "baseModels/tiny", "r1"))
+    names = ("baseModels/tiny", "baseModels/other")
+    bundles = FakeBundles(*(Bundle(name, model_directory, name, "r1") for name in names))
     with Worker("engine") as worker:
         yield ModelHost(
             resolver=Resolver(bundles, FakeArtifacts()),
             worker=worker,
             scheduler=Scheduler(worker, engine, Limits(rows=1, tokens=10_000)),
             max_questions=6,
-            registry=Registry(engine, max_bytes=10**9, now=lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)),
+            registry=Registry(engine, max_bytes=150_000, now=lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)),
             new_seed=itertools.count(100).__next__,
         )
 
@@ -95,6 +97,44 @@ async def test_a_question_cancelled_while_it_waits_never_reaches_the_engine(
     assert isinstance((await first)[-1], Ending)
     assert await called_off == []
     assert [request.max_tokens for request in engine.requests] == [1]
+
+
+async def test_questions_beyond_the_limit_are_refused_and_those_before_them_answered(host: ModelHost, held: Held) -> None:
+    tasks = [asyncio.create_task(answered(host, question(1))) for _ in range(6)]
+    await asyncio.to_thread(held.asked.wait, 20)
+    with pytest.raises(ServiceError) as refused:
+        await answered(host, question(1))
+    assert (refused.value.reason, refused.value.status) == ("TOO_MANY_QUESTIONS", "RESOURCE_EXHAUSTED")
+    held.released.set()
+    assert all(isinstance(pieces[-1], Ending) for pieces in await asyncio.gather(*tasks))
+    assert isinstance((await answered(host, question(1)))[-1], Ending)
+
+
+async def test_a_model_that_answers_cannot_be_unloaded_and_one_that_needs_its_room_waits(host: ModelHost, held: Held) -> None:
+    first = asyncio.create_task(answered(host, question(1)))
+    await asyncio.to_thread(held.asked.wait, 20)
+    loading = asyncio.create_task(host.load("other"))
+    unloading = asyncio.create_task(host.unload("tiny"))
+    held.released.set()
+    with pytest.raises(ServiceError) as refused:
+        await unloading
+    assert refused.value.reason == "MODEL_IN_USE"
+    await first
+    assert (await asyncio.wait_for(loading, 20)).name == "baseModels/other"
+    assert [loaded.name for loaded in host.loaded()] == ["baseModels/other"]
+
+
+async def test_who_gives_up_while_a_model_waits_for_room_holds_nothing_up(host: ModelHost, held: Held) -> None:
+    first = asyncio.create_task(answered(host, question(2)))
+    await asyncio.to_thread(held.asked.wait, 20)
+    waiting = asyncio.create_task(host.load("other"))
+    second = asyncio.create_task(answered(host, question(1)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    held.released.set()
+    assert isinstance((await first)[-1], Ending)
+    assert isinstance((await asyncio.wait_for(second, 20))[-1], Ending)
+    assert [loaded.name for loaded in host.loaded()] == ["baseModels/tiny"]
 
 
 async def test_without_a_seed_every_answer_gets_one_of_its_own(host: ModelHost, engine: FakeEngine, held: Held) -> None:

@@ -11,7 +11,7 @@ from tiny_model import make_tiny_model
 
 from services.common.errors import ServiceError
 from services.inference import model_files
-from services.inference.registry import ReadyModel, Registry
+from services.inference.registry import NoRoom, ReadyModel, Registry
 from services.inference.resolver import ModelFiles
 
 BASE_BYTES = 27_136 * 4
@@ -204,3 +204,69 @@ def test_a_base_model_without_a_context_length_is_unusable(content: str | None, 
     with pytest.raises(ServiceError) as refused:
         model_files.context_length(tmp_path)
     assert refused.value.reason == "BASE_MODEL_UNUSABLE"
+
+
+def test_what_is_held_is_not_unloaded_to_make_room_and_goes_once_it_is_released(
+    engine: FakeEngine, model_directory: Path
+) -> None:
+    registry = registry_of(engine, max_bytes=2 * BASE_BYTES)
+    first, second, third = (files_of(name, model_directory) for name in ("first", "second", "third"))
+    registry.hold("a", first)
+    registry.hold("b", second)
+    for _ in range(2):
+        with pytest.raises(NoRoom):
+            registry.hold("c", third)
+    assert names(registry) == ["baseModels/second", "baseModels/first"]
+    registry.release("b")
+    registry.hold("c", third)
+    assert names(registry) == ["baseModels/third", "baseModels/first"]
+
+
+def test_what_is_idle_stays_when_it_would_not_make_room_anyway(engine: FakeEngine, model_directory: Path) -> None:
+    registry = registry_of(engine, max_bytes=BASE_BYTES - 1)
+    registry.hold("a", files_of("held", model_directory))
+    with pytest.raises(NoRoom):
+        registry.hold("b", files_of("other", model_directory))
+    assert names(registry) == ["baseModels/held"]
+
+
+def test_a_held_adapter_holds_its_base_model(
+    engine: FakeEngine, tuned: ModelFiles, model_directory: Path, other_tuned: ModelFiles
+) -> None:
+    registry = registry_of(engine, max_bytes=BASE_BYTES + ADAPTER_BYTES)
+    registry.hold("a", tuned)
+    with pytest.raises(NoRoom):
+        registry.load(files_of("other", model_directory))
+    with pytest.raises(NoRoom):
+        registry.load(other_tuned)
+    assert names(registry) == [ARTIFACT, "baseModels/tiny"]
+
+
+@pytest.mark.parametrize("name", [ARTIFACT, "baseModels/tiny"])
+def test_unloading_what_is_held_is_refused_until_everybody_has_released_it(
+    engine: FakeEngine, tuned: ModelFiles, name: str
+) -> None:
+    registry = registry_of(engine)
+    for holder in ("a", "b"):
+        registry.hold(holder, tuned)
+    registry.release("a")
+    with pytest.raises(ServiceError) as refused:
+        registry.unload(name)
+    assert (refused.value.reason, names(registry)) == ("MODEL_IN_USE", [ARTIFACT, "baseModels/tiny"])
+    registry.release("b")
+    registry.release("b")
+    registry.unload(name)
+    assert name not in names(registry)
+
+
+def test_other_files_under_the_same_name_wait_until_the_old_ones_are_released(
+    engine: FakeEngine, base_files: ModelFiles, tmp_path: Path
+) -> None:
+    registry = registry_of(engine)
+    registry.hold("a", base_files)
+    newer = make_tiny_model(tmp_path / "newer", seed=1)
+    with pytest.raises(NoRoom):
+        registry.hold("b", files_of("tiny", newer))
+    registry.release("a")
+    registry.hold("b", files_of("tiny", newer))
+    assert engine.bases == {"baseModels/tiny": newer}

@@ -1,9 +1,12 @@
 """The demo's work against scripted services."""
 
+import threading
+
 import pytest
 from fake_platform import a_run
 
 from tunesmith import Client
+from tunesmith.errors import TunesmithError
 from tunesmith.hyperparameters import build
 from tunesmith.local import demo_run
 from tunesmith.local.demo_run import Question, Timings
@@ -40,6 +43,36 @@ def test_answers_are_compared_letter_by_letter_without_surrounding_space(platfor
         assert demo_run.count_right(client, "tiny", questions, lambda: advanced.append(1)) == 1
     assert len(advanced) == 2
     assert platform.inference.asked[0].temperature == 0.0
+
+
+def test_many_questions_are_asked_at_a_time_and_each_advances_the_bar(platform, monkeypatch):
+    meeting = threading.Barrier(16)
+
+    def ask(client, model, question):
+        meeting.wait(20)
+        return f"echo {question.words}"
+
+    monkeypatch.setattr(demo_run, "ask", ask)
+    questions = [Question(({"role": "user", "content": str(n)},), f"echo {n % 24}") for n in range(32)]
+    advanced = []
+    with Client() as client:
+        assert demo_run.count_right(client, "tiny", questions, lambda: advanced.append(1)) == 24
+    assert len(advanced) == 32
+
+
+def test_a_question_that_fails_ends_the_count_and_asks_no_more(platform, monkeypatch):
+    asked, for_ever = [], threading.Event()
+
+    def refuse(client, model, question):
+        asked.append(question)
+        for_ever.wait(0.05 if asked[1:] else 0)
+        raise TunesmithError("broken")
+
+    monkeypatch.setattr(demo_run, "ask", refuse)
+    questions = [Question(({"role": "user", "content": str(n)},), "x") for n in range(2000)]
+    with Client() as client, pytest.raises(TunesmithError):
+        demo_run.count_right(client, "tiny", questions, lambda: None)
+    assert len(asked) < 2000
 
 
 def test_the_task_is_created_on_what_was_uploaded_and_followed_to_its_end(platform):
