@@ -46,7 +46,7 @@ _TASKS = {
     "TASK_NOT_ENDED_BADLY": Entry(
         "FAILED_PRECONDITION",
         _USER,
-        "Only a FAILED or CANCELLED task can be tried again; clone it instead: tunesmith task clone.",
+        "Only a FAILED or CANCELLED task is tried again; clone this one: tunesmith task clone.",
     ),
     "CHECKPOINT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the checkpoints: tunesmith task checkpoints."),
     "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different request."),
@@ -68,9 +68,7 @@ _RUNS = {
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower per_device_train_batch_size or max_seq_length."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
     "INITIAL_WEIGHTS_UNFIT": Entry("INTERNAL", _USER, "Start from a task with the same base model, tuning and adapter."),
-    "RUN_NOT_RUNNING": Entry(
-        "FAILED_PRECONDITION", _USER, "A run that has ended saves no checkpoint: tunesmith task checkpoints."
-    ),
+    "RUN_NOT_RUNNING": Entry("FAILED_PRECONDITION", _USER, "See what it has saved before: tunesmith task checkpoints."),
     "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),
     "TRAINING_PROCESS_KILLED": Entry(
         "INTERNAL", _PLATFORM, "Look for the out-of-memory killer or an operator's kill in the system log, then start again."

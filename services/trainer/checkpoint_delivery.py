@@ -5,6 +5,7 @@ The training process says what it has saved by a control record of the journal. 
 """
 
 import asyncio
+import functools
 import hashlib
 import json
 import pathlib
@@ -46,7 +47,7 @@ class CheckpointDelivery:
         given_up: set[str] = set()
         while True:
             try:
-                await self._deliver_new(run, given_up, lambda fields: leave(run.stored, fields))
+                await self._deliver_new(run, given_up, functools.partial(leave, run.stored))
             except ServiceError as error:
                 log.warning("checkpoint.not_stored", reason=error.reason, message=error.message)
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -58,7 +59,7 @@ class CheckpointDelivery:
     async def finish(self, run: RunDirectory, journal: Journal, seconds: float) -> None:
         """Uploads what is left, for at most `seconds`. What could not be stored is told as it is: only on this trainer."""
         tell_stored(run, journal)
-        tell = lambda fields: _tell(journal, fields)  # noqa: E731
+        tell = functools.partial(_tell, journal)
         try:
             async with asyncio.timeout(seconds):
                 await self._deliver_new(run, set(), tell)

@@ -1,5 +1,5 @@
-"""A checkpoint as files: `step-N/` with safetensors and the manifest that proves them. The training process writes and loads it, the
-face brings it to storage and back; neither needs torch for what is here.
+"""A checkpoint as files: `step-N/` with safetensors and the manifest that proves them. The training process writes and loads it,
+the face brings it to storage and back; neither needs torch for what is here.
 
 A checkpoint exists when its directory has its final name and its manifest fits every byte. Nothing else counts: no `latest`, no
 time stamp. The manifest proves itself too, because it holds numbers that training continues with.
@@ -112,7 +112,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def read_checked(path: Path, manifest: Manifest, name: str) -> bytes:
-    """The bytes of one file of a checkpoint; raises Torn when they are not those of the manifest, KeyError when it has no such."""
+    """The bytes of one file of a checkpoint; raises Torn when they are not the manifest's, KeyError when it has no such."""
     try:
         data = (path / name).read_bytes()
     except OSError as error:

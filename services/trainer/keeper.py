@@ -263,7 +263,7 @@ class Keeper:
 
 
 def _last_upload_seconds(wish: Wish | None) -> float:
-    """How long the last checkpoints may take to storage: somebody waits for a cancelled run, and the whole stack for a stopped one.
+    """How long the last checkpoints may take to storage: somebody waits for a cancelled run, the whole stack for a stopped one.
 
     What is not stored then is still on this trainer.
     """

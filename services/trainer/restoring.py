@@ -58,9 +58,8 @@ class Restoring:
         scratch = run.checkpoints / f".{uuid.uuid4().hex}" / target.name
         scratch.mkdir(parents=True)
         try:
+            _check_names(stored)
             for file in stored.files:
-                if not is_file_name(file.path):
-                    raise Torn(f"{file.path!r} is not a file of a checkpoint")
                 await self._stored.fetch_file(stored.name, file, scratch / file.path)
             await asyncio.to_thread(check, scratch)
             await asyncio.to_thread(_replace, scratch, target)
@@ -83,6 +82,12 @@ def newest_whole(directory: pathlib.Path) -> int:
             continue
         return step_of(path.name)
     return 0
+
+
+def _check_names(stored: StoredCheckpoint) -> None:
+    for file in stored.files:
+        if not is_file_name(file.path):
+            raise Torn(f"{file.path!r} is not a file of a checkpoint")
 
 
 def _replace(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -42,7 +42,7 @@ def load_initial(model: Any, initial: InitialWeights) -> None:
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        return dict(load_file(path))
     except (OSError, SafetensorError) as error:
         raise _unfit(f"{path.name} cannot be read: {error}") from error
 

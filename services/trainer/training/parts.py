@@ -52,7 +52,8 @@ def announce(part: Part, entries: Mapping[str, FileEntry], trouble: str) -> None
 
 def gather(part: Part, *, seconds: float, clock: Callable[[], float]) -> dict[str, FileEntry]:
     """The files of all other ranks; raises PartMissing and OSError."""
-    deadline, found = clock() + seconds, {}
+    found: dict[str, FileEntry] = {}
+    deadline = clock() + seconds
     for rank in range(1, part.rank_count):
         announcement = _announcement(part.work, rank)
         while not announcement.exists():

@@ -103,9 +103,9 @@ class Saver:
                 parts.announce(part, entries, trouble)
 
     def _commit(self, part: Part, entries: Mapping[str, FileEntry], trouble: str) -> None:
+        if trouble:
+            return self._give_up(part, f"rank 0 could not write its part: {trouble}")
         try:
-            if trouble:
-                raise PartMissing(f"rank 0 could not write its part: {trouble}")
             files = dict(entries) | parts.gather(part, seconds=_PART_SECONDS, clock=time.monotonic)
             manifest = dataclasses.replace(part.manifest, files=files)
             path = commit(part.work, self._directory, manifest)
