@@ -467,6 +467,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         self.cursors = []
         self.metadata = []
         self.changes = []
+        self.retried = []
+        self.checkpoints = {}
         self.watched_after = []
 
     def add(self, state=Task.SUCCEEDED, events=(), **facts):
@@ -555,6 +557,28 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
             refuse(context, "FAILED_PRECONDITION", "TASK_NOT_PAUSED", "the task is not paused", "Wait until it is.")
         task.state = Task.QUEUED
         return task
+
+    def RetryTask(self, request, context):
+        task = self.GetTask(request, context)
+        if task.state not in (Task.FAILED, Task.CANCELLED):
+            refuse(context, "FAILED_PRECONDITION", "TASK_NOT_ENDED_BADLY", "the task has not failed", "Clone it.")
+        self.retried.append(request)
+        task.state = Task.QUEUED
+        task.ClearField("error")
+        return task
+
+    def SaveCheckpoint(self, request, context):
+        task = self.GetTask(request, context)
+        saved = {"step": 8, "name": "step-8", "artifact": "artifacts/1", "labels": [request.label]}
+        events = self.events[task.name]
+        after = len(events)
+        if task.state == Task.RUNNING:
+            events.append(TaskEvent(sequence=after + 1, checkpoint_saved=saved))
+        return task_manager_service_pb2.SaveCheckpointResponse(after_sequence=after)
+
+    def ListCheckpoints(self, request, context):
+        task = self.GetTask(request, context)
+        return task_manager_service_pb2.ListCheckpointsResponse(checkpoints=self.checkpoints.get(task.name, ()))
 
     def DeleteTask(self, request, context):
         task = self.GetTask(request, context)

@@ -78,14 +78,19 @@ def check_end(messages: Sequence[Any], sequences: Sequence[int], after: int, *, 
 
 
 def check_events(events: Sequence[Any]) -> None:
-    """Over all events of a complete task: states chain from QUEUED to one terminal state, which is the last event."""
+    """Over all events of a complete task: states chain from QUEUED to a terminal one, the last event.
+
+    Only another try follows an end.
+    """
     changes = [event.state_change for event in events if event.WhichOneof("event") == "state_change"]
     assert changes[0].from_state == task_pb2.Task.STATE_UNSPECIFIED
     assert changes[0].to_state == task_pb2.Task.QUEUED
     for before, after in itertools.pairwise(changes):
         assert before.to_state == after.from_state, "states chain"
     assert all(change.reason for change in changes), "every change says why"
-    assert [change.to_state in TERMINAL for change in changes].count(True) == 1
+    for ended, after in itertools.pairwise(changes):
+        retried = (task_pb2.Task.FAILED, task_pb2.Task.CANCELLED)
+        assert ended.to_state not in TERMINAL or (ended.to_state in retried and after.to_state == task_pb2.Task.QUEUED)
     assert changes[-1].to_state in TERMINAL
     assert events[-1].WhichOneof("event") == "state_change", "nothing follows the terminal state"
     attempts = [event.attempt for event in events]

@@ -44,6 +44,7 @@ PATHS = {
     "train_file": "train.jsonl",
     "validation_file": None,
     "output_dir": "run/output",
+    "initial_weights": None,
     "method": "sft",
     "tuning": "lora",
 }

@@ -3,13 +3,13 @@
 from types import TracebackType
 
 from tunesmith.artifacts import ArtifactVerbs
+from tunesmith.checkpoints import CheckpointVerbs
 from tunesmith.datasets import DatasetVerbs
 from tunesmith.models import ModelVerbs
 from tunesmith.registry import RegistryVerbs
-from tunesmith.tasks import TaskVerbs
 
 
-class Client(DatasetVerbs, TaskVerbs, ArtifactVerbs, ModelVerbs, RegistryVerbs):
+class Client(DatasetVerbs, CheckpointVerbs, ArtifactVerbs, ModelVerbs, RegistryVerbs):
     """Talks to the services; connects on first use, safe to share between threads.
 
     Each address (`host:port`) is the argument, else TUNESMITH_<SERVICE>_ADDRESS, else that of the local stack that runs, else the

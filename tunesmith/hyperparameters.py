@@ -42,6 +42,13 @@ def build(values: Mapping[str, Any]) -> Hyperparameters:
     return result
 
 
+def merge(target: Hyperparameters, changes: Hyperparameters) -> None:
+    """Puts `changes` over `target`; lists are replaced."""
+    if changes.lora.target_modules:
+        target.lora.ClearField("target_modules")
+    target.MergeFrom(changes)
+
+
 def known_keys() -> list[str]:
     """Every key, dotted."""
     return [key for key in _fields() if key not in _GROUPS]

@@ -224,9 +224,11 @@ def describe_task(
     hyperparameters: Mapping[str, Any] | Hyperparameters | None = None,
     labels: Mapping[str, str] | None = None,
     priority: int = 0,
+    initial_artifact: str = "",
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
+    `initial_artifact` is what it starts from: `artifacts/ID`, `tasks/ID` (its result) or `tasks/ID@step-N` (a checkpoint).
     The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
 
     Raises:
@@ -244,5 +246,6 @@ def describe_task(
         method=enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
         tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,
+        initial_artifact=initial_artifact,
     )
     return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels, priority=priority)

@@ -27,6 +27,7 @@ from tunesmith.v1 import (
 log = structlog.get_logger()
 
 _CALL_SECONDS = 20.0
+_KIND = artifact_pb2.Artifact.Kind
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Bundle:
     base_model_revision: str
     is_adapter: bool = False
     """Not a model by itself: it goes into the base model beneath."""
+    kind: str = ""
+    """Of an artifact: the name of its kind."""
 
 
 Chunks = Callable[[str], AsyncIterator[bytes]]
@@ -71,8 +74,8 @@ class BundleStore:
             artifact = await self._artifacts.HoldArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = artifact.manifest
         directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
-        is_adapter = artifact.kind == artifact_pb2.Artifact.ADAPTER
-        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
+        kind = _KIND.Name(artifact.kind)
+        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision, kind == "ADAPTER", kind)
 
     async def model_version(self, name: str) -> Bundle:
         """The files of a version of a registered model, by number, by alias or the newest; raises as `base_model` does."""

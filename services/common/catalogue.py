@@ -43,6 +43,12 @@ _TASKS = {
         "FAILED_PRECONDITION", _USER, "Only a task that starts or runs can be paused: tunesmith task show."
     ),
     "TASK_NOT_PAUSED": Entry("FAILED_PRECONDITION", _USER, "Only a task that is PAUSED can be resumed; a PAUSING one soon is."),
+    "TASK_NOT_ENDED_BADLY": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Only a FAILED or CANCELLED task is tried again; clone this one: tunesmith task clone.",
+    ),
+    "CHECKPOINT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the checkpoints: tunesmith task checkpoints."),
     "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different request."),
     "CURSOR_EXPIRED": Entry("OUT_OF_RANGE", _USER, "Start from first_available_sequence - 1, or list the metrics."),
     "CURSOR_AHEAD": Entry("OUT_OF_RANGE", _USER, "Use the sequence number of an event you have received."),
@@ -61,6 +67,8 @@ _RUNS = {
     "CHECKPOINT_FAILED": Entry("INTERNAL", _PLATFORM, "Free space on the trainer's disk; an interruption now costs more steps."),
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower per_device_train_batch_size or max_seq_length."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
+    "INITIAL_WEIGHTS_UNFIT": Entry("INTERNAL", _USER, "Start from a task with the same base model, tuning and adapter."),
+    "RUN_NOT_RUNNING": Entry("FAILED_PRECONDITION", _USER, "See what it has saved before: tunesmith task checkpoints."),
     "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),
     "TRAINING_PROCESS_KILLED": Entry(
         "INTERNAL", _PLATFORM, "Look for the out-of-memory killer or an operator's kill in the system log, then start again."

@@ -89,7 +89,12 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
     ):
         repositories = _repositories(pool, settings)
         sweeper = Sweeper(
-            repositories.sweeps, repositories.pending, store, limit=settings.sweep_limit, dry_run=settings.sweep_dry_run
+            repositories.sweeps,
+            repositories.pending,
+            store,
+            limit=settings.sweep_limit,
+            dry_run=settings.sweep_dry_run,
+            tasks=tasks,
         )
         around = Surroundings(
             store=store,

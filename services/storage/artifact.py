@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import uuid
 
+from services.storage.checkpoint_retention import CheckpointFacts
 from services.storage.file import File, StoredFile
 from services.storage.retention import AVAILABLE, Life
 
@@ -21,6 +22,8 @@ class ArtifactDraft:
     manifest: bytes
     """The manifest as the caller serialised it; opaque here, so that fields of newer callers survive."""
     files: tuple[File, ...]
+    checkpoint: CheckpointFacts | None = None
+    """Of a checkpoint: what decides how long it and those before it are kept."""
 
     @property
     def size_bytes(self) -> int:

@@ -1,6 +1,7 @@
 """Artifacts and their retention between protos and domain values; used by the artifact servicer."""
 
 import datetime
+import math
 import uuid
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from google.protobuf import timestamp_pb2
 from services.common.errors import Violation
 from services.common.names import resource_uuid
 from services.storage.artifact import Artifact, ArtifactDraft, ArtifactFilter, artifact_name
+from services.storage.checkpoint_retention import DEFAULT_LIMIT, CheckpointFacts
 from services.storage.file import File, file_violations
 from services.storage.request_fields import refuse, text_violations
 from services.storage.retention import AVAILABLE, MAX_AHEAD
@@ -17,6 +19,8 @@ from services.storage.sweep import Sweep
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2
 
 State, Kind = artifact_pb2.Artifact.State, artifact_pb2.Artifact.Kind
+
+_STORED_KINDS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact_pb2.Artifact.CHECKPOINT)
 
 
 def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID) -> ArtifactDraft:
@@ -31,6 +35,7 @@ def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID)
         request_id=header.request_id,
         manifest=header.manifest.SerializeToString(deterministic=True),
         files=files,
+        checkpoint=_checkpoint_facts(header) if header.kind == artifact_pb2.Artifact.CHECKPOINT else None,
     )
 
 
@@ -111,11 +116,20 @@ def moment(time: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
         raise
 
 
+def _checkpoint_facts(header: artifact_service_pb2.ArtifactHeader) -> CheckpointFacts:
+    manifest = header.manifest
+    return CheckpointFacts(
+        labelled=bool(manifest.labels),
+        eval_loss=manifest.eval_loss if manifest.HasField("eval_loss") and math.isfinite(manifest.eval_loss) else None,
+        limit=max(1, manifest.effective_hyperparameters.save_total_limit or DEFAULT_LIMIT),
+    )
+
+
 def _header_violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> Iterator[Violation]:
     yield from text_violations(header.request_id, "header.request_id")
     yield from file_violations(files, "header.manifest.files")
-    if header.kind not in (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL):
-        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER or MODEL")
+    if header.kind not in _STORED_KINDS:
+        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER, MODEL or CHECKPOINT")
     if header.epoch < 1:
         yield Violation("header.epoch", f"{header.epoch} is not an epoch; the first is 1")
 

@@ -16,6 +16,7 @@ from services.storage.position import Position
 from services.storage.retention import Life, Policy, require_available
 from services.storage.retention_change import Change
 from services.storage.rows import first_row
+from services.storage.superseding import supersede
 
 _COLUMNS = """artifact.id, artifact.kind, artifact.task, artifact.manifest, artifact.size_bytes, artifact.create_time,
     artifact.state, artifact.expire_time, artifact.delete_time, artifact.pinned, artifact.reason, artifact.hold_until,
@@ -29,8 +30,10 @@ _RAISE_HEAD = """
     ON CONFLICT (task) DO UPDATE SET epoch = greatest(head.epoch, excluded.epoch)
     RETURNING epoch"""
 _INSERT = """
-    INSERT INTO storage.artifact (id, kind, task, epoch, request_id, manifest, size_bytes, create_time, expire_time)
-    VALUES (%(id)s, %(kind)s, %(task)s, %(epoch)s, %(request_id)s, %(manifest)s, %(size_bytes)s, storage.clock(),
+    INSERT INTO storage.artifact (id, kind, task, epoch, request_id, manifest, size_bytes, labelled, eval_loss,
+        create_time, expire_time)
+    VALUES (%(id)s, %(kind)s, %(task)s, %(epoch)s, %(request_id)s, %(manifest)s, %(size_bytes)s, %(labelled)s,
+        %(eval_loss)s, storage.clock(),
         storage.clock() + %(retention)s)"""
 _INSERT_FILE = """
     INSERT INTO storage.artifact_file (artifact, position, path, sha256)
@@ -104,6 +107,8 @@ class PostgresArtifactRepository:
             stored = await self._of_request(connection, draft.task, draft.request_id)
             if stored is None:
                 await self._insert(connection, draft, keys)
+                if draft.checkpoint is not None:
+                    await supersede(connection, draft.task, draft.checkpoint.limit)
                 stored = await self._of_request(connection, draft.task, draft.request_id)
             assert stored is not None, "the row was inserted in this transaction"
             return stored
@@ -143,6 +148,8 @@ class PostgresArtifactRepository:
             "request_id": draft.request_id,
             "manifest": draft.manifest,
             "size_bytes": draft.size_bytes,
+            "labelled": draft.checkpoint is not None and draft.checkpoint.labelled,
+            "eval_loss": draft.checkpoint and draft.checkpoint.eval_loss,
             "retention": self._policy.retention,
         }
         await connection.execute(_INSERT, row)

@@ -1,11 +1,13 @@
-"""Asks the task manager which live tasks need a dataset; used by the deletion."""
+"""Asks the task manager which tasks live, and which of them need a dataset; used by the deletion and the sweeper."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import grpc
 
 from services.common.channels import call_metadata, translated
+from services.common.errors import ServiceError
 from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc, task_pb2
 
 _LIVE = tuple(
@@ -14,7 +16,7 @@ _LIVE = tuple(
 
 
 class LiveTasks(Protocol):
-    """Who may need a dataset."""
+    """Who may need datasets and checkpoints."""
 
     async def needing(self, dataset: str, limit: int) -> Sequence[str]:
         """Names of at most `limit` live tasks that train or validate on a dataset, given by its resource name.
@@ -22,11 +24,18 @@ class LiveTasks(Protocol):
         Raises Unavailable (TASK_MANAGER_UNAVAILABLE) when nobody answers.
         """
 
+    async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """Those of the tasks that exist and are not terminal; raises Unavailable (TASK_MANAGER_UNAVAILABLE)."""
+
 
 class NoTasks:
     """A storage service without a task manager."""
 
     async def needing(self, dataset: str, limit: int) -> Sequence[str]:
+        """None ever."""
+        return ()
+
+    async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
         """None ever."""
         return ()
 
@@ -45,3 +54,18 @@ class GrpcLiveTasks:
         with translated("TASK_MANAGER_UNAVAILABLE", "the task manager"):
             answer = await self._stub.ListTasks(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
         return [task.name for task in answer.tasks]
+
+    async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """Those of the tasks that exist and are not terminal; raises Unavailable."""
+        return [task for task in tasks if await self._is_alive(task)]
+
+    async def _is_alive(self, task: uuid.UUID) -> bool:
+        request = task_manager_service_pb2.GetTaskRequest(name=f"tasks/{task}")
+        try:
+            with translated("TASK_MANAGER_UNAVAILABLE", "the task manager"):
+                found = await self._stub.GetTask(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        except ServiceError as error:
+            if error.reason != "TASK_NOT_FOUND":
+                raise
+            return False
+        return found.state in _LIVE

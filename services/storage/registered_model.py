@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 
 from services.common.errors import ServiceError
+from services.storage.checkpoint_retention import CHECKPOINT
 from services.storage.file import StoredFile
 
 
@@ -79,6 +80,10 @@ class Lineage:
 
 def fitting_format(draft: ExportDraft, artifact: str, kind: str) -> str:
     """The format in which an artifact of that kind is exported; raises ServiceError (EXPORT_FORMAT_UNFIT) for any other."""
+    if kind == CHECKPOINT:
+        message = f"{artifact} is a checkpoint: it continues a task, and is no model by itself"
+        hint = "Export the result of the task, or start a task from the checkpoint: tunesmith task create --from."
+        raise ServiceError("EXPORT_FORMAT_UNFIT", message, hint=hint, metadata={"resource": artifact, "kind": kind})
     if draft.format not in ("", kind):
         message = f"{artifact} is of kind {kind} and cannot be exported as {draft.format}"
         raise ServiceError("EXPORT_FORMAT_UNFIT", message, metadata={"resource": artifact, "kind": kind})

@@ -74,6 +74,11 @@ class Life:
         return dataclasses.replace(self, state=DELETED, delete_time=now)
 
 
+def ahead(policy: Policy) -> datetime.timedelta:
+    """How long before their end the checkpoints of a live task get the retention anew: longer than any pause between sweeps."""
+    return min(datetime.timedelta(days=1), policy.retention / 2)
+
+
 def notice_due(life: Life, create_time: datetime.datetime, now: datetime.datetime) -> int | None:
     """The announcement to make at a moment: the smallest of the days that covers what is left, None = none.
 

@@ -7,7 +7,7 @@ that same transaction, rolled back.
 import contextlib
 import datetime
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, LiteralString, Protocol
 
@@ -16,7 +16,7 @@ from services.common.postgres import Connection, Pool, session, transaction
 from services.storage.blob_repository import drop_unused_blobs
 from services.storage.part_upload_repository import drop_expired_uploads
 from services.storage.pending_object_repository import condemn, take_due
-from services.storage.retention import NOTICE_DAYS, ORPHAN_WAIT, Policy
+from services.storage.retention import NOTICE_DAYS, ORPHAN_WAIT, Policy, ahead
 from services.storage.rows import first_row
 from services.storage.sweep import Notice, StoredObject, Sweep
 
@@ -48,6 +48,17 @@ _DELETE = """
         SELECT id, 'DELETE', 'sweeper', expire_time FROM done
     )
     SELECT id, ARRAY(SELECT sha256 FROM files WHERE artifact = id) AS contents FROM done ORDER BY id"""
+_ENDING = """
+    SELECT DISTINCT task FROM storage.artifact
+    WHERE kind = 'CHECKPOINT' AND state = 'AVAILABLE' AND due_time <= storage.clock() + %(horizon)s"""
+_KEEP = """
+    WITH done AS (
+        UPDATE storage.artifact SET expire_time = storage.clock() + %(retention)s
+        WHERE kind = 'CHECKPOINT' AND state = 'AVAILABLE' AND due_time <= storage.clock() + %(horizon)s AND task = ANY(%(tasks)s)
+        RETURNING id, expire_time
+    )
+    INSERT INTO storage.artifact_audit (artifact, action, actor, reason, expire_time)
+    SELECT id, 'EXTEND', 'sweeper', 'its task lives', expire_time FROM done"""
 _STRAY = """
     SELECT found.key AS object_key, found.size_bytes
     FROM unnest(%(keys)s::text[], %(sizes)s::bigint[]) AS found (key, size_bytes)
@@ -85,6 +96,12 @@ class SweepRepository(Protocol):
     def alone(self) -> AbstractAsyncContextManager[None]:
         """Inside the block no other sweep runs, in any replica; raises ServiceError (SWEEP_RUNNING) when one does."""
 
+    async def ending_checkpoints(self) -> Collection[uuid.UUID]:
+        """The tasks that have checkpoints which will end soon, or have ended but were not marked yet."""
+
+    async def keep_checkpoints(self, tasks: Collection[uuid.UUID]) -> None:
+        """Gives those checkpoints of these tasks the retention anew."""
+
     async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
         """Marks what is due, at most `limit` of each sort; `found` is what lies in the bucket. A dry run changes nothing.
 
@@ -111,6 +128,18 @@ class PostgresSweepRepository:
                 yield
             finally:
                 await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _SWEEP_LOCK})
+
+    async def ending_checkpoints(self) -> Collection[uuid.UUID]:
+        """The tasks that have checkpoints which will end soon; see SweepRepository."""
+        async with transaction(self._pool) as connection:
+            rows = await _rows(connection, _ENDING, {"horizon": ahead(self._policy)})
+        return [row["task"] for row in rows]
+
+    async def keep_checkpoints(self, tasks: Collection[uuid.UUID]) -> None:
+        """Gives those checkpoints of these tasks the retention anew."""
+        parameters = {"tasks": list(tasks), "horizon": ahead(self._policy), "retention": self._policy.retention}
+        async with transaction(self._pool) as connection:
+            await connection.execute(_KEEP, parameters)
 
     async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
         """Marks what is due in one transaction; see SweepRepository."""

@@ -12,6 +12,7 @@ import structlog
 
 from services.common.errors import ServiceError
 from services.storage.artifact import artifact_name
+from services.storage.live_tasks import LiveTasks, NoTasks
 from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import remove_objects
@@ -19,6 +20,8 @@ from services.storage.sweep import StoredObject, Sweep
 from services.storage.sweep_repository import SweepRepository
 
 log = structlog.get_logger()
+
+_NO_TASKS = NoTasks()
 
 BLOBS = "blobs/"
 """Where all bytes lie; nothing else is looked at."""
@@ -35,12 +38,14 @@ class Sweeper:
         *,
         limit: int,
         dry_run: bool = False,
+        tasks: LiveTasks = _NO_TASKS,
     ) -> None:
         self._repository = repository
         self._pending = pending
         self._store = store
         self._limit = limit
         self._dry_run = dry_run
+        self._tasks = tasks
 
     async def run(self, interval: datetime.timedelta) -> None:
         """Sweeps now and then after every `interval`, until cancelled; the next sweep makes up for one that fails."""
@@ -56,9 +61,22 @@ class Sweeper:
         if dry_run or self._dry_run:
             return await self._decide(dry_run=True), True
         async with self._repository.alone():
+            await self._keep_checkpoints()
             sweep = await self._decide(dry_run=False)
             _announce(sweep)
             return dataclasses.replace(sweep, objects=await self._remove(sweep.objects)), False
+
+    async def _keep_checkpoints(self) -> None:
+        """A task that lives needs what it continues from, however long it is paused; one nobody can ask about counts as alive."""
+        tasks = await self._repository.ending_checkpoints()
+        if not tasks:
+            return
+        try:
+            alive = await self._tasks.alive(tasks)
+        except ServiceError as error:
+            log.warning("checkpoints.kept", tasks=len(tasks), reason=error.reason)
+            alive = tasks
+        await self._repository.keep_checkpoints(alive)
 
     async def _decide(self, *, dry_run: bool) -> Sweep:
         # The list is older than the decision: what has come since is not in it and cannot be taken for an orphan.

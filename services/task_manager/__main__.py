@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 
-import grpc
 import psycopg
 import structlog
 
@@ -19,6 +18,7 @@ from services.common.channels import connect
 from services.common.config import ConfigError, load
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
+from services.task_manager.checkpoints import Checkpoints
 from services.task_manager.claims import ClaimRepository
 from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.dispatcher import Dispatcher
@@ -26,8 +26,11 @@ from services.task_manager.event_log import EventLog
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.origins import Origins
 from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
+from services.task_manager.retry_repository import RetryRepository
+from services.task_manager.retrying import Retrying
 from services.task_manager.run_speeds import RunSpeeds
 from services.task_manager.servicer import TaskManagerServicer, utc_now
 from services.task_manager.settings import TaskManagerSettings
@@ -77,15 +80,31 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
     ):
         events = EventLog(pool, hub)
         watch = make_watch(settings, hub, events, stopping)
-        creation = make_creation(settings, pool, hub, storage, trainers)
+        repository, stored = TaskRepository(pool, hub), GrpcStorage(storage, api_key=settings.peer_api_key)
+        inquiry, origins = Inquiry(stored), Origins(stored, repository)
         listing = TaskListing(pool)
         servicer = TaskManagerServicer(
-            TaskRepository(pool, hub),
-            creation,
+            repository,
+            TaskCreation(
+                repository=repository,
+                inquiry=inquiry,
+                planning=make_planning(settings, pool, inquiry, stored, trainers),
+                origins=origins,
+                patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
+            ),
             pages=TaskPages(listing),
             history=History(events),
             watch=watch,
             task_watch=make_task_watch(settings, listing, stopping),
+            retrying=Retrying(
+                repository,
+                RetryRepository(pool, hub, repository),
+                inquiry,
+                origins,
+                stored,
+                patience=settings.create_token_wait.total_seconds(),
+            ),
+            checkpoints=Checkpoints(repository, stored, trainers.at),
         )
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
@@ -95,15 +114,11 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             dispatching.cancel()
 
 
-def make_creation(
-    settings: TaskManagerSettings, pool: Pool, hub: Hub, storage: grpc.aio.Channel, trainers: GrpcTrainers
-) -> TaskCreation:
-    """What creates and plans tasks."""
-    stored = GrpcStorage(storage, api_key=settings.peer_api_key)
-    inquiry = Inquiry(stored)
-    planning = Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
-    patience = Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds())
-    return TaskCreation(TaskRepository(pool, hub), inquiry, planning, patience)
+def make_planning(
+    settings: TaskManagerSettings, pool: Pool, inquiry: Inquiry, stored: GrpcStorage, trainers: GrpcTrainers
+) -> Planning:
+    """What says how a task will go."""
+    return Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
 
 
 def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stopping: asyncio.Event) -> Watch:

@@ -44,9 +44,20 @@ def task_to_proto(task: Task) -> task_pb2.Task:
         labels=task.labels,
         priority=task.priority,
     )
+    if task.origin_artifact or task.cloned_from:
+        message.origin.CopyFrom(_origin(task))
     if task.progress:
         message.progress.CopyFrom(progress_to_proto(task.progress))
     return message
+
+
+def _origin(task: Task) -> task_pb2.TaskOrigin:
+    return task_pb2.TaskOrigin(
+        artifact=task.origin_artifact,
+        task=f"tasks/{task.origin_task}" if task.origin_task else "",
+        step=task.origin_step,
+        cloned_from=f"tasks/{task.cloned_from}" if task.cloned_from else "",
+    )
 
 
 def progress_to_proto(progress: Progress) -> task_pb2.TaskProgress:

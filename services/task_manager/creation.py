@@ -13,6 +13,7 @@ from services.task_manager.domain.plan import Plan
 from services.task_manager.domain.task import NewTask, Task
 from services.task_manager.domain.validation import Draft, FineTuning
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.origins import Origins
 from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_to_proto, spec_to_store
@@ -34,15 +35,18 @@ class TaskCreation:
 
     def __init__(
         self,
+        *,
         repository: TaskRepository,
         inquiry: Inquiry,
         planning: Planning,
+        origins: Origins,
         patience: Patience,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._repository = repository
         self._inquiry = inquiry
         self._planning = planning
+        self._origins = origins
         self._patience = patience
         self._new_id = new_id
 
@@ -58,13 +62,15 @@ class TaskCreation:
         # Asked first, so that a repeat is answered even while storage is away.
         if request_id and (first := await self._repository.find_request(request_id, digest)):
             return first
+        cloned_from = resource_uuid(request.cloned_from, "tasks", "cloned_from") if request.cloned_from else None
+        ask, origin = await self._origins.of(ask)
         findings = await self._inquiry.about(ask, patience=self._patience.create)
         new = NewTask(
             id=self._new_id(),
             display_name=draft.display_name,
             description=draft.description,
             labels=draft.labels,
-            spec=spec,
+            spec=spec_to_store(request.task.spec, ask),
             effective_hyperparameters=hyperparameters_to_proto(findings.effective).SerializeToString(),
             processes=findings.effective.num_processes or 1,
             datasets=_datasets(ask),
@@ -75,6 +81,10 @@ class TaskCreation:
             request_id=request_id,
             request_digest=digest,
             priority=draft.priority,
+            origin_artifact=origin.name if origin else "",
+            origin_task=resource_uuid(origin.task, "tasks") if origin else None,
+            origin_step=origin.step if origin else 0,
+            cloned_from=cloned_from,
         )
         return await self._repository.create(new)
 
@@ -82,6 +92,7 @@ class TaskCreation:
         """The task as it would be, without a name; stores nothing and raises as `create` does."""
         draft, ask = _checked(request.task, named=True)
         validation.check_request_id(request.request_id)
+        ask, _ = await self._origins.of(ask)
         findings = await self._inquiry.about(ask, patience=self._patience.create)
         return task_pb2.Task(
             display_name=draft.display_name,
@@ -96,6 +107,7 @@ class TaskCreation:
     async def plan(self, task: task_pb2.Task) -> Plan:
         """What the task would do; raises as `create` does."""
         _, ask = _checked(task, named=False)
+        ask, _ = await self._origins.of(ask)
         return await self._planning.plan(ask, patience=self._patience.plan)
 
 

@@ -33,10 +33,11 @@ class TaskRepository:
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
                 " processes, datasets, base_model, method, tuning, priority, request_id, request_digest,"
-                " state_reason)"
+                " state_reason, origin_artifact, origin_task, origin_step, cloned_from)"
                 " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
                 " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s,"
-                " %(request_digest)s, %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
+                " %(request_digest)s, %(reason)s, %(origin_artifact)s, %(origin_task)s, %(origin_step)s, %(cloned_from)s)"
+                " ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )
             if await cursor.fetchone():
@@ -66,6 +67,15 @@ class TaskRepository:
         if row is None:
             raise not_found(task_id)
         return task_from_row(row)
+
+    async def run_of(self, task_id: uuid.UUID) -> tuple[str, str]:
+        """(the address of its trainer, the name of its newest run), both empty before the first; raises NotFound."""
+        query = "SELECT runner, run_name FROM task_manager.task WHERE id = %(id)s"
+        async with transaction(self._pool) as connection:
+            row = await (await connection.execute(query, {"id": task_id})).fetchone()
+        if row is None:
+            raise not_found(task_id)
+        return row["runner"], row["run_name"]
 
     async def cancel(self, task_id: uuid.UUID, reason: str) -> Task:
         """Records the wish: CANCELLED at once where no run can be, else CANCELLING; raises NotFound."""

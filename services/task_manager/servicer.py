@@ -13,6 +13,7 @@ from google.protobuf import empty_pb2
 
 from services.common.names import resource_uuid
 from services.task_manager import stream_messages as streams
+from services.task_manager.checkpoints import Checkpoints
 from services.task_manager.conversion import task_to_proto
 from services.task_manager.creation import TaskCreation
 from services.task_manager.domain.task import State, Task
@@ -20,6 +21,7 @@ from services.task_manager.domain.validation import check_reason
 from services.task_manager.filter_conversion import filter_from_proto, time_of
 from services.task_manager.history import History
 from services.task_manager.repository import TaskRepository
+from services.task_manager.retrying import Retrying
 from services.task_manager.spec_conversion import plan_to_proto
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_watch import TaskWatch
@@ -44,6 +46,8 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         history: History,
         watch: Watch,
         task_watch: TaskWatch,
+        retrying: Retrying,
+        checkpoints: Checkpoints,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -51,6 +55,8 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._history = history
         self._watch = watch
         self._task_watch = task_watch
+        self._retrying = retrying
+        self._checkpoints = checkpoints
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -103,6 +109,19 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
     async def ResumeTask(self, request: api.ResumeTaskRequest, context: Context) -> task_pb2.Task:
         """Queues a paused task."""
         return task_to_proto(await self._repository.resume(_task_id(request.name)))
+
+    async def RetryTask(self, request: api.RetryTaskRequest, context: Context) -> task_pb2.Task:
+        """Queues a task that ended badly."""
+        _task_id(request.name)
+        return task_to_proto(await self._retrying.retry(request))
+
+    async def SaveCheckpoint(self, request: api.SaveCheckpointRequest, context: Context) -> api.SaveCheckpointResponse:
+        """Asks a running task for a checkpoint."""
+        return await self._checkpoints.save(_task_id(request.name), request.label)
+
+    async def ListCheckpoints(self, request: api.ListCheckpointsRequest, context: Context) -> api.ListCheckpointsResponse:
+        """What a task can continue from."""
+        return await self._checkpoints.list(_task_id(request.name))
 
     async def DeleteTask(self, request: api.DeleteTaskRequest, context: Context) -> empty_pb2.Empty:
         """Removes a terminal task."""

@@ -39,6 +39,7 @@ def spec_to_store(spec: task_spec_pb2.TaskSpec, ask: FineTuning) -> bytes:
     for kept, named in zip(stored.fine_tuning.mixture, ask.mixture, strict=True):
         kept.dataset = named.dataset
     stored.fine_tuning.validation_dataset = ask.validation_dataset
+    stored.fine_tuning.initial_artifact = ask.initial_artifact
     stored.fine_tuning.method = _METHODS.Value(ask.method)
     stored.fine_tuning.tuning = _TUNINGS.Value(ask.tuning)
     return stored.SerializeToString(deterministic=True)
@@ -52,6 +53,12 @@ def hyperparameters_to_proto(values: Hyperparameters) -> task_spec_pb2.Hyperpara
     if preference := _set_fields(values.preference):
         message.preference.MergeFrom(task_spec_pb2.Preference(**preference))
     return message
+
+
+def hyperparameters_from_proto(given: task_spec_pb2.Hyperparameters) -> Hyperparameters:
+    """The values; what is unset is None."""
+    lora = _read(Lora, given.lora, target_modules=tuple(given.lora.target_modules))
+    return _read(Hyperparameters, given, lora=lora, preference=_read(Preference, given.preference))
 
 
 def plan_to_proto(plan: Plan) -> task_manager_service_pb2.TaskPlan:
@@ -83,19 +90,18 @@ def run_kind(spec: bytes, effective_hyperparameters: bytes) -> RunKind:
 
 
 def _fine_tuning(ask: task_spec_pb2.FineTuning) -> FineTuning:
-    given = ask.hyperparameters
-    lora = _read(Lora, given.lora, target_modules=tuple(given.lora.target_modules))
     return FineTuning(
         base_model=ask.base_model,
         dataset=ask.dataset,
         validation_dataset=ask.validation_dataset,
         method_known=ask.method in _METHODS.values(),
         tuning_known=ask.tuning in _TUNINGS.values(),
-        hyperparameters=_read(Hyperparameters, given, lora=lora, preference=_read(Preference, given.preference)),
+        hyperparameters=hyperparameters_from_proto(ask.hyperparameters),
         method=_name(_METHODS, ask.method, "SFT"),
         tuning=_name(_TUNINGS, ask.tuning, "LORA"),
         mixture=tuple(_weighted(entry) for entry in ask.mixture),
         validation_split_ratio=ask.validation_split_ratio if ask.HasField("validation_split_ratio") else None,
+        initial_artifact=ask.initial_artifact,
     )
 
 

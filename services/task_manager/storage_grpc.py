@@ -11,7 +11,12 @@ from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
 from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts, RefusedRow, TokenFacts
 from services.task_manager.domain.model_shape import ModelShape
+from services.task_manager.domain.origin import ArtifactFacts
+from services.task_manager.origin_conversion import artifact_facts
 from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
     dataset_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
@@ -31,6 +36,7 @@ class GrpcStorage:
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "", deadline: float = 10.0) -> None:
         self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
+        self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(channel)
         self._api_key = api_key
         self._deadline = deadline
@@ -47,7 +53,7 @@ class GrpcStorage:
         request = model_service_pb2.GetBaseModelRequest(name=name)
         with translated(_REASON, "storage"):
             answer = await self._models.GetBaseModel(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
-        return BaseModelFacts(answer.context_length, answer.parameter_count, answer.chat_template_problem)
+        return BaseModelFacts(answer.context_length, answer.parameter_count, answer.chat_template_problem, answer.revision)
 
     async def model_shape(self, base_model: str) -> ModelShape | None:
         """See Storage."""
@@ -76,6 +82,21 @@ class GrpcStorage:
                 log.info("tokens.not_counted", dataset=dataset, base_model=base_model, status=error.code().name)
                 return None
         return _facts(answer) if answer.HasField("tokens") else None
+
+    async def artifact(self, name: str) -> ArtifactFacts:
+        """See Storage."""
+        request = artifact_service_pb2.GetArtifactRequest(name=name)
+        with translated(_REASON, "storage"):
+            answer = await self._artifacts.GetArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        return artifact_facts(answer)
+
+    async def checkpoints(self, task: str) -> list[ArtifactFacts]:
+        """See Storage."""
+        request = artifact_service_pb2.ListArtifactsRequest(task=task, kind=artifact_pb2.Artifact.CHECKPOINT, page_size=1000)
+        with translated(_REASON, "storage"):
+            answer = await self._artifacts.ListArtifacts(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        found = sorted(answer.artifacts, key=lambda each: (each.manifest.step, each.create_time.ToNanoseconds()), reverse=True)
+        return [artifact_facts(artifact) for artifact in found]
 
     async def _config(self, base_model: str) -> bytes:
         request = model_service_pb2.DownloadModelRequest(name=base_model, path="config.json")

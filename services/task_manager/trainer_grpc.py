@@ -48,6 +48,12 @@ class GrpcTrainer:
         with translated(_REASON, self._peer):
             await self._stub.PauseRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
+    async def save_checkpoint(self, name: str, label: str) -> None:
+        """See Trainer."""
+        request = trainer_service_pb2.SaveRunCheckpointRequest(name=name, label=label)
+        with translated(_REASON, self._peer):
+            await self._stub.SaveRunCheckpoint(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+
     async def live_runs(self) -> Sequence[LiveRun]:
         """See Trainer."""
         request = trainer_service_pb2.ListRunsRequest()
@@ -95,6 +101,7 @@ def _run(assignment: Assignment) -> trainer_service_pb2.Run:
         epoch=assignment.claim.epoch,
         spec=task_spec_pb2.TaskSpec.FromString(assignment.spec),
         hyperparameters=task_spec_pb2.Hyperparameters.FromString(assignment.effective_hyperparameters),
+        first_attempt=assignment.first_attempt,
     )
 
 

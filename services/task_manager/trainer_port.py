@@ -65,6 +65,9 @@ class Trainer(Protocol):
     async def pause_run(self, name: str) -> None:
         """Asks a run to come to rest with a checkpoint; raises ServiceError RUN_NOT_FOUND."""
 
+    async def save_checkpoint(self, name: str, label: str) -> None:
+        """Asks a run for a checkpoint; raises InvalidArgument and ServiceError RUN_NOT_FOUND, RUN_NOT_RUNNING."""
+
     async def live_runs(self) -> Sequence[LiveRun]:
         """Every run that is not over."""
 

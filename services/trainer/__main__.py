@@ -18,11 +18,13 @@ from services.common import config, logs
 from services.common.bundles import BundleStore
 from services.common.channels import connect
 from services.common.server import serving, wait_for_signal
+from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
 from services.trainer.keeper import Means
 from services.trainer.launcher import Launcher
 from services.trainer.preparation import Preparation
 from services.trainer.ranks import has_gpu
+from services.trainer.restoring import Restoring
 from services.trainer.runs import Runs
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
@@ -84,6 +86,8 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
     means = Means(
         preparation=Preparation(storage, base_models, time.monotonic),
         delivery=Delivery(storage, time.monotonic),
+        checkpoints=CheckpointDelivery(storage),
+        restoring=Restoring(storage),
         launcher=Launcher(settings.training_module, settings.stop_grace.total_seconds(), settings.threads_for),
     )
     return Runs(

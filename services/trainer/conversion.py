@@ -11,6 +11,7 @@ from services.common.names import base_model_id, resource_uuid
 from services.trainer.history import History
 from services.trainer.journal import Record
 from services.trainer.run import Failure, Request, RunName, Source, State, Wish
+from services.trainer.wishes import LABEL
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2, trainer_service_pb2
 
 _FIELD = "run.spec.fine_tuning"
@@ -28,7 +29,13 @@ def request_from_proto(run: trainer_service_pb2.Run, create_time: float) -> Requ
         raise InvalidArgument(Violation("run.spec", "this trainer runs fine_tuning only"))
     _check_inputs(run)
     asked = trainer_service_pb2.Run(
-        name=str(name), task=run.task, attempt=run.attempt, epoch=run.epoch, spec=run.spec, hyperparameters=run.hyperparameters
+        name=str(name),
+        task=run.task,
+        attempt=run.attempt,
+        epoch=run.epoch,
+        spec=run.spec,
+        hyperparameters=run.hyperparameters,
+        first_attempt=run.first_attempt,
     )
     asked.create_time.CopyFrom(_timestamp(create_time))
     return request_from_document(json_format.MessageToJson(asked, preserving_proto_field_name=True))
@@ -54,7 +61,15 @@ def request_from_document(document: str) -> Request:
         hyperparameters=numbers(run.hyperparameters),
         create_time=run.create_time.ToMicroseconds() / 1e6,
         document=document,
+        first_attempt=run.first_attempt,
+        initial_artifact=tuning.initial_artifact,
     )
+
+
+def check_label(label: str) -> None:
+    """Raises InvalidArgument when nothing can be called so; empty is no label."""
+    if label and not LABEL.fullmatch(label):
+        raise InvalidArgument(Violation("label", f"{label[:80]!r} does not match {LABEL.pattern}"))
 
 
 def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
@@ -116,6 +131,8 @@ def _check_inputs(run: trainer_service_pb2.Run) -> None:
     tuning = run.spec.fine_tuning
     base_model_id(tuning.base_model, f"{_FIELD}.base_model")
     _check_sources(tuning)
+    if tuning.initial_artifact:
+        resource_uuid(tuning.initial_artifact, "artifacts", f"{_FIELD}.initial_artifact")
     if tuning.validation_dataset:
         resource_uuid(tuning.validation_dataset, "datasets", f"{_FIELD}.validation_dataset")
     if run.hyperparameters.HasField("num_processes") and run.hyperparameters.num_processes < 1:
@@ -180,6 +197,8 @@ def _checkpoint_saved(event: task_event_pb2.TaskEvent, record: Record) -> None:
     saved = event.checkpoint_saved
     saved.step, saved.name, saved.size_bytes = record["step"], _text(record["name"]), record["size_bytes"]
     saved.values.update({_text(name): value for name, value in record["values"].items()})
+    saved.artifact = record.get("artifact", "")
+    saved.labels.extend(map(_text, record.get("labels", ())))
 
 
 _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {

@@ -45,8 +45,7 @@ def adapter_of(run: RunDirectory) -> Adapter:
         task=f"tasks/{run.request.name.task_id}",
         provenance=run.provenance(),
         result=result,
-        document=run.request.document,
-        epoch=run.request.epoch,
+        request=run.request,
         # The same for every try of this run, so that storage stores it once.
         request_id=str(run.request.name),
     )

@@ -6,6 +6,9 @@ import signal
 from services.trainer.history import Exit, History
 from services.trainer.run import Failure
 
+_STOPPED = 128 + signal.SIGTERM
+"""A rank that finishes its step, saves a checkpoint and leaves because somebody asked for it."""
+
 
 def failure_of(history: History) -> Failure:
     """The failure of a run whose processes are gone and did not all end well."""
@@ -24,6 +27,8 @@ def _failure(end: Exit, reported: Failure | None) -> Failure:
     # What the other ranks report after one was killed is only that it is gone.
     if code is not None and code < 0:
         return _killed(rank or 0, -code)
+    if code == _STOPPED:
+        return Failure.because("RUN_STOPPED", f"rank {rank} was stopped by SIGTERM and has saved a checkpoint")
     return reported or _exited(rank, code)
 
 

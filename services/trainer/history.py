@@ -50,6 +50,10 @@ class History:
     """What the training process itself gave as the reason; the first counts."""
     exit: Exit | None = None
     artifact: str = ""
+    saved: tuple[str, ...] = ()
+    """Names of the checkpoints the training process has made durable here, in order."""
+    told: frozenset[str] = frozenset()
+    """Names of those that an event has told of."""
     end: End | None = None
 
     def after(self, records: Iterable[Record]) -> "History":
@@ -62,6 +66,8 @@ class History:
                     step = max(step, record["step"])
                 elif record["kind"] == "training_started":
                     step = max(step, record.get("resumed_step", 0))
+                elif record["kind"] == "checkpoint_saved":
+                    history = dataclasses.replace(history, told=history.told | {record["name"]})
                 elif record["kind"] == "artifact_created":
                     history = dataclasses.replace(history, artifact=record["artifact"])
             else:
@@ -83,6 +89,8 @@ class History:
                 return dataclasses.replace(self, started=True, supervisor=Identity(**identity) if identity else None)
             case "failure":
                 return dataclasses.replace(self, failure=self.failure or Failure.from_record(record))
+            case "checkpoint":
+                return dataclasses.replace(self, saved=(*self.saved, record["name"]))
             case "exit":
                 return dataclasses.replace(self, exit=_exit(record))
             case "end":

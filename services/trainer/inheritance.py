@@ -21,7 +21,7 @@ def inherit(own: pathlib.Path, older: Sequence[pathlib.Path]) -> int:
         for source in _checkpoints(directory):
             # An older run may be swept away at this very moment; then there is nothing to inherit.
             with contextlib.suppress(FileNotFoundError):
-                _link(source, own / source.name)
+                link(source, own / source.name)
     return max((int(path.name.removeprefix("step-")) for path in _checkpoints(own)), default=0)
 
 
@@ -29,7 +29,8 @@ def _checkpoints(directory: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in directory.iterdir() if _NAME.fullmatch(path.name)] if directory.is_dir() else []
 
 
-def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+def link(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Makes `target` of links to the files of `source`, whole or not at all; one that is there stays. Raises OSError."""
     if target.exists():
         return
     scratch = target.with_name(f".{uuid.uuid4().hex}")

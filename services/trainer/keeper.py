@@ -16,14 +16,16 @@ import structlog
 
 from services.common.errors import ServiceError
 from services.trainer import processes
+from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
 from services.trainer.exit_failure import failure_of
 from services.trainer.history import Exit, History
 from services.trainer.inheritance import inherit
 from services.trainer.journal import Journal, JournalBusy, is_busy
 from services.trainer.launcher import Launcher
-from services.trainer.persistence import Note, disk_trouble_named
+from services.trainer.persistence import Note, disk_trouble_named, is_not_transient, persist
 from services.trainer.preparation import Preparation
+from services.trainer.restoring import Restoring
 from services.trainer.run import Failure, State, Wish
 from services.trainer.run_directory import RunDirectory
 from services.trainer.storage_client import StoredAdapter
@@ -38,6 +40,8 @@ _KILL_MARGIN_SECONDS = 5.0
 _BURIAL_SECONDS = 10.0
 _REAP_SECONDS = 10.0
 _LEAVING_SECONDS = 5.0
+_LAST_UPLOAD_SECONDS = 60.0
+_HASTY_UPLOAD_SECONDS = 5.0
 
 
 class _Wished(Exception):
@@ -51,6 +55,8 @@ class Means:
     preparation: Preparation
     delivery: Delivery
     launcher: Launcher
+    checkpoints: CheckpointDelivery
+    restoring: Restoring
     clock: Callable[[], float] = time.monotonic
 
 
@@ -110,7 +116,10 @@ class Keeper:
         await self._supervisor_gone(history)
         if history.started and history.exit is None:
             await self._bury(journal, history)
-        elif wish is not None and not history.artifact:
+            return False
+        if history.exit is not None and not history.artifact:
+            await self._means.checkpoints.finish(self.run, journal, _last_upload_seconds(wish))
+        if wish is not None and not history.artifact:
             self._end_as_wished(journal, history, wish)
         elif history.exit is not None:
             await self._finish(journal, history, history.exit)
@@ -127,6 +136,7 @@ class Keeper:
         try:
             await self._unless_wished(self._means.preparation.prepare(self.run, note))
             await self._inherit(note)
+            await self._unless_wished(self._restore(note))
         except ServiceError as error:
             self._end(journal, State.FAILED, failure=_preparation_failure(error))
             return False
@@ -135,11 +145,23 @@ class Keeper:
         return True
 
     async def _inherit(self, note: Note) -> None:
-        older = [run.checkpoints for run in self._predecessors()]
+        first = self.run.request.first_attempt
+        older = [run.checkpoints for run in self._predecessors() if run.request.name.attempt >= first]
         with disk_trouble_named():
             step = await asyncio.to_thread(inherit, self.run.checkpoints, older)
         if step:
             note(f"an earlier attempt left a checkpoint of step {step}")
+
+    async def _restore(self, note: Note) -> None:
+        request = self.run.request
+        if request.name.attempt > max(1, request.first_attempt):
+            with disk_trouble_named():
+                await persist(
+                    lambda: self._means.restoring.restore(self.run, note),
+                    is_final=is_not_transient,
+                    note=note,
+                    clock=self._means.clock,
+                )
 
     async def _launch(self) -> None:
         supervisor = self._supervisor = await asyncio.to_thread(self._means.launcher.launch, self.run)
@@ -155,7 +177,15 @@ class Keeper:
             self._end(journal, State.FAILED, failure=Failure.because("TRAINING_PROCESS_EXITED", message))
 
     async def _watch(self) -> None:
-        """While the supervisor has the journal; brings it the wish, if there is one."""
+        """While the supervisor has the journal; brings its checkpoints to storage, and it the wish, if there is one."""
+        uploading = asyncio.create_task(self._means.checkpoints.follow(self.run))
+        try:
+            await self._watch_supervisor()
+        finally:
+            uploading.cancel()
+            await asyncio.gather(uploading, return_exceptions=True)
+
+    async def _watch_supervisor(self) -> None:
         asked: float | None = None
         while is_busy(self.run.journal):
             supervisor = self.run.history().supervisor
@@ -230,6 +260,18 @@ class Keeper:
             working.cancel()
             wished.cancel()
             await asyncio.gather(working, wished, return_exceptions=True)
+
+
+def _last_upload_seconds(wish: Wish | None) -> float:
+    """How long the last checkpoints may take to storage: somebody waits for a cancelled run, the whole stack for a stopped one.
+
+    What is not stored then is still on this trainer.
+    """
+    if wish is None:
+        return _LAST_UPLOAD_SECONDS
+    if wish.stop is not None and wish.stop.reason == "RUN_PAUSED":
+        return _LAST_UPLOAD_SECONDS
+    return _HASTY_UPLOAD_SECONDS
 
 
 def _notes(journal: Journal, step: int = 0) -> Note:

@@ -28,6 +28,9 @@ class BaseModels(Protocol):
     async def base_model(self, name: str) -> Bundle:
         """As BundleStore's."""
 
+    async def artifact(self, name: str) -> Bundle:
+        """As BundleStore's."""
+
 
 class Preparation:
     """Datasets, base model and configuration. `clock` is monotonic."""
@@ -45,7 +48,8 @@ class Preparation:
             provenance = await self._data(run, note)
             bundle = await self._base_model(run.request.base_model, note)
             provenance = dataclasses.replace(provenance, base_model=bundle.name, base_model_revision=bundle.base_model_revision)
-            run.record_preparation(provenance, training_config(run, bundle))
+            initial = await self._initial(run.request.initial_artifact, note)
+            run.record_preparation(provenance, training_config(run, bundle, initial))
             # What was composed of them is there to stay.
             await asyncio.to_thread(shutil.rmtree, run.sources, ignore_errors=True)
 
@@ -91,12 +95,18 @@ class Preparation:
         )
         return DatasetUse(name, digests.sha256, digests.rows_sha256, weight)
 
+    async def _initial(self, name: str, note: Note) -> Bundle | None:
+        if not name:
+            return None
+        note(f"fetching the weights to start from, {name}")
+        return await persist(lambda: self._base_models.artifact(name), is_final=is_not_transient, note=note, clock=self._clock)
+
     async def _base_model(self, name: str, note: Note) -> Bundle:
         note(f"fetching base model {name}")
         return await persist(lambda: self._base_models.base_model(name), is_final=is_not_transient, note=note, clock=self._clock)
 
 
-def training_config(run: RunDirectory, base_model: Bundle) -> dict[str, Any]:
+def training_config(run: RunDirectory, base_model: Bundle, initial: Bundle | None) -> dict[str, Any]:
     """What the training process reads as config.json."""
     request = run.request
     has_validation_data = bool(request.validation_dataset) or request.validation_split_ratio is not None
@@ -109,5 +119,6 @@ def training_config(run: RunDirectory, base_model: Bundle) -> dict[str, Any]:
         "output_dir": str(run.output),
         "method": request.method,
         "tuning": request.tuning,
+        "initial_weights": initial and {"directory": str(initial.directory.resolve()), "kind": initial.kind},
         "hyperparameters": dict(request.hyperparameters),
     }

@@ -1,5 +1,8 @@
 """Turns what the ranks print and report into journal records; used by the supervisor's loop."""
 
+import json
+import pathlib
+
 from services.trainer import training_events
 from services.trainer.journal import Event, Journal
 from services.trainer.line_splitter import LOG_LIMIT, Line, LineSplitter
@@ -41,6 +44,15 @@ class RankOutput:
         self.flush()
         self._journal.control("failure", reason=reason, message=message, step=self._step)
 
+    def tell_stored(self, stored: pathlib.Path) -> None:
+        """Events of the checkpoints that storage has committed, as the face has left them in the directory `stored`."""
+        if not stored.is_dir():
+            return
+        for path in sorted(path for path in stored.iterdir() if not path.name.startswith(".")):
+            self._events.append(Event("checkpoint_saved", json.loads(path.read_text())))
+            self.flush()
+            path.unlink()
+
     def flush(self) -> None:
         """Writes what has come since the last time."""
         if self._events:
@@ -79,6 +91,11 @@ class RankOutput:
             return
         self._step = max(self._step, event.fields.get("step", 0))
         self._training = self._training or event.kind in ("training_started", "metrics")
+        if event.kind == "checkpoint_saved":
+            # It is an event once storage has committed it; until then it is only this trainer's.
+            self.flush()
+            self._journal.control("checkpoint", **event.fields)
+            return
         if event.kind != "failure":
             self._events.append(event)
             return

@@ -79,6 +79,10 @@ class Request:
     create_time: float
     document: str
     """The whole ask as proto JSON of Run; the domain does not look into it."""
+    first_attempt: int = 0
+    """Checkpoints of attempts before this one are not used."""
+    initial_artifact: str = ""
+    """Weights to start from; empty = those of the base model."""
 
     @property
     def num_processes(self) -> int:

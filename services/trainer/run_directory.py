@@ -4,7 +4,9 @@ run.json       what was asked for           data/         training and validatio
 cancel, stop   what is wished of it         config.json   for the training process; written last of all preparation
 provenance     where the inputs came from   output/       the adapter or model
 journal.jsonl  what happened                result.json   what the training process says of its end
-checkpoints/   where a next attempt starts; the training process alone knows what is in them
+checkpoints/   where a next attempt starts, and wishes for more of them
+stored/        which of them storage has committed and no event has told yet
+uploading/     links to what is on its way to storage
 """
 
 import collections
@@ -84,6 +86,7 @@ class RunDirectory:
         self.journal = path / "journal.jsonl"
         self.output = path / "output"
         self.checkpoints = path / "checkpoints"
+        self.stored = path / "stored"
         self.training_data = path / "data" / "train.jsonl"
         self.validation_data = path / "data" / "validation.jsonl"
         self.sources = path / "data" / "sources"

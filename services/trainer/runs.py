@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from services.common.errors import InvalidArgument, NotFound, ServiceError
-from services.trainer import conversion
+from services.trainer import conversion, wishes
 from services.trainer.history import End
 from services.trainer.keeper import Keeper, Means
 from services.trainer.run import Failure, Request, RunName, Wish
@@ -108,6 +108,15 @@ class Runs:
         run = self.get(name)
         if run.is_active():
             self._keepers[name].wish(Wish(Failure.because("RUN_PAUSED", "the run was paused as asked for")))
+        return run
+
+    def save_checkpoint(self, name: RunName, label: str) -> RunDirectory:
+        """Asks a run for a checkpoint; raises NotFound, and RUN_NOT_RUNNING when it has ended or is being ended."""
+        run = self.get(name)
+        history = run.history()
+        if history.end is not None or history.exit is not None or run.wish() is not None:
+            raise ServiceError("RUN_NOT_RUNNING", f"{name} has ended or is being ended")
+        wishes.leave(run.checkpoints, label)
         return run
 
     async def stop(self) -> None:

@@ -57,6 +57,14 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         """Brings a run to rest."""
         return _run(self._runs.pause(RunName.parse(request.name)))
 
+    async def SaveRunCheckpoint(
+        self, request: trainer_service_pb2.SaveRunCheckpointRequest, context: Any
+    ) -> trainer_service_pb2.Run:
+        """Asks a run for a checkpoint."""
+        name = RunName.parse(request.name)
+        conversion.check_label(request.label)
+        return _run(self._runs.save_checkpoint(name, request.label))
+
     async def GetCapacity(self, request: trainer_service_pb2.GetCapacityRequest, context: Any) -> trainer_service_pb2.Capacity:
         """What this trainer can take now."""
         return trainer_service_pb2.Capacity(

@@ -5,13 +5,14 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 import grpc
 
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
 from services.trainer import conversion
+from services.trainer.run import Request
 from services.trainer.run_directory import DatasetUse, Provenance, Result
 from tunesmith.v1 import (
     artifact_pb2,
@@ -19,6 +20,7 @@ from tunesmith.v1 import (
     artifact_service_pb2_grpc,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    task_spec_pb2,
 )
 
 _CALL_SECONDS = 20.0
@@ -43,10 +45,13 @@ class Adapter:
     task: str
     provenance: Provenance
     result: Result
-    document: str
-    """The run's proto JSON: its numbers go into the manifest as they came."""
-    epoch: int
+    request: Request
+    """Its numbers go into the manifest as they came."""
     request_id: str
+    labels: tuple[str, ...] = ()
+    """Of a checkpoint."""
+    eval_loss: float | None = None
+    """Of a checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +61,17 @@ class StoredAdapter:
     name: str
     size_bytes: int
     expire_time: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint that storage has committed. `create_time` in seconds since 1970."""
+
+    name: str
+    step: int
+    attempt: int
+    files: tuple[AdapterFile, ...]
+    create_time: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,6 +113,20 @@ class StorageClient:
             artifact = await self._artifacts.UploadArtifact(_upload(adapter), metadata=call_metadata(self._api_key))
         return StoredAdapter(artifact.name, artifact.size_bytes, artifact.expire_time.ToMicroseconds() / 1e6)
 
+    async def list_checkpoints(self, task: str) -> list[StoredCheckpoint]:
+        """What storage has committed of a task and still serves."""
+        request = artifact_service_pb2.ListArtifactsRequest(task=task, kind=artifact_pb2.Artifact.CHECKPOINT, page_size=1000)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            answer = await self._artifacts.ListArtifacts(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        return [_stored_checkpoint(artifact) for artifact in answer.artifacts]
+
+    async def fetch_file(self, artifact: str, file: AdapterFile, target: pathlib.Path) -> None:
+        """Brings one file of an artifact to `target`; raises NotFound, and CHECKSUM_MISMATCH when other bytes arrive."""
+        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact, path=file.path)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            responses = self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key))
+            await _write_verified(target, file.sha256, _chunks(responses))
+
     async def _dataset_chunks(self, name: str, *, has_rows: bool) -> AsyncIterator[bytes]:
         request = dataset_service_pb2.DownloadDatasetRequest(name=name)
         request.content = request.ROWS if has_rows else request.ORIGINAL
@@ -108,6 +138,17 @@ def adapter_files(directory: pathlib.Path) -> tuple[AdapterFile, ...]:
     """Every file below `directory` with size and SHA-256, sorted by path."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     return tuple(AdapterFile(path.relative_to(directory).as_posix(), path.stat().st_size, _digest(path)) for path in paths)
+
+
+def _stored_checkpoint(artifact: artifact_pb2.Artifact) -> StoredCheckpoint:
+    manifest = artifact.manifest
+    files = tuple(AdapterFile(file.path, file.size_bytes, file.sha256) for file in manifest.files)
+    return StoredCheckpoint(artifact.name, manifest.step, manifest.attempt, files, artifact.create_time.ToMicroseconds() / 1e6)
+
+
+async def _chunks(responses: AsyncIterable[artifact_service_pb2.DownloadArtifactResponse]) -> AsyncIterator[bytes]:
+    async for response in responses:
+        yield response.chunk
 
 
 async def _upload(adapter: Adapter) -> AsyncIterator[artifact_service_pb2.UploadArtifactRequest]:
@@ -127,18 +168,23 @@ def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
         base_model=adapter.provenance.base_model,
         base_model_revision=adapter.provenance.base_model_revision,
         dataset_sha256=adapter.provenance.dataset_sha256,
-        effective_hyperparameters=conversion.hyperparameters(adapter.document),
+        effective_hyperparameters=conversion.hyperparameters(adapter.request.document),
         versions=adapter.result.versions,
         metrics=adapter.result.metrics,
         rendered_rows_sha256=adapter.result.rendered_rows_sha256,
         datasets=[_use(use) for use in adapter.provenance.datasets],
         validation_dataset=_use(adapter.provenance.validation) if adapter.provenance.validation else None,
         validation_split_ratio=adapter.provenance.validation_split_ratio,
+        attempt=adapter.request.name.attempt,
+        method=task_spec_pb2.FineTuning.Method.Value(adapter.request.method.upper()),
+        tuning=task_spec_pb2.FineTuning.Tuning.Value(adapter.request.tuning.upper()),
+        labels=adapter.labels,
+        eval_loss=adapter.eval_loss,
     )
     return artifact_service_pb2.ArtifactHeader(
         kind=artifact_pb2.Artifact.Kind.Value(adapter.result.kind),
         manifest=manifest,
-        epoch=adapter.epoch,
+        epoch=adapter.request.epoch,
         request_id=adapter.request_id,
     )
 

@@ -13,6 +13,9 @@ from services.trainer.journal import Journal
 from services.trainer.rank_output import RankOutput
 from services.trainer.ranks import Launch, Rank
 
+STORED = "stored"
+"""Directory of a run in which the face leaves word of committed checkpoints."""
+
 _TURN_SECONDS = 0.2
 _LEFTOVER_SECONDS = 10.0
 _READ_BYTES = 64 * 1024
@@ -67,6 +70,7 @@ class Supervision:
 
     def _turn(self) -> None:
         self._read(_TURN_SECONDS)
+        self._output.tell_stored(self._launch.directory / STORED)
         self._reap()
         if self._kill_time is None and (self._cancelled or self._failed_rank is not None):
             self._stop()

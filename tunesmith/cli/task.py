@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli import task_list, task_logs, task_watch
+from tunesmith.cli import task_again, task_list, task_logs, task_watch
 from tunesmith.cli.data_argument import split_weight
 from tunesmith.cli.options import DEFAULT_BASE_MODEL, Json, TaskId
 from tunesmith.cli.output import print_json, talk
@@ -20,6 +20,10 @@ app.command("ls")(task_list.ls)
 app.command("watch")(task_watch.watch)
 app.command("logs")(task_logs.logs)
 app.command("metrics")(task_logs.metrics)
+app.command("checkpoints")(task_again.checkpoints)
+app.command("save")(task_again.save)
+app.command("retry")(task_again.retry)
+app.command("clone")(task_again.clone)
 
 
 @app.command()
@@ -42,6 +46,12 @@ def create(
     validation_split: Annotated[
         float | None, typer.Option(metavar="RATIO", help="Share of the training data to hold out instead, at most 0.5.")
     ] = None,
+    origin: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="NAME", help="Weights to start from: tasks/ID (its result), tasks/ID@step-N or artifacts/ID."
+        ),
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, for example lora.rank=8; repeatable."),
@@ -79,6 +89,7 @@ def create(
         tuning=tuning,
         validation_data=validation_data,
         validation_split=validation_split,
+        origin=origin,
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
     with Client() as client:

@@ -11,6 +11,7 @@ from tunesmith.cli.data_upload import store
 from tunesmith.cli.options import DEFAULT_BASE_MODEL
 from tunesmith.cli.output import talk
 from tunesmith.client import Client
+from tunesmith.hyperparameters import merge
 from tunesmith.names import enum_value, resource_name
 from tunesmith.v1.task_pb2 import Task
 from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, WeightedDataset
@@ -29,6 +30,8 @@ class Request:
     tuning: str | None = None
     validation_data: str | None = None
     validation_split: float | None = None
+    origin: str = ""
+    """What the task starts from: a name of an artifact, of a task, or of a task's checkpoint."""
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
     def over(self, task: Task, client: Client) -> Task:
@@ -39,20 +42,27 @@ class Request:
         """
         self._require_sense()
         spec = task.spec.fine_tuning
+        if self.origin:
+            spec.initial_artifact = self.origin
         if self.model or not spec.base_model:
-            spec.base_model = resource_name("baseModels", self.model or DEFAULT_BASE_MODEL)
+            spec.base_model = resource_name("baseModels", self.model or self._base_model(client))
         if self.method or not spec.method:
             spec.method = enum_value(FineTuning.Method, self.method or "sft", "METHOD_UNKNOWN")
         if self.tuning or not spec.tuning:
             spec.tuning = enum_value(FineTuning.Tuning, self.tuning or "lora", "TUNING_UNKNOWN")
-        if self.numbers.lora.target_modules:  # merging would add them to those of the task
-            spec.hyperparameters.lora.ClearField("target_modules")
-        spec.hyperparameters.MergeFrom(self.numbers)
+        merge(spec.hyperparameters, self.numbers)
         task.display_name = self._name(task)
         task.description = task.description if self.description is None else self.description
         self._set_validation(spec, client)
         self._set_data(spec, client)
         return task
+
+    def _base_model(self, client: Client) -> str:
+        """That of what the task starts from."""
+        name, _, _ = self.origin.partition("@")
+        if name.startswith("tasks/"):
+            return client.get_task(name).spec.fine_tuning.base_model
+        return client.get_artifact(name).manifest.base_model if name else DEFAULT_BASE_MODEL
 
     def _require_sense(self) -> None:
         if self.validation_data and self.validation_split is not None:

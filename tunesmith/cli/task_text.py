@@ -75,6 +75,8 @@ def print_task(task: Task) -> None:
             ("remaining", duration(task.progress.remaining.seconds) if task.progress.remaining.seconds else ""),
             ("error", error_text(task.error) if task.HasField("error") else ""),
             ("artifact", task.artifact),
+            ("from", f"{task.origin.artifact} (step {task.origin.step} of {task.origin.task})" if task.origin.artifact else ""),
+            ("clone of", task.origin.cloned_from),
             ("base model", tuning.base_model),
             ("dataset", tuning.dataset),
             ("validation", tuning.validation_dataset),

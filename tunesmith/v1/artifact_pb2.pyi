@@ -110,6 +110,11 @@ class ArtifactManifest(_message.Message):
     DATASETS_FIELD_NUMBER: _builtins.int
     VALIDATION_DATASET_FIELD_NUMBER: _builtins.int
     VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    TUNING_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    EVAL_LOSS_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The task that made it. Format: `tasks/{uuid}`."""
     step: _builtins.int
@@ -126,6 +131,14 @@ class ArtifactManifest(_message.Message):
     """
     validation_split_ratio: _builtins.float
     """Share of the training data that was held out instead; absent when none was."""
+    attempt: _builtins.int
+    """The attempt of the task that made it, 1-based; 0 = not told."""
+    method: _task_spec_pb2.FineTuning.Method.ValueType
+    """What fine-tuning it comes from."""
+    tuning: _task_spec_pb2.FineTuning.Tuning.ValueType
+    """Which weights were trained."""
+    eval_loss: _builtins.float
+    """Of a checkpoint: the validation loss of exactly these weights; absent when it was not measured at this step."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
         """Every file."""
@@ -150,6 +163,10 @@ class ArtifactManifest(_message.Message):
     def validation_dataset(self) -> Global___DatasetUse:
         """The dataset whose loss was measured while training; absent when there was none."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a checkpoint: the labels it was asked for with. One with a label is kept whatever comes after it."""
+
     def __init__(
         self,
         *,
@@ -166,13 +183,23 @@ class ArtifactManifest(_message.Message):
         datasets: _abc.Iterable[Global___DatasetUse] | None = ...,
         validation_dataset: Global___DatasetUse | None = ...,
         validation_split_ratio: _builtins.float | None = ...,
+        attempt: _builtins.int = ...,
+        method: _task_spec_pb2.FineTuning.Method.ValueType = ...,
+        tuning: _task_spec_pb2.FineTuning.Tuning.ValueType = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        eval_loss: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "effective_hyperparameters", b"effective_hyperparameters", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss", "_validation_split_ratio", b"_validation_split_ratio", "effective_hyperparameters", b"effective_hyperparameters", "eval_loss", b"eval_loss", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "datasets", b"datasets", "effective_hyperparameters", b"effective_hyperparameters", "files", b"files", "metrics", b"metrics", "rendered_rows_sha256", b"rendered_rows_sha256", "step", b"step", "task", b"task", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss", "_validation_split_ratio", b"_validation_split_ratio", "attempt", b"attempt", "base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "datasets", b"datasets", "effective_hyperparameters", b"effective_hyperparameters", "eval_loss", b"eval_loss", "files", b"files", "labels", b"labels", "method", b"method", "metrics", b"metrics", "rendered_rows_sha256", b"rendered_rows_sha256", "step", b"step", "task", b"task", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__eval_loss: _TypeAlias = _typing.Literal["eval_loss"]  # noqa: Y015
+    _WhichOneofArgType__eval_loss: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss"]  # noqa: Y015
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eval_loss) -> _WhichOneofReturnType__eval_loss | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_split_ratio) -> _WhichOneofReturnType__validation_split_ratio | None: ...
 
 Global___ArtifactManifest: _TypeAlias = ArtifactManifest  # noqa: Y015
@@ -229,6 +256,11 @@ class Artifact(_message.Message):
         """LoRA weights alone, in the layout of Hugging Face peft; of a classification with its head, and `id2label` in config.json."""
         MODEL: Artifact._Kind.ValueType  # 2
         """A whole model, in the layout of Hugging Face transformers, with tokenizer and chat template."""
+        CHECKPOINT: Artifact._Kind.ValueType  # 3
+        """What a task continues from: trained weights, moments of the optimizer, random numbers and the loop's own state, as
+        safetensors and JSON. Kept as long as the task lives: the newest few (`Hyperparameters.save_total_limit`), the one with the
+        lowest validation loss and those with a label; of a task that has ended, as every artifact. Cannot be chatted with.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the files are. Values may be added."""
@@ -239,6 +271,11 @@ class Artifact(_message.Message):
     """LoRA weights alone, in the layout of Hugging Face peft; of a classification with its head, and `id2label` in config.json."""
     MODEL: Artifact.Kind.ValueType  # 2
     """A whole model, in the layout of Hugging Face transformers, with tokenizer and chat template."""
+    CHECKPOINT: Artifact.Kind.ValueType  # 3
+    """What a task continues from: trained weights, moments of the optimizer, random numbers and the loop's own state, as
+    safetensors and JSON. Kept as long as the task lives: the newest few (`Hyperparameters.save_total_limit`), the one with the
+    lowest validation loss and those with a label; of a task that has ended, as every artifact. Cannot be chatted with.
+    """
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)

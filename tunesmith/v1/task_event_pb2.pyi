@@ -437,7 +437,7 @@ Global___Anomaly: _TypeAlias = Anomaly  # noqa: Y015
 
 @_typing.final
 class CheckpointSaved(_message.Message):
-    """A checkpoint is durable on the trainer: an interrupted run continues behind it."""
+    """A checkpoint is committed in storage: an interrupted run continues behind it, on any trainer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -465,15 +465,25 @@ class CheckpointSaved(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Optimizer steps done."""
     name: _builtins.str
     """Its name within the task, for example `step-200`."""
     size_bytes: _builtins.int
     """Size of its files."""
+    artifact: _builtins.str
+    """Where it is kept. Format: `artifacts/{uuid}`. Empty = only on the trainer that made it, because storage could not be reached
+    before the run ended.
+    """
     @_builtins.property
     def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """The last value of every metric at this moment."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it was called when it was asked for; empty = it was made by itself."""
 
     def __init__(
         self,
@@ -482,10 +492,12 @@ class CheckpointSaved(_message.Message):
         name: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         values: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        artifact: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "size_bytes", b"size_bytes", "step", b"step", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "labels", b"labels", "name", b"name", "size_bytes", b"size_bytes", "step", b"step", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

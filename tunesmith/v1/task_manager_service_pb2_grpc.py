@@ -85,6 +85,21 @@ class TaskManagerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ResumeTaskRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_task__pb2.Task.FromString,
                 _registered_method=True)
+        self.RetryTask = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/RetryTask',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.RetryTaskRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+                _registered_method=True)
+        self.SaveCheckpoint = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/SaveCheckpoint',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.SaveCheckpointRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.SaveCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/ListCheckpoints',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
         self.DeleteTask = channel.unary_unary(
                 '/tunesmith.v1.TaskManagerService/DeleteTask',
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteTaskRequest.SerializeToString,
@@ -189,9 +204,34 @@ class TaskManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeTask(self, request, context):
-        """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+        """Queues a PAUSED task; its next attempt continues from the last checkpoint, on any trainer. A task that
         is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
         CANCELLING or terminal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTask(self, request, context):
+        """Queues a FAILED or CANCELLED task again: its next attempt continues from the last committed checkpoint, on any trainer, with the
+        same losses as an unbroken run when no number is changed; without a checkpoint it begins anew. A repeat with the same
+        `request_id` returns the task as it is. FAILED_PRECONDITION (TASK_NOT_ENDED_BADLY) in every other state. INVALID_ARGUMENT names
+        every number that cannot be changed while continuing; `from_start` permits them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveCheckpoint(self, request, context):
+        """Asks a RUNNING task for a checkpoint after the step under way, and returns at once. FAILED_PRECONDITION (TASK_NOT_RUNNING) in
+        every other state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """The committed checkpoints of a task that have not expired, newest step first; at most 1,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,6 +329,21 @@ def add_TaskManagerServiceServicer_to_server(servicer, server):
                     servicer.ResumeTask,
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ResumeTaskRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_task__pb2.Task.SerializeToString,
+            ),
+            'RetryTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTask,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.RetryTaskRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__pb2.Task.SerializeToString,
+            ),
+            'SaveCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveCheckpoint,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.SaveCheckpointRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.SaveCheckpointResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListCheckpointsResponse.SerializeToString,
             ),
             'DeleteTask': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteTask,
@@ -568,6 +623,87 @@ class TaskManagerService:
             '/tunesmith.v1.TaskManagerService/ResumeTask',
             tunesmith_dot_v1_dot_task__manager__service__pb2.ResumeTaskRequest.SerializeToString,
             tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/RetryTask',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.RetryTaskRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/SaveCheckpoint',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.SaveCheckpointRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__manager__service__pb2.SaveCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/ListCheckpoints',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListCheckpointsRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListCheckpointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,10 +69,22 @@ class TaskManagerServiceStub:
     FAILED_PRECONDITION (TASK_NOT_RUNNING) for a task that is QUEUED, CANCELLING or terminal.
     """
     ResumeTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ResumeTaskRequest, _task_pb2.Task]
-    """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+    """Queues a PAUSED task; its next attempt continues from the last checkpoint, on any trainer. A task that
     is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
     CANCELLING or terminal.
     """
+    RetryTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.RetryTaskRequest, _task_pb2.Task]
+    """Queues a FAILED or CANCELLED task again: its next attempt continues from the last committed checkpoint, on any trainer, with the
+    same losses as an unbroken run when no number is changed; without a checkpoint it begins anew. A repeat with the same
+    `request_id` returns the task as it is. FAILED_PRECONDITION (TASK_NOT_ENDED_BADLY) in every other state. INVALID_ARGUMENT names
+    every number that cannot be changed while continuing; `from_start` permits them.
+    """
+    SaveCheckpoint: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.SaveCheckpointRequest, _task_manager_service_pb2.SaveCheckpointResponse]
+    """Asks a RUNNING task for a checkpoint after the step under way, and returns at once. FAILED_PRECONDITION (TASK_NOT_RUNNING) in
+    every other state.
+    """
+    ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListCheckpointsRequest, _task_manager_service_pb2.ListCheckpointsResponse]
+    """The committed checkpoints of a task that have not expired, newest step first; at most 1,000."""
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]
     """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal."""
     WatchTask: _grpc.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTaskRequest, _task_manager_service_pb2.WatchTaskResponse]
@@ -130,10 +142,22 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     FAILED_PRECONDITION (TASK_NOT_RUNNING) for a task that is QUEUED, CANCELLING or terminal.
     """
     ResumeTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ResumeTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
-    """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+    """Queues a PAUSED task; its next attempt continues from the last checkpoint, on any trainer. A task that
     is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
     CANCELLING or terminal.
     """
+    RetryTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.RetryTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
+    """Queues a FAILED or CANCELLED task again: its next attempt continues from the last committed checkpoint, on any trainer, with the
+    same losses as an unbroken run when no number is changed; without a checkpoint it begins anew. A repeat with the same
+    `request_id` returns the task as it is. FAILED_PRECONDITION (TASK_NOT_ENDED_BADLY) in every other state. INVALID_ARGUMENT names
+    every number that cannot be changed while continuing; `from_start` permits them.
+    """
+    SaveCheckpoint: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.SaveCheckpointRequest, _task_manager_service_pb2.SaveCheckpointResponse]  # type: ignore[assignment]
+    """Asks a RUNNING task for a checkpoint after the step under way, and returns at once. FAILED_PRECONDITION (TASK_NOT_RUNNING) in
+    every other state.
+    """
+    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListCheckpointsRequest, _task_manager_service_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
+    """The committed checkpoints of a task that have not expired, newest step first; at most 1,000."""
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal."""
     WatchTask: _aio.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTaskRequest, _task_manager_service_pb2.WatchTaskResponse]  # type: ignore[assignment]
@@ -242,10 +266,40 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_manager_service_pb2.ResumeTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.Task, _abc.Awaitable[_task_pb2.Task]]:
-        """Queues a PAUSED task; its next attempt continues from the last checkpoint, if it comes to the trainer that has it. A task that
+        """Queues a PAUSED task; its next attempt continues from the last checkpoint, on any trainer. A task that
         is QUEUED, STARTING or RUNNING is returned as it is. FAILED_PRECONDITION (TASK_NOT_PAUSED) for one that is still PAUSING,
         CANCELLING or terminal.
         """
+
+    @_abc_1.abstractmethod
+    def RetryTask(
+        self,
+        request: _task_manager_service_pb2.RetryTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.Task, _abc.Awaitable[_task_pb2.Task]]:
+        """Queues a FAILED or CANCELLED task again: its next attempt continues from the last committed checkpoint, on any trainer, with the
+        same losses as an unbroken run when no number is changed; without a checkpoint it begins anew. A repeat with the same
+        `request_id` returns the task as it is. FAILED_PRECONDITION (TASK_NOT_ENDED_BADLY) in every other state. INVALID_ARGUMENT names
+        every number that cannot be changed while continuing; `from_start` permits them.
+        """
+
+    @_abc_1.abstractmethod
+    def SaveCheckpoint(
+        self,
+        request: _task_manager_service_pb2.SaveCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_manager_service_pb2.SaveCheckpointResponse, _abc.Awaitable[_task_manager_service_pb2.SaveCheckpointResponse]]:
+        """Asks a RUNNING task for a checkpoint after the step under way, and returns at once. FAILED_PRECONDITION (TASK_NOT_RUNNING) in
+        every other state.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCheckpoints(
+        self,
+        request: _task_manager_service_pb2.ListCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_manager_service_pb2.ListCheckpointsResponse, _abc.Awaitable[_task_manager_service_pb2.ListCheckpointsResponse]]:
+        """The committed checkpoints of a task that have not expired, newest step first; at most 1,000."""
 
     @_abc_1.abstractmethod
     def DeleteTask(

@@ -28,7 +28,7 @@ from tunesmith.v1 import task_error_pb2 as tunesmith_dot_v1_dot_task__error__pb2
 from tunesmith.v1 import task_spec_pb2 as tunesmith_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tunesmith/v1/task.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtunesmith/v1/task_error.proto\x1a\x1ctunesmith/v1/task_spec.proto\"\xe9\x06\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.tunesmith.v1.TaskSpec\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x05 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12,\n\x08progress\x18\x08 \x01(\x0b\x32\x1a.tunesmith.v1.TaskProgress\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\x15\n\rhead_sequence\x18\r \x01(\x03\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06labels\x18\x18 \x03(\x0b\x32\x1e.tunesmith.v1.Task.LabelsEntry\x12\x10\n\x08priority\x18< \x01(\x05\x12\x16\n\x0equeue_position\x18= \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0c\n\x08STARTING\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\x0b\n\x07PAUSING\x10\x04\x12\n\n\x06PAUSED\x10\x05\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tSUCCEEDED\x10\x07\x12\n\n\x06\x46\x41ILED\x10\x08\x12\r\n\tCANCELLED\x10\t\"\xd8\x01\n\x0cTaskProgress\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x01\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x07metrics\x18\x05 \x03(\x0b\x32\'.tunesmith.v1.TaskProgress.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42n\n\x10\x64\x65v.tunesmith.v1B\tTaskProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tunesmith/v1/task.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtunesmith/v1/task_error.proto\x1a\x1ctunesmith/v1/task_spec.proto\"\x93\x07\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.tunesmith.v1.TaskSpec\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x05 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12,\n\x08progress\x18\x08 \x01(\x0b\x32\x1a.tunesmith.v1.TaskProgress\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\x15\n\rhead_sequence\x18\r \x01(\x03\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06labels\x18\x18 \x03(\x0b\x32\x1e.tunesmith.v1.Task.LabelsEntry\x12\x10\n\x08priority\x18< \x01(\x05\x12\x16\n\x0equeue_position\x18= \x01(\x03\x12(\n\x06origin\x18\x46 \x01(\x0b\x32\x18.tunesmith.v1.TaskOrigin\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0c\n\x08STARTING\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\x0b\n\x07PAUSING\x10\x04\x12\n\n\x06PAUSED\x10\x05\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tSUCCEEDED\x10\x07\x12\n\n\x06\x46\x41ILED\x10\x08\x12\r\n\tCANCELLED\x10\t\"O\n\nTaskOrigin\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x13\n\x0b\x63loned_from\x18\x04 \x01(\t\"\xd8\x01\n\x0cTaskProgress\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x01\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x07metrics\x18\x05 \x03(\x0b\x32\'.tunesmith.v1.TaskProgress.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42n\n\x10\x64\x65v.tunesmith.v1B\tTaskProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKPROGRESS_METRICSENTRY']._loaded_options = None
   _globals['_TASKPROGRESS_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_TASK']._serialized_start=168
-  _globals['_TASK']._serialized_end=1041
-  _globals['_TASK_LABELSENTRY']._serialized_start=841
-  _globals['_TASK_LABELSENTRY']._serialized_end=886
-  _globals['_TASK_STATE']._serialized_start=889
-  _globals['_TASK_STATE']._serialized_end=1041
-  _globals['_TASKPROGRESS']._serialized_start=1044
-  _globals['_TASKPROGRESS']._serialized_end=1260
-  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_start=1214
-  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_end=1260
+  _globals['_TASK']._serialized_end=1083
+  _globals['_TASK_LABELSENTRY']._serialized_start=883
+  _globals['_TASK_LABELSENTRY']._serialized_end=928
+  _globals['_TASK_STATE']._serialized_start=931
+  _globals['_TASK_STATE']._serialized_end=1083
+  _globals['_TASKORIGIN']._serialized_start=1085
+  _globals['_TASKORIGIN']._serialized_end=1164
+  _globals['_TASKPROGRESS']._serialized_start=1167
+  _globals['_TASKPROGRESS']._serialized_end=1383
+  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_start=1337
+  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_end=1383
 # @@protoc_insertion_point(module_scope)

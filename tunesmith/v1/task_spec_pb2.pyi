@@ -141,6 +141,7 @@ class FineTuning(_message.Message):
     HYPERPARAMETERS_FIELD_NUMBER: _builtins.int
     MIXTURE_FIELD_NUMBER: _builtins.int
     VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
+    INITIAL_ARTIFACT_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
@@ -155,6 +156,12 @@ class FineTuning(_message.Message):
     """Optional. Share of the training data that is held out and used as validation data, more than 0, at most 0.5. Which rows is
     decided by `Hyperparameters.seed` and the content of each row, so equal rows are never on both sides. Not together with
     `validation_dataset`.
+    """
+    initial_artifact: _builtins.str
+    """Optional. Weights to start from instead of the base model alone; optimizer and step count begin anew. A result or checkpoint
+    of an earlier task with the same base model, tuning and adapter. Formats: `artifacts/{uuid}`, `tasks/{uuid}` (its result),
+    `tasks/{uuid}@step-N` (a checkpoint); the server replaces the last two by the artifact's name. Unset numbers of the adapter
+    are then those of the earlier task.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
@@ -175,10 +182,11 @@ class FineTuning(_message.Message):
         hyperparameters: Global___Hyperparameters | None = ...,
         mixture: _abc.Iterable[Global___WeightedDataset] | None = ...,
         validation_split_ratio: _builtins.float | None = ...,
+        initial_artifact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "method", b"method", "mixture", b"mixture", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015
@@ -298,8 +306,8 @@ class Hyperparameters(_message.Message):
     save_interval_seconds: _builtins.float
     """Seconds between two checkpoints, at least 1. Default: 300, or not by time when `save_steps` is set."""
     save_total_limit: _builtins.int
-    """How many of the newest checkpoints are kept, 1 to 100; the one with the lowest validation loss is kept beside them.
-    Default: 2.
+    """How many of the newest checkpoints are kept, 1 to 100; the one with the lowest validation loss is kept beside them, and so
+    are those with a label. Default: 2.
     """
     @_builtins.property
     def lora(self) -> Global___Lora:

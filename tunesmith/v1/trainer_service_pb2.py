@@ -29,7 +29,7 @@ from tunesmith.v1 import task_event_pb2 as tunesmith_dot_v1_dot_task__event__pb2
 from tunesmith.v1 import task_spec_pb2 as tunesmith_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tunesmith/v1/trainer_service.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tunesmith/v1/task.proto\x1a\x1dtunesmith/v1/task_error.proto\x1a\x1dtunesmith/v1/task_event.proto\x1a\x1ctunesmith/v1/task_spec.proto\"\xca\x02\n\x03Run\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12$\n\x04spec\x18\x05 \x01(\x0b\x32\x16.tunesmith.v1.TaskSpec\x12\x36\n\x0fhyperparameters\x18\x06 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12&\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\t \x01(\t\x12\x15\n\rhead_sequence\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x0fStartRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.tunesmith.v1.Run\"\x1d\n\rGetRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x11\n\x0fListRunsRequest\"3\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.tunesmith.v1.Run\" \n\x10\x43\x61ncelRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0fPauseRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x16StreamRunEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"\xd1\x01\n\x17StreamRunEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.TaskEvent\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"\x14\n\x12GetCapacityRequest\"\x9b\x01\n\x08\x43\x61pacity\x12\x17\n\x0ftotal_processes\x18\x01 \x01(\x05\x12\x16\n\x0e\x66ree_processes\x18\x02 \x01(\x05\x12\x18\n\x10\x61\x63tive_run_count\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x18\n\x10\x66lops_per_second\x18\x05 \x01(\x01\x12\x1a\n\x12total_memory_bytes\x18\x06 \x01(\x03\x32\xfc\x03\n\x0eTrainerService\x12<\n\x08StartRun\x12\x1d.tunesmith.v1.StartRunRequest\x1a\x11.tunesmith.v1.Run\x12\x38\n\x06GetRun\x12\x1b.tunesmith.v1.GetRunRequest\x1a\x11.tunesmith.v1.Run\x12I\n\x08ListRuns\x12\x1d.tunesmith.v1.ListRunsRequest\x1a\x1e.tunesmith.v1.ListRunsResponse\x12>\n\tCancelRun\x12\x1e.tunesmith.v1.CancelRunRequest\x1a\x11.tunesmith.v1.Run\x12<\n\x08PauseRun\x12\x1d.tunesmith.v1.PauseRunRequest\x1a\x11.tunesmith.v1.Run\x12`\n\x0fStreamRunEvents\x12$.tunesmith.v1.StreamRunEventsRequest\x1a%.tunesmith.v1.StreamRunEventsResponse0\x01\x12G\n\x0bGetCapacity\x12 .tunesmith.v1.GetCapacityRequest\x1a\x16.tunesmith.v1.CapacityBx\n\x10\x64\x65v.tunesmith.v1B\x13TrainerServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tunesmith/v1/trainer_service.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tunesmith/v1/task.proto\x1a\x1dtunesmith/v1/task_error.proto\x1a\x1dtunesmith/v1/task_event.proto\x1a\x1ctunesmith/v1/task_spec.proto\"\xe1\x02\n\x03Run\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12$\n\x04spec\x18\x05 \x01(\x0b\x32\x16.tunesmith.v1.TaskSpec\x12\x36\n\x0fhyperparameters\x18\x06 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12&\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\t \x01(\t\x12\x15\n\rhead_sequence\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rfirst_attempt\x18\x0c \x01(\x05\"1\n\x0fStartRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.tunesmith.v1.Run\"\x1d\n\rGetRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x11\n\x0fListRunsRequest\"3\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.tunesmith.v1.Run\" \n\x10\x43\x61ncelRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x0fPauseRunRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x18SaveRunCheckpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\">\n\x16StreamRunEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"\xd1\x01\n\x17StreamRunEventsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.TaskEvent\x12,\n\x06header\x18\x02 \x01(\x0b\x32\x1a.tunesmith.v1.StreamHeaderH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.HeartbeatH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.StreamEndH\x00\x42\t\n\x07\x63ontrol\"\x14\n\x12GetCapacityRequest\"\x9b\x01\n\x08\x43\x61pacity\x12\x17\n\x0ftotal_processes\x18\x01 \x01(\x05\x12\x16\n\x0e\x66ree_processes\x18\x02 \x01(\x05\x12\x18\n\x10\x61\x63tive_run_count\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x18\n\x10\x66lops_per_second\x18\x05 \x01(\x01\x12\x1a\n\x12total_memory_bytes\x18\x06 \x01(\x03\x32\xcc\x04\n\x0eTrainerService\x12<\n\x08StartRun\x12\x1d.tunesmith.v1.StartRunRequest\x1a\x11.tunesmith.v1.Run\x12\x38\n\x06GetRun\x12\x1b.tunesmith.v1.GetRunRequest\x1a\x11.tunesmith.v1.Run\x12I\n\x08ListRuns\x12\x1d.tunesmith.v1.ListRunsRequest\x1a\x1e.tunesmith.v1.ListRunsResponse\x12>\n\tCancelRun\x12\x1e.tunesmith.v1.CancelRunRequest\x1a\x11.tunesmith.v1.Run\x12<\n\x08PauseRun\x12\x1d.tunesmith.v1.PauseRunRequest\x1a\x11.tunesmith.v1.Run\x12N\n\x11SaveRunCheckpoint\x12&.tunesmith.v1.SaveRunCheckpointRequest\x1a\x11.tunesmith.v1.Run\x12`\n\x0fStreamRunEvents\x12$.tunesmith.v1.StreamRunEventsRequest\x1a%.tunesmith.v1.StreamRunEventsResponse0\x01\x12G\n\x0bGetCapacity\x12 .tunesmith.v1.GetCapacityRequest\x1a\x16.tunesmith.v1.CapacityBx\n\x10\x64\x65v.tunesmith.v1B\x13TrainerServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,27 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\023TrainerServiceProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
   _globals['_RUN']._serialized_start=203
-  _globals['_RUN']._serialized_end=533
-  _globals['_STARTRUNREQUEST']._serialized_start=535
-  _globals['_STARTRUNREQUEST']._serialized_end=584
-  _globals['_GETRUNREQUEST']._serialized_start=586
-  _globals['_GETRUNREQUEST']._serialized_end=615
-  _globals['_LISTRUNSREQUEST']._serialized_start=617
-  _globals['_LISTRUNSREQUEST']._serialized_end=634
-  _globals['_LISTRUNSRESPONSE']._serialized_start=636
-  _globals['_LISTRUNSRESPONSE']._serialized_end=687
-  _globals['_CANCELRUNREQUEST']._serialized_start=689
-  _globals['_CANCELRUNREQUEST']._serialized_end=721
-  _globals['_PAUSERUNREQUEST']._serialized_start=723
-  _globals['_PAUSERUNREQUEST']._serialized_end=754
-  _globals['_STREAMRUNEVENTSREQUEST']._serialized_start=756
-  _globals['_STREAMRUNEVENTSREQUEST']._serialized_end=818
-  _globals['_STREAMRUNEVENTSRESPONSE']._serialized_start=821
-  _globals['_STREAMRUNEVENTSRESPONSE']._serialized_end=1030
-  _globals['_GETCAPACITYREQUEST']._serialized_start=1032
-  _globals['_GETCAPACITYREQUEST']._serialized_end=1052
-  _globals['_CAPACITY']._serialized_start=1055
-  _globals['_CAPACITY']._serialized_end=1210
-  _globals['_TRAINERSERVICE']._serialized_start=1213
-  _globals['_TRAINERSERVICE']._serialized_end=1721
+  _globals['_RUN']._serialized_end=556
+  _globals['_STARTRUNREQUEST']._serialized_start=558
+  _globals['_STARTRUNREQUEST']._serialized_end=607
+  _globals['_GETRUNREQUEST']._serialized_start=609
+  _globals['_GETRUNREQUEST']._serialized_end=638
+  _globals['_LISTRUNSREQUEST']._serialized_start=640
+  _globals['_LISTRUNSREQUEST']._serialized_end=657
+  _globals['_LISTRUNSRESPONSE']._serialized_start=659
+  _globals['_LISTRUNSRESPONSE']._serialized_end=710
+  _globals['_CANCELRUNREQUEST']._serialized_start=712
+  _globals['_CANCELRUNREQUEST']._serialized_end=744
+  _globals['_PAUSERUNREQUEST']._serialized_start=746
+  _globals['_PAUSERUNREQUEST']._serialized_end=777
+  _globals['_SAVERUNCHECKPOINTREQUEST']._serialized_start=779
+  _globals['_SAVERUNCHECKPOINTREQUEST']._serialized_end=834
+  _globals['_STREAMRUNEVENTSREQUEST']._serialized_start=836
+  _globals['_STREAMRUNEVENTSREQUEST']._serialized_end=898
+  _globals['_STREAMRUNEVENTSRESPONSE']._serialized_start=901
+  _globals['_STREAMRUNEVENTSRESPONSE']._serialized_end=1110
+  _globals['_GETCAPACITYREQUEST']._serialized_start=1112
+  _globals['_GETCAPACITYREQUEST']._serialized_end=1132
+  _globals['_CAPACITY']._serialized_start=1135
+  _globals['_CAPACITY']._serialized_end=1290
+  _globals['_TRAINERSERVICE']._serialized_start=1293
+  _globals['_TRAINERSERVICE']._serialized_end=1881
 # @@protoc_insertion_point(module_scope)

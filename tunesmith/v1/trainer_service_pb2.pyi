@@ -40,6 +40,7 @@ class Run(_message.Message):
     ARTIFACT_FIELD_NUMBER: _builtins.int
     HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FIRST_ATTEMPT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name. Format: `runs/{task uuid}-{attempt}`."""
     task: _builtins.str
@@ -54,6 +55,8 @@ class Run(_message.Message):
     """Output only. Set only in state SUCCEEDED. Format: `artifacts/{artifact}`."""
     head_sequence: _builtins.int
     """Output only. Newest sequence number of the run's journal."""
+    first_attempt: _builtins.int
+    """Checkpoints of attempts before this one are not used; 0 = those of every attempt are."""
     @_builtins.property
     def spec(self) -> _task_spec_pb2.TaskSpec:
         """What was asked for."""
@@ -84,10 +87,11 @@ class Run(_message.Message):
         artifact: _builtins.str = ...,
         head_sequence: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        first_attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "hyperparameters", b"hyperparameters", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "epoch", b"epoch", "error", b"error", "head_sequence", b"head_sequence", "hyperparameters", b"hyperparameters", "name", b"name", "spec", b"spec", "state", b"state", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "epoch", b"epoch", "error", b"error", "first_attempt", b"first_attempt", "head_sequence", b"head_sequence", "hyperparameters", b"hyperparameters", "name", b"name", "spec", b"spec", "state", b"state", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -223,6 +227,32 @@ class PauseRunRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PauseRunRequest: _TypeAlias = PauseRunRequest  # noqa: Y015
+
+@_typing.final
+class SaveRunCheckpointRequest(_message.Message):
+    """Which run is to save a checkpoint, and what to call it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `runs/{run}`."""
+    label: _builtins.str
+    """Optional. A checkpoint with a label is kept whatever comes after it. Matches `[a-z0-9][a-z0-9._-]{0,62}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveRunCheckpointRequest: _TypeAlias = SaveRunCheckpointRequest  # noqa: Y015
 
 @_typing.final
 class StreamRunEventsRequest(_message.Message):

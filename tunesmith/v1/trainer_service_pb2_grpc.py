@@ -60,6 +60,11 @@ class TrainerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.PauseRunRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
                 _registered_method=True)
+        self.SaveRunCheckpoint = channel.unary_unary(
+                '/tunesmith.v1.TrainerService/SaveRunCheckpoint',
+                request_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.SaveRunCheckpointRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
+                _registered_method=True)
         self.StreamRunEvents = channel.unary_stream(
                 '/tunesmith.v1.TrainerService/StreamRunEvents',
                 request_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.StreamRunEventsRequest.SerializeToString,
@@ -115,6 +120,14 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveRunCheckpoint(self, request, context):
+        """Asks a run for a checkpoint after the step under way. Best effort: the run's CHECKPOINT_SAVED event tells that there is one.
+        FAILED_PRECONDITION (RUN_NOT_RUNNING) when the run has ended or is being ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamRunEvents(self, request, context):
         """Every event of a run after a cursor; same contract as TaskManagerService.WatchTask, numbered per run.
         """
@@ -155,6 +168,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
             'PauseRun': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseRun,
                     request_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.PauseRunRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.SerializeToString,
+            ),
+            'SaveRunCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveRunCheckpoint,
+                    request_deserializer=tunesmith_dot_v1_dot_trainer__service__pb2.SaveRunCheckpointRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_trainer__service__pb2.Run.SerializeToString,
             ),
             'StreamRunEvents': grpc.unary_stream_rpc_method_handler(
@@ -303,6 +321,33 @@ class TrainerService:
             target,
             '/tunesmith.v1.TrainerService/PauseRun',
             tunesmith_dot_v1_dot_trainer__service__pb2.PauseRunRequest.SerializeToString,
+            tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveRunCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TrainerService/SaveRunCheckpoint',
+            tunesmith_dot_v1_dot_trainer__service__pb2.SaveRunCheckpointRequest.SerializeToString,
             tunesmith_dot_v1_dot_trainer__service__pb2.Run.FromString,
             options,
             channel_credentials,

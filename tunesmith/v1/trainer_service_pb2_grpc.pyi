@@ -50,6 +50,10 @@ class TrainerServiceStub:
     becomes FAILED with reason RUN_PAUSED, and the next attempt of the task continues from the checkpoint. Repeatable; a finished
     run is returned as it is.
     """
+    SaveRunCheckpoint: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.SaveRunCheckpointRequest, _trainer_service_pb2.Run]
+    """Asks a run for a checkpoint after the step under way. Best effort: the run's CHECKPOINT_SAVED event tells that there is one.
+    FAILED_PRECONDITION (RUN_NOT_RUNNING) when the run has ended or is being ended.
+    """
     StreamRunEvents: _grpc.UnaryStreamMultiCallable[_trainer_service_pb2.StreamRunEventsRequest, _trainer_service_pb2.StreamRunEventsResponse]
     """Every event of a run after a cursor; same contract as TaskManagerService.WatchTask, numbered per run."""
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetCapacityRequest, _trainer_service_pb2.Capacity]
@@ -76,6 +80,10 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """Brings a run to rest: SIGTERM lets it finish its step and save a checkpoint, SIGKILL follows after the grace time. The run
     becomes FAILED with reason RUN_PAUSED, and the next attempt of the task continues from the checkpoint. Repeatable; a finished
     run is returned as it is.
+    """
+    SaveRunCheckpoint: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.SaveRunCheckpointRequest, _trainer_service_pb2.Run]  # type: ignore[assignment]
+    """Asks a run for a checkpoint after the step under way. Best effort: the run's CHECKPOINT_SAVED event tells that there is one.
+    FAILED_PRECONDITION (RUN_NOT_RUNNING) when the run has ended or is being ended.
     """
     StreamRunEvents: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.StreamRunEventsRequest, _trainer_service_pb2.StreamRunEventsResponse]  # type: ignore[assignment]
     """Every event of a run after a cursor; same contract as TaskManagerService.WatchTask, numbered per run."""
@@ -130,6 +138,16 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Brings a run to rest: SIGTERM lets it finish its step and save a checkpoint, SIGKILL follows after the grace time. The run
         becomes FAILED with reason RUN_PAUSED, and the next attempt of the task continues from the checkpoint. Repeatable; a finished
         run is returned as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def SaveRunCheckpoint(
+        self,
+        request: _trainer_service_pb2.SaveRunCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.Run, _abc.Awaitable[_trainer_service_pb2.Run]]:
+        """Asks a run for a checkpoint after the step under way. Best effort: the run's CHECKPOINT_SAVED event tells that there is one.
+        FAILED_PRECONDITION (RUN_NOT_RUNNING) when the run has ended or is being ended.
         """
 
     @_abc_1.abstractmethod

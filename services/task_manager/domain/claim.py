@@ -34,6 +34,8 @@ class Assignment:
     spec: bytes
     effective_hyperparameters: bytes
     progress: Progress | None
+    first_attempt: int = 0
+    """Checkpoints of attempts before this one are not used."""
 
 
 class StaleClaim(ServiceError):

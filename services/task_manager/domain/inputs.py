@@ -22,6 +22,8 @@ class BaseModelFacts:
     """0 = not known."""
     chat_template_problem: str = ""
     """Why it cannot learn conversations; empty = it can."""
+    revision: str = ""
+    """Which weights they are; empty = not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import datetime
 import enum
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from services.task_manager.domain.progress import Progress
 
@@ -63,6 +64,16 @@ class Task:
     update_time: datetime.datetime
     progress: Progress | None
     priority: int = 0
+    origin_artifact: str = ""
+    """Whose weights it starts from; empty = those of the base model."""
+    origin_task: uuid.UUID | None = None
+    """The task that made that artifact."""
+    origin_step: int = 0
+    cloned_from: uuid.UUID | None = None
+    overrides: bytes = b""
+    """A Hyperparameters message, serialised: what retries have changed about the spec's."""
+    first_attempt: int = 0
+    """Checkpoints of attempts before this one are not used."""
 
     @property
     def name(self) -> str:
@@ -97,6 +108,29 @@ class NewTask:
     """Digest of what was asked for; tells a repeat from another request under the same id."""
     priority: int = 0
     """Higher ones are started first."""
+    origin_artifact: str = ""
+    origin_task: uuid.UUID | None = None
+    origin_step: int = 0
+    cloned_from: uuid.UUID | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retry:
+    """A wish to try an ended task again; None = stays."""
+
+    task_id: uuid.UUID
+    request_id: uuid.UUID | None
+    request_digest: bytes
+    from_start: bool
+    changes: bytes = b""
+    """A Hyperparameters message, serialised, as are the next two."""
+    overrides: bytes | None = None
+    effective_hyperparameters: bytes | None = None
+    processes: int | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """By name, for a query."""
+        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     # A run that ends before the cancelling reaches it has ended: the first commit wins.
     State.CANCELLING: frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED}),
     State.SUCCEEDED: frozenset(),
-    State.FAILED: frozenset(),
-    State.CANCELLED: frozenset(),
+    # Only because somebody asked for another try.
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset({State.QUEUED}),
 }
 
 

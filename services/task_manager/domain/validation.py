@@ -39,6 +39,8 @@ class FineTuning:
     """Name of a value of FineTuning.Tuning."""
     mixture: tuple[WeightedDataset, ...] = ()
     validation_split_ratio: float | None = None
+    initial_artifact: str = ""
+    """What it starts from; empty = the base model alone."""
 
     @property
     def sources(self) -> tuple[WeightedDataset, ...]:

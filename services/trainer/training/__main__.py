@@ -61,6 +61,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.engine import Engine, local_device
     from services.trainer.training.export import save_json
+    from services.trainer.training.initial import load_initial, with_initial_model
     from services.trainer.training.loop import train
     from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
@@ -73,12 +74,16 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     numbers = config.hyperparameters
     objective = OBJECTIVES[config.method](training, numbers)
     training, validation = objective.arrange(training), validation and objective.arrange(validation)
-    model = load_model(config, training.labels, device)
+    model = load_model(with_initial_model(config), training.labels, device)
+    if config.initial_weights is not None:
+        load_initial(model, config.initial_weights)
+        # The adapter switched off is the base model, not the model this run starts from.
+        objective.reference_is_stored = objective.has_reference
     trained, parameters = parameter_counts(model)
     _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
     engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config)), objective, config, device)
     # The reference is the model before training: it is asked before a checkpoint takes its place.
-    if objective.has_reference and config.tuning == "full":
+    if objective.reference_is_stored:
         training = engine.with_reference(training, numbers)
         validation = validation and engine.with_reference(validation, numbers)
     _log.info("engine ready: %s on %s, %s, ZeRO stage %s", numbers.num_processes, device, numbers.precision, numbers.zero_stage)
@@ -91,17 +96,18 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     sink.started(_plan(config, training, trained, parameters, str(device.type)) | {"resumed_step": resumed})
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    result = train(
-        engine=engine,
-        training=training,
-        validation=validation,
-        numbers=numbers,
-        sink=sink,
-        progress=progress,
-        saver=Saver(directory, belongs_to, numbers, sink=sink, clock=time.monotonic),
-        should_stop=stop.is_set,
-        clock=time.monotonic,
-    )
+    with Saver(directory, belongs_to, numbers, sink=sink, clock=time.monotonic) as saver:
+        result = train(
+            engine=engine,
+            training=training,
+            validation=validation,
+            numbers=numbers,
+            sink=sink,
+            progress=progress,
+            saver=saver,
+            should_stop=stop.is_set,
+            clock=time.monotonic,
+        )
     if not result.stopped:
         with engine.whole_weights():
             if engine.rank == 0:

@@ -83,6 +83,15 @@ class Hyperparameters:
 
 
 @dataclass(frozen=True, slots=True)
+class InitialWeights:
+    """What an earlier task has learned, to start from."""
+
+    directory: Path
+    """The files of the artifact."""
+    kind: Literal["ADAPTER", "MODEL", "CHECKPOINT"]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """The whole of CONFIG.json."""
 
@@ -95,6 +104,7 @@ class TrainConfig:
     output_dir: Path
     method: Literal["sft", "dpo", "kto", "orpo", "cpt", "classification"]
     tuning: Literal["lora", "full"]
+    initial_weights: InitialWeights | None
     hyperparameters: Hyperparameters
 
 

@@ -7,16 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.trainer.training.checkpoint import (
-    SHARED,
-    Manifest,
-    Torn,
-    check,
-    checkpoints,
-    rank_file,
-    read_manifest,
-    read_tensors,
-)
+from services.trainer.checkpoint_files import SHARED, Manifest, Torn, check, checkpoints, rank_file, read_manifest
+from services.trainer.training.checkpoint import read_tensors
 from services.trainer.training.config import TrainConfig
 from services.trainer.training.data import Dataset
 from services.trainer.training.engine import Engine
@@ -25,14 +17,33 @@ from services.trainer.training.snapshot import Snapshot
 
 _log = logging.getLogger("tunesmith.training")
 
-# How often something is written down changes nothing about what is learned.
-_CADENCE = ("logging_steps", "save_steps", "save_interval_seconds", "save_total_limit")
+# What a task that is tried again may change while it continues: how often something is written down, how far and how fast it goes
+# on from here, and how a window is cut. Everything else would make weights, moments or data order those of another task.
+# services/task_manager/domain/retry.py refuses the same by name.
+_CHANGEABLE = (
+    "logging_steps",
+    "eval_steps",
+    "save_steps",
+    "save_interval_seconds",
+    "save_total_limit",
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_ratio",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+)
 
 
 def identity(config: TrainConfig, training: Dataset) -> dict[str, Any]:
     """What a checkpoint belongs to: everything that decides the course of the run, and no name of a run or a place."""
     values = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, Path) and name != "run"}
-    for name in _CADENCE:
+    del values["initial_weights"]  # the same for every attempt of a task
+    for name in _CHANGEABLE:
         del values["hyperparameters"][name]
     counts = [len(training.examples), training.token_count, training.target_token_count]
     values["data"] = [*counts, training.rendered_rows_sha256, *training.labels]

@@ -1,21 +1,21 @@
-"""Which checkpoints stay: the newest few and the best; used by the saver once a new one is durable."""
+"""Which checkpoints stay: the newest few, the best and those with a label; used by the saver once a new one is durable."""
 
 import re
 import shutil
 from pathlib import Path
 
-from services.trainer.training.checkpoint import Manifest, Torn, checkpoints, read_manifest
+from services.trainer.checkpoint_files import Manifest, Torn, checkpoints, read_manifest
 
-_UNFINISHED = re.compile(r"\.step-[1-9][0-9]*\.part")
+_UNFINISHED = re.compile(r"\.step-[1-9][0-9]*\.[0-9]+\.part")
 
 
-def unfinished(directory: Path, step: int) -> Path:
-    """Where the files of a checkpoint are before it has its name."""
-    return directory / f".step-{step}.part"
+def unfinished(directory: Path, step: int, ticket: int) -> Path:
+    """Where the files of a checkpoint are before it has its name; another `ticket` for every try."""
+    return directory / f".step-{step}.{ticket}.part"
 
 
 def prune(directory: Path, limit: int) -> None:
-    """Deletes all but the newest `limit` (at least 1) and the one with the lowest validation loss.
+    """Deletes all but the newest `limit` (at least 1), the one with the lowest validation loss and those with a label.
 
     Call it only when the newest is durable: everything that was cut short, here or in an earlier run, goes as well.
     """
@@ -32,7 +32,7 @@ def _kept(directory: Path, limit: int) -> set[Path]:
     known = [(path, manifest) for path in checkpoints(directory) if (manifest := _readable(path))]
     losses = [(manifest.eval_loss, path) for path, manifest in known if manifest.eval_loss is not None]
     best = {min(losses, key=lambda pair: pair[0])[1]} if losses else set()
-    return {path for path, _ in known[:limit]} | best
+    return {path for path, _ in known[:limit]} | {path for path, manifest in known if manifest.labels} | best
 
 
 def _readable(path: Path) -> Manifest | None:

@@ -1,24 +1,35 @@
-"""When a checkpoint is written and how the ranks write it together; used by the loop."""
+"""When a checkpoint is written, and the thread beside the training that writes it; used by the loop.
 
+Training stands still only while weights and moments are copied. One checkpoint is written at a time: the next one waits for it.
+"""
+
+import concurrent.futures
 import contextlib
+import dataclasses
 import logging
+import secrets
 import shutil
-import struct
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from services.trainer.training.checkpoint import SHARED, FileEntry, Manifest, commit, rank_file, write_tensors
+from services.trainer import wishes
+from services.trainer.checkpoint_files import FileEntry, Manifest
+from services.trainer.training import parts
+from services.trainer.training.checkpoint import commit
 from services.trainer.training.config import Hyperparameters
 from services.trainer.training.engine import Engine
 from services.trainer.training.events import EventSink
+from services.trainer.training.parts import Part, PartMissing
 from services.trainer.training.progress import Progress
 from services.trainer.training.retention import prune, unfinished
-from services.trainer.training.snapshot import Snapshot
 
 _log = logging.getLogger("tunesmith.training")
-_FAILED = [0] * 6
+
+_PART_SECONDS = 600.0
 
 
 class Saver:
@@ -39,62 +50,74 @@ class Saver:
         self._sink = sink
         self._clock = clock
         self._since = clock()
-        self._trouble = ""
+        self._threads = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._writing: concurrent.futures.Future[None] | None = None
 
     def is_due(self, step: int) -> bool:
         """Whether this rank wants a checkpoint after `step`; clocks differ, so the ranks have to agree on it."""
         numbers = self._numbers
         by_steps = numbers.save_steps is not None and step % numbers.save_steps == 0
         interval = numbers.save_interval_seconds
-        return by_steps or (interval is not None and self._clock() - self._since >= interval)
+        by_time = interval is not None and self._clock() - self._since >= interval
+        return by_steps or by_time or wishes.are_there(self._directory)
 
     def save(self, engine: Engine, progress: Progress) -> None:
-        """A checkpoint of this moment; every rank calls it after the same step."""
-        work = unfinished(self._directory, progress.done)
-        entries = self._write(work, engine.rank, engine.snapshot())
-        parts = [_decoded(values) for values in engine.exchange(_encoded(entries.get(rank_file(engine.rank))))]
-        if engine.rank == 0:
-            self._commit(work, progress, entries, parts)
+        """Begins a checkpoint of this moment; every rank calls it after the same step."""
+        self.wait()
+        labels = wishes.taken(self._directory) if engine.rank == 0 else ()
+        # What an earlier process has left in a directory of the same step must not be taken for a part of this one.
+        tickets = engine.exchange([secrets.randbits(62)])
+        manifest = Manifest(progress.done, self._identity, asdict(progress), {}, labels)
+        work = unfinished(self._directory, progress.done, tickets[0][0])
+        part = Part(work, engine.rank, len(tickets), engine.snapshot(), manifest)
+        self._writing = self._threads.submit(self._write, part)
         self._since = self._clock()
 
-    def _write(self, work: Path, rank: int, snapshot: Snapshot) -> dict[str, FileEntry]:
-        self._trouble = ""
-        tensors = {rank_file(rank): snapshot.own} | ({SHARED: snapshot.shared} if rank == 0 else {})
-        try:
-            work.mkdir(parents=True, exist_ok=True)
-            return {name: write_tensors(work, name, values) for name, values in tensors.items()}
-        except OSError as error:
-            self._trouble = f"rank {rank} could not write its part: {error}"
-            _log.warning("no checkpoint: %s", self._trouble)
-            return {}
+    def wait(self) -> None:
+        """Until what was begun is durable or given up."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
-    def _commit(
-        self, work: Path, progress: Progress, entries: Mapping[str, FileEntry], parts: Sequence[FileEntry | None]
-    ) -> None:
-        if None in parts:
-            ranks = ", ".join(str(rank) for rank, part in enumerate(parts) if part is None)
-            return self._give_up(work, progress.done, self._trouble or f"rank {ranks} could not write its part")
-        files = dict(entries) | {rank_file(rank): part for rank, part in enumerate(parts) if part}
-        manifest = Manifest(progress.done, self._identity, asdict(progress), files)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            path = commit(work, self._directory, manifest)
+            self.wait()
+        finally:
+            self._threads.shutdown()
+
+    def _write(self, part: Part) -> None:
+        entries: dict[str, FileEntry] = {}
+        trouble = ""
+        try:
+            entries = parts.write(part)
         except OSError as error:
-            return self._give_up(work, progress.done, str(error))
-        self._sink.checkpoint_saved(progress.done, path.name, manifest.size, progress.metrics)
+            trouble = str(error)
+            _log.warning("no checkpoint: rank %s could not write its part: %s", part.rank, error)
+        if part.rank == 0:
+            self._commit(part, entries, trouble)
+        else:
+            with contextlib.suppress(OSError):
+                parts.announce(part, entries, trouble)
+
+    def _commit(self, part: Part, entries: Mapping[str, FileEntry], trouble: str) -> None:
+        if trouble:
+            return self._give_up(part, f"rank 0 could not write its part: {trouble}")
+        try:
+            files = dict(entries) | parts.gather(part, seconds=_PART_SECONDS, clock=time.monotonic)
+            manifest = dataclasses.replace(part.manifest, files=files)
+            path = commit(part.work, self._directory, manifest)
+        except (OSError, PartMissing) as error:
+            return self._give_up(part, str(error))
+        self._sink.checkpoint_saved(manifest.step, path.name, manifest.size, manifest.metrics)
         with contextlib.suppress(OSError):
             prune(self._directory, self._numbers.save_total_limit)
         return None
 
-    def _give_up(self, work: Path, step: int, cause: str) -> None:
+    def _give_up(self, part: Part, cause: str) -> None:
         with contextlib.suppress(OSError):
-            shutil.rmtree(work)
+            shutil.rmtree(part.work)
+        step = part.manifest.step
         self._sink.anomaly("CHECKPOINT_FAILED", f"no checkpoint of step {step}: {cause}; training goes on", step)
-
-
-def _encoded(entry: FileEntry | None) -> list[int]:
-    """Six numbers that ranks can exchange; all 0 = no file."""
-    return [1, entry.size, *struct.unpack(">4q", bytes.fromhex(entry.sha256))] if entry else _FAILED
-
-
-def _decoded(values: Sequence[int]) -> FileEntry | None:
-    return FileEntry(values[1], struct.pack(">4q", *values[2:]).hex()) if values[0] else None

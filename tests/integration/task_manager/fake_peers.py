@@ -12,6 +12,9 @@ import grpc
 from services.common.errors import NotFound, ServiceError
 from services.common.interceptors import EdgeInterceptor
 from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
     base_model_pb2,
     dataset_pb2,
     dataset_service_pb2,
@@ -103,6 +106,7 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.obeys_cancel = True
         self.cancelled: list[str] = []
         self.paused: list[str] = []
+        self.saves: list[tuple[str, str]] = []
         self.break_stream_after: int | None = None
         self.address = ""
         self._server: grpc.aio.Server | None = None
@@ -136,6 +140,12 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         if self.obeys_cancel and run.run.state not in TERMINAL:
             await run.end(task_pb2.Task.FAILED, "RUN_PAUSED")
         return run.run
+
+    async def SaveRunCheckpoint(self, request: Any, context: Any) -> trainer_service_pb2.Run:
+        if self.refusal:
+            raise self.refusal
+        self.saves.append((request.name, request.label))
+        return self._run(request.name).run
 
     async def ListRuns(self, request: Any, context: Any) -> trainer_service_pb2.ListRunsResponse:
         return trainer_service_pb2.ListRunsResponse(runs=[run.run for run in self.runs.values()])
@@ -203,11 +213,16 @@ def token_statistics(**changes: Any) -> dataset_pb2.TokenStatistics:
     return dataset_pb2.TokenStatistics(**{"lengths": lengths} | counts | changes)
 
 
-class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
+class FakeStorage(
+    dataset_service_pb2_grpc.DatasetServiceServicer,
+    model_service_pb2_grpc.ModelServiceServicer,
+    artifact_service_pb2_grpc.ArtifactServiceServicer,
+):
     """Two datasets of 100 examples, one base model. `counting` is a gate: a closed one holds up the counting of tokens."""
 
     def __init__(self) -> None:
         self.calls = 0
+        self.artifacts: list[artifact_pb2.Artifact] = []
         self.formats = {DATASET: dataset_pb2.Dataset.CHAT, OTHER_DATASET: dataset_pb2.Dataset.CHAT}
         self.tokens: dict[str, dataset_pb2.TokenStatistics] = {}
         self.shared_rows = 0
@@ -241,6 +256,16 @@ class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service
             raise NotFound("BASE_MODEL_NOT_FOUND", request.name)
         return self.base_model
 
+    async def GetArtifact(self, request: Any, context: Any) -> artifact_pb2.Artifact:
+        for artifact in self.artifacts:
+            if artifact.name == request.name:
+                return artifact
+        raise NotFound("ARTIFACT_NOT_FOUND", request.name)
+
+    async def ListArtifacts(self, request: Any, context: Any) -> artifact_service_pb2.ListArtifactsResponse:
+        found = [each for each in self.artifacts if (each.manifest.task, each.kind) == (request.task, request.kind)]
+        return artifact_service_pb2.ListArtifactsResponse(artifacts=found)
+
     async def DownloadModel(self, request: Any, context: Any) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
         assert request.path == "config.json"
         yield model_service_pb2.DownloadModelResponse(chunk=self.model_config)
@@ -252,6 +277,7 @@ async def serving_storage(storage: FakeStorage) -> AsyncIterator[str]:
     server = grpc.aio.server(interceptors=[EdgeInterceptor()])
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(storage, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(storage, server)
+    artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(storage, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -11,13 +11,15 @@ from trainer_face import DEADLINE_SECONDS, eventually, make_run
 from services.common.bundles import Bundle
 from services.common.errors import ServiceError, Unavailable
 from services.trainer import conversion
+from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
 from services.trainer.journal import Journal
 from services.trainer.keeper import Keeper, Means
 from services.trainer.preparation import Preparation
+from services.trainer.restoring import Restoring
 from services.trainer.run import State, Wish
 from services.trainer.run_directory import RunDirectory
-from services.trainer.storage_client import Adapter, DatasetDigests, StoredAdapter
+from services.trainer.storage_client import Adapter, DatasetDigests, StoredAdapter, StoredCheckpoint
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +53,9 @@ class Shelf:
     async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
         self.adapters.append(adapter)
         return StoredAdapter("artifacts/a", 3, 1e9)
+
+    async def list_checkpoints(self, task: str) -> list[StoredCheckpoint]:
+        return []
 
 
 class Script:
@@ -88,7 +93,9 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def means(inputs: Inputs, launcher: Script, shelf: Shelf | None = None) -> Means:
     clock = asyncio.get_running_loop().time
-    return Means(Preparation(inputs, inputs, clock), Delivery(shelf or Shelf(), clock), launcher, clock)  # type: ignore[arg-type]
+    shelf = shelf or Shelf()
+    checkpoints, restoring = CheckpointDelivery(shelf), Restoring(shelf)
+    return Means(Preparation(inputs, inputs, clock), Delivery(shelf, clock), launcher, checkpoints, restoring, clock)  # type: ignore[arg-type]
 
 
 async def keep(keeper: Keeper) -> None:

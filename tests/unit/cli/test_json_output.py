@@ -10,12 +10,20 @@ from tunesmith.cli.app import app
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.task_error_pb2 import TaskError
+from tunesmith.v1.task_manager_service_pb2 import Checkpoint
 from tunesmith.v1.task_pb2 import Task
 
 
 @pytest.fixture
 def run(platform):
     return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def saving(platform):
+    """A running task with two checkpoints."""
+    task = platform.tasks.add(Task.RUNNING)
+    platform.tasks.checkpoints[task.name] = [Checkpoint(name=f"{task.name}@step-{step}", step=step) for step in (2, 1)]
+    return task.name
 
 
 @pytest.fixture
@@ -33,6 +41,8 @@ def names(platform, tmp_path):
         "OUT": str(tmp_path / "out"),
         "TASK": platform.tasks.add(Task.RUNNING, events=a_run()).name,
         "PAUSED": platform.tasks.add(Task.PAUSED).name,
+        "FAILED": platform.tasks.add(Task.FAILED).name,
+        "SAVING": saving(platform),
         "ARTIFACT": platform.artifacts.add({"adapter.bin": b"1"}).name,
         "DATASET": json.loads(stored.stdout)["name"],
     }
@@ -63,6 +73,9 @@ ONE_OBJECT = {
     "task cancel TASK --reason enough": {"name", "display_name", "state", "state_reason", "create_time"},
     "task pause TASK --reason enough": {"name", "display_name", "state", "state_reason", "create_time"},
     "task resume PAUSED": {"name", "display_name", "state", "create_time"},
+    "task retry FAILED --set learning_rate=1e-5": {"name", "display_name", "state", "create_time"},
+    "task clone TASK --name copy --set seed=2": {"name", "display_name", "spec", "state"},
+    "task save SAVING --label good": {"step", "name", "artifact", "labels"},
     "model show tiny": {"name", "display_name", "context_length"},
     "model chat tiny -m hello": {"model", "message", "finish_reason"},
     "artifact show ARTIFACT": {"name", "kind", "state", "manifest", "size_bytes", "create_time"},
@@ -75,6 +88,7 @@ ONE_OBJECT_A_LINE = {
     "task ls": ("name", 2),
     "model ls": ("name", 1),
     "artifact ls": ("manifest", 1),
+    "task checkpoints SAVING": ("name", 2),
     "task logs TASK": ("entry", 2),
     "task logs TASK -f": ("entry", 2),
     "task metrics TASK": ("values", 3),

@@ -1,6 +1,7 @@
 """The SDK against scripted services."""
 
 import hashlib
+import uuid
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tunesmith import Client, TunesmithError
 from tunesmith.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unreachable
 from tunesmith.local.ports import pick_free
+from tunesmith.v1.task_manager_service_pb2 import Checkpoint
 from tunesmith.v1.task_pb2 import Task
 
 
@@ -145,6 +147,19 @@ class TestTasks:
         running, paused = platform.tasks.add(Task.RUNNING), platform.tasks.add(Task.PAUSED)
         assert client.pause_task(running.name, "later").state == Task.PAUSING
         assert client.resume_task(paused.name).state == Task.QUEUED
+
+    def test_retry_returns_the_task_and_is_repeatable_by_its_request_id(self, platform, client):
+        failed = platform.tasks.add(Task.FAILED)
+        assert client.retry_task(failed.name, hyperparameters={"lr_scheduler_type": "linear"}).state == Task.QUEUED
+        assert uuid.UUID(platform.tasks.retried[0].request_id)
+        with pytest.raises(FailedPrecondition):
+            client.retry_task(failed.name, request_id="4d3f9b52-7d0f-4a3c-9d0c-2f1f0a4b7f11")
+
+    def test_checkpoints_are_asked_for_and_listed(self, platform, client):
+        task = platform.tasks.add(Task.RUNNING)
+        assert client.save_checkpoint(task.name, "good").after_sequence == 0
+        platform.tasks.checkpoints[task.name] = [Checkpoint(step=8)]
+        assert [checkpoint.step for checkpoint in client.list_checkpoints(task.name)] == [8]
 
     def test_what_rests_already_cannot_be_paused(self, platform, client):
         with pytest.raises(FailedPrecondition):

@@ -9,6 +9,7 @@ import pytest
 
 SUITES = (
     "artifact_suite",
+    "checkpoint_suite",
     "dataset_suite",
     "dataset_tokens_suite",
     "dataset_version_suite",

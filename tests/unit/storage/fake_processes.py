@@ -6,7 +6,8 @@ import hashlib
 import itertools
 import json
 import pathlib
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import BinaryIO
 
 from google.protobuf import json_format
@@ -167,6 +168,7 @@ class FakeTasks:
 
     def __init__(self) -> None:
         self.tasks: dict[str, list[str]] = {}
+        self.living: set[uuid.UUID] = set()
         self.error: Exception | None = None
         self.asked = None
 
@@ -176,3 +178,8 @@ class FakeTasks:
         if self.error is not None:
             raise self.error
         return self.tasks.get(dataset, [])[:limit]
+
+    async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        if self.error is not None:
+            raise self.error
+        return [task for task in tasks if task in self.living]

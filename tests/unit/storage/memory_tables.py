@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from services.storage.artifact import Artifact
 from services.storage.base_model import BaseModel
+from services.storage.checkpoint_retention import CheckpointFacts
 from services.storage.dataset import Dataset
 from services.storage.file import File, StoredFile
 from services.storage.part_upload import PartUpload
@@ -61,6 +62,7 @@ class Tables:
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24)
     blobs: dict[str, Blob] = dataclasses.field(default_factory=dict)
     artifacts: dict[uuid.UUID, Artifact] = dataclasses.field(default_factory=dict)
+    checkpoints: dict[uuid.UUID, CheckpointFacts] = dataclasses.field(default_factory=dict)
     models: dict[str, BaseModel] = dataclasses.field(default_factory=dict)
     datasets: dict[uuid.UUID, Dataset] = dataclasses.field(default_factory=dict)
     part_uploads: dict[uuid.UUID, PartUpload] = dataclasses.field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
@@ -10,8 +11,9 @@ from unit.storage.memory_tables import Tables, newest_first
 from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import Artifact, ArtifactDraft, ArtifactFilter, artifact_name
 from services.storage.artifact_repository import refuse_stale
+from services.storage.checkpoint_retention import CHECKPOINT, Kept, superseded
 from services.storage.position import Position
-from services.storage.retention import AVAILABLE, EXPIRED, ORPHAN_WAIT, Life, notice_due, require_available
+from services.storage.retention import AVAILABLE, EXPIRED, ORPHAN_WAIT, Life, ahead, notice_due, require_available
 from services.storage.retention_change import Change
 from services.storage.sweep import Notice, StoredObject, Sweep
 
@@ -56,7 +58,20 @@ class MemoryArtifactRepository:
         self._heads[draft.task] = draft.epoch
         self._tables.artifacts[draft.id] = artifact
         self._by_request[draft.task, draft.request_id] = draft.id
+        if draft.checkpoint is not None:
+            self._tables.checkpoints[draft.id] = draft.checkpoint
+            self._supersede(draft.task, draft.checkpoint.limit)
         return artifact
+
+    def _supersede(self, task: uuid.UUID, limit: int) -> None:
+        tables, now = self._tables, self._tables.clock.now()
+        rows = [row for row in tables.artifacts.values() if row.id in tables.checkpoints and row.task == task]
+        newest = newest_first([row for row in rows if row.life.state == AVAILABLE], len(rows), None)
+        for identifier in superseded([_kept(row, tables, now) for row in newest], limit):
+            row = tables.artifacts[identifier]
+            life = dataclasses.replace(row.life, state=EXPIRED, delete_time=now, reason="superseded")
+            tables.artifacts[identifier] = dataclasses.replace(row, life=life)
+            tables.audit.append((identifier, "EXPIRE", "caller", "superseded"))
 
     async def get(self, identifier: uuid.UUID) -> Artifact:
         artifact = self._read(identifier)
@@ -81,6 +96,11 @@ class MemoryArtifactRepository:
         artifact, now = self._tables.artifacts[identifier], self._tables.clock.now()
         delete_time = artifact.life.restorable_until(now, self._tables.policy) or artifact.life.delete_time
         return dataclasses.replace(artifact, state=artifact.life.state_at(now), delete_time=delete_time)
+
+
+def _kept(row: Artifact, tables: Tables, now: datetime.datetime) -> Kept:
+    facts, life = tables.checkpoints[row.id], row.life
+    return Kept(row.id, facts.labelled, facts.eval_loss, life.pinned or (life.hold_until is not None and life.hold_until > now))
 
 
 def _matches(artifact: Artifact, wanted: ArtifactFilter) -> bool:
@@ -109,6 +129,22 @@ class MemorySweepRepository:
             yield
         finally:
             self._is_busy = False
+
+    async def ending_checkpoints(self) -> set[uuid.UUID]:
+        return {row.task for row in self._ending()}
+
+    async def keep_checkpoints(self, tasks: Collection[uuid.UUID]) -> None:
+        for row in self._ending():
+            if row.task in tasks:
+                expire_time = self._tables.clock.now() + self._tables.policy.retention
+                life = dataclasses.replace(row.life, expire_time=expire_time)
+                self._tables.artifacts[row.id] = dataclasses.replace(row, life=life)
+                self._tables.audit.append((row.id, "EXTEND", "sweeper", "its task lives"))
+
+    def _ending(self) -> list[Artifact]:
+        soon = self._tables.clock.now() + ahead(self._tables.policy)
+        rows = [row for row in self._tables.artifacts.values() if row.kind == CHECKPOINT and row.life.state == AVAILABLE]
+        return [row for row in rows if row.life.is_due(soon)]
 
     async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
         before = self._tables.snapshot()

@@ -131,7 +131,7 @@ async def running_service(
             files = BaseModelFiles(store, pathlib.Path(directory))
             around = Surroundings(
                 store=store,
-                sweeper=Sweeper(repositories.sweeps, repositories.pending, store, limit=1000),
+                sweeper=Sweeper(repositories.sweeps, repositories.pending, store, limit=1000, tasks=service.tasks),
                 start_checker=service.checkers.start,
                 tokens=service.tokens,
                 small_files=files,

@@ -1,12 +1,13 @@
 """The question to the task manager: which states, which dataset, with which key."""
 
+import uuid
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 
 from services.common.channels import connect
-from services.common.errors import Unavailable
+from services.common.errors import NotFound, Unavailable
 from services.common.interceptors import EdgeInterceptor
 from services.storage.live_tasks import GrpcLiveTasks, NoTasks
 from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc, task_pb2
@@ -28,6 +29,12 @@ class TaskManager(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         ]
         return task_manager_service_pb2.ListTasksResponse(tasks=found[: request.page_size])
 
+    async def GetTask(self, request: task_manager_service_pb2.GetTaskRequest, context: object) -> task_pb2.Task:
+        number = uuid.UUID(request.name.removeprefix("tasks/")).int
+        if number not in State.values():
+            raise NotFound("TASK_NOT_FOUND", request.name)
+        return task_pb2.Task(name=request.name, state=number)
+
 
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
@@ -46,6 +53,21 @@ async def test_tasks_that_may_still_read_are_live(address: str) -> None:
         assert set(await tasks.needing(DATASET, 100)) == {f"tasks/{name}" for name in live}
         assert len(await tasks.needing(DATASET, 2)) == 2
         assert list(await tasks.needing("datasets/other", 100)) == []
+
+
+async def test_of_tasks_those_live_that_are_there_and_have_not_ended(address: str) -> None:
+    asked = [uuid.UUID(int=number) for number in (*range(1, len(State.values())), 99)]
+    async with connect(address, api_key="key") as channel:
+        alive = await GrpcLiveTasks(channel, api_key="key").alive(asked)
+    live = {State.QUEUED, State.STARTING, State.RUNNING, State.PAUSING, State.PAUSED, State.CANCELLING}
+    assert {identifier.int for identifier in alive} == live
+
+
+async def test_about_tasks_that_nobody_can_be_asked_about_nothing_is_said() -> None:
+    async with connect("127.0.0.1:1") as channel:
+        with pytest.raises(Unavailable):
+            await GrpcLiveTasks(channel).alive([uuid.UUID(int=1)])
+    assert list(await NoTasks().alive([uuid.UUID(int=1)])) == []
 
 
 async def test_nobody_there_is_unavailable() -> None:

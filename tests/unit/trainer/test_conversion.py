@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import uuid
 
 import pytest
 from trainer_values import DATASET, NOW, TASK, VALIDATION, make_request, make_run
@@ -78,7 +79,7 @@ def test_the_configuration_names_validation_data_of_either_kind(run: RunDirector
     bundle = Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1")
     run.request = dataclasses.replace(run.request, validation_split_ratio=0.1)
 
-    assert training_config(run, bundle)["validation_file"] == str(run.validation_data)
+    assert training_config(run, bundle, None)["validation_file"] == str(run.validation_data)
 
 
 def test_a_document_of_a_later_version_is_still_read() -> None:
@@ -116,7 +117,7 @@ def test_a_run_without_a_number_of_processes_has_one() -> None:
 
 
 def test_the_configuration_has_exactly_the_keys_that_the_training_process_knows(run: RunDirectory) -> None:
-    config = training_config(run, Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1"))
+    config = training_config(run, Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1"), None)
     assert set(config) == {field.name for field in dataclasses.fields(TrainConfig)}
     assert set(config["hyperparameters"]) == {field.name for field in dataclasses.fields(Hyperparameters)}
     assert set(config["hyperparameters"]["lora"]) == {field.name for field in dataclasses.fields(Lora)}
@@ -210,6 +211,46 @@ def test_a_saved_checkpoint_is_the_whole_of_what_the_run_says() -> None:
     event = conversion.event_to_proto(record("checkpoint_saved", step=8, name="step-8", size_bytes=99, values=values), 2)
     saved = event.checkpoint_saved
     assert (saved.step, saved.name, saved.size_bytes, dict(saved.values)) == (8, "step-8", 99, values)
+
+
+def test_a_stored_checkpoint_says_where_and_what_it_is_called() -> None:
+    fields = {
+        "step": 8,
+        "name": "step-8",
+        "size_bytes": 9,
+        "values": {},
+        "artifact": "artifacts/a",
+        "labels": ["good", "half \ud800"],
+    }
+    saved = conversion.event_to_proto(record("checkpoint_saved", **fields), 2).checkpoint_saved
+    assert (saved.artifact, list(saved.labels)) == ("artifacts/a", ["good", "half ?"])
+
+
+@pytest.mark.parametrize("label", ["", "a", "before-dpo.2", "x" * 63])
+def test_a_label_is_short_and_plain(label: str) -> None:
+    conversion.check_label(label)
+
+
+@pytest.mark.parametrize("label", ["-a", "A", "a b", "../x", "x" * 64, "ä"])
+def test_other_labels_are_refused(label: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        conversion.check_label(label)
+    assert [violation.field for violation in caught.value.violations] == ["label"]
+
+
+def test_the_weights_to_start_from_are_an_artifact_and_travel_to_the_training_process(run: RunDirectory) -> None:
+    name = f"artifacts/{uuid.UUID(int=9)}"
+    asked = make_run(first_attempt=2)
+    asked.spec.fine_tuning.initial_artifact = name
+    request = conversion.request_from_proto(asked, NOW)
+    assert (request.initial_artifact, request.first_attempt) == (name, 2)
+    initial = Bundle(name, run.path / "weights", "baseModels/tiny", "r1", kind="CHECKPOINT")
+    config = training_config(run, Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1"), initial)
+    assert config["initial_weights"] == {"directory": str((run.path / "weights").resolve()), "kind": "CHECKPOINT"}
+    asked.spec.fine_tuning.initial_artifact = "tasks/1"
+    with pytest.raises(InvalidArgument) as caught:
+        conversion.request_from_proto(asked, NOW)
+    assert caught.value.violations[0].field == "run.spec.fine_tuning.initial_artifact"
 
 
 def test_a_start_says_where_it_continues() -> None:

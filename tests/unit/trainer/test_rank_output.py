@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.trainer.checkpoint_delivery import leave
 from services.trainer.journal import Journal
 from services.trainer.journal_reader import read
 from services.trainer.rank_output import RankOutput
@@ -121,3 +122,27 @@ def test_a_flood_is_written_in_pieces(output, path) -> None:
     output.feed(0, "stdout", b"line\n" * 2500)
     assert len(list(read(path))) == 2000
     assert [record["sequence"] for record in written(output, path)] == list(range(1, 2501))
+
+
+def test_a_checkpoint_is_no_event_until_storage_has_it(output, path, tmp_path) -> None:
+    output.feed(0, "events", event(kind="checkpoint_saved", step=4, name="step-4", size_bytes=10, values={"loss": 1.0}))
+    output.feed(0, "events", event(kind="metrics", step=5, values={"loss": 0.5}))
+    output.flush()
+    control, metrics = read(path)
+    assert (control["control"], control["name"], "sequence" in control) == ("checkpoint", "step-4", False)
+    assert (metrics["kind"], metrics["sequence"]) == ("metrics", 1)
+    fields = {"step": 4, "name": "step-4", "size_bytes": 10, "values": {}, "artifact": "artifacts/a", "labels": []}
+    leave(tmp_path / "stored", fields)
+    output.tell_stored(tmp_path / "stored")
+    output.tell_stored(tmp_path / "stored")
+    told = [record for record in written(output, path) if record.get("kind") == "checkpoint_saved"]
+    assert [(record["sequence"], record["artifact"]) for record in told] == [(2, "artifacts/a")]
+    assert list((tmp_path / "stored").iterdir()) == []
+
+
+def test_what_is_not_written_whole_yet_is_not_told(output, path, tmp_path) -> None:
+    (tmp_path / "stored").mkdir()
+    (tmp_path / "stored/.step-4").write_text("{")
+    output.tell_stored(tmp_path / "stored")
+    output.tell_stored(tmp_path / "no such directory")
+    assert written(output, path) == []

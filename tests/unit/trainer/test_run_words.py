@@ -137,6 +137,7 @@ def test_an_exit_went_well_only_if_every_rank_did(codes: dict[int, int | None], 
         ([exited({}, lost="killed")], "RUN_LOST", {}),
         ([FAILURE, exited({}, lost="killed")], "LOSS_NOT_FINITE", {}),
         ([exited({"0": 143}, cancelled=True)], "RUN_STOPPED", {}),
+        ([exited({"0": 143, "1": 143}, failed_rank=1)], "RUN_STOPPED", {}),
     ],
 )
 def test_the_cause_of_an_exit(records: list[dict], reason: str, metadata: dict[str, str]) -> None:

@@ -12,19 +12,12 @@ import pytest
 import torch
 from training_configs import numbers
 
-from services.trainer.training.checkpoint import (
-    SHARED,
-    Manifest,
-    Torn,
-    check,
-    checkpoints,
-    rank_file,
-    read_tensors,
-    write_tensors,
-)
+from services.trainer.checkpoint_files import SHARED, FileEntry, Manifest, Torn, check, checkpoints, rank_file
+from services.trainer.training.checkpoint import read_tensors, write_tensors
+from services.trainer.training.parts import Part, announce
 from services.trainer.training.progress import Progress
 from services.trainer.training.resume import newest
-from services.trainer.training.retention import prune
+from services.trainer.training.retention import prune, unfinished
 from services.trainer.training.saver import Saver
 from services.trainer.training.snapshot import Snapshot
 
@@ -37,19 +30,24 @@ class Killed(BaseException):
 
 
 class FakeEngine:
-    """Weights that tell their step; `others` are what the other ranks answer."""
+    """Weights that tell their step; `others` says what the other ranks write: (entries, trouble) each."""
 
     rank = 0
 
-    def __init__(self, others=()):
+    def __init__(self, directory, others=()):
         self.step = 0
+        self._directory = directory
         self._others = list(others)
 
     def snapshot(self):
         return Snapshot({"weight/a": torch.full((8,), float(self.step))}, {"random/cpu": torch.arange(16)})
 
     def exchange(self, values):
-        return [list(values), *self._others]
+        work = unfinished(self._directory, self.step, values[0])
+        for rank, (entries, trouble) in enumerate(self._others, 1):
+            work.mkdir(parents=True, exist_ok=True)
+            announce(Part(work, rank, 0, None, None), entries, trouble)
+        return [list(values), *([0] for _ in self._others)]
 
 
 @dataclass
@@ -68,7 +66,7 @@ class Run:
     """Saves checkpoints of steps into a directory."""
 
     def __init__(self, directory, *, others=(), clock=lambda: 0.0, **changes):
-        self.directory, self.sink, self.engine = directory, ListSink(), FakeEngine(others)
+        self.directory, self.sink, self.engine = directory, ListSink(), FakeEngine(directory, others)
         self.saver = Saver(directory, IDENTITY, numbers(**changes), sink=self.sink, clock=clock)
 
     def save(self, step, *, eval_loss=None):
@@ -76,6 +74,7 @@ class Run:
         metrics = {"loss": math.nan} | ({} if eval_loss is None else {"eval_loss": eval_loss})
         evaluated = 0 if eval_loss is None else step
         self.saver.save(self.engine, Progress(step=step, done=step, evaluated=evaluated, metrics=metrics))
+        self.saver.wait()
 
     @property
     def saved(self):
@@ -281,22 +280,21 @@ def test_a_torn_checkpoint_never_counts_among_those_that_stay(tmp_path):
 
 
 def test_every_ranks_file_is_in_the_manifest(tmp_path):
-    other = [1, 77, 1, -2, 3, -4]
-    run = Run(tmp_path / "c", others=[other])
+    run = Run(tmp_path / "c", others=[({rank_file(1): FileEntry(77, "ab" * 32)}, "")])
     run.save(1)
     body = json.loads((run.directory / "step-1/manifest.json").read_text())["body"]
     assert set(body["files"]) == {SHARED, rank_file(0), rank_file(1)}
     assert body["files"][rank_file(1)]["size"] == 77
-    assert len(body["files"][rank_file(1)]["sha256"]) == 64
+    assert body["files"][rank_file(1)]["sha256"] == "ab" * 32
     assert newest_step(run.directory) == 0, "what the other rank claims to have written is not there"
 
 
 def test_one_rank_that_cannot_write_is_enough_for_no_checkpoint(tmp_path):
-    run = Run(tmp_path / "c", others=[[0] * 6])
+    run = Run(tmp_path / "c", others=[({}, "no space")])
     run.save(1)
     ((reason, message, step),) = run.sink.anomalies
     assert (reason, step) == ("CHECKPOINT_FAILED", 1)
-    assert "rank 1 could not write" in message
+    assert "rank 1 could not write its part: no space" in message
     assert (run.saved, list(run.directory.iterdir())) == ([], [])
 
 
@@ -307,7 +305,7 @@ def test_steps_make_a_checkpoint_due(tmp_path):
 
 def test_time_makes_a_checkpoint_due_and_begins_anew_after_each_even_one_that_failed(tmp_path):
     now = [100.0]
-    run = Run(tmp_path, others=[[0] * 6], clock=lambda: now[0], save_interval_seconds=60.0)
+    run = Run(tmp_path, others=[({}, "no space")], clock=lambda: now[0], save_interval_seconds=60.0)
     now[0] += 59
     assert not run.saver.is_due(1)
     now[0] += 1

@@ -36,7 +36,7 @@ class DirectPreference(PlainObjective):
         self._smoothing = preference.label_smoothing or 0.0
         self._sft_weight = preference.sft_loss_weight or 0.0
         self.has_reference = not preference.reference_free
-        self._stored = self.has_reference and numbers.lora is None
+        self.reference_is_stored = self.has_reference and numbers.lora is None
 
     def units(self, example: Example) -> tuple[int, ...]:
         """One pair; its preferred target tokens when they are learned, too."""
@@ -44,7 +44,7 @@ class DirectPreference(PlainObjective):
 
     def collate(self, examples: Sequence[Example], device: torch.device) -> PairBatch:
         """Preferred answers first."""
-        return collate_pairs(self._sequences, examples, device, stored=self._stored)
+        return collate_pairs(self._sequences, examples, device, stored=self.reference_is_stored)
 
     def loss(self, policy: Policy, batch: PairBatch, baseline: Tensor | None) -> Tensor:
         """[preference loss, cross-entropy if it counts, rewards]."""

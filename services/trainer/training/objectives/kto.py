@@ -40,7 +40,7 @@ class KahnemanTversky:
     def __init__(self, training: Dataset, numbers: Hyperparameters, preference: Preference) -> None:
         self._sequences = Sequences.sharing(training, numbers)
         self._limit = numbers.max_seq_length
-        self._stored = numbers.lora is None
+        self.reference_is_stored = numbers.lora is None
         self._beta = preference.beta
         self._weights = (_or_one(preference.desirable_weight), _or_one(preference.undesirable_weight))
 
@@ -86,7 +86,7 @@ class KahnemanTversky:
         return torch.cat([policy_log_probs(policy, pairs) for pairs in batch]).T
 
     def _pairs(self, examples: Sequence[Example], device: torch.device) -> PairBatch:
-        return collate_pairs(self._sequences, examples, device, stored=self._stored)
+        return collate_pairs(self._sequences, examples, device, stored=self.reference_is_stored)
 
     def _with_others(self, example: Example, other: Example) -> Example:
         mixed = (_mixed(own, foreign, self._limit) for own, foreign in zip(example.texts, other.texts, strict=True))

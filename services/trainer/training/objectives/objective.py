@@ -16,6 +16,9 @@ class Objective(Protocol):
     window, so that any cut into micro-batches and ranks adds up to the same number.
     """
 
+    reference_is_stored: bool
+    """Examples carry what `reference` said of them before training; otherwise the losses switch the adapter off."""
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """What is measured along the way; each a sum to be divided by the units of the first part."""
@@ -47,5 +50,5 @@ class Objective(Protocol):
     def reference(self, policy: Policy, batch: Any) -> Tensor:
         """[B, texts]. Log-probabilities of the texts of each example by the model as it is; only with `has_reference`.
 
-        Called before training when all weights are trained; with an adapter the losses switch that off instead.
+        Called before training with `reference_is_stored`.
         """

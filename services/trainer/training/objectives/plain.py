@@ -14,6 +14,7 @@ class PlainObjective:
     metrics: tuple[str, ...] = ()
     has_baseline = False
     has_reference = False
+    reference_is_stored = False
 
     def arrange(self, data: Dataset) -> Dataset:
         """As it is."""

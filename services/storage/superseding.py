@@ -1,0 +1,26 @@
+"""Ends the checkpoints that a newer one makes superfluous; used by the artifact repository in the transaction of the commit."""
+
+import uuid
+
+from services.common.postgres import Connection
+from services.storage.checkpoint_retention import Kept, superseded
+
+# What somebody reads or has pinned stays until a later commit looks again.
+_KEPT_SO_FAR = """
+    SELECT id, labelled, eval_loss, pinned OR coalesce(hold_until > storage.clock(), false) AS in_use FROM storage.artifact
+    WHERE task = %(task)s AND kind = 'CHECKPOINT' AND state = 'AVAILABLE'
+    ORDER BY create_time DESC, id DESC"""
+_SUPERSEDE = """
+    WITH done AS (
+        UPDATE storage.artifact SET state = 'EXPIRED', delete_time = storage.clock(), reason = 'superseded'
+        WHERE id = ANY(%(ids)s) RETURNING id, expire_time
+    )
+    INSERT INTO storage.artifact_audit (artifact, action, actor, reason, expire_time)
+    SELECT id, 'EXPIRE', 'caller', 'superseded', expire_time FROM done"""
+
+
+async def supersede(connection: Connection, task: uuid.UUID, limit: int) -> None:
+    """Ends what the newest checkpoint makes superfluous; the sweeper takes the bytes."""
+    rows = await (await connection.execute(_KEPT_SO_FAR, {"task": task})).fetchall()
+    if ended := superseded([Kept(**row) for row in rows], limit):
+        await connection.execute(_SUPERSEDE, {"ids": ended})

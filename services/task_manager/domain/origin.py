@@ -1,0 +1,83 @@
+"""Starting from what an earlier task has learned: what that was, and what does not fit; pure rules for a new task."""
+
+import dataclasses
+import datetime
+from collections.abc import Iterator
+
+from services.common.errors import Violation
+from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
+from services.task_manager.domain.validation import FINE_TUNING, FineTuning
+
+FIELD = f"{FINE_TUNING}.initial_artifact"
+
+# Dropout changes nothing about what the weights mean.
+_ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora")
+_CUTS_WEIGHTS = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArtifactFacts:
+    """An artifact as storage describes it."""
+
+    name: str
+    kind: str
+    """ADAPTER, MODEL or CHECKPOINT."""
+    task: str
+    step: int
+    attempt: int
+    base_model: str
+    base_model_revision: str
+    method: str
+    """Empty = not told, as of artifacts from before it was."""
+    tuning: str
+    hyperparameters: Hyperparameters
+    labels: tuple[str, ...] = ()
+    eval_loss: float | None = None
+    metrics: tuple[tuple[str, float], ...] = ()
+    size_bytes: int = 0
+    create_time: datetime.datetime | None = None
+    expire_time: datetime.datetime | None = None
+
+
+def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str) -> Iterator[Violation]:
+    """Everything that keeps the task from starting with these weights; `base_model_revision` is today's, empty = not known."""
+    if origin.base_model != ask.base_model:
+        yield Violation(FIELD, f"{origin.name} was made from {origin.base_model}; this task names {ask.base_model}")
+    elif base_model_revision and origin.base_model_revision not in ("", base_model_revision):
+        yield Violation(FIELD, f"{origin.name} was made from other weights that were registered as {origin.base_model} then")
+    tuning = _tuning(origin)
+    if tuning != ask.tuning:
+        yield Violation(FIELD, f"{origin.name} is of tuning {tuning or 'unknown'}; this task has tuning {ask.tuning}")
+    if origin.method and "CLASSIFICATION" in {origin.method, ask.method} and origin.method != ask.method:
+        yield Violation(FIELD, f"{origin.name} is of method {origin.method}; its head does not fit method {ask.method}")
+    if origin.kind == "CHECKPOINT" and origin.hyperparameters.zero_stage == _CUTS_WEIGHTS:
+        yield Violation(FIELD, f"{origin.name} holds weights in the parts of ZeRO 3; use the task's result")
+    if tuning == ask.tuning == "LORA":
+        yield from _adapter(ask.hyperparameters.lora, origin)
+
+
+def with_adapter_of(ask: FineTuning, origin: ArtifactFacts) -> FineTuning:
+    """The ask, its unset numbers of the adapter as those of the earlier task."""
+    if ask.tuning != "LORA":
+        return ask
+    lora, earlier = ask.hyperparameters.lora, origin.hyperparameters.lora
+    unset = [name for name in _ADAPTER_FIELDS if getattr(lora, name) in (None, ())]
+    lora = dataclasses.replace(lora, **{name: getattr(earlier, name) for name in unset})
+    return dataclasses.replace(ask, hyperparameters=dataclasses.replace(ask.hyperparameters, lora=lora))
+
+
+def _tuning(origin: ArtifactFacts) -> str:
+    return origin.tuning or {"ADAPTER": "LORA", "MODEL": "FULL"}.get(origin.kind, "")
+
+
+def _adapter(asked: Lora, origin: ArtifactFacts) -> Iterator[Violation]:
+    for name in _ADAPTER_FIELDS:
+        wanted, earlier = getattr(asked, name), getattr(origin.hyperparameters.lora, name)
+        if wanted not in (None, ()) and earlier not in (None, ()) and wanted != earlier:
+            yield Violation(
+                f"{PATH}.lora.{name}", f"{_text(wanted)} differs from {_text(earlier)} of {origin.name}; leave it unset"
+            )
+
+
+def _text(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,62 @@
+"""Finds what a task shall start from, and refuses what does not fit; used when a task is created, planned or tried again."""
+
+import dataclasses
+import re
+import uuid
+
+from services.common.errors import InvalidArgument, NotFound, Violation
+from services.common.names import resource_uuid
+from services.task_manager.domain.origin import FIELD, ArtifactFacts, violations, with_adapter_of
+from services.task_manager.domain.validation import FineTuning
+from services.task_manager.repository import TaskRepository
+from services.task_manager.storage_port import Storage
+
+_CHECKPOINT = re.compile(r"(?P<task>tasks/[0-9a-fA-F-]{32,36})@step-(?P<step>[1-9][0-9]{0,17})")
+_FORMS = "artifacts/{uuid}, tasks/{uuid} or tasks/{uuid}@step-N"
+
+
+class Origins:
+    """Asks storage and the tasks; no transaction is open meanwhile."""
+
+    def __init__(self, storage: Storage, repository: TaskRepository) -> None:
+        self._storage = storage
+        self._repository = repository
+
+    async def of(self, ask: FineTuning) -> tuple[FineTuning, ArtifactFacts | None]:
+        """The ask with the artifact's name and the adapter's numbers; (ask, None) when it starts from the base model alone.
+
+        Raises InvalidArgument with everything that does not fit, NotFound, Unavailable.
+        """
+        if not ask.initial_artifact:
+            return ask, None
+        origin = await self.find(ask.initial_artifact)
+        base_model = await self._storage.base_model(ask.base_model)
+        if unfit := list(violations(ask, origin, base_model.revision)):
+            raise InvalidArgument(*unfit)
+        return dataclasses.replace(with_adapter_of(ask, origin), initial_artifact=origin.name), origin
+
+    async def find(self, name: str) -> ArtifactFacts:
+        """What `artifacts/{uuid}`, `tasks/{uuid}` or `tasks/{uuid}@step-N` names; raises InvalidArgument and NotFound."""
+        if name.startswith("artifacts/"):
+            return await self._storage.artifact(f"artifacts/{resource_uuid(name, 'artifacts', FIELD)}")
+        if match := _CHECKPOINT.fullmatch(name):
+            return await self._checkpoint(resource_uuid(match["task"], "tasks", FIELD), int(match["step"]))
+        if name.startswith("tasks/") and "@" not in name:
+            return await self._result(resource_uuid(name, "tasks", FIELD))
+        raise InvalidArgument(Violation(FIELD, f"{name[:80]!r} is not a name of the form {_FORMS}"), reason="INVALID_NAME")
+
+    async def _checkpoint(self, task_id: uuid.UUID, step: int) -> ArtifactFacts:
+        found = await self._storage.checkpoints(f"tasks/{task_id}")
+        for checkpoint in found:
+            if checkpoint.step == step:
+                return checkpoint
+        known = ", ".join(str(checkpoint.step) for checkpoint in found) or "none"
+        name = f"tasks/{task_id}@step-{step}"
+        raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{FIELD}: {name} does not exist; steps with a checkpoint: {known}")
+
+    async def _result(self, task_id: uuid.UUID) -> ArtifactFacts:
+        task = await self._repository.get(task_id)
+        if not task.artifact:
+            text = f"{task.name} is {task.state.value} and has no result; name a checkpoint: {task.name}@step-N"
+            raise InvalidArgument(Violation(FIELD, text))
+        return await self._storage.artifact(task.artifact)

@@ -1,0 +1,95 @@
+"""Gives a run the last committed checkpoint of its task when its own directory lacks it; used by the keeper before it starts the
+training process, on whatever trainer that is."""
+
+import asyncio
+import pathlib
+import shutil
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from services.common.errors import ServiceError
+from services.trainer.checkpoint_files import Torn, check, checkpoints, is_file_name, step_of
+from services.trainer.persistence import Note, is_not_transient
+from services.trainer.run_directory import RunDirectory
+from services.trainer.storage_client import AdapterFile, StoredCheckpoint
+
+log = structlog.get_logger()
+
+
+class Checkpoints(Protocol):
+    """Where checkpoints come from."""
+
+    async def list_checkpoints(self, task: str) -> Sequence[StoredCheckpoint]:
+        """As StorageClient's."""
+
+    async def fetch_file(self, artifact: str, file: AdapterFile, target: pathlib.Path) -> None:
+        """As StorageClient's."""
+
+
+class Restoring:
+    """Downloads are verified twice: file by file as they arrive, and as a whole before the checkpoint has its name."""
+
+    def __init__(self, stored: Checkpoints) -> None:
+        self._stored = stored
+
+    async def restore(self, run: RunDirectory, note: Note) -> int:
+        """The step it can continue from, 0 = none. Raises what storage raises while it cannot be asked.
+
+        What is damaged or has expired in storage is left out, and the one before it is taken.
+        """
+        request = run.request
+        own = await asyncio.to_thread(newest_whole, run.checkpoints)
+        found = await self._stored.list_checkpoints(f"tasks/{request.name.task_id}")
+        usable = [each for each in found if max(1, request.first_attempt) <= each.attempt <= request.name.attempt]
+        for each in sorted(usable, key=lambda each: (each.step, each.create_time), reverse=True):
+            if each.step <= own:
+                break
+            if await self._fetched(run, each):
+                note(f"fetched the checkpoint of step {each.step} from storage")
+                return each.step
+            note(f"the stored checkpoint of step {each.step} cannot be used; the one before it is taken", "WARNING")
+        return own
+
+    async def _fetched(self, run: RunDirectory, stored: StoredCheckpoint) -> bool:
+        target = run.checkpoints / f"step-{stored.step}"
+        scratch = run.checkpoints / f".{uuid.uuid4().hex}" / target.name
+        scratch.mkdir(parents=True)
+        try:
+            _check_names(stored)
+            for file in stored.files:
+                await self._stored.fetch_file(stored.name, file, scratch / file.path)
+            await asyncio.to_thread(check, scratch)
+            await asyncio.to_thread(_replace, scratch, target)
+        except (ServiceError, Torn) as error:
+            if isinstance(error, ServiceError) and error.reason != "CHECKSUM_MISMATCH" and not is_not_transient(error):
+                raise
+            log.warning("checkpoint.unusable", artifact=stored.name, step=stored.step, message=str(error))
+            return False
+        finally:
+            await asyncio.to_thread(shutil.rmtree, scratch.parent, ignore_errors=True)
+        return True
+
+
+def newest_whole(directory: pathlib.Path) -> int:
+    """Step of the newest checkpoint in `directory` that is whole, every byte looked at; 0 = none."""
+    for path in checkpoints(directory):
+        try:
+            check(path)
+        except Torn:
+            continue
+        return step_of(path.name)
+    return 0
+
+
+def _check_names(stored: StoredCheckpoint) -> None:
+    for file in stored.files:
+        if not is_file_name(file.path):
+            raise Torn(f"{file.path!r} is not a file of a checkpoint")
+
+
+def _replace(source: pathlib.Path, target: pathlib.Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    source.rename(target)

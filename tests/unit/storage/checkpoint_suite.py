@@ -1,0 +1,142 @@
+"""Which checkpoints are kept and for how long, as callers see it; run against the fakes and against Postgres and S3."""
+
+import asyncio
+import uuid
+
+import pytest
+from unit.storage.retention_suite import Advance, days
+from unit.storage.service import Service, artifact_header, artifact_messages, refused
+
+from services.common.errors import Unavailable
+from tunesmith.v1 import artifact_pb2, artifact_service_pb2
+
+CHECKPOINT = artifact_pb2.Artifact.CHECKPOINT
+State = artifact_pb2.Artifact
+Upload = artifact_service_pb2.UploadArtifactRequest
+
+
+@pytest.fixture
+def task() -> str:
+    return f"tasks/{uuid.uuid4()}"
+
+
+async def save(
+    service: Service, task: str, step: int, *, limit: int = 2, epoch: int = 1, **manifest: object
+) -> artifact_pb2.Artifact:
+    files = {"manifest.json": b"%d" % step, "shared.safetensors": b"weights of %d" % step}
+    header = artifact_header(files, task=task, kind=CHECKPOINT, epoch=epoch, request_id=f"run/step-{step}")
+    header.manifest.MergeFrom(artifact_pb2.ArtifactManifest(**manifest))
+    header.manifest.step = step
+    header.manifest.effective_hyperparameters.save_total_limit = limit
+    return await service.artifacts.UploadArtifact([Upload(header=header), *artifact_messages(files)[1:]])
+
+
+async def steps(service: Service, task: str) -> list[int]:
+    return [artifact.manifest.step for artifact in await service.list_artifacts(task=task, kind=CHECKPOINT)]
+
+
+class CheckpointSuite:
+    """Tests take the fixtures `service`, `advance` and `task`; retention is 15 days, grace 3."""
+
+    async def test_the_newest_few_stay_and_the_bytes_of_the_others_go_with_the_next_sweep(
+        self, service: Service, task: str
+    ) -> None:
+        for step in (1, 2, 3, 4):
+            await save(service, task, step)
+        assert await steps(service, task) == [4, 3]
+        sweep = await service.sweep()
+        assert len(sweep.deleted) == 2
+        assert len(await service.keys()) == 4
+
+    async def test_the_best_stays_and_gives_way_to_a_better_one(self, service: Service, task: str) -> None:
+        for step, loss in ((1, 0.5), (2, 0.7), (3, 0.9), (4, 0.5)):
+            await save(service, task, step, limit=1, eval_loss=loss)
+        assert await steps(service, task) == [4, 1], "of equally good ones the first"
+        await save(service, task, 5, limit=1, eval_loss=0.4)
+        assert await steps(service, task) == [5]
+
+    async def test_one_without_a_number_is_never_the_best(self, service: Service, task: str) -> None:
+        await save(service, task, 1, limit=1, eval_loss=float("nan"))
+        await save(service, task, 2, limit=1)
+        assert await steps(service, task) == [2]
+
+    async def test_one_with_a_label_stays(self, service: Service, task: str) -> None:
+        await save(service, task, 1, labels=["before the change"])
+        for step in (2, 3, 4):
+            await save(service, task, step)
+        assert await steps(service, task) == [4, 3, 1]
+
+    async def test_what_is_pinned_or_in_use_stays_until_it_is_not(self, service: Service, advance: Advance, task: str) -> None:
+        pinned, read = await save(service, task, 1), await save(service, task, 2)
+        await service.pin(pinned.name)
+        assert await service.download_artifact(read.name, "manifest.json") == b"2"
+        for step in (3, 4):
+            await save(service, task, step)
+        assert await steps(service, task) == [4, 3, 2, 1]
+        await service.unpin(pinned.name)
+        await advance(days(0.1))
+        await save(service, task, 5)
+        assert await steps(service, task) == [5, 4]
+
+    async def test_other_tasks_and_results_are_left_alone(self, service: Service, task: str) -> None:
+        other = f"tasks/{uuid.uuid4()}"
+        await save(service, other, 1)
+        await service.store_artifact({"adapter_model.safetensors": b"x"}, task=task)
+        for step in (2, 3, 4):
+            await save(service, task, step, limit=1)
+        assert await steps(service, other) == [1]
+        assert len(await service.list_artifacts(task=task)) == 2
+
+    async def test_a_stale_epoch_is_refused_and_ends_nothing(self, service: Service, task: str) -> None:
+        await save(service, task, 1, epoch=2)
+        async with refused("STALE_EPOCH"):
+            await save(service, task, 2, epoch=1, limit=1)
+        assert await steps(service, task) == [1]
+
+    async def test_racing_commits_leave_what_the_limit_says(self, service: Service, task: str) -> None:
+        await asyncio.gather(*(save(service, task, step) for step in range(1, 7)))
+        assert len(await steps(service, task)) == 2
+
+    async def test_a_repeat_returns_the_first_and_ends_nothing(self, service: Service, task: str) -> None:
+        first = await save(service, task, 1)
+        await save(service, task, 2)
+        assert await save(service, task, 1) == first
+        assert await steps(service, task) == [2, 1]
+
+    async def test_a_live_task_keeps_its_checkpoints_however_long_it_rests(
+        self, service: Service, advance: Advance, task: str
+    ) -> None:
+        resting, over = await save(service, task, 1), await save(service, f"tasks/{uuid.uuid4()}", 1)
+        service.tasks.living.add(uuid.UUID(task.removeprefix("tasks/")))
+        for _ in range(3):
+            await advance(days(14.5))
+            await service.sweep()
+        assert await service.download_artifact(resting.name, "manifest.json") == b"1"
+        assert [artifact.name for artifact in await service.list_artifacts(states=[State.DELETED])] == [over.name]
+
+    async def test_one_that_was_due_before_anybody_looked_comes_back(self, service: Service, advance: Advance, task: str) -> None:
+        await save(service, task, 1)
+        service.tasks.living.add(uuid.UUID(task.removeprefix("tasks/")))
+        await advance(days(20))
+        await service.sweep()
+        assert await steps(service, task) == [1]
+
+    async def test_a_task_that_nobody_can_ask_about_counts_as_alive(self, service: Service, advance: Advance, task: str) -> None:
+        await save(service, task, 1)
+        service.tasks.error = Unavailable("TASK_MANAGER_UNAVAILABLE", "gone")
+        await advance(days(20))
+        await service.sweep()
+        assert await steps(service, task) == [1]
+
+    async def test_a_task_that_has_ended_loses_its_checkpoints_as_everything_else(
+        self, service: Service, advance: Advance, task: str
+    ) -> None:
+        await save(service, task, 1)
+        await advance(days(15.1))
+        await service.sweep()
+        assert await steps(service, task) == []
+
+    async def test_it_is_no_model_to_export(self, service: Service, task: str) -> None:
+        checkpoint = await save(service, task, 1)
+        async with refused("EXPORT_FORMAT_UNFIT"):
+            await service.export(checkpoint.name)
