@@ -36,6 +36,13 @@ HYPERPARAMETERS = {
     "num_processes": 1,
     "zero_stage": 0,
     "deepspeed_overrides": None,
+    "non_finite_policy": "fail",
+    "max_skipped_batches": 3,
+    "rehearsal": "auto",
+    "stall_policy": "warn",
+    "early_stopping_patience": None,
+    "early_stopping_min_delta": None,
+    "time_limit_seconds": None,
 }
 PATHS = {
     "run": "runs/7b0c-1",
@@ -44,6 +51,7 @@ PATHS = {
     "train_file": "train.jsonl",
     "validation_file": None,
     "output_dir": "run/output",
+    "sample_prompts": None,
     "method": "sft",
     "tuning": "lora",
 }

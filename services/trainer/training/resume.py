@@ -20,13 +20,27 @@ from services.trainer.training.checkpoint import (
 from services.trainer.training.config import TrainConfig
 from services.trainer.training.data import Dataset
 from services.trainer.training.engine import Engine
-from services.trainer.training.progress import Progress
+from services.trainer.training.progress import Progress, Result
 from services.trainer.training.snapshot import Snapshot
 
 _log = logging.getLogger("tunesmith.training")
 
-# How often something is written down changes nothing about what is learned.
-_CADENCE = ("logging_steps", "save_steps", "save_interval_seconds", "save_total_limit")
+# How often something is written down, how a batch is cut and when the run ends change nothing about what is learned until then.
+_CADENCE = (
+    "logging_steps",
+    "save_steps",
+    "save_interval_seconds",
+    "save_total_limit",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "non_finite_policy",
+    "max_skipped_batches",
+    "rehearsal",
+    "stall_policy",
+    "early_stopping_patience",
+    "early_stopping_min_delta",
+    "time_limit_seconds",
+)
 
 
 def identity(config: TrainConfig, training: Dataset) -> dict[str, Any]:
@@ -34,6 +48,7 @@ def identity(config: TrainConfig, training: Dataset) -> dict[str, Any]:
     values = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, Path) and name != "run"}
     for name in _CADENCE:
         del values["hyperparameters"][name]
+    del values["sample_prompts"]
     counts = [len(training.examples), training.token_count, training.target_token_count]
     values["data"] = [*counts, training.rendered_rows_sha256, *training.labels]
     result: dict[str, Any] = json.loads(json.dumps(values))
@@ -63,7 +78,36 @@ def resume(engine: Engine, directory: Path, wanted: Mapping[str, Any], progress:
         return 0
     path = directory / f"step-{step}"
     manifest = found or read_manifest(path)
-    shared, own = (read_tensors(path, manifest, name) for name in (SHARED, rank_file(engine.rank)))
-    engine.restore(Snapshot(shared, own))
+    engine.restore(_snapshot(path, manifest, engine.rank))
     progress.restore(manifest.progress)
     return step
+
+
+def with_best_weights(result: Result, engine: Engine, directory: Path, wanted: Mapping[str, Any], progress: Progress) -> Result:
+    """After an early stop, puts the engine where the validation loss was best and says what the result then is.
+
+    Without a whole checkpoint of that step all stays as it is.
+    """
+    if result.ended != "EARLY_STOPPED":
+        return result
+    path = directory / f"step-{progress.best_step}"
+    usable = engine.rank == 0 and progress.best_step > 0 and _is_whole(path, wanted)
+    if not engine.exchange([usable])[0][0]:
+        _log.warning("there is no checkpoint of step %s, so the result has the last weights", progress.best_step)
+        return result
+    manifest = read_manifest(path)
+    engine.restore(_snapshot(path, manifest, engine.rank))
+    return dataclasses.replace(result, step=manifest.step, metrics=dict(manifest.progress["metrics"]))
+
+
+def _is_whole(path: Path, wanted: Mapping[str, Any]) -> bool:
+    try:
+        return check(path).identity == wanted
+    except Torn as error:
+        _log.warning("the checkpoint %s is not whole: %s", path.name, error)
+        return False
+
+
+def _snapshot(path: Path, manifest: Manifest, rank: int) -> Snapshot:
+    shared, own = (read_tensors(path, manifest, name) for name in (SHARED, rank_file(rank)))
+    return Snapshot(shared, own)

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.trainer.training.checkpoint import SHARED, FileEntry, Manifest, commit, rank_file, write_tensors
 from services.trainer.training.config import Hyperparameters
+from services.trainer.training.diagnosis.disk import check_room, is_full, size_of
 from services.trainer.training.engine import Engine
 from services.trainer.training.events import EventSink
 from services.trainer.training.progress import Progress
@@ -40,6 +41,7 @@ class Saver:
         self._clock = clock
         self._since = clock()
         self._trouble = ""
+        self._reason = "CHECKPOINT_FAILED"
 
     def is_due(self, step: int) -> bool:
         """Whether this rank wants a checkpoint after `step`; clocks differ, so the ranks have to agree on it."""
@@ -58,13 +60,15 @@ class Saver:
         self._since = self._clock()
 
     def _write(self, work: Path, rank: int, snapshot: Snapshot) -> dict[str, FileEntry]:
-        self._trouble = ""
+        self._trouble, self._reason = "", "CHECKPOINT_FAILED"
         tensors = {rank_file(rank): snapshot.own} | ({SHARED: snapshot.shared} if rank == 0 else {})
         try:
+            check_room(self._directory, size_of(tensors.values()))
             work.mkdir(parents=True, exist_ok=True)
             return {name: write_tensors(work, name, values) for name, values in tensors.items()}
         except OSError as error:
             self._trouble = f"rank {rank} could not write its part: {error}"
+            self._reason = "DISK_FULL" if is_full(error) else "CHECKPOINT_FAILED"
             _log.warning("no checkpoint: %s", self._trouble)
             return {}
 
@@ -79,6 +83,7 @@ class Saver:
         try:
             path = commit(work, self._directory, manifest)
         except OSError as error:
+            self._reason = "DISK_FULL" if is_full(error) else "CHECKPOINT_FAILED"
             return self._give_up(work, progress.done, str(error))
         self._sink.checkpoint_saved(progress.done, path.name, manifest.size, progress.metrics)
         with contextlib.suppress(OSError):
@@ -88,7 +93,7 @@ class Saver:
     def _give_up(self, work: Path, step: int, cause: str) -> None:
         with contextlib.suppress(OSError):
             shutil.rmtree(work)
-        self._sink.anomaly("CHECKPOINT_FAILED", f"no checkpoint of step {step}: {cause}; training goes on", step)
+        self._sink.anomaly(self._reason, f"no checkpoint of step {step}: {cause}; training goes on", step)
 
 
 def _encoded(entry: FileEntry | None) -> list[int]:

@@ -24,7 +24,7 @@ class FakeEngine:
     rank = 0
 
     def __init__(self, broken_step=None, broken=(math.nan, 0.5)):
-        self.rates, self.windows = [], []
+        self.rates, self.windows, self.discarded = [], [], []
         self._broken_step, self._broken = broken_step, broken
 
     def units(self, examples):
@@ -34,10 +34,19 @@ class FakeEngine:
         self.windows.append([len(examples) for examples in micro_batches])
         return torch.tensor([2.0 * units[0], units[0]])
 
-    def measure(self, sums, units, *, stop, save):
+    def measure(self, sums, units, *, stop, save, finish=False):
         loss, right = sums.tolist()
         loss, norm = self._broken if len(self.windows) == self._broken_step else (loss, 0.5)
-        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop, save)
+        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop, save, finish)
+
+    def sample_of_weights(self):
+        return torch.full((4,), float(len(self.rates)))
+
+    def snapshot(self):
+        return len(self.rates)
+
+    def discard(self, state):
+        self.discarded.append(state)
 
     def apply(self, learning_rate):
         self.rates.append(learning_rate)
@@ -69,11 +78,20 @@ class ListSink:
     def __init__(self):
         self.records = []
 
-    def metrics(self, step, values):
-        self.records.append((step, dict(values)))
+        self.remaining, self.samples = [], []
 
-    def anomaly(self, reason, message, step):
+    def metrics(self, step, values, remaining=None):
+        self.records.append((step, dict(values)))
+        self.remaining.append(remaining)
+
+    def anomaly(self, reason, message, step, *, rows=(), suggestion=""):
         self.records.append((step, reason))
+
+    def sample(self, step, answer):
+        self.samples.append((step, answer))
+
+    def beat(self, step, phase=""):
+        pass
 
     def steps(self, name):
         return [step for step, values in self.records if name in values]
