@@ -84,7 +84,12 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
     means = Means(
         preparation=Preparation(storage, base_models, time.monotonic),
         delivery=Delivery(storage, time.monotonic),
-        launcher=Launcher(settings.training_module, settings.stop_grace.total_seconds(), settings.threads_for),
+        launcher=Launcher(
+            settings.training_module,
+            settings.stop_grace.total_seconds(),
+            settings.threads_for,
+            settings.stall_floor.total_seconds(),
+        ),
     )
     return Runs(
         settings.data_dir.resolve() / "runs",

@@ -6,6 +6,8 @@ import signal
 from services.trainer.history import Exit, History
 from services.trainer.run import Failure
 
+_FOUND_BY_SUPERVISOR = ("OUT_OF_MEMORY", "TRAINING_STALLED")
+
 
 def failure_of(history: History) -> Failure:
     """The failure of a run whose processes are gone and did not all end well."""
@@ -21,8 +23,8 @@ def _failure(end: Exit, reported: Failure | None) -> Failure:
         return Failure.because("RUN_STOPPED", "somebody outside of the trainer stopped the run's supervisor")
     rank = end.failed_rank
     code = end.codes.get(rank) if rank is not None else None
-    # What the other ranks report after one was killed is only that it is gone.
-    if code is not None and code < 0:
+    # What the other ranks report after one was killed is only that it is gone; what the supervisor itself found is the cause.
+    if code is not None and code < 0 and not (reported and reported.reason in _FOUND_BY_SUPERVISOR):
         return _killed(rank or 0, -code)
     return reported or _exited(rank, code)
 

@@ -7,6 +7,8 @@ from services.trainer.journal import Record
 from services.trainer.processes import Identity
 from services.trainer.run import Failure, State, Wish
 
+_EARLY_ENDS = ("EARLY_STOPPED", "TIME_LIMIT_REACHED")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exit:
@@ -34,6 +36,8 @@ class End:
     failure: Failure | None
     artifact: str
     time: float
+    early_end: str = ""
+    """Why a run that went well made fewer steps than planned; empty when it did not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class History:
     """What the training process itself gave as the reason; the first counts."""
     exit: Exit | None = None
     artifact: str = ""
+    early_end: str = ""
+    """Why the training ended before its last planned step; empty when it did not."""
     end: End | None = None
 
     def after(self, records: Iterable[Record]) -> "History":
@@ -62,6 +68,8 @@ class History:
                     step = max(step, record["step"])
                 elif record["kind"] == "training_started":
                     step = max(step, record.get("resumed_step", 0))
+                elif record["kind"] == "anomaly" and record["reason"] in _EARLY_ENDS:
+                    history = dataclasses.replace(history, early_end=record["message"])
                 elif record["kind"] == "artifact_created":
                     history = dataclasses.replace(history, artifact=record["artifact"])
             else:
@@ -83,6 +91,9 @@ class History:
                 return dataclasses.replace(self, started=True, supervisor=Identity(**identity) if identity else None)
             case "failure":
                 return dataclasses.replace(self, failure=self.failure or Failure.from_record(record))
+            case "retry":
+                # What the ranks before failed of is over.
+                return dataclasses.replace(self, failure=None)
             case "exit":
                 return dataclasses.replace(self, exit=_exit(record))
             case "end":
@@ -97,4 +108,4 @@ def _exit(record: Record) -> Exit:
 
 def _end(record: Record) -> End:
     failure = Failure.from_record(record["error"]) if record.get("error") else None
-    return End(State(record["state"]), failure, record.get("artifact") or "", record["time"])
+    return End(State(record["state"]), failure, record.get("artifact") or "", record["time"], record.get("early_end") or "")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from services.trainer.training import batch_cut
+
 _PREFERENCE_METHODS = ("dpo", "kto", "orpo")
 
 
@@ -115,11 +117,13 @@ class TrainConfig:
 
 
 def load_config(path: Path) -> TrainConfig:
-    """Read and check CONFIG.json. Raises ConfigError naming the key that is unknown, missing or of the wrong type."""
+    """Read and check CONFIG.json, with smaller micro-batches when memory ran out before. Raises ConfigError naming the key that is unknown, missing or of the wrong type."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path.name} is not JSON: {error}") from error
+    if cut := batch_cut.read(path):
+        value["hyperparameters"] |= cut
     return parse_config(value)
 
 
