@@ -1,4 +1,4 @@
-"""Smaller micro-batches for a run that ran out of memory, at the same global batch; used by the supervisor. Standard library only.
+"""Smaller micro-batches for a run that ran out of memory, at the same global batch; used by the supervisor.
 
 The cut lies beside the checkpoints and is inherited with them: a run that continues cuts as before, so its numbers stay the same.
 """

@@ -1,4 +1,4 @@
-"""Whether the kernel has ended processes for lack of memory; used by the supervisor to tell such an end from an operator's kill."""
+"""Whether the kernel has ended processes for lack of memory; used by the supervisor, for whom a kill is a kill otherwise."""
 
 import pathlib
 

@@ -99,4 +99,5 @@ def stall_message(stall: Stall, condition: str) -> str:
     """One sentence with the numbers; `condition` is how the kernel sees the process."""
     usual = f", where {stall.usual:.3g} s are usual" if stall.usual is not None else ""
     stacks = "its stacks are below" if stall.lines else "it did not answer when asked for its stacks"
-    return f"rank {stall.rank} has made no progress for {stall.seconds:.0f} s after step {stall.step}{usual}; it {condition}, {stacks}"
+    text = f"rank {stall.rank} has made no progress for {stall.seconds:.0f} s after step {stall.step}{usual}"
+    return f"{text}; it {condition}, {stacks}"

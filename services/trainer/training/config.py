@@ -117,7 +117,10 @@ class TrainConfig:
 
 
 def load_config(path: Path) -> TrainConfig:
-    """Read and check CONFIG.json, with smaller micro-batches when memory ran out before. Raises ConfigError naming the key that is unknown, missing or of the wrong type."""
+    """Read and check CONFIG.json, with smaller micro-batches when memory ran out before.
+
+    Raises ConfigError naming the key that is unknown, missing or of the wrong type.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
