@@ -6,6 +6,7 @@ import math
 import pytest
 from tiny_model import make_tiny_model
 from training_in_process import ROWS, Killed, configured, run, weights_sha256
+from training_ranks import Ranks
 
 from services.common.errors import ServiceError
 from services.trainer.training import batch_cut
@@ -149,6 +150,24 @@ def test_memory_that_runs_out_shows_in_the_rehearsal_and_a_smaller_cut_learns_th
     config["hyperparameters"] |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
     cut, _ = run(config)
     assert losses(cut) == pytest.approx(losses(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize(("stage", "policy"), [(2, "skip"), (3, "rollback")], ids=str)
+def test_what_is_not_finite_on_one_rank_is_treated_alike_on_all(tmp_path, model, broken, stage, policy):
+    changes = {"max_steps": 6, "non_finite_policy": policy, "validation": False, "save_steps": 2, "rehearsal": "always"}
+    sizes = {"num_processes": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "zero_stage": stage}
+    config = configured(tmp_path / "two", model, **changes, **sizes) | {"sample_prompts": ["Where is my parcel?"]}
+    with Ranks(tmp_path / "two", config, "poisoned_training") as ranks:
+        outcome = ranks.finish()
+    anomalies = outcome.of_kind("anomaly")
+    assert [(told["reason"], told["step"]) for told in anomalies] == [("LOSS_NOT_FINITE", 3)], outcome.log
+    assert outcome.exit_codes == [0, 0], outcome.log
+    broken(3)
+    alone, _ = run(configured(tmp_path / "one", model, **changes))
+    assert outcome.values("loss")[3:] == pytest.approx([losses(alone)[step] for step in range(4, 7)], rel=1e-5)
+    assert [told["step"] for told in outcome.of_kind("sample_generated")] == [3, 6]
+    beats = [told["step"] for told in outcome.of_kind("beat") if told["phase"] == "end"]
+    assert beats == [6, 6], "every rank says that it moves"
 
 
 def test_a_configuration_is_read_with_its_cut(tmp_path, model):
