@@ -218,6 +218,7 @@ def describe_task(
     mixture: Mapping[str, float | None] | None = None,
     validation_dataset: str | None = None,
     validation_split_ratio: float | None = None,
+    sample_prompts: Sequence[str] = (),
     description: str = "",
     method: str = "sft",
     tuning: str = "lora",
@@ -227,7 +228,8 @@ def describe_task(
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
-    The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
+    The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default). What
+    `sample_prompts` ask is answered while the model trains.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -241,6 +243,7 @@ def describe_task(
         ],
         validation_dataset=resource_name("datasets", validation_dataset) if validation_dataset else "",
         validation_split_ratio=validation_split_ratio,
+        sample_prompts=sample_prompts,
         method=enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
         tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,

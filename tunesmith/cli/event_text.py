@@ -1,10 +1,26 @@
 """What happened in a run as text for people: anomalies and samples; used by `task watch` and `task show`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from tunesmith.v1.task_event_pb2 import Anomaly, SampleGenerated
+from tunesmith.v1.task_event_pb2 import Anomaly, SampleGenerated, TaskEvent
 
 _MOST_ROWS = 12
+_MOST_ANOMALIES = 10
+
+
+def told(events: Iterable[TaskEvent]) -> list[str]:
+    """The newest anomalies and the newest answer to each prompt, oldest first; of all that happened, in order."""
+    anomalies: list[Anomaly] = []
+    samples: dict[int, SampleGenerated] = {}
+    for event in events:
+        if event.HasField("anomaly"):
+            anomalies.append(event.anomaly)
+        elif event.HasField("sample_generated"):
+            samples[event.sample_generated.index] = event.sample_generated
+    left_out = len(anomalies) - _MOST_ANOMALIES
+    before = [f"{left_out} anomalies before these: tunesmith task watch"] if left_out > 0 else []
+    shown = [anomaly_text(anomaly) for anomaly in anomalies[-_MOST_ANOMALIES:]]
+    return [*before, *shown, *(sample_text(samples[index]) for index in sorted(samples))]
 
 
 def anomaly_text(anomaly: Anomaly) -> str:

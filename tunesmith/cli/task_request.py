@@ -29,6 +29,7 @@ class Request:
     tuning: str | None = None
     validation_data: str | None = None
     validation_split: float | None = None
+    samples: Sequence[str] = ()
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
     def over(self, task: Task, client: Client) -> Task:
@@ -50,6 +51,8 @@ class Request:
         spec.hyperparameters.MergeFrom(self.numbers)
         task.display_name = self._name(task)
         task.description = task.description if self.description is None else self.description
+        if self.samples:
+            spec.sample_prompts[:] = self.samples
         self._set_validation(spec, client)
         self._set_data(spec, client)
         return task

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunesmith.cli.event_text import anomaly_text, sample_text
+from tunesmith.cli.event_text import anomaly_text, sample_text, told
 from tunesmith.cli.task_view import TaskView
 from tunesmith.v1.task_event_pb2 import Anomaly, SampleGenerated, StepMetrics, TaskEvent, TrainingStarted
 
@@ -51,3 +51,16 @@ def test_the_time_to_go_is_what_the_trainer_expects() -> None:
     assert "ETA 1:1" in view.line().plain
     view.apply(TaskEvent(attempt=2, training_started=TrainingStarted(total_steps=10)))
     assert view.remaining_seconds() is None, "a new attempt learns it anew"
+
+
+def test_of_a_task_the_newest_anomalies_and_the_newest_answers_are_shown() -> None:
+    events = [TaskEvent(anomaly=Anomaly(reason="LOSS_SPIKE", message=f"m{number}")) for number in range(12)]
+    for step in (10, 20):
+        events += [TaskEvent(sample_generated=SampleGenerated(step=step, index=i, prompt=f"p{i}", text="t")) for i in (0, 1)]
+    assert told(events) == [
+        "2 anomalies before these: tunesmith task watch",
+        *(f"LOSS_SPIKE: m{number}" for number in range(2, 12)),
+        "sample after step 20: p0 -> t",
+        "sample after step 20: p1 -> t",
+    ]
+    assert told([]) == []
