@@ -36,6 +36,13 @@ HYPERPARAMETERS = {
     "num_processes": 1,
     "zero_stage": 0,
     "deepspeed_overrides": None,
+    "non_finite_policy": "fail",
+    "max_skipped_batches": 3,
+    "rehearsal": "auto",
+    "stall_policy": "warn",
+    "early_stopping_patience": None,
+    "early_stopping_min_delta": None,
+    "time_limit_seconds": None,
 }
 PATHS = {
     "run": "runs/7b0c-1",
@@ -45,6 +52,7 @@ PATHS = {
     "validation_file": None,
     "output_dir": "run/output",
     "initial_weights": None,
+    "sample_prompts": None,
     "method": "sft",
     "tuning": "lora",
 }

@@ -50,14 +50,21 @@ class Recorder:
         """(step, metric) to the value as text that is equal only for equal bits."""
         self.anomalies: list[tuple[str, str, int]] = []
         self.saved: list[int] = []
+        self.samples: list[tuple[int, str]] = []
 
     def started(self, values: Any) -> None:
         self.plan = dict(values)
 
-    def metrics(self, step: int, values: Any) -> None:
+    def metrics(self, step: int, values: Any, remaining: float | None = None) -> None:
         self.values |= {(step, name): float(value).hex() for name, value in values.items() if name not in TIMING}
 
-    def anomaly(self, reason: str, message: str, step: int) -> None:
+    def sample(self, step: int, answer: Any) -> None:
+        self.samples.append((step, answer.text))
+
+    def beat(self, step: int, phase: str = "") -> None:
+        pass
+
+    def anomaly(self, reason: str, message: str, step: int, *, rows: Any = (), suggestion: str = "") -> None:
         self.anomalies.append((reason, message, step))
 
     def checkpoint_saved(self, step: int, name: str, size_bytes: int, metrics: Any) -> None:

@@ -34,8 +34,9 @@ class Outcome:
 class Ranks:
     """A run in progress; a context manager that leaves no process behind."""
 
-    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, config: dict[str, Any], module: str = "services.trainer.training") -> None:
         self.directory = directory
+        self._module = module
         self.events: list[dict[str, Any]] = []
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "config.json"
@@ -89,8 +90,9 @@ class Ranks:
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
             "TUNESMITH_EVENTS_FD": str(writer),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
         }
-        command = [sys.executable, "-m", "services.trainer.training", str(path)]
+        command = [sys.executable, "-m", self._module, str(path)]
         return subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, pass_fds=[writer], stdin=subprocess.DEVNULL
         )

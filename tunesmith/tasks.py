@@ -218,6 +218,7 @@ def describe_task(
     mixture: Mapping[str, float | None] | None = None,
     validation_dataset: str | None = None,
     validation_split_ratio: float | None = None,
+    sample_prompts: Sequence[str] = (),
     description: str = "",
     method: str = "sft",
     tuning: str = "lora",
@@ -230,6 +231,7 @@ def describe_task(
 
     `initial_artifact` is what it starts from: `artifacts/ID`, `tasks/ID` (its result) or `tasks/ID@step-N` (a checkpoint).
     The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
+    What `sample_prompts` ask is answered while the model trains.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -243,6 +245,7 @@ def describe_task(
         ],
         validation_dataset=resource_name("datasets", validation_dataset) if validation_dataset else "",
         validation_split_ratio=validation_split_ratio,
+        sample_prompts=sample_prompts,
         method=enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
         tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,

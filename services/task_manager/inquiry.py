@@ -31,8 +31,11 @@ class Inquiry:
         rows = count_rows([dataset.example_count for dataset in inputs.datasets], weights, ask.validation_split_ratio)
         if unfit := list(suitability.unfit_inputs(ask, inputs, rows)):
             raise InvalidArgument(*unfit)
+        sampled = bool(ask.sample_prompts)
         context_length, validated = inputs.base_model.context_length, ask.has_validation_data
-        facts = methods.facts(ask.method, ask.tuning, rows.training, context_length, has_validation_data=validated)
+        facts = methods.facts(
+            ask.method, ask.tuning, rows.training, context_length, has_validation_data=validated, has_samples=sampled
+        )
         effective = hyperparameters.resolve(ask.hyperparameters, facts)
         assert effective.max_seq_length is not None, "resolved"
         tokens = await self._tokens(ask, effective.max_seq_length, patience, compare)

@@ -13,7 +13,8 @@ _INTERRUPTED = ("RUN_LOST", "RUN_STOPPED", "RUN_PAUSED")
 def change_of_end(end: RunEnd, assignment: Assignment) -> Change:
     """The task's next state for the end the trainer reports."""
     if end.state is State.SUCCEEDED and end.artifact:
-        return Change(State.SUCCEEDED, "the training finished and the artifact is stored", artifact=end.artifact)
+        ended = f"the training ended early ({end.early_end})" if end.early_end else "the training finished"
+        return Change(State.SUCCEEDED, f"{ended} and the artifact is stored", artifact=end.artifact)
     if end.state is State.CANCELLED and assignment.state is State.CANCELLING:
         return Change(State.CANCELLED, "the run was ended as asked for")
     if end.state is State.CANCELLED:

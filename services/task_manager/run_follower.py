@@ -190,7 +190,8 @@ class RunFollower:
             self._meter.started(event.training_started.resumed_step)
         elif event.HasField("step_metrics"):
             metrics = event.step_metrics
-            self._tracker.measured(metrics.step, dict(metrics.values), event.time.ToDatetime())
+            remaining = metrics.remaining.ToTimedelta() if metrics.HasField("remaining") else None
+            self._tracker.measured(metrics.step, dict(metrics.values), event.time.ToDatetime(), remaining)
             self._meter.measured(metrics.values)
 
     async def _lost(self, error: ServiceError) -> bool:

@@ -102,6 +102,7 @@ def _fine_tuning(ask: task_spec_pb2.FineTuning) -> FineTuning:
         mixture=tuple(_weighted(entry) for entry in ask.mixture),
         validation_split_ratio=ask.validation_split_ratio if ask.HasField("validation_split_ratio") else None,
         initial_artifact=ask.initial_artifact,
+        sample_prompts=tuple(ask.sample_prompts),
     )
 
 

@@ -107,7 +107,7 @@ def _run(assignment: Assignment) -> trainer_service_pb2.Run:
 
 def _end(end: task_event_pb2.StreamEnd) -> RunEnd:
     error = end.error.SerializeToString() if end.HasField("error") else None
-    return RunEnd(end.head_sequence, state_from_proto(end.state), error, end.artifact)
+    return RunEnd(end.head_sequence, state_from_proto(end.state), error, end.artifact, end.early_end)
 
 
 def _is_over(run: trainer_service_pb2.Run) -> bool:

@@ -37,6 +37,8 @@ class RunEnd:
     state: State | None
     error: bytes | None
     artifact: str
+    early_end: str = ""
+    """Why the training made fewer steps than planned; empty when it did not."""
 
 
 RunMessage = RunEvents | RunEnd

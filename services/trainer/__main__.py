@@ -88,7 +88,12 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
         delivery=Delivery(storage, time.monotonic),
         checkpoints=CheckpointDelivery(storage),
         restoring=Restoring(storage),
-        launcher=Launcher(settings.training_module, settings.stop_grace.total_seconds(), settings.threads_for),
+        launcher=Launcher(
+            settings.training_module,
+            settings.stop_grace.total_seconds(),
+            settings.threads_for,
+            settings.stall_floor.total_seconds(),
+        ),
     )
     return Runs(
         settings.data_dir.resolve() / "runs",

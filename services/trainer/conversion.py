@@ -15,6 +15,13 @@ from services.trainer.wishes import LABEL
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2, trainer_service_pb2
 
 _FIELD = "run.spec.fine_tuning"
+_OF_OLD: Mapping[str, Any] = {
+    "save_total_limit": 2,
+    "non_finite_policy": "fail",
+    "max_skipped_batches": 3,
+    "rehearsal": "auto",
+    "stall_policy": "warn",
+}
 _MAX_WEIGHT, _MAX_SPLIT_RATIO = 100, 0.5
 
 
@@ -59,6 +66,7 @@ def request_from_document(document: str) -> Request:
         method=(task_spec_pb2.FineTuning.Method.Name(tuning.method or task_spec_pb2.FineTuning.SFT)).lower(),
         tuning=(task_spec_pb2.FineTuning.Tuning.Name(tuning.tuning or task_spec_pb2.FineTuning.LORA)).lower(),
         hyperparameters=numbers(run.hyperparameters),
+        sample_prompts=tuple(tuning.sample_prompts),
         create_time=run.create_time.ToMicroseconds() / 1e6,
         document=document,
         first_attempt=run.first_attempt,
@@ -80,9 +88,8 @@ def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
     )
     values["preference"] = _scalars(message.preference) if message.HasField("preference") else None
     values["num_processes"] = values["num_processes"] or 1
-    # Tasks from before there were checkpoints do not say it.
-    values["save_total_limit"] = values["save_total_limit"] or 2
-    return values
+    # Tasks from before there was such a number do not say it.
+    return {name: _OF_OLD[name] if value is None and name in _OF_OLD else value for name, value in values.items()}
 
 
 def hyperparameters(document: str) -> task_spec_pb2.Hyperparameters:
@@ -166,6 +173,8 @@ def _scalars(message: Any) -> dict[str, Any]:
 def _step_metrics(event: task_event_pb2.TaskEvent, record: Record) -> None:
     event.step_metrics.step = record["step"]
     event.step_metrics.values.update({_text(name): value for name, value in record["values"].items()})
+    if (seconds := record.get("remaining_seconds")) is not None:
+        event.step_metrics.remaining.FromMilliseconds(round(seconds * 1000))
 
 
 def _log_entry(event: task_event_pb2.TaskEvent, record: Record) -> None:
@@ -185,6 +194,16 @@ def _training_started(event: task_event_pb2.TaskEvent, record: Record) -> None:
 def _anomaly(event: task_event_pb2.TaskEvent, record: Record) -> None:
     event.anomaly.reason, event.anomaly.message = _text(record["reason"]), _text(record["message"])
     event.anomaly.step = record["step"]
+    # Journals of older trainers do not have the rest.
+    event.anomaly.rank, event.anomaly.suggestion = record.get("rank", 0), _text(record.get("suggestion", ""))
+    event.anomaly.rows.extend(record.get("rows", ()))
+    event.anomaly.log_lines.extend(_text(line) for line in record.get("log_lines", ()))
+
+
+def _sample_generated(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    sample = event.sample_generated
+    sample.step, sample.index, sample.truncated = record["step"], record["index"], record["truncated"]
+    sample.prompt, sample.text = _text(record["prompt"]), _text(record["text"])
 
 
 def _artifact_created(event: task_event_pb2.TaskEvent, record: Record) -> None:
@@ -206,6 +225,7 @@ _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "log": _log_entry,
     "training_started": _training_started,
     "anomaly": _anomaly,
+    "sample_generated": _sample_generated,
     "checkpoint_saved": _checkpoint_saved,
     "artifact_created": _artifact_created,
 }

@@ -8,6 +8,7 @@ from services.trainer.run import Failure
 
 _STOPPED = 128 + signal.SIGTERM
 """A rank that finishes its step, saves a checkpoint and leaves because somebody asked for it."""
+_FOUND_BY_SUPERVISOR = ("OUT_OF_MEMORY", "TRAINING_STALLED")
 
 
 def failure_of(history: History) -> Failure:
@@ -24,8 +25,8 @@ def _failure(end: Exit, reported: Failure | None) -> Failure:
         return Failure.because("RUN_STOPPED", "somebody outside of the trainer stopped the run's supervisor")
     rank = end.failed_rank
     code = end.codes.get(rank) if rank is not None else None
-    # What the other ranks report after one was killed is only that it is gone.
-    if code is not None and code < 0:
+    # What the other ranks report after one was killed is only that it is gone; what the supervisor itself found is the cause.
+    if code is not None and code < 0 and not (reported and reported.reason in _FOUND_BY_SUPERVISOR):
         return _killed(rank or 0, -code)
     if code == _STOPPED:
         return Failure.because("RUN_STOPPED", f"rank {rank} was stopped by SIGTERM and has saved a checkpoint")

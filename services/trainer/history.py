@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from services.trainer.journal import Record
 from services.trainer.processes import Identity
 from services.trainer.run import Failure, State, Wish
+
+_EARLY_ENDS = ("EARLY_STOPPED", "TIME_LIMIT_REACHED")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class End:
     failure: Failure | None
     artifact: str
     time: float
+    early_end: str = ""
+    """Why a run that went well made fewer steps than planned; empty when it did not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class History:
     """Names of the checkpoints the training process has made durable here, in order."""
     told: frozenset[str] = frozenset()
     """Names of those that an event has told of."""
+    early_end: str = ""
+    """Why the training ended before its last planned step; empty when it did not."""
     end: End | None = None
 
     def after(self, records: Iterable[Record]) -> "History":
@@ -62,14 +69,8 @@ class History:
         for record in records:
             if "sequence" in record:
                 head = record["sequence"]
-                if record["kind"] == "metrics":
-                    step = max(step, record["step"])
-                elif record["kind"] == "training_started":
-                    step = max(step, record.get("resumed_step", 0))
-                elif record["kind"] == "checkpoint_saved":
-                    history = dataclasses.replace(history, told=history.told | {record["name"]})
-                elif record["kind"] == "artifact_created":
-                    history = dataclasses.replace(history, artifact=record["artifact"])
+                step = max(step, _step(record))
+                history = history._told_of(record)
             else:
                 history = history._controlled(record)
         return dataclasses.replace(history, head=head, step=step)
@@ -82,20 +83,41 @@ class History:
             return State.CANCELLING
         return State.RUNNING if self.started else State.STARTING
 
+    def _told_of(self, event: Record) -> "History":
+        match event["kind"]:
+            case "checkpoint_saved":
+                return dataclasses.replace(self, told=self.told | {event["name"]})
+            case "anomaly" if event["reason"] in _EARLY_ENDS:
+                return dataclasses.replace(self, early_end=event["message"])
+            case "artifact_created":
+                return dataclasses.replace(self, artifact=event["artifact"])
+        return self
+
     def _controlled(self, record: Record) -> "History":
+        news: dict[str, Any] = {}
         match record["control"]:
             case "started":
                 identity = record.get("supervisor")
-                return dataclasses.replace(self, started=True, supervisor=Identity(**identity) if identity else None)
+                news = {"started": True, "supervisor": Identity(**identity) if identity else None}
             case "failure":
-                return dataclasses.replace(self, failure=self.failure or Failure.from_record(record))
+                news = {"failure": self.failure or Failure.from_record(record)}
             case "checkpoint":
-                return dataclasses.replace(self, saved=(*self.saved, record["name"]))
+                news = {"saved": (*self.saved, record["name"])}
+            case "retry":
+                # What the ranks before failed of is over.
+                news = {"failure": None}
             case "exit":
-                return dataclasses.replace(self, exit=_exit(record))
+                news = {"exit": _exit(record)}
             case "end":
-                return dataclasses.replace(self, end=_end(record))
-        return self
+                news = {"end": _end(record)}
+        return dataclasses.replace(self, **news)
+
+
+def _step(event: Record) -> int:
+    """The last step that an event tells to be done."""
+    if event["kind"] == "metrics":
+        return int(event["step"])
+    return int(event.get("resumed_step", 0)) if event["kind"] == "training_started" else 0
 
 
 def _exit(record: Record) -> Exit:
@@ -105,4 +127,4 @@ def _exit(record: Record) -> Exit:
 
 def _end(record: Record) -> End:
     failure = Failure.from_record(record["error"]) if record.get("error") else None
-    return End(State(record["state"]), failure, record.get("artifact") or "", record["time"])
+    return End(State(record["state"]), failure, record.get("artifact") or "", record["time"], record.get("early_end") or "")

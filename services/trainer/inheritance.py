@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Sequence
 
+_CUT = "batch_cut.json"
 _NAME = re.compile(r"step-([1-9][0-9]*)")
 
 
@@ -22,7 +23,17 @@ def inherit(own: pathlib.Path, older: Sequence[pathlib.Path]) -> int:
             # An older run may be swept away at this very moment; then there is nothing to inherit.
             with contextlib.suppress(FileNotFoundError):
                 link(source, own / source.name)
+        _inherit_cut(directory, own)
     return max((int(path.name.removeprefix("step-")) for path in _checkpoints(own)), default=0)
+
+
+def _inherit_cut(older: pathlib.Path, own: pathlib.Path) -> None:
+    """A run whose micro-batches had to be smaller than asked for continues with those."""
+    target = own / _CUT
+    if (older / _CUT).exists() and not target.exists():
+        own.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(older / _CUT, scratch := target.with_name(f".{uuid.uuid4().hex}"))
+        scratch.rename(target)
 
 
 def _checkpoints(directory: pathlib.Path) -> list[pathlib.Path]:

@@ -244,7 +244,7 @@ class Keeper:
         if failure is not None:
             failure = dataclasses.replace(failure, log_tail=self.run.log_tail())
         error = dataclasses.asdict(failure) if failure else None
-        journal.control("end", state=state.value, error=error, artifact=artifact or None)
+        journal.control("end", state=state.value, error=error, artifact=artifact or None, early_end=self.run.history().early_end)
         log.info("run.ended", state=state.value, reason=failure.reason if failure else "")
 
     async def _unless_wished(self, operation: Coroutine[Any, Any, T]) -> T:

@@ -20,11 +20,14 @@ class Launcher:
     """Seconds between SIGTERM and SIGKILL."""
     threads_for: Callable[[int], int]
     """Threads of each rank, given their number."""
+    stall_floor: float = 600.0
+    """Seconds without progress that are never a stall."""
 
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
         """Starts it and returns at once; raises OSError when the machine has no room for a process."""
         threads = self.threads_for(run.request.num_processes)
         options = ["--module", self.module, "--grace", str(self.grace), "--threads", str(threads)]
+        options += ["--stall-floor", str(self.stall_floor)]
         with (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "services.trainer.supervisor", str(run.path), *options],

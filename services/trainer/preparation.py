@@ -117,6 +117,7 @@ def training_config(run: RunDirectory, base_model: Bundle, initial: Bundle | Non
         "train_file": str(run.training_data),
         "validation_file": str(run.validation_data) if has_validation_data else None,
         "output_dir": str(run.output),
+        "sample_prompts": list(request.sample_prompts) or None,
         "method": request.method,
         "tuning": request.tuning,
         "initial_weights": initial and {"directory": str(initial.directory.resolve()), "kind": initial.kind},

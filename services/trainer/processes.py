@@ -13,6 +13,15 @@ RUN_VARIABLE = "TUNESMITH_RUN_DIRECTORY"
 _PROC = pathlib.Path("/proc")
 _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 
+_CONDITIONS = {
+    "R": "is computing",
+    "S": "waits",
+    "D": "waits for a disk or a device",
+    "T": "was stopped by a signal",
+    "t": "was stopped by a debugger",
+    "Z": "has ended",
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Identity:
@@ -48,6 +57,12 @@ def identify(pid: int) -> Identity | None:
     if stat is None or stat.state in "ZX":
         return None
     return Identity(pid, stat.start_ticks, _BOOT_ID.read_text().strip())
+
+
+def condition(pid: int) -> str:
+    """What the kernel says a process does, as the rest of a sentence."""
+    stat = _stat(pid)
+    return _CONDITIONS.get(stat.state, f"is in state {stat.state}") if stat else "is gone"
 
 
 def descendants(pid: int) -> set[int]:

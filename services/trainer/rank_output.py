@@ -2,10 +2,12 @@
 
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 
 from services.trainer import training_events
 from services.trainer.journal import Event, Journal
 from services.trainer.line_splitter import LOG_LIMIT, Line, LineSplitter
+from services.trainer.stalls import StallWatch
 from services.trainer.training_events import UnreadableEvent
 
 _TRAINER_RANK = -1
@@ -17,8 +19,9 @@ _MOST_EVENTS = 1000
 class RankOutput:
     """All streams of all ranks of one run, in the order in which they were read."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, stalls: StallWatch | None = None) -> None:
         self._journal = journal
+        self._stalls = stalls
         self._splitters: dict[tuple[int, str], LineSplitter] = {}
         self._events: list[Event] = []
         self._step = 0
@@ -26,6 +29,8 @@ class RankOutput:
         self._retried = False
         self.port_was_taken = False
         """Some rank said that the port of the process group is in use, before training began."""
+        self.out_of_memory: Event | None = None
+        """The failure of a rank that had no memory left. It is not written down: smaller batches may help."""
 
     def feed(self, rank: int, source: str, data: bytes) -> None:
         """What was read from `stdout`, `stderr` or `events` of a rank; empty at the stream's end."""
@@ -39,10 +44,17 @@ class RankOutput:
         self._log(_TRAINER_RANK, "trainer", "WARNING", text, truncated=False)
         self.flush()
 
-    def failure(self, *, reason: str, message: str) -> None:
-        """A failure that the supervisor itself has found."""
+    def failure(self, *, reason: str, message: str, hint: str = "", metadata: Mapping[str, str] | None = None) -> None:
+        """A failure that the supervisor itself has found; without a hint it gets the catalogue's."""
         self.flush()
-        self._journal.control("failure", reason=reason, message=message, step=self._step)
+        self._journal.control("failure", reason=reason, message=message, step=self._step, hint=hint, metadata=metadata or {})
+
+    def anomaly(self, reason: str, message: str, *, rank: int, suggestion: str = "", log_lines: Sequence[str] = ()) -> None:
+        """Something the supervisor itself has found; without a suggestion it gets the catalogue's."""
+        advice = suggestion or training_events.suggestion(reason)
+        told = {"reason": reason, "message": message, "step": self._step, "rank": rank, "rows": []}
+        self._events.append(Event("anomaly", {**told, "suggestion": advice, "log_lines": list(log_lines)}))
+        self.flush()
 
     def tell_stored(self, stored: pathlib.Path) -> None:
         """Events of the checkpoints that storage has committed, as the face has left them in the directory `stored`."""
@@ -68,9 +80,10 @@ class RankOutput:
         self.flush()
 
     def retry(self) -> None:
-        """The ranks start once more; a taken port is a failure from now on."""
+        """The ranks start once more, and what they failed of is over; a taken port is a failure from now on."""
         self._retried = True
-        self.port_was_taken = False
+        self.port_was_taken, self.out_of_memory = False, None
+        self._journal.control("retry")
 
     def _line(self, rank: int, source: str, line: Line) -> None:
         if source == "events":
@@ -78,6 +91,8 @@ class RankOutput:
         elif line.data:
             text, truncated = line.text()
             self._log(rank, source, _severity(source, text), text, truncated=truncated)
+            if self._stalls is not None and source == "stderr":
+                self._stalls.heard(rank, text)
             self._look_for_taken_port(text)
         if len(self._events) >= _MOST_EVENTS:
             self.flush()
@@ -95,12 +110,20 @@ class RankOutput:
             # It is an event once storage has committed it; until then it is only this trainer's.
             self.flush()
             self._journal.control("checkpoint", **event.fields)
-            return
-        if event.kind != "failure":
+        elif event.kind == "beat":
+            if self._stalls is not None:
+                self._stalls.beat(rank, event.fields["step"], event.fields["phase"])
+        elif event.kind == "failure":
+            self._failed(event)
+        else:
             self._events.append(event)
-            return
+
+    def _failed(self, event: Event) -> None:
         self._look_for_taken_port(event.fields["message"])
-        if not self.port_was_taken:
+        # After one rank had no memory left, the others only miss it.
+        if event.fields["reason"] == "OUT_OF_MEMORY":
+            self.out_of_memory = self.out_of_memory or event
+        elif not self.port_was_taken and self.out_of_memory is None:
             self.flush()
             self._journal.control("failure", **event.fields)
 

@@ -76,6 +76,7 @@ class Request:
     tuning: str
     hyperparameters: Mapping[str, Any]
     """All numbers by their proto names; None where unset; `lora` is a mapping of its own."""
+    sample_prompts: tuple[str, ...]
     create_time: float
     document: str
     """The whole ask as proto JSON of Run; the domain does not look into it."""

@@ -115,7 +115,10 @@ def _header(run: RunDirectory) -> task_event_pb2.StreamHeader:
 
 def _end(run: RunDirectory, end: End) -> task_event_pb2.StreamEnd:
     message = task_event_pb2.StreamEnd(
-        head_sequence=run.history().head, state=conversion.state_to_proto(end.state), artifact=end.artifact
+        head_sequence=run.history().head,
+        state=conversion.state_to_proto(end.state),
+        artifact=end.artifact,
+        early_end=end.early_end,
     )
     if end.failure is not None:
         message.error.CopyFrom(conversion.error_to_proto(end.failure))

@@ -33,6 +33,8 @@ class TrainerSettings(ServerSettings):
     """OMP_NUM_THREADS of a rank; 0 = cores divided by the run's processes."""
     stop_grace: datetime.timedelta = datetime.timedelta(seconds=10)
     """Time between SIGTERM and SIGKILL when a run is ended."""
+    stall_floor: datetime.timedelta = datetime.timedelta(minutes=10)
+    """A run without progress for 20 times its usual step, and for at least so long, is reported as stalled."""
     run_retention: datetime.timedelta = datetime.timedelta(days=1)
     """How long the directory of a finished run is kept."""
     training_module: str = "services.trainer.training"

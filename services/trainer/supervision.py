@@ -8,10 +8,12 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from services.trainer import processes, ranks
+from services.trainer import batch_cut, processes, ranks
 from services.trainer.journal import Journal
+from services.trainer.kernel_kills import out_of_memory_kills
 from services.trainer.rank_output import RankOutput
 from services.trainer.ranks import Launch, Rank
+from services.trainer.stalls import StallWatch, stall_message
 
 STORED = "stored"
 """Directory of a run in which the face leaves word of committed checkpoints."""
@@ -22,16 +24,34 @@ _READ_BYTES = 64 * 1024
 
 
 class Supervision:
-    """One run. `grace` is the time between SIGTERM and SIGKILL in seconds, `clock` is monotonic."""
+    """One run. `grace` is the time between SIGTERM and SIGKILL in seconds, `clock` is monotonic.
 
-    def __init__(self, journal: Journal, launch: Launch, *, grace: float, clock: Callable[[], float]) -> None:
+    `stalls` tells ranks that do not move, which are ended with `ends_stalls`. `kernel_kills` counts processes ended for lack of
+    memory.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        launch: Launch,
+        *,
+        grace: float,
+        clock: Callable[[], float],
+        stalls: StallWatch,
+        ends_stalls: bool = False,
+        kernel_kills: Callable[[], int] = out_of_memory_kills,
+    ) -> None:
         self._journal = journal
         self._launch = launch
         self._grace = grace
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._ranks: dict[int, Rank] = {}
-        self._output = RankOutput(journal)
+        self._stalls = stalls
+        self._ends_stalls = ends_stalls
+        self._kernel_kills = kernel_kills
+        self._kills_before = kernel_kills()
+        self._output = RankOutput(journal, stalls)
         self._cancelled = False
         self._failed_rank: int | None = None
         self._kill_time: float | None = None
@@ -42,8 +62,7 @@ class Supervision:
             self._journal.control("started", supervisor=asdict(identity) if identity else None)
             try:
                 self._attempt()
-                if self._port_was_taken():
-                    self._output.note("the port of the process group was taken; starting again with another")
+                while self._may_try_again():
                     self._reset()
                     self._attempt()
             finally:
@@ -72,6 +91,7 @@ class Supervision:
         self._read(_TURN_SECONDS)
         self._output.tell_stored(self._launch.directory / STORED)
         self._reap()
+        self._look_for_stalls()
         if self._kill_time is None and (self._cancelled or self._failed_rank is not None):
             self._stop()
         if self._kill_time is not None and self._clock() >= self._kill_time:
@@ -123,8 +143,49 @@ class Supervision:
             pass
         self._output.end()
 
-    def _port_was_taken(self) -> bool:
-        return self._failed_rank is not None and not self._cancelled and self._output.port_was_taken
+    def _look_for_stalls(self) -> None:
+        if self._kill_time is not None:
+            return
+        for number in self._stalls.to_ask():
+            self._ranks[number].send(signal.SIGUSR1)
+        for stall in self._stalls.explained():
+            message = stall_message(stall, processes.condition(self._ranks[stall.rank].process.pid))
+            self._output.anomaly("TRAINING_STALLED", message, rank=stall.rank, log_lines=stall.lines)
+            if self._ends_stalls and self._failed_rank is None:
+                self._output.failure(reason="TRAINING_STALLED", message=message, metadata={"rank": str(stall.rank)})
+                self._failed_rank = stall.rank
+
+    def _may_try_again(self) -> bool:
+        """Whether the ranks that are gone now deserve another start."""
+        if self._failed_rank is None or self._cancelled:
+            return False
+        if self._output.port_was_taken:
+            self._output.note("the port of the process group was taken; starting again with another")
+            return True
+        return self._memory_ran_out() and self._cut_batches()
+
+    def _memory_ran_out(self) -> bool:
+        killed = any(rank.exit_code == -signal.SIGKILL for rank in self._ranks.values())
+        return self._output.out_of_memory is not None or (killed and self._kernel_kills() > self._kills_before)
+
+    def _cut_batches(self) -> bool:
+        """Whether smaller micro-batches are left to try; writes down what is done, or that nothing can be."""
+        smaller = batch_cut.cut(self._launch.directory / "config.json")
+        told = self._output.out_of_memory
+        rank = self._failed_rank if told is None else told.fields["rank"]
+        what = f"rank {rank} ran out of memory" + (f" ({told.fields['message']})" if told else ", and the kernel ended it")
+        if smaller is None:
+            longest = told.fields["metadata"].get("longest_row_tokens", "") if told else ""
+            self._output.failure(
+                reason="OUT_OF_MEMORY",
+                message=f"{what}, with one row in a forward pass",
+                hint=batch_cut.hint(self._launch.directory / "config.json", longest),
+            )
+            return False
+        numbers = ", ".join(f"{name} = {value}" for name, value in smaller.items())
+        message = f"{what}; going on with {numbers}: the same global batch and the same losses, but slower"
+        self._output.anomaly("OUT_OF_MEMORY", message, rank=rank or 0)
+        return True
 
     def _reset(self) -> None:
         for rank in self._ranks.values():
@@ -134,6 +195,8 @@ class Supervision:
                     pipe.close()
         self._ranks.clear()
         self._output.retry()
+        self._stalls.forget()
+        self._kills_before = self._kernel_kills()
         self._failed_rank = self._kill_time = None
 
     def _cancel(self, *_: object) -> None:

@@ -15,6 +15,7 @@ from services.trainer import processes
 from services.trainer.journal import Journal, JournalBusy
 from services.trainer.journal_reader import read
 from services.trainer.ranks import Launch, adopt_orphans
+from services.trainer.stalls import StallWatch
 from services.trainer.supervision import Supervision
 
 _LOCK_SECONDS = 10.0
@@ -31,8 +32,16 @@ def main() -> int:
         return 1
     with journal:
         adopt_orphans()
-        launch = Launch(directory, arguments.module, _process_count(directory), arguments.threads)
-        Supervision(journal, launch, grace=arguments.grace, clock=time.monotonic).run(identity=processes.identify(os.getpid()))
+        numbers = json.loads((directory / "config.json").read_text())["hyperparameters"]
+        launch = Launch(directory, arguments.module, int(numbers["num_processes"]), arguments.threads)
+        Supervision(
+            journal,
+            launch,
+            grace=arguments.grace,
+            clock=time.monotonic,
+            stalls=StallWatch(arguments.stall_floor, time.monotonic),
+            ends_stalls=numbers.get("stall_policy") == "fail",
+        ).run(identity=processes.identify(os.getpid()))
     return 0
 
 
@@ -42,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--module", default="services.trainer.training", help="what a rank runs")
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of a rank")
     parser.add_argument("--grace", type=float, default=10.0, help="seconds between SIGTERM and SIGKILL")
+    parser.add_argument("--stall-floor", type=float, default=600.0, help="seconds of silence that are never a stall")
     return parser.parse_args()
 
 
@@ -54,11 +64,6 @@ def _own(path: pathlib.Path) -> Journal | None:
         except JournalBusy:
             time.sleep(0.02)
     return None
-
-
-def _process_count(directory: pathlib.Path) -> int:
-    config = json.loads((directory / "config.json").read_text())
-    return int(config["hyperparameters"]["num_processes"])
 
 
 if __name__ == "__main__":

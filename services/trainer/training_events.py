@@ -3,10 +3,16 @@
 import json
 from typing import Any
 
+from services.common.catalogue import CATALOGUE
 from services.trainer.journal import Event
 
 LINE_LIMIT = 1024 * 1024
 """Longest line of the events pipe, in bytes."""
+ALL_RANKS = -1
+"""The rank of what concerns all of them alike."""
+
+_MOST_ROWS = 64
+_LONGEST_SECONDS = 1e9
 
 _COUNTS = (
     "total_steps",
@@ -27,7 +33,7 @@ class UnreadableEvent(ValueError):
 
 
 def parse(line: bytes, rank: int) -> Event:
-    """An event, or a failure as an Event of kind `failure`; raises UnreadableEvent."""
+    """An event, or an Event of kind `failure` or `beat`, which are none of the run's events; raises UnreadableEvent."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -36,41 +42,71 @@ def parse(line: bytes, rank: int) -> Event:
     parser = _PARSERS.get(kind) if isinstance(kind, str) else None
     if parser is None:
         raise UnreadableEvent(f"unknown kind {kind!r}")
-    return Event(str(kind), parser(value) | ({"rank": rank} if kind == "failure" else {}))
+    return Event(str(kind), parser(value, rank))
 
 
-def _metrics(value: dict[str, Any]) -> dict[str, Any]:
+def _metrics(value: dict[str, Any], rank: int) -> dict[str, Any]:
     numbers = value.get("values")
     if not isinstance(numbers, dict):
         raise UnreadableEvent("metrics without values")
     # What was not measured is absent, never 0.
-    return {"step": _count(value, "step"), "values": {name: float(n) for name, n in numbers.items() if _is_number(n)}}
+    found = {"step": _count(value, "step"), "values": {name: float(n) for name, n in numbers.items() if _is_number(n)}}
+    remaining: Any = value.get("remaining_seconds")
+    is_known = _is_number(remaining) and 0 <= remaining < _LONGEST_SECONDS
+    return found | ({"remaining_seconds": float(remaining)} if is_known else {})
 
 
-def _training_started(value: dict[str, Any]) -> dict[str, Any]:
+def _training_started(value: dict[str, Any], rank: int) -> dict[str, Any]:
     counts = {name: _count(value, name) for name in _COUNTS}
     return counts | {name: _text(value, name) for name in ("device", "precision")}
 
 
-def _anomaly(value: dict[str, Any]) -> dict[str, Any]:
-    return {"reason": _text(value, "reason"), "message": _text(value, "message"), "step": _count(value, "step")}
+def _anomaly(value: dict[str, Any], rank: int) -> dict[str, Any]:
+    reason = _text(value, "reason")
+    rows = value.get("rows") or []
+    if not isinstance(rows, list) or not all(_is_number(row) and 0 < row < 2**63 for row in rows):
+        raise UnreadableEvent(f"rows are {rows!r}, not numbers of rows")
+    return {
+        "reason": reason,
+        "message": _text(value, "message"),
+        "step": _count(value, "step"),
+        "rank": rank if value.get("own") else ALL_RANKS,
+        "rows": [int(row) for row in rows[:_MOST_ROWS]],
+        "suggestion": _text(value, "suggestion") or suggestion(reason),
+    }
 
 
-def _checkpoint_saved(value: dict[str, Any]) -> dict[str, Any]:
-    return _metrics(value) | {"name": _text(value, "name"), "size_bytes": _count(value, "size_bytes")}
+def suggestion(reason: str) -> str:
+    """What the catalogue advises."""
+    return CATALOGUE[reason].hint if reason in CATALOGUE else ""
 
 
-def _failure(value: dict[str, Any]) -> dict[str, Any]:
+def _sample_generated(value: dict[str, Any], rank: int) -> dict[str, Any]:
+    texts = {name: _text(value, name) for name in ("prompt", "text")}
+    return texts | {name: _count(value, name) for name in ("step", "index")} | {"truncated": bool(value.get("truncated"))}
+
+
+def _beat(value: dict[str, Any], rank: int) -> dict[str, Any]:
+    return {"step": _count(value, "step"), "phase": _text(value, "phase"), "rank": rank}
+
+
+def _checkpoint_saved(value: dict[str, Any], rank: int) -> dict[str, Any]:
+    return _metrics(value, rank) | {"name": _text(value, "name"), "size_bytes": _count(value, "size_bytes")}
+
+
+def _failure(value: dict[str, Any], rank: int) -> dict[str, Any]:
     metadata = value.get("metadata")
     pairs = metadata.items() if isinstance(metadata, dict) else ()
     texts = {name: _text(value, name) for name in ("reason", "message", "error_class", "hint")}
-    return texts | {"step": _count(value, "step"), "metadata": {str(key): str(item) for key, item in pairs}}
+    return texts | {"step": _count(value, "step"), "rank": rank, "metadata": {str(key): str(item) for key, item in pairs}}
 
 
 _PARSERS = {
     "metrics": _metrics,
     "training_started": _training_started,
     "anomaly": _anomaly,
+    "sample_generated": _sample_generated,
+    "beat": _beat,
     "checkpoint_saved": _checkpoint_saved,
     "failure": _failure,
 }

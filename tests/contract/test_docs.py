@@ -77,3 +77,12 @@ def test_every_command_has_a_section_and_no_option_is_without_a_meaning(generato
     for command in ("data check", "data preview", "data convert", "task create", "model chat", "up", "version"):
         assert f"## tunesmith {command}\n" in page
     assert [row for row in page.splitlines() if row.startswith("| `") and row.endswith("|  |")] == []
+
+
+@pytest.mark.parametrize("reason", [reason for reason in CATALOGUE if reason in ANOMALIES])
+def test_every_anomaly_is_explained_in_its_how_to(reason: str) -> None:
+    assert f"| `{reason}` |" in (ROOT / "docs" / "how-to" / "when-training-goes-wrong.md").read_text()
+
+
+def test_every_anomaly_is_in_the_catalogue() -> None:
+    assert set(CATALOGUE) >= ANOMALIES

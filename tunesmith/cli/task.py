@@ -56,6 +56,10 @@ def create(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, for example lora.rank=8; repeatable."),
     ] = None,
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROMPT", help="What the model is asked while it trains; repeatable, at most 5."),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -90,6 +94,7 @@ def create(
         validation_data=validation_data,
         validation_split=validation_split,
         origin=origin,
+        samples=sample or [],
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
     with Client() as client:
@@ -119,13 +124,21 @@ def _create(client: "Client", task: "Task", *, watch: bool, as_json: bool) -> No
 
 @app.command()
 def show(task: TaskId, as_json: Json = False) -> None:
-    """Show one task."""
+    """Show one task, what was strange about its run, and the newest answers to its sample prompts."""
+    from tunesmith.cli.event_text import told
     from tunesmith.cli.task_text import print_task
     from tunesmith.client import Client
+    from tunesmith.v1.task_event_pb2 import TaskEvent
 
     with Client() as client:
         found = client.get_task(task)
-    print_json(found) if as_json else print_task(found)
+        if as_json:
+            print_json(found)
+            return
+        events = client.list_events(task, kinds=[TaskEvent.ANOMALY, TaskEvent.SAMPLE_GENERATED])
+        print_task(found)
+        for text in told(events):
+            print(text)
 
 
 @app.command()

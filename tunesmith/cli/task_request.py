@@ -32,6 +32,7 @@ class Request:
     validation_split: float | None = None
     origin: str = ""
     """What the task starts from: a name of an artifact, of a task, or of a task's checkpoint."""
+    samples: Sequence[str] = ()
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
     def over(self, task: Task, client: Client) -> Task:
@@ -53,6 +54,8 @@ class Request:
         merge(spec.hyperparameters, self.numbers)
         task.display_name = self._name(task)
         task.description = task.description if self.description is None else self.description
+        if self.samples:
+            spec.sample_prompts[:] = self.samples
         self._set_validation(spec, client)
         self._set_data(spec, client)
         return task

@@ -23,6 +23,7 @@ class TaskView:
     metrics: dict[str, float] = field(default_factory=dict)
     _first_point: tuple[int, float] | None = None
     _last_point: tuple[int, float] | None = None
+    _expected: float | None = None
 
     def apply(self, event: TaskEvent) -> None:
         """Take one event in."""
@@ -36,7 +37,9 @@ class TaskView:
             self._measure(event, moment)
 
     def remaining_seconds(self) -> float | None:
-        """To the last step at the pace so far; None while there is no pace."""
+        """To the last step as the trainer expects, or at the pace so far; None while there is neither."""
+        if self._expected is not None:
+            return self._expected
         if self._first_point is None or self._last_point is None or not self.total_steps:
             return None
         (first_step, first_time), (last_step, last_time) = self._first_point, self._last_point
@@ -77,13 +80,15 @@ class TaskView:
         """A new attempt starts measuring anew: its pace is its own."""
         self.attempt = event.attempt
         self.total_steps = event.training_started.total_steps
-        self._first_point = None
+        self._first_point = self._expected = None
 
     def _measure(self, event: TaskEvent, moment: float) -> None:
         point = event.step_metrics
         self.step = point.step
         self.metrics.update(point.values)
         self._last_point = (point.step, moment)
+        if point.HasField("remaining"):
+            self._expected = point.remaining.ToMilliseconds() / 1000
         if self._first_point is None:
             self._first_point = self._last_point
 

@@ -117,11 +117,14 @@ def _print_event(event: "TaskEvent") -> None:
 
 def _note(event: "TaskEvent") -> str:
     """What deserves to be seen above the line; empty for the rest."""
+    from tunesmith.cli.event_text import anomaly_text, sample_text
     from tunesmith.v1.task_event_pb2 import LogEntry
 
     kind = event.WhichOneof("event")
     if kind == "anomaly":
-        return f"{event.anomaly.reason}: {event.anomaly.message}"
+        return anomaly_text(event.anomaly)
+    if kind == "sample_generated":
+        return sample_text(event.sample_generated)
     if kind == "checkpoint_saved":
         saved = event.checkpoint_saved
         return f"checkpoint of step {saved.step} saved ({saved.size_bytes / 1e6:.1f} MB)"

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -52,6 +53,8 @@ class TaskEvent(_message.Message):
         """`anomaly` is set."""
         CHECKPOINT_SAVED: TaskEvent._Kind.ValueType  # 7
         """`checkpoint_saved` is set."""
+        SAMPLE_GENERATED: TaskEvent._Kind.ValueType  # 28
+        """`sample_generated` is set."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What an event is about; used to filter. Values may be added."""
@@ -72,6 +75,8 @@ class TaskEvent(_message.Message):
     """`anomaly` is set."""
     CHECKPOINT_SAVED: TaskEvent.Kind.ValueType  # 7
     """`checkpoint_saved` is set."""
+    SAMPLE_GENERATED: TaskEvent.Kind.ValueType  # 28
+    """`sample_generated` is set."""
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -83,6 +88,7 @@ class TaskEvent(_message.Message):
     ARTIFACT_CREATED_FIELD_NUMBER: _builtins.int
     ANOMALY_FIELD_NUMBER: _builtins.int
     CHECKPOINT_SAVED_FIELD_NUMBER: _builtins.int
+    SAMPLE_GENERATED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Dense number within its stream, from 1: no gap, no duplicate."""
     attempt: _builtins.int
@@ -119,6 +125,10 @@ class TaskEvent(_message.Message):
     def checkpoint_saved(self) -> Global___CheckpointSaved:
         """The run can continue from here."""
 
+    @_builtins.property
+    def sample_generated(self) -> Global___SampleGenerated:
+        """What the model answers at this point of the training."""
+
     def __init__(
         self,
         *,
@@ -132,12 +142,13 @@ class TaskEvent(_message.Message):
         artifact_created: Global___ArtifactCreated | None = ...,
         anomaly: Global___Anomaly | None = ...,
         checkpoint_saved: Global___CheckpointSaved | None = ...,
+        sample_generated: Global___SampleGenerated | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly", "checkpoint_saved"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly", "checkpoint_saved", "sample_generated"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -207,6 +218,7 @@ class StepMetrics(_message.Message):
 
     STEP_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Optimizer step, from 1."""
     @_builtins.property
@@ -218,15 +230,20 @@ class StepMetrics(_message.Message):
         they are.
         """
 
+    @_builtins.property
+    def remaining(self) -> _duration_pb2.Duration:
+        """Expected time from this step to the last one, validations and checkpoints included; absent while the pace is not known."""
+
     def __init__(
         self,
         *,
         step: _builtins.int = ...,
         values: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        remaining: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["step", b"step", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining", "step", b"step", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,26 +431,86 @@ class Anomaly(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    SUGGESTION_FIELD_NUMBER: _builtins.int
+    LOG_LINES_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Code from the error catalogue, for example LOSS_NOT_FINITE."""
     message: _builtins.str
     """One sentence with the numbers."""
     step: _builtins.int
     """Optimizer step at which it was seen."""
+    rank: _builtins.int
+    """The process it was seen in, 0-based; -1 = it concerns all of them alike. Events of older servers say 0."""
+    suggestion: _builtins.str
+    """What to do about it, in one or two sentences. Never empty; events of older servers have none."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows of the training data it was seen with, as PreviewDataset counts them, from 1; at most 64. Of a mixture or a split, rows of
+        what was composed. Empty when it has nothing to do with single rows.
+        """
+
+    @_builtins.property
+    def log_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lines that explain it, oldest first, for example the stacks of a process that does not move; at most 50 of at most 500 characters."""
+
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         step: _builtins.int = ...,
+        rank: _builtins.int = ...,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+        suggestion: _builtins.str = ...,
+        log_lines: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_lines", b"log_lines", "message", b"message", "rank", b"rank", "reason", b"reason", "rows", b"rows", "step", b"step", "suggestion", b"suggestion"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Anomaly: _TypeAlias = Anomaly  # noqa: Y015
+
+@_typing.final
+class SampleGenerated(_message.Message):
+    """An answer to one of the task's sample prompts, generated without chance, so that answers of different steps can be compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Optimizer steps done; 0 = before training."""
+    index: _builtins.int
+    """Which of the task's `sample_prompts`, from 0."""
+    prompt: _builtins.str
+    """The prompt; at most 500 characters, the rest is cut."""
+    text: _builtins.str
+    """What the model answers; at most 64 tokens."""
+    truncated: _builtins.bool
+    """The answer was not over after 64 tokens."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        index: _builtins.int = ...,
+        prompt: _builtins.str = ...,
+        text: _builtins.str = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "prompt", b"prompt", "step", b"step", "text", b"text", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SampleGenerated: _TypeAlias = SampleGenerated  # noqa: Y015
 
 @_typing.final
 class CheckpointSaved(_message.Message):
@@ -575,12 +652,17 @@ class StreamEnd(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     ARTIFACT_FIELD_NUMBER: _builtins.int
+    EARLY_END_FIELD_NUMBER: _builtins.int
     head_sequence: _builtins.int
     """The last sequence number of the stream."""
     state: _task_pb2.Task.State.ValueType
     """The terminal state."""
     artifact: _builtins.str
     """The stored result; set only when `state` is SUCCEEDED. Format: `artifacts/{artifact}`."""
+    early_end: _builtins.str
+    """Why the training ended before its last planned step, in one sentence, for example because the validation loss got no better;
+    empty when it did not.
+    """
     @_builtins.property
     def error(self) -> _task_error_pb2.TaskError:
         """Why it failed; set only when `state` is FAILED."""
@@ -592,10 +674,11 @@ class StreamEnd(_message.Message):
         state: _task_pb2.Task.State.ValueType = ...,
         error: _task_error_pb2.TaskError | None = ...,
         artifact: _builtins.str = ...,
+        early_end: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "error", b"error", "head_sequence", b"head_sequence", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "early_end", b"early_end", "error", b"error", "head_sequence", b"head_sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -142,6 +142,7 @@ class FineTuning(_message.Message):
     MIXTURE_FIELD_NUMBER: _builtins.int
     VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
     INITIAL_ARTIFACT_FIELD_NUMBER: _builtins.int
+    SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
@@ -171,6 +172,12 @@ class FineTuning(_message.Message):
     def mixture(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedDataset]:
         """Optional. Several datasets instead of `dataset`; 2 to 32, all of one format."""
 
+    @_builtins.property
+    def sample_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Prompts that the model answers whenever the validation loss is measured, as SAMPLE_GENERATED events; at most 5, each of
+        1 to 2,000 characters. With CPT the model continues them. Not with CLASSIFICATION.
+        """
+
     def __init__(
         self,
         *,
@@ -183,10 +190,11 @@ class FineTuning(_message.Message):
         mixture: _abc.Iterable[Global___WeightedDataset] | None = ...,
         validation_split_ratio: _builtins.float | None = ...,
         initial_artifact: _builtins.str = ...,
+        sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015
@@ -254,6 +262,13 @@ class Hyperparameters(_message.Message):
     SAVE_STEPS_FIELD_NUMBER: _builtins.int
     SAVE_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
     SAVE_TOTAL_LIMIT_FIELD_NUMBER: _builtins.int
+    NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
+    MAX_SKIPPED_BATCHES_FIELD_NUMBER: _builtins.int
+    REHEARSAL_FIELD_NUMBER: _builtins.int
+    STALL_POLICY_FIELD_NUMBER: _builtins.int
+    EARLY_STOPPING_PATIENCE_FIELD_NUMBER: _builtins.int
+    EARLY_STOPPING_MIN_DELTA_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_SECONDS_FIELD_NUMBER: _builtins.int
     num_train_epochs: _builtins.float
     """Passes over the training data, more than 0, at most 100. Default: 3. Ignored when `max_steps` is set."""
     max_steps: _builtins.int
@@ -287,7 +302,9 @@ class Hyperparameters(_message.Message):
     logging_steps: _builtins.int
     """Steps between two metric events, at least 1. Default: 1."""
     eval_steps: _builtins.int
-    """Steps between two measurements of the validation loss, at least 1. Default: once per epoch. Needs `validation_dataset`."""
+    """Steps between two measurements of the validation loss and two rounds of samples, at least 1. Default: once per epoch. Needs
+    validation data or `sample_prompts`.
+    """
     precision: _builtins.str
     """Number format of frozen weights and of activations: `fp32` or `bf16`; trained weights are fp32. Default: what the device does
     well; `TrainingStarted` says what that is.
@@ -308,6 +325,30 @@ class Hyperparameters(_message.Message):
     save_total_limit: _builtins.int
     """How many of the newest checkpoints are kept, 1 to 100; the one with the lowest validation loss is kept beside them, and so
     are those with a label. Default: 2.
+    """
+    non_finite_policy: _builtins.str
+    """What is done about a step whose loss or gradient is NaN or infinite, which is never applied. `fail`: the task fails. `skip`: its
+    batch is left out. `rollback`: weights and optimizer go back to the newest checkpoint (without one, to the beginning of the
+    attempt), and every batch since then is left out; keeps that state in memory too. All processes do the same. Default: `fail`.
+    """
+    max_skipped_batches: _builtins.int
+    """Batches that `skip` leaves out, or times that `rollback` goes back, before the task fails all the same; 1 to 1,000. Default: 3."""
+    rehearsal: _builtins.str
+    """Whether the longest batch runs once before the first step, so that a lack of memory shows at once and not after hours; nothing
+    is learned from it. `always`, `never` or `auto`: on a GPU, and on a CPU when memory is tight. Not with ZeRO stage 3.
+    Default: `auto`.
+    """
+    stall_policy: _builtins.str
+    """What is done about a run without progress for a long time: `warn` or `fail`. Default: `warn`."""
+    early_stopping_patience: _builtins.int
+    """The training ends when the validation loss has not become better this many times in a row, 1 to 1,000; the result has the weights
+    of the best measurement. Needs validation data. Default: never.
+    """
+    early_stopping_min_delta: _builtins.float
+    """How much lower a validation loss must be to count as better, in nats, at least 0. Default: 0. Needs `early_stopping_patience`."""
+    time_limit_seconds: _builtins.float
+    """Seconds the training may take over all attempts, at least 1, waiting and pauses not counted. The step under way is finished, and
+    the task succeeds with what was learned until then. Default: no limit.
     """
     @_builtins.property
     def lora(self) -> Global___Lora:
@@ -344,13 +385,24 @@ class Hyperparameters(_message.Message):
         save_steps: _builtins.int | None = ...,
         save_interval_seconds: _builtins.float | None = ...,
         save_total_limit: _builtins.int | None = ...,
+        non_finite_policy: _builtins.str | None = ...,
+        max_skipped_batches: _builtins.int | None = ...,
+        rehearsal: _builtins.str | None = ...,
+        stall_policy: _builtins.str | None = ...,
+        early_stopping_patience: _builtins.int | None = ...,
+        early_stopping_min_delta: _builtins.float | None = ...,
+        time_limit_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_skipped_batches", b"_max_skipped_batches", "_max_steps", b"_max_steps", "_non_finite_policy", b"_non_finite_policy", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_rehearsal", b"_rehearsal", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_stall_policy", b"_stall_policy", "_time_limit_seconds", b"_time_limit_seconds", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_skipped_batches", b"max_skipped_batches", "max_steps", b"max_steps", "non_finite_policy", b"non_finite_policy", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "rehearsal", b"rehearsal", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "stall_policy", b"stall_policy", "time_limit_seconds", b"time_limit_seconds", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_steps", b"_max_steps", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_skipped_batches", b"_max_skipped_batches", "_max_steps", b"_max_steps", "_non_finite_policy", b"_non_finite_policy", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_rehearsal", b"_rehearsal", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_stall_policy", b"_stall_policy", "_time_limit_seconds", b"_time_limit_seconds", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_skipped_batches", b"max_skipped_batches", "max_steps", b"max_steps", "non_finite_policy", b"non_finite_policy", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "rehearsal", b"rehearsal", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "stall_policy", b"stall_policy", "time_limit_seconds", b"time_limit_seconds", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deepspeed_overrides: _TypeAlias = _typing.Literal["deepspeed_overrides"]  # noqa: Y015
     _WhichOneofArgType__deepspeed_overrides: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides"]  # noqa: Y015
+    _WhichOneofReturnType__early_stopping_min_delta: _TypeAlias = _typing.Literal["early_stopping_min_delta"]  # noqa: Y015
+    _WhichOneofArgType__early_stopping_min_delta: _TypeAlias = _typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta"]  # noqa: Y015
+    _WhichOneofReturnType__early_stopping_patience: _TypeAlias = _typing.Literal["early_stopping_patience"]  # noqa: Y015
+    _WhichOneofArgType__early_stopping_patience: _TypeAlias = _typing.Literal["_early_stopping_patience", b"_early_stopping_patience"]  # noqa: Y015
     _WhichOneofReturnType__eval_steps: _TypeAlias = _typing.Literal["eval_steps"]  # noqa: Y015
     _WhichOneofArgType__eval_steps: _TypeAlias = _typing.Literal["_eval_steps", b"_eval_steps"]  # noqa: Y015
     _WhichOneofReturnType__global_batch_size: _TypeAlias = _typing.Literal["global_batch_size"]  # noqa: Y015
@@ -367,8 +419,12 @@ class Hyperparameters(_message.Message):
     _WhichOneofArgType__max_grad_norm: _TypeAlias = _typing.Literal["_max_grad_norm", b"_max_grad_norm"]  # noqa: Y015
     _WhichOneofReturnType__max_seq_length: _TypeAlias = _typing.Literal["max_seq_length"]  # noqa: Y015
     _WhichOneofArgType__max_seq_length: _TypeAlias = _typing.Literal["_max_seq_length", b"_max_seq_length"]  # noqa: Y015
+    _WhichOneofReturnType__max_skipped_batches: _TypeAlias = _typing.Literal["max_skipped_batches"]  # noqa: Y015
+    _WhichOneofArgType__max_skipped_batches: _TypeAlias = _typing.Literal["_max_skipped_batches", b"_max_skipped_batches"]  # noqa: Y015
     _WhichOneofReturnType__max_steps: _TypeAlias = _typing.Literal["max_steps"]  # noqa: Y015
     _WhichOneofArgType__max_steps: _TypeAlias = _typing.Literal["_max_steps", b"_max_steps"]  # noqa: Y015
+    _WhichOneofReturnType__non_finite_policy: _TypeAlias = _typing.Literal["non_finite_policy"]  # noqa: Y015
+    _WhichOneofArgType__non_finite_policy: _TypeAlias = _typing.Literal["_non_finite_policy", b"_non_finite_policy"]  # noqa: Y015
     _WhichOneofReturnType__num_processes: _TypeAlias = _typing.Literal["num_processes"]  # noqa: Y015
     _WhichOneofArgType__num_processes: _TypeAlias = _typing.Literal["_num_processes", b"_num_processes"]  # noqa: Y015
     _WhichOneofReturnType__num_train_epochs: _TypeAlias = _typing.Literal["num_train_epochs"]  # noqa: Y015
@@ -377,6 +433,8 @@ class Hyperparameters(_message.Message):
     _WhichOneofArgType__per_device_train_batch_size: _TypeAlias = _typing.Literal["_per_device_train_batch_size", b"_per_device_train_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
     _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__rehearsal: _TypeAlias = _typing.Literal["rehearsal"]  # noqa: Y015
+    _WhichOneofArgType__rehearsal: _TypeAlias = _typing.Literal["_rehearsal", b"_rehearsal"]  # noqa: Y015
     _WhichOneofReturnType__save_interval_seconds: _TypeAlias = _typing.Literal["save_interval_seconds"]  # noqa: Y015
     _WhichOneofArgType__save_interval_seconds: _TypeAlias = _typing.Literal["_save_interval_seconds", b"_save_interval_seconds"]  # noqa: Y015
     _WhichOneofReturnType__save_steps: _TypeAlias = _typing.Literal["save_steps"]  # noqa: Y015
@@ -385,6 +443,10 @@ class Hyperparameters(_message.Message):
     _WhichOneofArgType__save_total_limit: _TypeAlias = _typing.Literal["_save_total_limit", b"_save_total_limit"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__stall_policy: _TypeAlias = _typing.Literal["stall_policy"]  # noqa: Y015
+    _WhichOneofArgType__stall_policy: _TypeAlias = _typing.Literal["_stall_policy", b"_stall_policy"]  # noqa: Y015
+    _WhichOneofReturnType__time_limit_seconds: _TypeAlias = _typing.Literal["time_limit_seconds"]  # noqa: Y015
+    _WhichOneofArgType__time_limit_seconds: _TypeAlias = _typing.Literal["_time_limit_seconds", b"_time_limit_seconds"]  # noqa: Y015
     _WhichOneofReturnType__warmup_ratio: _TypeAlias = _typing.Literal["warmup_ratio"]  # noqa: Y015
     _WhichOneofArgType__warmup_ratio: _TypeAlias = _typing.Literal["_warmup_ratio", b"_warmup_ratio"]  # noqa: Y015
     _WhichOneofReturnType__warmup_steps: _TypeAlias = _typing.Literal["warmup_steps"]  # noqa: Y015
@@ -395,6 +457,10 @@ class Hyperparameters(_message.Message):
     _WhichOneofArgType__zero_stage: _TypeAlias = _typing.Literal["_zero_stage", b"_zero_stage"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__deepspeed_overrides) -> _WhichOneofReturnType__deepspeed_overrides | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stopping_min_delta) -> _WhichOneofReturnType__early_stopping_min_delta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stopping_patience) -> _WhichOneofReturnType__early_stopping_patience | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eval_steps) -> _WhichOneofReturnType__eval_steps | None: ...
     @_typing.overload
@@ -412,7 +478,11 @@ class Hyperparameters(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seq_length) -> _WhichOneofReturnType__max_seq_length | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_skipped_batches) -> _WhichOneofReturnType__max_skipped_batches | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_steps) -> _WhichOneofReturnType__max_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__non_finite_policy) -> _WhichOneofReturnType__non_finite_policy | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_processes) -> _WhichOneofReturnType__num_processes | None: ...
     @_typing.overload
@@ -422,6 +492,8 @@ class Hyperparameters(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rehearsal) -> _WhichOneofReturnType__rehearsal | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__save_interval_seconds) -> _WhichOneofReturnType__save_interval_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__save_steps) -> _WhichOneofReturnType__save_steps | None: ...
@@ -429,6 +501,10 @@ class Hyperparameters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__save_total_limit) -> _WhichOneofReturnType__save_total_limit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stall_policy) -> _WhichOneofReturnType__stall_policy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_limit_seconds) -> _WhichOneofReturnType__time_limit_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__warmup_ratio) -> _WhichOneofReturnType__warmup_ratio | None: ...
     @_typing.overload

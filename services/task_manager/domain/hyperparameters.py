@@ -68,6 +68,13 @@ class Hyperparameters:
     num_processes: int | None = None
     zero_stage: int | None = None
     deepspeed_overrides: str | None = None
+    non_finite_policy: str | None = None
+    max_skipped_batches: int | None = None
+    rehearsal: str | None = None
+    stall_policy: str | None = None
+    early_stopping_patience: int | None = None
+    early_stopping_min_delta: float | None = None
+    time_limit_seconds: float | None = None
     lora: Lora = Lora()
     preference: Preference = Preference()
 
@@ -85,6 +92,8 @@ class Facts:
     preference: Preference = Preference()
     """The method's numbers as they are unless asked otherwise; empty = it takes none."""
     has_adapter: bool = True
+    has_samples: bool = False
+    """Whether there are prompts to answer while training."""
 
 
 def asked_batch_sizes(given: Hyperparameters) -> batch_sizes.BatchSizes:
@@ -96,7 +105,8 @@ def asked_batch_sizes(given: Hyperparameters) -> batch_sizes.BatchSizes:
 
 def resolve(given: Hyperparameters, facts: Facts) -> Hyperparameters:
     """The effective values: what was given, and a value for everything that was not, but for `precision`, which the device
-    decides, and `eval_steps` without validation data. `given` is within its limits; raises InvalidArgument for contradictions.
+    decides, `eval_steps` without anything to evaluate, and what ends a run early. `given` is within its limits; raises
+    InvalidArgument for contradictions.
     """
     sizes = batch_sizes.resolve(asked_batch_sizes(given), PATH)
     processes = _or(given.num_processes, 1)
@@ -111,7 +121,7 @@ def resolve(given: Hyperparameters, facts: Facts) -> Hyperparameters:
         per_device_train_batch_size=sizes.per_device_train_batch_size,
         gradient_accumulation_steps=sizes.gradient_accumulation_steps,
         max_seq_length=_max_seq_length(given.max_seq_length, facts.context_length),
-        eval_steps=_or(given.eval_steps, per_epoch) if facts.has_validation_data else None,
+        eval_steps=_or(given.eval_steps, per_epoch) if facts.has_validation_data or facts.has_samples else None,
         num_processes=processes,
         zero_stage=_or(given.zero_stage, default_zero_stage(processes)),
         lora=_lora(given.lora) if facts.has_adapter else Lora(),
@@ -137,6 +147,11 @@ def _with_plain_defaults(given: Hyperparameters, learning_rate: float) -> Hyperp
             given.save_interval_seconds, DEFAULT_SAVE_INTERVAL_SECONDS if given.save_steps is None else None
         ),
         save_total_limit=_or(given.save_total_limit, 2),
+        non_finite_policy=_or(given.non_finite_policy, "fail"),
+        max_skipped_batches=_or(given.max_skipped_batches, 3),
+        rehearsal=_or(given.rehearsal, "auto"),
+        stall_policy=_or(given.stall_policy, "warn"),
+        early_stopping_min_delta=_or(given.early_stopping_min_delta, 0.0 if given.early_stopping_patience else None),
     )
 
 

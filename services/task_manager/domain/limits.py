@@ -48,6 +48,10 @@ RANGES: Mapping[str, Range] = {
     "save_steps": Range(1),
     "save_interval_seconds": Range(1),
     "save_total_limit": Range(1, 100),
+    "max_skipped_batches": Range(1, 1000),
+    "early_stopping_patience": Range(1, 1000),
+    "early_stopping_min_delta": Range(0),
+    "time_limit_seconds": Range(1),
 }
 LORA_RANGES: Mapping[str, Range] = {
     "rank": Range(1, 512),
@@ -64,6 +68,9 @@ PREFERENCE_RANGES: Mapping[str, Range] = {
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("linear", "cosine", "constant"),
     "precision": ("fp32", "bf16"),
+    "non_finite_policy": ("fail", "skip", "rollback"),
+    "rehearsal": ("auto", "always", "never"),
+    "stall_policy": ("warn", "fail"),
 }
 _MAX_TARGET_MODULES = 64
 _MAX_TARGET_MODULE_LENGTH = 200

@@ -39,7 +39,9 @@ def violations(method: str, tuning: str, given: Hyperparameters, *, spec: str, n
             yield Violation(f"{numbers}.preference.{name}", f"belongs to {owners}; method {method} does not use it")
 
 
-def facts(method: str, tuning: str, example_count: int, context_length: int, *, has_validation_data: bool) -> Facts:
+def facts(
+    method: str, tuning: str, example_count: int, context_length: int, *, has_validation_data: bool, has_samples: bool = False
+) -> Facts:
     """What resolving the hyperparameters of such a task has to know."""
     return Facts(
         example_count,
@@ -48,6 +50,7 @@ def facts(method: str, tuning: str, example_count: int, context_length: int, *, 
         learning_rate=_LEARNING_RATES[method in PREFERENCE_FIELDS, tuning],
         preference=PREFERENCE_FIELDS.get(method, Preference()),
         has_adapter=tuning == "LORA",
+        has_samples=has_samples,
     )
 
 

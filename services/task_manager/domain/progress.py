@@ -33,15 +33,25 @@ class ProgressTracker:
         self._progress = Progress(total_steps=total_steps)
         self._pace_from = None
 
-    def measured(self, step: int, values: Mapping[str, float], at: datetime.datetime) -> None:
-        """Metrics of one step; values that were not measured keep their newest value."""
+    def measured(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        at: datetime.datetime,
+        remaining: datetime.timedelta | None = None,
+    ) -> None:
+        """Metrics of one step; values that were not measured keep their newest value.
+
+        The trainer knows best what `remaining`; when it does not say it, the pace between the events has to do.
+        """
+        pace = self._remaining(step, (self._progress or Progress()).total_steps, at)
         before = self._progress or Progress()
         self._progress = dataclasses.replace(
             before,
             step=step,
             epoch=values.get("epoch", before.epoch),
             metrics={**before.metrics, **values},
-            remaining=self._remaining(step, before.total_steps, at),
+            remaining=pace if remaining is None else remaining,
         )
 
     def _remaining(self, step: int, total_steps: int, at: datetime.datetime) -> datetime.timedelta | None:

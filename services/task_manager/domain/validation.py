@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.names import base_model_id
-from services.task_manager.domain import batch_sizes, deepspeed_overrides, limits, methods, training_data
+from services.task_manager.domain import batch_sizes, deepspeed_overrides, evaluation, limits, methods, training_data
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes, default_zero_stage
 from services.task_manager.domain.task import TaskUpdate
 from services.task_manager.domain.training_data import WeightedDataset
@@ -41,6 +41,7 @@ class FineTuning:
     validation_split_ratio: float | None = None
     initial_artifact: str = ""
     """What it starts from; empty = the base model alone."""
+    sample_prompts: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[WeightedDataset, ...]:
@@ -152,6 +153,7 @@ def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:
     if ask.method_known and ask.tuning_known:
         yield from methods.violations(ask.method, ask.tuning, ask.hyperparameters, spec=FINE_TUNING, numbers=PATH)
     yield from _deepspeed_overrides(ask.hyperparameters)
+    yield from evaluation.prompt_violations(ask.sample_prompts, ask.method, f"{FINE_TUNING}.sample_prompts")
 
 
 def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:
@@ -163,8 +165,9 @@ def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:
 def _hyperparameters(ask: FineTuning) -> Iterator[Violation]:
     out_of_range = list(limits.violations(ask.hyperparameters, PATH))
     yield from out_of_range
-    if ask.hyperparameters.eval_steps is not None and not ask.has_validation_data:
-        yield Violation(f"{PATH}.eval_steps", "needs validation_dataset or validation_split_ratio")
+    yield from evaluation.violations(
+        ask.hyperparameters, PATH, has_validation_data=ask.has_validation_data, has_samples=bool(ask.sample_prompts)
+    )
     # Sizes out of range are already told; the sum of several wrongs would only confuse.
     if not out_of_range:
         yield from _name(lambda: batch_sizes.resolve(asked_batch_sizes(ask.hyperparameters), PATH))

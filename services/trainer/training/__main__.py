@@ -7,6 +7,7 @@ Exit codes: 0 = the result is saved, 1 = failed (an event says why), 143 = stopp
 checkpoint. Started again in the same directory, it continues from the newest whole checkpoint there.
 """
 
+import faulthandler
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from services.common.rendering import Renderer
 from services.trainer.training.config import TrainConfig, load_config
 from services.trainer.training.data import Dataset, load_dataset
 from services.trainer.training.deepspeed_config import deepspeed_config
-from services.trainer.training.events import EventSink, FdSink, NullSink
+from services.trainer.training.events import BeatSink, EventSink, FdSink
 from services.trainer.training.failures import as_failure
 from services.trainer.training.objectives.forms import FORMS
 from services.trainer.training.progress import Progress, Result
@@ -40,11 +41,13 @@ def main() -> int:
     reports = FdSink(int(os.environ["TUNESMITH_EVENTS_FD"]))
     # The first rank tells the story; the others speak up only when something is wrong.
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, stream=sys.stdout, format="%(message)s")
+    # The supervisor asks for the stacks of a rank that does not move.
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
     progress = Progress()
     try:
-        stopped = run(load_config(Path(sys.argv[1])), reports if rank == 0 else NullSink(), progress)
+        stopped = run(load_config(Path(sys.argv[1])), reports if rank == 0 else BeatSink(reports), progress)
     except Exception as error:  # the top of the process: whatever it is becomes a failure of the catalogue
-        failure = as_failure(error)
+        failure = as_failure(error, progress.longest_row)
         if failure is not error:
             traceback.print_exc()
         reports.failure(failure, progress.step)
@@ -55,10 +58,12 @@ def main() -> int:
 
 def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     """The whole run on this rank; returns whether it was stopped early. Torch loads only after the data has proved usable."""
-    training, validation = _load_data(config)
+    renderer = Renderer.from_directory(config.base_model_dir)
+    training, validation = _load_data(config, renderer, progress)
     quiet_libraries()
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from services.trainer.training.diagnosis.memory import Shape
     from services.trainer.training.engine import Engine, local_device
     from services.trainer.training.export import save_json
     from services.trainer.training.initial import load_initial, with_initial_model
@@ -66,7 +71,10 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
     from services.trainer.training.precision import with_precision
-    from services.trainer.training.resume import identity, resume
+    from services.trainer.training.rehearsal import rehearse
+    from services.trainer.training.resume import identity, resume, with_best_weights
+    from services.trainer.training.room import check_room
+    from services.trainer.training.samples import Samples
     from services.trainer.training.saver import Saver
 
     device = local_device()
@@ -82,6 +90,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     trained, parameters = parameter_counts(model)
     _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
     engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config)), objective, config, device)
+    engine.alive = lambda: sink.beat(progress.step)
     # The reference is the model before training: it is asked before a checkpoint takes its place.
     if objective.reference_is_stored:
         training = engine.with_reference(training, numbers)
@@ -93,6 +102,8 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     resumed = resume(engine, directory, belongs_to, progress)
     if resumed:
         _log.info("continuing from the checkpoint of step %s", resumed)
+    check_room(config, directory, trained, parameters, sink)
+    rehearse(engine, training, numbers, Shape.of(model.config), device.type)
     sink.started(_plan(config, training, trained, parameters, str(device.type)) | {"resumed_step": resumed})
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -101,6 +112,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
             engine=engine,
             training=training,
             validation=validation,
+            samples=Samples.asked_by(config, renderer),
             numbers=numbers,
             sink=sink,
             progress=progress,
@@ -108,6 +120,8 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
             should_stop=stop.is_set,
             clock=time.monotonic,
         )
+    sink.beat(result.step, "end")
+    result = with_best_weights(result, engine, directory, belongs_to, progress)
     if not result.stopped:
         with engine.whole_weights():
             if engine.rank == 0:
@@ -128,12 +142,12 @@ def _export(model: Any, config: TrainConfig, result: Result, training: Dataset) 
     _log.info("%s saved after step %s", kind.lower(), result.step)
 
 
-def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
-    renderer = Renderer.from_directory(config.base_model_dir)
+def _load_data(config: TrainConfig, renderer: Renderer, progress: Progress) -> tuple[Dataset, Dataset | None]:
     limit, form = config.hyperparameters.max_seq_length, FORMS[config.method]
     if form.answers:
         renderer.check()
     training = load_dataset(config.train_file, renderer, limit, form)
+    progress.longest_row = max(training.lengths)
     counts = (len(training.examples), training.token_count, training.target_token_count)
     _log.info("%s examples, %s tokens, %s targets to learn from", *(f"{count:,}" for count in counts))
     if training.cuts.cut_count or training.cuts.left_out:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from services.trainer.training import batch_cut
+
 _PREFERENCE_METHODS = ("dpo", "kto", "orpo")
 
 
@@ -76,6 +78,20 @@ class Hyperparameters:
     zero_stage: int
     deepspeed_overrides: str | None
     """JSON object laid over the configuration DeepSpeed gets; checked when the task was created."""
+    non_finite_policy: Literal["fail", "skip", "rollback"]
+    """What is done about a step that is not finite."""
+    max_skipped_batches: int
+    """How often, before the run fails all the same."""
+    rehearsal: Literal["auto", "always", "never"]
+    """Whether the longest micro-batch runs once before the first step."""
+    stall_policy: Literal["warn", "fail"]
+    """Heeded by the supervisor."""
+    early_stopping_patience: int | None
+    """Measurements of the validation loss in a row that may be no better; None = any number."""
+    early_stopping_min_delta: float | None
+    """Nats by which a loss must be lower to be better; only with the former."""
+    time_limit_seconds: float | None
+    """Training may take so long over all attempts; None = as long as it takes."""
     lora: Lora | None
     """Only with tuning `lora`."""
     preference: Preference | None
@@ -102,6 +118,8 @@ class TrainConfig:
     train_file: Path
     validation_file: Path | None
     output_dir: Path
+    sample_prompts: tuple[str, ...] | None
+    """What the model is asked whenever the validation loss is measured; None = nothing."""
     method: Literal["sft", "dpo", "kto", "orpo", "cpt", "classification"]
     tuning: Literal["lora", "full"]
     initial_weights: InitialWeights | None
@@ -109,11 +127,16 @@ class TrainConfig:
 
 
 def load_config(path: Path) -> TrainConfig:
-    """Read and check CONFIG.json. Raises ConfigError naming the key that is unknown, missing or of the wrong type."""
+    """Read and check CONFIG.json, with smaller micro-batches when memory ran out before.
+
+    Raises ConfigError naming the key that is unknown, missing or of the wrong type.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path.name} is not JSON: {error}") from error
+    if cut := batch_cut.read(path):
+        value["hyperparameters"] |= cut
     return parse_config(value)
 
 

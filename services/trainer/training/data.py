@@ -39,6 +39,8 @@ class Example:
     """Its class, when that is what is learned."""
     reference: tuple[float, ...] = ()
     """Log-probability of each text under the model as it was before training; empty when it is computed beside each step."""
+    row: int = 0
+    """Its number in the file, from 1; 0 = not of a file."""
 
     @property
     def token_count(self) -> int:
@@ -126,7 +128,7 @@ def load_dataset(path: Path, renderer: Renderer, max_seq_length: int, form: Form
         renderings = _rendered(row, number, renderer, form)
         rows.update(bytes.fromhex(digest(renderings)))
         label = row["label"] if form.labeled else ""
-        example = Example(tuple(_cut(rendered, max_seq_length) for rendered in renderings), label)
+        example = Example(tuple(_cut(rendered, max_seq_length) for rendered in renderings), label, row=number)
         total += 1
         cuts += any(len(rendered.token_ids) > max_seq_length for rendered in renderings)
         if _trains(example):

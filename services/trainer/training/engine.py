@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -18,13 +18,16 @@ from services.trainer.training.batches import MicroBatch, evaluation_share
 from services.trainer.training.config import Hyperparameters, TrainConfig
 from services.trainer.training.data import Dataset, Example
 from services.trainer.training.deepspeed_config import deepspeed_config
+from services.trainer.training.generation import continuation
 from services.trainer.training.model import ObjectiveModule
 from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.random_state import preserved_random_state
 from services.trainer.training.snapshot import Snapshot
 from services.trainer.training.sums import Sums
 
 _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
+_SAMPLE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Measurement:
     """Some rank has been asked to stop."""
     save: bool
     """Some rank finds it time for a checkpoint."""
+    finish: bool = False
+    """Some rank finds that the time of the run is up."""
 
     @property
     def is_finite(self) -> bool:
@@ -55,6 +60,8 @@ class Engine:
         self._device = device
         self._world_size = distributed.get_world_size()
         self.rank = distributed.get_rank()
+        self.alive: Callable[[], None] = lambda: None
+        """Called between the micro-batches of what takes longer than a step."""
 
     @classmethod
     def start(cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device) -> Self:
@@ -101,15 +108,15 @@ class Engine:
         assert total is not None, "a window has a micro-batch"
         return total
 
-    def measure(self, sums: Tensor, units: tuple[int, ...], *, stop: bool, save: bool) -> Measurement:
-        """Sums and gradient norm of the whole window, and whether any rank wants to stop or to save."""
-        wishes = torch.tensor([stop, save], dtype=torch.float64, device=self._device)
+    def measure(self, sums: Tensor, units: tuple[int, ...], *, stop: bool, save: bool, finish: bool = False) -> Measurement:
+        """Sums and gradient norm of the whole window, and whether any rank wants to stop, to save or to finish."""
+        wishes = torch.tensor([stop, save, finish], dtype=torch.float64, device=self._device)
         shared = torch.cat([sums.double(), wishes])
         self._sum_over_ranks(shared)
         norm = self._grad_norm().double().reshape(1)
         # The one host sync of an optimizer step, none per micro-batch: a step that is not finite must not be applied.
-        *found, stops, saves, grad_norm = torch.cat([shared, norm]).tolist()
-        return Measurement(self._named(found, units), grad_norm, stops > 0, saves > 0)
+        *found, stops, saves, finishes, grad_norm = torch.cat([shared, norm]).tolist()
+        return Measurement(self._named(found, units), grad_norm, stops > 0, saves > 0, finishes > 0)
 
     def apply(self, learning_rate: float) -> None:
         """Clip, move the weights, forget the gradients."""
@@ -123,11 +130,43 @@ class Engine:
         batches = self._shares(data, numbers)
         baseline = self._baseline([batch for _, batch in batches])
         self._engine.eval()
-        total = sum(self._engine(batch, baseline).double() for _, batch in batches)
+        total = torch.stack([self._summed(batch, baseline) for _, batch in batches]).sum(0)
         self._engine.train()
-        assert isinstance(total, Tensor), "every rank has a micro-batch"
         self._sum_over_ranks(total)
         return self._named(total.tolist(), self.units(data.examples))
+
+    def discard(self, state: Snapshot) -> None:
+        """Forget the gradients of a window that is not applied, and continue from `state`."""
+        # Only a step brings DeepSpeed's own books in order. What it does to weights and moments is undone.
+        self._engine.step()
+        self.restore(state)
+
+    def rehearse(self, micro_batch: Sequence[Example]) -> None:
+        """Forward and backward of one micro-batch, which takes as much memory as in training and leaves nothing behind."""
+        batch = self._objective.collate(micro_batch, self._device)
+        trained = [parameter for parameter in self._engine.module.parameters() if parameter.requires_grad]
+        with preserved_random_state(self._device):
+            baseline = self._baseline([batch])
+            sums = self._engine.module(batch, baseline)
+            # Gradients as values, not in the parameters: DeepSpeed never hears of them.
+            torch.autograd.grad(sums.sum(), trained, allow_unused=True)
+
+    @torch.no_grad()
+    def generate(self, token_ids: Sequence[int], most: int, stops: frozenset[int]) -> list[int]:
+        """At most `most` tokens after the given ones, each the most likely, up to and including one of `stops`."""
+        self._engine.eval()
+        found = continuation(self._engine.module.model, token_ids, most, stops, self._device)
+        self._engine.train()
+        self.alive()
+        return found
+
+    def sample_of_weights(self) -> Tensor:
+        """A part of what is trained, copied to the CPU; empty where no rank has a whole weight."""
+        if self._engine.zero_optimization_stage() == _CUTS_WEIGHTS:
+            return torch.empty(0)
+        trained = next(parameter for parameter in self._engine.module.parameters() if parameter.requires_grad)
+        sample: Tensor = trained.detach().flatten()[:_SAMPLE].to("cpu", torch.float32, copy=True)
+        return sample
 
     @torch.no_grad()
     def with_reference(self, data: Dataset, numbers: Hyperparameters) -> Dataset:
@@ -136,6 +175,7 @@ class Engine:
         found = torch.zeros((len(data.examples), len(data.examples[0].texts)), device=self._device)
         for positions, batch in self._shares(data, numbers):
             found[list(positions)] = self._engine(batch, ask="reference")
+            self.alive()
         self._engine.train()
         self._sum_over_ranks(found)
         pairs = zip(data.examples, found.tolist(), strict=True)
@@ -168,6 +208,11 @@ class Engine:
     def close(self) -> None:
         """Leave the other ranks."""
         distributed.destroy_process_group()
+
+    def _summed(self, batch: Any, baseline: Tensor | None) -> Tensor:
+        self.alive()
+        summed: Tensor = self._engine(batch, baseline).double()
+        return summed
 
     @torch.no_grad()
     def _baseline(self, batches: Sequence[Any]) -> Tensor | None:

@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from services.common.errors import ServiceError
+from services.trainer.training.answer import Answer
 
 # A write of at most PIPE_BUF (4,096 on Linux) bytes is atomic: lines of several ranks in the same pipe never mix.
 LINE_LIMIT = 4096
@@ -18,14 +19,20 @@ class EventSink(Protocol):
     def started(self, values: Mapping[str, Any]) -> None:
         """The loop begins; `values` say how long it will be."""
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers measured at optimizer step `step`; NaN and Infinity are sent as they are."""
+    def metrics(self, step: int, values: Mapping[str, float], remaining: float | None = None) -> None:
+        """Numbers measured at optimizer step `step`; NaN and Infinity are sent as they are. `remaining` seconds to the end."""
 
-    def anomaly(self, reason: str, message: str, step: int) -> None:
-        """Something that should worry the user."""
+    def anomaly(self, reason: str, message: str, step: int, *, rows: Sequence[int] = (), suggestion: str = "") -> None:
+        """Something that should worry the user; without a suggestion it gets the catalogue's."""
+
+    def sample(self, step: int, answer: Answer) -> None:
+        """What the model answers after this step."""
 
     def checkpoint_saved(self, step: int, name: str, size_bytes: int, metrics: Mapping[str, float]) -> None:
         """A checkpoint is durable; `name` is its directory's, `metrics` are the last values of all metrics."""
+
+    def beat(self, step: int, phase: str = "") -> None:
+        """This rank moves: a step is done, or a part of something longer. Phase `end`: there are no more steps to wait for."""
 
 
 class FdSink:
@@ -37,15 +44,25 @@ class FdSink:
     def started(self, values: Mapping[str, Any]) -> None:
         self._write({"kind": "training_started", **values})
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self._write({"kind": "metrics", "step": step, "values": dict(values)})
+    def metrics(self, step: int, values: Mapping[str, float], remaining: float | None = None) -> None:
+        outlook = {} if remaining is None else {"remaining_seconds": remaining}
+        self._write({"kind": "metrics", "step": step, "values": dict(values)} | outlook)
 
-    def anomaly(self, reason: str, message: str, step: int) -> None:
-        self._write({"kind": "anomaly", "reason": reason, "message": _shortened(message), "step": step})
+    def anomaly(self, reason: str, message: str, step: int, *, rows: Sequence[int] = (), suggestion: str = "") -> None:
+        told = {"reason": reason, "message": _shortened(message), "step": step}
+        self._write({"kind": "anomaly", **told, "rows": list(rows), "suggestion": _shortened(suggestion, 500)})
+
+    def sample(self, step: int, answer: Answer) -> None:
+        texts = {"prompt": _shortened(answer.prompt, 1000), "text": _shortened(answer.text)}
+        place = {"step": step, "index": answer.index, "truncated": answer.truncated}
+        self._write({"kind": "sample_generated", **place, **texts})
 
     def checkpoint_saved(self, step: int, name: str, size_bytes: int, metrics: Mapping[str, float]) -> None:
         record = {"kind": "checkpoint_saved", "step": step, "name": name, "size_bytes": size_bytes, "values": dict(metrics)}
         self._write(record)
+
+    def beat(self, step: int, phase: str = "") -> None:
+        self._write({"kind": "beat", "step": step, "phase": phase})
 
     def failure(self, error: ServiceError, step: int) -> None:
         """The run ends here. Every rank may write one; the first that arrives counts."""
@@ -74,14 +91,30 @@ class NullSink:
     def started(self, values: Mapping[str, Any]) -> None:
         pass
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+    def metrics(self, step: int, values: Mapping[str, float], remaining: float | None = None) -> None:
         pass
 
-    def anomaly(self, reason: str, message: str, step: int) -> None:
+    def anomaly(self, reason: str, message: str, step: int, *, rows: Sequence[int] = (), suggestion: str = "") -> None:
+        pass
+
+    def sample(self, step: int, answer: Answer) -> None:
         pass
 
     def checkpoint_saved(self, step: int, name: str, size_bytes: int, metrics: Mapping[str, float]) -> None:
         pass
+
+    def beat(self, step: int, phase: str = "") -> None:
+        pass
+
+
+class BeatSink(NullSink):
+    """Only says that its rank moves; for the ranks that tell nothing else."""
+
+    def __init__(self, told: EventSink) -> None:
+        self._told = told
+
+    def beat(self, step: int, phase: str = "") -> None:
+        self._told.beat(step, phase)
 
 
 def _shortened(text: str, limit: int = _LONGEST_TEXT) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+from services.trainer.training.pace import Pace
 from services.trainer.training.progress import Totals
 from services.trainer.training.sums import Sums
 
@@ -13,8 +14,9 @@ class Meter:
     def __init__(self, clock: Callable[[], float], totals: Totals) -> None:
         self._clock = clock
         self._totals = totals
+        self._pace = Pace()
         self._timed_tokens = 0
-        self._since = clock()
+        self._since = self._last_step = clock()
 
     def add(self, sums: Sums, tokens: int, target_tokens: int) -> None:
         """One optimizer step has been applied."""
@@ -23,6 +25,9 @@ class Meter:
         totals.tokens += tokens
         totals.target_tokens += target_tokens
         self._timed_tokens += tokens
+        now = self._clock()
+        self._pace.step(now - self._last_step)
+        self._last_step = now
 
     def read(self) -> dict[str, float]:
         """Values for a metric event; starts the next stretch. Call after at least one `add`."""
@@ -37,9 +42,16 @@ class Meter:
         self._totals.sums, self._timed_tokens, self._since = None, 0, now
         return values
 
+    def remaining(self, steps: int, evaluations: int, evaluation_in_steps: float) -> float | None:
+        """Seconds for so many more steps and evaluations; None while the pace is not known. See Pace."""
+        return self._pace.remaining(steps, evaluations, evaluation_in_steps)
+
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self, kind: str) -> Iterator[None]:
         """Leaves out the time inside: it goes into something else than training."""
         began = self._clock()
         yield
-        self._since += self._clock() - began
+        seconds = self._clock() - began
+        self._since += seconds
+        self._last_step += seconds
+        self._pace.pause(kind, seconds)

@@ -38,6 +38,20 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)
     """The last value of every metric."""
     totals: Totals = field(default_factory=Totals)
+    best_step: int = 0
+    """The step after which it was measured."""
+    evaluations_without_gain: int = 0
+    """In a row, up to now."""
+    skipped: list[int] = field(default_factory=list)
+    """Steps whose batches taught nothing because one of them was not finite."""
+    incidents: int = 0
+    """How often a step was not finite."""
+    seconds: float = 0.0
+    """Training took so long, over all attempts."""
+    ended: str = ""
+    """Why the run ends here, before its last planned step: a reason of the catalogue; empty = it does not."""
+    longest_row: int = 0
+    """Tokens of the longest row."""
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Becomes what `dataclasses.asdict` made of another one."""
@@ -54,3 +68,5 @@ class Result:
     """The last value of every metric."""
     stopped: bool
     """Ended early because it was asked to."""
+    ended: str = ""
+    """Ended before the last planned step because its task wants it: a reason of the catalogue."""

@@ -12,7 +12,7 @@ from services.trainer.training.checkpoint import read_tensors
 from services.trainer.training.config import TrainConfig
 from services.trainer.training.data import Dataset
 from services.trainer.training.engine import Engine
-from services.trainer.training.progress import Progress
+from services.trainer.training.progress import Progress, Result
 from services.trainer.training.snapshot import Snapshot
 
 _log = logging.getLogger("tunesmith.training")
@@ -36,6 +36,13 @@ _CHANGEABLE = (
     "max_grad_norm",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
+    "non_finite_policy",
+    "max_skipped_batches",
+    "rehearsal",
+    "stall_policy",
+    "early_stopping_patience",
+    "early_stopping_min_delta",
+    "time_limit_seconds",
 )
 
 
@@ -45,6 +52,7 @@ def identity(config: TrainConfig, training: Dataset) -> dict[str, Any]:
     del values["initial_weights"]  # the same for every attempt of a task
     for name in _CHANGEABLE:
         del values["hyperparameters"][name]
+    del values["sample_prompts"]
     counts = [len(training.examples), training.token_count, training.target_token_count]
     values["data"] = [*counts, training.rendered_rows_sha256, *training.labels]
     result: dict[str, Any] = json.loads(json.dumps(values))
@@ -74,7 +82,36 @@ def resume(engine: Engine, directory: Path, wanted: Mapping[str, Any], progress:
         return 0
     path = directory / f"step-{step}"
     manifest = found or read_manifest(path)
-    shared, own = (read_tensors(path, manifest, name) for name in (SHARED, rank_file(engine.rank)))
-    engine.restore(Snapshot(shared, own))
+    engine.restore(_snapshot(path, manifest, engine.rank))
     progress.restore(manifest.progress)
     return step
+
+
+def with_best_weights(result: Result, engine: Engine, directory: Path, wanted: Mapping[str, Any], progress: Progress) -> Result:
+    """After an early stop, puts the engine where the validation loss was best and says what the result then is.
+
+    Without a whole checkpoint of that step all stays as it is.
+    """
+    if result.ended != "EARLY_STOPPED":
+        return result
+    path = directory / f"step-{progress.best_step}"
+    usable = engine.rank == 0 and progress.best_step > 0 and _is_whole(path, wanted)
+    if not engine.exchange([usable])[0][0]:
+        _log.warning("there is no checkpoint of step %s, so the result has the last weights", progress.best_step)
+        return result
+    manifest = read_manifest(path)
+    engine.restore(_snapshot(path, manifest, engine.rank))
+    return dataclasses.replace(result, step=manifest.step, metrics=dict(manifest.progress["metrics"]))
+
+
+def _is_whole(path: Path, wanted: Mapping[str, Any]) -> bool:
+    try:
+        return check(path).identity == wanted
+    except Torn as error:
+        _log.warning("the checkpoint %s is not whole: %s", path.name, error)
+        return False
+
+
+def _snapshot(path: Path, manifest: Manifest, rank: int) -> Snapshot:
+    shared, own = (read_tensors(path, manifest, name) for name in (SHARED, rank_file(rank)))
+    return Snapshot(shared, own)

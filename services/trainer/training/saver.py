@@ -23,7 +23,7 @@ from services.trainer.training.checkpoint import commit
 from services.trainer.training.config import Hyperparameters
 from services.trainer.training.engine import Engine
 from services.trainer.training.events import EventSink
-from services.trainer.training.parts import Part, PartMissing
+from services.trainer.training.parts import Part, PartMissing, Trouble
 from services.trainer.training.progress import Progress
 from services.trainer.training.retention import prune, unfinished
 
@@ -90,34 +90,36 @@ class Saver:
 
     def _write(self, part: Part) -> None:
         entries: dict[str, FileEntry] = {}
-        trouble = ""
+        trouble: Trouble | None = None
         try:
             entries = parts.write(part)
         except OSError as error:
-            trouble = str(error)
+            trouble = Trouble.of(error)
             _log.warning("no checkpoint: rank %s could not write its part: %s", part.rank, error)
-        if part.rank == 0:
-            self._commit(part, entries, trouble)
-        else:
+        if part.rank > 0:
             with contextlib.suppress(OSError):
                 parts.announce(part, entries, trouble)
+        elif trouble is not None:
+            self._give_up(part, trouble.reason, str(PartMissing(0, trouble)))
+        else:
+            self._commit(part, entries)
 
-    def _commit(self, part: Part, entries: Mapping[str, FileEntry], trouble: str) -> None:
-        if trouble:
-            return self._give_up(part, f"rank 0 could not write its part: {trouble}")
+    def _commit(self, part: Part, entries: Mapping[str, FileEntry]) -> None:
         try:
             files = dict(entries) | parts.gather(part, seconds=_PART_SECONDS, clock=time.monotonic)
             manifest = dataclasses.replace(part.manifest, files=files)
             path = commit(part.work, self._directory, manifest)
-        except (OSError, PartMissing) as error:
-            return self._give_up(part, str(error))
+        except PartMissing as error:
+            return self._give_up(part, error.trouble.reason, str(error))
+        except OSError as error:
+            return self._give_up(part, Trouble.of(error).reason, str(error))
         self._sink.checkpoint_saved(manifest.step, path.name, manifest.size, manifest.metrics)
         with contextlib.suppress(OSError):
             prune(self._directory, self._numbers.save_total_limit)
         return None
 
-    def _give_up(self, part: Part, cause: str) -> None:
+    def _give_up(self, part: Part, reason: str, cause: str) -> None:
         with contextlib.suppress(OSError):
             shutil.rmtree(part.work)
         step = part.manifest.step
-        self._sink.anomaly("CHECKPOINT_FAILED", f"no checkpoint of step {step}: {cause}; training goes on", step)
+        self._sink.anomaly(reason, f"no checkpoint of step {step}: {cause}; training goes on", step)

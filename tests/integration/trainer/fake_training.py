@@ -1,5 +1,6 @@
 """A training process without torch: does what `script.json` beside its configuration says, one verb after the other."""
 
+import faulthandler
 import json
 import os
 import pathlib
@@ -84,6 +85,39 @@ def wait_for(step: dict, directory: pathlib.Path) -> None:
         time.sleep(0.01)
 
 
+def answer_with_stacks(step: dict, directory: pathlib.Path) -> None:
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
+
+
+def beat(step: dict, directory: pathlib.Path) -> None:
+    for number in range(1, step["times"] + 1):
+        events({"events": [{"kind": "beat", "step": number, "phase": ""}]}, directory)
+        time.sleep(0.01)
+
+
+def needs_rows(step: dict, directory: pathlib.Path) -> None:
+    """Memory suffices for so many rows in a forward pass; else it ends as `how` says."""
+    cut = directory / "checkpoints" / "batch_cut.json"
+    rows = json.loads(cut.read_text())["per_device_train_batch_size"] if cut.exists() else 8
+    if rows <= step["rows"]:
+        return
+    if step["how"] == "kernel":
+        (directory / "vmstat").write_text(f"oom_kill {8 // rows}")
+        os.kill(os.getpid(), signal.SIGKILL)
+    failure = {"kind": "failure", "reason": "OUT_OF_MEMORY", "message": f"no room for {rows} rows"}
+    events({"events": [failure | {"metadata": {"longest_row_tokens": "900"}}]}, directory)
+    (directory / "short").touch()
+    sys.exit(1)
+
+
+def misses_the_others(step: dict, directory: pathlib.Path) -> None:
+    """As a rank whose peer is gone."""
+    if not (directory / "checkpoints" / "batch_cut.json").exists():
+        wait_for({"file": "short"}, directory)
+        events({"events": [{"kind": "failure", "reason": "TRAINING_FAILED", "message": "connection closed by peer"}]}, directory)
+        sys.exit(1)
+
+
 def show_environment(step: dict, directory: pathlib.Path) -> None:
     sys.stdout.write(json.dumps({name: os.environ.get(name) for name in step["names"]}) + "\n")
 
@@ -99,6 +133,10 @@ VERBS = {
     "port_taken_once": port_taken_once,
     "wait_for": wait_for,
     "environment": show_environment,
+    "answer_with_stacks": answer_with_stacks,
+    "beat": beat,
+    "needs_rows": needs_rows,
+    "misses_the_others": misses_the_others,
     "sleep": lambda step, _: time.sleep(step["seconds"]),
     "exit": lambda step, _: sys.exit(step["code"]),
     "signal": lambda step, _: os.kill(os.getpid(), step["number"]),

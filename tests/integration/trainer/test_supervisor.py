@@ -1,54 +1,19 @@
 """The supervisor alone: one per run, small, deaf to nothing, and gone with everything it started."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from supervised import Supervised, until
 
 from services.trainer.journal import Journal, is_busy
 from services.trainer.journal_reader import read
 
 pytestmark = pytest.mark.integration
 
-HERE = Path(__file__).parent
 RUNS_ON = ({"do": "make", "file": "ready"}, {"do": "sleep", "seconds": 600})
-
-
-class Supervised:
-    """A run directory and its supervisor."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.journal = directory / "journal.jsonl"
-        self.started: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *script: dict, processes: int = 1, module: str = "fake_training") -> subprocess.Popen[bytes]:
-        data = self.directory / "train.jsonl"
-        data.write_text(json.dumps({"script": script}) + "\n")
-        config = {"train_file": str(data), "hyperparameters": {"num_processes": processes}}
-        (self.directory / "config.json").write_text(json.dumps(config))
-        return self.spawn(module)
-
-    def spawn(self, module: str = "fake_training") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "services.trainer.supervisor", str(self.directory)]
-        options = ["--module", module, "--grace", "0.5"]
-        environment = {**os.environ, "PYTHONPATH": str(HERE)}
-        process = subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE, start_new_session=True)
-        self.started.append(process)
-        return process
-
-    def wait_for(self, name: str) -> None:
-        until((self.directory / name).exists, f"{name} was not made")
-
-    def controls(self) -> dict[str, dict]:
-        return {record["control"]: record for record in read(self.journal) if "control" in record}
 
 
 @pytest.fixture
@@ -59,13 +24,6 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
         if process.poll() is None:
             process.terminate()
         process.communicate(timeout=30)
-
-
-def until(predicate, what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not predicate():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_it_writes_down_who_it_is_and_how_all_ended(supervised: Supervised) -> None:

@@ -237,7 +237,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(tmp_path, monk
 
     monkeypatch.setattr(durable.os, "write", failing)
     recorder, _ = run(config)
-    assert [(reason, step) for reason, _, step in recorder.anomalies] == [("CHECKPOINT_FAILED", 3), ("CHECKPOINT_FAILED", 4)]
+    assert [(reason, step) for reason, _, step in recorder.anomalies] == [("DISK_FULL", 3), ("DISK_FULL", 4)]
     assert "No space left" in recorder.anomalies[0][1]
     assert recorder.saved[0] == 6
     assert (recorder.values, weights_sha256(config)) == (values, adapter)

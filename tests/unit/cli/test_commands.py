@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tunesmith.cli.app import app
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.task_error_pb2 import TaskError
+from tunesmith.v1.task_event_pb2 import TaskEvent
 from tunesmith.v1.task_pb2 import Task
 
 
@@ -300,11 +301,15 @@ class TestTaskRest:
         assert "labels" not in json.loads(run("task", "update", task.name, "--no-labels", "--json").stdout)
 
     def test_show_shows_what_is_set(self, run, platform):
-        task = platform.tasks.add(Task.FAILED, error=TaskError(reason="R", message="m", hint="h"))
+        strange = TaskEvent(sequence=1, anomaly={"reason": "LOSS_SPIKE", "message": "up", "suggestion": "Do."})
+        sample = TaskEvent(sequence=2, sample_generated={"step": 4, "prompt": "p", "text": "t"})
+        error = TaskError(reason="R", message="m", hint="h")
+        task = platform.tasks.add(Task.FAILED, [strange, sample], error=error)
         output = run("task", "show", task.name).stdout
         assert "FAILED" in output
         assert "R: m" in output
         assert "hint: h" in output
+        assert output.endswith("LOSS_SPIKE: up\n  hint: Do.\nsample after step 4: p -> t\n")
         assert json.loads(run("task", "show", task.name, "--json").stdout)["error"]["reason"] == "R"
 
     def test_cancel_says_the_new_state(self, run, platform):

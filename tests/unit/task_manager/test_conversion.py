@@ -40,6 +40,13 @@ EVERY = Hyperparameters(
     2,
     1,
     "{}",
+    "skip",
+    4,
+    "always",
+    "fail",
+    2,
+    0.25,
+    60.5,
     Lora(8, 4.0, 0.5, ("q_proj",), True, True),
     Preference(0.2, 0.1, True, 0.5, 2.0, 3.0),
 )

@@ -1,5 +1,6 @@
 """Every hyperparameter: its default, its limits, and the rules between them."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -42,6 +43,13 @@ def resolved(facts: Facts = FACTS, **given: Any) -> Hyperparameters:
         ("save_steps", None),
         ("save_interval_seconds", 300.0),
         ("save_total_limit", 2),
+        ("non_finite_policy", "fail"),
+        ("max_skipped_batches", 3),
+        ("rehearsal", "auto"),
+        ("stall_policy", "warn"),
+        ("early_stopping_patience", None),
+        ("early_stopping_min_delta", None),
+        ("time_limit_seconds", None),
         ("lora", Lora(16, 32.0, 0.0, ("all-linear",), False, False)),
         ("preference", Preference()),
         ("deepspeed_overrides", None),
@@ -69,12 +77,26 @@ GIVEN = {
     "save_steps": 9,
     "save_interval_seconds": 1.5,
     "save_total_limit": 1,
+    "non_finite_policy": "rollback",
+    "max_skipped_batches": 7,
+    "rehearsal": "never",
+    "stall_policy": "fail",
+    "early_stopping_patience": 4,
+    "early_stopping_min_delta": 0.0,
+    "time_limit_seconds": 60.5,
 }
 
 
 @pytest.mark.parametrize(("field", "value"), GIVEN.items())
 def test_what_is_set_stays_as_it_is_also_when_it_is_zero(field: str, value: object) -> None:
     assert getattr(resolved(**{field: value}), field) == value
+
+
+def test_patience_has_a_delta_and_samples_have_a_cadence() -> None:
+    assert resolved(early_stopping_patience=3).early_stopping_min_delta == 0.0
+    with_samples = dataclasses.replace(FACTS, has_samples=True)
+    assert resolved(with_samples).eval_steps == 7
+    assert resolved(FACTS).eval_steps is None
 
 
 def test_lora_values_stay_as_given() -> None:
@@ -262,6 +284,13 @@ BOUNDS = [
     ("save_steps", [1, 1_000_000], [0, -1]),
     ("save_interval_seconds", [1, 86_400.5], [0, 0.5, -1, math.nan, math.inf]),
     ("save_total_limit", [1, 100], [0, -1, 101]),
+    ("max_skipped_batches", [1, 1000], [0, -1, 1001]),
+    ("early_stopping_patience", [1, 1000], [0, -1, 1001]),
+    ("early_stopping_min_delta", [0, 0.5], [-0.1, math.nan, math.inf]),
+    ("time_limit_seconds", [1, 1e6], [0, 0.5, -1, math.nan, math.inf]),
+    ("non_finite_policy", ["fail", "skip", "rollback"], ["", "Skip", "retry"]),
+    ("rehearsal", ["auto", "always", "never"], ["", "yes"]),
+    ("stall_policy", ["warn", "fail"], ["", "kill"]),
     ("lr_scheduler_type", ["linear", "cosine", "constant"], ["", "Cosine", "x" * 500]),
     ("precision", ["fp32", "bf16"], ["", "fp16", "FP32"]),
 ]

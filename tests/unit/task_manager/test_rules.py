@@ -167,6 +167,15 @@ def test_the_remaining_time_follows_from_the_pace() -> None:
     assert tracker.progress == Progress(3, 10, 0.1, datetime.timedelta(seconds=14), {"loss": 2.0, "epoch": 0.1})
 
 
+def test_what_the_trainer_expects_goes_before_the_pace() -> None:
+    tracker = ProgressTracker(None)
+    tracker.started(10)
+    tracker.measured(1, {}, at(0), datetime.timedelta(seconds=90))
+    tracker.measured(3, {}, at(4), datetime.timedelta(seconds=70))
+    assert tracker.progress
+    assert tracker.progress.remaining == datetime.timedelta(seconds=70)
+
+
 def test_values_not_measured_keep_their_newest_value() -> None:
     tracker = ProgressTracker(Progress(2, 10, 0.2, None, {"eval_loss": 1.5, "loss": 2.0}))
 

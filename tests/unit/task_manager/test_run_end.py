@@ -4,7 +4,7 @@ import pytest
 
 from services.task_manager.conversion import make_error
 from services.task_manager.domain.task import State
-from services.task_manager.run_end import interruption, lost_run_changes
+from services.task_manager.run_end import change_of_end, interruption, lost_run_changes
 from services.task_manager.trainer_port import RunEnd
 
 
@@ -25,6 +25,19 @@ def test_a_run_that_failed_by_itself_is_not(reason: str) -> None:
 @pytest.mark.parametrize("end", [RunEnd(7, State.SUCCEEDED, None, "artifacts/1"), RunEnd(7, State.CANCELLED, None, "")])
 def test_an_end_without_failure_is_no_interruption(end: RunEnd) -> None:
     assert interruption(end) == ""
+
+
+@pytest.mark.parametrize(
+    ("early_end", "reason"),
+    [
+        ("", "the training finished and the artifact is stored"),
+        ("time was up", "the training ended early (time was up) and the artifact is stored"),
+    ],
+    ids=["whole", "early"],
+)
+def test_a_success_says_whether_the_training_was_whole(early_end: str, reason: str) -> None:
+    change = change_of_end(RunEnd(7, State.SUCCEEDED, None, "artifacts/1", early_end), None)
+    assert (change.to, change.reason, change.artifact) == (State.SUCCEEDED, reason, "artifacts/1")
 
 
 def test_before_the_limit_the_task_waits_again_and_at_the_limit_it_fails_by_name() -> None:

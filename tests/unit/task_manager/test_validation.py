@@ -85,6 +85,12 @@ def test_each_bad_text_is_named(changes: dict[str, Any], field: str) -> None:
         ({"tuning_known": False}, "tuning"),
         ({"hyperparameters": Hyperparameters(eval_steps=1)}, "hyperparameters.eval_steps"),
         ({"hyperparameters": Hyperparameters(seed=-1)}, "hyperparameters.seed"),
+        ({"hyperparameters": Hyperparameters(early_stopping_patience=1)}, "hyperparameters.early_stopping_patience"),
+        ({"hyperparameters": Hyperparameters(early_stopping_min_delta=1)}, "hyperparameters.early_stopping_min_delta"),
+        ({"sample_prompts": ("a",) * 6}, "sample_prompts"),
+        ({"sample_prompts": ("a", " ")}, "sample_prompts[1]"),
+        ({"sample_prompts": ("a" * 2001,)}, "sample_prompts[0]"),
+        ({"sample_prompts": ("a",), "method": "CLASSIFICATION"}, "sample_prompts"),
         ({"tuning": "QLORA"}, "tuning"),
         ({"tuning": "FULL", "hyperparameters": Hyperparameters(lora=Lora(use_dora=True))}, "hyperparameters.lora.use_dora"),
         ({"hyperparameters": Hyperparameters(preference=Preference(beta=0.1))}, "hyperparameters.preference.beta"),
@@ -125,6 +131,13 @@ def test_bare_ids_become_resource_names() -> None:
     ask = validation.check(with_ask(validation_dataset=f"datasets/{UUID}"), named=True)
 
     assert (ask.base_model, ask.dataset, ask.validation_dataset) == ("baseModels/tiny", f"datasets/{UUID}", f"datasets/{UUID}")
+
+
+def test_prompts_are_enough_to_evaluate_and_validation_data_to_lose_patience() -> None:
+    ask = with_ask(sample_prompts=("a" * 2000,) * 5, hyperparameters=Hyperparameters(eval_steps=2))
+    assert validation.check(ask, named=True).sample_prompts == ("a" * 2000,) * 5
+    patience = Hyperparameters(early_stopping_patience=2, early_stopping_min_delta=0.1)
+    assert validation.check(with_ask(validation_split_ratio=0.1, hyperparameters=patience), named=True)
 
 
 def test_evaluation_steps_are_fine_with_validation_data() -> None:

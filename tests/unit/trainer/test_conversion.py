@@ -206,6 +206,29 @@ def test_every_event_has_its_number_time_and_attempt() -> None:
     assert event.anomaly == task_event_pb2.Anomaly(reason="R", message="m", step=2)
 
 
+def test_an_anomaly_is_told_with_all_that_is_known() -> None:
+    fields = {"rank": -1, "rows": [3, 4], "suggestion": "do this", "log_lines": ["a", "\ud800"]}
+    anomaly = conversion.event_to_proto(record("anomaly", reason="R", message="m", step=2, **fields), 1).anomaly
+    assert (anomaly.rank, list(anomaly.rows), anomaly.suggestion) == (-1, [3, 4], "do this")
+    assert list(anomaly.log_lines) == ["a", "?"]
+
+
+def test_a_sample_and_the_time_that_remains() -> None:
+    fields = {"step": 8, "index": 1, "prompt": "p", "text": "t", "truncated": True}
+    sample = conversion.event_to_proto(record("sample_generated", **fields), 1).sample_generated
+    assert sample == task_event_pb2.SampleGenerated(**fields)
+    metrics = conversion.event_to_proto(record("metrics", step=1, values={}, remaining_seconds=1.5), 1).step_metrics
+    assert metrics.remaining.ToMilliseconds() == 1500
+    assert not conversion.event_to_proto(record("metrics", step=1, values={}), 1).step_metrics.HasField("remaining")
+
+
+def test_tasks_of_old_get_what_they_did_not_say() -> None:
+    numbers = conversion.numbers(task_spec_pb2.Hyperparameters(max_skipped_batches=9))
+    named = {"non_finite_policy": "fail", "max_skipped_batches": 9, "rehearsal": "auto", "stall_policy": "warn"}
+    assert named | {"save_total_limit": 2} == {name: numbers[name] for name in (*named, "save_total_limit")}
+    assert numbers["time_limit_seconds"] is None
+
+
 def test_a_saved_checkpoint_is_the_whole_of_what_the_run_says() -> None:
     values = {"loss": 0.5, "eval_loss": math.inf}
     event = conversion.event_to_proto(record("checkpoint_saved", step=8, name="step-8", size_bytes=99, values=values), 2)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.common.catalogue import CATALOGUE
 from services.trainer.checkpoint_delivery import leave
 from services.trainer.journal import Journal
 from services.trainer.journal_reader import read
@@ -76,10 +77,45 @@ def test_a_log_entry_carries_the_last_step(output, path) -> None:
 
 def test_a_failure_is_a_control_record_after_all_that_was_said_before(output, path) -> None:
     output.feed(0, "stdout", b"first\n")
-    output.feed(0, "events", event(kind="failure", reason="OUT_OF_MEMORY", message="no room"))
+    output.feed(0, "events", event(kind="failure", reason="LOSS_NOT_FINITE", message="nan"))
     records = written(output, path)
     assert [record.get("kind", record.get("control")) for record in records] == ["log", "failure"]
-    assert records[1]["reason"] == "OUT_OF_MEMORY"
+    assert records[1]["reason"] == "LOSS_NOT_FINITE"
+
+
+def test_a_lack_of_memory_is_kept_back_with_all_that_fails_of_it_until_the_ranks_start_again(output, path) -> None:
+    output.feed(1, "events", event(kind="failure", reason="OUT_OF_MEMORY", message="no room"))
+    output.feed(0, "events", event(kind="failure", reason="TRAINING_FAILED", message="connection closed by peer"))
+    assert output.out_of_memory
+    assert (output.out_of_memory.fields["rank"], output.out_of_memory.fields["message"]) == (1, "no room")
+    output.anomaly("OUT_OF_MEMORY", "smaller now", rank=1)
+    output.retry()
+    assert output.out_of_memory is None
+    output.feed(0, "events", event(kind="failure", reason="TRAINING_FAILED", message="another"))
+    records = written(output, path)
+    assert [record.get("kind", record.get("control")) for record in records] == ["anomaly", "retry", "failure"]
+    assert records[0]["suggestion"] == CATALOGUE["OUT_OF_MEMORY"].hint
+    assert records[2]["message"] == "another"
+
+
+def test_signs_of_life_and_what_is_said_on_standard_error_go_to_the_watch_for_stalls(path) -> None:
+    told = []
+
+    class Stalls:
+        def beat(self, *given: object) -> None:
+            told.append(given)
+
+        def heard(self, *given: object) -> None:
+            told.append(given)
+
+    with Journal.open(path) as journal:
+        output = RankOutput(journal, Stalls())
+        output.feed(1, "events", event(kind="beat", step=4, phase="end"))
+        output.feed(1, "stdout", b"no answer\n")
+        output.feed(1, "stderr", b"Thread 0x1\n")
+        records = written(output, path)
+    assert told == [(1, 4, "end"), (1, "Thread 0x1")]
+    assert [(record["kind"], record["step"]) for record in records] == [("log", 4), ("log", 4)]
 
 
 def test_an_event_that_cannot_be_read_is_reported_by_the_trainer(output, path) -> None:

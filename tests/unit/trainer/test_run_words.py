@@ -15,6 +15,7 @@ from services.trainer.run import Failure, RunName, State, Wish
 
 STARTED = {"control": "started", "supervisor": {"pid": 7, "start_ticks": 70, "boot": "b"}}
 FAILURE = {"control": "failure", "reason": "LOSS_NOT_FINITE", "message": "nan", "step": 3, "rank": 0}
+STALL = {"control": "failure", "reason": "TRAINING_STALLED", "message": "m", "metadata": {"rank": "1"}}
 STOP = Wish(Failure.because("RUN_STOPPED", "stopped"))
 CANCEL = Wish()
 
@@ -112,6 +113,22 @@ def test_the_first_failure_counts() -> None:
     assert history.failure.reason == "LOSS_NOT_FINITE"
 
 
+def test_what_the_ranks_failed_of_before_they_started_again_is_over() -> None:
+    history = History().after([FAILURE, {"control": "retry", "time": 1}])
+    assert history.failure is None
+    assert history.after([FAILURE | {"reason": "TRAINING_FAILED"}]).failure.reason == "TRAINING_FAILED"
+
+
+@pytest.mark.parametrize("reason", ["EARLY_STOPPED", "TIME_LIMIT_REACHED"])
+def test_an_early_end_is_remembered_to_the_end(reason: str) -> None:
+    history = History().after(
+        [event(1, "anomaly", reason="LOSS_SPIKE", message="no"), event(2, "anomaly", reason=reason, message="m")]
+    )
+    assert history.early_end == "m"
+    assert history.after([ended("SUCCEEDED", early_end="m")]).end.early_end == "m"
+    assert history.after([ended("SUCCEEDED")]).end.early_end == "", "journals of old do not say it"
+
+
 def test_records_that_a_later_version_writes_are_skipped() -> None:
     assert History().after([{"control": "paused", "time": 1}]) == History()
 
@@ -133,6 +150,7 @@ def test_an_exit_went_well_only_if_every_rank_did(codes: dict[int, int | None], 
         ([exited({"0": 7}, failed_rank=0)], "TRAINING_PROCESS_EXITED", {"exit_code": "7", "rank": "0"}),
         ([FAILURE, exited({"0": 1}, failed_rank=0)], "LOSS_NOT_FINITE", {}),
         ([FAILURE, exited({"0": 1, "1": -9}, failed_rank=1)], "TRAINING_PROCESS_KILLED", {"signal": "SIGKILL", "rank": "1"}),
+        ([STALL, exited({"0": -9, "1": -9}, failed_rank=1)], "TRAINING_STALLED", {"rank": "1"}),
         ([FAILURE, exited({})], "LOSS_NOT_FINITE", {}),
         ([exited({}, lost="killed")], "RUN_LOST", {}),
         ([FAILURE, exited({}, lost="killed")], "LOSS_NOT_FINITE", {}),

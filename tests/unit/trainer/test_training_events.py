@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.catalogue import CATALOGUE
 from services.trainer.training.events import FdSink
 from services.trainer.training_events import UnreadableEvent, parse
 
@@ -26,12 +27,36 @@ def test_a_failure_remembers_its_rank() -> None:
     assert event.fields == expected
 
 
-def test_an_anomaly_has_reason_message_and_step() -> None:
-    assert parse(line(kind="anomaly", reason="R", message="m\0", step=2, more=1), 0).fields == {
-        "reason": "R",
-        "message": "m\ufffd",
-        "step": 2,
-    }
+def test_an_anomaly_has_reason_message_step_and_what_the_catalogue_advises() -> None:
+    fields = parse(line(kind="anomaly", reason="LOSS_SPIKE", message="m\0", step=2, more=1, rows=[3, 4]), 1).fields
+    common = {"reason": "LOSS_SPIKE", "message": "m\ufffd", "step": 2, "rank": -1, "rows": [3, 4]}
+    assert fields == common | {"suggestion": CATALOGUE["LOSS_SPIKE"].hint}
+
+
+def test_an_anomalys_own_advice_goes_first_and_an_unknown_reason_has_none() -> None:
+    assert parse(line(kind="anomaly", reason="LOSS_SPIKE", suggestion="do this"), 0).fields["suggestion"] == "do this"
+    assert parse(line(kind="anomaly", reason="R"), 0).fields["suggestion"] == ""
+
+
+def test_no_more_than_64_rows_are_kept() -> None:
+    assert parse(line(kind="anomaly", reason="R", rows=list(range(1, 100))), 0).fields["rows"] == list(range(1, 65))
+
+
+@pytest.mark.parametrize("rows", ["3", [0], [-1], ["3"], [True], [2**63], {"a": 1}], ids=str)
+def test_rows_that_are_none_make_an_event_unreadable(rows: object) -> None:
+    with pytest.raises(UnreadableEvent, match="rows"):
+        parse(line(kind="anomaly", reason="R", rows=rows), 0)
+
+
+@pytest.mark.parametrize("remaining", [None, -1, "soon", True, float("nan"), float("inf"), 1e300], ids=str)
+def test_a_time_to_go_that_is_none_is_left_out(remaining: object) -> None:
+    assert "remaining_seconds" not in parse(line(kind="metrics", step=1, values={}, remaining_seconds=remaining), 0).fields
+
+
+def test_a_sample_and_a_sign_of_life() -> None:
+    sample = parse(line(kind="sample_generated", step=3, index=1, prompt="p", text="t", truncated=True), 0)
+    assert sample.fields == {"step": 3, "index": 1, "prompt": "p", "text": "t", "truncated": True}
+    assert parse(line(kind="beat", step=3), 2).fields == {"step": 3, "phase": "", "rank": 2}
 
 
 def test_a_saved_checkpoint_has_a_name_a_size_and_its_metrics() -> None:

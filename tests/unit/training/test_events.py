@@ -7,7 +7,8 @@ import os
 import pytest
 
 from services.common.errors import ServiceError
-from services.trainer.training.events import LINE_LIMIT, FdSink, NullSink
+from services.trainer.training.answer import Answer
+from services.trainer.training.events import LINE_LIMIT, BeatSink, FdSink, NullSink
 
 
 @pytest.fixture
@@ -32,12 +33,18 @@ def test_records_are_one_json_object_a_line_in_order(pipe):
     sink, read = pipe
     sink.started({"total_steps": 3})
     sink.metrics(1, {"loss": 0.5})
-    sink.anomaly("LOSS_NOT_FINITE", "oh", 2)
+    sink.metrics(1, {"loss": 0.5}, 2.5)
+    sink.anomaly("LOSS_NOT_FINITE", "oh", 2, rows=(3, 4), suggestion="do this")
+    sink.sample(2, Answer(1, "p", "t", truncated=False))
+    sink.beat(2)
     sink.checkpoint_saved(2, "step-2", 99, {"loss": 0.5})
     assert [json.loads(line) for line in read()] == [
         {"kind": "training_started", "total_steps": 3},
         {"kind": "metrics", "step": 1, "values": {"loss": 0.5}},
-        {"kind": "anomaly", "reason": "LOSS_NOT_FINITE", "message": "oh", "step": 2},
+        {"kind": "metrics", "step": 1, "values": {"loss": 0.5}, "remaining_seconds": 2.5},
+        {"kind": "anomaly", "reason": "LOSS_NOT_FINITE", "message": "oh", "step": 2, "rows": [3, 4], "suggestion": "do this"},
+        {"kind": "sample_generated", "step": 2, "index": 1, "truncated": False, "prompt": "p", "text": "t"},
+        {"kind": "beat", "step": 2, "phase": ""},
         {"kind": "checkpoint_saved", "step": 2, "name": "step-2", "size_bytes": 99, "values": {"loss": 0.5}},
     ]
 
@@ -73,6 +80,26 @@ def test_the_longest_failure_still_fits_into_one_write(pipe, text):
     (line,) = read()
     assert len(line) < LINE_LIMIT
     assert json.loads(line)["message"].endswith("…")
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\n\x00" * 50_000, "日本語🙂" * 20_000])
+def test_the_longest_sample_and_the_longest_anomaly_fit_too(pipe, text):
+    sink, read = pipe
+    sink.sample(1, Answer(0, text, text, truncated=True))
+    sink.anomaly("LOSS_SPIKE", text, 2**40, rows=range(10**15, 10**15 + 64), suggestion=text)
+    assert [len(line) < LINE_LIMIT for line in read()] == [True, True]
+
+
+def test_other_ranks_only_say_that_they_move(pipe):
+    sink, read = pipe
+    other = BeatSink(sink)
+    other.started({})
+    other.metrics(1, {}, 2.0)
+    other.anomaly("LOSS_SPIKE", "oh", 1)
+    other.sample(1, Answer(0, "p", "t", truncated=False))
+    other.checkpoint_saved(1, "step-1", 2, {})
+    other.beat(7, "end")
+    assert [json.loads(line) for line in read()] == [{"kind": "beat", "step": 7, "phase": "end"}]
 
 
 def test_the_null_sink_takes_everything_and_keeps_nothing():

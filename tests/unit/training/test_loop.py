@@ -24,7 +24,7 @@ class FakeEngine:
     rank = 0
 
     def __init__(self, broken_step=None, broken=(math.nan, 0.5)):
-        self.rates, self.windows = [], []
+        self.rates, self.windows, self.discarded = [], [], []
         self._broken_step, self._broken = broken_step, broken
 
     def units(self, examples):
@@ -34,10 +34,19 @@ class FakeEngine:
         self.windows.append([len(examples) for examples in micro_batches])
         return torch.tensor([2.0 * units[0], units[0]])
 
-    def measure(self, sums, units, *, stop, save):
+    def measure(self, sums, units, *, stop, save, finish=False):
         loss, right = sums.tolist()
         loss, norm = self._broken if len(self.windows) == self._broken_step else (loss, 0.5)
-        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop, save)
+        return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop, save, finish)
+
+    def sample_of_weights(self):
+        return torch.full((4,), float(len(self.rates)))
+
+    def snapshot(self):
+        return len(self.rates)
+
+    def discard(self, state):
+        self.discarded.append(state)
 
     def apply(self, learning_rate):
         self.rates.append(learning_rate)
@@ -69,11 +78,20 @@ class ListSink:
     def __init__(self):
         self.records = []
 
-    def metrics(self, step, values):
-        self.records.append((step, dict(values)))
+        self.remaining, self.samples = [], []
 
-    def anomaly(self, reason, message, step):
+    def metrics(self, step, values, remaining=None):
+        self.records.append((step, dict(values)))
+        self.remaining.append(remaining)
+
+    def anomaly(self, reason, message, step, *, rows=(), suggestion=""):
         self.records.append((step, reason))
+
+    def sample(self, step, answer):
+        self.samples.append((step, answer))
+
+    def beat(self, step, phase=""):
+        pass
 
     def steps(self, name):
         return [step for step, values in self.records if name in values]
@@ -83,13 +101,21 @@ def dataset(count):
     return Dataset(tuple(example(range(4 + index % 3), (2, 3)) for index in range(count)))
 
 
-def run(engine=None, *, examples=20, validation=None, stop=lambda: False, saver=None, progress=None, **changes):
+class FakeSamples:
+    """Says the number of the step."""
+
+    def generate(self, engine):
+        yield f"after {len(engine.rates)}"
+
+
+def run(engine=None, *, examples=20, validation=None, samples=None, stop=lambda: False, saver=None, progress=None, **changes):
     engine, sink, progress = engine or FakeEngine(), ListSink(), progress or Progress()
     ticks = iter(range(10_000))
     result = train(
         engine=engine,
         training=dataset(examples),
         validation=validation,
+        samples=samples,
         numbers=numbers(**changes),
         sink=sink,
         progress=progress,
@@ -245,3 +271,91 @@ def test_a_step_that_is_not_finite_is_never_part_of_a_checkpoint():
     with pytest.raises(ServiceError):
         run(FakeEngine(broken_step=2), saver=saver)
     assert saver.steps == []
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_a_step_that_is_not_finite_is_left_out_when_the_task_wants_it(policy):
+    engine, saver = FakeEngine(broken_step=4), FakeSaver({2})
+    result, sink, _, progress = run(engine, saver=saver, max_steps=6, non_finite_policy=policy)
+    assert (result.step, len(engine.rates)) == (6, 5)
+    assert engine.discarded == [3 if policy == "skip" else 2], "the state it goes on from has made so many steps"
+    assert progress.skipped == ([4] if policy == "skip" else [3, 4])
+    assert progress.incidents == 1
+    assert (4, "LOSS_NOT_FINITE") in sink.records
+    assert [step for step in sink.steps("loss") if step != 4] == [1, 2, 3, 5, 6]
+
+
+def test_without_a_checkpoint_going_back_leads_to_the_beginning():
+    engine = FakeEngine(broken_step=3)
+    _, _, _, progress = run(engine, max_steps=5, non_finite_policy="rollback")
+    assert (engine.discarded, progress.skipped) == ([0], [1, 2, 3])
+
+
+def test_a_run_that_continues_remembers_how_often_it_may_still_go_on():
+    engine, progress = FakeEngine(broken_step=1), Progress(incidents=3)
+    with pytest.raises(ServiceError, match=r"it was the 4\. such step, max_skipped_batches is 3"):
+        run(engine, progress=progress, non_finite_policy="skip")
+
+
+def test_a_last_step_that_is_left_out_leaves_nothing_to_report():
+    result, sink, _, _ = run(FakeEngine(broken_step=3), max_steps=3, non_finite_policy="skip", logging_steps=3)
+    assert result.step == 3
+    assert [step for step, values in sink.records if "epoch" in values] == []
+
+
+def test_a_batch_without_targets_is_passed_over():
+    engine = FakeEngine()
+    engine.units = lambda examples: (0,)
+    result, sink, _, _ = run(engine, max_steps=2)
+    assert (result.step, engine.windows, engine.rates) == (2, [], [])
+    assert sink.records == [(1, "BATCH_WITHOUT_TARGETS"), (2, "BATCH_WITHOUT_TARGETS")]
+
+
+def test_samples_come_with_every_evaluation_also_without_validation_data():
+    _, sink, _, _ = run(samples=FakeSamples(), max_steps=5, eval_steps=2)
+    assert sink.samples == [(2, "after 2"), (4, "after 4"), (5, "after 5")]
+
+
+def test_patience_ends_the_run_with_a_checkpoint_and_what_continues_goes_no_further():
+    losses, saver = iter([3.0, 2.0, 2.0, 2.5, 2.6]), FakeSaver()
+    engine = FakeEngine()
+    engine.evaluate = lambda data, numbers: Sums((next(losses),), (), (1,))
+    changes = {"max_steps": 10, "eval_steps": 1, "early_stopping_patience": 2, "validation": dataset(3)}
+    result, sink, _, progress = run(engine, saver=saver, **changes)
+    assert (result.step, result.ended, result.stopped) == (4, "EARLY_STOPPED", False)
+    assert (4, "EARLY_STOPPED") in sink.records
+    assert saver.steps[-1] == 4
+    assert (progress.best_step, progress.best_eval_loss) == (2, 2.0)
+    again, later, engine, _ = run(progress=saver.saved[-1], **changes)
+    assert (again.step, again.ended, engine.rates, later.records) == (4, "EARLY_STOPPED", [], [])
+
+
+def test_patience_at_the_last_step_is_no_early_end():
+    engine, losses = FakeEngine(), iter([2.0, 3.0])
+    engine.evaluate = lambda data, numbers: Sums((next(losses),), (), (1,))
+    result, _, _, _ = run(engine, max_steps=2, eval_steps=1, early_stopping_patience=1, validation=dataset(3))
+    assert result.ended == ""
+
+
+def test_a_time_limit_finishes_the_step_and_saves():
+    saver = FakeSaver()
+    result, sink, engine, _ = run(saver=saver, max_steps=50, time_limit_seconds=30.0)
+    assert result.ended == "TIME_LIMIT_REACHED"
+    assert 1 <= result.step == len(engine.rates) < 50
+    assert saver.steps == [result.step]
+    assert sink.records[-1] == (result.step, "TIME_LIMIT_REACHED")
+
+
+def test_the_time_that_remains_is_told_from_the_second_step_on_and_is_nothing_at_the_end():
+    _, sink, _, _ = run(max_steps=6, validation=dataset(4), eval_steps=3)
+    told = [remaining for remaining, (_, values) in zip(sink.remaining, sink.records, strict=True) if "loss" in values]
+    assert told[0] is None
+    assert told == [None, *sorted(told[1:], reverse=True)]
+    assert told[-1] > 0, "the last validation is still to come"
+
+
+def test_a_learning_rate_without_effect_is_told():
+    engine = FakeEngine()
+    engine.sample_of_weights = lambda: torch.ones(4)
+    _, sink, _, _ = run(engine, max_steps=60)
+    assert [step for step, values in sink.records if values == "LEARNING_RATE_WITHOUT_EFFECT"] == [40]

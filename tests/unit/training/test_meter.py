@@ -56,7 +56,7 @@ def test_speed_is_tokens_per_second_since_the_last_reading_without_what_was_left
     meter = metered(clock, (sums(1.0, 1), 10, 4))
     clock.now += 2
     assert meter.read()["tokens_per_second"] == 5.0
-    with meter.paused():
+    with meter.paused("saving"):
         clock.now += 50
     meter.add(sums(1.0, 1), 30, 4)
     clock.now += 3
@@ -67,7 +67,7 @@ def test_a_pause_within_a_stretch_leaves_out_its_own_time_only():
     clock = Clock()
     meter = metered(clock)
     clock.now += 1.0
-    with meter.paused():
+    with meter.paused("saving"):
         clock.now += 1000.0
     meter.add(sums(1.0, 1), 40, 1)
     clock.now += 1.0
@@ -85,3 +85,14 @@ def test_a_meter_continues_from_the_totals_of_another():
     meter.add(sums(1.0, 5, 6.0), 30, 5)
     values = meter.read()
     assert (values["loss"], values["accuracy"], values["tokens"], values["target_tokens"]) == (1.0, 1.0, 90.0, 9.0)
+
+
+def test_what_remains_follows_from_steps_and_pauses_apart():
+    clock = Clock()
+    meter = metered(clock)
+    for seconds in (9.0, 2.0, 2.0):
+        clock.now += seconds
+        meter.add(sums(1.0, 1), 10, 1)
+        with meter.paused("evaluation"):
+            clock.now += 5.0
+    assert meter.remaining(10, 2, 100.0) == 10 * 2.0 + 2 * 5.0

@@ -1,0 +1,42 @@
+"""Smaller micro-batches for a run that ran out of memory, at the same global batch; used by the supervisor.
+
+The cut lies beside the checkpoints and is inherited with them: a run that continues cuts as before, so its numbers stay the same.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from services.trainer.training.batch_cut import path_beside, read
+
+
+def cut(config: pathlib.Path) -> Mapping[str, int] | None:
+    """Writes and returns the next smaller sizes by name; None when single rows are the batch already. Raises OSError."""
+    numbers = json.loads(config.read_text())["hyperparameters"] | read(config)
+    smaller = halved(numbers)
+    if smaller is not None:
+        path = path_beside(config)
+        path.parent.mkdir(exist_ok=True)
+        scratch = path.with_name(f".{path.name}.part")
+        scratch.write_text(json.dumps(smaller))
+        scratch.replace(path)
+    return smaller
+
+
+def halved(numbers: Mapping[str, Any]) -> dict[str, int] | None:
+    """At most half the rows in a forward pass and as many more passes; the largest size that divides a process' share."""
+    size = numbers["per_device_train_batch_size"]
+    share = size * numbers["gradient_accumulation_steps"]
+    smaller = next((part for part in range(size // 2, 0, -1) if share % part == 0), None)
+    if smaller is None:
+        return None
+    return {"per_device_train_batch_size": smaller, "gradient_accumulation_steps": share // smaller}
+
+
+def hint(config: pathlib.Path, longest_row: str) -> str:
+    """What helps when single rows are too much; `longest_row` in tokens, empty = not known."""
+    limit = json.loads(config.read_text())["hyperparameters"]["max_seq_length"]
+    tokens = min(int(longest_row or limit), limit)
+    known = f" (the longest row has {tokens:,} tokens)" if longest_row else ""
+    return f"Set max_seq_length to {max(8, tokens // 2)} or less{known}, or use a machine with more memory."

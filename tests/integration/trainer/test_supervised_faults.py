@@ -1,0 +1,90 @@
+"""What the supervisor does about ranks that stand still and ranks without memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from supervised import Supervised, until
+
+pytestmark = pytest.mark.integration
+
+STANDS = ({"do": "answer_with_stacks"}, {"do": "beat", "times": 5}, {"do": "wait_for", "file": "go"})
+DONE = {"do": "exit", "code": 0}
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    run = Supervised(tmp_path)
+    yield run
+    for process in run.started:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_ranks_that_stand_still_are_told_with_their_stacks_and_may_go_on(supervised: Supervised) -> None:
+    process = supervised.start(*STANDS, DONE, processes=2)
+    until(lambda: len(supervised.anomalies()) == 2, "the stalls are not told")
+    (supervised.directory / "go").touch()
+    assert process.wait(60) == 0
+    first, second = supervised.anomalies()
+    assert {first["rank"], second["rank"]} == {0, 1}
+    for anomaly in (first, second):
+        assert anomaly["reason"] == "TRAINING_STALLED"
+        assert "after step 5" in anomaly["message"]
+        assert any("wait_for" in line for line in anomaly["log_lines"]), anomaly
+        assert anomaly["suggestion"]
+    assert supervised.controls()["exit"]["exit_codes"] == {"0": 0, "1": 0}
+    assert "failure" not in supervised.controls()
+
+
+def test_a_stopped_rank_is_told_without_stacks_and_ends_the_run_when_the_task_wants_it(supervised: Supervised) -> None:
+    stop = {"do": "signal", "number": 19, "ranks": [1]}
+    process = supervised.start(*STANDS[:2], stop, STANDS[2], processes=2, stall_policy="fail")
+    assert process.wait(60) == 0
+    told = {anomaly["rank"]: anomaly for anomaly in supervised.anomalies()}
+    assert "was stopped by a signal, it did not answer" in told[1]["message"]
+    failure = supervised.controls()["failure"]
+    assert failure["reason"] == "TRAINING_STALLED"
+    assert supervised.controls()["exit"]["failed_rank"] == int(failure["metadata"]["rank"])
+
+
+def test_memory_that_runs_out_on_one_rank_halves_the_batches_of_all_until_it_suffices(supervised: Supervised) -> None:
+    short = {"do": "needs_rows", "rows": 2, "how": "failure", "ranks": [1]}
+    process = supervised.start(short, {"do": "misses_the_others", "ranks": [0]}, DONE, processes=2)
+    assert process.wait(60) == 0
+    messages = [anomaly["message"] for anomaly in supervised.anomalies()]
+    assert [anomaly["reason"] for anomaly in supervised.anomalies()] == ["OUT_OF_MEMORY"] * 2
+    assert "no room for 8 rows" in messages[0]
+    assert "per_device_train_batch_size = 4, gradient_accumulation_steps = 2" in messages[0]
+    assert "per_device_train_batch_size = 2, gradient_accumulation_steps = 4" in messages[1]
+    assert supervised.controls()["exit"]["exit_codes"] == {"0": 0, "1": 0}
+
+
+def test_when_single_rows_are_too_much_the_failure_says_what_to_set(supervised: Supervised) -> None:
+    process = supervised.start({"do": "needs_rows", "rows": 0, "how": "failure"})
+    assert process.wait(60) == 0
+    assert len(supervised.anomalies()) == 3
+    failure = supervised.controls()["failure"]
+    assert (failure["reason"], failure["message"]) == (
+        "OUT_OF_MEMORY",
+        "rank 0 ran out of memory (no room for 1 rows), with one row in a forward pass",
+    )
+    assert failure["hint"].startswith("Set max_seq_length to 450 or less (the longest row has 900 tokens)")
+
+
+def test_a_kill_by_the_kernel_for_memory_is_no_other_kill(supervised: Supervised) -> None:
+    supervised.program = "counted_supervisor"
+    process = supervised.start({"do": "needs_rows", "rows": 4, "how": "kernel"}, DONE)
+    assert process.wait(60) == 0
+    [anomaly] = supervised.anomalies()
+    assert "rank 0 ran out of memory, and the kernel ended it; going on with" in anomaly["message"]
+    assert supervised.controls()["exit"]["exit_codes"] == {"0": 0}
+
+
+def test_any_other_kill_starts_nothing_again(supervised: Supervised) -> None:
+    supervised.program = "counted_supervisor"
+    process = supervised.start({"do": "signal", "number": 9})
+    assert process.wait(60) == 0
+    assert supervised.anomalies() == []
+    assert supervised.controls()["exit"]["exit_codes"] == {"0": -9}
