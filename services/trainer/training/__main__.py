@@ -61,6 +61,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.engine import Engine, local_device
     from services.trainer.training.export import save_json
+    from services.trainer.training.fast import fast_decoder
     from services.trainer.training.loop import train
     from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
@@ -76,7 +77,8 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     model = load_model(config, training.labels, device)
     trained, parameters = parameter_counts(model)
     _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
-    engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config)), objective, config, device)
+    module = ObjectiveModule(model, objective, autocast_dtype(config), fast_decoder(model, config))
+    engine = Engine.start(module, objective, config, device)
     # The reference is the model before training: it is asked before a checkpoint takes its place.
     if objective.has_reference and config.tuning == "full":
         training = engine.with_reference(training, numbers)
