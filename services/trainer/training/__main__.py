@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.engine import Engine, local_device
     from services.trainer.training.export import save_json
-    from services.trainer.training.fast import fast_decoder
+    from services.trainer.training.fast import fast_decoder, merged
     from services.trainer.training.loop import train
     from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
     from services.trainer.training.objectives.registry import OBJECTIVES
@@ -77,7 +78,11 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     model = load_model(config, training.labels, device)
     trained, parameters = parameter_counts(model)
     _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
-    module = ObjectiveModule(model, objective, autocast_dtype(config), fast_decoder(model, config))
+    decoder = fast_decoder(model, config)
+    if decoder:
+        numbers = merged(numbers, training.lengths, decoder.bytes_per_token)
+        config = replace(config, hyperparameters=numbers)
+    module = ObjectiveModule(model, objective, autocast_dtype(config), decoder)
     engine = Engine.start(module, objective, config, device)
     # The reference is the model before training: it is asked before a checkpoint takes its place.
     if objective.has_reference and config.tuning == "full":

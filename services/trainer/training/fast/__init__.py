@@ -6,8 +6,9 @@ from typing import Any
 from services.trainer.training.config import TrainConfig
 from services.trainer.training.fast.decoder import FastDecoder
 from services.trainer.training.fast.fits import fits
+from services.trainer.training.fast.merging import merged
 
-__all__ = ["FastDecoder", "fast_decoder", "fits"]
+__all__ = ["FastDecoder", "fast_decoder", "fits", "merged"]
 
 _log = logging.getLogger("tunesmith.training")
 

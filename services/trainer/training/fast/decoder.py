@@ -17,6 +17,11 @@ class FastDecoder:
         self._decoder = decoder
         self._layers = [FastLayer(layer) for layer in decoder.layers]
 
+    @property
+    def bytes_per_token(self) -> int:
+        """What is kept of each token between the forward and the backward pass, a little more than that."""
+        return 4 * sum(layer.kept_per_token for layer in self._layers)
+
     def states(self, layout: Layout) -> Tensor:
         """[M, H]. Final hidden states of the rows the layout keeps."""
         decoder = self._decoder

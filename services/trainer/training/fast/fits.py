@@ -26,8 +26,8 @@ def fits(model: Any, config: TrainConfig) -> str:
         (next(decoder.parameters()).device.type == "cpu", "it is for a CPU"),
         (numbers.precision == "fp32", f"it computes in fp32, not in {numbers.precision}"),
         (numbers.zero_stage < _CUTS_WEIGHTS, f"ZeRO stage {numbers.zero_stage} gathers weights module by module"),
-        (not (numbers.lora and numbers.lora.use_dora), "DoRA changes the weights themselves"),
         (network == "", network),
+        (_has_plain_head(model), "the output head is not a plain matrix"),
     )
     return next((reason for holds, reason in checks if not holds), "")
 
@@ -50,6 +50,12 @@ def _described(decoder: Any) -> str:
     return next((reason for module in linear if (reason := _unusual(module))), "")
 
 
+def _has_plain_head(model: Any) -> bool:
+    """A classifier has no head of this kind; its own is left to it."""
+    head = model.get_output_embeddings()
+    return head is None or (type(head) is nn.Linear and head.bias is None and head.weight.dtype == torch.float32)
+
+
 def _projections(layer: Any) -> tuple[Any, ...]:
     attention, mlp = layer.self_attn, layer.mlp
     return (
@@ -61,7 +67,8 @@ def _projections(layer: Any) -> tuple[Any, ...]:
 def _unusual(module: Any) -> str:
     """What is unusual about a linear layer."""
     if isinstance(module, LoraLinear):
-        if module.merged or list(module.lora_A) != [ADAPTER] or any(module.lora_bias.values()):
+        special = module.merged or any(module.use_dora.values()) or any(module.lora_bias.values())
+        if special or list(module.lora_A) != [ADAPTER]:
             return "an adapter is not a plain one of two matrices"
         module = module.base_layer
     if type(module) is not nn.Linear or module.weight.dtype != torch.float32:

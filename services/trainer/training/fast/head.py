@@ -18,15 +18,15 @@ _CHUNK = 2**24
 
 def target_scores(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """(log-probability [M] in nats, whether it is the most likely token [M]) of `targets` [M] after `states` [M, H]."""
-    scores, right = _TargetScores.apply(states, weight, targets)  # type: ignore[no-untyped-call]
+    scores, right = _TargetScores.apply(states, weight, targets, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return scores, right
 
 
 class _TargetScores(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, learns: bool) -> tuple[Tensor, Tensor]:
         scores, right = states.new_empty(len(targets)), torch.empty_like(targets, dtype=torch.bool)
-        slopes = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        slopes = torch.empty_like(states) if learns and ctx.needs_input_grad[0] else None
         for rows in _chunks(len(targets), len(weight)):
             logits, wanted = states[rows] @ weight.T, targets[rows]
             right[rows] = logits.argmax(-1) == wanted
@@ -41,11 +41,11 @@ class _TargetScores(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         slopes, states, weight, targets = ctx.saved_tensors
         of_states = None if slopes is None else slopes * gradient.unsqueeze(1)
         of_weight = None if states is None else _weight_gradient(gradient, states, weight, targets)
-        return of_states, of_weight, None
+        return of_states, of_weight, None, None
 
 
 def _weight_gradient(gradient: Tensor, states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -55,6 +55,12 @@ class FastLayer:
         result: Tensor = _Layer.apply(x, self, place, *self.parameters())  # type: ignore[no-untyped-call]
         return result
 
+    @property
+    def kept_per_token(self) -> int:
+        """Numbers kept for the backward pass; narrow ones of adapters and sums are not counted."""
+        states = 2 * len(self.norms[0].weight)
+        return states + self.inputs.width + self.heads.queries * self.heads.size + self.widen.width
+
     def rotated(self, rows: Tensor) -> Tensor:
         """View [N, Q + K, D] of queries and keys."""
         return self.heads.cut(rows)[:, : self.heads.queries + self.heads.keys]

@@ -46,7 +46,7 @@ class Projection:
         )
         ends = torch.tensor([layer.out_features for layer in self._layers]).cumsum(0).tolist()
         self._columns = [slice(end - layer.out_features, end) for end, layer in zip(ends, self._layers, strict=True)]
-        self._width = ends[-1]
+        self.width: int = ends[-1]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that may be trained."""
@@ -57,7 +57,7 @@ class Projection:
         """(`base` + outputs [N, outputs], what `backward` needs) for `x` [N, inputs]."""
         adapters = tuple(_adapter(module) for module in self._modules)
         if base is None:
-            result = x.new_empty(len(x), self._width)
+            result = x.new_empty(len(x), self.width)
             for layer, columns in zip(self._layers, self._columns, strict=True):
                 torch.mm(x, layer.weight.T, out=result[:, columns])
         else:

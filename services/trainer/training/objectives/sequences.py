@@ -53,7 +53,7 @@ class Sequences:
 
     def __init__(self, prefix: Integers) -> None:
         """`prefix` = tokens all training sequences begin with; empty = nothing is shared."""
-        self._prefix = prefix if len(prefix) >= _WORTH_SHARING else prefix[:0]
+        self.prefix = prefix if len(prefix) >= _WORTH_SHARING else prefix[:0]
 
     @classmethod
     def sharing(cls, training: Dataset, numbers: Hyperparameters) -> Self:
@@ -68,14 +68,14 @@ class Sequences:
         DeepSpeed reduces gradients in the order backward produces them. A rank that skipped the model, or the pass over the
         prefix, would add up other weights than the rest; so the prefix is the same for all training data.
         """
-        shared = len(self._prefix) if all(self._begins_with_prefix(text) for text in texts) else 0
+        shared = len(self.prefix) if all(self._begins_with_prefix(text) for text in texts) else 0
         rests = [text.ids[shared:] for text in texts] or [array("i", (0, 0))]
         token_ids = torch.zeros((len(rests), max(map(len, rests))), dtype=torch.long)
         for row, rest in enumerate(rests):
             token_ids[row, : len(rest)] = torch.frombuffer(rest, dtype=torch.int32)
         places = [(row, position - shared) for row, text in enumerate(texts) for position in text.targets]
         rows, columns = torch.tensor(places, dtype=torch.long).reshape(-1, 2).unbind(1)
-        prefix = torch.tensor([self._prefix[:shared].tolist()], dtype=torch.long)
+        prefix = torch.tensor([self.prefix[:shared].tolist()], dtype=torch.long)
         lengths = tuple(map(len, rests))
         first, second, *targets = (
             tensor.to(device, non_blocking=True) for tensor in (prefix, token_ids, rows, columns - 1, token_ids[rows, columns])
@@ -84,8 +84,8 @@ class Sequences:
 
     def _begins_with_prefix(self, text: Tokens) -> bool:
         """True for all training data. Validation data may be of another kind and then runs without sharing."""
-        shared = len(self._prefix)
-        return text.ids[:shared] == self._prefix and (text.targets[0] if text.targets else len(text.ids)) > shared
+        shared = len(self.prefix)
+        return text.ids[:shared] == self.prefix and (text.targets[0] if text.targets else len(text.ids)) > shared
 
 
 def target_scores(policy: Policy, batch: SequenceBatch) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ def weighted(states):
     return (states * torch.linspace(-1, 1, states.numel(), dtype=states.dtype).view_as(states).sin()).sum()
 
 
-@pytest.mark.parametrize("prefix", [0, 1, 40])
+@pytest.mark.parametrize("prefix", [0, 40])
 def test_states_and_gradients_are_those_of_each_sequence_alone(model, prefix):
     given = tokens(prefix)
     ours, theirs = (gradients(model, weighted(of(model, *given))) for of in (fast, stock))
