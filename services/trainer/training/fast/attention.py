@@ -5,7 +5,7 @@ for all sequences at once. Backward, torch's kernel takes the output and the log
 gives each set's share of the gradients exactly (the argument of FlashAttention 2, Dao, 2307.08691, section 3.1).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,38 +16,20 @@ _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-@dataclass(frozen=True, slots=True)
-class Heads:
-    """How a row [(Q + 2 K) · D] of queries, keys and values is cut."""
+class Inputs(NamedTuple):
+    """What attention reads; queries and keys have been rotated. Each key serves Q / K queries."""
 
-    queries: int
-    """Q."""
-    keys: int
-    """K, as many for values; each serves Q / K queries."""
-    size: int
-    """D."""
-    scale: float
-
-    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Views [..., heads, D] of queries, keys and values of `rows` [..., (Q + 2 K) · D]."""
-        queries, keys, values = torch.split(self.cut(rows), [self.queries, self.keys, self.keys], -2)
-        return queries, keys, values
-
-    def cut(self, rows: Tensor) -> Tensor:
-        """View [..., heads, D] of `rows` [..., heads · D]."""
-        return rows.view(*rows.shape[:-1], -1, self.size)
-
-    def by_key(self, values: Tensor) -> Tensor:
-        """View [Q / K, K, n, ...] of `values` [n, Q, ...]."""
-        return values.view(len(values), self.keys, self.queries // self.keys, *values.shape[2:]).movedim(2, 0).transpose(1, 2)
+    queries: Tensor
+    """[N, Q, D]."""
+    keys: Tensor
+    """[N, K, D]."""
+    values: Tensor
+    """[N, K, D]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attended:
-    """What the backward pass needs."""
+class Attended(NamedTuple):
+    """What attention finds."""
 
-    rows: Tensor
-    """[N, (Q + 2 K) · D]. What attention read."""
     output: Tensor
     """[N, Q, D]."""
     total: Tensor
@@ -57,79 +39,88 @@ class Attended:
 class Attention:
     """Of one micro-batch, the same in every layer."""
 
-    def __init__(self, heads: Heads, layout: Layout) -> None:
-        self._heads = heads
+    def __init__(self, layout: Layout, scale: float) -> None:
         self._layout = layout
+        self._scale = scale
 
-    def forward(self, rows: Tensor) -> Attended:
-        """Queries and keys of `rows` [N, (Q + 2 K) · D] have been rotated."""
-        output = rows.new_empty(len(rows), self._heads.queries, self._heads.size)
-        total = rows.new_empty(len(rows), self._heads.queries)
+    def forward(self, inputs: Inputs) -> Attended:
+        """Every row once."""
+        output = torch.empty_like(inputs.queries)
+        total = output.new_empty(output.shape[:2])
         for group in self._layout.groups:
-            found, sums = _forward(*self._rectangle(rows, group), 0.0, True, scale=self._heads.scale)
+            found, sums = _forward(*_rectangle(inputs, group), 0.0, True, scale=self._scale)
             torch.index_select(found.transpose(1, 2).flatten(0, 1), 0, group.places, out=output[group.rows])
             torch.index_select(sums.transpose(1, 2).flatten(0, 1), 0, group.places, out=total[group.rows])
         if self._layout.prefix:
-            self._add_prefix(rows, output[self._layout.prefix :], total[self._layout.prefix :])
-        return Attended(rows, output, total)
+            self._add_prefix(inputs, output[self._layout.prefix :], total[self._layout.prefix :])
+        return Attended(output, total)
 
-    def backward(self, gradient: Tensor, attended: Attended) -> Tensor:
-        """∂rows of `gradient` = ∂output [N, Q, D]."""
-        result = torch.empty_like(attended.rows)
+    def backward(self, gradient: Tensor, inputs: Inputs, attended: Attended) -> Inputs:
+        """∂inputs of `gradient` = ∂output [N, Q, D]."""
+        result = Inputs(*map(torch.empty_like, inputs))
         for group in self._layout.groups:
-            self._group_backward(gradient, attended, group, self._heads.split(result[group.rows]))
+            found = self._group_backward(gradient, inputs, attended, group)
+            for target, value in zip(result, found, strict=True):
+                # [B, Q, T, D] to rows; what served several queries gets the sum of theirs.
+                real = value.transpose(1, 2).flatten(0, 1).index_select(0, group.places)
+                torch.sum(real.view(*target[group.rows].shape[:2], -1, target.shape[2]), 2, out=target[group.rows])
         if self._layout.prefix:
-            self._prefix_backward(gradient, attended, result)
+            self._prefix_backward(gradient, inputs, attended, result)
         return result
 
-    def _rectangle(self, rows: Tensor, group: Group) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B, Q, T, D]; keys and values once per query."""
-        queries, keys, values = self._heads.split(rows[group.index])
-        times = self._heads.queries // self._heads.keys
-        keys, values = keys.repeat_interleave(times, -2), values.repeat_interleave(times, -2)
-        return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
-
-    def _group_backward(self, gradient: Tensor, attended: Attended, group: Group, targets: tuple[Tensor, ...]) -> None:
-        """Write the gradients of a group's queries, keys and values to `targets` [n, heads, D]."""
+    def _group_backward(self, gradient: Tensor, inputs: Inputs, attended: Attended, group: Group) -> tuple[Tensor, ...]:
+        """Gradients of a group's queries, keys and values, [B, Q, T, D] each."""
         shape = (*group.index.shape, *gradient.shape[1:])
         # What stands in for padding has no gradient, and so gives none.
         padded = gradient.new_zeros(shape).flatten(0, 1).index_copy_(0, group.places, gradient[group.rows]).view(shape)
-        found = _backward(
+        found: tuple[Tensor, ...] = _backward(
             padded.transpose(1, 2),
-            *self._rectangle(attended.rows, group),
-            attended.output[group.index].transpose(1, 2),
-            attended.total[group.index].transpose(1, 2),
+            *_rectangle(inputs, group),
+            *(_gathered(value, group) for value in attended),
             0.0,
             True,
-            scale=self._heads.scale,
+            scale=self._scale,
         )
-        for target, value in zip(targets, found, strict=True):
-            # [B, Q, T, D] to rows; what served several queries gets the sum of theirs.
-            real = value.transpose(1, 2).flatten(0, 1)[group.places]
-            torch.sum(real.view(len(real), target.shape[1], -1, self._heads.size), 2, out=target)
+        return found
 
-    def _prefix_views(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [Q / K, K, n, D] of the rows after the prefix, keys and values [Q / K, K, P, D] of the prefix; no copies."""
-        prefix, times = self._layout.prefix, self._heads.queries // self._heads.keys
-        queries, _, _ = self._heads.split(rows[prefix:])
-        _, keys, values = (part.transpose(0, 1).expand(times, -1, -1, -1) for part in self._heads.split(rows[:prefix]))
-        return self._heads.by_key(queries), keys, values
-
-    def _add_prefix(self, rows: Tensor, output: Tensor, total: Tensor) -> None:
+    def _add_prefix(self, inputs: Inputs, output: Tensor, total: Tensor) -> None:
         """Add the prefix to what the sequences have found in themselves, in place."""
-        found, sums = _forward(*self._prefix_views(rows), 0.0, False, scale=self._heads.scale)
-        output, total = self._heads.by_key(output), self._heads.by_key(total)
+        found, sums = _forward(*self._prefix_views(inputs), 0.0, False, scale=self._scale)
+        keys = inputs.keys.shape[1]
+        output, total = _by_key(output, keys), _by_key(total, keys)
         output.lerp_(found, torch.sigmoid(sums - total).unsqueeze_(-1))
         total.copy_(torch.logaddexp(total, sums))
 
-    def _prefix_backward(self, gradient: Tensor, attended: Attended, result: Tensor) -> None:
+    def _prefix_backward(self, gradient: Tensor, inputs: Inputs, attended: Attended, result: Inputs) -> None:
         """Add to `result` what passes between the prefix and the rows after it."""
-        prefix, heads = self._layout.prefix, self._heads
-        behind, output, total = (heads.by_key(value[prefix:]) for value in (gradient, attended.output, attended.total))
-        queries, keys, values = _backward(
-            behind, *self._prefix_views(attended.rows), output, total, 0.0, False, scale=heads.scale
-        )
-        heads.by_key(heads.split(result[prefix:])[0]).add_(queries)
-        _, key_gradient, value_gradient = heads.split(result[:prefix])
-        key_gradient.add_(keys.sum(0).transpose(0, 1))
-        value_gradient.add_(values.sum(0).transpose(0, 1))
+        prefix, count = self._layout.prefix, inputs.keys.shape[1]
+        behind, *own = (_by_key(value[prefix:], count) for value in (gradient, *attended))
+        queries, keys, values = _backward(behind, *self._prefix_views(inputs), *own, 0.0, False, scale=self._scale)
+        _by_key(result.queries[prefix:], count).add_(queries)
+        result.keys[:prefix].add_(keys.sum(0).transpose(0, 1))
+        result.values[:prefix].add_(values.sum(0).transpose(0, 1))
+
+    def _prefix_views(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [Q / K, K, n, D] of the rows after the prefix, keys and values [Q / K, K, P, D] of the prefix; no copies."""
+        prefix = self._layout.prefix
+        queries = _by_key(inputs.queries[prefix:], inputs.keys.shape[1])
+        keys, values = (part[:prefix].transpose(0, 1).expand(len(queries), -1, -1, -1) for part in (inputs.keys, inputs.values))
+        return queries, keys, values
+
+
+def _rectangle(inputs: Inputs, group: Group) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values [B, Q, T, D]; keys and values once per query."""
+    shared_by = inputs.queries.shape[1] // inputs.keys.shape[1]
+    queries, keys, values = (_gathered(part, group) for part in inputs)
+    return queries, keys.repeat_interleave(shared_by, 1), values.repeat_interleave(shared_by, 1)
+
+
+def _gathered(rows: Tensor, group: Group) -> Tensor:
+    """[N, heads, ...] to [B, heads, T, ...]."""
+    chosen = rows.index_select(0, group.index.flatten())
+    return chosen.view(*group.index.shape, *rows.shape[1:]).transpose(1, 2)
+
+
+def _by_key(values: Tensor, keys: int) -> Tensor:
+    """View [Q / K, K, n, ...] of `values` [n, Q, ...]."""
+    return values.view(len(values), keys, values.shape[1] // keys, *values.shape[2:]).movedim(2, 0).transpose(1, 2)

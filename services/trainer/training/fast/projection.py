@@ -8,6 +8,8 @@ import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
+from services.trainer.training.fast.products import add_widened_, narrowed, outer, times
+
 ADAPTER = "default"
 """The name peft gives an adapter that was given none."""
 
@@ -26,85 +28,87 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What the backward pass needs of a forward pass through adapters."""
+    """What the backward pass needs of an adapter's forward pass."""
 
-    adapters: tuple[Adapter | None, ...]
-    """By layer."""
-    narrow: tuple[Tensor | None, ...]
-    """dropout(x) Aᵀ [N, rank] by layer."""
-    factors: tuple[Tensor | None, ...]
-    """What dropout multiplied x with, [N, inputs] by layer; None = nothing."""
+    adapter: Adapter
+    narrow: Tensor
+    """dropout(x) Aᵀ [N, rank]."""
+    factor: Tensor | None
+    """What dropout multiplied x with, [N, inputs]; None = nothing."""
+
+    def dropped(self, x: Tensor) -> Tensor:
+        """What the adapter read."""
+        return x if self.factor is None else x * self.factor
 
 
 class Projection:
-    """One or more layers; their outputs lie side by side."""
+    """One or more layers."""
 
     def __init__(self, modules: Sequence[Any]) -> None:
         self._modules = tuple(modules)
         self._layers: tuple[nn.Linear, ...] = tuple(
             module.base_layer if isinstance(module, LoraLinear) else module for module in modules
         )
-        ends = torch.tensor([layer.out_features for layer in self._layers]).cumsum(0).tolist()
-        self._columns = [slice(end - layer.out_features, end) for end, layer in zip(ends, self._layers, strict=True)]
-        self.width: int = ends[-1]
+
+    @property
+    def width(self) -> int:
+        """Outputs of all layers together."""
+        return sum(layer.out_features for layer in self._layers)
+
+    @property
+    def inputs(self) -> int:
+        """Of every layer."""
+        return self._layers[0].in_features
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that may be trained."""
         for module in self._modules:
             yield from module.parameters()
 
-    def forward(self, x: Tensor, base: Tensor | None = None) -> tuple[Tensor, Used]:
-        """(`base` + outputs [N, outputs], what `backward` needs) for `x` [N, inputs]."""
-        adapters = tuple(_adapter(module) for module in self._modules)
-        if base is None:
-            result = x.new_empty(len(x), self.width)
-            for layer, columns in zip(self._layers, self._columns, strict=True):
-                torch.mm(x, layer.weight.T, out=result[:, columns])
-        else:
-            result = torch.addmm(base, x, self._layers[0].weight.T)
-        narrow, factors = [], []
-        for layer, adapter, columns in zip(self._layers, adapters, self._columns, strict=True):
+    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Used | None]]:
+        """(outputs [N, outputs], what `backward` needs) by layer, for `x` [N, inputs]."""
+        results: list[Tensor] = []
+        used: list[Used | None] = []
+        for layer, module in zip(self._layers, self._modules, strict=True):
+            result = times(x, layer.weight.T)
             if layer.bias is not None:
-                result[:, columns].add_(layer.bias)
-            factor = _dropout(x, adapter)
-            inner = None
-            if adapter is not None:
-                inner = (x if factor is None else x * factor) @ adapter.down.T
-                result[:, columns].addmm_(inner, adapter.up.T, alpha=adapter.scaling)
-            narrow.append(inner)
-            factors.append(factor)
-        return result, Used(adapters, tuple(narrow), tuple(factors))
+                result.add_(layer.bias)
+            adapter = _adapter(module)
+            if adapter is None:
+                used.append(None)
+            else:
+                factor = _dropped(x, adapter.dropout) if adapter.dropout else None
+                narrow = (x if factor is None else x * factor) @ adapter.down.T
+                add_widened_(result, narrow, adapter.up.T, adapter.scaling)
+                used.append(Used(adapter, narrow, factor))
+            results.append(result)
+        return results, used
 
-    def backward(self, gradient: Tensor, x: Tensor, used: Used, gradients: dict[Tensor, Tensor]) -> Tensor:
-        """∂x [N, inputs] of `gradient` = ∂outputs; gradients of trained weights go into `gradients`."""
-        result = torch.mm(gradient[:, self._columns[0]], self._layers[0].weight)
-        for layer, columns in zip(self._layers[1:], self._columns[1:], strict=True):
-            result.addmm_(gradient[:, columns], layer.weight)
-        inner = self.backward_to_weights(gradient, x, used, gradients)
-        for adapter, factor, own in zip(used.adapters, used.factors, inner, strict=True):
-            if adapter is not None and own is not None:
-                _add(own, adapter, factor, result)
+    def backward(
+        self, outputs: Sequence[Tensor], x: Tensor, used: Sequence[Used | None], gradients: dict[Tensor, Tensor]
+    ) -> Tensor:
+        """∂x [N, inputs] of `outputs` = ∂outputs by layer; gradients of trained weights go into `gradients`."""
+        result: Tensor | None = None
+        inner = self.backward_to_weights(outputs, x, used, gradients)
+        for layer, gradient, each, between in zip(self._layers, outputs, used, inner, strict=True):
+            own = times(gradient, layer.weight)
+            if each is not None and between is not None:
+                _add(between, each, own)
+            result = own if result is None else result.add_(own)
+        assert result is not None, "a projection has a layer"
         return result
 
     def backward_to_weights(
-        self, gradient: Tensor, x: Tensor, used: Used, gradients: dict[Tensor, Tensor]
+        self, outputs: Sequence[Tensor], x: Tensor, used: Sequence[Used | None], gradients: dict[Tensor, Tensor]
     ) -> list[Tensor | None]:
         """Like `backward` without ∂x; returns the gradients [N, rank] between the matrices of each adapter."""
         inner: list[Tensor | None] = []
-        for index, (layer, columns) in enumerate(zip(self._layers, self._columns, strict=True)):
-            own = gradient[:, columns]
+        for layer, gradient, each in zip(self._layers, outputs, used, strict=True):
             if layer.weight.requires_grad:
-                gradients[layer.weight] = own.T @ x
+                gradients[layer.weight] = gradient.T @ x
             if layer.bias is not None and layer.bias.requires_grad:
-                gradients[layer.bias] = own.sum(0)
-            adapter, narrow, factor = used.adapters[index], used.narrow[index], used.factors[index]
-            if adapter is None or narrow is None:
-                inner.append(None)
-                continue
-            between = (own @ adapter.up).mul_(adapter.scaling)
-            gradients[adapter.up] = (own.T @ narrow).mul_(adapter.scaling)
-            gradients[adapter.down] = between.T @ (x if factor is None else x * factor)
-            inner.append(between)
+                gradients[layer.bias] = gradient.sum(0)
+            inner.append(None if each is None else _adapter_gradients(gradient, x, each, gradients))
         return inner
 
 
@@ -117,18 +121,23 @@ def _adapter(module: Any) -> Adapter | None:
     return Adapter(module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight, module.scaling[ADAPTER], rate)
 
 
-def _dropout(x: Tensor, adapter: Adapter | None) -> Tensor | None:
-    return _dropped(x, adapter.dropout) if adapter is not None and adapter.dropout else None
-
-
 def _dropped(x: Tensor, rate: float) -> Tensor:
     """Zeros at `rate`, and elsewhere what keeps the mean."""
     return torch.empty_like(x).bernoulli_(1 - rate).div_(1 - rate)
 
 
-def _add(inner: Tensor, adapter: Adapter, factor: Tensor | None, result: Tensor) -> None:
-    """The adapter's part of ∂x."""
-    if factor is None:
-        result.addmm_(inner, adapter.down)
+def _adapter_gradients(gradient: Tensor, x: Tensor, used: Used, gradients: dict[Tensor, Tensor]) -> Tensor:
+    """Notes ∂A and ∂B; returns the gradient between them [N, rank]."""
+    adapter = used.adapter
+    between = narrowed(gradient, adapter.up).mul_(adapter.scaling)
+    gradients[adapter.up] = outer(used.narrow, gradient).mul_(adapter.scaling).T
+    gradients[adapter.down] = outer(between, used.dropped(x))
+    return between
+
+
+def _add(between: Tensor, used: Used, result: Tensor) -> None:
+    """The adapter's part of ∂x, in place."""
+    if used.factor is None:
+        add_widened_(result, between, used.adapter.down)
     else:
-        result.addcmul_(inner @ adapter.down, factor)
+        result.addcmul_(between @ used.adapter.down, used.factor)
