@@ -21,7 +21,6 @@ from typing import Any
 from services.common.rendering import Renderer
 from services.trainer.training.config import TrainConfig, load_config
 from services.trainer.training.data import Dataset, load_dataset
-from services.trainer.training.deepspeed_config import deepspeed_config
 from services.trainer.training.events import BeatSink, EventSink, FdSink
 from services.trainer.training.failures import as_failure
 from services.trainer.training.objectives.forms import FORMS
@@ -63,55 +62,32 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     quiet_libraries()
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from services.trainer.training.assembly import assemble
     from services.trainer.training.diagnosis.memory import Shape
-    from services.trainer.training.engine import Engine, local_device
-    from services.trainer.training.export import save_json
-    from services.trainer.training.initial import load_initial, with_initial_model
     from services.trainer.training.loop import train
-    from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
-    from services.trainer.training.objectives.registry import OBJECTIVES
-    from services.trainer.training.precision import with_precision
     from services.trainer.training.rehearsal import rehearse
     from services.trainer.training.resume import identity, resume, with_best_weights
     from services.trainer.training.room import check_room
     from services.trainer.training.samples import Samples
     from services.trainer.training.saver import Saver
 
-    device = local_device()
-    config = with_precision(config, device)
-    numbers = config.hyperparameters
-    objective = OBJECTIVES[config.method](training, numbers)
-    training, validation = objective.arrange(training), validation and objective.arrange(validation)
-    model = load_model(with_initial_model(config), training.labels, device)
-    if config.initial_weights is not None:
-        load_initial(model, config.initial_weights)
-        # The adapter switched off is the base model, not the model this run starts from.
-        objective.reference_is_stored = objective.has_reference
-    trained, parameters = parameter_counts(model)
-    _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
-    engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config)), objective, config, device)
+    rank = assemble(config, training, validation)
+    engine, numbers, device = rank.engine, rank.config.hyperparameters, rank.device.type
     engine.alive = lambda: sink.beat(progress.step)
-    # The reference is the model before training: it is asked before a checkpoint takes its place.
-    if objective.reference_is_stored:
-        training = engine.with_reference(training, numbers)
-        validation = validation and engine.with_reference(validation, numbers)
-    _log.info("engine ready: %s on %s, %s, ZeRO stage %s", numbers.num_processes, device, numbers.precision, numbers.zero_stage)
-    if engine.rank == 0:
-        save_json(deepspeed_config(config), config.output_dir.parent / "deepspeed.json")
-    directory, belongs_to = config.output_dir.parent / "checkpoints", identity(config, training)
+    directory, belongs_to = config.output_dir.parent / "checkpoints", identity(rank.config, rank.training)
     resumed = resume(engine, directory, belongs_to, progress)
     if resumed:
         _log.info("continuing from the checkpoint of step %s", resumed)
-    check_room(config, directory, trained, parameters, sink)
-    rehearse(engine, training, numbers, Shape.of(model.config), device.type)
-    sink.started(_plan(config, training, trained, parameters, str(device.type)) | {"resumed_step": resumed})
+    check_room(config, directory, rank.trained, rank.parameters, sink)
+    rehearse(engine, rank.training, numbers, Shape.of(rank.model.config), device)
+    sink.started(_plan(rank.config, rank.training, rank.trained, rank.parameters, device) | {"resumed_step": resumed})
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with Saver(directory, belongs_to, numbers, sink=sink, clock=time.monotonic) as saver:
         result = train(
             engine=engine,
-            training=training,
-            validation=validation,
+            training=rank.training,
+            validation=rank.validation,
             samples=Samples.asked_by(config, renderer),
             numbers=numbers,
             sink=sink,
@@ -125,7 +101,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     if not result.stopped:
         with engine.whole_weights():
             if engine.rank == 0:
-                _export(model, config, result, training)
+                _export(rank.model, config, result, rank.training)
     engine.close()
     return result.stopped
 

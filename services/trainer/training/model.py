@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from services.common.errors import ServiceError
 from services.trainer.training.config import Lora, TrainConfig
+from services.trainer.training.fast import FastDecoder
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.policy import Policy
 
@@ -53,16 +54,19 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 class ObjectiveModule(nn.Module):
     """Model and objective as the one module DeepSpeed wraps: its forward pass is what the objective computes of a micro-batch."""
 
-    def __init__(self, model: Any, objective: Objective, autocast: torch.dtype | None = None) -> None:
-        """`autocast` = format of activations when it is not that of the weights."""
+    def __init__(
+        self, model: Any, objective: Objective, autocast: torch.dtype | None = None, decoder: FastDecoder | None = None
+    ) -> None:
+        """`autocast` = format of activations when it is not that of the weights; `decoder` = what stands in for the model's."""
         super().__init__()
         self.model = model
         self._objective = objective
         self._autocast = autocast
+        self._decoder = decoder
 
     def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
         """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective."""
-        policy = Policy(self.model)
+        policy = Policy(self.model, self._decoder)
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
             if ask == "baseline":

@@ -12,7 +12,7 @@ from services.common.errors import ServiceError
 from services.trainer.training.data import Dataset, Example
 from services.trainer.training.objectives.plain import PlainObjective
 from services.trainer.training.objectives.policy import Policy
-from services.trainer.training.objectives.sequences import SequenceBatch, Sequences, hidden_states
+from services.trainer.training.objectives.sequences import SequenceBatch, Sequences, states_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,8 @@ class Classification(PlainObjective):
 
     def loss(self, policy: Policy, batch: LabelBatch, baseline: Tensor | None) -> Tensor:
         """[cross-entropy over the classes, right answers]."""
-        network = policy.network
-        hidden = hidden_states(network.get_decoder(), batch.sequences)
         rows = torch.arange(len(batch.last), device=batch.last.device)
-        logits = network.score(hidden[rows, batch.last].float())
+        states = states_at(policy, batch.sequences, rows, batch.last)
+        logits = policy.network.score(states.float())
         right = (logits.detach().argmax(-1) == batch.classes).sum()
         return torch.stack([functional.cross_entropy(logits, batch.classes, reduction="sum"), right.float()])

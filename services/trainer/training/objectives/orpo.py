@@ -16,7 +16,7 @@ from services.trainer.training.data import Example, Tokens
 from services.trainer.training.objectives.pairs import REWARD_METRICS, reward_sums
 from services.trainer.training.objectives.plain import PlainObjective
 from services.trainer.training.objectives.policy import Policy
-from services.trainer.training.objectives.sequences import SequenceBatch, Sequences, log_probs, target_logits
+from services.trainer.training.objectives.sequences import SequenceBatch, Sequences, target_scores
 
 _LEAST_LOG_PROB = -1e-7
 """An answer that is certain has infinite odds; this is as sure as fp32 can tell from certain."""
@@ -46,7 +46,7 @@ class OddsRatio(PlainObjective):
     def loss(self, policy: Policy, batch: tuple[SequenceBatch, Tensor], baseline: Tensor | None) -> Tensor:
         """[odds-ratio loss, cross-entropy, rewards]."""
         sequences, in_answer = batch
-        likelihood = log_probs(target_logits(policy.network, sequences), sequences)
+        likelihood, _ = target_scores(policy, sequences)
         in_chosen = len(in_answer)
         counts = torch.cat([in_answer, in_answer.new_ones(len(likelihood) - in_chosen)]).to(likelihood.dtype)
         means = sequences.per_sequence(likelihood * counts) / sequences.per_sequence(counts)

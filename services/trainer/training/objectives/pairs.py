@@ -39,15 +39,15 @@ def collate_pairs(sequences: Sequences, examples: Sequence[Example], device: tor
 
 def policy_log_probs(policy: Policy, batch: PairBatch) -> Tensor:
     """[2, B]. By the model as it is."""
-    return batch.by_text(sequence_log_probs(policy.network, batch.sequences))
+    return batch.by_text(sequence_log_probs(policy, batch.sequences))
 
 
 def reference_log_probs(policy: Policy, batch: PairBatch) -> Tensor:
     """[2, B]. By the model as it was before training; no gradient."""
     if batch.stored is not None:
         return batch.stored
-    with policy.as_before_training() as network:
-        return batch.by_text(sequence_log_probs(network, batch.sequences))
+    with policy.as_before_training():
+        return policy_log_probs(policy, batch)
 
 
 def reward_sums(chosen: Tensor, rejected: Tensor) -> list[Tensor]:

@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from services.trainer.training.fast import FastDecoder
+
 
 class Policy:
     """A causal language model or classifier of transformers, with or without a peft adapter in it."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, decoder: FastDecoder | None = None) -> None:
+        """`decoder` = what computes the hidden states instead of the model's own decoder, from the same weights."""
         self._model = model
+        self.fast_decoder = decoder
 
     @property
     def network(self) -> Any:
@@ -20,9 +24,9 @@ class Policy:
         return self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
 
     @contextmanager
-    def as_before_training(self) -> Iterator[Any]:
-        """The network with its adapter switched off, without gradients. Full tuning has no such way back."""
+    def as_before_training(self) -> Iterator[None]:
+        """Inside, the adapter is switched off, and nothing has a gradient. Full tuning has no such way back."""
         if not isinstance(self._model, PeftModel):
             raise TypeError("without an adapter the reference must be computed before training")
         with torch.no_grad(), self._model.disable_adapter():
-            yield self.network
+            yield

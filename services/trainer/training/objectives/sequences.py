@@ -1,7 +1,8 @@
 """Token sequences through a causal language model, computing only what target tokens need; used by every objective on text.
 
-Two savings, both exact. Logits exist only where a target follows. Tokens that every sequence begins with (a system message, most
-often) run through the model once per micro-batch; the rest of each sequence attends to their keys and values.
+Savings, all exact. Logits exist only where a target follows. Tokens that every sequence begins with (a system message, most
+often) run through the model once per micro-batch; the rest of each sequence attends to their keys and values. Where the model
+fits the fast path, no padding is computed.
 """
 
 from array import array
@@ -15,6 +16,9 @@ from torch.nn import functional
 
 from services.trainer.training.config import Hyperparameters
 from services.trainer.training.data import Dataset, Integers, Tokens
+from services.trainer.training.fast.head import target_scores as fast_target_scores
+from services.trainer.training.fast.layout import lay_out
+from services.trainer.training.objectives.policy import Policy
 
 # A second pass through the model costs about as much as this many tokens.
 _WORTH_SHARING = 8
@@ -30,6 +34,8 @@ class SequenceBatch:
     """[1, P]. Tokens that all B sequences begin with; P may be 0."""
     token_ids: Tensor
     """[B, T]. Tokens after the prefix. The padding may hold anything: attention is causal, so no real token sees it."""
+    lengths: tuple[int, ...]
+    """Of each of the rows, without padding."""
     rows: Tensor
     """[N]. The sequence each target belongs to."""
     predictors: Tensor
@@ -47,7 +53,7 @@ class Sequences:
 
     def __init__(self, prefix: Integers) -> None:
         """`prefix` = tokens all training sequences begin with; empty = nothing is shared."""
-        self._prefix = prefix if len(prefix) >= _WORTH_SHARING else prefix[:0]
+        self.prefix = prefix if len(prefix) >= _WORTH_SHARING else prefix[:0]
 
     @classmethod
     def sharing(cls, training: Dataset, numbers: Hyperparameters) -> Self:
@@ -62,43 +68,48 @@ class Sequences:
         DeepSpeed reduces gradients in the order backward produces them. A rank that skipped the model, or the pass over the
         prefix, would add up other weights than the rest; so the prefix is the same for all training data.
         """
-        shared = len(self._prefix) if all(self._begins_with_prefix(text) for text in texts) else 0
+        shared = len(self.prefix) if all(self._begins_with_prefix(text) for text in texts) else 0
         rests = [text.ids[shared:] for text in texts] or [array("i", (0, 0))]
         token_ids = torch.zeros((len(rests), max(map(len, rests))), dtype=torch.long)
         for row, rest in enumerate(rests):
             token_ids[row, : len(rest)] = torch.frombuffer(rest, dtype=torch.int32)
         places = [(row, position - shared) for row, text in enumerate(texts) for position in text.targets]
         rows, columns = torch.tensor(places, dtype=torch.long).reshape(-1, 2).unbind(1)
-        prefix = torch.tensor([self._prefix[:shared].tolist()], dtype=torch.long)
-        tensors = (prefix, token_ids, rows, columns - 1, token_ids[rows, columns])
-        return SequenceBatch(len(texts), *(tensor.to(device, non_blocking=True) for tensor in tensors))
+        prefix = torch.tensor([self.prefix[:shared].tolist()], dtype=torch.long)
+        lengths = tuple(map(len, rests))
+        first, second, *targets = (
+            tensor.to(device, non_blocking=True) for tensor in (prefix, token_ids, rows, columns - 1, token_ids[rows, columns])
+        )
+        return SequenceBatch(len(texts), first, second, lengths, *targets)
 
     def _begins_with_prefix(self, text: Tokens) -> bool:
         """True for all training data. Validation data may be of another kind and then runs without sharing."""
-        shared = len(self._prefix)
-        return text.ids[:shared] == self._prefix and (text.targets[0] if text.targets else len(text.ids)) > shared
+        shared = len(self.prefix)
+        return text.ids[:shared] == self.prefix and (text.targets[0] if text.targets else len(text.ids)) > shared
 
 
-def target_logits(network: Any, batch: SequenceBatch) -> Tensor:
-    """[N, vocabulary] in fp32. Logits that predict the targets; `network` is a causal language model of transformers."""
-    hidden = hidden_states(network.get_decoder(), batch)
-    logits: Tensor = network.get_output_embeddings()(hidden[batch.rows, batch.predictors])
-    return logits.float()
+def target_scores(policy: Policy, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+    """(log-probability [N] in nats, whether it is the most likely token [N]) of each target, by a causal language model."""
+    states = states_at(policy, batch, batch.rows, batch.predictors)
+    head = policy.network.get_output_embeddings()
+    if policy.fast_decoder:
+        return fast_target_scores(states, head.weight, batch.targets)
+    logits = head(states).float()
+    return -functional.cross_entropy(logits, batch.targets, reduction="none"), logits.detach().argmax(-1) == batch.targets
 
 
-def log_probs(logits: Tensor, batch: SequenceBatch) -> Tensor:
-    """[N]. Log-probability of each target, nats."""
-    return -functional.cross_entropy(logits, batch.targets, reduction="none")
-
-
-def sequence_log_probs(network: Any, batch: SequenceBatch) -> Tensor:
+def sequence_log_probs(policy: Policy, batch: SequenceBatch) -> Tensor:
     """[B]. Log-probability of all targets of each sequence, nats."""
-    return batch.per_sequence(log_probs(target_logits(network, batch), batch))
+    return batch.per_sequence(target_scores(policy, batch)[0])
 
 
-def hidden_states(decoder: Any, batch: SequenceBatch) -> Any:
-    """[B, T, hidden] of the tokens after the prefix."""
-    return _output(decoder, batch).last_hidden_state
+def states_at(policy: Policy, batch: SequenceBatch, rows: Tensor, columns: Tensor) -> Tensor:
+    """[M, hidden]. Final states of the tokens at `rows` and `columns` [M] of the batch; a column counts after the prefix."""
+    if policy.fast_decoder:
+        layout = lay_out(batch.prefix, batch.token_ids, batch.lengths, rows, columns)
+        return policy.fast_decoder.states(layout)
+    states: Tensor = _output(policy.network.get_decoder(), batch).last_hidden_state
+    return states[rows, columns]
 
 
 def _output(decoder: Any, batch: SequenceBatch) -> Any:

@@ -9,7 +9,7 @@ from services.trainer.training.config import Hyperparameters
 from services.trainer.training.data import Dataset, Example
 from services.trainer.training.objectives.plain import PlainObjective
 from services.trainer.training.objectives.policy import Policy
-from services.trainer.training.objectives.sequences import SequenceBatch, Sequences, log_probs, target_logits
+from services.trainer.training.objectives.sequences import SequenceBatch, Sequences, target_scores
 
 
 class CrossEntropy(PlainObjective):
@@ -30,6 +30,5 @@ class CrossEntropy(PlainObjective):
 
     def loss(self, policy: Policy, batch: SequenceBatch, baseline: Tensor | None) -> Tensor:
         """[negative log-likelihood of the targets, targets that are the most likely token]."""
-        logits = target_logits(policy.network, batch)
-        right = (logits.detach().argmax(-1) == batch.targets).sum()
-        return torch.stack([-log_probs(logits, batch).sum(), right.float()])
+        likelihood, right = target_scores(policy, batch)
+        return torch.stack([-likelihood.sum(), right.sum().float()])

@@ -1,0 +1,1 @@
+"""How fast training is beside TRL and the Trainer of transformers; run by `make bench`, see `__main__`."""

@@ -1,0 +1,46 @@
+"""The product's training process on a job: the whole of it, engine, events and all."""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.bench.training.job import Job
+
+_RANK = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+class _Clock:
+    """A sink that notes when each step was reported."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.losses: list[float] = []
+
+    def started(self, values: Mapping[str, Any]) -> None:
+        pass
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.times.append(time.perf_counter())
+        self.losses.append(values["loss"])
+
+    def anomaly(self, reason: str, message: str, step: int) -> None:
+        raise AssertionError(message)
+
+    def checkpoint_saved(self, *_: Any) -> None:
+        pass
+
+
+def run(job: Job) -> tuple[list[float], list[float]]:
+    """(when each step ended, its loss)."""
+    from services.trainer.training import __main__ as process
+    from services.trainer.training.config import parse_config
+    from services.trainer.training.progress import Progress
+
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as directory, mock.patch.dict(os.environ, _RANK):
+        process.run(parse_config(job.config(Path(directory) / "output")), clock, Progress())
+    return clock.times, clock.losses
