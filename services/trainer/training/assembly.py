@@ -1,4 +1,4 @@
-"""Puts the parts of a rank together: model, objective, fast path and engine; used by `__main__` once the data has proved usable."""
+"""Puts the parts of a rank together: model, objective, fast path and engine; used by `__main__` once the data is loaded."""
 
 import logging
 from dataclasses import dataclass, replace
