@@ -31,6 +31,7 @@ _SEEDS = 2**63
 def question(body: Body) -> StreamChatRequest:
     """What is asked; raises InvalidArgument naming the parameter that cannot be answered."""
     _refuse_unsupported(body)
+    includes_usage(body)
     messages = required(body, "messages", list)
     asked = StreamChatRequest(
         model=_model(required(body, "model", str)),

@@ -70,12 +70,21 @@ class Events:
         """Events numbered below `before`, newest first, read in windows."""
         while before > 1:
             first = max(1, before - _WINDOW)
-            request = api.ListEventsRequest(name=task.name, after_sequence=first - 1, page_size=_WINDOW, kinds=KINDS)
-            page = await self._peer.call(self._tasks.ListEvents, request)
-            for event in reversed(page.events):
-                if event.sequence < before:
-                    yield event
+            for event in reversed(await self._between(task, first, before)):
+                yield event
             before = first
+
+    async def _between(self, task: Task, first: int, before: int) -> list[TaskEvent]:
+        """Events from number `first` to the one below `before`."""
+        found: list[TaskEvent] = []
+        after = first - 1
+        while True:
+            request = api.ListEventsRequest(name=task.name, after_sequence=after, page_size=_WINDOW, kinds=KINDS)
+            page = await self._peer.call(self._tasks.ListEvents, request)
+            found += [event for event in page.events if event.sequence < before]
+            after = page.next_after_sequence
+            if not after or after >= before - 1:
+                return found
 
     async def _watch(self, task: Task, after: int, convert: EventConversion) -> AsyncGenerator[str]:
         request = api.WatchTaskRequest(name=task.name, after_sequence=after, kinds=KINDS)

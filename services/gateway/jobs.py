@@ -34,8 +34,8 @@ class Jobs:
         """POST; a repeat with the same Idempotency-Key answers with the same job."""
         body = await bodies.read_json(request, self._max_body)
         request.state.ignored_parameters = job_request.ignored(body)
-        task = job_request.task_of(body)
         try:
+            task = job_request.task_of(body)
             if MULTIPLIER in task.labels:
                 await self._multiply(task)
             created = await self._create(task, request_id=bodies.request_id(request, "jobs"))
