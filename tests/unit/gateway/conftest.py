@@ -15,6 +15,7 @@ from services.gateway.app import make_app
 from services.gateway.peers import connected
 from services.gateway.settings import GatewaySettings
 from tests.ports import free_port
+from tests.unit.gateway.frozen_contract import check
 
 KEY = "sk-test"
 AUTHORIZED = {"authorization": f"Bearer {KEY}"}
@@ -30,8 +31,18 @@ def settings(platform) -> GatewaySettings:
 async def asking(settings: GatewaySettings) -> AsyncIterator[httpx2.AsyncClient]:
     async with connected(settings) as peers:
         transport = httpx2.ASGITransport(app=make_app(settings, peers), raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=AUTHORIZED) as client:
+        hooks = {"response": [_checked]}
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://gateway", headers=AUTHORIZED, event_hooks=hooks
+        ) as client:
             yield client
+
+
+async def _checked(response: httpx2.Response) -> None:
+    """Every answer is as the frozen contract says."""
+    await response.aread()
+    request = response.request
+    check(request.method, request.url.path, response.status_code, response.headers.get("content-type", ""), response.text)
 
 
 @pytest.fixture

@@ -17,6 +17,14 @@ FILE, OTHER_FILE = identifiers.file_id(DATASET), identifiers.file_id(OTHER)
 SPEC = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny", dataset=DATASET, method="SFT", tuning="LORA"))
 
 
+RESOLVED = Hyperparameters(num_train_epochs=3, global_batch_size=16, learning_rate=2e-4, seed=42)
+
+
+def add(platform, **facts) -> Task:
+    """A task as the task manager has it: every number is resolved."""
+    return platform.tasks.add(**{"effective_hyperparameters": RESOLVED, **facts})
+
+
 async def created(http, platform, **body) -> Task:
     answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE, **body})
     assert answer.status_code == 200, answer.text
@@ -159,7 +167,8 @@ async def test_a_repeat_under_one_key_is_one_request_and_another_key_another(htt
 
 
 async def test_a_finished_job_is_told_whole(http, platform) -> None:
-    task = platform.tasks.add(
+    task = add(
+        platform,
         spec=SPEC,
         labels={"openai.suffix": "Numbers", "team": "a"},
         effective_hyperparameters=Hyperparameters(num_train_epochs=3, global_batch_size=16, seed=42, learning_rate=1e-4),
@@ -209,21 +218,21 @@ async def test_a_finished_job_is_told_whole(http, platform) -> None:
     ],
 )
 async def test_every_state_has_a_status(http, platform, state, status: str) -> None:
-    task = platform.tasks.add(state=state, spec=SPEC)
+    task = add(platform, state=state, spec=SPEC)
     job = (await http.get(f"{JOBS}/{identifiers.job_id(task.name)}")).json()
     assert (job["status"], job["fine_tuned_model"], job["result_files"]) == (status, None, [])
 
 
 async def test_a_failure_is_told_with_what_to_do(http, platform) -> None:
     error = TaskError(reason="LOSS_NOT_FINITE", message="the loss is nan", hint="Lower it.")
-    task = platform.tasks.add(state=Task.FAILED, spec=SPEC, error=error)
+    task = add(platform, state=Task.FAILED, spec=SPEC, error=error)
     job = (await http.get(f"{JOBS}/{identifiers.job_id(task.name)}")).json()
     assert job["error"] == {"code": "loss_not_finite", "message": "the loss is nan Lower it.", "param": None}
 
 
 async def test_a_running_job_tells_when_it_will_end(http, platform) -> None:
     progress = TaskProgress(step=1, total_steps=5, remaining=duration_pb2.Duration(seconds=3600))
-    task = platform.tasks.add(state=Task.RUNNING, spec=SPEC, progress=progress)
+    task = add(platform, state=Task.RUNNING, spec=SPEC, progress=progress)
     job = (await http.get(f"{JOBS}/{identifiers.job_id(task.name)}")).json()
     assert job["estimated_finish"] > 3600
 
@@ -231,8 +240,8 @@ async def test_a_running_job_tells_when_it_will_end(http, platform) -> None:
 async def test_a_job_without_a_name_in_openais_words_says_so_itself(http, platform) -> None:
     mixture = [WeightedDataset(dataset=OTHER), WeightedDataset(dataset=DATASET)]
     spec = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny", mixture=mixture, method="ORPO"))
-    numbers = Hyperparameters(max_steps=10)
-    task = platform.tasks.add(spec=spec, effective_hyperparameters=numbers)
+    numbers = Hyperparameters(max_steps=10, global_batch_size=16)
+    task = add(platform, spec=spec, effective_hyperparameters=numbers)
     job = (await http.get(f"{JOBS}/{identifiers.job_id(task.name)}")).json()
     assert (job["method"], job["tunesmith"]["method"], job["training_file"]) == (None, "orpo", OTHER_FILE)
     assert job["hyperparameters"]["n_epochs"] == "auto"
@@ -241,7 +250,7 @@ async def test_a_job_without_a_name_in_openais_words_says_so_itself(http, platfo
 def newest_first(platform, count: int, **facts) -> list[str]:
     """Jobs of which two and two were created in the same moment."""
     for number in range(count):
-        task = platform.tasks.add(state=Task.QUEUED, spec=SPEC, **facts)
+        task = add(platform, state=Task.QUEUED, spec=SPEC, **facts)
         task.create_time.seconds = NOW.seconds + number // 2
     platform.tasks.stored.sort(key=lambda task: (task.create_time.seconds, task.name), reverse=True)
     return [identifiers.job_id(task.name) for task in platform.tasks.stored]
@@ -265,7 +274,7 @@ async def test_pages_hold_every_job_once_while_new_ones_arrive(http, platform, l
     expected = newest_first(platform, 7)
 
     def one_more() -> None:
-        task = platform.tasks.add(state=Task.QUEUED, spec=SPEC)
+        task = add(platform, state=Task.QUEUED, spec=SPEC)
         platform.tasks.stored.remove(task)
         task.create_time.seconds = NOW.seconds + 1000
         platform.tasks.stored.insert(0, task)
@@ -296,7 +305,7 @@ async def test_a_bad_limit_is_named(http, limit: str) -> None:
 
 
 async def test_a_job_is_cancelled_paused_and_resumed(http, platform) -> None:
-    task = platform.tasks.add(state=Task.RUNNING, spec=SPEC)
+    task = add(platform, state=Task.RUNNING, spec=SPEC)
     path = f"{JOBS}/{identifiers.job_id(task.name)}"
     assert (await http.post(path + "/pause")).json()["tunesmith"]["state"] == "pausing"
     task.state = Task.PAUSED
@@ -315,7 +324,7 @@ async def test_a_job_is_cancelled_paused_and_resumed(http, platform) -> None:
     ],
 )
 async def test_what_the_state_forbids_is_a_conflict_that_is_not_repeated(http, platform, state, verb: str, code: str) -> None:
-    task = platform.tasks.add(state=state, spec=SPEC)
+    task = add(platform, state=state, spec=SPEC)
     answer = await http.post(f"{JOBS}/{identifiers.job_id(task.name)}/{verb}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, code)
     assert answer.headers["x-should-retry"] == "false"
