@@ -1,7 +1,9 @@
 """One stack with the tiny base model, and the real `openai` package as its client; one tuned model for all tests."""
 
-import json
 import pathlib
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import openai
@@ -9,11 +11,11 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob
 
 from tests.e2e.conftest import TINY, rows, stack
-from tests.e2e.local_stack import LocalStack, eventually
+from tests.e2e.local_stack import LocalStack
 
 __all__ = ["rows", "stack"]
 
-HYPERPARAMETERS = {"lora": {"rank": 4}, "max_steps": 4, "learning_rate": 0.01}
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-openai.md"
 
 
 @pytest.fixture(scope="session")
@@ -27,22 +29,19 @@ def client(stack: LocalStack) -> Iterator[openai.OpenAI]:
 @pytest.fixture(scope="session")
 def training_file(client: openai.OpenAI, rows: pathlib.Path) -> openai.types.FileObject:
     """The rows, uploaded."""
-    return client.files.create(file=rows.open("rb"), purpose="fine-tune")
+    return client.files.create(file=rows, purpose="fine-tune")
 
 
 @pytest.fixture(scope="session")
-def job(client: openai.OpenAI, training_file: openai.types.FileObject) -> FineTuningJob:
-    """A job that has succeeded."""
-    created = client.fine_tuning.jobs.create(
-        model=TINY,
-        training_file=training_file.id,
-        suffix="Numbers",
-        seed=7,
-        metadata={"purpose": "compat"},
-        method={"type": "supervised", "supervised": {"hyperparameters": {"batch_size": 8}}},
-        extra_body={"tunesmith": {"hyperparameters": HYPERPARAMETERS}},
+def job(stack: LocalStack, client: openai.OpenAI, rows: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuningJob:
+    """The job of the script in "Move from OpenAI fine-tuning in five minutes", run as it stands there but for the model."""
+    place = tmp_path_factory.mktemp("moved")
+    (place / "train.jsonl").write_bytes(rows.read_bytes())
+    script = re.search(r"```python\n(import .*?)```", PAGE.read_text(), re.DOTALL)[1].replace("smollm2-135m-instruct", TINY)
+    environment = {**stack.environment, "OPENAI_BASE_URL": str(client.base_url), "OPENAI_API_KEY": client.api_key}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    eventually(lambda: client.fine_tuning.jobs.retrieve(created.id).status in ("succeeded", "failed"), 120, "the job ended")
-    ended = client.fine_tuning.jobs.retrieve(created.id)
-    assert ended.status == "succeeded", json.dumps(ended.to_dict())
-    return ended
+    assert done.returncode == 0, done.stderr
+    assert "Succeeded" in done.stdout
+    return client.fine_tuning.jobs.retrieve(done.stdout.split()[-1])

@@ -56,9 +56,8 @@ def _detach(data_dir: Path | None, arguments: list[str], *, free_ports: bool, ba
     )
     for name, address in background.state.addresses.items():
         print(f"{name:<14}{address}")
-    talk(
-        f"OpenAI clients: OPENAI_BASE_URL=http://{background.state.addresses['gateway']}/v1 OPENAI_API_KEY={directory.api_key()}"
-    )
+    if gateway := background.state.addresses.get("gateway"):
+        talk(f"OpenAI clients: OPENAI_BASE_URL=http://{gateway}/v1 OPENAI_API_KEY={directory.api_key()}")
     talk(f"ready (pid {background.process.pid}); stop it with: tunesmith down")
 
 

@@ -88,7 +88,7 @@ def service_specs(root: Path, ports: Mapping[str, int], backends: Backends, give
         ChildSpec(
             name=name,
             command=(sys.executable, "-P", "-m", f"services.{name}"),
-            environment={**_inherited(name, given), **settings[name]},
+            environment={**_inherited(name, given), **settings[name], **(_gateway_key(root, given) if name == "gateway" else {})},
             is_ready=_probe(name, addresses[name]),
             needs=_NEEDS.get(name, ("storage",)),
             # The trainer ends its runs on a final stop. A task manager that saw that would call their tasks failed.
@@ -135,9 +135,14 @@ def _service_settings(root: Path, addresses: Mapping[str, str], backends: Backen
             "TUNESMITH_GATEWAY_TASK_MANAGER_ADDRESS": addresses["task_manager"],
             "TUNESMITH_GATEWAY_STORAGE_ADDRESS": storage,
             "TUNESMITH_GATEWAY_INFERENCE_ADDRESS": addresses["inference"],
-            "TUNESMITH_GATEWAY_API_KEY_FILE": str(root / API_KEY_FILE),
         },
     }
+
+
+def _gateway_key(root: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """The key of the data directory, unless the user has chosen one."""
+    name = "TUNESMITH_GATEWAY_API_KEY"
+    return {} if name in given or f"{name}_FILE" in given else {f"{name}_FILE": str(root / API_KEY_FILE)}
 
 
 def _inherited(service: str, given: Mapping[str, str]) -> dict[str, str]:

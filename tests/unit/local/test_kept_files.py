@@ -263,7 +263,7 @@ class TestScreen:
     def test_the_usual_directory_needs_no_mention(self, shown, monkeypatch, tmp_path):
         monkeypatch.setenv("HOME", str(tmp_path))
         screen, lines = shown
-        screen.ready(1.0, {}, str(tmp_path / ".tunesmith"))
+        screen.ready(1.0, {}, str(tmp_path / ".tunesmith"), "sk-1")
         assert not [line for line in lines if "TUNESMITH_DATA_DIR" in line]
         assert len(lines) == 4
 

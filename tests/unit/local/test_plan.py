@@ -59,6 +59,12 @@ def test_services_are_told_where_the_others_are(tmp_path, backends):
     assert spec["storage"].environment["TUNESMITH_STORAGE_TASK_MANAGER_ADDRESS"] == "127.0.0.1:2"
 
 
+@pytest.mark.parametrize("name", ["TUNESMITH_GATEWAY_API_KEY", "TUNESMITH_GATEWAY_API_KEY_FILE"])
+def test_a_key_the_user_has_chosen_goes_before_the_one_of_the_directory(tmp_path, backends, name):
+    environment = specs(tmp_path, backends, {name: "mine"})["gateway"].environment
+    assert {key: value for key, value in environment.items() if key.startswith("TUNESMITH_GATEWAY_API_KEY")} == {name: "mine"}
+
+
 def test_a_secret_may_come_from_a_file(tmp_path):
     (tmp_path / "dsn").write_text("postgresql://there/db\n")
     resolved = resolve_files({"TUNESMITH_POSTGRES_DSN_FILE": str(tmp_path / "dsn"), "HOME": "/home"})

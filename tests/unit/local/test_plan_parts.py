@@ -137,6 +137,7 @@ def test_children_are_stopped_dependents_first_and_the_task_manager_before_the_t
         {"storage"},
         {"trainer", "inference"},
         {"task_manager"},
+        {"gateway"},
     ]
     assert {child.log_path for child in supervisor.children.values()} == {
         tmp_path / f"{name}.log" for name in ("postgres", "object_store", *SERVICES)
