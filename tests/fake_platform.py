@@ -86,6 +86,8 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         self.arrived = {}
         self.incomplete = []
         self.aborted = []
+        self.pieces = {}
+        self.joined = []
 
     def add(self, body=b"{}\n", display_name="train.jsonl", **facts):
         """Store a dataset of these bytes."""
@@ -103,14 +105,14 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         return dataset
 
     def UploadDataset(self, requests, context):
-        header, body = None, b""
+        header, body, seal = None, b"", ""
         for request in requests:
             if request.HasField("header"):
                 header = request.header
-            body += request.chunk
+            body, seal = body + request.chunk, request.sha256
             assert len(request.chunk) <= 1024 * 1024
-        if not context.is_active():  # the caller has given up
-            return dataset_pb2.Dataset()
+        if header.sha256_follows and seal != hashlib.sha256(body).hexdigest():
+            refuse(context, "INVALID_ARGUMENT", "UPLOAD_MALFORMED", "the stream was broken off", "Send it again.")
         return self._store(header, body, context)
 
     def _store(self, header, body, context):
@@ -179,6 +181,24 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         body = self.contents.get((request.name, request.content or 1), b"")
         for chunk in chunks_for(context, body, request.offset, messages):
             yield dataset_service_pb2.DownloadDatasetResponse(chunk=chunk)
+
+    def UploadDatasetPiece(self, requests, context):
+        upload, body = "", b""
+        for request in requests:
+            upload, body = upload or request.header.upload, body + request.chunk
+        piece = f"datasetPieces/{uuid.uuid4()}"
+        self.pieces[upload, piece] = body
+        return dataset_service_pb2.DatasetPiece(name=piece, size_bytes=len(body))
+
+    def JoinDatasetPieces(self, request, context):
+        self.joined.append(request)
+        if any((request.upload, piece) not in self.pieces for piece in request.pieces):
+            refuse(context, "FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", "a piece does not exist", "Send it.")
+        return self._store(request.header, b"".join(self.pieces[request.upload, piece] for piece in request.pieces), context)
+
+    def RemoveDatasetPieces(self, request, context):
+        self.pieces = {key: body for key, body in self.pieces.items() if key[0] != request.upload}
+        return empty_pb2.Empty()
 
     def PreviewDataset(self, request, context):
         self.asked.append(request)

@@ -4,7 +4,7 @@ import time
 
 from starlette.routing import Route, Router
 
-from services.gateway import completions, contract, uploads
+from services.gateway import completions, contract
 from services.gateway.chat import Chat
 from services.gateway.checkpoints import Checkpoints
 from services.gateway.counters import Counters
@@ -18,6 +18,7 @@ from services.gateway.models import Models
 from services.gateway.peers import Peers
 from services.gateway.rate_limit import RateLimit
 from services.gateway.settings import GatewaySettings
+from services.gateway.uploads import Uploads
 
 _JOB = "/v1/fine_tuning/jobs/{job_id}"
 
@@ -29,7 +30,7 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
     counters = Counters()
     routes = [
         *_files(Files(peers, settings)),
-        Route("/v1/uploads", uploads.create, methods=["POST"]),
+        *_uploads(Uploads(peers, settings, time.time)),
         *_jobs(jobs, Events(peers, jobs, conversion), Checkpoints(jobs)),
         *_models(Models(peers, settings, conversion)),
         Route("/v1/chat/completions", Chat(peers, settings).create, methods=["POST"]),
@@ -47,6 +48,15 @@ def _files(files: Files) -> list[Route]:
         Route("/v1/files/{file_id}", files.retrieve, methods=["GET"]),
         Route("/v1/files/{file_id}", files.delete, methods=["DELETE"]),
         Route("/v1/files/{file_id}/content", files.content, methods=["GET"]),
+    ]
+
+
+def _uploads(uploads: Uploads) -> list[Route]:
+    return [
+        Route("/v1/uploads", uploads.create, methods=["POST"]),
+        Route("/v1/uploads/{upload_id}/parts", uploads.add_part, methods=["POST"]),
+        Route("/v1/uploads/{upload_id}/complete", uploads.complete, methods=["POST"]),
+        Route("/v1/uploads/{upload_id}/cancel", uploads.cancel, methods=["POST"]),
     ]
 
 

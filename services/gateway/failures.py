@@ -40,6 +40,7 @@ _CODES = {
     "ARTIFACT_NOT_FOUND": "model_not_found",
     "ARTIFACT_EXPIRED": "model_not_found",
     "RATE_LIMITED": "rate_limit_exceeded",
+    "UPLOAD_EXPIRED": "upload_not_found",
 }
 _SHORTEST_RETRY_MS = 100
 

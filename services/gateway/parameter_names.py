@@ -18,6 +18,8 @@ _NAMES = {
     "page_size": "limit",
     "page_token": "after",
     "header.display_name": "file",
+    "chunk": "data",
+    "pieces": "part_ids",
 }
 
 

@@ -31,6 +31,8 @@ class GatewaySettings(ServerSettings):
     """Largest JSON body."""
     max_file_bytes: int = 512 * MIB
     """Largest file of one upload."""
+    max_upload_bytes: int = 8 * 1024 * MIB
+    """Largest file of an upload in parts."""
     requests_per_second: float = 200.0
     """Requests answered a second on average, all callers together; as many again may come at once. 0 = no limit."""
     max_requests: int = 1000
@@ -46,7 +48,7 @@ class GatewaySettings(ServerSettings):
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)
-        for name in ("max_body_bytes", "max_file_bytes", "max_requests"):
+        for name in ("max_body_bytes", "max_file_bytes", "max_upload_bytes", "max_requests"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected more than 0")
         if self.requests_per_second < 0:

@@ -33,6 +33,16 @@ def test_files_are_listed_page_by_page_and_deleted(client, tmp_path: pathlib.Pat
     assert caught.value.code == "file_not_found"
 
 
+def test_a_big_file_comes_in_parts(client, rows: pathlib.Path) -> None:
+    size = rows.stat().st_size
+    upload = client.uploads.upload_file_chunked(file=rows, mime_type="text/jsonl", purpose="fine-tune", part_size=size // 3)
+    assert (upload.status, upload.file.bytes, upload.file.filename) == ("completed", size, "rows.jsonl")
+    assert client.files.content(upload.file.id).read() == rows.read_bytes()
+    begun = client.uploads.create(filename="x.jsonl", purpose="fine-tune", bytes=size, mime_type="text/jsonl")
+    client.uploads.parts.create(begun.id, data=rows.read_bytes())
+    assert client.uploads.cancel(begun.id).status == "cancelled"
+
+
 def test_a_bad_row_is_told_by_line(client, tmp_path: pathlib.Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistent", "content": "b"}]}\n')

@@ -178,7 +178,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Free key-value pairs; at most 64, keys of 1 to 63 characters, values of at most 255."""
+        """Optional. Free key-value pairs; at most 64, keys of 1 to 64 characters, values of at most 512."""
 
     def __init__(
         self,
