@@ -23,7 +23,9 @@ _NOT_EMPTY = "the name of a file may not be empty"
 async def upload_requests(request: Request, limit: int, request_id: str) -> AsyncGenerator[UploadDatasetRequest]:
     """The header, the bytes, the checksum.
 
-    Fields may come before or after the file; a wrong one ends the upload before it counts. Raises InvalidArgument naming the field.
+    Fields may come before or after the file; a wrong one ends the upload before it counts.
+
+    Raises InvalidArgument naming the field.
     """
     has_file, purpose, digest = False, "", hashlib.sha256()
     async for piece in pieces(request, limit):
