@@ -662,7 +662,7 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
 
 def resolved(task):
     """What a task manager makes of the numbers of a task."""
-    numbers = Hyperparameters(num_train_epochs=3, learning_rate=2e-4, global_batch_size=16, seed=42)
+    numbers = Hyperparameters(num_train_epochs=3, max_steps=60, learning_rate=2e-4, global_batch_size=16, seed=42)
     numbers.MergeFrom(task.spec.fine_tuning.hyperparameters)
     return numbers
 

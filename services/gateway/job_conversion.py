@@ -73,10 +73,10 @@ class JobConversion:
 
 def _hyperparameters(task: Task) -> dict[str, Any]:
     """As resolved; `auto` where a job that counts steps has no number of epochs, and where nobody gave a multiplier."""
-    numbers = task.effective_hyperparameters
+    numbers, asked = task.effective_hyperparameters, task.spec.fine_tuning.hyperparameters
     multiplier = task.labels.get(MULTIPLIER, "")
     return {
-        "n_epochs": AUTO if numbers.HasField("max_steps") else _whole(numbers.num_train_epochs),
+        "n_epochs": AUTO if asked.HasField("max_steps") else _whole(numbers.num_train_epochs),
         "batch_size": numbers.global_batch_size,
         "learning_rate_multiplier": float(multiplier) if multiplier else AUTO,
     }

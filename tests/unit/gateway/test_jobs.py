@@ -17,7 +17,7 @@ FILE, OTHER_FILE = identifiers.file_id(DATASET), identifiers.file_id(OTHER)
 SPEC = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny", dataset=DATASET, method="SFT", tuning="LORA"))
 
 
-RESOLVED = Hyperparameters(num_train_epochs=3, global_batch_size=16, learning_rate=2e-4, seed=42)
+RESOLVED = Hyperparameters(num_train_epochs=3, max_steps=60, global_batch_size=16, learning_rate=2e-4, seed=42)
 
 
 def add(platform, **facts) -> Task:
@@ -239,8 +239,10 @@ async def test_a_running_job_tells_when_it_will_end(http, platform) -> None:
 
 async def test_a_job_without_a_name_in_openais_words_says_so_itself(http, platform) -> None:
     mixture = [WeightedDataset(dataset=OTHER), WeightedDataset(dataset=DATASET)]
-    spec = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny", mixture=mixture, method="ORPO"))
     numbers = Hyperparameters(max_steps=10, global_batch_size=16)
+    asked = Hyperparameters(max_steps=10)
+    fine_tuning = FineTuning(base_model="baseModels/tiny", mixture=mixture, method="ORPO", hyperparameters=asked)
+    spec = TaskSpec(fine_tuning=fine_tuning)
     task = add(platform, spec=spec, effective_hyperparameters=numbers)
     job = (await http.get(f"{JOBS}/{identifiers.job_id(task.name)}")).json()
     assert (job["method"], job["tunesmith"]["method"], job["training_file"]) == (None, "orpo", OTHER_FILE)
