@@ -322,6 +322,11 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         artifact.expire_time.seconds += request.extension.seconds
         return artifact
 
+    def ExpireArtifact(self, request, context):
+        artifact = self._changed(request, state=artifact_pb2.Artifact.EXPIRED, pinned=False)
+        self.stored.remove(artifact)
+        return artifact
+
     def RestoreArtifact(self, request, context):
         return self._changed(request, state=artifact_pb2.Artifact.AVAILABLE)
 

@@ -13,7 +13,7 @@ from services.gateway.job_conversion import JobConversion
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
 from tunesmith.v1.artifact_pb2 import Artifact
-from tunesmith.v1.artifact_service_pb2 import GetArtifactRequest, ListArtifactsRequest
+from tunesmith.v1.artifact_service_pb2 import ExpireArtifactRequest, GetArtifactRequest, ListArtifactsRequest
 from tunesmith.v1.model_service_pb2 import (
     DeleteModelVersionRequest,
     GetBaseModelRequest,
@@ -27,6 +27,7 @@ from tunesmith.v1.task_pb2 import Task
 
 _PAGE = 1000
 _REGISTERED = "models/"
+_DELETED = "deleted through the gateway"
 
 
 class Models:
@@ -53,15 +54,19 @@ class Models:
         return JSONResponse(await self._find(request.path_params["model"]))
 
     async def delete(self, request: Request) -> Response:
-        """DELETE: a version of a registered model; what a job made ends by itself, base models stay."""
+        """DELETE: what a job made (it can be restored for a while), or a version of a registered model; base models stay."""
         identifier = request.path_params["model"]
         await self._find(identifier)
+        if tuned := identifiers.tuned_model(identifier):
+            ending = ExpireArtifactRequest(name=(await self._artifact(tuned.task)).name, reason=_DELETED)
+            await self._peers.storage.call(self._peers.artifacts.ExpireArtifact, ending)
+            return _deleted(identifier)
         if not identifier.startswith(_REGISTERED) or registered_name(identifier).version is None:
-            hint = "A tuned model ends at its shutdown_date; of a registered model delete a version: models/NAME@VERSION."
+            hint = "Of a registered model delete a version: models/NAME@VERSION."
             raise ServiceError("MODEL_NOT_DELETABLE", f"{identifier} cannot be deleted", hint=hint)
         request_message = DeleteModelVersionRequest(name=identifier)
         await self._peers.storage.call(self._peers.models.DeleteModelVersion, request_message)
-        return JSONResponse({"id": identifier, "object": "model", "deleted": True})
+        return _deleted(identifier)
 
     async def _find(self, identifier: str) -> dict[str, Any]:
         if tuned := identifiers.tuned_model(identifier):
@@ -120,6 +125,10 @@ class Models:
             "owned_by": self._owner,
             "shutdown_date": _date(artifact.expire_time.seconds) if artifact is not None and ends else None,
         }
+
+
+def _deleted(identifier: str) -> Response:
+    return JSONResponse({"id": identifier, "object": "model", "deleted": True})
 
 
 def _date(seconds: int) -> str:

@@ -70,12 +70,21 @@ async def test_what_has_ended_or_never_was_is_not_found(http, platform) -> None:
     assert (await http.get(f"{MODELS}/{never}")).status_code == 404
 
 
-async def test_a_version_is_deleted_and_nothing_else(http, platform) -> None:
-    name = tuned(platform)
+async def test_of_a_registered_model_a_version_is_deleted(http, platform) -> None:
+    tuned(platform)
     platform.artifacts.ExportArtifact(ExportArtifactRequest(name=platform.artifacts.stored[0].name, model="models/support"), None)
-    for kept in (name, "models/support"):
-        answer = await http.delete(f"{MODELS}/{kept}")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_not_deletable")
+    answer = await http.delete(f"{MODELS}/models/support")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_not_deletable")
+    assert answer.headers["x-should-retry"] == "false"
     answer = await http.delete(f"{MODELS}/models/support@1")
     assert answer.json() == {"id": "models/support@1", "object": "model", "deleted": True}
     assert platform.artifacts.exported == {}
+
+
+async def test_a_tuned_model_is_ended_and_then_not_found(http, platform) -> None:
+    name = tuned(platform, pinned=True)
+    (artifact,) = platform.artifacts.stored
+    assert (await http.delete(f"{MODELS}/{name}")).json() == {"id": name, "object": "model", "deleted": True}
+    assert artifact.reason == "deleted through the gateway"
+    assert (await http.get(f"{MODELS}/{name}")).status_code == 404
+    assert (await http.delete(f"{MODELS}/{name}")).status_code == 404
