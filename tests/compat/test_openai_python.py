@@ -158,6 +158,13 @@ def test_refusals_are_the_exceptions_scripts_catch(client, job, training_file, s
         client.with_options(api_key="sk-wrong").models.list()
 
 
+def test_a_tuned_model_is_deleted_at_the_end(client, job) -> None:
+    assert client.models.delete(job.fine_tuned_model).deleted
+    with pytest.raises(openai.NotFoundError) as gone:
+        client.chat.completions.create(model=job.fine_tuned_model, messages=[{"role": "user", "content": "x"}])
+    assert gone.value.code == "model_not_found"
+
+
 _TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
 
