@@ -23,6 +23,7 @@ _STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 _STATUS_OF_REASON = {
+    "MODEL_NOT_READY": 404,  # a job that has made nothing, or whose model has ended
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMED_OUT": 408,
     "REQUEST_TOO_LARGE": 413,
@@ -38,6 +39,7 @@ _CODES = {
     "REGISTERED_MODEL_NOT_FOUND": "model_not_found",
     "MODEL_VERSION_NOT_FOUND": "model_not_found",
     "ARTIFACT_NOT_FOUND": "model_not_found",
+    "MODEL_NOT_READY": "model_not_found",
     "ARTIFACT_EXPIRED": "model_not_found",
     "RATE_LIMITED": "rate_limit_exceeded",
     "UPLOAD_EXPIRED": "upload_not_found",
