@@ -42,7 +42,6 @@ _CODES = {
     "MODEL_NOT_READY": "model_not_found",
     "ARTIFACT_EXPIRED": "model_not_found",
     "RATE_LIMITED": "rate_limit_exceeded",
-    "UPLOAD_EXPIRED": "upload_not_found",
 }
 _SHORTEST_RETRY_MS = 100
 

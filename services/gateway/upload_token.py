@@ -7,7 +7,7 @@ import re
 import uuid
 from typing import Any
 
-from services.common.errors import NotFound, ServiceError
+from services.common.errors import NotFound
 from services.gateway.file_conversion import FINE_TUNE
 
 LIFETIME_SECONDS = 3600
@@ -44,7 +44,7 @@ class UploadToken:
 
 
 def upload_of(given: str, now: float) -> UploadToken:
-    """The upload of an id; raises NotFound, and UPLOAD_EXPIRED an hour after it was begun."""
+    """The upload of an id; raises NotFound, also when it was begun more than an hour ago."""
     if not (match := _FORM.fullmatch(given)):
         raise _unknown(given)
     try:
@@ -53,7 +53,7 @@ def upload_of(given: str, now: float) -> UploadToken:
         raise _unknown(given) from None
     token = UploadToken(uuid.UUID(match["id"]), int(match["created"]), int(match["size"]), filename)
     if now > token.created_at + LIFETIME_SECONDS:
-        raise ServiceError("UPLOAD_EXPIRED", "the upload was begun more than an hour ago")
+        raise NotFound("UPLOAD_NOT_FOUND", given[:200], message="the upload has expired: it was begun more than an hour ago")
     return token
 
 

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
-import uvicorn
 
 from services.common.config import Secret
-from services.gateway.__main__ import server_config
+from services.gateway.__main__ import Server, listening, server_config
 from services.gateway.app import make_app
 from services.gateway.peers import connected
 from services.gateway.settings import GatewaySettings
@@ -59,18 +58,16 @@ def changed(settings) -> Callable[..., contextlib.AbstractAsyncContextManager[ht
 
 @contextlib.asynccontextmanager
 async def serving(settings: GatewaySettings) -> AsyncIterator[httpx2.AsyncClient]:
-    async with connected(settings) as peers:
-        server = uvicorn.Server(server_config(settings, make_app(settings, peers)))
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
-        running = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        try:
-            async with httpx2.AsyncClient(base_url=f"http://{settings.listen}", headers=AUTHORIZED, timeout=30) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            await running
+    with listening(settings.listen) as listener:
+        async with connected(settings) as peers:
+            server = Server(server_config(settings, make_app(settings, peers)))
+            running = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                async with httpx2.AsyncClient(base_url=f"http://{settings.listen}", headers=AUTHORIZED, timeout=30) as client:
+                    yield client
+            finally:
+                server.should_exit = True
+                await running
 
 
 @pytest.fixture
