@@ -33,16 +33,30 @@ async def read_json(request: Request, limit: int) -> Body:
         raise refused("body", f"is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise refused("body", "is not a JSON object")
+    _refuse_lone_surrogates(raw, body)
     return body
 
 
+def _refuse_lone_surrogates(raw: bytearray, body: Body) -> None:
+    """JSON can spell half a character, which no other encoding can hold."""
+    if b"\\ud" in raw.lower():
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise refused("body", "holds half of a surrogate pair") from None
+
+
 def optional(body: Mapping[str, Any], name: str, kind: type, path: str = "") -> Any:
-    """The value of `name`; None when it is absent or null. An integer passes as a number."""
+    """The value of `name`; None when it is absent or null. An integer passes as a number, and has at most 64 bits."""
     value = body.get(name)
     kinds = (int, float) if kind is float else (kind,)
-    if value is None or (isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))):
-        return value
-    raise refused(path + name, f"is not {_KINDS[kind]}")
+    if value is None:
+        return None
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        raise refused(path + name, f"is not {_KINDS[kind]}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise refused(path + name, "is a number of more than 64 bits")
+    return value
 
 
 def required(body: Mapping[str, Any], name: str, kind: type, path: str = "") -> Any:

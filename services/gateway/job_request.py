@@ -34,7 +34,7 @@ def task_of(body: Body) -> Task:
     return Task(
         display_name=optional(ours, "display_name", str, "tunesmith.") or suffix or spec.base_model,
         description=optional(ours, "description", str, "tunesmith.") or "",
-        priority=optional(ours, "priority", int, "tunesmith.") or 0,
+        priority=_int32(ours, "priority"),
         labels=labels_of(body, suffix),
         spec=TaskSpec(fine_tuning=spec),
     )
@@ -59,7 +59,7 @@ def _fine_tuning(body: Body, ours: Mapping[str, Any]) -> FineTuning:
         spec.validation_split_ratio = ratio
     method.write(spec.hyperparameters)
     if (seed := optional(body, "seed", int)) is not None:
-        spec.hyperparameters.seed = _int64("seed", seed)
+        spec.hyperparameters.seed = seed
     return spec
 
 
@@ -92,9 +92,10 @@ def _enum(enum: Any, ours: Mapping[str, Any], name: str) -> Any:
     return enum.Value(word.upper()) if word else 0
 
 
-def _int64(name: str, value: int) -> int:
-    if not -(2**63) <= value < 2**63:
-        raise refused(name, f"{value} is not between 0 and 2147483647")
+def _int32(ours: Mapping[str, Any], name: str) -> int:
+    value: int = optional(ours, name, int, "tunesmith.") or 0
+    if not -(2**31) <= value < 2**31:
+        raise refused(f"tunesmith.{name}", f"{value} is out of range")
     return value
 
 
