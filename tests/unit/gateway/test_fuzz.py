@@ -86,9 +86,7 @@ async def test_half_a_character_is_refused(http, path: str) -> None:
 
 
 @SETTINGS
-@hypothesis.given(
-    identifier=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/."), min_size=1, max_size=80)
-)
+@hypothesis.given(identifier=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/."), min_size=1, max_size=80))
 async def test_any_id_in_a_path(http, identifier: str) -> None:
     for path in ("/v1/files/{}", "/v1/fine_tuning/jobs/{}", "/v1/fine_tuning/jobs/{}/events", "/v1/models/ft:{}"):
         answer = await http.get(path.format(urllib.parse.quote(identifier, safe="")))
