@@ -25,6 +25,7 @@ SETTINGS = {
     "task_manager": "services.task_manager.settings.TaskManagerSettings",
     "trainer": "services.trainer.settings.TrainerSettings",
     "inference": "services.inference.settings.InferenceSettings",
+    "gateway": "services.gateway.settings.GatewaySettings",
 }
 _LABELS = {3: "repeated ", 1: "", 2: ""}
 _TYPES = {value: name.removeprefix("TYPE_").lower() for name, value in descriptor_pb2.FieldDescriptorProto.Type.items()}

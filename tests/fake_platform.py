@@ -86,6 +86,8 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         self.arrived = {}
         self.incomplete = []
         self.aborted = []
+        self.pieces = {}
+        self.joined = []
 
     def add(self, body=b"{}\n", display_name="train.jsonl", **facts):
         """Store a dataset of these bytes."""
@@ -103,19 +105,21 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         return dataset
 
     def UploadDataset(self, requests, context):
-        header, body = None, b""
+        header, body, seal = None, b"", ""
         for request in requests:
             if request.HasField("header"):
                 header = request.header
-            body += request.chunk
+            body, seal = body + request.chunk, request.sha256
             assert len(request.chunk) <= 1024 * 1024
+        if header.sha256_follows and seal != hashlib.sha256(body).hexdigest():
+            refuse(context, "INVALID_ARGUMENT", "UPLOAD_MALFORMED", "the stream was broken off", "Send it again.")
         return self._store(header, body, context)
 
     def _store(self, header, body, context):
         if b"assistent" in body and not header.max_invalid_rows:
             place = ("line 1: messages[1].role", 'role "assistent" is not known')
             refuse(context, "INVALID_ARGUMENT", "DATASET_INVALID", "1 row is bad", "Mend the rows.", [place])
-        assert header.sha256 == hashlib.sha256(body).hexdigest()
+        assert header.sha256 in ("", hashlib.sha256(body).hexdigest())
         dropped = body.count(b"assistent")
         dataset = self.add(body, header.display_name, dropped_row_count=dropped)
         if dropped:
@@ -177,6 +181,24 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         body = self.contents.get((request.name, request.content or 1), b"")
         for chunk in chunks_for(context, body, request.offset, messages):
             yield dataset_service_pb2.DownloadDatasetResponse(chunk=chunk)
+
+    def UploadDatasetPiece(self, requests, context):
+        upload, body = "", b""
+        for request in requests:
+            upload, body = upload or request.header.upload, body + request.chunk
+        piece = f"datasetPieces/{uuid.uuid4()}"
+        self.pieces[upload, piece] = body
+        return dataset_service_pb2.DatasetPiece(name=piece, size_bytes=len(body))
+
+    def JoinDatasetPieces(self, request, context):
+        self.joined.append(request)
+        if any((request.upload, piece) not in self.pieces for piece in request.pieces):
+            refuse(context, "FAILED_PRECONDITION", "UPLOAD_INCOMPLETE", "a piece does not exist", "Send it.")
+        return self._store(request.header, b"".join(self.pieces[request.upload, piece] for piece in request.pieces), context)
+
+    def RemoveDatasetPieces(self, request, context):
+        self.pieces = {key: body for key, body in self.pieces.items() if key[0] != request.upload}
+        return empty_pb2.Empty()
 
     def PreviewDataset(self, request, context):
         self.asked.append(request)
@@ -298,6 +320,11 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def ExtendArtifact(self, request, context):
         artifact = self._changed(request)
         artifact.expire_time.seconds += request.extension.seconds
+        return artifact
+
+    def ExpireArtifact(self, request, context):
+        artifact = self._changed(request, state=artifact_pb2.Artifact.EXPIRED, pinned=False)
+        self.stored.remove(artifact)
         return artifact
 
     def RestoreArtifact(self, request, context):
@@ -422,8 +449,11 @@ class Registry(Models):
 
 
 class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
+    """Repeats what it is asked; `script(request, context)` answers streams instead when it is set."""
+
     def __init__(self):
         self.asked = []
+        self.script = None
 
     def Chat(self, request, context):
         self.asked.append(request)
@@ -434,6 +464,9 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
 
     def StreamChat(self, request, context):
         self.asked.append(request)
+        if self.script:
+            yield from self.script(request, context)
+            return
         for word in ("echo ", request.messages[-1].content):
             yield inference_service_pb2.StreamChatResponse(delta=word)
         yield inference_service_pb2.StreamChatResponse(
@@ -447,7 +480,11 @@ def matches(task, wanted):
         wanted.text.lower() in (task.display_name + task.description).lower()
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
-        and wanted.labels.items() <= task.labels.items()
+        and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for
+        and (
+            not wanted.HasField("before_create_time")
+            or task.create_time.ToNanoseconds() < wanted.before_create_time.ToNanoseconds()
+        )
     )
 
 
@@ -479,13 +516,17 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
 
     def CreateTask(self, request, context):
         self.metadata.append(dict(context.invocation_metadata()))
-        self.created.append(request)
+        if not request.validate_only:
+            self.created.append(request)
         if not request.task.display_name:
             bad = ("task.display_name", "must have 1 to 128 characters")
             refuse(context, "INVALID_ARGUMENT", "TASK_INVALID", "1 field is wrong", "Mend it.", [bad])
         task = Task()
         task.CopyFrom(request.task)
         task.name, task.state = f"tasks/{uuid.uuid4()}", Task.QUEUED
+        task.effective_hyperparameters.CopyFrom(resolved(task))
+        if request.validate_only:
+            return task
         self.stored.append(task)
         self.events[task.name] = a_run()
         self.on_create(task)
@@ -646,6 +687,13 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         if isinstance(message, StreamEnd):
             return kind(end=message)
         return kind(**items(message))
+
+
+def resolved(task):
+    """What a task manager makes of the numbers of a task."""
+    numbers = Hyperparameters(num_train_epochs=3, max_steps=60, learning_rate=2e-4, global_batch_size=16, seed=42)
+    numbers.MergeFrom(task.spec.fine_tuning.hyperparameters)
+    return numbers
 
 
 def kind_of(event):

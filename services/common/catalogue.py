@@ -152,8 +152,24 @@ _DEPENDENCIES = {
     "TASK_MANAGER_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the task manager: tunesmith status."
     ),
+    "INFERENCE_UNAVAILABLE": Entry(
+        "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the inference service: tunesmith status."
+    ),
     "TRAINER_UNAVAILABLE": Entry("UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the trainer: tunesmith status."),
     "DISK_FULL": Entry("RESOURCE_EXHAUSTED", _PLATFORM, "Free disk space, then try again."),
+}
+
+_GATEWAY = {
+    "ROUTE_NOT_FOUND": Entry("NOT_FOUND", _USER, "See /openapi.json for what there is."),
+    "METHOD_NOT_ALLOWED": Entry("UNIMPLEMENTED", _USER, "Use a method that the header allow names."),
+    "MEDIA_TYPE_UNSUPPORTED": Entry("INVALID_ARGUMENT", _USER, "Send plain JSON, and files as multipart/form-data."),
+    "REQUEST_TOO_LARGE": Entry("INVALID_ARGUMENT", _USER, "Send less, or raise the limit in the gateway's settings."),
+    "REQUEST_TIMED_OUT": Entry("DEADLINE_EXCEEDED", _TRANSIENT, "Send the whole request without a pause."),
+    "RATE_LIMITED": Entry("RESOURCE_EXHAUSTED", _TRANSIENT, "Wait as long as the header retry-after-ms says."),
+    "UNSUPPORTED_PARAMETER": Entry("INVALID_ARGUMENT", _USER, "Leave the parameter out."),
+    "FEATURE_NOT_SUPPORTED": Entry("INVALID_ARGUMENT", _USER, "See docs/how-to/move-from-openai.md for what there is."),
+    "JOB_ENDED": Entry("FAILED_PRECONDITION", _USER, "Create a new job."),
+    "MODEL_NOT_DELETABLE": Entry("FAILED_PRECONDITION", _USER, "Delete a tuned model, or a version of a registered one."),
 }
 
 CATALOGUE: dict[str, Entry] = {
@@ -165,4 +181,5 @@ CATALOGUE: dict[str, Entry] = {
     **_DATASET_WARNINGS,
     **_INFERENCE,
     **_DEPENDENCIES,
+    **_GATEWAY,
 }

@@ -20,7 +20,7 @@ from services.storage.object_store import ObjectStore
 from services.storage.position import Position, decode_position, encode_position
 from services.storage.registry_conversion import to_export_draft, to_model_version
 from services.storage.request_fields import checked_offset, checked_text
-from services.storage.retention_change import Change, Hold, Pin, Restore, Unpin
+from services.storage.retention_change import Change, Expire, Hold, Pin, Restore, Unpin
 from services.storage.sweeper import Sweeper
 from services.storage.upload_stream import drained, read_header, read_items
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc, registered_model_pb2
@@ -101,6 +101,12 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     ) -> artifact_pb2.Artifact:
         """Keeps longer."""
         return await self._changed(request.name, to_extension(request))
+
+    async def ExpireArtifact(
+        self, request: artifact_service_pb2.ExpireArtifactRequest, context: Context
+    ) -> artifact_pb2.Artifact:
+        """Ends now."""
+        return await self._changed(request.name, Expire(checked_text(request.reason, "reason", required=False)))
 
     async def RestoreArtifact(
         self, request: artifact_service_pb2.RestoreArtifactRequest, context: Context

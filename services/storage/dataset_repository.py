@@ -90,6 +90,9 @@ class DatasetRepository(Protocol):
         bytes, UPLOAD_EXPIRED when its objects or its upload in parts were removed meanwhile.
         """
 
+    async def of_request(self, request_id: uuid.UUID) -> Dataset | None:
+        """The dataset a request has made; None when it has made none."""
+
     async def get(self, identifier: uuid.UUID) -> Dataset:
         """One dataset; raises NotFound (DATASET_NOT_FOUND)."""
 
@@ -131,6 +134,12 @@ class PostgresDatasetRepository:
                 parameters = {"dataset": dataset.id, "upload": draft.upload}
                 refuse_lost_upload(await first_row(connection, _COMPLETE_UPLOAD, parameters) is not None)
             return dataset
+
+    async def of_request(self, request_id: uuid.UUID) -> Dataset | None:
+        """The dataset a request has made."""
+        async with transaction(self._pool) as connection:
+            row = await first_row(connection, _OF_REQUEST, {"request_id": request_id})
+        return _dataset(row) if row else None
 
     async def get(self, identifier: uuid.UUID) -> Dataset:
         """One dataset; raises NotFound."""

@@ -1,5 +1,7 @@
 """Requests of DatasetService to domain values; every bad field is named. Used by the dataset servicer."""
 
+import dataclasses
+import re
 import uuid
 from collections.abc import Iterator
 
@@ -10,12 +12,14 @@ from services.common.names import resource_uuid
 from services.storage.checking.budget import Budget
 from services.storage.dataset import DatasetHeader
 from services.storage.dataset_filter import DatasetFilter
+from services.storage.dataset_pieces import MAX_PIECES, JoinedFile
 from services.storage.file import is_sha256
 from services.storage.part_upload import MAX_FILE_BYTES
 from services.storage.request_fields import refuse, text_violations
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2
 
 MAX_PREVIEW_ROWS = 20
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 def dataset_id(name: str, field: str = "name") -> uuid.UUID:
@@ -50,6 +54,29 @@ def part_upload_of(request: dataset_service_pb2.CreateDatasetUploadRequest) -> t
         violations.append(Violation("size_bytes", f"{request.size_bytes} is not from 1 to {MAX_FILE_BYTES}"))
     refuse(violations)
     return header_of(request.header), request.size_bytes
+
+
+def piece_upload_id(upload: str, field: str) -> uuid.UUID:
+    """The UUID of an upload in pieces; raises InvalidArgument."""
+    if not _is_uuid(upload):
+        refuse([Violation(field, f"{upload[:80]!r} is not a UUID")])
+    return uuid.UUID(upload)
+
+
+def joined_file_of(request: dataset_service_pb2.JoinDatasetPiecesRequest) -> JoinedFile:
+    """What to make of which pieces; raises InvalidArgument."""
+    violations = list(_header_violations(request.header))
+    if not 1 <= len(request.pieces) <= MAX_PIECES:
+        violations.append(Violation("pieces", f"{len(request.pieces)} are not from 1 to {MAX_PIECES}"))
+    if not 1 <= request.size_bytes <= MAX_FILE_BYTES:
+        violations.append(Violation("size_bytes", f"{request.size_bytes} is not from 1 to {MAX_FILE_BYTES}"))
+    if request.md5 and not _MD5.fullmatch(request.md5):
+        violations.append(Violation("md5", f"{request.md5[:80]!r} is not 32 lower-case hexadecimal digits"))
+    refuse(violations)
+    upload = piece_upload_id(request.upload, "upload")
+    pieces = tuple(resource_uuid(piece, "datasetPieces", f"pieces[{index}]") for index, piece in enumerate(request.pieces))
+    header = dataclasses.replace(header_of(request.header), request_id=upload)
+    return JoinedFile(upload, header, pieces, request.size_bytes, request.md5)
 
 
 def filter_of(request: dataset_service_pb2.ListDatasetsRequest) -> DatasetFilter:

@@ -16,8 +16,18 @@ from services.storage.dataset import Dataset
 from services.storage.dataset_conversion import parsed, to_dataset, to_previews, to_upload
 from services.storage.dataset_deletion import DatasetDeletion
 from services.storage.dataset_intake import DatasetIntake
+from services.storage.dataset_pieces import DatasetPieces
 from services.storage.dataset_repository import DatasetRepository
-from services.storage.dataset_requests import dataset_id, filter_of, header_of, part_upload_of, preview_range, upload_id
+from services.storage.dataset_requests import (
+    dataset_id,
+    filter_of,
+    header_of,
+    joined_file_of,
+    part_upload_of,
+    piece_upload_id,
+    preview_range,
+    upload_id,
+)
 from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
 from services.storage.file import StoredFile
@@ -25,7 +35,7 @@ from services.storage.object_store import ObjectStore
 from services.storage.part_uploads import PartUploads
 from services.storage.position import Position, decode_position, encode_position
 from services.storage.request_fields import checked_offset
-from services.storage.upload_stream import drained, read_chunks, read_header
+from services.storage.upload_stream import drained, read_chunks, read_header, read_sealed_chunks
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc
 
 Context = ServicerContext[Any, Any]
@@ -41,6 +51,7 @@ class DatasetWork:
     intake: DatasetIntake
     upload: DatasetUpload
     part_uploads: PartUploads
+    pieces: DatasetPieces
     deletion: DatasetDeletion
     tokens: DatasetTokens
 
@@ -56,8 +67,9 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.Dataset:
         """Stores a file after its every row was checked."""
         async with drained(request_iterator):
-            header = header_of((await read_header(request_iterator)).header)
-            return to_dataset(await self._work.upload.receive(header, read_chunks(request_iterator)))
+            header = (await read_header(request_iterator)).header
+            chunks = read_sealed_chunks(request_iterator) if header.sha256_follows else read_chunks(request_iterator)
+            return to_dataset(await self._work.upload.receive(header_of(header), chunks))
 
     async def CreateDatasetUpload(
         self, request: dataset_service_pb2.CreateDatasetUploadRequest, context: Context
@@ -77,6 +89,28 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> empty_pb2.Empty:
         """Removes an upload in parts."""
         await self._work.part_uploads.end(upload_id(request.name))
+        return empty_pb2.Empty()
+
+    async def UploadDatasetPiece(
+        self, request_iterator: AsyncIterator[dataset_service_pb2.UploadDatasetPieceRequest], context: Context
+    ) -> dataset_service_pb2.DatasetPiece:
+        """Stores a piece of a file."""
+        async with drained(request_iterator):
+            upload = piece_upload_id((await read_header(request_iterator)).header.upload, "header.upload")
+            identifier, size_bytes = await self._work.pieces.add(upload, read_chunks(request_iterator))
+            return dataset_service_pb2.DatasetPiece(name=f"datasetPieces/{identifier}", size_bytes=size_bytes)
+
+    async def JoinDatasetPieces(
+        self, request: dataset_service_pb2.JoinDatasetPiecesRequest, context: Context
+    ) -> dataset_pb2.Dataset:
+        """Stores what the pieces make after its every row was checked."""
+        return to_dataset(await self._work.pieces.join(joined_file_of(request)))
+
+    async def RemoveDatasetPieces(
+        self, request: dataset_service_pb2.RemoveDatasetPiecesRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Removes the pieces of an upload."""
+        await self._work.pieces.remove(piece_upload_id(request.upload, "upload"))
         return empty_pb2.Empty()
 
     async def ValidateDataset(

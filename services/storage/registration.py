@@ -17,6 +17,7 @@ from services.storage.base_model_upload import BaseModelUpload
 from services.storage.blob_repository import BlobRepository
 from services.storage.dataset_deletion import DatasetDeletion
 from services.storage.dataset_intake import DatasetIntake, StartChecker
+from services.storage.dataset_pieces import DatasetPieces
 from services.storage.dataset_repository import DatasetRepository
 from services.storage.dataset_servicer import DatasetServicer, DatasetWork
 from services.storage.dataset_tokens import DatasetTokens
@@ -40,6 +41,7 @@ from tunesmith.v1 import artifact_service_pb2_grpc, dataset_service_pb2_grpc, mo
 NAMES = ("tunesmith.v1.DatasetService", "tunesmith.v1.ArtifactService", "tunesmith.v1.ModelService")
 SLOW_METHODS = {
     "/tunesmith.v1.DatasetService/CompleteDatasetUpload": 6 * 3600.0,
+    "/tunesmith.v1.DatasetService/JoinDatasetPieces": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/AnalyzeDataset": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/PreviewDataset": 300.0,
 }
@@ -107,6 +109,7 @@ def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWo
             new_id=around.new_id,
             lifetime=around.upload_lifetime,
         ),
+        pieces=DatasetPieces(datasets=datasets, pending=pending, store=store, upload=upload, new_id=around.new_id),
         deletion=DatasetDeletion(datasets, pending, store, around.tasks, around.new_id),
         tokens=DatasetTokens(
             datasets=datasets,

@@ -68,6 +68,20 @@ class Extend:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Expire:
+    """End it now, whoever wanted to keep it."""
+
+    reason: str
+    action: ClassVar[str] = "EXPIRE"
+
+    def apply(self, name: str, life: Life, now: datetime.datetime, policy: Policy) -> Life:
+        """Raises NotFound (ARTIFACT_EXPIRED)."""
+        require_available(name, life, now, policy)
+        expire_time = min(now, life.expire_time)
+        return dataclasses.replace(life, pinned=False, hold_until=None, expire_time=expire_time, reason=self.reason)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Restore:
     """Bring it back; it gets the retention anew."""
 

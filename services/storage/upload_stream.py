@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeVar
 
@@ -61,6 +62,29 @@ async def read_chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
         if (kind := request.WhichOneof("payload")) != "chunk":
             raise malformed(f"a message holds {kind or 'nothing'}; after the header come only chunks")
         yield request.chunk
+
+
+async def read_sealed_chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """As `read_chunks`, but the last message holds the SHA-256 of all of them: a stream without it was broken off.
+
+    Raises InvalidArgument (UPLOAD_MALFORMED), ServiceError (CHECKSUM_MISMATCH).
+    """
+    digest, seal = hashlib.sha256(), ""
+    async for request in requests:
+        kind = request.WhichOneof("payload")
+        if seal or kind not in ("chunk", "sha256"):
+            raise malformed(f"a message holds {kind or 'nothing'}; after the header come chunks, then the SHA-256")
+        if kind == "sha256":
+            seal = request.sha256
+            continue
+        digest.update(request.chunk)
+        yield request.chunk
+    if not seal:
+        raise malformed("the stream ends without the SHA-256 that was to follow")
+    if seal != digest.hexdigest():
+        raise ServiceError(
+            "CHECKSUM_MISMATCH", f"the file arrived with SHA-256 {digest.hexdigest()}, the last message says {seal[:80]}"
+        )
 
 
 async def _drain(requests: AsyncIterator[Any]) -> None:

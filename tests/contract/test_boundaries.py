@@ -12,6 +12,7 @@ LIGHT = {
     "services.trainer.__main__": HEAVY,
     "services.trainer.supervisor": (*HEAVY, "grpc", "google.protobuf"),
     "services.inference.__main__": HEAVY,
+    "services.gateway.__main__": (*HEAVY, "psycopg", "minio"),
     "services.common.rendering": HEAVY,
     "tunesmith": (*HEAVY, "grpc"),
     "tunesmith.cli": (*HEAVY, "grpc"),

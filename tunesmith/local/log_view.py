@@ -17,6 +17,7 @@ _COLOURS = {
     "task_manager": "magenta",
     "trainer": "green",
     "inference": "blue",
+    "gateway": "yellow",
     "postgres": "bright_black",
     "object_store": "bright_black",
     "tunesmith": "bold",

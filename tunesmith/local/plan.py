@@ -13,9 +13,10 @@ from tunesmith.local.errors import LocalError
 from tunesmith.local.object_store import PORT_COUNT, ObjectStore
 from tunesmith.local.ports import LOOPBACK, keep_or_pick
 from tunesmith.local.postgres import Cluster, environment, identity_prefix
-from tunesmith.local.state import KeptSettings
+from tunesmith.local.state import API_KEY_FILE, KeptSettings
 
-SERVICES = ("storage", "task_manager", "trainer", "inference")
+SERVICES = ("storage", "task_manager", "trainer", "inference", "gateway")
+_NEEDS = {"storage": ("postgres", "object_store"), "gateway": ("storage", "task_manager", "inference")}
 BUCKET = "tunesmith"
 _PREFIX = "TUNESMITH_"
 _SECRETS = ("TUNESMITH_POSTGRES_", "TUNESMITH_S3_")  # given to those who need them, by name
@@ -80,16 +81,16 @@ def backend_specs(backends: Backends) -> list[ChildSpec]:
 
 
 def service_specs(root: Path, ports: Mapping[str, int], backends: Backends, given: Mapping[str, str]) -> list[ChildSpec]:
-    """The four services, each with its own settings."""
+    """The services, each with its own settings."""
     addresses = {name: f"{LOOPBACK}:{port}" for name, port in ports.items()}
     settings = _service_settings(root, addresses, backends)
     return [
         ChildSpec(
             name=name,
             command=(sys.executable, "-P", "-m", f"services.{name}"),
-            environment={**_inherited(name, given), **settings[name]},
-            is_ready=_probe(addresses[name]),
-            needs=("postgres", "object_store") if name == "storage" else ("storage",),
+            environment={**_inherited(name, given), **settings[name], **(_gateway_key(root, given) if name == "gateway" else {})},
+            is_ready=_probe(name, addresses[name]),
+            needs=_NEEDS.get(name, ("storage",)),
             # The trainer ends its runs on a final stop. A task manager that saw that would call their tasks failed.
             stopped_before=("trainer",) if name == "task_manager" else (),
             # SIGINT tells the trainer to end its runs too; SIGTERM would leave them to its successor.
@@ -129,7 +130,19 @@ def _service_settings(root: Path, addresses: Mapping[str, str], backends: Backen
             "TUNESMITH_INFERENCE_STORAGE_ADDRESS": storage,
             "TUNESMITH_INFERENCE_CACHE_DIR": cache,
         },
+        "gateway": {
+            "TUNESMITH_GATEWAY_LISTEN": addresses["gateway"],
+            "TUNESMITH_GATEWAY_TASK_MANAGER_ADDRESS": addresses["task_manager"],
+            "TUNESMITH_GATEWAY_STORAGE_ADDRESS": storage,
+            "TUNESMITH_GATEWAY_INFERENCE_ADDRESS": addresses["inference"],
+        },
     }
+
+
+def _gateway_key(root: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """The key of the data directory, unless the user has chosen one."""
+    name = "TUNESMITH_GATEWAY_API_KEY"
+    return {} if name in given or f"{name}_FILE" in given else {f"{name}_FILE": str(root / API_KEY_FILE)}
 
 
 def _inherited(service: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -142,8 +155,8 @@ def _inherited(service: str, given: Mapping[str, str]) -> dict[str, str]:
     return {"PYTHONUNBUFFERED": "1", **kept}
 
 
-def _probe(address: str) -> Callable[[], Awaitable[bool]]:
-    return lambda: health.is_serving(address)
+def _probe(name: str, address: str) -> Callable[[], Awaitable[bool]]:
+    return lambda: health.is_serving(address, http=name in health.HTTP_SERVICES)
 
 
 def resolve_files(given: Mapping[str, str]) -> dict[str, str]:

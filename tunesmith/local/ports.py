@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from tunesmith.local.errors import LocalError
 
 LOOPBACK = "127.0.0.1"
-DEFAULT_PORTS = {"task_manager": 50051, "trainer": 50052, "storage": 50053, "inference": 50054}
+DEFAULT_PORTS = {"task_manager": 50051, "trainer": 50052, "storage": 50053, "inference": 50054, "gateway": 8080}
 
 
 def is_free(port: int) -> bool:

@@ -36,12 +36,15 @@ class Screen:
             Text.assemble((" ✓ ", "green"), f"{name:<14}", (f"{address:<18}", "cyan"), (f"{seconds:6.1f} s", "bright_black"))
         )
 
-    def ready(self, seconds: float, addresses: Mapping[str, str], root: str) -> None:
+    def ready(self, seconds: float, addresses: Mapping[str, str], root: str, api_key: str) -> None:
         """Everything answers; what to do now."""
         self.row(Text.assemble(("Ready", "bold green"), f" in {seconds:.1f} s. In another terminal:"))
         at = "" if root == str(Path("~/.tunesmith").expanduser()) else f"   (with TUNESMITH_DATA_DIR={root})"
         for command, meaning in _NEXT:
             self.row(Text.assemble("   ", (f"{command:<32}", "bold"), (meaning, "bright_black")))
+        if gateway := addresses.get("gateway"):
+            self.row(Text("For OpenAI clients:"))
+            self.row(Text.assemble("   ", (f"export OPENAI_BASE_URL=http://{gateway}/v1 OPENAI_API_KEY={api_key}", "bold")))
         if at:
             self.row(Text(at, style="bright_black"))
 

@@ -43,6 +43,7 @@ def run(directory: DataDirectory, options: Options, screen: Screen) -> None:
         _end_survivors(directory)
         ports, kept = _choose_ports(options, directory.read_settings())
         require_free(ports)
+        directory.api_key()
         specs, addresses = _plan(directory, ports, kept)
         log_view.rotate(directory.logs)
         screen.banner(version("tunesmith"), directory.root)
@@ -127,7 +128,9 @@ class _Stack:
             await self._prepare_base_model()
         self._state = replace(self._state, ready=True)
         self._write_state()
-        self._screen.ready(time.monotonic() - self._started, self._addresses, str(self._directory.root))
+        self._screen.ready(
+            time.monotonic() - self._started, self._addresses, str(self._directory.root), self._directory.api_key()
+        )
 
     async def _prepare_base_model(self) -> None:
         """A stack without its base model is still of use, so this only warns."""

@@ -15,6 +15,8 @@ from tunesmith.local.errors import LocalError
 
 Kept = TypeVar("Kept")
 
+API_KEY_FILE = "api_key"
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
@@ -96,6 +98,23 @@ class DataDirectory:
             handle.flush()
             yield
 
+    def api_key(self) -> str:
+        """The key of the gateway: what the file `api_key` holds, made on the first start. Write another into it to change it.
+
+        Raises:
+            LocalError: STATE_UNREADABLE.
+        """
+        path = self.root / API_KEY_FILE
+        try:
+            if not path.exists():
+                _write_text(path, f"sk-tunesmith-{secrets.token_urlsafe(24)}\n")
+            key = path.read_text().strip()
+        except (OSError, ValueError) as error:
+            raise LocalError("STATE_UNREADABLE", f"{path} cannot be read: {error}", "Remove it and start again.") from error
+        if not key:
+            raise LocalError("STATE_UNREADABLE", f"{path} is empty", "Remove it and start again.")
+        return key
+
     def is_locked(self) -> bool:
         """True while a supervisor owns the directory."""
         if not self._lock.exists():
@@ -172,10 +191,14 @@ def _read(path: Path, build: Callable[[dict[str, Any]], Kept]) -> Kept | None:
 
 
 def _write_private(path: Path, content: dict[str, Any]) -> None:
+    _write_text(path, json.dumps(content, indent=2))
+
+
+def _write_text(path: Path, text: str) -> None:
     """Write beside and rename, so that a reader sees the old or the new file and never a part."""
     staging = path.with_suffix(".new")
     staging.unlink(missing_ok=True)
     descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as handle:
-        json.dump(content, handle, indent=2)
+        handle.write(text)
     staging.replace(path)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import psutil
 
 from tunesmith.local.daemon import running_or_fail
-from tunesmith.local.health import state_of
+from tunesmith.local.health import HTTP_SERVICES, SERVING, state_of
 from tunesmith.local.ports import DEFAULT_PORTS
 from tunesmith.local.processes import find
 from tunesmith.local.state import DataDirectory, StackState
@@ -62,8 +62,8 @@ def _service(name: str, address: str, state: StackState) -> ServiceStatus:
     if process is None:
         health, healthy = "down", False
     elif name in DEFAULT_PORTS:
-        health = state_of(address)
-        healthy = health == "SERVING"
+        health = state_of(address, http=name in HTTP_SERVICES)
+        healthy = health == SERVING
     else:
         health, healthy = "running", True
     return ServiceStatus(

@@ -355,6 +355,32 @@ class ExtendArtifactRequest(_message.Message):
 Global___ExtendArtifactRequest: _TypeAlias = ExtendArtifactRequest  # noqa: Y015
 
 @_typing.final
+class ExpireArtifactRequest(_message.Message):
+    """Which artifact ends, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    reason: _builtins.str
+    """Optional. Why; at most 128 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireArtifactRequest: _TypeAlias = ExpireArtifactRequest  # noqa: Y015
+
+@_typing.final
 class RestoreArtifactRequest(_message.Message):
     """Which artifact comes back."""
 

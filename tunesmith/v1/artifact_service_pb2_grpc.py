@@ -77,6 +77,11 @@ class ArtifactServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExtendArtifactRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
                 _registered_method=True)
+        self.ExpireArtifact = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/ExpireArtifact',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExpireArtifactRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+                _registered_method=True)
         self.RestoreArtifact = channel.unary_unary(
                 '/tunesmith.v1.ArtifactService/RestoreArtifact',
                 request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.RestoreArtifactRequest.SerializeToString,
@@ -161,6 +166,14 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExpireArtifact(self, request, context):
+        """Ends an artifact now, pinned or in use: as if its time had come, so RestoreArtifact brings it back for a while. NOT_FOUND
+        (ARTIFACT_EXPIRED) when its end has come already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RestoreArtifact(self, request, context):
         """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
         (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
@@ -228,6 +241,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
             'ExtendArtifact': grpc.unary_unary_rpc_method_handler(
                     servicer.ExtendArtifact,
                     request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExtendArtifactRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
+            ),
+            'ExpireArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpireArtifact,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExpireArtifactRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_artifact__pb2.Artifact.SerializeToString,
             ),
             'RestoreArtifact': grpc.unary_unary_rpc_method_handler(
@@ -462,6 +480,33 @@ class ArtifactService:
             target,
             '/tunesmith.v1.ArtifactService/ExtendArtifact',
             tunesmith_dot_v1_dot_artifact__service__pb2.ExtendArtifactRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpireArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/ExpireArtifact',
+            tunesmith_dot_v1_dot_artifact__service__pb2.ExpireArtifactRequest.SerializeToString,
             tunesmith_dot_v1_dot_artifact__pb2.Artifact.FromString,
             options,
             channel_credentials,

@@ -63,6 +63,10 @@ class ArtifactServiceStub:
     """
     ExtendArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ExtendArtifactRequest, _artifact_pb2.Artifact]
     """Moves `expire_time` further away, to at most 365 days from now. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late."""
+    ExpireArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ExpireArtifactRequest, _artifact_pb2.Artifact]
+    """Ends an artifact now, pinned or in use: as if its time had come, so RestoreArtifact brings it back for a while. NOT_FOUND
+    (ARTIFACT_EXPIRED) when its end has come already.
+    """
     RestoreArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.RestoreArtifactRequest, _artifact_pb2.Artifact]
     """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
     (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
@@ -111,6 +115,10 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """
     ExtendArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ExtendArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
     """Moves `expire_time` further away, to at most 365 days from now. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late."""
+    ExpireArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ExpireArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
+    """Ends an artifact now, pinned or in use: as if its time had come, so RestoreArtifact brings it back for a while. NOT_FOUND
+    (ARTIFACT_EXPIRED) when its end has come already.
+    """
     RestoreArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.RestoreArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
     """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
     (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
@@ -204,6 +212,16 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
         """Moves `expire_time` further away, to at most 365 days from now. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late."""
+
+    @_abc_1.abstractmethod
+    def ExpireArtifact(
+        self,
+        request: _artifact_service_pb2.ExpireArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
+        """Ends an artifact now, pinned or in use: as if its time had come, so RestoreArtifact brings it back for a while. NOT_FOUND
+        (ARTIFACT_EXPIRED) when its end has come already.
+        """
 
     @_abc_1.abstractmethod
     def RestoreArtifact(

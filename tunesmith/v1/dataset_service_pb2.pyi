@@ -29,8 +29,11 @@ class UploadDatasetRequest(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """The next bytes of the file; at most 1 MiB."""
+    sha256: _builtins.str
+    """Last message. SHA-256 of the whole file, lower-case hexadecimal; a mismatch is refused (DATA_LOSS)."""
     @_builtins.property
     def header(self) -> Global___DatasetHeader:
         """First message."""
@@ -40,12 +43,13 @@ class UploadDatasetRequest(_message.Message):
         *,
         header: Global___DatasetHeader | None = ...,
         chunk: _builtins.bytes = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk", "sha256"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -84,6 +88,7 @@ class DatasetHeader(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MAX_INVALID_ROWS_FIELD_NUMBER: _builtins.int
     MAX_INVALID_RATIO_FIELD_NUMBER: _builtins.int
+    SHA256_FOLLOWS_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Required. What people call it; 1 to 128 characters."""
     sha256: _builtins.str
@@ -96,6 +101,10 @@ class DatasetHeader(_message.Message):
     """
     max_invalid_ratio: _builtins.float
     """Optional. Share of bad rows that may be left out, 0 to less than 1. Default: 0, or no limit when `max_invalid_rows` is set."""
+    sha256_follows: _builtins.bool
+    """Optional. Only for UploadDataset: the SHA-256 comes in the last message, for callers that pass a file on and do not have all of
+    it yet. A stream that ends without it is refused (UPLOAD_MALFORMED): it was broken off. Default: false.
+    """
     def __init__(
         self,
         *,
@@ -104,10 +113,11 @@ class DatasetHeader(_message.Message):
         request_id: _builtins.str = ...,
         max_invalid_rows: _builtins.int | None = ...,
         max_invalid_ratio: _builtins.float | None = ...,
+        sha256_follows: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "display_name", b"display_name", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows", "request_id", b"request_id", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "display_name", b"display_name", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows", "request_id", b"request_id", "sha256", b"sha256", "sha256_follows", b"sha256_follows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_invalid_ratio: _TypeAlias = _typing.Literal["max_invalid_ratio"]  # noqa: Y015
     _WhichOneofArgType__max_invalid_ratio: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio"]  # noqa: Y015
@@ -259,6 +269,148 @@ class AbortDatasetUploadRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AbortDatasetUploadRequest: _TypeAlias = AbortDatasetUploadRequest  # noqa: Y015
+
+@_typing.final
+class UploadDatasetPieceRequest(_message.Message):
+    """A message of a piece."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The next bytes of the piece; at most 1 MiB."""
+    @_builtins.property
+    def header(self) -> Global___DatasetPieceHeader:
+        """First message."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___DatasetPieceHeader | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
+
+Global___UploadDatasetPieceRequest: _TypeAlias = UploadDatasetPieceRequest  # noqa: Y015
+
+@_typing.final
+class DatasetPieceHeader(_message.Message):
+    """What a piece belongs to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    upload: _builtins.str
+    """Required. The upload: a UUID of the caller's choice, the same for all pieces of a file."""
+    def __init__(
+        self,
+        *,
+        upload: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetPieceHeader: _TypeAlias = DatasetPieceHeader  # noqa: Y015
+
+@_typing.final
+class DatasetPiece(_message.Message):
+    """A stored piece."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. Resource name. Format: `datasetPieces/{uuid}`."""
+    size_bytes: _builtins.int
+    """Output only. Its bytes, 1 to 64 MiB."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetPiece: _TypeAlias = DatasetPiece  # noqa: Y015
+
+@_typing.final
+class JoinDatasetPiecesRequest(_message.Message):
+    """What to put together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MD5_FIELD_NUMBER: _builtins.int
+    upload: _builtins.str
+    """Required. The upload: the UUID its pieces were stored with. A dataset is made of it once; `header.request_id` is ignored."""
+    size_bytes: _builtins.int
+    """Required. Bytes of the whole file."""
+    md5: _builtins.str
+    """Optional. MD5 of the whole file, lower-case hexadecimal, for callers that have no SHA-256; a mismatch is refused (DATA_LOSS)."""
+    @_builtins.property
+    def header(self) -> Global___DatasetHeader:
+        """Required. As for UploadDataset."""
+
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. The pieces in the order of their bytes in the file, at most 10,000. Format: `datasetPieces/{uuid}`."""
+
+    def __init__(
+        self,
+        *,
+        upload: _builtins.str = ...,
+        header: Global___DatasetHeader | None = ...,
+        pieces: _abc.Iterable[_builtins.str] | None = ...,
+        size_bytes: _builtins.int = ...,
+        md5: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "md5", b"md5", "pieces", b"pieces", "size_bytes", b"size_bytes", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinDatasetPiecesRequest: _TypeAlias = JoinDatasetPiecesRequest  # noqa: Y015
+
+@_typing.final
+class RemoveDatasetPiecesRequest(_message.Message):
+    """Which pieces to remove."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    upload: _builtins.str
+    """Required. The upload: the UUID its pieces were stored with."""
+    def __init__(
+        self,
+        *,
+        upload: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveDatasetPiecesRequest: _TypeAlias = RemoveDatasetPiecesRequest  # noqa: Y015
 
 @_typing.final
 class GetDatasetRequest(_message.Message):

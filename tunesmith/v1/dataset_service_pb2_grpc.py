@@ -57,6 +57,21 @@ class DatasetServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.AbortDatasetUploadRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.UploadDatasetPiece = channel.stream_unary(
+                '/tunesmith.v1.DatasetService/UploadDatasetPiece',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.UploadDatasetPieceRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.DatasetPiece.FromString,
+                _registered_method=True)
+        self.JoinDatasetPieces = channel.unary_unary(
+                '/tunesmith.v1.DatasetService/JoinDatasetPieces',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.JoinDatasetPiecesRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_dataset__pb2.Dataset.FromString,
+                _registered_method=True)
+        self.RemoveDatasetPieces = channel.unary_unary(
+                '/tunesmith.v1.DatasetService/RemoveDatasetPieces',
+                request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.RemoveDatasetPiecesRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.ValidateDataset = channel.stream_unary(
                 '/tunesmith.v1.DatasetService/ValidateDataset',
                 request_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.ValidateDatasetRequest.SerializeToString,
@@ -126,6 +141,30 @@ class DatasetServiceServicer:
 
     def AbortDatasetUpload(self, request, context):
         """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadDatasetPiece(self, request_iterator, context):
+        """Stores a piece of a file that comes in pieces of any size and in any order, several at a time. The first message is the header,
+        the others are chunks. A piece that has not been joined after 24 hours is removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def JoinDatasetPieces(self, request, context):
+        """Puts pieces together, checks every row as UploadDataset does, and stores the dataset; all pieces of the upload are removed then,
+        and when the file is refused (INVALID_ARGUMENT as UploadDataset). A repeat returns the dataset again. FAILED_PRECONDITION
+        (UPLOAD_INCOMPLETE) when a piece is gone or the bytes are not as many as said.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveDatasetPieces(self, request, context):
+        """Removes all pieces of an upload. An upload without pieces is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,6 +242,21 @@ def add_DatasetServiceServicer_to_server(servicer, server):
             'AbortDatasetUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.AbortDatasetUpload,
                     request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.AbortDatasetUploadRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'UploadDatasetPiece': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadDatasetPiece,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.UploadDatasetPieceRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_dataset__service__pb2.DatasetPiece.SerializeToString,
+            ),
+            'JoinDatasetPieces': grpc.unary_unary_rpc_method_handler(
+                    servicer.JoinDatasetPieces,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.JoinDatasetPiecesRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'RemoveDatasetPieces': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveDatasetPieces,
+                    request_deserializer=tunesmith_dot_v1_dot_dataset__service__pb2.RemoveDatasetPiecesRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'ValidateDataset': grpc.stream_unary_rpc_method_handler(
@@ -349,6 +403,87 @@ class DatasetService:
             target,
             '/tunesmith.v1.DatasetService/AbortDatasetUpload',
             tunesmith_dot_v1_dot_dataset__service__pb2.AbortDatasetUploadRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadDatasetPiece(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tunesmith.v1.DatasetService/UploadDatasetPiece',
+            tunesmith_dot_v1_dot_dataset__service__pb2.UploadDatasetPieceRequest.SerializeToString,
+            tunesmith_dot_v1_dot_dataset__service__pb2.DatasetPiece.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def JoinDatasetPieces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.DatasetService/JoinDatasetPieces',
+            tunesmith_dot_v1_dot_dataset__service__pb2.JoinDatasetPiecesRequest.SerializeToString,
+            tunesmith_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveDatasetPieces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.DatasetService/RemoveDatasetPieces',
+            tunesmith_dot_v1_dot_dataset__service__pb2.RemoveDatasetPiecesRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

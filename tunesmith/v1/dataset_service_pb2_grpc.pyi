@@ -51,6 +51,17 @@ class DatasetServiceStub:
     """
     AbortDatasetUpload: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.AbortDatasetUploadRequest, _empty_pb2.Empty]
     """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so."""
+    UploadDatasetPiece: _grpc.StreamUnaryMultiCallable[_dataset_service_pb2.UploadDatasetPieceRequest, _dataset_service_pb2.DatasetPiece]
+    """Stores a piece of a file that comes in pieces of any size and in any order, several at a time. The first message is the header,
+    the others are chunks. A piece that has not been joined after 24 hours is removed.
+    """
+    JoinDatasetPieces: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.JoinDatasetPiecesRequest, _dataset_pb2.Dataset]
+    """Puts pieces together, checks every row as UploadDataset does, and stores the dataset; all pieces of the upload are removed then,
+    and when the file is refused (INVALID_ARGUMENT as UploadDataset). A repeat returns the dataset again. FAILED_PRECONDITION
+    (UPLOAD_INCOMPLETE) when a piece is gone or the bytes are not as many as said.
+    """
+    RemoveDatasetPieces: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.RemoveDatasetPiecesRequest, _empty_pb2.Empty]
+    """Removes all pieces of an upload. An upload without pieces is no error."""
     ValidateDataset: _grpc.StreamUnaryMultiCallable[_dataset_service_pb2.ValidateDatasetRequest, _dataset_pb2.DatasetReport]
     """Checks a file as UploadDataset does and stores nothing; bad rows are the answer, not an error."""
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]
@@ -91,6 +102,17 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """
     AbortDatasetUpload: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.AbortDatasetUploadRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so."""
+    UploadDatasetPiece: _aio.StreamUnaryMultiCallable[_dataset_service_pb2.UploadDatasetPieceRequest, _dataset_service_pb2.DatasetPiece]  # type: ignore[assignment]
+    """Stores a piece of a file that comes in pieces of any size and in any order, several at a time. The first message is the header,
+    the others are chunks. A piece that has not been joined after 24 hours is removed.
+    """
+    JoinDatasetPieces: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.JoinDatasetPiecesRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
+    """Puts pieces together, checks every row as UploadDataset does, and stores the dataset; all pieces of the upload are removed then,
+    and when the file is refused (INVALID_ARGUMENT as UploadDataset). A repeat returns the dataset again. FAILED_PRECONDITION
+    (UPLOAD_INCOMPLETE) when a piece is gone or the bytes are not as many as said.
+    """
+    RemoveDatasetPieces: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.RemoveDatasetPiecesRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Removes all pieces of an upload. An upload without pieces is no error."""
     ValidateDataset: _aio.StreamUnaryMultiCallable[_dataset_service_pb2.ValidateDatasetRequest, _dataset_pb2.DatasetReport]  # type: ignore[assignment]
     """Checks a file as UploadDataset does and stores nothing; bad rows are the answer, not an error."""
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
@@ -152,6 +174,35 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Ends an upload and removes its parts. Ending one that is gone is no error. Uploads not completed by `expire_time` end so."""
+
+    @_abc_1.abstractmethod
+    def UploadDatasetPiece(
+        self,
+        request_iterator: _MaybeAsyncIterator[_dataset_service_pb2.UploadDatasetPieceRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.DatasetPiece, _abc.Awaitable[_dataset_service_pb2.DatasetPiece]]:
+        """Stores a piece of a file that comes in pieces of any size and in any order, several at a time. The first message is the header,
+        the others are chunks. A piece that has not been joined after 24 hours is removed.
+        """
+
+    @_abc_1.abstractmethod
+    def JoinDatasetPieces(
+        self,
+        request: _dataset_service_pb2.JoinDatasetPiecesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.Dataset, _abc.Awaitable[_dataset_pb2.Dataset]]:
+        """Puts pieces together, checks every row as UploadDataset does, and stores the dataset; all pieces of the upload are removed then,
+        and when the file is refused (INVALID_ARGUMENT as UploadDataset). A repeat returns the dataset again. FAILED_PRECONDITION
+        (UPLOAD_INCOMPLETE) when a piece is gone or the bytes are not as many as said.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveDatasetPieces(
+        self,
+        request: _dataset_service_pb2.RemoveDatasetPiecesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Removes all pieces of an upload. An upload without pieces is no error."""
 
     @_abc_1.abstractmethod
     def ValidateDataset(

@@ -14,8 +14,8 @@ from services.task_manager.domain.training_data import WeightedDataset
 MAX_DISPLAY_NAME = 128
 MAX_DESCRIPTION = 2000
 MAX_LABELS = 64
-MAX_LABEL_KEY = 63
-MAX_LABEL_VALUE = 255
+MAX_LABEL_KEY = 64
+MAX_LABEL_VALUE = 512
 MAX_REASON = 500
 MAX_PRIORITY = 100
 

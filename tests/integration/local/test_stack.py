@@ -112,6 +112,7 @@ def test_up_status_down_and_everything_is_kept(bench):
         "task_manager",
         "trainer",
         "inference",
+        "gateway",
     ]
     assert bench.run("doctor").returncode == 0
     settings = (bench.directory.root / "settings.json").read_text()
@@ -201,7 +202,7 @@ def test_a_killed_part_comes_back_and_that_is_said(name, kind, request):
 
 def test_servers_of_ones_own_are_used_instead_of_embedded_ones(light):
     assert light.run("up", "--detach", "--free-ports").returncode == 0
-    assert sorted(running_stack(light.directory).processes) == ["inference", "storage", "task_manager", "trainer"]
+    assert sorted(running_stack(light.directory).processes) == ["gateway", "inference", "storage", "task_manager", "trainer"]
     assert not (light.directory.root / "postgres").exists()
 
 

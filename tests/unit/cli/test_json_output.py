@@ -56,7 +56,7 @@ ONE_OBJECT = {
     "data show DATASET --model tiny --against d": {"tokens", "overlap"},
     "data download DATASET OUT": {"path", "size_bytes"},
     "data show DATASET": {"name", "display_name", "size_bytes", "sha256", "statistics", "create_time"},
-    "task create --data d": {"name", "display_name", "spec", "state"},
+    "task create --data d": {"name", "display_name", "spec", "state", "effective_hyperparameters"},
     "task create --data d --dry-run": {
         "effective_hyperparameters",
         "total_steps",

@@ -43,7 +43,9 @@ def detached(monkeypatch):
 
     def start(directory, options):
         asked.append((directory.root, options))
-        addresses = {"storage": "127.0.0.1:6000", "task_manager": "127.0.0.1:6001"}
+        DataDirectory(directory.root).create()
+        (directory.root / "api_key").write_text("sk-1")
+        addresses = {"storage": "127.0.0.1:6000", "gateway": "127.0.0.1:6001"}
         state = StackState("1", ProcessId(4711, 1.0), 1.0, addresses, ready=True)
         return daemon.Background(SimpleNamespace(pid=4711), state)
 
@@ -92,9 +94,10 @@ class TestUp:
 
     def test_detached_the_addresses_are_the_result_and_the_rest_is_talk(self, run, root, detached):
         result = run("up", "--detach")
-        assert result.stdout == "storage       127.0.0.1:6000\ntask_manager  127.0.0.1:6001\n"
+        assert result.stdout == "storage       127.0.0.1:6000\ngateway       127.0.0.1:6001\n"
         assert result.stderr.splitlines() == [
             f"starting in the background, data in {root}",
+            "OpenAI clients: OPENAI_BASE_URL=http://127.0.0.1:6001/v1 OPENAI_API_KEY=sk-1",
             "ready (pid 4711); stop it with: tunesmith down",
         ]
 

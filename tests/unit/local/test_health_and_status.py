@@ -1,6 +1,8 @@
 """Health as services tell it, and the status made of it."""
 
+import http.server
 import os
+import threading
 import time
 from concurrent import futures
 
@@ -93,3 +95,46 @@ def test_a_state_whose_supervisor_is_gone_is_nothing_running(service, directory)
     with pytest.raises(LocalError) as caught:
         inspect(directory)
     assert caught.value.reason == "NOT_RUNNING"
+
+
+@pytest.fixture
+def gateway():
+    """A server that answers every GET with `gateway.status`; `gateway.address` is where it is."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(self.server.status)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.address = f"127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("status", "word"), [(200, "SERVING"), (503, "unreachable")])
+async def test_the_gateway_is_asked_over_http(gateway, status, word):
+    gateway.status = status
+    assert state_of(gateway.address, http=True) == word
+    assert await is_serving(gateway.address, http=True) is (word == "SERVING")
+
+
+async def test_no_gateway_there_is_not_serving():
+    assert state_of(f"127.0.0.1:{pick_free(1)[0]}", http=True) == "unreachable"
+
+
+def test_the_gateway_is_part_of_the_status(gateway, service, directory):
+    service.set("", SERVING)
+    gateway.status = 503
+    with directory.locked():
+        state = stack(service, gateway=identify(os.getpid()))
+        state.addresses["gateway"] = gateway.address
+        directory.write_stack(state)
+        report = inspect(directory)
+    assert [s.name for s in report.services if not s.healthy] == ["gateway"]

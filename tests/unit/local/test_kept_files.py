@@ -204,7 +204,7 @@ class TestPorts:
         assert caught.value.message == f"port {taken} of storage is taken"
 
     def test_free_ports_pass(self):
-        assert require_free(dict(zip(DEFAULT_PORTS, pick_free(4), strict=True))) is None
+        assert require_free(dict(zip(DEFAULT_PORTS, pick_free(len(DEFAULT_PORTS)), strict=True))) is None
 
     def test_a_port_given_to_two_services_is_a_mistake_even_while_it_is_free(self):
         ports, _ = _choose_ports(Options(ports={"storage": DEFAULT_PORTS["trainer"]}), KeptSettings("a", "b", "c"))
@@ -263,6 +263,25 @@ class TestScreen:
     def test_the_usual_directory_needs_no_mention(self, shown, monkeypatch, tmp_path):
         monkeypatch.setenv("HOME", str(tmp_path))
         screen, lines = shown
-        screen.ready(1.0, {}, str(tmp_path / ".tunesmith"))
+        screen.ready(1.0, {}, str(tmp_path / ".tunesmith"), "sk-1")
         assert not [line for line in lines if "TUNESMITH_DATA_DIR" in line]
         assert len(lines) == 4
+
+
+def test_the_key_of_the_gateway_is_made_once_and_for_its_owner_only(tmp_path):
+    directory = DataDirectory(tmp_path)
+    directory.create()
+    key = directory.api_key()
+    file = tmp_path / "api_key"
+    assert key.startswith("sk-tunesmith-")
+    assert len(key) > 40
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert directory.api_key() == key
+    file.write_text("sk-mine\n")
+    assert directory.api_key() == "sk-mine"
+
+
+def test_an_empty_key_is_no_key(tmp_path):
+    (tmp_path / "api_key").write_text("\n")
+    with pytest.raises(LocalError, match="is empty"):
+        DataDirectory(tmp_path).api_key()

@@ -9,7 +9,7 @@ from tunesmith.local.plan import SERVICES, choose_backends, resolve_files, servi
 from tunesmith.local.state import KeptSettings
 
 KEPT = KeptSettings(postgres_password="pw", s3_access_key="access", s3_secret_key="secret")
-PORTS = {"storage": 1, "task_manager": 2, "trainer": 3, "inference": 4}
+PORTS = {"storage": 1, "task_manager": 2, "trainer": 3, "inference": 4, "gateway": 5}
 
 
 @pytest.fixture
@@ -53,8 +53,16 @@ def test_services_are_told_where_the_others_are(tmp_path, backends):
     assert spec["task_manager"].environment["TUNESMITH_TASK_MANAGER_TRAINER_ADDRESSES"] == "127.0.0.1:3"
     assert spec["inference"].environment["TUNESMITH_INFERENCE_STORAGE_ADDRESS"] == "127.0.0.1:1"
     assert spec["trainer"].environment["TUNESMITH_TRAINER_DATA_DIR"] == str(tmp_path / "trainer")
+    assert spec["gateway"].environment["TUNESMITH_GATEWAY_INFERENCE_ADDRESS"] == "127.0.0.1:4"
+    assert spec["gateway"].environment["TUNESMITH_GATEWAY_API_KEY_FILE"] == str(tmp_path / "api_key")
     assert spec["storage"].environment["TUNESMITH_S3_BUCKET"] == "tunesmith"
     assert spec["storage"].environment["TUNESMITH_STORAGE_TASK_MANAGER_ADDRESS"] == "127.0.0.1:2"
+
+
+@pytest.mark.parametrize("name", ["TUNESMITH_GATEWAY_API_KEY", "TUNESMITH_GATEWAY_API_KEY_FILE"])
+def test_a_key_the_user_has_chosen_goes_before_the_one_of_the_directory(tmp_path, backends, name):
+    environment = specs(tmp_path, backends, {name: "mine"})["gateway"].environment
+    assert {key: value for key, value in environment.items() if key.startswith("TUNESMITH_GATEWAY_API_KEY")} == {name: "mine"}
 
 
 def test_a_secret_may_come_from_a_file(tmp_path):
@@ -90,6 +98,7 @@ def test_a_service_gets_only_its_own_names_of_what_the_user_set(tmp_path, backen
 def test_everything_waits_for_storage_and_storage_for_its_servers(tmp_path, backends):
     needs = {name: spec.needs for name, spec in specs(tmp_path, backends).items()}
     assert needs.pop("storage") == ("postgres", "object_store")
+    assert needs.pop("gateway") == ("storage", "task_manager", "inference")
     assert set(needs.values()) == {("storage",)}
 
 

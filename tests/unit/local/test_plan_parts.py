@@ -15,7 +15,7 @@ from tunesmith.local.state import KeptSettings
 from tunesmith.local.supervisor import Supervisor
 
 KEPT = KeptSettings(postgres_password="pw", s3_access_key="access", s3_secret_key="secret")
-PORTS = {"storage": 1, "task_manager": 2, "trainer": 3, "inference": 4}
+PORTS = {"storage": 1, "task_manager": 2, "trainer": 3, "inference": 4, "gateway": 5}
 OWN_POSTGRES = {"TUNESMITH_POSTGRES_DSN": "postgresql://there/db"}
 OWN_S3 = {"TUNESMITH_S3_ENDPOINT": "http://there", "TUNESMITH_S3_ACCESS_KEY": "mine", "TUNESMITH_S3_SECRET_KEY": "mine too"}
 
@@ -109,7 +109,7 @@ def test_no_service_sees_the_settings_of_another(tmp_path, name):
     assert found == {f"TUNESMITH_{name.upper()}_X"}
 
 
-@pytest.mark.parametrize("name", ["trainer", "inference"])
+@pytest.mark.parametrize("name", ["trainer", "inference", "gateway"])
 @pytest.mark.parametrize(
     "secret", ["TUNESMITH_POSTGRES_DSN", "TUNESMITH_S3_SECRET_KEY", "TUNESMITH_S3_ENDPOINT", "TUNESMITH_API_KEY"]
 )
@@ -137,6 +137,7 @@ def test_children_are_stopped_dependents_first_and_the_task_manager_before_the_t
         {"storage"},
         {"trainer", "inference"},
         {"task_manager"},
+        {"gateway"},
     ]
     assert {child.log_path for child in supervisor.children.values()} == {
         tmp_path / f"{name}.log" for name in ("postgres", "object_store", *SERVICES)

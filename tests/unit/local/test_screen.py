@@ -35,9 +35,10 @@ def test_a_part_that_answers_has_a_tick_its_address_and_its_time(screen, output)
 
 
 def test_when_all_answer_the_next_commands_are_shown(screen, output):
-    screen.ready(12.3, {}, "/elsewhere")
+    screen.ready(12.3, {"gateway": "127.0.0.1:8080"}, "/elsewhere", "sk-1")
     assert "Ready in 12.3 s" in output.getvalue()
     assert "tunesmith demo" in output.getvalue()
+    assert "OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=sk-1" in output.getvalue()
     assert "TUNESMITH_DATA_DIR=/elsewhere" in output.getvalue()
 
 

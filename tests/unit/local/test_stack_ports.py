@@ -17,7 +17,7 @@ def test_by_default_they_are_the_well_known_ones_and_nothing_is_remembered():
 def test_a_chosen_port_goes_before_the_others(free_ports):
     ports, _ = _choose_ports(Options(ports={"storage": 6000}, free_ports=free_ports), KEPT)
     assert ports["storage"] == 6000
-    assert len(ports) == 4
+    assert len(ports) == len(DEFAULT_PORTS)
 
 
 def test_free_ports_are_remembered_and_used_again_while_they_are_free():
@@ -28,5 +28,5 @@ def test_free_ports_are_remembered_and_used_again_while_they_are_free():
 
 
 def test_remembered_ports_are_not_used_without_the_option():
-    kept = KeptSettings("pw", "access", "secret", service_ports=pick_free(4))
+    kept = KeptSettings("pw", "access", "secret", service_ports=pick_free(len(DEFAULT_PORTS)))
     assert _choose_ports(Options(ports={}), kept)[0] == DEFAULT_PORTS

@@ -16,6 +16,7 @@ SUITES = (
     "model_suite",
     "object_store_suite",
     "part_upload_suite",
+    "piece_suite",
     "repository_suite",
     "retention_suite",
     "service",

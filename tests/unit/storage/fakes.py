@@ -178,6 +178,9 @@ class MemoryDatasetRepository:
         hidden = {identifier for identifier, (_, end) in self._deletions.items() if end > now}
         return [row for identifier, row in self.rows.items() if identifier not in hidden]
 
+    async def of_request(self, request_id: uuid.UUID) -> Dataset | None:
+        return self.rows.get(self._by_request.get(request_id))
+
     async def get(self, identifier: uuid.UUID) -> Dataset:
         if self.rows.get(identifier) not in self._there():
             raise NotFound("DATASET_NOT_FOUND", dataset_name(identifier))

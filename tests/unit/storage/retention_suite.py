@@ -126,6 +126,20 @@ class RetentionSuite:
         assert list((await service.sweep()).expired) == [artifact.name]
         assert (await service.restore(artifact.name)).state == State.AVAILABLE
 
+    async def test_what_is_ended_now_is_gone_though_it_was_pinned_and_in_use_and_can_be_restored(self, service: Service) -> None:
+        artifact = await service.store_artifact(FILES)
+        await service.pin(artifact.name)
+        await service.hold(artifact.name)
+        ended = await service.expire(artifact.name, "not needed")
+        assert (ended.state, ended.pinned, ended.reason) == (State.EXPIRED, False, "not needed")
+        assert seconds_between(artifact.create_time, ended.expire_time) < days(1).total_seconds()
+        for again in (service.expire, service.hold):
+            async with refused("ARTIFACT_EXPIRED"):
+                await again(artifact.name)
+        assert list((await service.sweep()).expired) == [artifact.name]
+        restored = await service.restore(artifact.name)
+        assert (restored.state, restored.expire_time.seconds > ended.expire_time.seconds) == (State.AVAILABLE, True)
+
     async def test_unpinning_what_is_not_pinned_changes_nothing(self, service: Service) -> None:
         artifact = await service.store_artifact(FILES)
         assert await service.unpin(artifact.name, "why not") == artifact

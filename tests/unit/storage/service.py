@@ -86,6 +86,9 @@ class Service:
         fields = {"extension": duration_pb2.Duration(seconds=int(days * 86400))} if days else until
         return await self.artifacts.ExtendArtifact(artifact_service_pb2.ExtendArtifactRequest(name=name, reason=reason, **fields))
 
+    async def expire(self, name: str, reason: str = "") -> artifact_pb2.Artifact:
+        return await self.artifacts.ExpireArtifact(artifact_service_pb2.ExpireArtifactRequest(name=name, reason=reason))
+
     async def restore(self, name: str, reason: str = "") -> artifact_pb2.Artifact:
         return await self.artifacts.RestoreArtifact(artifact_service_pb2.RestoreArtifactRequest(name=name, reason=reason))
 

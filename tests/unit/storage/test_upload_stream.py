@@ -1,11 +1,12 @@
 """The messages of an upload are told apart, and what comes after the answer is read and forgotten."""
 
+import hashlib
 from collections.abc import AsyncIterator
 
 import pytest
 
 from services.common.errors import ServiceError
-from services.storage.upload_stream import drained, read_chunks, read_header, read_items
+from services.storage.upload_stream import drained, read_chunks, read_header, read_items, read_sealed_chunks
 from tunesmith.v1 import artifact_service_pb2, dataset_service_pb2
 
 Artifact = artifact_service_pb2.UploadArtifactRequest
@@ -92,3 +93,29 @@ async def test_a_crash_is_passed_on_at_once() -> None:
         async with drained(requests):
             raise ZeroDivisionError
     assert requests.read == 0
+
+
+def sealed(*chunks: bytes, seal: str | None = None) -> Requests:
+    return Requests(*(Dataset(chunk=chunk) for chunk in chunks), *([Dataset(sha256=seal)] if seal is not None else []))
+
+
+async def test_a_sealed_stream_is_its_chunks() -> None:
+    requests = sealed(b"a", b"b", seal=hashlib.sha256(b"ab").hexdigest())
+    assert [chunk async for chunk in read_sealed_chunks(requests)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("requests", "reason", "says"),
+    [
+        (sealed(b"a"), "UPLOAD_MALFORMED", "ends without the SHA-256"),
+        (sealed(), "UPLOAD_MALFORMED", "ends without the SHA-256"),
+        (sealed(b"a", seal="0" * 64), "CHECKSUM_MISMATCH", "the last message says 000"),
+        (Requests(Dataset(sha256="0"), Dataset(chunk=b"a")), "UPLOAD_MALFORMED", "holds chunk"),
+        (Requests(Dataset()), "UPLOAD_MALFORMED", "holds nothing"),
+    ],
+    ids=["broken off", "empty", "other bytes", "not the end", "nothing"],
+)
+async def test_a_stream_without_its_seal_is_no_file(requests: Requests, reason: str, says: str) -> None:
+    with pytest.raises(ServiceError, match=says) as caught:
+        [chunk async for chunk in read_sealed_chunks(requests)]
+    assert caught.value.reason == reason

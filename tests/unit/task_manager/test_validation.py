@@ -41,8 +41,8 @@ def with_ask(**changes: Any) -> Draft:
         {"display_name": "x" * 128},
         {"display_name": "ü" * 128},
         {"description": "x" * 2000},
-        {"labels": {f"key{number}": "v" * 255 for number in range(64)}},
-        {"labels": {"k" * 63: ""}},
+        {"labels": {f"key{number}": "v" * 512 for number in range(64)}},
+        {"labels": {"k" * 64: ""}},
     ],
 )
 def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
@@ -60,8 +60,8 @@ def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
         ({"description": "\0"}, "task.description"),
         ({"labels": {f"key{number}": "" for number in range(65)}}, "task.labels"),
         ({"labels": {"": "v"}}, "task.labels['']"),
-        ({"labels": {"k" * 64: "v"}}, f"task.labels['{'k' * 64}']"),
-        ({"labels": {"k": "v" * 256}}, "task.labels['k']"),
+        ({"labels": {"k" * 65: "v"}}, f"task.labels['{'k' * 65}']"),
+        ({"labels": {"k": "v" * 513}}, "task.labels['k']"),
         ({"labels": {"k": "\0"}}, "task.labels['k']"),
         ({"labels": {"a\0": ""}}, "task.labels['a\\x00']"),
         ({"fine_tuning": None}, "task.spec.kind"),

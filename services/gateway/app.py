@@ -1,0 +1,91 @@
+"""Which path leads where; used by `__main__` and by tests."""
+
+import time
+
+from starlette.routing import Route, Router
+
+from services.gateway import completions, contract
+from services.gateway.chat import Chat
+from services.gateway.checkpoints import Checkpoints
+from services.gateway.counters import Counters
+from services.gateway.edge import Edge
+from services.gateway.events import Events
+from services.gateway.files import Files
+from services.gateway.health import Health
+from services.gateway.job_conversion import JobConversion
+from services.gateway.jobs import Jobs
+from services.gateway.models import Models
+from services.gateway.peers import Peers
+from services.gateway.rate_limit import RateLimit
+from services.gateway.settings import GatewaySettings
+from services.gateway.uploads import Uploads
+
+_JOB = "/v1/fine_tuning/jobs/{job_id}"
+
+
+def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
+    """The ASGI application."""
+    conversion = JobConversion(settings.organization, time.time)
+    jobs = Jobs(peers, settings, conversion)
+    counters = Counters()
+    routes = [
+        *_files(Files(peers, settings)),
+        *_uploads(Uploads(peers, settings, time.time)),
+        *_jobs(jobs, Events(peers, jobs, conversion), Checkpoints(jobs)),
+        *_models(Models(peers, settings, conversion)),
+        Route("/v1/chat/completions", Chat(peers, settings).create, methods=["POST"]),
+        Route("/v1/completions", completions.create, methods=["POST"]),
+        *_operations(Health(peers), counters),
+    ]
+    router = Router(routes, redirect_slashes=False)
+    return Edge(router, settings, counters, RateLimit(settings.requests_per_second))
+
+
+def _files(files: Files) -> list[Route]:
+    return [
+        Route("/v1/files", files.create, methods=["POST"]),
+        Route("/v1/files", files.index, methods=["GET"]),
+        Route("/v1/files/{file_id}", files.retrieve, methods=["GET"]),
+        Route("/v1/files/{file_id}", files.delete, methods=["DELETE"]),
+        Route("/v1/files/{file_id}/content", files.content, methods=["GET"]),
+    ]
+
+
+def _uploads(uploads: Uploads) -> list[Route]:
+    return [
+        Route("/v1/uploads", uploads.create, methods=["POST"]),
+        Route("/v1/uploads/{upload_id}/parts", uploads.add_part, methods=["POST"]),
+        Route("/v1/uploads/{upload_id}/complete", uploads.complete, methods=["POST"]),
+        Route("/v1/uploads/{upload_id}/cancel", uploads.cancel, methods=["POST"]),
+    ]
+
+
+def _jobs(jobs: Jobs, events: Events, checkpoints: Checkpoints) -> list[Route]:
+    return [
+        Route("/v1/fine_tuning/jobs", jobs.create, methods=["POST"]),
+        Route("/v1/fine_tuning/jobs", jobs.index, methods=["GET"]),
+        Route(_JOB, jobs.retrieve, methods=["GET"]),
+        Route(_JOB + "/cancel", jobs.cancel, methods=["POST"]),
+        Route(_JOB + "/pause", jobs.pause, methods=["POST"]),
+        Route(_JOB + "/resume", jobs.resume, methods=["POST"]),
+        Route(_JOB + "/events", events.index, methods=["GET"]),
+        Route(_JOB + "/metrics", events.metrics, methods=["GET"]),
+        Route(_JOB + "/checkpoints", checkpoints.index, methods=["GET"]),
+    ]
+
+
+def _models(models: Models) -> list[Route]:
+    return [
+        Route("/v1/models", models.index, methods=["GET"]),
+        Route("/v1/models/{model:path}", models.retrieve, methods=["GET"]),
+        Route("/v1/models/{model:path}", models.delete, methods=["DELETE"]),
+    ]
+
+
+def _operations(health: Health, counters: Counters) -> list[Route]:
+    return [
+        Route("/healthz", health.live, methods=["GET"]),
+        Route("/readyz", health.ready, methods=["GET"]),
+        Route("/metrics", counters.serve, methods=["GET"]),
+        Route("/openapi.json", contract.serve, methods=["GET"]),
+    ]

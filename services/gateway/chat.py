@@ -1,0 +1,61 @@
+"""/v1/chat/completions: answers of base and tuned models, whole or as they are written."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from services.gateway import bodies, chat_request, sse
+from services.gateway.bodies import optional
+from services.gateway.chat_conversion import Answer
+from services.gateway.peers import Peers
+from services.gateway.presence import while_connected
+from services.gateway.settings import GatewaySettings
+from tunesmith.v1.inference_service_pb2 import StreamChatRequest, StreamChatResponse
+
+
+class Chat:
+    """The resource. Whoever goes away ends the generation: closing the stream cancels the call."""
+
+    def __init__(self, peers: Peers, settings: GatewaySettings) -> None:
+        self._peers = peers
+        self._max_body = settings.max_body_bytes
+        self._seconds = settings.chat_timeout.total_seconds()
+
+    async def create(self, request: Request) -> Response:
+        """POST; with `stream` as server-sent events."""
+        body = await bodies.read_json(request, self._max_body)
+        request.state.ignored_parameters = chat_request.ignored(body)
+        asked = chat_request.question(body)
+        answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", body["model"], int(time.time()))
+        if optional(body, "stream", bool):
+            return await sse.respond(self._stream(asked, answer, with_usage=chat_request.includes_usage(body)))
+        return JSONResponse(await while_connected(request, self._whole(asked, answer)))
+
+    async def _whole(self, asked: StreamChatRequest, answer: Answer) -> dict[str, Any]:
+        pieces, ending = [], StreamChatResponse()
+        async with contextlib.aclosing(self._pieces(asked)) as stream:
+            async for ending in stream:
+                pieces.append(ending.delta)
+        return answer.whole("".join(pieces), ending)
+
+    async def _stream(self, asked: StreamChatRequest, answer: Answer, *, with_usage: bool) -> AsyncGenerator[str]:
+        begun, ending = False, StreamChatResponse()
+        async with contextlib.aclosing(self._pieces(asked)) as stream:
+            async for ending in stream:
+                if not begun:
+                    begun = True
+                    yield sse.event(answer.first(with_usage=with_usage))
+                if ending.delta:
+                    yield sse.event(answer.delta(ending.delta, with_usage=with_usage))
+        yield sse.event(answer.last(ending, with_usage=with_usage))
+        if with_usage:
+            yield sse.event(answer.usage(ending))
+        yield sse.DONE
+
+    def _pieces(self, asked: StreamChatRequest) -> AsyncGenerator[StreamChatResponse]:
+        return self._peers.inference.stream(self._peers.chat.StreamChat, asked, self._seconds)

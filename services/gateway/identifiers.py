@@ -1,0 +1,108 @@
+"""Ids in OpenAI's form and our resource names: one to one, both ways, without a table."""
+
+import dataclasses
+import re
+import uuid
+
+from services.common.errors import NotFound
+
+_HEX = "([0-9a-f]{32})"
+_FILE = re.compile(rf"file-{_HEX}")
+_RESULTS = re.compile(rf"file-results-{_HEX}")
+_JOB = re.compile(rf"ftjob-{_HEX}")
+_EVENT = re.compile(rf"ftevent-{_HEX}-([1-9][0-9]{{0,17}})")
+_TUNED = re.compile(
+    rf"ft:(?P<base>[^:]+):(?P<org>[^:]*):(?P<suffix>[^:]*):(?P<task>{_HEX})(?::ckpt-step-(?P<step>[0-9]{{1,12}}))?"
+)
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TunedModel:
+    """What a model name that begins with `ft:` stands for: the result of a task, or one of its checkpoints."""
+
+    task: str
+    """Format: `tasks/{uuid}`."""
+    step: int | None = None
+
+    @property
+    def model(self) -> str:
+        """The name inference knows it by."""
+        return self.task if self.step is None else f"{self.task}@step-{self.step}"
+
+
+def file_id(dataset: str) -> str:
+    """`file-…` of `datasets/{uuid}`."""
+    return f"file-{_hex(dataset)}"
+
+
+def dataset_name(given: str) -> str:
+    """`datasets/{uuid}` of a file id; raises NotFound."""
+    return _resource(_FILE, given, "datasets", "DATASET_NOT_FOUND", "file")
+
+
+def results_id(task: str) -> str:
+    """The id of the file with the numbers of a task."""
+    return f"file-results-{_hex(task)}"
+
+
+def results_task(given: str) -> str | None:
+    """The task whose numbers the file id means; None for a file of another kind."""
+    match = _RESULTS.fullmatch(given)
+    return f"tasks/{uuid.UUID(match[1])}" if match else None
+
+
+def job_id(task: str) -> str:
+    """`ftjob-…` of `tasks/{uuid}`."""
+    return f"ftjob-{_hex(task)}"
+
+
+def task_name(given: str) -> str:
+    """`tasks/{uuid}` of a job id; raises NotFound."""
+    return _resource(_JOB, given, "tasks", "TASK_NOT_FOUND", "fine-tuning job")
+
+
+def event_id(task: str, sequence: int) -> str:
+    """Names an event of a task by its number."""
+    return f"ftevent-{_hex(task)}-{sequence}"
+
+
+def event_sequence(given: str, task: str) -> int | None:
+    """The number of an event of `task`; None when the id is none of its events."""
+    match = _EVENT.fullmatch(given)
+    return int(match[2]) if match and match[1] == _hex(task) else None
+
+
+def checkpoint_id(task: str, step: int) -> str:
+    """Names a checkpoint of a task by its step."""
+    return f"ftckpt_{_hex(task)}_{step}"
+
+
+def tuned_model_id(base_model: str, organization: str, suffix: str, task: str) -> str:
+    """`ft:{base}:{organization}:{suffix}:{task}`; only the last part is read back, the others are for people."""
+    readable = _NOT_IN_A_NAME.sub("-", suffix.lower()).strip("-")
+    return f"ft:{base_model.removeprefix('baseModels/')}:{organization}:{readable}:{_hex(task)}"
+
+
+def checkpoint_model_id(tuned: str, step: int) -> str:
+    """The model that a checkpoint is."""
+    return f"{tuned}:ckpt-step-{step}"
+
+
+def tuned_model(given: str) -> TunedModel | None:
+    """What an id of the form `ft:…` means; None for every other model. Raises NotFound for a broken one."""
+    if not given.startswith("ft:"):
+        return None
+    if not (match := _TUNED.fullmatch(given)):
+        raise NotFound("MODEL_NOT_FOUND", given[:200])
+    return TunedModel(f"tasks/{uuid.UUID(match['task'])}", int(match["step"]) if match["step"] else None)
+
+
+def _hex(name: str) -> str:
+    return uuid.UUID(name.rpartition("/")[2]).hex
+
+
+def _resource(form: re.Pattern[str], given: str, collection: str, reason: str, noun: str) -> str:
+    if not (match := form.fullmatch(given)):
+        raise NotFound(reason, given[:200], message=f"there is no {noun} {given[:200]!r}")
+    return f"{collection}/{uuid.UUID(match[1])}"

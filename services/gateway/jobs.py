@@ -1,0 +1,147 @@
+"""/v1/fine_tuning/jobs: a job is a task of the task manager."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from services.common.errors import ServiceError
+from services.gateway import bodies, identifiers, job_request, lists
+from services.gateway.failures import refused
+from services.gateway.job_conversion import JobConversion
+from services.gateway.job_labels import MULTIPLIER, metadata_of
+from services.gateway.peers import Peers
+from services.gateway.settings import GatewaySettings
+from tunesmith.v1 import task_manager_service_pb2 as api
+from tunesmith.v1.task_pb2 import Task
+
+_DEFAULT_LIMIT, _LONGEST_LIST, _PAGE = 20, 1000, 200
+_FILES = ("training_file", "validation_file")
+
+
+class Jobs:
+    """The resource."""
+
+    def __init__(self, peers: Peers, settings: GatewaySettings, conversion: JobConversion) -> None:
+        self._peer = peers.task_manager
+        self._tasks = peers.tasks
+        self._max_body = settings.max_body_bytes
+        self._conversion = conversion
+
+    async def create(self, request: Request) -> Response:
+        """POST; a repeat with the same Idempotency-Key answers with the same job."""
+        body = await bodies.read_json(request, self._max_body)
+        request.state.ignored_parameters = job_request.ignored(body)
+        try:
+            task = job_request.task_of(body)
+            if MULTIPLIER in task.labels:
+                await self._multiply(task)
+            created = await self._create(task, request_id=bodies.request_id(request, "jobs"))
+        except ServiceError as error:
+            raise _naming_the_file(error, body) from error
+        return JSONResponse(self._conversion.job(created))
+
+    async def index(self, request: Request) -> Response:
+        """GET: newest first."""
+        limit = bodies.whole_number(request, "limit", _DEFAULT_LIMIT, _LONGEST_LIST)
+        metadata, without = bodies.metadata_filter(request)
+        wanted = api.TaskFilter(labels=metadata)
+        after = request.query_params.get("after", "")
+        tasks, has_more = await lists.take(self._behind(after, wanted, without_metadata=without), limit)
+        return JSONResponse(lists.page_of([self._conversion.job(task) for task in tasks], has_more=has_more))
+
+    async def retrieve(self, request: Request) -> Response:
+        """GET one."""
+        return self._answer(await self.task(request))
+
+    async def cancel(self, request: Request) -> Response:
+        """POST; a job that has ended is a conflict, one that is being cancelled is not."""
+        task = await self.task(request)
+        if task.state in (Task.SUCCEEDED, Task.FAILED):
+            state = Task.State.Name(task.state).lower()
+            raise ServiceError("JOB_ENDED", f"the job has {state}; there is nothing to cancel")
+        return self._answer(await self._change("CancelTask", api.CancelTaskRequest(name=task.name)))
+
+    async def pause(self, request: Request) -> Response:
+        """POST."""
+        return self._answer(await self._change("PauseTask", api.PauseTaskRequest(name=_name(request))))
+
+    async def resume(self, request: Request) -> Response:
+        """POST."""
+        return self._answer(await self._change("ResumeTask", api.ResumeTaskRequest(name=_name(request))))
+
+    async def task(self, request: Request) -> Task:
+        """The task of the job in the path; raises NotFound."""
+        found: Task = await self._peer.call(self._tasks.GetTask, api.GetTaskRequest(name=_name(request)))
+        return found
+
+    async def _create(self, task: Task, **options: Any) -> Task:
+        created: Task = await self._peer.call(self._tasks.CreateTask, api.CreateTaskRequest(task=task, **options))
+        return created
+
+    async def _multiply(self, task: Task) -> None:
+        """Sets the learning rate to the multiple of the one the task manager would choose."""
+        numbers = task.spec.fine_tuning.hyperparameters
+        if numbers.HasField("learning_rate"):
+            raise refused("tunesmith.hyperparameters.learning_rate", "stands beside learning_rate_multiplier; give one of them")
+        chosen = await self._create(task, validate_only=True)
+        numbers.learning_rate = chosen.effective_hyperparameters.learning_rate * float(task.labels[MULTIPLIER])
+
+    async def _change(self, method: str, request: Any) -> Task:
+        changed: Task = await self._peer.call(getattr(self._tasks, method), request)
+        return changed
+
+    async def _behind(self, after: str, wanted: api.TaskFilter, *, without_metadata: bool) -> AsyncGenerator[Task]:
+        """The jobs behind the job `after`, by time and id: what was created meanwhile shifts nothing."""
+        position = await self._position(after) if after else None
+        if position:
+            # The filter's bound is exclusive, and others may have been created in the same microsecond.
+            wanted.before_create_time.FromNanoseconds(position.create_time.ToNanoseconds() + 1000)
+        async for task in self._all(wanted):
+            if position and _place(task) >= _place(position):
+                continue
+            if not (without_metadata and metadata_of(task.labels)):
+                yield task
+
+    async def _position(self, after: str) -> Task:
+        try:
+            name = identifiers.task_name(after)
+            found: Task = await self._peer.call(self._tasks.GetTask, api.GetTaskRequest(name=name))
+        except ServiceError as error:
+            if error.status != "NOT_FOUND":
+                raise
+            raise lists.unknown_cursor(after) from error
+        return found
+
+    async def _all(self, wanted: api.TaskFilter) -> AsyncGenerator[Task]:
+        token = ""
+        while True:
+            request = api.ListTasksRequest(page_size=_PAGE, page_token=token, filter=wanted)
+            page = await self._peer.call(self._tasks.ListTasks, request)
+            for task in page.tasks:
+                yield task
+            if not (token := page.next_page_token):
+                return
+
+    def _answer(self, task: Task) -> Response:
+        return JSONResponse(self._conversion.job(task))
+
+
+def _name(request: Request) -> str:
+    return identifiers.task_name(request.path_params["job_id"])
+
+
+def _place(task: Task) -> tuple[int, str]:
+    time: Timestamp = task.create_time
+    return time.ToNanoseconds(), task.name
+
+
+def _naming_the_file(error: ServiceError, body: bodies.Body) -> ServiceError:
+    """A file that does not exist is the body's mistake, not the path's."""
+    if error.reason != "DATASET_NOT_FOUND":
+        return error
+    missing = error.metadata.get("resource", "")
+    means = {missing, identifiers.file_id(missing)} if missing.startswith("datasets/") else {missing}
+    return refused(next((name for name in _FILES if body.get(name) in means), _FILES[0]), error.message)

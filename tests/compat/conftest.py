@@ -1,0 +1,47 @@
+"""One stack with the tiny base model, and the real `openai` package as its client; one tuned model for all tests."""
+
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import openai
+import pytest
+from openai.types.fine_tuning import FineTuningJob
+
+from tests.e2e.conftest import TINY, rows, stack
+from tests.e2e.local_stack import LocalStack
+
+__all__ = ["rows", "stack"]
+
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-openai.md"
+
+
+@pytest.fixture(scope="session")
+def client(stack: LocalStack) -> Iterator[openai.OpenAI]:
+    """As a script makes it that was written for OpenAI: base URL and key come from the stack, nothing else is told."""
+    key = (stack.directory / "api_key").read_text().strip()
+    with openai.OpenAI(base_url=f"http://{stack.state()['addresses']['gateway']}/v1", api_key=key, timeout=60) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def training_file(client: openai.OpenAI, rows: pathlib.Path) -> openai.types.FileObject:
+    """The rows, uploaded."""
+    return client.files.create(file=rows, purpose="fine-tune")
+
+
+@pytest.fixture(scope="session")
+def job(stack: LocalStack, client: openai.OpenAI, rows: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuningJob:
+    """The job of the script in "Move from OpenAI fine-tuning in five minutes", run as it stands there but for the model."""
+    place = tmp_path_factory.mktemp("moved")
+    (place / "train.jsonl").write_bytes(rows.read_bytes())
+    script = re.search(r"```python\n(import .*?)```", PAGE.read_text(), re.DOTALL)[1].replace("smollm2-135m-instruct", TINY)
+    environment = {**stack.environment, "OPENAI_BASE_URL": str(client.base_url), "OPENAI_API_KEY": client.api_key}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Succeeded" in done.stdout
+    return client.fine_tuning.jobs.retrieve(done.stdout.split()[-1])

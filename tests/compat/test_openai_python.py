@@ -1,0 +1,180 @@
+"""The `openai` package does against us what a script written for OpenAI does with it: upload, create, follow, chat, clean up."""
+
+import json
+import pathlib
+
+import openai
+import pytest
+
+from tests.e2e.conftest import TINY, write_rows
+from tests.e2e.local_stack import LocalStack, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_file_comes_back_as_it_was_uploaded(client, training_file, rows: pathlib.Path) -> None:
+    assert training_file.id.startswith("file-")
+    assert (training_file.purpose, training_file.status, training_file.filename) == ("fine-tune", "processed", "rows.jsonl")
+    assert training_file.bytes == rows.stat().st_size
+    assert client.files.retrieve(training_file.id).to_dict() == training_file.to_dict()
+    assert client.files.content(training_file.id).read() == rows.read_bytes()
+    assert client.files.wait_for_processing(training_file.id, poll_interval=0.1).id == training_file.id
+
+
+def test_files_are_listed_page_by_page_and_deleted(client, tmp_path: pathlib.Path) -> None:
+    made = [client.files.create(file=write_rows(tmp_path / f"{n}.jsonl", n + 1), purpose="fine-tune") for n in range(3)]
+    assert [file.id for file in client.files.list(limit=2)][:3] == [file.id for file in reversed(made)]
+    assert [file.id for file in client.files.list(limit=2, order="asc")][-3:] == [file.id for file in made]
+    for file in made:
+        assert client.files.delete(file.id).deleted
+    assert not {file.id for file in made} & {file.id for file in client.files.list()}
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.files.retrieve(made[0].id)
+    assert caught.value.code == "file_not_found"
+
+
+def test_a_big_file_comes_in_parts(client, rows: pathlib.Path) -> None:
+    size = rows.stat().st_size
+    upload = client.uploads.upload_file_chunked(file=rows, mime_type="text/jsonl", purpose="fine-tune", part_size=size // 3)
+    assert (upload.status, upload.file.bytes, upload.file.filename) == ("completed", size, "rows.jsonl")
+    assert client.files.content(upload.file.id).read() == rows.read_bytes()
+    begun = client.uploads.create(filename="x.jsonl", purpose="fine-tune", bytes=size, mime_type="text/jsonl")
+    client.uploads.parts.create(begun.id, data=rows.read_bytes())
+    assert client.uploads.cancel(begun.id).status == "cancelled"
+
+
+def test_a_bad_row_is_told_by_line(client, tmp_path: pathlib.Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistent", "content": "b"}]}\n')
+    with pytest.raises(openai.BadRequestError, match="line 1") as caught:
+        client.files.create(file=bad, purpose="fine-tune")
+    assert caught.value.code == "dataset_invalid"
+
+
+def test_the_job_tells_what_was_asked_and_what_came_of_it(client, job) -> None:
+    assert job.id.startswith("ftjob-")
+    assert (job.model, job.seed, job.hyperparameters.n_epochs) == (TINY, 7, 2)
+    assert client.files.retrieve(job.training_file).filename == "train.jsonl"
+    assert job.metadata == {"team": "support"}
+    assert job.hyperparameters.batch_size == 8
+    assert job.method.supervised.hyperparameters.batch_size == 8
+    assert job.fine_tuned_model.startswith(f"ft:{TINY}:tunesmith:support:")
+    assert job.trained_tokens > 0
+    assert job.finished_at >= job.created_at
+    assert job.error is None
+
+
+def test_jobs_are_found_by_metadata(client, job) -> None:
+    assert job.id in [each.id for each in client.fine_tuning.jobs.list()]
+    assert [each.id for each in client.fine_tuning.jobs.list(metadata={"team": "support"})] == [job.id]
+    assert list(client.fine_tuning.jobs.list(metadata={"team": "other"})) == []
+
+
+def test_events_come_newest_first_and_a_page_at_a_time(client, job) -> None:
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=3))
+    numbers = [event.data["sequence"] for event in events]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(set(numbers)) == len(numbers) > 6
+    assert events[0].message.startswith("Succeeded")
+    assert events[-1].message.startswith("Queued")
+    losses = [event.data["train_loss"] for event in events if event.type == "metrics" and "train_loss" in event.data]
+    assert len(losses) == 6
+
+
+def test_the_result_file_is_csv_with_a_line_a_step(client, job) -> None:
+    (results,) = job.result_files
+    lines = client.files.content(results).text.splitlines()
+    assert lines[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(step) for step in range(1, 7)]
+    file = client.files.retrieve(results)
+    assert (file.purpose, file.bytes) == ("fine-tune-results", len("\n".join(lines)) + 1)
+
+
+def test_checkpoints_are_an_honest_list(client, job) -> None:
+    assert list(client.fine_tuning.jobs.checkpoints.list(job.id)) == []
+
+
+def test_the_event_stream_ends_with_done_and_resumes(client, job, stack: LocalStack) -> None:
+    path = f"{client.base_url}fine_tuning/jobs/{job.id}/events?stream=true"
+    whole = _sse(client, path)
+    assert whole[-1] == (None, "[DONE]")
+    assert json.loads(whole[-2][1])["message"].startswith("Succeeded")
+    numbers = [number for number, _ in whole[:-1]]
+    assert _sse(client, path, {"last-event-id": str(numbers[3])}) == whole[4:]
+    points = _sse(client, path.replace("/events", "/metrics"))
+    assert [json.loads(data)["step"] for _, data in points[:-1]] == list(range(1, 7))
+
+
+def test_the_tuned_model_is_listed_until_it_ends(client, job) -> None:
+    models = {model.id: model for model in client.models.list()}
+    assert {TINY, job.fine_tuned_model} <= set(models)
+    found = client.models.retrieve(job.fine_tuned_model)
+    assert found.to_dict() == models[job.fine_tuned_model].to_dict()
+    assert found.to_dict()["shutdown_date"]
+    assert client.models.retrieve(TINY).owned_by == "tunesmith"
+
+
+@pytest.mark.parametrize("tuned", [False, True], ids=["base", "tuned"])
+def test_chat_answers_whole_and_streamed_alike(client, job, tuned: bool) -> None:
+    model = job.fine_tuned_model if tuned else TINY
+    asked = {"model": model, "messages": [{"role": "user", "content": "number 3"}], "max_tokens": 8, "temperature": 0}
+    whole = client.chat.completions.create(**asked)
+    assert whole.choices[0].message.role == "assistant"
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens > 0
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == whole.choices[0].message.content
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert chunks[-1].usage.to_dict() == whole.usage.to_dict()
+    assert (whole.model, chunks[0].model) == (model, model)
+
+
+def test_a_running_job_is_paused_resumed_and_cancelled(client, training_file) -> None:
+    endless = {"hyperparameters": {"max_steps": 100_000, "lora": {"rank": 4}}}
+    jobs = client.fine_tuning.jobs
+    created = jobs.create(model=TINY, training_file=training_file.id, extra_body={"tunesmith": endless})
+    eventually(lambda: jobs.retrieve(created.id).to_dict()["tunesmith"]["state"] == "running", 60, "running")
+    jobs.pause(created.id)
+    eventually(lambda: jobs.retrieve(created.id).status == "paused", 60, "paused")
+    assert jobs.resume(created.id).status == "queued"
+    assert jobs.cancel(created.id).status == "cancelled"
+    eventually(lambda: jobs.retrieve(created.id).finished_at, 60, "ended")
+
+
+def test_refusals_are_the_exceptions_scripts_catch(client, job, training_file, stack: LocalStack) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.fine_tuning.jobs.retrieve("ftjob-none")
+    assert missing.value.code == "fine_tune_not_found"
+    assert missing.value.request_id
+    with pytest.raises(openai.ConflictError) as ended:
+        client.fine_tuning.jobs.cancel(job.id)
+    assert ended.value.code == "job_ended"
+    with pytest.raises(openai.BadRequestError) as tools:
+        client.chat.completions.create(model=TINY, messages=[{"role": "user", "content": "x"}], tools=[_TOOL])
+    assert tools.value.param == "tools"
+    with pytest.raises(openai.BadRequestError) as unknown:
+        client.fine_tuning.jobs.create(model=TINY, training_file="file-none")
+    assert unknown.value.param == "training_file"
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="sk-wrong").models.list()
+
+
+def test_a_tuned_model_is_deleted_at_the_end(client, job) -> None:
+    assert client.models.delete(job.fine_tuned_model).deleted
+    with pytest.raises(openai.NotFoundError) as gone:
+        client.chat.completions.create(model=job.fine_tuned_model, messages=[{"role": "user", "content": "x"}])
+    assert gone.value.code == "model_not_found"
+
+
+_TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+
+
+def _sse(client: openai.OpenAI, url: str, headers: dict | None = None) -> list[tuple[int | None, str]]:
+    """(id, data) of every event."""
+    answer = client._client.get(url, headers={"authorization": f"Bearer {client.api_key}", **(headers or {})})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = []
+    for block in answer.text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
+        if fields:
+            events.append((int(fields["id"]) if "id" in fields else None, fields["data"]))
+    return events

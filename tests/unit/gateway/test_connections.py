@@ -1,0 +1,116 @@
+"""A gateway that listens: who goes away ends the work, who is slow is not waited for."""
+
+import asyncio
+import dataclasses
+import datetime
+import json
+import threading
+
+import pytest
+
+from tests.unit.gateway.conftest import KEY, serving
+from tunesmith.v1.inference_service_pb2 import StreamChatResponse
+
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.fixture
+def endless(platform) -> threading.Event:
+    """Inference writes until its caller goes away; the event is set then."""
+    cancelled = threading.Event()
+
+    def forever(request, context):
+        context.add_callback(cancelled.set)
+        while context.is_active():
+            yield StreamChatResponse(delta="x")
+            cancelled.wait(0.01)
+
+    platform.inference.script = forever
+    return cancelled
+
+
+async def ended(event: threading.Event) -> bool:
+    return await asyncio.to_thread(event.wait, 10)
+
+
+async def test_a_reader_that_leaves_a_stream_ends_the_generation(served, endless) -> None:
+    async with served.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+        async for line in answer.aiter_lines():
+            if "x" in line:
+                break
+        assert not endless.is_set()
+    assert await ended(endless)
+
+
+async def test_a_caller_that_hangs_up_ends_the_generation_of_a_whole_answer(settings, endless) -> None:
+    async with serving(settings):
+        host, _, port = settings.listen.partition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        body = json.dumps(CHAT).encode()
+        writer.write(_head("POST", "/v1/chat/completions", len(body)) + body)
+        await writer.drain()
+        assert not await asyncio.to_thread(endless.wait, 0.3)
+        writer.close()
+        assert await ended(endless)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n"], ids=["nothing", "a line", "a head"])
+async def test_a_head_that_does_not_come_closes_the_connection(settings, sent: bytes) -> None:
+    short = dataclasses.replace(settings, header_timeout=datetime.timedelta(milliseconds=200))
+    async with serving(short):
+        reader, writer = await asyncio.open_connection(*_place(short))
+        writer.write(sent)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
+async def test_a_second_head_on_the_same_connection_is_not_waited_for_either(settings) -> None:
+    short = dataclasses.replace(settings, header_timeout=datetime.timedelta(milliseconds=200))
+    async with serving(short):
+        reader, writer = await asyncio.open_connection(*_place(short))
+        writer.write(_head("GET", "/healthz", 0))
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(b'{"status":"ok"}'))
+        writer.write(b"GET /healthz")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
+async def test_an_answer_may_take_longer_than_a_head(settings, endless) -> None:
+    short = dataclasses.replace(settings, header_timeout=datetime.timedelta(milliseconds=100))
+    async with serving(short) as http, http.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+        count = 0
+        async for _ in answer.aiter_lines():
+            count += 1
+            if count > 60:
+                break
+        assert not endless.is_set()
+
+
+async def test_a_body_that_pauses_is_refused(settings, platform) -> None:
+    short = dataclasses.replace(settings, body_timeout=datetime.timedelta(milliseconds=200))
+    async with serving(short):
+        reader, writer = await asyncio.open_connection(*_place(short))
+        writer.write(_head("POST", "/v1/fine_tuning/jobs", 100) + b"{")
+        answer = await asyncio.wait_for(reader.readuntil(b"}}"), 10)
+        assert b"408 Request Timeout" in answer
+        assert b'"code":"request_timed_out"' in answer
+        writer.close()
+    assert platform.tasks.created == []
+
+
+async def test_more_requests_than_it_may_answer_are_refused(settings, endless) -> None:
+    small = dataclasses.replace(settings, max_requests=1)
+    async with serving(small) as http, http.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}):
+        answer = await http.get("/v1/models")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert (await http.get("/healthz")).status_code == 200
+
+
+def _place(settings) -> tuple[str, int]:
+    host, _, port = settings.listen.partition(":")
+    return host, int(port)
+
+
+def _head(method: str, path: str, length: int) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {length}\r\n\r\n".encode()

@@ -1,0 +1,141 @@
+"""What stands before every resource: key, ids, limits, and an answer in OpenAI's shape whatever happens."""
+
+import pytest
+
+from services.common.errors import ServiceError
+from services.gateway.rate_limit import RateLimit
+from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
+
+JOBS = "/v1/fine_tuning/jobs"
+FILE = "file-" + "0" * 32
+
+
+def error_of(answer) -> dict:
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"]
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+@pytest.mark.parametrize(
+    "header", [{}, {"authorization": "Bearer sk-wrong"}, {"authorization": "sk-test-not"}, {"authorization": "Bearer "}]
+)
+async def test_without_the_key_nothing_is_told(http, header: dict) -> None:
+    http.headers.pop("authorization")
+    answer = await http.get(JOBS, headers=header)
+    assert (answer.status_code, error_of(answer)["code"]) == (401, "invalid_api_key")
+    assert (await http.get("/v1/nothing", headers=header)).status_code == 401
+
+
+async def test_without_a_key_of_its_own_it_asks_for_none(changed) -> None:
+    async with changed(api_key="") as http:
+        http.headers.pop("authorization")
+        assert (await http.get(JOBS)).status_code == 200
+
+
+async def test_health_metrics_and_contract_need_no_key(http) -> None:
+    http.headers.pop("authorization")
+    assert [(await http.get(path)).status_code for path in ("/healthz", "/metrics", "/openapi.json")] == [200] * 3
+    assert (await http.get("/readyz")).status_code == 503  # the scripted services have no health
+
+
+async def test_readiness_names_who_is_away(http) -> None:
+    assert (await http.get("/readyz")).json() == {
+        "status": "degraded",
+        "services": {"task_manager": "away", "storage": "away", "inference": "away"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "route_not_found"),
+        ("GET", "/v1/files/", 404, "route_not_found"),
+        ("GET", "/v1/nothing", 404, "route_not_found"),
+        ("PUT", JOBS, 405, "method_not_allowed"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("DELETE", "/v1/fine_tuning/jobs/x/cancel", 405, "method_not_allowed"),
+    ],
+)
+async def test_paths_that_lead_nowhere(http, method: str, path: str, status: int, code: str) -> None:
+    answer = await http.request(method, path)
+    assert (answer.status_code, error_of(answer)["code"]) == (status, code)
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_every_answer_has_its_id_and_the_services_get_it_too(http, platform) -> None:
+    answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE}, headers={"x-request-id": "mine-1"})
+    assert answer.headers["x-request-id"] == "mine-1"
+    assert platform.tasks.metadata[0]["x-request-id"] == "mine-1"
+    for given in ("", "two words", "x" * 129):
+        made = (await http.get(JOBS, headers={"x-request-id": given})).headers
+        assert made["x-request-id"].startswith("req_")
+        assert int(made["openai-processing-ms"]) >= 0
+
+
+async def test_a_body_above_the_limit_is_refused(changed) -> None:
+    async with changed(max_body_bytes=1000) as http:
+        answer = await http.post(JOBS, content=b" " * 1001)
+        assert (answer.status_code, error_of(answer)["code"]) == (413, "request_too_large")
+
+
+async def test_a_compressed_body_is_refused_unread(http) -> None:
+    answer = await http.post(JOBS, content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+    assert (answer.status_code, error_of(answer)["code"]) == (415, "media_type_unsupported")
+
+
+async def test_too_many_requests_are_told_when_to_come_back(changed) -> None:
+    async with changed(requests_per_second=1.0) as http:
+        first, second = await http.get(JOBS), await http.get(JOBS)
+    assert (first.status_code, second.status_code, error_of(second)["code"]) == (200, 429, "rate_limit_exceeded")
+    assert 0 < int(second.headers["retry-after-ms"]) <= 1000
+    assert second.headers["retry-after"] == "1"
+
+
+async def test_a_service_that_is_away_is_503_and_may_be_asked_again(changed) -> None:
+    async with changed(task_manager_address="127.0.0.1:1") as http:
+        answer = await http.get(JOBS)
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "task_manager_unavailable")
+    assert "retry-after" in answer.headers
+
+
+async def test_a_crash_is_500_with_the_id_to_look_it_up_and_nothing_of_the_inside(http, platform, monkeypatch) -> None:
+    monkeypatch.setattr("services.gateway.jobs.lists.page_of", lambda *_, **__: 1 / 0)
+    answer = await http.get(JOBS)
+    error = error_of(answer)
+    assert (answer.status_code, error["code"]) == (500, "internal")
+    assert answer.headers["x-request-id"] in error["message"]
+    assert "division" not in answer.text
+
+
+async def test_requests_are_counted_by_route_and_not_by_path(http, platform) -> None:
+    platform.tasks.add(spec=TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny")))
+    await http.get(f"{JOBS}/one")
+    await http.get(f"{JOBS}/two")
+    page = (await http.get("/metrics")).text
+    assert 'tunesmith_gateway_requests_total{route="/v1/fine_tuning/jobs/{job_id}",method="GET",status="404"} 2' in page
+    assert "tunesmith_gateway_active_requests 1\n" in page
+
+
+def test_a_bucket_fills_again_at_its_rate() -> None:
+    now = 0.0
+    limit = RateLimit(2.0, now=lambda: now)
+    limit.take()
+    limit.take()
+    with pytest.raises(ServiceError) as caught:
+        limit.take()
+    assert caught.value.metadata == {"retry_after_ms": "500"}
+    now = 0.5
+    limit.take()
+    now = 100.0
+    limit.take()
+    limit.take()
+    with pytest.raises(ServiceError):
+        limit.take()
+
+
+def test_no_limit_is_none() -> None:
+    limit = RateLimit(0, now=lambda: 0.0)
+    for _ in range(1000):
+        limit.take()

@@ -1,0 +1,105 @@
+"""Whatever a body holds, the answer is an answer: never a crash, always in OpenAI's shape (the client of the tests checks it)."""
+
+import json
+import urllib.parse
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from services.gateway import identifiers, job_request
+
+FILE = identifiers.file_id("datasets/" + "0" * 32)
+TUNED = identifiers.tuned_model_id("tiny", "org", "", "tasks/" + "0" * 32)
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ["auto", "tiny", FILE, TUNED, "ft:", "user", "assistant", "dpo", "\0", "supervised"]
+)
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from([0, 1, -1, 2**31, 2**63, 10**400])
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+HYPERPARAMETERS = st.dictionaries(
+    st.sampled_from(["n_epochs", "batch_size", "learning_rate_multiplier", "beta"]), VALUES, max_size=3
+)
+METHODS = st.fixed_dictionaries({}, optional={"type": TEXTS, "dpo": st.fixed_dictionaries({"hyperparameters": HYPERPARAMETERS})})
+OURS = st.dictionaries(st.sampled_from(job_request._OURS), VALUES, max_size=4)
+JOBS = st.fixed_dictionaries(
+    {"model": st.just("tiny") | VALUES, "training_file": st.just(FILE) | VALUES},
+    optional={
+        **dict.fromkeys(("validation_file", "suffix", "seed", "metadata", "integrations", "other"), VALUES),
+        "hyperparameters": HYPERPARAMETERS | VALUES,
+        "method": METHODS | VALUES,
+        "tunesmith": OURS | VALUES,
+    },
+)
+MESSAGES = st.lists(st.fixed_dictionaries({"role": TEXTS, "content": TEXTS | VALUES}), max_size=3)
+CHAT_FIELDS = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "seed",
+    "stop",
+    "n",
+    "stream_options",
+    "tools",
+    "response_format",
+    "logprobs",
+)
+CHATS = st.fixed_dictionaries(
+    {"model": st.just("tiny") | VALUES, "messages": MESSAGES | VALUES}, optional=dict.fromkeys(CHAT_FIELDS, VALUES)
+)
+UPLOADS = st.fixed_dictionaries({"filename": VALUES, "purpose": st.just("fine-tune") | VALUES, "bytes": VALUES})
+SETTINGS = hypothesis.settings(
+    max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+
+
+async def answered(http, path: str, body: object) -> None:
+    answer = await http.post(path, content=json.dumps(body).encode(), headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400, 404), answer.text
+
+
+@SETTINGS
+@hypothesis.given(body=JOBS)
+async def test_any_job(http, body) -> None:
+    await answered(http, "/v1/fine_tuning/jobs", body)
+
+
+@SETTINGS
+@hypothesis.given(body=CHATS)
+async def test_any_chat(http, body) -> None:
+    await answered(http, "/v1/chat/completions", body)
+
+
+@SETTINGS
+@hypothesis.given(body=UPLOADS)
+async def test_any_upload(http, body) -> None:
+    await answered(http, "/v1/uploads", body)
+
+
+@pytest.mark.parametrize("path", ["/v1/fine_tuning/jobs", "/v1/chat/completions", "/v1/uploads"])
+async def test_half_a_character_is_refused(http, path: str) -> None:
+    answer = await http.post(path, content=b'{"model": "\\ud800", "messages": [{"role": "user", "content": "\\uD800"}]}')
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "body")
+
+
+@SETTINGS
+@hypothesis.given(identifier=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/."), min_size=1, max_size=80))
+async def test_any_id_in_a_path(http, identifier: str) -> None:
+    for path in ("/v1/files/{}", "/v1/fine_tuning/jobs/{}", "/v1/fine_tuning/jobs/{}/events", "/v1/models/ft:{}"):
+        answer = await http.get(path.format(urllib.parse.quote(identifier, safe="")))
+        assert answer.status_code == 404, answer.text
+
+
+@SETTINGS
+@hypothesis.given(
+    query=st.dictionaries(
+        st.sampled_from(["after", "limit", "order", "metadata", "metadata[a]", "purpose"]), st.text(max_size=20)
+    )
+)
+async def test_any_query(http, query: dict[str, str]) -> None:
+    for path in ("/v1/files", "/v1/fine_tuning/jobs"):
+        answer = await http.get(path, params=query)
+        assert answer.status_code in (200, 400, 404), answer.text
