@@ -19,6 +19,7 @@ from tests.e2e.local_stack import LocalStack, local_stack
 from tunesmith import Client
 
 _SMALL_MB = 100
+_PIECE = 2**20
 _CHECKER = "services.storage.checking"
 
 
@@ -37,10 +38,17 @@ def main() -> None:
 
 @contextlib.contextmanager
 def big_file(directory: pathlib.Path, size_mb: int) -> Iterator[pathlib.Path]:
-    """A file of different rows of 300 bytes; it is gone after the block."""
+    """A file of rows of 300 bytes, the first quarter of it different ones; it is gone after the block."""
     path = directory / f"{size_mb}.jsonl"
     with path.open("wb") as file:
-        file.writelines(rows.lines(rows.chat_rows(300, rows.ASCII), size_mb * 1_000_000))
+        file.writelines(rows.lines(rows.chat_rows(300, rows.ASCII), size_mb * 250_000))
+    quarter = path.stat().st_size
+    with path.open("rb") as source, path.open("ab") as file:
+        for _ in range(3):
+            # Making rows takes longer than checking them.
+            source.seek(0)
+            for _ in range(quarter // _PIECE + 1):
+                file.write(source.read(min(_PIECE, quarter - source.tell())))
     try:
         yield path
     finally:

@@ -21,11 +21,11 @@ from typing import Any
 import msgspec
 
 from services.storage.checking.array_source import ArraySource
-from services.storage.checking.block_reader import read_rows
+from services.storage.checking.block_reader import BlockReader
 from services.storage.checking.budget import Budget
 from services.storage.checking.checker import DatasetChecker
 from services.storage.checking.example import Batch, Format
-from services.storage.checking.line_source import MAX_ROW_BYTES, LineSource
+from services.storage.checking.line_source import LineSource
 from services.storage.checking.outputs import DroppedOutput, RowsOutput
 from tests.bench import rows
 
@@ -103,10 +103,11 @@ def speed(work: Callable[[bytes], Any], content: bytes) -> float:
 
 def structure(content: bytes) -> None:
     """Only what finds bad rows: where rows begin and end, and that each is good; no statistics, repeats or hash of the file."""
+    reader = BlockReader()
     source = ArraySource() if content.startswith(b"[") else LineSource()
     chunks = (content[start : start + _CHUNK_BYTES] for start in range(0, len(content), _CHUNK_BYTES))
     for block in itertools.chain(itertools.chain.from_iterable(map(source.feed, chunks)), source.finish()):
-        for _, found in read_rows(block.rows, Format.CHAT, max_bytes=MAX_ROW_BYTES, framed=block.framed):
+        for _, found in reader.read(block.rows, Format.CHAT, framed=block.framed):
             assert isinstance(found, Batch), found
 
 

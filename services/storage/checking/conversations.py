@@ -27,15 +27,14 @@ class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 def count_conversations(
     expected: Format,
     conversations: Sequence[list[Message]],
-    quotes: int | None,
+    quotes: int,
     *,
     strings: int,
     labels: Sequence[str] = (),
 ) -> Batch:
     """The batch of conversations; raises Doubt.
 
-    `quotes` are those of the whole block, `strings` is how many keys and texts a row has beside those of its messages. Without
-    `quotes`, no key is given twice for certain.
+    `quotes` are those of the whole block, `strings` is how many keys and texts a row has beside those of its messages.
     """
     messages = list(itertools.chain.from_iterable(conversations))
     contents: list[str] = list(map(_CONTENT, messages))
@@ -45,11 +44,9 @@ def count_conversations(
     texts = list(map(TURN_SEPARATOR.join, _cut(contents, lengths, length)))
     if labels:
         texts = [said + TURN_SEPARATOR + label for said, label in zip(texts, labels, strict=True)]
-    further = -1
-    if quotes is not None:
-        known = 2 * (strings * len(conversations) + _STRINGS_OF_MESSAGE * len(messages))
-        further = quotes - "".join(texts).count('"') - known
-        require(not further or further == _optional_quotes(messages))
+    known = 2 * (strings * len(conversations) + _STRINGS_OF_MESSAGE * len(messages))
+    further = quotes - "".join(texts).count('"') - known
+    require(not further or further == _optional_quotes(messages))
     kinds: list[str] = list(map(_kind if further else _ROLE, messages))
     shapes = _shapes(kinds, lengths, length)
     return Batch(

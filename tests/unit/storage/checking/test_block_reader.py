@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unit.storage.checking.checks import ANSWER, GOOD, USER, Checked, of
 
 from services.storage.checking import block_reader
-from services.storage.checking.block_reader import read_rows
+from services.storage.checking.block_reader import BlockReader
 from services.storage.checking.example import Batch, Example, Format, batch_of
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.row import read_row
@@ -108,7 +108,7 @@ def one_by_one(rows: list[bytes], expected: Format) -> list[object]:
 
 def at_once(rows: list[bytes], expected: Format) -> list[object]:
     found: list[object] = []
-    for index, what in read_rows(rows, expected, max_bytes=2**20, framed=False):
+    for index, what in BlockReader().read(rows, expected):
         assert index == sum(map(len, found))
         if isinstance(what, Batch):
             found.append(facts(what))
@@ -168,7 +168,7 @@ def test_common_rows_are_never_read_one_by_one(name: str, monkeypatch: pytest.Mo
     expected = one_by_one([COMMON[name].encode()] * 20, Format.CHAT)
     monkeypatch.setattr(block_reader, "read_value", fail)
     monkeypatch.setattr(block_reader, "read_row", fail)
-    (found,) = read_rows([COMMON[name].encode()] * 20, Format.CHAT, max_bytes=2**20, framed=False)
+    (found,) = BlockReader().read([COMMON[name].encode()] * 20, Format.CHAT)
     assert flat([facts(found[1])]) == flat(expected)  # type: ignore[arg-type]
 
 
@@ -253,7 +253,7 @@ def test_what_is_trusted_is_what_json_says() -> None:
 )
 def test_bad_rows_with_tools_are_left_to_the_definition(row: str) -> None:
     text = row.encode()
-    assert read_tool_rows([json.loads(row)], text) is None
+    assert read_tool_rows(text, ("id",)) is None
     assert Checked(GOOD.encode() + b"\n" + text).outcome["dropped_row_count"] == 1
 
 
