@@ -21,6 +21,7 @@ from services.storage.checking.trusted_json import fits, quotes
 _Filled = Annotated[str, msgspec.Meta(min_length=1)]
 _Nothing = None | UnsetType
 _ENCODER = msgspec.json.Encoder()
+_TAKEN = msgspec.Raw(b"0")
 _KEPT = 64
 _KEPT_BYTES = 2**16
 _Turn = tuple[str, str, int, bool]
@@ -72,8 +73,10 @@ def read_tool_rows(text: bytes, further: Keys = ()) -> Batch | None:
         rows = _decoder(further).decode_lines(text)
         require(len(rows) == text.count(b"\n") + 1)
         ignored, _ = further_of(rows, further, Format.CHAT)
-        require(0 <= quotes(text) == quotes(_ENCODER.encode_lines(rows)))
-        examples = [_example(row) for row in rows]
+        tools = [_take_tools(row) for row in rows]
+        quoted = quotes(_ENCODER.encode_lines(rows)) + sum([quoted for _, quoted in tools])
+        require(0 <= quotes(text) == quoted)
+        examples = [_example(row, declared) for row, (declared, _) in zip(rows, tools, strict=True)]
     except (msgspec.MsgspecError, UnicodeError, Doubt, RowProblem):
         return None
     batch = batch_of(examples)
@@ -85,11 +88,11 @@ def _decoder(further: Keys) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(open_to(_Row, further))
 
 
-def _example(row: _Row) -> Example:
+def _example(row: _Row, tools: str) -> Example:
     calls: set[str] = set()
     kinds, said, learned, empty = zip(*[_plain_turn(one) or _turn(one, calls) for one in row.messages], strict=True)
     require(ASSISTANT in kinds and kinds[0] != ASSISTANT)
-    if tools := _declared(row.tools):
+    if tools:
         said += (tools,)
     text, ending = TURN_SEPARATOR.join(said), _content(row.messages[-1])
     return Example(Format.CHAT, kinds, text, ending, sum(empty), sum(learned), bool(tools or calls))
@@ -149,17 +152,21 @@ def _is_silent(message: _Message, content: str, called: str) -> bool:
     return message.weight == 0
 
 
-def _declared(tools: msgspec.Raw | UnsetType) -> str:
-    """The tools of a row as JSON, empty when there are none; raises Doubt or RowProblem."""
-    if tools is UNSET:
-        return ""
+def _take_tools(row: _Row) -> tuple[str, int]:
+    """The tools of a row as JSON, empty when there are none, and their double quotes; raises Doubt or RowProblem.
+
+    The row is left with a value in their place, which takes less time to write.
+    """
+    if row.tools is UNSET:
+        return "", 0
     # Most files declare the same tools in every row.
-    text = bytes(tools)
+    text = bytes(row.tools)
+    row.tools = _TAKEN
     return _read_tools(text) if len(text) <= _KEPT_BYTES else _read_tools.__wrapped__(text)
 
 
 @functools.lru_cache(_KEPT)
-def _read_tools(text: bytes) -> str:
-    tools = parse(text)
-    require(fits(tools, MAX_DEPTH - 1))
-    return "" if tools is None else declared_tools(tools, "tools")
+def _read_tools(text: bytes) -> tuple[str, int]:
+    tools, quoted = parse(text), quotes(text)
+    require(quoted >= 0 and fits(tools, MAX_DEPTH - 1))
+    return "" if tools is None else declared_tools(tools, "tools"), quoted

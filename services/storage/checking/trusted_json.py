@@ -15,6 +15,7 @@ from services.storage.checking.line_source import are_framed
 
 _DECODER, _ENCODER = msgspec.json.Decoder(), msgspec.json.Encoder()
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"0" * 9)
+_ESCAPED = b"\\u0022"
 _LONG_NUMBER = b"0" * (MAX_INTEGER_DIGITS + 1)
 
 
@@ -39,9 +40,11 @@ def trusted(rows: Sequence[bytes], text: bytes, *, framed: bool, levels: int = M
 
 def quotes(text: bytes) -> int:
     """Double quotes in JSON, those around texts and those within, however these are spelled; -1 = not certain."""
-    escaped = text.count(b"\\u0022")
+    # Most have none; looking from the end is twice as fast as counting.
+    if text.rfind(_ESCAPED) < 0:
+        return text.count(b'"')
     # A backslash before it may be one of an escaped pair.
-    return -1 if escaped and b"\\\\u0022" in text else text.count(b'"') + escaped
+    return -1 if b"\\" + _ESCAPED in text else text.count(b'"') + text.count(_ESCAPED)
 
 
 def _shallow(rows: Sequence[bytes], values: Sequence[Any], levels: int) -> bool:
