@@ -14,6 +14,7 @@ from services.storage.checking.conversations import Message, count_conversations
 from services.storage.checking.doubt import Doubt, require
 from services.storage.checking.example import ASSISTANT, SILENT, Batch, Format, counted
 from services.storage.checking.further_keys import Keys, further_of, open_to
+from services.storage.checking.json_number import MAX_INTEGER_DIGITS
 from services.storage.checking.row import MAX_LABEL_LENGTH
 from services.storage.checking.trusted_json import quotes
 
@@ -27,7 +28,7 @@ class _Chat(msgspec.Struct, gc=False):
 
 class _Labeled(msgspec.Struct, gc=False):
     messages: list[Message]
-    label: str
+    label: str | int
 
 
 class _Text(msgspec.Struct, gc=False):
@@ -73,10 +74,14 @@ def _chat(rows: Sequence[_Chat], quoted: int) -> Batch:
 
 
 def _labeled(rows: Sequence[_Labeled], quoted: int) -> Batch:
-    labels = [row.label for row in rows]
+    numbers = [row.label for row in rows if not isinstance(row.label, str)]
+    require(all(abs(number) < 10**MAX_INTEGER_DIGITS for number in set(numbers)))
+    labels = [str(row.label) for row in rows]
     for label in set(labels):
         require(bool(label.strip()) and len(label) <= MAX_LABEL_LENGTH and "\0" not in label)
-    batch = count_conversations(Format.LABELED, [row.messages for row in rows], quoted, strings=3, labels=labels)
+    # A number has no quotes, which every label is expected to have.
+    expected = quoted + 2 * len(numbers)
+    batch = count_conversations(Format.LABELED, [row.messages for row in rows], expected, strings=3, labels=labels)
     require(all(counted(batch.shapes)))
     return batch
 

@@ -100,9 +100,11 @@ def _example(row: _Row, tools: str) -> Example:
 
 def _plain_turn(message: _Message) -> _Turn | None:
     content, role = message.content, message.role
-    if type(content) is not str or not content or role == "tool" or message.weight is not UNSET:
+    if message.tool_calls is not UNSET or message.weight is not UNSET or message.tool_call_id is not UNSET or role == "tool":
         return None
-    if message.tool_calls is not UNSET or message.tool_call_id is not UNSET:
+    if type(content) is list:
+        content = "".join([part.text for part in content])
+    if type(content) is not str or not content:
         return None
     return role, content, len(content) if role == ASSISTANT else 0, content.isspace()
 

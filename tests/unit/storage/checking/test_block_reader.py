@@ -188,6 +188,25 @@ def test_rows_of_other_formats_may_have_further_keys(expected: Format, monkeypat
     assert flat(at_once(rows, expected)) == flat(alone)
 
 
+LABELS = ["7", "-7", "0", "-0", "9" * 19, "-" + "9" * 19, '"a"', '"\\u0022"', '"7"']
+
+
+@given(st.lists(st.sampled_from(LABELS), min_size=9, max_size=20))
+def test_labels_may_be_numbers(labels: list[str]) -> None:
+    rows = [of(USER, more=f', "label": {label}').encode() for label in labels]
+    found = at_once(rows, Format.LABELED)
+    assert len(found) == 1
+    assert flat(found) == flat(one_by_one(rows, Format.LABELED))
+
+
+@pytest.mark.parametrize("label", ["1.0", "1e2", "9" * 20, "1" + "0" * 19, "true", "null", "01", '""', '" "', '"\\u0000"', "[1]"])
+def test_what_is_no_label_is_told(label: str) -> None:
+    good = of(USER, more=', "label": 1').encode()
+    rows = [good] * 9 + [of(USER, more=f', "label": {label}').encode()]
+    assert flat(at_once(rows, Format.LABELED)) == flat(one_by_one(rows, Format.LABELED))
+    assert len(at_once(rows, Format.LABELED)) >= 2
+
+
 DOUBTFUL = {
     "a key twice deep inside": '{"a": {"b": [{"c": 1, "c": 2}]}}',
     "a key twice, spelled otherwise": '{"a": 1, "\\u0061": 2}',
