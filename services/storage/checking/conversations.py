@@ -27,14 +27,15 @@ class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 def count_conversations(
     expected: Format,
     conversations: Sequence[list[Message]],
-    quotes: int,
+    quotes: int | None,
     *,
     strings: int,
     labels: Sequence[str] = (),
 ) -> Batch:
     """The batch of conversations; raises Doubt.
 
-    `quotes` are those of the whole block, `strings` is how many keys and texts a row has beside those of its messages.
+    `quotes` are those of the whole block, `strings` is how many keys and texts a row has beside those of its messages. Without
+    `quotes` it is known that no key was given twice.
     """
     messages = list(itertools.chain.from_iterable(conversations))
     contents: list[str] = list(map(_CONTENT, messages))
@@ -44,9 +45,11 @@ def count_conversations(
     texts = list(map(TURN_SEPARATOR.join, _cut(contents, lengths, length)))
     if labels:
         texts = [said + TURN_SEPARATOR + label for said, label in zip(texts, labels, strict=True)]
-    known = 2 * (strings * len(conversations) + _STRINGS_OF_MESSAGE * len(messages))
-    further = quotes - "".join(texts).count('"') - known
-    require(not further or further == _optional_quotes(messages))
+    further = -1
+    if quotes is not None:
+        known = 2 * (strings * len(conversations) + _STRINGS_OF_MESSAGE * len(messages))
+        further = quotes - "".join(texts).count('"') - known
+        require(not further or further == _optional_quotes(messages))
     kinds: list[str] = list(map(_kind if further else _ROLE, messages))
     shapes = _shapes(kinds, lengths, length)
     return Batch(
@@ -57,6 +60,14 @@ def count_conversations(
         _empty_contents(messages, contents, lengths),
         _learned(expected, contents, kinds, shapes),
     )
+
+
+def count_chats(conversations: Sequence[list[Any]], quotes: int | None = None) -> Batch:
+    """The same of chat rows without tools, whose conversations must teach something."""
+    batch = count_conversations(Format.CHAT, conversations, quotes, strings=1)
+    for shape in counted(batch.shapes):
+        require(ASSISTANT in shape and shape[0] != ASSISTANT)
+    return batch
 
 
 def _cut(values: Sequence[str], lengths: Sequence[int], length: int) -> Iterable[Iterable[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from services.storage.checking.conversations import Message, count_conversations
+from services.storage.checking.conversations import Message, count_chats, count_conversations
 from services.storage.checking.doubt import Doubt, require
 from services.storage.checking.example import ASSISTANT, SILENT, Batch, Format, counted
 from services.storage.checking.further_keys import Keys, further_of, open_to
@@ -67,10 +67,7 @@ def _decoder(expected: Format, further: Keys) -> msgspec.json.Decoder[Any]:
 
 
 def _chat(rows: Sequence[_Chat], quoted: int) -> Batch:
-    batch = count_conversations(Format.CHAT, [row.messages for row in rows], quoted, strings=1)
-    for shape in counted(batch.shapes):
-        require(ASSISTANT in shape and shape[0] != ASSISTANT)
-    return batch
+    return count_chats([row.messages for row in rows], quoted)
 
 
 def _labeled(rows: Sequence[_Labeled], quoted: int) -> Batch:

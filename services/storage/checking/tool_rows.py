@@ -5,11 +5,14 @@ twice follows from the double quotes: rows that are written again have as many a
 """
 
 import functools
+import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from services.storage.checking.conversations import count_chats
 from services.storage.checking.doubt import Doubt, require
 from services.storage.checking.example import ASSISTANT, SILENT, TURN_SEPARATOR, Batch, Example, Format, batch_of
 from services.storage.checking.further_keys import Keys, further_of, open_to
@@ -76,16 +79,33 @@ def read_tool_rows(text: bytes, further: Keys = ()) -> Batch | None:
         tools = [_take_tools(row) for row in rows]
         quoted = quotes(_ENCODER.encode_lines(rows)) + sum([quoted for _, quoted in tools])
         require(0 <= quotes(text) == quoted)
-        examples = [_example(row, declared) for row, (declared, _) in zip(rows, tools, strict=True)]
+        batch = _without_tools(rows) or batch_of([_example(row, said) for row, (said, _) in zip(rows, tools, strict=True)])
     except (msgspec.MsgspecError, UnicodeError, Doubt, RowProblem):
         return None
-    batch = batch_of(examples)
     return msgspec.structs.replace(batch, ignored_keys=ignored) if ignored else batch
 
 
 @functools.lru_cache
 def _decoder(further: Keys) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(open_to(_Row, further))
+
+
+def _without_tools(rows: Sequence[_Row]) -> Batch | None:
+    """The batch of rows of which none declares or calls tools, else None."""
+    messages = list(itertools.chain.from_iterable([row.messages for row in rows]))
+    if [1 for row in rows if row.tools is not UNSET] or [1 for message in messages if _is_special(message)]:
+        return None
+    for message in messages:
+        if type(message.content) is list:
+            message.content = _content(message)
+    require(not [1 for message in messages if type(message.content) is not str])
+    return count_chats([row.messages for row in rows])
+
+
+def _is_special(message: _Message) -> bool:
+    """Whether it has to do with tools, or has a weight that is none."""
+    given = message.tool_calls is not UNSET or message.tool_call_id is not UNSET
+    return given or message.role == "tool" or message.weight is None
 
 
 def _example(row: _Row, tools: str) -> Example:

@@ -24,6 +24,7 @@ SCHEMA = '{"type": "object", "properties": {"a": {"type": "string"}}}'
 TOOL = f'{{"type": "function", "function": {{"name": "f", "parameters": {SCHEMA}}}}}'
 TOOLS = f', "tools": [{TOOL}], "parallel_tool_calls": true'
 SILENT = '{"role": "assistant", "content": "x", "weight": 0, "name": null, "refusal": null}'
+UNWEIGHTED = '{"role": "assistant", "content": [{"type": "text", "text": "x"}], "weight": null}'
 
 
 def nested(levels: int) -> str:
@@ -74,7 +75,7 @@ def wide_rows(draw: st.DrawFn) -> bytes:
         st.sampled_from(['"id"', '"meta"', '"idé"', '"tool"', '"label"', '"text"', '"i\\u0064"', '"x\\u0022"']), values
     )
     more = "".join(f", {key}: {value}" for key, value in draw(st.lists(extra, max_size=2)))
-    some = st.sampled_from([USER, ANSWER, CALLING, ANSWERED, PARTS, SILENT])
+    some = st.sampled_from([USER, ANSWER, CALLING, ANSWERED, PARTS, SILENT, UNWEIGHTED])
     messages = draw(st.one_of(st.just([USER, CALLING, ANSWERED, ANSWER]), st.just([PARTS, ANSWER]), st.lists(some, max_size=4)))
     tools = draw(st.sampled_from(["", TOOLS, ', "tools": []', ', "tools": null']))
     chat = of(*messages, more=tools)
@@ -156,6 +157,8 @@ COMMON = {
     "calls without tools": of(USER, CALLING, ANSWERED, ANSWER),
     "parts": of(PARTS, ANSWER),
     "empty keys of an API": of(USER, SILENT, ANSWER.replace("}", ', "refusal": null, "annotations": []}')),
+    "weights that are null": of(USER.replace("}", ', "weight": null}'), ANSWER.replace("}", ', "weight": null}')),
+    "parts and a weight": of(PARTS, SILENT, ANSWER),
     "forty messages": of(*[USER, ANSWER] * 20, more=', "id": 1'),
 }
 
