@@ -87,15 +87,21 @@ class ArraySource:
 
     def _block(self, found: Objects) -> Block:
         self._empty = False
-        rows, starts = found.rows, found.starts
-        if [1 for row in rows if b"\n" in row or b"\r" in row]:
+        rows, starts, whole = found.rows, found.starts, self._are_whole(found)
+        if not whole:
             rows = [row.replace(b"\n", b" ").replace(b"\r", b" ") for row in rows]
         columns = _Columns(self._buffer, starts, self._column)
-        originals = found.rows if rows is not found.rows else ()
-        return Block(rows, self._lines(found, whole=not originals), columns, originals)
+        return Block(rows, self._lines(found, whole=whole), columns, () if whole else found.rows)
+
+    def _are_whole(self, found: Objects) -> bool:
+        """No row has a line end inside."""
+        if found.space is None:
+            return not [1 for row in found.rows if b"\n" in row or b"\r" in row]
+        end, between = found.starts[-1] + len(found.rows[-1]), len(found.rows) - 1
+        ends = (b"\n", b"\r")
+        return all(self._buffer.count(each, found.starts[0], end) == between * found.space.count(each) for each in ends)
 
     def _lines(self, found: Objects, *, whole: bool) -> Sequence[int]:
-        """`whole`: no row has a line end inside."""
         starts = found.starts
         first = self._line + self._buffer.count(b"\n", 0, starts[0])
         if whole and found.space is not None:

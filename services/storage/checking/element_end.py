@@ -2,9 +2,9 @@
 
 import re
 
-_DEPTH = 32
+from services.storage.checking.json_text import MAX_DEPTH
+
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_TOKEN = re.compile(rb"[{}\[\]]|" + _STRING + rb'|"', re.DOTALL)
 
 
 def _nested(depth: int) -> bytes:
@@ -15,26 +15,13 @@ def _nested(depth: int) -> bytes:
     return inner
 
 
-_ELEMENT = re.compile(rb"[{\[](?:" + _nested(_DEPTH) + rb")*+[}\]]|" + _STRING + rb'|[^\s,{}\[\]"]+(?=[\s,\]])', re.DOTALL)
+_ELEMENT = re.compile(rb"[{\[](?:" + _nested(MAX_DEPTH) + rb")*+[}\]]|" + _STRING + rb'|[^\s,{}\[\]"]+(?=[\s,\]])', re.DOTALL)
 
 
 def end_of_element(text: bytes, at: int) -> int | None:
-    """Where the element has ended that begins at `at`; None = none begins there, or it does not end."""
-    if found := _ELEMENT.match(text, at):
-        return found.end()
-    deep = text[at : at + 1] in (b"{", b"[") and text.count(b"{", at) + text.count(b"[", at) > _DEPTH
-    return _end_of_deep(text, at) if deep else None
+    """Where the element has ended that begins at `at`.
 
-
-def _end_of_deep(text: bytes, at: int) -> int | None:
-    depth = 0
-    for token in _TOKEN.finditer(text, at):
-        if token[0] in (b"{", b"["):
-            depth += 1
-        elif token[0] in (b"}", b"]"):
-            depth -= 1
-            if not depth:
-                return token.end()
-        elif token[0] == b'"':  # a text that does not end
-            return None
-    return None
+    None = none begins there, it does not end, or it nests more than one level deeper than rows may.
+    """
+    found = _ELEMENT.match(text, at)
+    return found.end() if found else None

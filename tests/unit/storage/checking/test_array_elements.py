@@ -46,9 +46,21 @@ def test_it_ends_before_what_is_no_object(other: bytes) -> None:
     assert found(b'{"a": 1}, ' + other + b', {"b": 2}, {"c": 3}, ') == [{"a": 1}]
 
 
-def test_deep_and_many_brackets_are_no_reason_to_stop() -> None:
-    row = {"a": [[]] * 50, "b": "[" * 50, "c": json.loads("[" * 40 + "]" * 40)}
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def test_many_brackets_that_do_not_nest_are_no_reason_to_stop() -> None:
+    row = {"a": [[]] * 50, "b": "[" * 50, "c": json.loads(nested(31))}
     assert found(json.dumps([row, row, row]).encode(), at=1) == [row, row]
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 19])
+@pytest.mark.parametrize("many", [0, 40])
+def test_it_ends_before_an_object_that_nests_too_deep(at: int, many: int) -> None:
+    rows: list[dict[str, Any]] = [{"a": [[]] * many}] * 21
+    rows[at] = {"a": json.loads(nested(32))}
+    assert found(json.dumps(rows).encode(), at=1) == rows[:at]
 
 
 @given(
