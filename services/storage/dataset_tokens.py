@@ -12,9 +12,10 @@ from services.storage.base_model import BaseModel
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.dataset import Dataset, Json
 from services.storage.dataset_repository import DatasetRepository
-from services.storage.keyed_locks import KeyedLocks
 from services.storage.object_store import ObjectStore
+from services.storage.renderer_version import renderer_version
 from services.storage.row_reader import read_rows
+from services.storage.shared_work import SharedWork
 from services.storage.token_port import Tokens
 from services.storage.token_statistics_repository import StatisticsKey, TokenStatisticsRepository
 
@@ -23,7 +24,10 @@ _PREVIEWS = 4
 
 
 class DatasetTokens:
-    """At most `analyses` counts and comparisons run at once; an equal one waits for the first and finds its answer."""
+    """At most `analyses` counts and comparisons run at once.
+
+    Equal counts are made once, and go on when nobody waits for them: whoever asks later finds the answer.
+    """
 
     def __init__(
         self,
@@ -42,7 +46,7 @@ class DatasetTokens:
         self._tokens = tokens
         self._analyses = asyncio.Semaphore(analyses)
         self._previews = asyncio.Semaphore(_PREVIEWS)
-        self._locks: KeyedLocks[StatisticsKey] = KeyedLocks()
+        self._counts: SharedWork[StatisticsKey, Json] = SharedWork()
 
     async def preview(self, dataset: Dataset, model: BaseModel, first: int, count: int, max_seq_length: int) -> Sequence[Json]:
         """At most `count` rows from row `first` on, each a tunesmith.v1.RowPreview.
@@ -63,20 +67,24 @@ class DatasetTokens:
         Raises ServiceError: CHAT_TEMPLATE_UNUSABLE, Unavailable, and as Tokens does.
         """
         refuse_template(dataset, model)
-        key = StatisticsKey(dataset.rows.sha256, model.revision, sequence_length(max_seq_length, model))
-        async with self._locks.of(key):
-            counted = await self._statistics.find(key)
-            if counted is None:
-                counted = await self._count(dataset, model, key.max_seq_length)
-                await self._statistics.add(key, counted)
+        length = sequence_length(max_seq_length, model)
+        key = StatisticsKey(dataset.rows.sha256, model.revision, length, renderer_version())
+        counted = await self._counts.of(key, lambda: self._remembered(key, dataset, model))
         # Two ids may have one revision.
         return {**counted, "base_model": model.name, "base_model_revision": model.revision}
 
     async def overlap(self, dataset: Dataset, against: Dataset) -> Json:
         """A tunesmith.v1.DatasetOverlap; raises Unavailable, and as Tokens does."""
         async with self._analyses, self._chunks(dataset) as chunks, self._chunks(against) as other:
-            counted = await self._tokens.overlap(chunks, other)
+            counted = await self._tokens.overlap(chunks, other, dataset.rows.size_bytes + against.rows.size_bytes)
         return {**counted, "against": against.name}
+
+    async def _remembered(self, key: StatisticsKey, dataset: Dataset, model: BaseModel) -> Json:
+        counted = await self._statistics.find(key)
+        if counted is None:
+            counted = await self._count(dataset, model, key.max_seq_length)
+            await self._statistics.add(key, counted)
+        return counted
 
     async def _count(self, dataset: Dataset, model: BaseModel, length: int) -> Json:
         async with (
@@ -84,7 +92,7 @@ class DatasetTokens:
             self._files.directory(model.revision, model.files) as directory,
             self._chunks(dataset) as chunks,
         ):
-            return await self._tokens.analyze(directory, chunks, length)
+            return await self._tokens.analyze(directory, chunks, length, dataset.rows.size_bytes)
 
     @contextlib.asynccontextmanager
     async def _chunks(self, dataset: Dataset) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -21,8 +21,8 @@ class Tokens(Protocol):
     ) -> Sequence[Json]:
         """Per row a tunesmith.v1.RowPreview; `first_row` is the number of the first."""
 
-    async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int) -> Json:
-        """A tunesmith.v1.TokenStatistics without the names of base model and revision."""
+    async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int, size_bytes: int) -> Json:
+        """A tunesmith.v1.TokenStatistics without the names of base model and revision; `size_bytes` is what comes."""
 
-    async def overlap(self, chunks: AsyncIterator[bytes], against: AsyncIterator[bytes]) -> Json:
-        """A tunesmith.v1.DatasetOverlap without the name of the other dataset."""
+    async def overlap(self, chunks: AsyncIterator[bytes], against: AsyncIterator[bytes], size_bytes: int) -> Json:
+        """A tunesmith.v1.DatasetOverlap without the name of the other dataset; `size_bytes` is what comes, of both."""

@@ -12,11 +12,11 @@ from services.storage.rows import first_row
 _FIND = """
     SELECT statistics FROM storage.token_statistics
     WHERE rows_sha256 = %(rows_sha256)s AND base_model_revision = %(base_model_revision)s
-        AND max_seq_length = %(max_seq_length)s"""
+        AND max_seq_length = %(max_seq_length)s AND renderer = %(renderer)s"""
 # The rows may have been deleted while they were counted.
 _ADD = """
-    INSERT INTO storage.token_statistics (rows_sha256, base_model_revision, max_seq_length, statistics)
-    SELECT sha256, %(base_model_revision)s, %(max_seq_length)s, %(statistics)s
+    INSERT INTO storage.token_statistics (rows_sha256, base_model_revision, max_seq_length, renderer, statistics)
+    SELECT sha256, %(base_model_revision)s, %(max_seq_length)s, %(renderer)s, %(statistics)s
     FROM storage.blob WHERE sha256 = %(rows_sha256)s FOR KEY SHARE
     ON CONFLICT DO NOTHING"""
 
@@ -28,6 +28,7 @@ class StatisticsKey:
     rows_sha256: str
     base_model_revision: str
     max_seq_length: int
+    renderer: str
 
 
 class TokenStatisticsRepository(Protocol):

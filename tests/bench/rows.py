@@ -35,6 +35,14 @@ def chat_rows(size: int, words: list[str], *, count: int = 5000, ascii_only: boo
     return rows
 
 
+def with_parts(row: bytes) -> bytes:
+    """The same row, the contents of all messages but the last as lists of one part."""
+    messages = json.loads(row)["messages"]
+    for message in messages[:-1]:
+        message["content"] = [{"type": "text", "text": message["content"]}]
+    return json.dumps({"messages": messages}, ensure_ascii=False).encode()
+
+
 def tool_rows(size: int, words: list[str], *, count: int = 3000) -> list[bytes]:
     """The same for rows with two tools, a call, and its answer."""
     chance = random.Random(size)

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -21,11 +22,11 @@ from typing import Any
 import msgspec
 
 from services.storage.checking.array_source import ArraySource
-from services.storage.checking.block_reader import read_rows
+from services.storage.checking.block_reader import BlockReader
 from services.storage.checking.budget import Budget
 from services.storage.checking.checker import DatasetChecker
 from services.storage.checking.example import Batch, Format
-from services.storage.checking.line_source import MAX_ROW_BYTES, LineSource
+from services.storage.checking.line_source import LineSource
 from services.storage.checking.outputs import DroppedOutput, RowsOutput
 from tests.bench import rows
 
@@ -56,6 +57,7 @@ def main() -> None:
         print_speed(name, content)
     if options.size_mb:
         print_big_file(options.size_mb)
+        print_big_line(options.size_mb)
     if options.fuzz_seconds:
         print_fuzz(options.fuzz_seconds)
 
@@ -68,9 +70,14 @@ def samples() -> Iterable[tuple[str, bytes]]:
             yield f"JSON lines of {size} bytes, {kind}", content
             if words is rows.ASCII:
                 yield f"array of {size} bytes, {kind}", b"[" + content.replace(b"\n", b",\n")[:-2] + b"]"
+    yield from _other_shapes()
+
+
+def _other_shapes() -> Iterable[tuple[str, bytes]]:
     yield "JSON lines of 300 bytes with an id", _lines(row[:-1] + b', "id": 7}' for row in rows.chat_rows(300, rows.ASCII))
     for size in (1400, 3000):
         yield f"JSON lines of {size} bytes with tools and calls", _lines(rows.tool_rows(size, rows.ASCII))
+    yield "JSON lines of 300 bytes with parts", _lines(map(rows.with_parts, rows.chat_rows(300, rows.ASCII)))
     # More digits than the fast path trusts.
     seeds = (row[:-1] + b', "seed": 0.12345678901234567890}' for row in rows.chat_rows(300, rows.ASCII))
     yield "JSON lines of 300 bytes, one by one", _lines(seeds)
@@ -103,10 +110,11 @@ def speed(work: Callable[[bytes], Any], content: bytes) -> float:
 
 def structure(content: bytes) -> None:
     """Only what finds bad rows: where rows begin and end, and that each is good; no statistics, repeats or hash of the file."""
+    reader = BlockReader()
     source = ArraySource() if content.startswith(b"[") else LineSource()
     chunks = (content[start : start + _CHUNK_BYTES] for start in range(0, len(content), _CHUNK_BYTES))
     for block in itertools.chain(itertools.chain.from_iterable(map(source.feed, chunks)), source.finish()):
-        for _, found in read_rows(block.rows, Format.CHAT, max_bytes=MAX_ROW_BYTES, framed=block.framed):
+        for _, found in reader.read(block.rows, Format.CHAT, framed=block.framed):
             assert isinstance(found, Batch), found
 
 
@@ -135,22 +143,37 @@ def decode(content: bytes) -> None:
 
 def print_big_file(size_mb: int) -> None:
     """Time and peak memory of the process on a file of about this size, rows written to another file."""
-    with tempfile.NamedTemporaryFile() as file, tempfile.TemporaryFile() as kept:
-        for block in rows.lines(rows.chat_rows(300, rows.ASCII), size_mb * 1_000_000):
-            file.write(block)
+    with tempfile.TemporaryFile() as kept:
+        content = rows.lines(rows.chat_rows(300, rows.ASCII), size_mb * 1_000_000)
+        outcome, took, usage = run_process(content, f"--rows-fd={kept.fileno()}", pass_fds=[kept.fileno()])
+    size, cpu = outcome["report"]["size_bytes"] / 1e6, usage.ru_utime + usage.ru_stime
+    print(f"\nA file of {size:.0f} MB with {outcome['row_count']} rows, as a process that also writes the rows:")
+    print(f"{took:.1f} s, {cpu:.1f} s of CPU ({size / cpu:.0f} MB/s), peak memory {usage.ru_maxrss / 1024:.0f} MiB", flush=True)
+
+
+def print_big_line(size_mb: int) -> None:
+    """The same for one line of this size between two good rows."""
+    good = rows.chat_rows(300, rows.ASCII)[0] + b"\n"
+    line = (b"[" * 1_000_000 for _ in range(size_mb))
+    outcome, took, usage = run_process(itertools.chain([good], line, [b"\n", good]), "--max-invalid-rows=1")
+    found = [(violation["line"], violation["reason"]) for violation in outcome["report"]["violations"]]
+    print(f"\nOne line of {size_mb} MB of [ between two good rows: {found}, {outcome['row_count']} rows are usable,")
+    print(f"{took:.1f} s, peak memory {usage.ru_maxrss / 1024:.0f} MiB", flush=True)
+
+
+def run_process(content: Iterable[bytes], *options: str, **how: Any) -> tuple[dict[str, Any], float, resource.struct_rusage]:
+    """Outcome, seconds and resources of the checking process on a file with this content."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.writelines(content)
         file.flush()
-        options = [f"--file={file.name}", f"--rows-fd={kept.fileno()}"]
-        command = [sys.executable, "-m", "services.storage.checking", *options]
+        command = [sys.executable, "-m", "services.storage.checking", f"--file={file.name}", *options]
         begin = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[kept.fileno()])
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, **how)
         assert process.stdout is not None
         outcome = json.loads(process.stdout.read())
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        took = time.monotonic() - begin
-    size, cpu = outcome["report"]["size_bytes"] / 1e6, usage.ru_utime + usage.ru_stime
-    print(f"\nA file of {size:.0f} MB with {outcome['row_count']} rows, as a process that also writes the rows:")
-    print(f"{took:.1f} s, {cpu:.1f} s of CPU ({size / cpu:.0f} MB/s), peak memory {usage.ru_maxrss / 1024:.0f} MiB", flush=True)
+        return outcome, time.monotonic() - begin, usage
 
 
 def print_fuzz(seconds: int) -> None:

@@ -19,6 +19,7 @@ def chat(question: str, answer: str) -> dict:
 
 
 ROWS = [chat(f"how many is {number}?", f"it is {number}") for number in range(20)]
+CORPUS = pathlib.Path(__file__).parents[1] / "corpus" / "datasets"
 BROKEN = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistent", "content": "hi"}]}
 
 
@@ -69,6 +70,13 @@ def test_one_array_trains_as_the_same_rows_on_lines_do(stack: LocalStack, tmp_pa
     assert trained(stack, "--data", of_array["name"])["progress"]["metrics"]["loss"] == pytest.approx(
         trained(stack, "--data", of_lines["name"])["progress"]["metrics"]["loss"]
     )
+
+
+def test_the_sample_files_train_unchanged(stack: LocalStack) -> None:
+    datasets = [upload(stack, CORPUS / name) for name in ("single_turn.json", "multi_turn.jsonl")]
+    assert [int(dataset["example_count"]) for dataset in datasets] == [2, 2]
+    progress = trained(stack, *(option for dataset in datasets for option in ("--data", dataset["name"])))["progress"]
+    assert progress["metrics"]["loss"] > 0
 
 
 def test_the_same_name_with_new_content_is_the_next_version(stack: LocalStack, tmp_path: pathlib.Path) -> None:

@@ -6,30 +6,18 @@ Elements are found by their brackets and quotes alone; whether they are JSON is 
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise, repeat
 from typing import overload
 
-from services.storage.checking.array_elements import object_spans
+from services.storage.checking.array_elements import Objects, find_objects
 from services.storage.checking.block import Block
+from services.storage.checking.element_end import end_of_element
 from services.storage.checking.json_text import parse
 from services.storage.checking.line_source import MAX_ROW_BYTES
 from services.storage.checking.problem import FileProblem, RowProblem
 
-_DEPTH = 32
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _CONTINUATION = bytes(range(0x80, 0xC0))
-
-
-def _nested(depth: int) -> bytes:
-    """A pattern of balanced brackets. The regular expression engine is ten times faster than a loop over tokens."""
-    inner = rb'[^{}\[\]"]++|' + _STRING
-    for _ in range(depth):
-        inner = rb'[^{}\[\]"]++|' + _STRING + rb"|[{\[](?:" + inner + rb")*+[}\]]"
-    return inner
-
-
 _BLANKS = re.compile(rb"[ \t\r\n]*")
-_ELEMENT = re.compile(rb"[{\[](?:" + _nested(_DEPTH) + rb")*+[}\]]|" + _STRING + rb'|[^\s,{}\[\]"]+(?=[\s,\]])', re.DOTALL)
 _NEXT = re.compile(rb"[ \t\r\n]*+([,\]])[ \t\r\n]*+")
 
 
@@ -67,21 +55,27 @@ class ArraySource:
         self._buffer += b"".join(self._pieces)
         self._pieces, self._waiting = [], 0
         at = self._open(_skip(self._buffer, 0))
-        spans = object_spans(self._buffer, at, _DEPTH) if self._opened and not self._closed else []
-        if spans and (comma := _NEXT.match(self._buffer, spans[-1][1])):
-            at = comma.end()
-        while not self._closed and (found := _ELEMENT.match(self._buffer, at)):
-            if not (following := _NEXT.match(self._buffer, found.end())):
+        if self._opened and not self._closed:
+            certain = find_objects(self._buffer, at)
+            if certain.rows and (comma := _NEXT.match(self._buffer, certain.starts[-1] + len(certain.rows[-1]))):
+                at = comma.end()
+            others = Objects([], [])
+            at = self._find_others(at, others)
+            yield from [self._block(found) for found in (certain, others) if found.rows]
+        self._drop(at)
+        self._check_rest(last=last)
+
+    def _find_others(self, at: int, found: Objects) -> int:
+        """Appends elements from `at` on, one by one; returns where the next would begin."""
+        while not self._closed and (end := end_of_element(self._buffer, at)):
+            if not (following := _NEXT.match(self._buffer, end)):
                 break
-            spans.append(found.span())
+            found.rows.append(self._buffer[at:end])
+            found.starts.append(at)
             at = following.end()
             # What follows a comma must be there too, or a comma before the end would be missed.
             self._closed = following[1] == b"]"
-        if spans:
-            self._empty = False
-            yield self._block(spans)
-        self._drop(at)
-        self._check_rest(last=last)
+        return at
 
     def _open(self, at: int) -> int:
         """Skips the opening bracket, and the closing one of an array without elements."""
@@ -91,16 +85,30 @@ class ArraySource:
             self._closed, at = True, at + 1
         return at
 
-    def _block(self, spans: list[tuple[int, int]]) -> Block:
-        originals = rows = [self._buffer[start:end] for start, end in spans]
-        if b"\n" in self._buffer or b"\r" in self._buffer:
-            rows = [row.replace(b"\n", b" ").replace(b"\r", b" ") for row in originals]
-        starts, ended, lines = [start for start, _ in spans], 0, []
-        for before, start in pairwise([0, *starts]):
-            ended += self._buffer.count(b"\n", before, start)
-            lines.append(self._line + ended)
+    def _block(self, found: Objects) -> Block:
+        self._empty = False
+        rows, starts, whole = found.rows, found.starts, self._are_whole(found)
+        if not whole:
+            rows = [row.replace(b"\n", b" ").replace(b"\r", b" ") for row in rows]
         columns = _Columns(self._buffer, starts, self._column)
-        return Block(rows, lines, columns, originals if rows != originals else ())
+        return Block(rows, self._lines(found, whole=whole), columns, () if whole else found.rows)
+
+    def _are_whole(self, found: Objects) -> bool:
+        """No row has a line end inside."""
+        if found.space is None:
+            return not [1 for row in found.rows if b"\n" in row or b"\r" in row]
+        end, between = found.starts[-1] + len(found.rows[-1]), len(found.rows) - 1
+        ends = (b"\n", b"\r")
+        return all(self._buffer.count(each, found.starts[0], end) == between * found.space.count(each) for each in ends)
+
+    def _lines(self, found: Objects, *, whole: bool) -> Sequence[int]:
+        starts = found.starts
+        first = self._line + self._buffer.count(b"\n", 0, starts[0])
+        if whole and found.space is not None:
+            step = found.space.count(b"\n")
+            return range(first, first + step * len(starts), step) if step else [first] * len(starts)
+        counts = map(self._buffer.count, repeat(b"\n"), starts[:-1], starts[1:])
+        return list(accumulate(counts, initial=first))
 
     def _drop(self, at: int) -> None:
         self._line, self._column = _moved(self._buffer, 0, at, self._line, self._column)
@@ -117,9 +125,9 @@ class ArraySource:
         at = _skip(self._buffer, 0)
         if self._buffer[at : at + 1] in (b"]", b",") and self._buffer:
             self._fail("DATASET_COMMA", f"there is {_shown(self._buffer[at:])} where a row should be", at)
-        element = _ELEMENT.match(self._buffer, at)
-        after = _skip(self._buffer, element.end()) if element else at
-        if element and after < len(self._buffer):
+        end = end_of_element(self._buffer, at)
+        after = _skip(self._buffer, end) if end else at
+        if end and after < len(self._buffer):
             self._fail("DATASET_ARRAY_BROKEN", f"there is {_shown(self._buffer[after:])} where a comma should be", after)
         if len(self._buffer) > self._max_bytes and not last:
             self._broken(at, last=False)
@@ -127,8 +135,8 @@ class ArraySource:
     def _broken(self, at: int, *, last: bool) -> None:
         """The rest of the buffer is no element: it is broken inside, or too long, or the file ends in it."""
         at = _skip(self._buffer, at)
-        if last and (element := _ELEMENT.match(self._buffer, at)):
-            at = element.end()
+        if last and (end := end_of_element(self._buffer, at)):
+            at = end
         try:
             parse(self._buffer[at : at + self._max_bytes])
         except RowProblem as problem:
@@ -182,7 +190,8 @@ def _moved(text: bytes, start: int, end: int, line: int, column: int) -> tuple[i
     """(line, column) of `end`, given those of `start`."""
     if ended := text.count(b"\n", start, end):
         start, line, column = text.rfind(b"\n", start, end) + 1, line + ended, 1
-    return line, column + len(text[start:end].translate(None, _CONTINUATION))
+    moved = text[start:end]
+    return line, column + len(moved if moved.isascii() else moved.translate(None, _CONTINUATION))
 
 
 def _shown(text: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.storage.checking.array_source import ArraySource
 from services.storage.checking.block import Block
-from services.storage.checking.block_reader import read_rows, too_long
+from services.storage.checking.block_reader import BlockReader, too_long
 from services.storage.checking.budget import Budget
 from services.storage.checking.example import Batch, Format
 from services.storage.checking.file_kind import BYTE_ORDER_MARK, HEAD_BYTES, is_array
@@ -37,6 +37,7 @@ class DatasetChecker:
     ) -> None:
         self._rows, self._dropped, self._budget = rows, dropped, budget
         self._max_row_bytes = max_row_bytes
+        self._reader = BlockReader(max_row_bytes)
         self._tally = tally or Tally()
         self._format: Format | None = None
         self._head = b""
@@ -109,7 +110,7 @@ class DatasetChecker:
 
     def _check(self, block: Block) -> None:
         rows = block.rows
-        for index, found in read_rows(rows, self._format, max_bytes=self._max_row_bytes, framed=block.framed):
+        for index, found in self._reader.read(rows, self._format, framed=block.framed):
             if isinstance(found, RowProblem):
                 self._drop(block, index, found)
             else:

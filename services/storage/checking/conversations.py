@@ -35,7 +35,7 @@ def count_conversations(
     """The batch of conversations; raises Doubt.
 
     `quotes` are those of the whole block, `strings` is how many keys and texts a row has beside those of its messages. Without
-    `quotes`, no key is given twice for certain.
+    `quotes` it is known that no key was given twice.
     """
     messages = list(itertools.chain.from_iterable(conversations))
     contents: list[str] = list(map(_CONTENT, messages))
@@ -60,6 +60,14 @@ def count_conversations(
         _empty_contents(messages, contents, lengths),
         _learned(expected, contents, kinds, shapes),
     )
+
+
+def count_chats(conversations: Sequence[list[Any]], quotes: int | None = None) -> Batch:
+    """The same of chat rows without tools, whose conversations must teach something."""
+    batch = count_conversations(Format.CHAT, conversations, quotes, strings=1)
+    for shape in counted(batch.shapes):
+        require(ASSISTANT in shape and shape[0] != ASSISTANT)
+    return batch
 
 
 def _cut(values: Sequence[str], lengths: Sequence[int], length: int) -> Iterable[Iterable[str]]:

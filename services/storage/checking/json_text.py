@@ -43,16 +43,28 @@ def _decoded(row: bytes) -> str:
 
 
 def _check_depth(row: bytes) -> None:
+    if (at := _too_deep(row)) is not None:
+        message = f"the row nests deeper than {MAX_DEPTH} levels"
+        raise RowProblem("DATASET_TOO_DEEP", "", message, offset=len(row[:at].decode()))
+
+
+def is_too_deep(row: bytes) -> bool:
+    """Whether JSON nests deeper than a row may; linear in the row."""
+    return _too_deep(row) is not None
+
+
+def _too_deep(row: bytes) -> int | None:
+    """The byte of the first bracket that is one too many."""
     # Counting is cheap and settles nearly every row; only rows with many brackets are walked.
     if row.count(b"{") + row.count(b"[") <= MAX_DEPTH:
-        return
+        return None
     depth = 0
     # Strings are blanked out, not cut out, so that places stay.
     for bracket in _BRACKETS.finditer(_STRINGS.sub(lambda found: b" " * len(found[0]), row)):
         depth += 1 if bracket[0] in b"[{" else -1
         if depth > MAX_DEPTH:
-            message = f"the row nests deeper than {MAX_DEPTH} levels"
-            raise RowProblem("DATASET_TOO_DEEP", "", message, offset=len(row[: bracket.start()].decode()))
+            return bracket.start()
+    return None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

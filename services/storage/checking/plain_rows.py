@@ -4,23 +4,22 @@ It takes only what `row` takes, and makes the same batch of it. Decoders keep th
 was given twice follows from the double quotes: a block holds exactly those that the decoded keys and texts account for.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from services.storage.checking.conversations import Message, count_conversations
+from services.storage.checking.conversations import Message, count_chats, count_conversations
 from services.storage.checking.doubt import Doubt, require
 from services.storage.checking.example import ASSISTANT, SILENT, Batch, Format, counted
-from services.storage.checking.line_source import are_framed
-from services.storage.checking.problem import RowProblem
-from services.storage.checking.row import MAX_LABEL_LENGTH, ignored_in
+from services.storage.checking.further_keys import Keys, further_of, open_to
+from services.storage.checking.json_number import MAX_INTEGER_DIGITS
+from services.storage.checking.row import MAX_LABEL_LENGTH
 from services.storage.checking.trusted_json import quotes
 
-_Count = Callable[[Any, int | None], Batch]
-"""Makes the batch of decoded rows and the double quotes of their block; without these, no key is given twice for certain."""
-_Reader = tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any], _Count]
-"""Decoders without and with other keys."""
+_Count = Callable[[Any, int], Batch]
+"""Makes the batch of decoded rows, given the double quotes of their block beside those of further keys; raises Doubt."""
 
 
 class _Chat(msgspec.Struct, gc=False):
@@ -29,7 +28,7 @@ class _Chat(msgspec.Struct, gc=False):
 
 class _Labeled(msgspec.Struct, gc=False):
     messages: list[Message]
-    label: str
+    label: str | int
 
 
 class _Text(msgspec.Struct, gc=False):
@@ -46,52 +45,45 @@ class _Preference(msgspec.Struct, gc=False):
     non_preferred_output: list[Message]
 
 
-def read_plain(rows: Sequence[bytes], expected: Format, text: bytes, *, framed: bool = False) -> Batch | None:
-    """The batch of these rows when all of them are plain good rows of the format without other keys, else None.
+def read_plain(expected: Format, text: bytes, further: Keys = ()) -> Batch | None:
+    """The batch of rows when all of them are plain good rows of the format, with no other keys than `further`, else None.
 
-    `text` holds one row a line. `framed` says that every row is known to begin with { and to end with }.
+    `text` holds one row a line, each of which begins with { and ends with }: a decoder does not mind two rows on a line, or one
+    on two.
     """
-    decoder, _, count = _READERS[expected]
     try:
-        # One row a line: the decoder itself does not mind two on a line, or one on two.
-        if not framed and not are_framed(rows):
-            return None
-        decoded = decoder.decode_lines(text)
-        return count(decoded, quotes(text)) if len(decoded) == len(rows) else None
+        rows = _decoder(expected, further).decode_lines(text)
+        require(len(rows) == text.count(b"\n") + 1)
+        ignored, quotes_of_further = further_of(rows, further, expected)
+        batch = _COUNTS[expected](rows, quotes(text) - quotes_of_further)
     except (msgspec.DecodeError, UnicodeDecodeError, Doubt):
         return None
+    return msgspec.structs.replace(batch, ignored_keys=ignored) if ignored else batch
 
 
-def read_open(values: Sequence[dict[str, Any]], expected: Format, text: bytes) -> Batch | None:
-    """The same for rows with other keys; `values` are those of the rows, which shows that their JSON is good."""
-    _, decoder, count = _READERS[expected]
-    try:
-        # Tools are for `tool_rows`.
-        require(not any("tools" in value or "parallel_tool_calls" in value for value in values))
-        ignored = ignored_in(values, expected)
-        batch = count(decoder.decode_lines(text), None)
-    except (msgspec.DecodeError, Doubt, RowProblem):
-        return None
-    return msgspec.structs.replace(batch, ignored_keys=ignored) if any(ignored) else batch
+@functools.lru_cache
+def _decoder(expected: Format, further: Keys) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(open_to(_ROWS[expected], further))
 
 
-def _chat(rows: Sequence[_Chat], quoted: int | None) -> Batch:
-    batch = count_conversations(Format.CHAT, [row.messages for row in rows], quoted, strings=1)
-    for shape in counted(batch.shapes):
-        require(ASSISTANT in shape and shape[0] != ASSISTANT)
-    return batch
+def _chat(rows: Sequence[_Chat], quoted: int) -> Batch:
+    return count_chats([row.messages for row in rows], quoted)
 
 
-def _labeled(rows: Sequence[_Labeled], quoted: int | None) -> Batch:
-    labels = [row.label for row in rows]
+def _labeled(rows: Sequence[_Labeled], quoted: int) -> Batch:
+    numbers = [row.label for row in rows if not isinstance(row.label, str)]
+    require(all(abs(number) < 10**MAX_INTEGER_DIGITS for number in set(numbers)))
+    labels = [str(row.label) for row in rows]
     for label in set(labels):
         require(bool(label.strip()) and len(label) <= MAX_LABEL_LENGTH and "\0" not in label)
-    batch = count_conversations(Format.LABELED, [row.messages for row in rows], quoted, strings=3, labels=labels)
+    # A number has no quotes, which every label is expected to have.
+    expected = quoted + 2 * len(numbers)
+    batch = count_conversations(Format.LABELED, [row.messages for row in rows], expected, strings=3, labels=labels)
     require(all(counted(batch.shapes)))
     return batch
 
 
-def _preference(rows: Sequence[_Preference], quoted: int | None) -> Batch:
+def _preference(rows: Sequence[_Preference], quoted: int) -> Batch:
     outputs = [(row.preferred_output, row.non_preferred_output) for row in rows]
     require(not [1 for good, bad in outputs if len(good) != 1 or len(bad) != 1 or good[0].content == bad[0].content])
     conversations = [row.input.messages + good + bad for row, (good, bad) in zip(rows, outputs, strict=True)]
@@ -101,22 +93,23 @@ def _preference(rows: Sequence[_Preference], quoted: int | None) -> Batch:
     return batch
 
 
-def _text(rows: Sequence[_Text], quoted: int | None) -> Batch:
+def _text(rows: Sequence[_Text], quoted: int) -> Batch:
     texts = [row.text for row in rows]
     require(all(texts) and not any(map(str.isspace, texts)))
     joined = "".join(texts)
-    require(quoted is None or quoted - joined.count('"') == 4 * len(rows))
+    require(quoted - joined.count('"') == 4 * len(rows))
     return Batch(Format.TEXT, [()] * len(rows), texts, [""] * len(rows), (), len(joined))
 
 
-def _reader(row: type[msgspec.Struct], count: _Count) -> _Reader:
-    closed = msgspec.defstruct(row.__name__, [], bases=(row,), forbid_unknown_fields=True, gc=False)
-    return msgspec.json.Decoder(closed), msgspec.json.Decoder(row), count
-
-
-_READERS: Mapping[Format, _Reader] = {
-    Format.CHAT: _reader(_Chat, _chat),
-    Format.LABELED: _reader(_Labeled, _labeled),
-    Format.PREFERENCE: _reader(_Preference, _preference),
-    Format.TEXT: _reader(_Text, _text),
+_ROWS: Mapping[Format, type[msgspec.Struct]] = {
+    Format.CHAT: _Chat,
+    Format.LABELED: _Labeled,
+    Format.PREFERENCE: _Preference,
+    Format.TEXT: _Text,
+}
+_COUNTS: Mapping[Format, _Count] = {
+    Format.CHAT: _chat,
+    Format.LABELED: _labeled,
+    Format.PREFERENCE: _preference,
+    Format.TEXT: _text,
 }

@@ -48,13 +48,24 @@ def read_value(value: Any, expected: Format | None) -> Example:
 
 
 def ignored_in(rows: Sequence[dict[str, Any]], expected: Format) -> list[tuple[str, ...]]:
-    """The keys of each row that nothing here knows; raises Doubt or RowProblem unless the keys of all are those of the format."""
+    """The keys of each row that nothing here knows, sorted.
+
+    Raises Doubt or RowProblem unless the keys of all rows are those of the format.
+    """
     layouts = list(map(tuple, rows))
     ignored: dict[tuple[str, ...], tuple[str, ...]] = {}
     for keys in set(layouts):
         require(_format(dict.fromkeys(keys)) is expected)
         ignored[keys] = _ignored(keys, expected)
     return [ignored[keys] for keys in layouts]
+
+
+def has_format(ignored: Sequence[str], expected: Format) -> bool:
+    """Whether a row is of this format that has the keys of the format, and also these, which nothing here knows."""
+    try:
+        return _format(dict.fromkeys([*_ROW_KEYS[expected], *ignored])) is expected
+    except RowProblem:
+        return False
 
 
 def _format(row: Mapping[str, Any]) -> Format:
@@ -78,13 +89,13 @@ def _format(row: Mapping[str, Any]) -> Format:
 
 
 def _ignored(row: Iterable[str], found: Format) -> tuple[str, ...]:
-    """Keys that nothing here knows; raises RowProblem when one is probably a misspelling."""
+    """Keys that nothing here knows, sorted; raises RowProblem when one is probably a misspelling."""
     known = _ROW_KEYS[found]
-    ignored = tuple([key for key in row if key not in known])
+    ignored = [key for key in row if key not in known]
     for key in ignored:
         if suggestion.closest(key, known):
             raise RowProblem("DATASET_KEY_UNKNOWN", "", suggestion.for_unknown_key(key, known))
-    return ignored
+    return tuple(sorted(ignored))
 
 
 def _chat(row: dict[str, Any], ignored: tuple[str, ...]) -> Example:

@@ -1,7 +1,7 @@
 """Counts what is in the usable rows; used by `checker`, read by `statistics` and `warnings`."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from services.storage.checking.example import ASSISTANT, SILENT, SYSTEM_ROLES, Batch, Format, Shape, counted
 from services.storage.checking.fingerprints import Fingerprints, Repeats
@@ -45,8 +45,7 @@ class Tally:
         self.learned_characters += batch.learned_characters
         self.with_tools += batch.with_tools
         self.labels.add(batch.format, batch.endings)
-        for shape, count in counted(batch.shapes).items():
-            self._add_shape(batch, shape, count, lines)
+        self._add_shapes(batch, counted(batch.shapes), lines)
         if batch.empty_contents:
             concerned = (line for line, count in zip(lines, batch.empty_contents, strict=True) if count)
             self.empty_content.add(sum(batch.empty_contents), concerned)
@@ -65,20 +64,25 @@ class Tally:
             more = [key for key in ignored if key not in self.ignored_names]
             self.ignored_names += more[: SHOWN_NAMES - len(self.ignored_names)]
 
-    def _add_shape(self, batch: Batch, shape: Shape, count: int, lines: Sequence[int]) -> None:
-        def concerned() -> Iterator[int]:
-            return (line for line, other in zip(lines, batch.shapes, strict=True) if other == shape)
+    def _add_shapes(self, batch: Batch, shapes: Mapping[Shape, int], lines: Sequence[int]) -> None:
+        for shape, count in shapes.items():
+            self._add_roles(shape, count, batch.format)
 
+        def note(notable: Notable, chosen: Callable[[Shape], bool]) -> None:
+            concerned = {shape for shape in shapes if shape and chosen(shape)}
+            of_concern = (line for line, shape in zip(lines, batch.shapes, strict=True) if shape in concerned)
+            notable.add(sum(shapes[shape] for shape in concerned), of_concern if concerned else iter(()))
+
+        note(self.without_system, lambda shape: not any(role in shape for role in SYSTEM_ROLES))
+        if batch.format is Format.CHAT:
+            note(self.last_not_assistant, lambda shape: shape[-1] not in (ASSISTANT, SILENT))
+        if self.last_not_assistant.count:
+            self.labels.no_answer()
+
+    def _add_roles(self, shape: Shape, count: int, found: Format) -> None:
         roles = collections.Counter(ASSISTANT if kind == SILENT else kind for kind in shape)
         for role, times in roles.items():
             self.roles[role] += times * count
-        if not shape:
-            return
-        # The two outputs of a preference row are one turn, said in two ways.
-        turns = roles[ASSISTANT] - (batch.format is Format.PREFERENCE)
-        self.turns[min(turns, MAX_TURNS)] += count
-        if not any(role in roles for role in SYSTEM_ROLES):
-            self.without_system.add(count, concerned())
-        if batch.format is Format.CHAT and shape[-1] not in (ASSISTANT, SILENT):
-            self.last_not_assistant.add(count, concerned())
-            self.labels.no_answer()
+        if shape:
+            # The two outputs of a preference row are one turn, said in two ways.
+            self.turns[min(roles[ASSISTANT] - (found is Format.PREFERENCE), MAX_TURNS)] += count

@@ -9,6 +9,7 @@ import msgspec
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.quoting import kind, quoted
 
+_ENCODER = msgspec.json.Encoder(order="sorted")
 _KEPT = 64
 _KEPT_CHARACTERS = 2**16
 
@@ -32,8 +33,8 @@ def _are_good(text: str) -> bool:
 
 
 def spelled(value: Any) -> str:
-    """The value as JSON; equal values are spelled equally."""
-    return msgspec.json.encode(value).decode()
+    """The value as JSON; equal values are spelled equally, whatever the order of their keys."""
+    return _ENCODER.encode(value).decode()
 
 
 def check_tools(tools: Any, path: str) -> None:

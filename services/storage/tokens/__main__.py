@@ -24,7 +24,7 @@ REFUSED = 3
 def main(argv: Sequence[str]) -> int:
     """Do what is asked; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    process_limits.apply(quick=arguments.command in ("gate", "preview"))
+    process_limits.apply(arguments.cpu_seconds)
     try:
         _COMMANDS[arguments.command](arguments)
     except ServiceError as error:
@@ -47,11 +47,17 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--model", type=Path, required=True, help="directory with tokenizer.json and its companions")
         if name != "gate":
             command.add_argument("--max-seq-length", type=int, help="tokens per example; default: at most 2,048")
+        _add_limit(command, process_limits.LONG_CPU_SECONDS if name == "analyze" else process_limits.QUICK_CPU_SECONDS)
         if name == "preview":
             command.add_argument("--first-row", type=int, default=1, help="number of the first row on standard input")
     overlap = commands.add_parser("overlap")
     overlap.add_argument("--against-fd", type=int, required=True, help="file descriptor to read the other rows from")
+    _add_limit(overlap, process_limits.LONG_CPU_SECONDS)
     return parser
+
+
+def _add_limit(command: argparse.ArgumentParser, seconds: int) -> None:
+    command.add_argument("--cpu-seconds", type=int, default=seconds, help="processor time after which the process is killed")
 
 
 def _gate(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import pathlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -13,14 +14,17 @@ Json = dict[str, Any]
 
 QUICK_SECONDS = 60.0
 LONG_SECONDS = 3600.0
+SLOWEST_BYTES_PER_SECOND = 50_000
+"""A long work is given so many seconds more as its rows need at this speed; a core counts five times as fast."""
 _REFUSED = 3
 
 
 class TokenWorker:
     """At most `processes` long works (analyze, overlap) and as many quick ones (gate, preview) run at once; others wait.
 
-    A process that is cancelled or overdue is killed. Answers are proto JSON with the contract's field names. Every method raises
-    ServiceError: what the worker refuses by its own reason, TOKEN_WORKER_FAILED when the process fails.
+    A process that is cancelled or overdue is killed; a long work may take longer the bigger its input is. Answers are proto JSON
+    with the contract's field names. Every method raises ServiceError: what the worker refuses by its own reason,
+    TOKEN_WORKER_FAILED when the process fails.
     """
 
     def __init__(self, *, processes: int = 1, quick_seconds: float = QUICK_SECONDS, long_seconds: float = LONG_SECONDS) -> None:
@@ -44,17 +48,21 @@ class TokenWorker:
         arguments = ["preview", "--model", str(directory), "--max-seq-length", str(max_seq_length), "--first-row", str(first_row)]
         return await self._ask_quickly(arguments, b"".join(row.strip() + b"\n" for row in rows), len(rows))
 
-    async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int) -> Json:
-        """TokenStatistics without the base model's names; `chunks` are JSON lines, cut anywhere."""
+    async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int, size_bytes: int) -> Json:
+        """TokenStatistics without the base model's names; `chunks` are JSON lines of `size_bytes`, cut anywhere."""
         arguments = ["analyze", "--model", str(directory), "--max-seq-length", str(max_seq_length)]
-        (answer,) = await self._ask(self._long, Child(arguments), [chunks], self._long_seconds)
-        return answer
+        return await self._ask_patiently(arguments, [chunks], size_bytes)
 
-    async def overlap(self, chunks: AsyncIterator[bytes], against: AsyncIterator[bytes]) -> Json:
-        """DatasetOverlap without the other dataset's name; both are JSON lines, cut anywhere."""
-        (answer,) = await self._ask(
-            self._long, Child(["overlap"], second_input="--against-fd"), [chunks, against], self._long_seconds
-        )
+    async def overlap(self, chunks: AsyncIterator[bytes], against: AsyncIterator[bytes], size_bytes: int) -> Json:
+        """DatasetOverlap without the other dataset's name; both are JSON lines, cut anywhere, together of `size_bytes`."""
+        return await self._ask_patiently(["overlap"], [chunks, against], size_bytes, second_input="--against-fd")
+
+    async def _ask_patiently(
+        self, arguments: Sequence[str], inputs: Sequence[AsyncIterator[bytes]], size_bytes: int, *, second_input: str = ""
+    ) -> Json:
+        seconds = self._long_seconds + size_bytes / SLOWEST_BYTES_PER_SECOND
+        child = Child([*arguments, "--cpu-seconds", str(math.ceil(seconds))], second_input=second_input)
+        (answer,) = await self._ask(self._long, child, inputs, seconds)
         return answer
 
     async def _ask_quickly(self, arguments: Sequence[str], rows: bytes, count: int) -> list[Json]:

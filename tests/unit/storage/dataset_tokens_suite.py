@@ -136,6 +136,18 @@ class DatasetTokensSuite:
         assert all(answer == answers[0] for answer in answers)
         assert service.tokens.counted == 1
 
+    async def test_a_count_goes_on_when_nobody_waits_for_it(self, service: Service) -> None:
+        dataset = await ready(service)
+        service.tokens.gate_open.clear()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.datasets.AnalyzeDataset(
+                dataset_service_pb2.AnalyzeDatasetRequest(name=dataset.name, base_model="tiny"), timeout=0.2
+            )
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        service.tokens.gate_open.set()
+        assert (await analyze(service, dataset.name, base_model="tiny")).tokens.example_count == 7
+        assert service.tokens.counted == 1
+
     async def test_only_so_many_counts_run_at_once(self, service: Service) -> None:
         dataset = await ready(service)
         service.tokens.gate_open.clear()

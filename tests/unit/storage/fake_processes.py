@@ -140,7 +140,7 @@ class FakeTokens:
             for index, row in enumerate(rows)
         ]
 
-    async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int) -> Json:
+    async def analyze(self, directory: pathlib.Path, chunks: AsyncIterator[bytes], max_seq_length: int, size_bytes: int) -> Json:
         assert (directory / "tokenizer.json").exists()
         self.counted += 1
         self.running += 1
@@ -148,6 +148,7 @@ class FakeTokens:
         try:
             await self.gate_open.wait()
             content = b"".join([chunk async for chunk in chunks])
+            assert len(content) == size_bytes
         finally:
             self.running -= 1
         return {
@@ -156,7 +157,7 @@ class FakeTokens:
             "max_seq_length": max_seq_length,
         }
 
-    async def overlap(self, chunks: AsyncIterator[bytes], against: AsyncIterator[bytes]) -> Json:
+    async def overlap(self, chunks: AsyncIterator[bytes], against: AsyncIterator[bytes], size_bytes: int) -> Json:
         rows = b"".join([chunk async for chunk in chunks]).splitlines()
         others = set(b"".join([chunk async for chunk in against]).splitlines())
         same = [str(number) for number, row in enumerate(rows, 1) if row in others]

@@ -187,11 +187,13 @@ class RepositorySuite:
 
     async def test_counts_are_kept_as_long_as_the_rows(self, repositories: Repositories) -> None:
         dataset = await add_dataset(repositories, dataset_draft())
-        key = StatisticsKey(dataset.rows.sha256, "revision", 512)
+        key = StatisticsKey(dataset.rows.sha256, "revision", 512, "renderer")
         assert await repositories.token_statistics.find(key) is None
         await repositories.token_statistics.add(key, {"tokenCount": "1"})
         await repositories.token_statistics.add(key, {"tokenCount": "1"})
         assert await repositories.token_statistics.find(key) == {"tokenCount": "1"}
+        for other in ({"base_model_revision": "2"}, {"max_seq_length": 513}, {"renderer": "newer"}):
+            assert await repositories.token_statistics.find(dataclasses.replace(key, **other)) is None
         await delete_dataset(repositories, dataset.id)
         await repositories.token_statistics.add(key, {"tokenCount": "1"})
         assert await repositories.token_statistics.find(key) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.storage.checking.array_elements import object_spans
+from services.storage.checking.array_elements import Objects, find_objects
 
 texts = st.text(st.sampled_from('ab{}[]",\\ \n'), max_size=8)
 without_closing = st.text(st.sampled_from('ab{[]",\\ \n'), max_size=8)
@@ -17,8 +17,11 @@ values = st.recursive(
 objects = st.dictionaries(texts, values, max_size=3)
 
 
-def found(text: bytes, at: int = 0, max_brackets: int = 1000) -> list[Any]:
-    return [json.loads(text[begin:end]) for begin, end in object_spans(text, at, max_brackets)]
+def found(text: bytes, at: int = 0) -> list[Any]:
+    objects = find_objects(text, at)
+    assert [text[start : start + len(row)] for row, start in zip(objects.rows, objects.starts, strict=True)] == objects.rows
+    assert objects.starts == sorted(set(objects.starts))
+    return [json.loads(row) for row in objects.rows]
 
 
 @given(
@@ -43,10 +46,36 @@ def test_it_ends_before_what_is_no_object(other: bytes) -> None:
     assert found(b'{"a": 1}, ' + other + b', {"b": 2}, {"c": 3}, ') == [{"a": 1}]
 
 
-def test_it_ends_before_an_object_with_too_many_brackets() -> None:
-    content = b'{"a": [1]}, {"b": [[2]]}, {"c": 3}, '
-    assert found(content, max_brackets=2) == [{"a": [1]}]
-    assert found(content, max_brackets=3) == [{"a": [1]}, {"b": [[2]]}, {"c": 3}]
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def test_many_brackets_that_do_not_nest_are_no_reason_to_stop() -> None:
+    row = {"a": [[]] * 50, "b": "[" * 50, "c": json.loads(nested(31))}
+    assert found(json.dumps([row, row, row]).encode(), at=1) == [row, row]
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 19])
+@pytest.mark.parametrize("many", [0, 40])
+def test_it_ends_before_an_object_that_nests_too_deep(at: int, many: int) -> None:
+    rows: list[dict[str, Any]] = [{"a": [[]] * many}] * 21
+    rows[at] = {"a": json.loads(nested(32))}
+    assert found(json.dumps(rows).encode(), at=1) == rows[:at]
+
+
+@given(
+    st.lists(st.sampled_from([b"{}", b'{"a": [{}]}', b'{"a": "},{"}', b'"},"', b"[{},{}]", b"7"]), min_size=1, max_size=6),
+    st.lists(st.sampled_from([b",", b", ", b",\n", b" ,", b" , "]), min_size=6, max_size=6),
+    st.sampled_from([b"", b" ", b"\n  "]),
+)
+def test_elements_are_found_at_their_place_whatever_is_between_them(
+    elements: list[bytes], spaces: list[bytes], before: bytes
+) -> None:
+    content = before + b"".join(element + space for element, space in zip(elements, spaces, strict=False))
+    rows = [json.loads(element) for element in elements]
+    objects = next((index for index, row in enumerate(rows) if not isinstance(row, dict)), len(rows))
+    assert found(content) == rows[: len(found(content))]
+    assert len(found(content)) <= objects
 
 
 @pytest.mark.parametrize(
@@ -65,7 +94,7 @@ def test_it_ends_before_an_object_with_too_many_brackets() -> None:
     ],
 )
 def test_what_is_not_certain_is_left(content: bytes) -> None:
-    assert object_spans(content, 0, 1000) == []
+    assert find_objects(content, 0) == Objects([], [])
 
 
 def test_a_comma_inside_a_text_costs_a_try_and_no_more() -> None:

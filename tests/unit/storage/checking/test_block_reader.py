@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unit.storage.checking.checks import ANSWER, GOOD, USER, Checked, of
 
 from services.storage.checking import block_reader
-from services.storage.checking.block_reader import read_rows
+from services.storage.checking.block_reader import BlockReader
 from services.storage.checking.example import Batch, Example, Format, batch_of
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.row import read_row
@@ -24,6 +24,7 @@ SCHEMA = '{"type": "object", "properties": {"a": {"type": "string"}}}'
 TOOL = f'{{"type": "function", "function": {{"name": "f", "parameters": {SCHEMA}}}}}'
 TOOLS = f', "tools": [{TOOL}], "parallel_tool_calls": true'
 SILENT = '{"role": "assistant", "content": "x", "weight": 0, "name": null, "refusal": null}'
+UNWEIGHTED = '{"role": "assistant", "content": [{"type": "text", "text": "x"}], "weight": null}'
 
 
 def nested(levels: int) -> str:
@@ -74,7 +75,7 @@ def wide_rows(draw: st.DrawFn) -> bytes:
         st.sampled_from(['"id"', '"meta"', '"idé"', '"tool"', '"label"', '"text"', '"i\\u0064"', '"x\\u0022"']), values
     )
     more = "".join(f", {key}: {value}" for key, value in draw(st.lists(extra, max_size=2)))
-    some = st.sampled_from([USER, ANSWER, CALLING, ANSWERED, PARTS, SILENT])
+    some = st.sampled_from([USER, ANSWER, CALLING, ANSWERED, PARTS, SILENT, UNWEIGHTED])
     messages = draw(st.one_of(st.just([USER, CALLING, ANSWERED, ANSWER]), st.just([PARTS, ANSWER]), st.lists(some, max_size=4)))
     tools = draw(st.sampled_from(["", TOOLS, ', "tools": []', ', "tools": null']))
     chat = of(*messages, more=tools)
@@ -108,7 +109,7 @@ def one_by_one(rows: list[bytes], expected: Format) -> list[object]:
 
 def at_once(rows: list[bytes], expected: Format) -> list[object]:
     found: list[object] = []
-    for index, what in read_rows(rows, expected, max_bytes=2**20, framed=False):
+    for index, what in BlockReader().read(rows, expected):
         assert index == sum(map(len, found))
         if isinstance(what, Batch):
             found.append(facts(what))
@@ -156,6 +157,8 @@ COMMON = {
     "calls without tools": of(USER, CALLING, ANSWERED, ANSWER),
     "parts": of(PARTS, ANSWER),
     "empty keys of an API": of(USER, SILENT, ANSWER.replace("}", ', "refusal": null, "annotations": []}')),
+    "weights that are null": of(USER.replace("}", ', "weight": null}'), ANSWER.replace("}", ', "weight": null}')),
+    "parts and a weight": of(PARTS, SILENT, ANSWER),
     "forty messages": of(*[USER, ANSWER] * 20, more=', "id": 1'),
 }
 
@@ -168,7 +171,7 @@ def test_common_rows_are_never_read_one_by_one(name: str, monkeypatch: pytest.Mo
     expected = one_by_one([COMMON[name].encode()] * 20, Format.CHAT)
     monkeypatch.setattr(block_reader, "read_value", fail)
     monkeypatch.setattr(block_reader, "read_row", fail)
-    (found,) = read_rows([COMMON[name].encode()] * 20, Format.CHAT, max_bytes=2**20, framed=False)
+    (found,) = BlockReader().read([COMMON[name].encode()] * 20, Format.CHAT)
     assert flat([facts(found[1])]) == flat(expected)  # type: ignore[arg-type]
 
 
@@ -186,6 +189,25 @@ def test_rows_of_other_formats_may_have_further_keys(expected: Format, monkeypat
     alone = one_by_one(rows, expected)
     monkeypatch.delattr(block_reader, "read_row")
     assert flat(at_once(rows, expected)) == flat(alone)
+
+
+LABELS = ["7", "-7", "0", "-0", "9" * 19, "-" + "9" * 19, '"a"', '"\\u0022"', '"7"']
+
+
+@given(st.lists(st.sampled_from(LABELS), min_size=9, max_size=20))
+def test_labels_may_be_numbers(labels: list[str]) -> None:
+    rows = [of(USER, more=f', "label": {label}').encode() for label in labels]
+    found = at_once(rows, Format.LABELED)
+    assert len(found) == 1
+    assert flat(found) == flat(one_by_one(rows, Format.LABELED))
+
+
+@pytest.mark.parametrize("label", ["1.0", "1e2", "9" * 20, "1" + "0" * 19, "true", "null", "01", '""', '" "', '"\\u0000"', "[1]"])
+def test_what_is_no_label_is_told(label: str) -> None:
+    good = of(USER, more=', "label": 1').encode()
+    rows = [good] * 9 + [of(USER, more=f', "label": {label}').encode()]
+    assert flat(at_once(rows, Format.LABELED)) == flat(one_by_one(rows, Format.LABELED))
+    assert len(at_once(rows, Format.LABELED)) >= 2
 
 
 DOUBTFUL = {
@@ -253,7 +275,7 @@ def test_what_is_trusted_is_what_json_says() -> None:
 )
 def test_bad_rows_with_tools_are_left_to_the_definition(row: str) -> None:
     text = row.encode()
-    assert read_tool_rows([json.loads(row)], text) is None
+    assert read_tool_rows(text, ("id",)) is None
     assert Checked(GOOD.encode() + b"\n" + text).outcome["dropped_row_count"] == 1
 
 

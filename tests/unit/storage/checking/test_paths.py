@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from unit.storage.checking.checks import ANSWER, GOOD, USER, Checked, of
 
 from services.storage.checking.example import Batch, Format, batch_of
+from services.storage.checking.line_source import are_framed
 from services.storage.checking.plain_rows import read_plain
 from services.storage.checking.problem import RowProblem
 from services.storage.checking.row import read_row
@@ -50,7 +51,7 @@ rows = st.one_of(chats, preferences, texts, objects(scalars))
 
 
 def plain(lines: list[bytes], expected: Format) -> Batch | None:
-    return read_plain(lines, expected, b"\n".join(lines))
+    return read_plain(expected, b"\n".join(lines)) if are_framed(lines) else None
 
 
 def slow(row: bytes, expected: Format) -> Batch | None:
@@ -136,7 +137,9 @@ def test_what_may_be_bad_is_left_to_the_slow_path(row: str) -> None:
 
 def test_an_object_over_two_lines_is_no_row_even_when_the_count_is_right() -> None:
     half, other = GOOD.split("[", 1)
-    assert plain([(GOOD + GOOD).encode(), half.encode() + b"[", other.encode()], Format.CHAT) is None
+    lines = [(GOOD + GOOD).encode(), half.encode() + b"[", other.encode()]
+    assert read_plain(Format.CHAT, b"\n".join(lines)) is not None
+    assert not are_framed(lines)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"[", b"{", b"{}\n", GOOD.encode() + b"\n", b"[" + GOOD.encode() + b","]))

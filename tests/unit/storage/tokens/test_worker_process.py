@@ -158,7 +158,7 @@ async def test_client_previews(model):
 
 
 async def test_client_analyzes_rows_cut_anywhere(model):
-    found = ParseDict(await TokenWorker().analyze(model, pieces(jsonl(*ROWS)), 20), dataset_pb2.TokenStatistics())
+    found = ParseDict(await TokenWorker().analyze(model, pieces(jsonl(*ROWS)), 20, 10_000), dataset_pb2.TokenStatistics())
     rendered = [one for row in ROWS for one in render_row(Renderer.from_directory(model), row)]
     assert found.example_count == 3
     assert found.token_count == sum(len(one.token_ids) for one in rendered)
@@ -170,7 +170,7 @@ async def test_client_analyzes_rows_cut_anywhere(model):
 async def test_client_compares_more_than_a_pipe_holds():
     rows = [{"text": f"{number} {'x' * 100}"} for number in range(3000)]
     found = ParseDict(
-        await TokenWorker().overlap(pieces(jsonl(*rows), 8192), pieces(jsonl(*rows[1000:]), 8192)),
+        await TokenWorker().overlap(pieces(jsonl(*rows), 8192), pieces(jsonl(*rows[1000:]), 8192), 10_000),
         dataset_service_pb2.DatasetOverlap(),
     )
     assert (found.same_row_count, found.rows[0]) == (2000, 1001)
@@ -188,19 +188,36 @@ async def test_an_input_that_breaks_is_raised_as_it_is(model):
         raise OSError("the store is away")
 
     with pytest.raises(OSError, match="the store is away"):
-        await TokenWorker().analyze(model, broken(), 10)
+        await TokenWorker().analyze(model, broken(), 10, 0)
 
 
 async def test_an_input_that_nobody_waits_for_does_not_hold_the_answer(tmp_path):
     with pytest.raises(ServiceError) as caught:
-        await TokenWorker().analyze(tmp_path, never(), 10)
+        await TokenWorker().analyze(tmp_path, never(), 10, 0)
     assert caught.value.reason == "BASE_MODEL_UNUSABLE"
 
 
 async def test_an_overdue_process_is_killed(model):
     with pytest.raises(ServiceError, match=r"longer than 0\.5 seconds") as caught:
-        await TokenWorker(long_seconds=0.5).analyze(model, never(), 10)
+        await TokenWorker(long_seconds=0.5).analyze(model, never(), 10, 0)
     assert caught.value.reason == "TOKEN_WORKER_FAILED"
+
+
+@pytest.mark.parametrize("work", ["analyze", "overlap"])
+@pytest.mark.parametrize(("size", "seconds"), [(0, 3600), (180_000_000, 7200), (10**10, 203_600)])
+async def test_the_bigger_the_input_the_longer_it_may_take(model, monkeypatch, work, size, seconds):
+    given = []
+
+    async def run(self, inputs, limit):
+        given.append((limit, self._arguments[self._arguments.index("--cpu-seconds") + 1]))
+        return child_module.Ended(0, b"{}", "")
+
+    monkeypatch.setattr(Child, "run", run)
+    if work == "analyze":
+        await TokenWorker().analyze(model, never(), 10, size)
+    else:
+        await TokenWorker().overlap(never(), never(), size)
+    assert given == [(seconds, str(seconds))]
 
 
 async def test_cancelling_kills_the_process(model, monkeypatch, tmp_path):
@@ -274,17 +291,14 @@ async def test_at_most_so_many_processes_run_at_once(model, monkeypatch):
 
 
 def test_the_processor_time_is_limited(model, tmp_path):
-    code = (
-        "from services.storage.tokens import process_limits as limits; limits.QUICK_CPU_SECONDS = 1; limits.apply(quick=True)\n"
-        "while True: pass"
-    )
+    code = "from services.storage.tokens import process_limits as limits; limits.apply(1)\nwhile True: pass"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60)
     assert done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 def test_memory_is_limited():
     code = (
-        "from services.storage.tokens import process_limits as limits; limits.apply(quick=True)\n"
+        "from services.storage.tokens import process_limits as limits; limits.apply(60)\n"
         "try: bytearray(limits.MEMORY_BYTES)\n"
         "except MemoryError: print('refused')"
     )
