@@ -79,7 +79,7 @@ class ModelVerbs(Connections):
             yield response.chunk
 
     def chat(self, model: str, messages: Messages, system: str | None = None, **sampling: Any) -> ChatResponse:
-        """A whole answer. `sampling`: temperature, top_p, max_tokens, seed, stop, as in ChatRequest."""
+        """A whole answer. `sampling`: the further fields of ChatRequest, as temperature, max_tokens, stop or logit_bias."""
         request = ChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
         return self.connection("inference").call(self._inference.Chat, request, CHAT_SECONDS)
 

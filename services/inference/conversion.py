@@ -18,6 +18,12 @@ def question(request: pb2.ChatRequest | pb2.StreamChatRequest) -> Question:
         max_tokens=request.max_tokens if request.HasField("max_tokens") else DEFAULT_MAX_TOKENS,
         seed=request.seed if request.HasField("seed") else None,
         stop=tuple(request.stop),
+        top_k=request.top_k,
+        min_p=request.min_p,
+        frequency_penalty=request.frequency_penalty,
+        presence_penalty=request.presence_penalty,
+        repetition_penalty=request.repetition_penalty if request.HasField("repetition_penalty") else 1.0,
+        logit_bias=tuple(sorted(request.logit_bias.items())),
     )
 
 

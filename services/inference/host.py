@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
 from services.common.errors import ServiceError
-from services.inference.engine import GenerationRequest, Sampling
+from services.inference.engine import GenerationRequest
 from services.inference.generation import Answer, Piece, Watch, request_for
 from services.inference.question import Question
 from services.inference.registry import LoadedModel, NoRoom, Registry
@@ -49,7 +49,7 @@ class ModelHost:
         with self._place():
             files = await self._resolver.files(question.model)
             async with self._held(lambda holder: self._registry.hold(holder, files)) as model:
-                request = await self._worker.run(lambda: request_for(model, question, self._sampling(question)))
+                request = await self._worker.run(lambda: request_for(model, question, self._new_seed))
                 answer = Answer(model, request, question.stop, watch)
                 async for piece in self._written(request, answer):
                     yield piece
@@ -69,10 +69,6 @@ class ModelHost:
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory, most recently used first."""
         return self._registry.snapshot
-
-    def _sampling(self, question: Question) -> Sampling:
-        seed = self._new_seed() if question.seed is None else question.seed
-        return Sampling(question.temperature, question.top_p, seed)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:

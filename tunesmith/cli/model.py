@@ -75,12 +75,29 @@ def chat(
     top_p: Annotated[float | None, typer.Option(help="Only the likeliest tokens up to this probability.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens to write at most.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Only so many of the likeliest tokens.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Only tokens so probable in relation to the likeliest.")] = None,
+    frequency_penalty: Annotated[float | None, typer.Option(help="Less of a token each time it was written.")] = None,
+    presence_penalty: Annotated[float | None, typer.Option(help="Less of a token once it was written.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Less of what stands there already; 1 = no less.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="A text that ends the answer; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
     """Chat with a model. The answer is printed as it is written."""
     from tunesmith.client import Client
 
-    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    sampling = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "top_k": top_k,
+        "min_p": min_p,
+        "frequency_penalty": frequency_penalty,
+        "presence_penalty": presence_penalty,
+        "repetition_penalty": repetition_penalty,
+        "stop": stop,
+    }
     with Client() as client:
         if as_json and not message:
             raise typer.BadParameter("--json needs --message", param_hint="--message")

@@ -19,7 +19,7 @@ from services.common.bundles import Bundle
 from services.common.errors import Unavailable
 from services.common.interceptors import EdgeInterceptor
 from services.common.rich_status import reason_of
-from services.inference.engine import GenerationRequest
+from services.inference.engine import GenerationRequest, Sampling
 from services.inference.host import ModelHost
 from services.inference.lazy_engine import LazyEngine
 from services.inference.registry import Registry
@@ -133,6 +133,31 @@ async def test_fields_that_are_set_reach_the_engine_zero_included(service: Servi
     request = service.engine.requests[0]
     assert (request.sampling.temperature, request.sampling.top_p, request.max_tokens) == (1.5, 0.5, 5)
     assert request.sampling.seed == 0
+
+
+SAMPLING = {
+    "top_k": 5,
+    "min_p": 0.25,
+    "frequency_penalty": -1.0,
+    "presence_penalty": 1.5,
+    "repetition_penalty": 1.25,
+    "logit_bias": {7: -3.0, 3: 2.0},
+}
+
+
+async def test_every_sampling_parameter_reaches_the_engine_by_chat_and_stream(service: Service) -> None:
+    await service.chat(**SAMPLING)
+    await _drained(service.stream(**SAMPLING))
+    await service.chat()
+    given = Sampling(0.0, 1.0, 77, 5, 0.25, -1.0, 1.5, 1.25, ((3, 2.0), (7, -3.0)))
+    assert [request.sampling for request in service.engine.requests] == [given, given, Sampling(seed=77)]
+
+
+async def test_a_token_that_does_not_exist_is_named(service: Service) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await service.chat(logit_bias={100_000: 1.0}, min_p=0.5)
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert _fields(failed.value) == ["logit_bias[100000]"]
 
 
 async def test_a_cut_answer_says_so(service: Service) -> None:
