@@ -1,5 +1,6 @@
 """`tunesmith model …`: base models, and conversations with anything that can answer."""
 
+import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,6 +82,9 @@ def chat(
     presence_penalty: Annotated[float | None, typer.Option(help="Less of a token once it was written.")] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Less of what stands there already; 1 = no less.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="A text that ends the answer; may be repeated.")] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="A model to answer beside it, with --message; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Chat with a model. The answer is printed as it is written."""
@@ -99,14 +103,24 @@ def chat(
         "stop": stop,
     }
     with Client() as client:
-        if as_json and not message:
-            raise typer.BadParameter("--json needs --message", param_hint="--message")
-        if as_json:
+        if (as_json or compare) and not message:
+            raise typer.BadParameter(f"{'--compare' if compare else '--json'} needs --message", param_hint="--message")
+        if compare:
+            _compare(client, [model, *compare], message, system, sampling, as_json=as_json)
+        elif as_json:
             print_json(client.chat(model, message, system or None, **sampling))
         elif message:
             _answer(client, model, [{"role": "user", "content": message}], system, sampling)
         else:
             _converse(client, model, system, sampling)
+
+
+def _compare(client: "Client", models: list[str], message: str, system: str, sampling: dict[str, Any], *, as_json: bool) -> None:
+    answers = [""] * len(models)
+    for part in client.compare_chat(models, message, system or None, **sampling):
+        answers[part.index] += part.delta
+    for model, answer in zip(models, answers, strict=True):
+        print(json.dumps({"model": model, "answer": answer}, ensure_ascii=False) if as_json else f"{model}\n  {answer}")
 
 
 def _converse(client: "Client", model: str, system: str, sampling: dict[str, Any]) -> None:
