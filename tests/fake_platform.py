@@ -462,6 +462,13 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
             model=request.model, message=answer, finish_reason=inference_service_pb2.FINISH_REASON_STOP
         )
 
+    def CompareChat(self, request, context):
+        self.asked.append(request)
+        for word in ("echo ", request.messages[-1].content):
+            for index, model in enumerate(request.models):
+                delta = word if word == "echo " else f"{word} by {model}"
+                yield inference_service_pb2.CompareChatResponse(index=index, delta=delta)
+
     def StreamChat(self, request, context):
         self.asked.append(request)
         if self.script:

@@ -9,7 +9,15 @@ from tunesmith.connection import CHAT_SECONDS, UPLOAD_SECONDS, Connections
 from tunesmith.names import model_name, resource_name
 from tunesmith.transfers import Progress, chunks_of, describe, receive_all
 from tunesmith.v1.base_model_pb2 import BaseModel
-from tunesmith.v1.inference_service_pb2 import ChatMessage, ChatRequest, ChatResponse, StreamChatRequest, StreamChatResponse
+from tunesmith.v1.inference_service_pb2 import (
+    ChatMessage,
+    ChatRequest,
+    ChatResponse,
+    CompareChatRequest,
+    CompareChatResponse,
+    StreamChatRequest,
+    StreamChatResponse,
+)
 from tunesmith.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tunesmith.v1.model_service_pb2 import (
     DownloadModelRequest,
@@ -79,7 +87,7 @@ class ModelVerbs(Connections):
             yield response.chunk
 
     def chat(self, model: str, messages: Messages, system: str | None = None, **sampling: Any) -> ChatResponse:
-        """A whole answer. `sampling`: temperature, top_p, max_tokens, seed, stop, as in ChatRequest."""
+        """A whole answer. `sampling`: the further fields of ChatRequest, as temperature, max_tokens, stop or logit_bias."""
         request = ChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
         return self.connection("inference").call(self._inference.Chat, request, CHAT_SECONDS)
 
@@ -89,6 +97,14 @@ class ModelVerbs(Connections):
         """An answer as it is written; closing the iterator ends the generation. `sampling` as in `chat`."""
         request = StreamChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
         return self.connection("inference").stream(self._inference.StreamChat, request, CHAT_SECONDS)
+
+    def compare_chat(
+        self, models: Sequence[str], messages: Messages, system: str | None = None, **sampling: Any
+    ) -> Iterator[CompareChatResponse]:
+        """The answers of several models at the same time; closing the iterator ends all. `sampling` as in `chat`."""
+        names = [model_name(model) for model in models]
+        request = CompareChatRequest(models=names, messages=conversation(messages, system), **_given(sampling))
+        return self.connection("inference").stream(self._inference.CompareChat, request, CHAT_SECONDS)
 
     @property
     def _models(self) -> ModelServiceStub:

@@ -8,16 +8,22 @@ from tunesmith.v1 import inference_service_pb2 as pb2
 _FINISH_REASONS = {FinishReason.STOP: pb2.FINISH_REASON_STOP, FinishReason.LENGTH: pb2.FINISH_REASON_LENGTH}
 
 
-def question(request: pb2.ChatRequest | pb2.StreamChatRequest) -> Question:
-    """What is asked, with the defaults for what was left unset."""
+def question(request: pb2.ChatRequest | pb2.StreamChatRequest | pb2.CompareChatRequest) -> Question:
+    """What is asked, with the defaults for what was left unset; a comparison names no model yet."""
     return Question(
-        model=request.model,
+        model="" if isinstance(request, pb2.CompareChatRequest) else request.model,
         messages=tuple(Message(message.role, message.content) for message in request.messages),
         temperature=request.temperature if request.HasField("temperature") else 0.0,
         top_p=request.top_p if request.HasField("top_p") else 1.0,
         max_tokens=request.max_tokens if request.HasField("max_tokens") else DEFAULT_MAX_TOKENS,
         seed=request.seed if request.HasField("seed") else None,
         stop=tuple(request.stop),
+        top_k=request.top_k,
+        min_p=request.min_p,
+        frequency_penalty=request.frequency_penalty,
+        presence_penalty=request.presence_penalty,
+        repetition_penalty=request.repetition_penalty if request.HasField("repetition_penalty") else 1.0,
+        logit_bias=tuple(sorted(request.logit_bias.items())),
     )
 
 
@@ -37,6 +43,13 @@ def stream_response(piece: Piece) -> pb2.StreamChatResponse:
     if isinstance(piece, Delta):
         return pb2.StreamChatResponse(delta=piece.text)
     return pb2.StreamChatResponse(finish_reason=_FINISH_REASONS[piece.finish_reason], usage=_usage(piece))
+
+
+def compare_response(index: int, piece: Piece) -> pb2.CompareChatResponse:
+    """One message of several streamed answers."""
+    if isinstance(piece, Delta):
+        return pb2.CompareChatResponse(index=index, delta=piece.text)
+    return pb2.CompareChatResponse(index=index, finish_reason=_FINISH_REASONS[piece.finish_reason], usage=_usage(piece))
 
 
 def loaded_model(loaded: LoadedModel) -> pb2.LoadedModel:

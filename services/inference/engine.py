@@ -10,11 +10,21 @@ from services.common.errors import ServiceError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. Temperature 0 = always the likeliest; then `top_p` and `seed` play no part."""
+    """How the next token is chosen; the fields of ChatRequest. Temperature 0 = always the one with the highest logit.
+
+    Penalties and bias change the logits first, `repetition_penalty` at the front; then `temperature`, `top_k`, `min_p` and
+    `top_p` narrow what is drawn from. `logit_bias` holds pairs of token id and what is added.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    top_k: int = 0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.common.rendering import RenderError
-from services.inference.engine import GenerationRequest, Sampling
+from services.inference.engine import GenerationRequest
 from services.inference.question import Question
 from services.inference.registry import ReadyModel
 from services.inference.text_stream import TextStream
@@ -112,11 +112,19 @@ class Answer:
         )
 
 
-def request_for(model: ReadyModel, question: Question, sampling: Sampling) -> GenerationRequest:
-    """What the engine is asked; raises InvalidArgument (the template refuses the conversation, CONTEXT_LENGTH_EXCEEDED)."""
+def request_for(model: ReadyModel, question: Question, new_seed: Callable[[], int]) -> GenerationRequest:
+    """What the engine is asked; a question without a seed gets a new one.
+
+    Raises InvalidArgument (the template refuses the conversation, a token that does not exist, CONTEXT_LENGTH_EXCEEDED).
+    """
+    tokens = f"a token of {model.base}: 0 to {model.vocabulary_size - 1}"
+    strange = [token for token, _ in question.logit_bias if not 0 <= token < model.vocabulary_size]
+    if strange:
+        raise InvalidArgument(*(Violation(f"logit_bias[{token}]", f"is not {tokens}") for token in strange))
     prompt = prompt_ids(model, question)
     room = min(question.max_tokens, model.context_length - len(prompt))
-    return GenerationRequest(model.base, model.adapter, prompt, room, sampling)
+    seed = new_seed() if question.seed is None else question.seed
+    return GenerationRequest(model.base, model.adapter, prompt, room, question.sampling(seed))
 
 
 def prompt_ids(model: ReadyModel, question: Question) -> tuple[int, ...]:

@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TypeVar
 
-from services.common.errors import ServiceError
-from services.inference.engine import GenerationRequest, Sampling
+from services.common.errors import InvalidArgument, ServiceError, Violation
+from services.inference.engine import GenerationRequest
 from services.inference.generation import Answer, Piece, Watch, request_for
 from services.inference.question import Question
 from services.inference.registry import LoadedModel, NoRoom, Registry
 from services.inference.resolver import Resolver
 from services.inference.scheduler import Scheduler
+from services.inference.side_by_side import side_by_side
 from services.inference.worker import Worker
+
+MAX_COMPARED = 8
 
 T = TypeVar("T")
 
@@ -49,10 +53,22 @@ class ModelHost:
         with self._place():
             files = await self._resolver.files(question.model)
             async with self._held(lambda holder: self._registry.hold(holder, files)) as model:
-                request = await self._worker.run(lambda: request_for(model, question, self._sampling(question)))
+                request = await self._worker.run(lambda: request_for(model, question, self._new_seed))
                 answer = Answer(model, request, question.stop, watch)
                 async for piece in self._written(request, answer):
                     yield piece
+
+    async def compare(
+        self, models: Sequence[str], question: Question, cancelled: threading.Event
+    ) -> AsyncIterator[tuple[int, Piece]]:
+        """The answers of several models with the same seed, as `answer` gives them, each piece with the model's index."""
+        if not 1 <= len(models) <= MAX_COMPARED:
+            raise InvalidArgument(Violation("models", f"{len(models)} models are not between 1 and {MAX_COMPARED}"))
+        seed = self._new_seed() if question.seed is None else question.seed
+        questions = [dataclasses.replace(question, model=model, seed=seed) for model in models]
+        async with contextlib.aclosing(side_by_side([self.answer(each, cancelled) for each in questions])) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def load(self, model: str) -> LoadedModel:
         """The model in memory; raises ServiceError."""
@@ -69,10 +85,6 @@ class ModelHost:
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory, most recently used first."""
         return self._registry.snapshot
-
-    def _sampling(self, question: Question) -> Sampling:
-        seed = self._new_seed() if question.seed is None else question.seed
-        return Sampling(question.temperature, question.top_p, seed)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:

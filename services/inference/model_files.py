@@ -18,10 +18,19 @@ def fp32_bytes(directory: pathlib.Path, *, broken: str) -> int:
 
 def context_length(directory: pathlib.Path) -> int:
     """Tokens the base model can attend to; raises ServiceError (BASE_MODEL_UNUSABLE)."""
+    return _configured(directory, "max_position_embeddings", "context length")
+
+
+def vocabulary_size(directory: pathlib.Path) -> int:
+    """Tokens the base model has a logit for; raises ServiceError (BASE_MODEL_UNUSABLE)."""
+    return _configured(directory, "vocab_size", "vocabulary size")
+
+
+def _configured(directory: pathlib.Path, key: str, what: str) -> int:
     try:
-        return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
+        return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))[key])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ServiceError("BASE_MODEL_UNUSABLE", f"config.json of the base model tells no context length: {error!r}") from error
+        raise ServiceError("BASE_MODEL_UNUSABLE", f"config.json of the base model tells no {what}: {error!r}") from error
 
 
 def _elements(file: pathlib.Path, broken: str) -> int:

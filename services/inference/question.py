@@ -1,15 +1,20 @@
 """What is asked of a model, free of the wire format, and its validation; built by the servicer, read by the answer flow."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 from services.common.errors import InvalidArgument, Violation
+from services.inference.engine import Sampling
 
 DEFAULT_MAX_TOKENS = 256
 _ROLES = ("system", "user", "assistant")
 _MAX_STOPS = 4
 _MAX_SEED = 2**63 - 1
+_MAX_BIASES = 300
+_MAX_BIAS = 100
+# A comparison with NaN is false, so NaN is in no range.
+_CLOSED_RANGES = (("temperature", 0, 2), ("min_p", 0, 1), ("frequency_penalty", -2, 2), ("presence_penalty", -2, 2))
+_OPEN_RANGES = (("top_p", 1), ("repetition_penalty", 10))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,10 +36,21 @@ class Question:
     max_tokens: int = DEFAULT_MAX_TOKENS
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    top_k: int = 0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+    def sampling(self, seed: int) -> Sampling:
+        """How to choose tokens."""
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Sampling) if field.name != "seed"}
+        return Sampling(**shared, seed=seed)
 
     def check(self) -> None:
         """Raises InvalidArgument naming every field that is wrong; `model` is the resolver's to judge."""
-        violations = [*_conversation(self.messages), *_numbers(self), *_stops(self.stop)]
+        violations = [*_conversation(self.messages), *_numbers(self), *_stops(self.stop), *_biases(self.logit_bias)]
         if violations:
             raise InvalidArgument(*violations)
 
@@ -53,12 +69,17 @@ def _conversation(messages: tuple[Message, ...]) -> Iterator[Violation]:
 
 
 def _numbers(question: Question) -> Iterator[Violation]:
-    if not (math.isfinite(question.temperature) and 0 <= question.temperature <= 2):
-        yield Violation("temperature", f"{question.temperature} is not between 0 and 2")
-    if not (math.isfinite(question.top_p) and 0 < question.top_p <= 1):
-        yield Violation("top_p", f"{question.top_p} is not more than 0 and at most 1")
-    if question.max_tokens < 1:
-        yield Violation("max_tokens", f"{question.max_tokens} is less than 1")
+    for name, least, most in _CLOSED_RANGES:
+        value = getattr(question, name)
+        if not least <= value <= most:
+            yield Violation(name, f"{value} is not between {least} and {most}")
+    for name, most in _OPEN_RANGES:
+        value = getattr(question, name)
+        if not 0 < value <= most:
+            yield Violation(name, f"{value} is not more than 0 and at most {most}")
+    for name, least in (("max_tokens", 1), ("top_k", 0)):
+        if (value := getattr(question, name)) < least:
+            yield Violation(name, f"{value} is less than {least}")
     if question.seed is not None and not 0 <= question.seed <= _MAX_SEED:
         yield Violation("seed", f"{question.seed} is not between 0 and 2^63-1")
 
@@ -69,3 +90,11 @@ def _stops(stop: tuple[str, ...]) -> Iterator[Violation]:
     for index, text in enumerate(stop):
         if not text:
             yield Violation(f"stop[{index}]", "is empty")
+
+
+def _biases(biases: tuple[tuple[int, float], ...]) -> Iterator[Violation]:
+    if len(biases) > _MAX_BIASES:
+        yield Violation("logit_bias", f"{len(biases)} tokens are more than {_MAX_BIASES}")
+    for token, bias in biases:
+        if not -_MAX_BIAS <= bias <= _MAX_BIAS:
+            yield Violation(f"logit_bias[{token}]", f"{bias} is not between -{_MAX_BIAS} and {_MAX_BIAS}")

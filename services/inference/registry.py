@@ -38,6 +38,7 @@ class ReadyModel:
     renderer: Renderer
     end_of_turn_ids: frozenset[int]
     context_length: int
+    vocabulary_size: int
 
 
 class NoRoom(Exception):
@@ -106,8 +107,8 @@ class Registry:
             return
         size = model_files.fp32_bytes(base.directory, broken="BASE_MODEL_UNUSABLE")
         renderer = Renderer.from_directory(base.directory)
-        context_length = model_files.context_length(base.directory)
-        ready = ReadyModel(base.name, None, renderer, renderer.end_of_turn_ids, context_length)
+        sizes = model_files.context_length(base.directory), model_files.vocabulary_size(base.directory)
+        ready = ReadyModel(base.name, None, renderer, renderer.end_of_turn_ids, *sizes)
         self._make_room(size, files)
         self._engine.load_base(base.name, base.directory)
         self._ready[base.name] = ready

@@ -26,7 +26,7 @@ class _Row:
         self.ticket = ticket
         self.request = request
         self.last = -1
-        self._sampler = Sampler(request.sampling)
+        self._sampler = Sampler(request.sampling, request.prompt)
 
     def choose(self, logits: torch.Tensor) -> int:
         """The next token; raises ValueError when the numbers are not finite. `logits` has the shape [vocabulary]."""

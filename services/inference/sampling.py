@@ -1,4 +1,7 @@
-"""Chooses the next token from logits; used by the transformers engine."""
+"""Chooses the next token from logits; used by the running batch."""
+
+from collections import Counter
+from collections.abc import Sequence
 
 import torch
 
@@ -6,21 +9,62 @@ from services.inference.engine import Sampling
 
 
 class Sampler:
-    """The choices of one answer; equal seeds make equal choices on the same logits."""
+    """The choices of one answer to `prompt`; equal seeds make equal choices on the same logits."""
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, prompt: Sequence[int] = ()) -> None:
         self._sampling = sampling
         self._generator = torch.Generator().manual_seed(sampling.seed)
+        self._prompt = set(prompt)
+        self._written: Counter[int] = Counter()
 
     def choose(self, logits: torch.Tensor) -> int:
         """The next token id. `logits` has the shape [vocabulary]."""
-        if self._sampling.temperature == 0:
+        token = self._pick(self._adjusted(logits))
+        self._written[token] += 1
+        return token
+
+    def _adjusted(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits after penalties and bias."""
+        wish = self._sampling
+        if wish.repetition_penalty != 1:
+            logits = _repetition_penalized(logits, sorted(self._prompt | self._written.keys()), wish.repetition_penalty)
+        if self._written and (wish.frequency_penalty or wish.presence_penalty):
+            taken = [count * wish.frequency_penalty + wish.presence_penalty for count in self._written.values()]
+            logits = _added(logits, list(self._written), [-value for value in taken])
+        if wish.logit_bias:
+            logits = _added(logits, [token for token, _ in wish.logit_bias], [bias for _, bias in wish.logit_bias])
+        return logits
+
+    def _pick(self, logits: torch.Tensor) -> int:
+        wish = self._sampling
+        if wish.temperature == 0:
             return int(logits.argmax())
         # Shifted first, so that a tiny temperature divides 0 by itself and not a large number into infinity.
-        probabilities = torch.softmax((logits - logits.max()).double() / self._sampling.temperature, dim=-1)
-        if self._sampling.top_p < 1:
-            probabilities = _nucleus(probabilities, self._sampling.top_p)
+        probabilities = torch.softmax((logits - logits.max()).double() / wish.temperature, dim=-1)
+        if wish.top_k:
+            probabilities = _likeliest(probabilities, wish.top_k)
+        if wish.min_p:
+            probabilities = probabilities.where(probabilities >= wish.min_p * probabilities.max(), 0)
+        if wish.top_p < 1:
+            probabilities = _nucleus(probabilities / probabilities.sum(), wish.top_p)
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+
+def _repetition_penalized(logits: torch.Tensor, tokens: Sequence[int], penalty: float) -> torch.Tensor:
+    """Keskar et al. 2019, section 4.1, with negative logits multiplied, so that a penalty always makes a token less likely."""
+    seen = torch.tensor(tokens, dtype=torch.long)
+    values = logits[seen]
+    return logits.index_copy(0, seen, torch.where(values > 0, values / penalty, values * penalty))
+
+
+def _added(logits: torch.Tensor, tokens: Sequence[int], values: Sequence[float]) -> torch.Tensor:
+    return logits.index_add(0, torch.tensor(tokens), torch.tensor(values, dtype=logits.dtype))
+
+
+def _likeliest(probabilities: torch.Tensor, count: int) -> torch.Tensor:
+    """Zero for all but the `count` likeliest tokens."""
+    values, tokens = probabilities.topk(min(count, len(probabilities)))
+    return torch.zeros_like(probabilities).scatter_(0, tokens, values)
 
 
 def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:

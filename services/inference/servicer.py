@@ -33,6 +33,11 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         async for piece in self._host.answer(conversion.question(request), _ended(context)):
             yield conversion.stream_response(piece)
 
+    async def CompareChat(self, request: pb2.CompareChatRequest, context: Context) -> AsyncIterator[pb2.CompareChatResponse]:
+        """Answers with several models as they write."""
+        async for index, piece in self._host.compare(request.models, conversion.question(request), _ended(context)):
+            yield conversion.compare_response(index, piece)
+
     async def LoadModel(self, request: pb2.LoadModelRequest, context: Context) -> pb2.LoadedModel:
         """Loads before use."""
         return conversion.loaded_model(await self._host.load(request.model))

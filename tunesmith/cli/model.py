@@ -1,5 +1,6 @@
 """`tunesmith model …`: base models, and conversations with anything that can answer."""
 
+import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,21 +76,51 @@ def chat(
     top_p: Annotated[float | None, typer.Option(help="Only the likeliest tokens up to this probability.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens to write at most.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Only so many of the likeliest tokens.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Only tokens so probable in relation to the likeliest.")] = None,
+    frequency_penalty: Annotated[float | None, typer.Option(help="Less of a token each time it was written.")] = None,
+    presence_penalty: Annotated[float | None, typer.Option(help="Less of a token once it was written.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Less of what stands there already; 1 = no less.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="A text that ends the answer; may be repeated.")] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="A model to answer beside it, with --message; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Chat with a model. The answer is printed as it is written."""
     from tunesmith.client import Client
 
-    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    sampling = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "top_k": top_k,
+        "min_p": min_p,
+        "frequency_penalty": frequency_penalty,
+        "presence_penalty": presence_penalty,
+        "repetition_penalty": repetition_penalty,
+        "stop": stop,
+    }
     with Client() as client:
-        if as_json and not message:
-            raise typer.BadParameter("--json needs --message", param_hint="--message")
-        if as_json:
+        if (as_json or compare) and not message:
+            raise typer.BadParameter(f"{'--compare' if compare else '--json'} needs --message", param_hint="--message")
+        if compare:
+            _compare(client, [model, *compare], message, system, sampling, as_json=as_json)
+        elif as_json:
             print_json(client.chat(model, message, system or None, **sampling))
         elif message:
             _answer(client, model, [{"role": "user", "content": message}], system, sampling)
         else:
             _converse(client, model, system, sampling)
+
+
+def _compare(client: "Client", models: list[str], message: str, system: str, sampling: dict[str, Any], *, as_json: bool) -> None:
+    answers = [""] * len(models)
+    for part in client.compare_chat(models, message, system or None, **sampling):
+        answers[part.index] += part.delta
+    for model, answer in zip(models, answers, strict=True):
+        print(json.dumps({"model": model, "answer": answer}, ensure_ascii=False) if as_json else f"{model}\n  {answer}")
 
 
 def _converse(client: "Client", model: str, system: str, sampling: dict[str, Any]) -> None:

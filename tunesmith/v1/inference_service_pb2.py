@@ -27,7 +27,7 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tunesmith/v1/inference_service.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xe3\x01\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.tunesmith.v1.ChatMessage\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\tB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\xe9\x01\n\x11StreamChatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.tunesmith.v1.ChatMessage\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\tB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\xa4\x01\n\tChatUsage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x36\n\x13time_to_first_token\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntotal_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa4\x01\n\x0c\x43hatResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\x07message\x18\x02 \x01(\x0b\x32\x19.tunesmith.v1.ChatMessage\x12\x31\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1a.tunesmith.v1.FinishReason\x12&\n\x05usage\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.ChatUsage\"~\n\x12StreamChatResponse\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\t\x12\x31\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1a.tunesmith.v1.FinishReason\x12&\n\x05usage\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.ChatUsage\"!\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"#\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x19\n\x17ListLoadedModelsRequest\"E\n\x18ListLoadedModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.tunesmith.v1.LoadedModel\"\xa8\x01\n\x0bLoadedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12-\n\tload_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\x98\x03\n\x10InferenceService\x12=\n\x04\x43hat\x12\x19.tunesmith.v1.ChatRequest\x1a\x1a.tunesmith.v1.ChatResponse\x12Q\n\nStreamChat\x12\x1f.tunesmith.v1.StreamChatRequest\x1a .tunesmith.v1.StreamChatResponse0\x01\x12\x46\n\tLoadModel\x12\x1e.tunesmith.v1.LoadModelRequest\x1a\x19.tunesmith.v1.LoadedModel\x12G\n\x0bUnloadModel\x12 .tunesmith.v1.UnloadModelRequest\x1a\x16.google.protobuf.Empty\x12\x61\n\x10ListLoadedModels\x12%.tunesmith.v1.ListLoadedModelsRequest\x1a&.tunesmith.v1.ListLoadedModelsResponseBz\n\x10\x64\x65v.tunesmith.v1B\x15InferenceServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tunesmith/v1/inference_service.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\xb1\x04\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.tunesmith.v1.ChatMessage\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x12\n\x05top_k\x18\x08 \x01(\x05H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\n \x01(\x01H\x06\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12<\n\nlogit_bias\x18\r \x03(\x0b\x32(.tunesmith.v1.ChatRequest.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokensB\x07\n\x05_seedB\x08\n\x06_top_kB\x08\n\x06_min_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penalty\"\xbd\x04\n\x11StreamChatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.tunesmith.v1.ChatMessage\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x12\n\x05top_k\x18\x08 \x01(\x05H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\n \x01(\x01H\x06\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x42\n\nlogit_bias\x18\r \x03(\x0b\x32..tunesmith.v1.StreamChatRequest.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokensB\x07\n\x05_seedB\x08\n\x06_top_kB\x08\n\x06_min_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penalty\"\xc0\x04\n\x12\x43ompareChatRequest\x12\x0e\n\x06models\x18\x01 \x03(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.tunesmith.v1.ChatMessage\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x12\n\x05top_k\x18\x08 \x01(\x05H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\n \x01(\x01H\x06\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x43\n\nlogit_bias\x18\r \x03(\x0b\x32/.tunesmith.v1.CompareChatRequest.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokensB\x07\n\x05_seedB\x08\n\x06_top_kB\x08\n\x06_min_pB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x15\n\x13_repetition_penalty\"\xa4\x01\n\tChatUsage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x36\n\x13time_to_first_token\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntotal_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa4\x01\n\x0c\x43hatResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\x07message\x18\x02 \x01(\x0b\x32\x19.tunesmith.v1.ChatMessage\x12\x31\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1a.tunesmith.v1.FinishReason\x12&\n\x05usage\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.ChatUsage\"~\n\x12StreamChatResponse\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\t\x12\x31\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1a.tunesmith.v1.FinishReason\x12&\n\x05usage\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.ChatUsage\"\x8e\x01\n\x13\x43ompareChatResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\t\x12\x31\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1a.tunesmith.v1.FinishReason\x12&\n\x05usage\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.ChatUsage\"!\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"#\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x19\n\x17ListLoadedModelsRequest\"E\n\x18ListLoadedModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.tunesmith.v1.LoadedModel\"\xa8\x01\n\x0bLoadedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12-\n\tload_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\xee\x03\n\x10InferenceService\x12=\n\x04\x43hat\x12\x19.tunesmith.v1.ChatRequest\x1a\x1a.tunesmith.v1.ChatResponse\x12Q\n\nStreamChat\x12\x1f.tunesmith.v1.StreamChatRequest\x1a .tunesmith.v1.StreamChatResponse0\x01\x12T\n\x0b\x43ompareChat\x12 .tunesmith.v1.CompareChatRequest\x1a!.tunesmith.v1.CompareChatResponse0\x01\x12\x46\n\tLoadModel\x12\x1e.tunesmith.v1.LoadModelRequest\x1a\x19.tunesmith.v1.LoadedModel\x12G\n\x0bUnloadModel\x12 .tunesmith.v1.UnloadModelRequest\x1a\x16.google.protobuf.Empty\x12\x61\n\x10ListLoadedModels\x12%.tunesmith.v1.ListLoadedModelsRequest\x1a&.tunesmith.v1.ListLoadedModelsResponseBz\n\x10\x64\x65v.tunesmith.v1B\x15InferenceServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,30 +35,46 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tunesmith.v1.inference_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\025InferenceServiceProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
-  _globals['_FINISHREASON']._serialized_start=1463
-  _globals['_FINISHREASON']._serialized_end=1558
+  _globals['_CHATREQUEST_LOGITBIASENTRY']._loaded_options = None
+  _globals['_CHATREQUEST_LOGITBIASENTRY']._serialized_options = b'8\001'
+  _globals['_STREAMCHATREQUEST_LOGITBIASENTRY']._loaded_options = None
+  _globals['_STREAMCHATREQUEST_LOGITBIASENTRY']._serialized_options = b'8\001'
+  _globals['_COMPARECHATREQUEST_LOGITBIASENTRY']._loaded_options = None
+  _globals['_COMPARECHATREQUEST_LOGITBIASENTRY']._serialized_options = b'8\001'
+  _globals['_FINISHREASON']._serialized_start=2861
+  _globals['_FINISHREASON']._serialized_end=2956
   _globals['_CHATMESSAGE']._serialized_start=148
   _globals['_CHATMESSAGE']._serialized_end=192
   _globals['_CHATREQUEST']._serialized_start=195
-  _globals['_CHATREQUEST']._serialized_end=422
-  _globals['_STREAMCHATREQUEST']._serialized_start=425
-  _globals['_STREAMCHATREQUEST']._serialized_end=658
-  _globals['_CHATUSAGE']._serialized_start=661
-  _globals['_CHATUSAGE']._serialized_end=825
-  _globals['_CHATRESPONSE']._serialized_start=828
-  _globals['_CHATRESPONSE']._serialized_end=992
-  _globals['_STREAMCHATRESPONSE']._serialized_start=994
-  _globals['_STREAMCHATRESPONSE']._serialized_end=1120
-  _globals['_LOADMODELREQUEST']._serialized_start=1122
-  _globals['_LOADMODELREQUEST']._serialized_end=1155
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1157
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1192
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=1194
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=1219
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=1221
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=1290
-  _globals['_LOADEDMODEL']._serialized_start=1293
-  _globals['_LOADEDMODEL']._serialized_end=1461
-  _globals['_INFERENCESERVICE']._serialized_start=1561
-  _globals['_INFERENCESERVICE']._serialized_end=1969
+  _globals['_CHATREQUEST']._serialized_end=756
+  _globals['_CHATREQUEST_LOGITBIASENTRY']._serialized_start=572
+  _globals['_CHATREQUEST_LOGITBIASENTRY']._serialized_end=620
+  _globals['_STREAMCHATREQUEST']._serialized_start=759
+  _globals['_STREAMCHATREQUEST']._serialized_end=1332
+  _globals['_STREAMCHATREQUEST_LOGITBIASENTRY']._serialized_start=572
+  _globals['_STREAMCHATREQUEST_LOGITBIASENTRY']._serialized_end=620
+  _globals['_COMPARECHATREQUEST']._serialized_start=1335
+  _globals['_COMPARECHATREQUEST']._serialized_end=1911
+  _globals['_COMPARECHATREQUEST_LOGITBIASENTRY']._serialized_start=572
+  _globals['_COMPARECHATREQUEST_LOGITBIASENTRY']._serialized_end=620
+  _globals['_CHATUSAGE']._serialized_start=1914
+  _globals['_CHATUSAGE']._serialized_end=2078
+  _globals['_CHATRESPONSE']._serialized_start=2081
+  _globals['_CHATRESPONSE']._serialized_end=2245
+  _globals['_STREAMCHATRESPONSE']._serialized_start=2247
+  _globals['_STREAMCHATRESPONSE']._serialized_end=2373
+  _globals['_COMPARECHATRESPONSE']._serialized_start=2376
+  _globals['_COMPARECHATRESPONSE']._serialized_end=2518
+  _globals['_LOADMODELREQUEST']._serialized_start=2520
+  _globals['_LOADMODELREQUEST']._serialized_end=2553
+  _globals['_UNLOADMODELREQUEST']._serialized_start=2555
+  _globals['_UNLOADMODELREQUEST']._serialized_end=2590
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=2592
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=2617
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=2619
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=2688
+  _globals['_LOADEDMODEL']._serialized_start=2691
+  _globals['_LOADEDMODEL']._serialized_end=2859
+  _globals['_INFERENCESERVICE']._serialized_start=2959
+  _globals['_INFERENCESERVICE']._serialized_end=3453
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,11 @@ class InferenceServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamChatRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamChatResponse.FromString,
                 _registered_method=True)
+        self.CompareChat = channel.unary_stream(
+                '/tunesmith.v1.InferenceService/CompareChat',
+                request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatResponse.FromString,
+                _registered_method=True)
         self.LoadModel = channel.unary_unary(
                 '/tunesmith.v1.InferenceService/LoadModel',
                 request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.LoadModelRequest.SerializeToString,
@@ -97,6 +102,14 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareChat(self, request, context):
+        """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
+        model fails, the call fails with its error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LoadModel(self, request, context):
         """Loads a model before it is used. A model that is loaded already is returned as it is.
         """
@@ -131,6 +144,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.StreamChat,
                     request_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamChatRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamChatResponse.SerializeToString,
+            ),
+            'CompareChat': grpc.unary_stream_rpc_method_handler(
+                    servicer.CompareChat,
+                    request_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatResponse.SerializeToString,
             ),
             'LoadModel': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadModel,
@@ -211,6 +229,33 @@ class InferenceService:
             '/tunesmith.v1.InferenceService/StreamChat',
             tunesmith_dot_v1_dot_inference__service__pb2.StreamChatRequest.SerializeToString,
             tunesmith_dot_v1_dot_inference__service__pb2.StreamChatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareChat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tunesmith.v1.InferenceService/CompareChat',
+            tunesmith_dot_v1_dot_inference__service__pb2.CompareChatRequest.SerializeToString,
+            tunesmith_dot_v1_dot_inference__service__pb2.CompareChatResponse.FromString,
             options,
             channel_credentials,
             insecure,

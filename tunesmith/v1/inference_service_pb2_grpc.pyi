@@ -47,6 +47,10 @@ class InferenceServiceStub:
     """Answers a conversation, whole."""
     StreamChat: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.StreamChatRequest, _inference_service_pb2.StreamChatResponse]
     """Answers a conversation as it is written. Cancelling the call ends the generation."""
+    CompareChat: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.CompareChatRequest, _inference_service_pb2.CompareChatResponse]
+    """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
+    model fails, the call fails with its error.
+    """
     LoadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadedModel]
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]
@@ -74,6 +78,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Answers a conversation, whole."""
     StreamChat: _aio.UnaryStreamMultiCallable[_inference_service_pb2.StreamChatRequest, _inference_service_pb2.StreamChatResponse]  # type: ignore[assignment]
     """Answers a conversation as it is written. Cancelling the call ends the generation."""
+    CompareChat: _aio.UnaryStreamMultiCallable[_inference_service_pb2.CompareChatRequest, _inference_service_pb2.CompareChatResponse]  # type: ignore[assignment]
+    """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
+    model fails, the call fails with its error.
+    """
     LoadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadedModel]  # type: ignore[assignment]
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]  # type: ignore[assignment]
@@ -110,6 +118,16 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_service_pb2.StreamChatResponse], _abc.AsyncIterator[_inference_service_pb2.StreamChatResponse]]:
         """Answers a conversation as it is written. Cancelling the call ends the generation."""
+
+    @_abc_1.abstractmethod
+    def CompareChat(
+        self,
+        request: _inference_service_pb2.CompareChatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_service_pb2.CompareChatResponse], _abc.AsyncIterator[_inference_service_pb2.CompareChatResponse]]:
+        """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
+        model fails, the call fails with its error.
+        """
 
     @_abc_1.abstractmethod
     def LoadModel(

@@ -384,6 +384,22 @@ class TestModels:
         turns = [(m.role, m.content) for m in platform.inference.asked[1].messages]
         assert turns == [("user", "one"), ("assistant", "echo one"), ("user", "two")]
 
+    def test_every_sampling_option_is_sent(self, run, platform):
+        penalties = ("--frequency-penalty", 0.5, "--presence-penalty", -0.5, "--repetition-penalty", 1.25)
+        run("model", "chat", "tiny", "-m", "you", "--top-k", 4, "--min-p", 0.25, *penalties, "--stop", "a", "--stop", "b")
+        asked = platform.inference.asked[0]
+        assert (asked.top_k, asked.min_p, list(asked.stop)) == (4, 0.25, ["a", "b"])
+        assert (asked.frequency_penalty, asked.presence_penalty, asked.repetition_penalty) == (0.5, -0.5, 1.25)
+
+    def test_compare_prints_every_models_answer(self, run, platform):
+        asking = ("model", "chat", "tiny", "--compare", "tasks/t1", "-m", "you", "--top-k", 3)
+        assert run(*asking).stdout == "tiny\n  echo you by baseModels/tiny\ntasks/t1\n  echo you by tasks/t1\n"
+        assert json_lines(run(*asking, "--json").stdout)[1] == {"model": "tasks/t1", "answer": "echo you by tasks/t1"}
+        assert [asked.top_k for asked in platform.inference.asked] == [3, 3]
+
+    def test_compare_without_a_message_is_a_usage_error(self, run):
+        assert run("model", "chat", "tiny", "--compare", "tiny").exit_code == 2
+
     def test_json_without_a_message_is_a_usage_error(self, run):
         assert run("model", "chat", "tiny", "--json").exit_code == 2
 

@@ -231,6 +231,13 @@ class TestModels:
         assert "".join(piece.delta for piece in pieces) == "echo you"
         assert pieces[-1].usage.completion_tokens == 2
 
+    def test_several_models_answer_in_one_stream(self, platform, client):
+        pieces = list(client.compare_chat(["tiny", "artifacts/1"], "you", system="s", logit_bias={3: -1.0}, top_k=None))
+        answers = ["".join(piece.delta for piece in pieces if piece.index == index) for index in (0, 1)]
+        assert answers == ["echo you by baseModels/tiny", "echo you by artifacts/1"]
+        (request,) = platform.inference.asked
+        assert (dict(request.logit_bias), request.HasField("top_k")) == ({3: -1.0}, False)
+
 
 def test_a_service_that_is_not_there_is_named_with_its_address_and_the_way_out():
     address = f"127.0.0.1:{pick_free(1)[0]}"

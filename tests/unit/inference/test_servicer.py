@@ -19,7 +19,7 @@ from services.common.bundles import Bundle
 from services.common.errors import Unavailable
 from services.common.interceptors import EdgeInterceptor
 from services.common.rich_status import reason_of
-from services.inference.engine import GenerationRequest
+from services.inference.engine import GenerationRequest, Sampling
 from services.inference.host import ModelHost
 from services.inference.lazy_engine import LazyEngine
 from services.inference.registry import Registry
@@ -133,6 +133,84 @@ async def test_fields_that_are_set_reach_the_engine_zero_included(service: Servi
     request = service.engine.requests[0]
     assert (request.sampling.temperature, request.sampling.top_p, request.max_tokens) == (1.5, 0.5, 5)
     assert request.sampling.seed == 0
+
+
+SAMPLING = {
+    "top_k": 5,
+    "min_p": 0.25,
+    "frequency_penalty": -1.0,
+    "presence_penalty": 1.5,
+    "repetition_penalty": 1.25,
+    "logit_bias": {7: -3.0, 3: 2.0},
+}
+
+
+async def test_every_sampling_parameter_reaches_the_engine_by_chat_and_stream(service: Service) -> None:
+    await service.chat(**SAMPLING)
+    await _drained(service.stream(**SAMPLING))
+    await service.chat()
+    given = Sampling(0.0, 1.0, 77, 5, 0.25, -1.0, 1.5, 1.25, ((3, 2.0), (7, -3.0)))
+    assert [request.sampling for request in service.engine.requests] == [given, given, Sampling(seed=77)]
+
+
+async def test_a_token_that_does_not_exist_is_named(service: Service) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await service.chat(logit_bias={100_000: 1.0}, min_p=0.5)
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert _fields(failed.value) == ["logit_bias[100000]"]
+
+
+def saying_its_model(request: GenerationRequest) -> Iterator[int]:
+    words = f"{'tuned' if request.adapter else 'base'} {request.sampling.seed}"
+    return itertools.chain(TOKENIZER.encode(words, add_special_tokens=False).ids, itertools.repeat(END_ID))
+
+
+def compared(service: Service, **fields: object) -> grpc.aio.UnaryStreamCall[pb2.CompareChatRequest, pb2.CompareChatResponse]:
+    request = pb2.CompareChatRequest(**{"models": ["tiny", TASK], "messages": HELLO, **fields})
+    return service.stub.CompareChat(request, timeout=DEADLINE_SECONDS)
+
+
+async def test_models_are_compared_in_one_stream_with_the_same_seed(service: Service) -> None:
+    service.engine.script = saying_its_model
+    responses = [response async for response in compared(service, **SAMPLING)]
+    for index, words in enumerate(("base 77", "tuned 77")):
+        *deltas, last = [response for response in responses if response.index == index]
+        assert "".join(response.delta for response in deltas) == words
+        assert (last.finish_reason, last.delta) == (pb2.FINISH_REASON_STOP, "")
+        assert last.usage.completion_tokens == len(words)
+    assert {request.sampling.top_k for request in service.engine.requests} == {5}
+    assert (0, 1) in itertools.pairwise(response.index for response in responses[:-4])
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [({"models": []}, "models"), ({"models": ["tiny"] * 9}, "models"), ({"min_p": 3.0}, "min_p"), ({"messages": []}, "messages")],
+    ids=["no model", "nine models", "bad number", "no message"],
+)
+async def test_a_bad_comparison_names_its_field(service: Service, fields: dict[str, object], named: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await _drained(compared(service, **fields))
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert _fields(failed.value) == [named]
+
+
+async def test_when_one_compared_model_fails_the_call_fails_and_the_others_end(service: Service) -> None:
+    service.engine.script = _endless
+    call = compared(service, models=["tiny", "unknown"], max_tokens=400)
+    assert await reason_and_status(_drained(call)) == ("BASE_MODEL_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
+    await eventually(lambda: not service.engine.rows)
+    service.engine.script = saying("next")
+    assert (await service.chat()).message.content == "next"
+
+
+async def test_cancelling_a_comparison_ends_all_of_it(service: Service) -> None:
+    service.engine.script = _endless
+    call = compared(service, max_tokens=400)
+    while len(service.engine.rows) < 2:
+        await call.read()
+    call.cancel()
+    await eventually(lambda: not service.engine.rows)
+    await service.stub.UnloadModel(pb2.UnloadModelRequest(model="tiny"))
 
 
 async def test_a_cut_answer_says_so(service: Service) -> None:
