@@ -1,5 +1,6 @@
 """Verbs on tasks; part of `tunesmith.Client`."""
 
+import datetime
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from tunesmith.connection import PLAN_SECONDS, Connections
 from tunesmith.names import enum_value, resource_name
 from tunesmith.streams import ResumingStream
 from tunesmith.task_changes import task_changes
-from tunesmith.task_filter import task_filter
+from tunesmith.task_filter import task_filter, timestamp
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
 from tunesmith.v1.task_manager_service_pb2 import (
     CancelTaskRequest,
@@ -224,10 +225,13 @@ def describe_task(
     hyperparameters: Mapping[str, Any] | Hyperparameters | None = None,
     labels: Mapping[str, str] | None = None,
     priority: int = 0,
+    not_before_time: datetime.datetime | None = None,
+    max_attempts: int = 0,
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
-    The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
+    The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default). A
+    `not_before_time` without time zone is local; `max_attempts` 0 is the server's default.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -245,4 +249,12 @@ def describe_task(
         tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,
     )
-    return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels, priority=priority)
+    return Task(
+        display_name=name,
+        description=description,
+        spec=TaskSpec(fine_tuning=spec),
+        labels=labels,
+        priority=priority,
+        not_before_time=timestamp(not_before_time),
+        max_attempts=max_attempts,
+    )

@@ -23,9 +23,11 @@ from services.task_manager.claims import ClaimRepository
 from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.dispatcher import Dispatcher
 from services.task_manager.event_log import EventLog
+from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.run_speeds import RunSpeeds
@@ -69,7 +71,9 @@ async def run(settings: TaskManagerSettings) -> None:
 async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
     """Serves and dispatches inside the block; leaving it ends the streams with their cursors and gives up the leases."""
     await prepare_database(settings)
-    hub, stopping = Hub(), asyncio.Event()
+    # An id that nobody had before: a claim of an earlier process is never taken for one of this.
+    owner = uuid.uuid4()
+    hub, fleet, stopping = Hub(), Fleet(), asyncio.Event()
     async with (
         open_pool(settings.postgres_dsn, application="task_manager", max_size=settings.pool_size) as pool,
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
@@ -79,17 +83,23 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         watch = make_watch(settings, hub, events, stopping)
         creation = make_creation(settings, pool, hub, storage, trainers)
         listing = TaskListing(pool)
+        queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
+        outlook = Outlook(queue, fleet, utc_now)
         servicer = TaskManagerServicer(
             TaskRepository(pool, hub),
             creation,
-            pages=TaskPages(listing),
+            pages=TaskPages(listing, outlook),
             history=History(events),
             watch=watch,
             task_watch=make_task_watch(settings, listing, stopping),
+            outlook=outlook,
         )
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
-            dispatcher = make_dispatcher(settings, pool, hub, events, trainers)
+            claims = ClaimRepository(pool, hub, owner=owner, lease=settings.lease)
+            dispatcher = Dispatcher(
+                queue=queue, claims=claims, events=events, trainer_at=trainers.at, fleet=fleet, hub=hub, settings=settings
+            )
             dispatching = group.create_task(dispatcher.run(), name="dispatcher")
             yield
             dispatching.cancel()
@@ -125,19 +135,6 @@ def make_task_watch(settings: TaskManagerSettings, listing: TaskListing, stoppin
         stopping,
         heartbeat_interval=settings.heartbeat_interval.total_seconds(),
         poll_interval=settings.watch_interval.total_seconds(),
-    )
-
-
-def make_dispatcher(settings: TaskManagerSettings, pool: Pool, hub: Hub, events: EventLog, trainers: GrpcTrainers) -> Dispatcher:
-    """The dispatcher with its parts, under an owner id nobody had before."""
-    owner = uuid.uuid4()
-    return Dispatcher(
-        queue=TaskQueue(pool, hub, owner=owner, lease=settings.lease),
-        claims=ClaimRepository(pool, hub, owner=owner, lease=settings.lease),
-        events=events,
-        trainer_at=trainers.at,
-        hub=hub,
-        settings=settings,
     )
 
 

@@ -43,6 +43,9 @@ def task_to_proto(task: Task) -> task_pb2.Task:
         update_time=to_timestamp(task.update_time),
         labels=task.labels,
         priority=task.priority,
+        not_before_time=to_timestamp(task.not_before),
+        max_attempts=task.max_attempts or 0,
+        expected_start_time=to_timestamp(task.expected_start_time),
     )
     if task.progress:
         message.progress.CopyFrom(progress_to_proto(task.progress))

@@ -33,10 +33,11 @@ class TaskRepository:
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
                 " processes, datasets, base_model, method, tuning, priority, request_id, request_digest,"
-                " state_reason)"
+                " state_reason, not_before, max_attempts, expected_duration)"
                 " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
                 " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s,"
-                " %(request_digest)s, %(reason)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
+                " %(request_digest)s, %(reason)s, %(not_before)s, %(max_attempts)s,"
+                " %(expected_duration)s) ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )
             if await cursor.fetchone():

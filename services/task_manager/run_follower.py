@@ -170,7 +170,7 @@ class RunFollower:
 
     async def _end(self, end: RunEnd) -> None:
         if cause := interruption(end):
-            await self._lose(cause)
+            await self._lose(cause, end.error)
         else:
             await self._finish(change_of_end(end, self.assignment), self._speed())
 
@@ -204,10 +204,11 @@ class RunFollower:
         await self._lose(f"{self.assignment.runner} does not have {self.assignment.run_name} any more")
         return True
 
-    async def _lose(self, cause: str) -> None:
-        most = self._settings.max_lost_runs
-        failure, retry = lost_run_changes(cause, most)
-        await self._claims.lose_run(self.assignment.claim, max_lost_runs=most, failure=failure, retry=retry)
+    async def _lose(self, cause: str, error: bytes | None = None) -> None:
+        most = self.assignment.max_attempts or self._settings.max_lost_runs
+        failure, retry = lost_run_changes(cause, most, error)
+        rest = self._settings.retry_backoff
+        await self._claims.lose_run(self.assignment.claim, max_lost_runs=most, failure=failure, retry=retry, first_rest=rest)
         log.warning("run.lost", attempt=self.assignment.attempt, cause=cause)
 
     async def _is_alive(self) -> None:

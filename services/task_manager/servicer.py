@@ -19,6 +19,7 @@ from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.validation import check_reason
 from services.task_manager.filter_conversion import filter_from_proto, time_of
 from services.task_manager.history import History
+from services.task_manager.outlook import Outlook
 from services.task_manager.repository import TaskRepository
 from services.task_manager.spec_conversion import plan_to_proto
 from services.task_manager.task_pages import TaskPages
@@ -44,6 +45,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         history: History,
         watch: Watch,
         task_watch: TaskWatch,
+        outlook: Outlook,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -51,6 +53,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._history = history
         self._watch = watch
         self._task_watch = task_watch
+        self._outlook = outlook
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -66,7 +69,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
         """One task."""
-        task = await self._task(request.name)
+        (task,) = await self._outlook.tell([await self._task(request.name)])
         message = task_to_proto(task)
         if task.state is State.QUEUED:
             message.queue_position = await self._pages.queue_position(task.id)
@@ -86,7 +89,8 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         wanted = filter_from_proto(request.filter)
         after = time_of(request.after_time, "after_time") if request.HasField("after_time") else None
         async for tasks, reached in self._task_watch.follow(wanted, after):
-            yield api.WatchTasksResponse(tasks=map(task_to_proto, tasks), time=to_timestamp(reached))
+            told = map(task_to_proto, await self._outlook.tell(tasks))
+            yield api.WatchTasksResponse(tasks=told, time=to_timestamp(reached))
 
     async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> task_pb2.Task:
         """Asks for the end of a task."""

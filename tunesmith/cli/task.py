@@ -1,5 +1,6 @@
 """`tunesmith task …`: fine-tuning tasks."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,14 @@ def create(
             "--file", "-f", help="The task as JSON or YAML, in the form `task show --json` prints; other options override it."
         ),
     ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Waiting tasks with a higher number start first.")
+    ] = None,
+    not_before: Annotated[datetime | None, typer.Option(help="Do not start before this local time.")] = None,
+    max_attempts: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Tries until lost runs and passing failures fail the task.", show_default="3"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the task until it ends.")] = False,
     as_json: Json = False,
@@ -79,6 +88,9 @@ def create(
         tuning=tuning,
         validation_data=validation_data,
         validation_split=validation_split,
+        priority=priority,
+        not_before=not_before,
+        max_attempts=max_attempts,
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
     with Client() as client:

@@ -70,6 +70,8 @@ def print_task(task: Task) -> None:
             ("state", state_name(task.state)),
             ("because", task.state_reason),
             ("place", f"{task.queue_position} in the queue" if task.queue_position else ""),
+            ("starts", f"about {when(task.expected_start_time)}" if task.HasField("expected_start_time") else ""),
+            ("not before", when(task.not_before_time) if task.state == Task.QUEUED and task.HasField("not_before_time") else ""),
             ("priority", str(task.priority) if task.priority else ""),
             ("progress", progress_text(task) if task.progress.total_steps else ""),
             ("remaining", duration(task.progress.remaining.seconds) if task.progress.remaining.seconds else ""),

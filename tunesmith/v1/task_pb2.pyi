@@ -120,6 +120,9 @@ class Task(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    EXPECTED_START_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `tasks/{uuid}`."""
     display_name: _builtins.str
@@ -144,6 +147,10 @@ class Task(_message.Message):
     """
     queue_position: _builtins.int
     """Output only. Place in the queue, from 1, among all that wait; 0 = the task does not wait. Only GetTask tells it."""
+    max_attempts: _builtins.int
+    """Optional. Attempts that may end through no fault of the task (a lost run, a failure of class TRANSIENT) until the task fails,
+    1 to 100; 1 = such an end is final. Other failures are always final. Default: the server's setting, 3.
+    """
     @_builtins.property
     def spec(self) -> _task_spec_pb2.TaskSpec:
         """Required. What was asked for; immutable."""
@@ -180,6 +187,18 @@ class Task(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Free key-value pairs; at most 64, keys of 1 to 63 characters, values of at most 255."""
 
+    @_builtins.property
+    def not_before_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. No attempt starts before this time; default: none. Between two attempts of a task whose run was lost the server sets
+        it: 2 seconds after the first loss, twice as long after each further one, at most 5 minutes.
+        """
+
+    @_builtins.property
+    def expected_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When a waiting task is expected to start, from the expected ends of the tasks before it; absent when nothing is
+        known to judge by, or beyond the first 100 tasks of the queue.
+        """
+
     def __init__(
         self,
         *,
@@ -203,10 +222,13 @@ class Task(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         priority: _builtins.int = ...,
         queue_position: _builtins.int = ...,
+        not_before_time: _timestamp_pb2.Timestamp | None = ...,
+        max_attempts: _builtins.int = ...,
+        expected_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "expected_start_time", b"expected_start_time", "not_before_time", b"not_before_time", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "head_sequence", b"head_sequence", "labels", b"labels", "name", b"name", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "expected_start_time", b"expected_start_time", "head_sequence", b"head_sequence", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,6 +34,8 @@ class Assignment:
     spec: bytes
     effective_hyperparameters: bytes
     progress: Progress | None
+    max_attempts: int | None = None
+    """Runs that may be lost until the task fails; None = what the server is set to."""
 
 
 class StaleClaim(ServiceError):

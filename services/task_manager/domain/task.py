@@ -63,6 +63,14 @@ class Task:
     update_time: datetime.datetime
     progress: Progress | None
     priority: int = 0
+    processes: int = 1
+    """Processes its runs need."""
+    not_before: datetime.datetime | None = None
+    """Not started earlier."""
+    max_attempts: int | None = None
+    """Runs that may be lost until it fails; None = what the server is set to."""
+    expected_start_time: datetime.datetime | None = None
+    """Never stored; told when it is read."""
 
     @property
     def name(self) -> str:
@@ -97,6 +105,12 @@ class NewTask:
     """Digest of what was asked for; tells a repeat from another request under the same id."""
     priority: int = 0
     """Higher ones are started first."""
+    not_before: datetime.datetime | None = None
+    """Not started earlier."""
+    max_attempts: int | None = None
+    """Runs that may be lost until it fails; None = what the server is set to."""
+    expected_duration: datetime.timedelta | None = None
+    """Of its training; None = not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ def make_settings(dsn: str, storage: str, trainers: tuple[str, ...], **changes: 
         "lease_renewal": 0.3,
         "dispatch_interval": 0.1,
         "retry_interval": 0.1,
+        "retry_backoff": 0.02,
         "flush_interval": 0.01,
         "orphan_interval": 0.2,
         "heartbeat_interval": 0.3,

@@ -73,6 +73,7 @@ class FakeStore:
         self.progress: Progress | None = None
         self.failures: list[Exception] = []
         self.lost = 0
+        self.max_lost_runs = 0
         self.speed: RunSpeed | None = None
 
     async def refresh(self, claim: Claim) -> Assignment:
@@ -92,8 +93,11 @@ class FakeStore:
         self._move(change)
         self.owned = False
 
-    async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:
+    async def lose_run(
+        self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change, first_rest: datetime.timedelta
+    ) -> None:
         self._check(claim)
+        self.max_lost_runs = max_lost_runs
         pausing = self.task.state is State.PAUSING
         self.lost += not pausing
         await self.finish(claim, retry if self.lost < max_lost_runs or pausing else failure)

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Sequence
 
 import pytest
+from task_values import a_task
 
 from services.common.errors import Unavailable
-from services.task_manager.domain.task import State, Task
+from services.task_manager.domain.task import Task
 from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.task_watch import OVERLAP, TaskWatch
 
@@ -16,27 +17,8 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)
 
 
-def a_task(changed: datetime.datetime, task_id: uuid.UUID | None = None) -> Task:
-    return Task(
-        id=task_id or uuid.uuid4(),
-        display_name="n",
-        description="",
-        labels={},
-        spec=b"",
-        effective_hyperparameters=b"",
-        state=State.QUEUED,
-        state_reason="",
-        attempt=0,
-        epoch=0,
-        head_sequence=1,
-        error=None,
-        artifact="",
-        create_time=START,
-        start_time=None,
-        end_time=None,
-        update_time=changed,
-        progress=None,
-    )
+def changed_at(time: datetime.datetime, task_id: uuid.UUID | None = None) -> Task:
+    return a_task(id=task_id or uuid.uuid4(), update_time=time)
 
 
 class FakeListing:
@@ -79,33 +61,33 @@ async def told(looks: Sequence[Sequence[Task]], after: datetime.datetime | None 
 
 
 async def test_each_change_is_told_once() -> None:
-    first, second = a_task(START + SECOND), a_task(START + 2 * SECOND)
-    again = a_task(START + 3 * SECOND, first.id)
+    first, second = changed_at(START + SECOND), changed_at(START + 2 * SECOND)
+    again = changed_at(START + 3 * SECOND, first.id)
     assert (await told([[first], [second], [], [again]]))[0] == [first, second, again]
 
 
 async def test_a_change_that_is_committed_late_is_told() -> None:
-    early, late = a_task(START + 5 * SECOND), a_task(START + SECOND)
+    early, late = changed_at(START + 5 * SECOND), changed_at(START + SECOND)
     assert (await told([[early], [], [late], []]))[0] == [early, late]
 
 
 async def test_who_begins_now_hears_nothing_from_before() -> None:
-    assert (await told([[a_task(START - SECOND)], []]))[0] == []
+    assert (await told([[changed_at(START - SECOND)], []]))[0] == []
 
 
 async def test_who_goes_on_hears_what_was_committed_meanwhile_and_late() -> None:
-    old, late = a_task(START - OVERLAP - SECOND), a_task(START - OVERLAP + SECOND)
+    old, late = changed_at(START - OVERLAP - SECOND), changed_at(START - OVERLAP + SECOND)
     assert (await told([[old, late], []], after=START))[0] == [late]
 
 
 async def test_more_changes_than_a_page_are_all_told_in_order() -> None:
-    many = [a_task(START + SECOND) for _ in range(1203)]
+    many = [changed_at(START + SECOND) for _ in range(1203)]
     found, _ = await told([many, []])
     assert found == sorted(many, key=lambda task: task.id)
 
 
 async def test_the_end_says_where_to_go_on() -> None:
-    change = a_task(START + 90 * SECOND)
+    change = changed_at(START + 90 * SECOND)
     assert (await told([[change], []]))[1] == change.update_time.isoformat()
 
 
