@@ -556,7 +556,19 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         task.state = Task.QUEUED
         return task
 
+    def DiffTasks(self, request, context):
+        """Names and states are compared."""
+        first, second = (self.GetTask(Task(name=name), context) for name in (request.first, request.second))
+        difference = task_manager_service_pb2.TaskDifference
+        response = task_manager_service_pb2.DiffTasksResponse(unknown_sections=[difference.DATA, difference.VERSIONS])
+        if first.display_name != second.display_name:
+            values = {"first": first.display_name, "second": second.display_name}
+            response.differences.add(section=difference.SPEC, field="display_name", **values)
+        return response
+
     def DeleteTask(self, request, context):
+        if request.allow_missing and request.name not in [task.name for task in self.stored]:
+            return empty_pb2.Empty()
         task = self.GetTask(request, context)
         if task.state == Task.RUNNING:
             refuse(context, "FAILED_PRECONDITION", "TASK_NOT_TERMINAL", "the task runs", "Cancel it first.")

@@ -19,6 +19,8 @@ from tunesmith.v1.task_manager_service_pb2 import (
     CancelTaskRequest,
     CreateTaskRequest,
     DeleteTaskRequest,
+    DiffTasksRequest,
+    DiffTasksResponse,
     GetTaskRequest,
     ListEventsRequest,
     ListMetricsRequest,
@@ -134,10 +136,15 @@ class TaskVerbs(Connections):
         request = ResumeTaskRequest(name=resource_name("tasks", name))
         return self.connection("task_manager").call(self._tasks.ResumeTask, request)
 
-    def delete_task(self, name: str) -> None:
-        """Remove a terminal task and its events; its artifacts stay."""
-        request = DeleteTaskRequest(name=resource_name("tasks", name))
+    def delete_task(self, name: str, *, allow_missing: bool = False) -> None:
+        """Remove a terminal task and its events; its artifacts stay until they expire."""
+        request = DeleteTaskRequest(name=resource_name("tasks", name), allow_missing=allow_missing)
         self.connection("task_manager").call(self._tasks.DeleteTask, request)
+
+    def diff_tasks(self, first: str, second: str) -> DiffTasksResponse:
+        """What two tasks do not have in common: spec, effective hyperparameters, data, versions, results."""
+        request = DiffTasksRequest(first=resource_name("tasks", first), second=resource_name("tasks", second))
+        return self.connection("task_manager").call(self._tasks.DiffTasks, request)
 
     def wait(self, task: str | Task) -> Task:
         """The task once it is terminal. A failed task is an answer, not an error."""

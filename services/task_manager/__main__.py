@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 
-import grpc
 import psycopg
 import structlog
 
@@ -34,6 +33,7 @@ from services.task_manager.run_speeds import RunSpeeds
 from services.task_manager.servicer import TaskManagerServicer, utc_now
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.storage_grpc import GrpcStorage
+from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_queue import TaskQueue
@@ -81,7 +81,8 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
     ):
         events = EventLog(pool, hub)
         watch = make_watch(settings, hub, events, stopping)
-        creation = make_creation(settings, pool, hub, storage, trainers)
+        stored = GrpcStorage(storage, api_key=settings.peer_api_key)
+        creation = make_creation(settings, pool, hub, stored, trainers)
         listing = TaskListing(pool)
         queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
         outlook = Outlook(queue, fleet, utc_now)
@@ -93,6 +94,7 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             watch=watch,
             task_watch=make_task_watch(settings, listing, stopping),
             outlook=outlook,
+            comparison=TaskComparison(stored),
         )
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
@@ -106,10 +108,9 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
 
 
 def make_creation(
-    settings: TaskManagerSettings, pool: Pool, hub: Hub, storage: grpc.aio.Channel, trainers: GrpcTrainers
+    settings: TaskManagerSettings, pool: Pool, hub: Hub, stored: GrpcStorage, trainers: GrpcTrainers
 ) -> TaskCreation:
     """What creates and plans tasks."""
-    stored = GrpcStorage(storage, api_key=settings.peer_api_key)
     inquiry = Inquiry(stored)
     planning = Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
     patience = Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds())

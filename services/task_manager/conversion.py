@@ -4,7 +4,8 @@ import datetime
 
 from services.common.catalogue import CATALOGUE
 from services.task_manager.domain.progress import Progress
-from services.task_manager.domain.task import Change, Snapshot, State, Task
+from services.task_manager.domain.task import Change, Snapshot, State, Task, Transition
+from services.task_manager.domain.transitions import actor
 from services.task_manager.times import to_duration, to_timestamp
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
@@ -50,6 +51,18 @@ def task_to_proto(task: Task) -> task_pb2.Task:
     if task.progress:
         message.progress.CopyFrom(progress_to_proto(task.progress))
     return message
+
+
+def transition_to_proto(transition: Transition) -> task_pb2.TaskTransition:
+    """The message."""
+    return task_pb2.TaskTransition(
+        from_state=state_to_proto(transition.before),
+        to_state=state_to_proto(transition.after),
+        actor=task_pb2.TaskTransition.Actor.Value(actor(transition.before, transition.after).value),
+        reason=transition.reason,
+        attempt=transition.attempt,
+        time=to_timestamp(transition.time),
+    )
 
 
 def progress_to_proto(progress: Progress) -> task_pb2.TaskProgress:

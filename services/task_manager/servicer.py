@@ -11,9 +11,10 @@ import grpc
 import structlog
 from google.protobuf import empty_pb2
 
+from services.common.errors import NotFound
 from services.common.names import resource_uuid
 from services.task_manager import stream_messages as streams
-from services.task_manager.conversion import task_to_proto
+from services.task_manager.conversion import task_to_proto, transition_to_proto
 from services.task_manager.creation import TaskCreation
 from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.validation import check_reason
@@ -22,6 +23,7 @@ from services.task_manager.history import History
 from services.task_manager.outlook import Outlook
 from services.task_manager.repository import TaskRepository
 from services.task_manager.spec_conversion import plan_to_proto
+from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_watch import TaskWatch
 from services.task_manager.times import to_timestamp
@@ -46,6 +48,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         watch: Watch,
         task_watch: TaskWatch,
         outlook: Outlook,
+        comparison: TaskComparison,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -54,6 +57,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._watch = watch
         self._task_watch = task_watch
         self._outlook = outlook
+        self._comparison = comparison
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -73,6 +77,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         message = task_to_proto(task)
         if task.state is State.QUEUED:
             message.queue_position = await self._pages.queue_position(task.id)
+        message.transitions.extend(map(transition_to_proto, await self._repository.transitions(task.id)))
         return message
 
     async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
@@ -110,8 +115,18 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def DeleteTask(self, request: api.DeleteTaskRequest, context: Context) -> empty_pb2.Empty:
         """Removes a terminal task."""
-        await self._repository.delete(_task_id(request.name))
+        try:
+            await self._repository.delete(_task_id(request.name))
+        except NotFound:
+            if not request.allow_missing:
+                raise
         return empty_pb2.Empty()
+
+    async def DiffTasks(self, request: api.DiffTasksRequest, context: Context) -> api.DiffTasksResponse:
+        """What two tasks do not have in common."""
+        first = await self._repository.get(resource_uuid(request.first, "tasks", "first"))
+        second = await self._repository.get(resource_uuid(request.second, "tasks", "second"))
+        return await self._comparison.compare(first, second)
 
     async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.WatchTaskResponse]:
         """Every event of one task."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli import task_list, task_logs, task_watch
+from tunesmith.cli import task_diff, task_list, task_logs, task_watch
 from tunesmith.cli.data_argument import split_weight
 from tunesmith.cli.options import DEFAULT_BASE_MODEL, Json, TaskId
 from tunesmith.cli.output import print_json, talk
@@ -21,6 +21,7 @@ app.command("ls")(task_list.ls)
 app.command("watch")(task_watch.watch)
 app.command("logs")(task_logs.logs)
 app.command("metrics")(task_logs.metrics)
+app.command("diff")(task_diff.diff)
 
 
 @app.command()
@@ -179,6 +180,16 @@ def resume(task: TaskId, as_json: Json = False) -> None:
 
     with Client() as client:
         _show_state(client.resume_task(task), as_json=as_json)
+
+
+@app.command()
+def rm(task: TaskId) -> None:
+    """Delete a task that has ended, with its events; its artifacts stay until they expire."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        client.delete_task(task)
+    talk(f"{bare_id(task)} is deleted")
 
 
 def _show_state(found: "Task", *, as_json: bool) -> None:

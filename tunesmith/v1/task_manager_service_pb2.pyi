@@ -557,20 +557,149 @@ class DeleteTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `tasks/{uuid}`."""
+    allow_missing: _builtins.bool
+    """Optional. That the task does not exist (any more) is no error, so that the call can be repeated. Default: false."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteTaskRequest: _TypeAlias = DeleteTaskRequest  # noqa: Y015
+
+@_typing.final
+class DiffTasksRequest(_message.Message):
+    """Which tasks to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """Required. Format: `tasks/{uuid}`."""
+    second: _builtins.str
+    """Required. Format: `tasks/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffTasksRequest: _TypeAlias = DiffTasksRequest  # noqa: Y015
+
+@_typing.final
+class DiffTasksResponse(_message.Message):
+    """What two tasks do not have in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_SECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskDifference]:
+        """Sorted by section, then field; empty when nothing differs."""
+
+    @_builtins.property
+    def unknown_sections(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskDifference.Section.ValueType]:
+        """Sections that nothing can be told of, because one of the tasks has no artifact that can be read."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[Global___TaskDifference] | None = ...,
+        unknown_sections: _abc.Iterable[Global___TaskDifference.Section.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "unknown_sections", b"unknown_sections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffTasksResponse: _TypeAlias = DiffTasksResponse  # noqa: Y015
+
+@_typing.final
+class TaskDifference(_message.Message):
+    """A field that differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Section:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TaskDifference._Section.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SECTION_UNSPECIFIED: TaskDifference._Section.ValueType  # 0
+        """Never sent."""
+        SPEC: TaskDifference._Section.ValueType  # 1
+        """`Task.spec` without hyperparameters."""
+        HYPERPARAMETERS: TaskDifference._Section.ValueType  # 2
+        """`Task.effective_hyperparameters`."""
+        DATA: TaskDifference._Section.ValueType  # 3
+        """Hashes of what it was trained on, from the artifact's manifest."""
+        VERSIONS: TaskDifference._Section.ValueType  # 4
+        """Versions of packages and the revision of the base model, from the artifact's manifest."""
+        RESULT: TaskDifference._Section.ValueType  # 5
+        """State, attempts, duration of the training, and the last value of every metric."""
+
+    class Section(_Section, metaclass=_SectionEnumTypeWrapper):
+        """What the field belongs to. Values may be added."""
+
+    SECTION_UNSPECIFIED: TaskDifference.Section.ValueType  # 0
+    """Never sent."""
+    SPEC: TaskDifference.Section.ValueType  # 1
+    """`Task.spec` without hyperparameters."""
+    HYPERPARAMETERS: TaskDifference.Section.ValueType  # 2
+    """`Task.effective_hyperparameters`."""
+    DATA: TaskDifference.Section.ValueType  # 3
+    """Hashes of what it was trained on, from the artifact's manifest."""
+    VERSIONS: TaskDifference.Section.ValueType  # 4
+    """Versions of packages and the revision of the base model, from the artifact's manifest."""
+    RESULT: TaskDifference.Section.ValueType  # 5
+    """State, attempts, duration of the training, and the last value of every metric."""
+
+    SECTION_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    section: Global___TaskDifference.Section.ValueType
+    """What the field belongs to."""
+    field: _builtins.str
+    """Path within the section, for example `lora.rank`, `versions.torch` or `metrics.loss`."""
+    first: _builtins.str
+    """Value in the first task; empty = it has none."""
+    second: _builtins.str
+    """Value in the second task; empty = it has none."""
+    def __init__(
+        self,
+        *,
+        section: Global___TaskDifference.Section.ValueType = ...,
+        field: _builtins.str = ...,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "first", b"first", "second", b"second", "section", b"section"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskDifference: _TypeAlias = TaskDifference  # noqa: Y015
 
 @_typing.final
 class WatchTaskRequest(_message.Message):

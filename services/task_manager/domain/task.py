@@ -135,6 +135,18 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Transition:
+    """A move that was made."""
+
+    before: State | None
+    """None = it was created."""
+    after: State
+    reason: str
+    attempt: int
+    time: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
     """Where a task and its events stand at one moment."""
 

@@ -12,6 +12,8 @@ import grpc
 from services.common.errors import NotFound, ServiceError
 from services.common.interceptors import EdgeInterceptor
 from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2_grpc,
     base_model_pb2,
     dataset_pb2,
     dataset_service_pb2,
@@ -203,7 +205,11 @@ def token_statistics(**changes: Any) -> dataset_pb2.TokenStatistics:
     return dataset_pb2.TokenStatistics(**{"lengths": lengths} | counts | changes)
 
 
-class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
+class FakeStorage(
+    dataset_service_pb2_grpc.DatasetServiceServicer,
+    model_service_pb2_grpc.ModelServiceServicer,
+    artifact_service_pb2_grpc.ArtifactServiceServicer,
+):
     """Two datasets of 100 examples, one base model. `counting` is a gate: a closed one holds up the counting of tokens."""
 
     def __init__(self) -> None:
@@ -241,6 +247,12 @@ class FakeStorage(dataset_service_pb2_grpc.DatasetServiceServicer, model_service
             raise NotFound("BASE_MODEL_NOT_FOUND", request.name)
         return self.base_model
 
+    async def GetArtifact(self, request: Any, context: Any) -> artifact_pb2.Artifact:
+        if request.name != ARTIFACT:
+            raise NotFound("ARTIFACT_NOT_FOUND", request.name)
+        manifest = artifact_pb2.ArtifactManifest(dataset_sha256="aa", versions={"torch": "2.0"}, base_model_revision="r")
+        return artifact_pb2.Artifact(name=ARTIFACT, manifest=manifest)
+
     async def DownloadModel(self, request: Any, context: Any) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
         assert request.path == "config.json"
         yield model_service_pb2.DownloadModelResponse(chunk=self.model_config)
@@ -252,6 +264,7 @@ async def serving_storage(storage: FakeStorage) -> AsyncIterator[str]:
     server = grpc.aio.server(interceptors=[EdgeInterceptor()])
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(storage, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(storage, server)
+    artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(storage, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
