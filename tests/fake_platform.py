@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import http.server
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -584,13 +585,14 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
             yield self._wrap(task_manager_service_pb2.StreamMetricsResponse, event, lambda e: {"points": [point_of(e)]})
 
     def StreamLogs(self, request, context):
-        matches = lambda e: e.HasField("log_entry") and e.log_entry.severity >= request.min_severity  # noqa: E731
+        matches = lambda e: e.HasField("log_entry") and logs_match(e, request)  # noqa: E731
         for event in self._stream(request, context, matches):
             yield self._wrap(task_manager_service_pb2.StreamLogsResponse, event, lambda e: {"lines": [line_of(e)]})
 
     def ListEvents(self, request, context):
         wanted = [e for e in self.events[request.name] if e.sequence > request.after_sequence]
         wanted = [e for e in wanted if not request.kinds or kind_of(e) in request.kinds]
+        wanted = [e for e in wanted if not e.HasField("log_entry") or logs_match(e, request.logs)]
         more = wanted[1].sequence if len(wanted) > 2 else 0
         return task_manager_service_pb2.ListEventsResponse(events=wanted[:2], next_after_sequence=more)
 
@@ -634,6 +636,16 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         if isinstance(message, StreamEnd):
             return kind(end=message)
         return kind(**items(message))
+
+
+def logs_match(event, wanted):
+    entry = event.log_entry
+    return (
+        entry.severity >= wanted.min_severity
+        and (not wanted.ranks or entry.rank in wanted.ranks)
+        and wanted.contains in entry.text
+        and bool(re.search(wanted.pattern, entry.text))
+    )
 
 
 def kind_of(event):

@@ -26,6 +26,7 @@ from tunesmith.v1.task_manager_service_pb2 import (
     ListMetricsRequest,
     ListMetricsResponse,
     ListTasksRequest,
+    LogFilter,
     LogLine,
     MetricPoint,
     PauseTaskRequest,
@@ -182,16 +183,27 @@ class TaskVerbs(Connections):
         min_severity: LogEntry.Severity.ValueType = LogEntry.SEVERITY_UNSPECIFIED,
         ranks: Sequence[int] = (),
         on_interruption: Interruption = lambda attempts: None,
+        *,
+        contains: str = "",
+        pattern: str = "",
     ) -> ResumingStream[LogLine]:
-        """As `watch_task`, only log lines."""
-        request = StreamLogsRequest(name=resource_name("tasks", name), min_severity=min_severity, ranks=ranks)
+        """As `watch_task`, only log lines; `contains` is a text in any case, `pattern` a regular expression."""
+        request = StreamLogsRequest(
+            name=resource_name("tasks", name), min_severity=min_severity, ranks=ranks, contains=contains, pattern=pattern
+        )
         return self._resuming(request, self._tasks.StreamLogs, lambda r: r.lines, after_sequence, on_interruption)
 
     def list_events(
-        self, name: str, after_sequence: int = 0, kinds: Sequence[TaskEvent.Kind.ValueType] = ()
+        self,
+        name: str,
+        after_sequence: int = 0,
+        kinds: Sequence[TaskEvent.Kind.ValueType] = (),
+        logs: LogFilter | None = None,
     ) -> Iterator[TaskEvent]:
-        """The events there are now, oldest first; ends at the newest."""
-        request = ListEventsRequest(name=resource_name("tasks", name), after_sequence=after_sequence, kinds=kinds, page_size=1000)
+        """The events there are now, oldest first, of the log entries those that match `logs`; ends at the newest."""
+        request = ListEventsRequest(
+            name=resource_name("tasks", name), after_sequence=after_sequence, kinds=kinds, page_size=1000, logs=logs
+        )
         while True:
             page = self.connection("task_manager").call(self._tasks.ListEvents, request)
             yield from page.events

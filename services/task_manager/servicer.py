@@ -144,7 +144,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def StreamLogs(self, request: api.StreamLogsRequest, context: Context) -> AsyncIterator[api.StreamLogsResponse]:
         """The log lines of one task."""
-        wanted = streams.wants_logs(request.min_severity, request.ranks)
+        wanted = streams.wants_logs(request)
         async for item in self._watch.follow(_task_id(request.name), request.after_sequence, wanted):
             yield streams.logs_response(item)
 

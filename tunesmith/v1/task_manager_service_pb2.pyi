@@ -792,7 +792,7 @@ class StreamMetricsRequest(_message.Message):
     """Optional. The last sequence number the reader has; exclusive, 0 = from the beginning."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Only these metrics, for example `loss`; empty = all."""
+        """Optional. Only these metrics, for example `loss`; empty = all. A name that ends with `*` means all that begin so: `eval_*`."""
 
     def __init__(
         self,
@@ -925,12 +925,22 @@ class StreamLogsRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     MIN_SEVERITY_FIELD_NUMBER: _builtins.int
     RANKS_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `tasks/{uuid}`."""
     after_sequence: _builtins.int
     """Optional. The last sequence number the reader has; exclusive, 0 = from the beginning."""
     min_severity: _task_event_pb2.LogEntry.Severity.ValueType
     """Optional. Only entries at least this serious. Default: all."""
+    contains: _builtins.str
+    """Optional. Only entries whose text contains this, in any case; at most 1,000 characters."""
+    pattern: _builtins.str
+    """Optional. Only entries in whose text this regular expression is found; at most 200 characters. Alternatives `a|b`, groups
+    `( )` and `(?: )`, repetitions `* + ? {m} {m,} {m,n}` of at most 100, `.`, sets `[a-z]` and `[^a-z]`, `\\d \\w \\s` and their
+    opposites (of ASCII), `^`, `$`, `\\` before punctuation, `(?i)` in front for any case of ASCII letters. It is matched in a time
+    proportional to the text; INVALID_ARGUMENT for anything else, and for a pattern that is too complex for that.
+    """
     @_builtins.property
     def ranks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Optional. Only entries of these ranks; empty = all; -1 = the trainer service."""
@@ -942,14 +952,52 @@ class StreamLogsRequest(_message.Message):
         after_sequence: _builtins.int = ...,
         min_severity: _task_event_pb2.LogEntry.Severity.ValueType = ...,
         ranks: _abc.Iterable[_builtins.int] | None = ...,
+        contains: _builtins.str = ...,
+        pattern: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "min_severity", b"min_severity", "name", b"name", "ranks", b"ranks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "contains", b"contains", "min_severity", b"min_severity", "name", b"name", "pattern", b"pattern", "ranks", b"ranks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamLogsRequest: _TypeAlias = StreamLogsRequest  # noqa: Y015
+
+@_typing.final
+class LogFilter(_message.Message):
+    """Which log entries; all conditions that are set must hold. Fields as in StreamLogsRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_SEVERITY_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    min_severity: _task_event_pb2.LogEntry.Severity.ValueType
+    """Optional. At least this serious. Default: all."""
+    contains: _builtins.str
+    """Optional. The text contains this, in any case; at most 1,000 characters."""
+    pattern: _builtins.str
+    """Optional. This regular expression is found in the text, see StreamLogsRequest; at most 200 characters."""
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Optional. Of these ranks; empty = all; -1 = the trainer service."""
+
+    def __init__(
+        self,
+        *,
+        min_severity: _task_event_pb2.LogEntry.Severity.ValueType = ...,
+        ranks: _abc.Iterable[_builtins.int] | None = ...,
+        contains: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contains", b"contains", "min_severity", b"min_severity", "pattern", b"pattern", "ranks", b"ranks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogFilter: _TypeAlias = LogFilter  # noqa: Y015
 
 @_typing.final
 class LogLine(_message.Message):
@@ -1043,6 +1091,7 @@ class ListEventsRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `tasks/{uuid}`."""
     after_sequence: _builtins.int
@@ -1053,6 +1102,10 @@ class ListEventsRequest(_message.Message):
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_task_event_pb2.TaskEvent.Kind.ValueType]:
         """Optional. Only these kinds of event; empty = all."""
 
+    @_builtins.property
+    def logs(self) -> Global___LogFilter:
+        """Optional. Of the log entries only those that match; other kinds of event are not touched by it."""
+
     def __init__(
         self,
         *,
@@ -1060,10 +1113,11 @@ class ListEventsRequest(_message.Message):
         after_sequence: _builtins.int = ...,
         page_size: _builtins.int = ...,
         kinds: _abc.Iterable[_task_event_pb2.TaskEvent.Kind.ValueType] | None = ...,
+        logs: Global___LogFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "kinds", b"kinds", "name", b"name", "page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "kinds", b"kinds", "logs", b"logs", "name", b"name", "page_size", b"page_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1116,7 +1170,7 @@ class ListMetricsRequest(_message.Message):
     """Optional. Points per metric; 0 = 500, at most 2,000, negative is INVALID_ARGUMENT."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Only these metrics; empty = all."""
+        """Optional. Only these metrics; empty = all. A name that ends with `*` means all that begin so: `eval_*`."""
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ import pytest
 from integration.task_manager.fake_peers import FakeRun, FakeTrainer
 from integration.task_manager.manager_harness import Platform, eventually, make_settings, platform_of
 from stream_contract import check_events, check_stream
+from stream_model import StreamModel
 
 from services.common.errors import ServiceError
 from tunesmith.v1 import task_event_pb2, task_pb2, trainer_service_pb2
@@ -22,11 +23,15 @@ pytestmark = pytest.mark.integration
 
 
 async def whole_stream(manager: Platform, name: str) -> list[task_event_pb2.TaskEvent]:
-    """All events, after the contract was checked."""
-    messages = await manager.watch(name)
+    """All events, after the contract was checked: by readers from the beginning, from the middle and at the end."""
+    messages, model = await manager.watch(name), StreamModel()
     check_stream(messages)
+    model.connection(messages)
     events = [event for message in messages for event in message.events]
     check_events(events)
+    for after in (len(events) // 2, len(events)):
+        model.connection(await manager.watch(name, after), after=after)
+    model.check()
     return events
 
 
@@ -243,6 +248,7 @@ async def test_a_reader_that_resumes_by_cursor_over_restarts_misses_nothing(mana
 async def resuming_reader(manager: Platform, name: str) -> list[task_event_pb2.TaskEvent]:
     """Reads as a client should: a stream without an end message is resumed with the cursor."""
     events: list[task_event_pb2.TaskEvent] = []
+    model = StreamModel()
     async with asyncio.timeout(60):
         while True:
             messages, cursor = [], events[-1].sequence if events else 0
@@ -256,8 +262,11 @@ async def resuming_reader(manager: Platform, name: str) -> list[task_event_pb2.T
                     raise
                 if messages:
                     check_stream(messages, after=cursor, complete=False)
+                    model.connection(messages, after=cursor, complete=False)
                 continue
             check_stream(messages, after=cursor)
+            model.connection(messages, after=cursor)
+            model.check()
             return events
 
 

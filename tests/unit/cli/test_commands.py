@@ -357,6 +357,12 @@ class TestTaskRest:
         assert [line["entry"]["text"] for line in so_far] == ["all is well", "careful"]
         assert [line["sequence"] for line in so_far] == [line["sequence"] for line in followed]
 
+    def test_logs_are_searched_by_the_server(self, run, platform):
+        task = platform.tasks.add(events=a_run())
+        for options in (("--contains", "careful"), ("--grep", "^c.*l$"), ("--grep", "^c.*l$", "-f")):
+            (line,) = run("task", "logs", task.name, *options).stdout.splitlines()
+            assert line.endswith("careful")
+
     def test_an_unknown_level_is_a_usage_error(self, run):
         assert run("task", "logs", "1", "--level", "loud").exit_code == 2
 
