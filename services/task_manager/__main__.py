@@ -38,6 +38,7 @@ from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_queue import TaskQueue
 from services.task_manager.task_watch import TaskWatch
+from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_grpc import GrpcTrainers
 from services.task_manager.watch import Watch
 from tunesmith.v1 import task_manager_service_pb2_grpc
@@ -100,7 +101,14 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
             claims = ClaimRepository(pool, hub, owner=owner, lease=settings.lease)
             dispatcher = Dispatcher(
-                queue=queue, claims=claims, events=events, trainer_at=trainers.at, fleet=fleet, hub=hub, settings=settings
+                queue=queue,
+                claims=claims,
+                events=events,
+                totals=TaskTotals(pool),
+                trainer_at=trainers.at,
+                fleet=fleet,
+                hub=hub,
+                settings=settings,
             )
             dispatching = group.create_task(dispatcher.run(), name="dispatcher")
             yield

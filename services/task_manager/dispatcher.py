@@ -27,9 +27,12 @@ from services.task_manager.run_asking import ask_repeatedly
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.task_queue import QueueView, TaskQueue
+from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_port import Capacity, Trainer, TrainerAt
 
 log = structlog.get_logger()
+
+_TOTALS_INTERVAL = datetime.timedelta(minutes=1)
 
 
 class Dispatcher:
@@ -41,6 +44,7 @@ class Dispatcher:
         queue: TaskQueue,
         claims: ClaimRepository,
         events: EventLog,
+        totals: TaskTotals,
         trainer_at: TrainerAt,
         fleet: Fleet,
         hub: Hub,
@@ -49,6 +53,7 @@ class Dispatcher:
         self._queue = queue
         self._claims = claims
         self._events = events
+        self._totals = totals
         self._trainer_at = trainer_at
         self._trainers = {address: trainer_at(address) for address in settings.trainer_addresses}
         self._fleet = fleet
@@ -68,6 +73,7 @@ class Dispatcher:
                     ("lease", self._claims.renew, settings.lease_renewal, asyncio.Event()),
                     ("dispatch", functools.partial(self.round, jobs), settings.dispatch_interval, self._hub.work),
                     ("orphans", self._sweep, settings.orphan_interval, asyncio.Event()),
+                    ("totals", self._totals.compact, _TOTALS_INTERVAL, asyncio.Event()),
                 ):
                     group.create_task(_repeat(name, action, interval, hint), name=name)
         finally:

@@ -10,7 +10,7 @@ from services.task_manager.domain.task import State, Task
 
 TASK_SELECT = """
 SELECT t.id, t.display_name, t.description, t.labels, t.spec, t.effective_hyperparameters, t.priority,
-       t.processes, t.not_before, t.max_attempts,
+       t.processes, t.not_before, t.max_attempts, t.change_xid::text,
        t.state, t.state_reason, t.attempt,
        h.epoch, h.head_sequence, t.error, t.artifact, t.create_time, t.start_time, t.end_time, t.update_time,
        p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values

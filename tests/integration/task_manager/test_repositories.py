@@ -25,6 +25,7 @@ from services.task_manager.hub import Hub
 from services.task_manager.repository import TaskRepository
 from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_queue import TaskQueue
+from services.task_manager.totals import TaskTotals
 from tunesmith.v1 import task_event_pb2, task_spec_pb2
 
 pytestmark = pytest.mark.integration
@@ -589,6 +590,40 @@ async def test_the_higher_priority_is_claimed_first_and_equal_ones_by_age(pool: 
     claimed = [await owner.claim("t:1", 1) for _ in range(4)]
     assert [one and one.claim.task_id for one in claimed] == [low.id, high.id, old.id, new.id]
     assert await listing.queue_position(low.id) == 0
+
+
+async def test_totals_follow_every_move_and_survive_being_tidied_by_several(pool: Pool, owner: Owner) -> None:
+    listing, totals = TaskListing(pool), TaskTotals(pool)
+    kept = [(await owner.tasks.create(a_new_task())).id for _ in range(5)]
+    claim = await owner.claim("t:1", 1)
+    assert claim
+    await owner.tasks.cancel(kept[3], "")
+    await owner.tasks.cancel(kept[4], "")
+    await owner.tasks.delete(kept[4])
+    expected = {State.QUEUED: 3 - (claim.claim.task_id in kept[:3]), State.STARTING: 1, State.CANCELLED: 1}
+
+    assert await listing.totals(TaskFilter()) == expected
+    await asyncio.gather(*(totals.compact() for _ in range(4)), owner.tasks.cancel(kept[2], ""))
+    assert await listing.totals(TaskFilter()) == {State.QUEUED: 1, State.STARTING: 1, State.CANCELLED: 2}
+    assert await listing.totals(TaskFilter(states=(State.CANCELLED,))) == {State.CANCELLED: 2}
+    assert await listing.totals(TaskFilter(methods=("SFT",))) == await totals.by_state()
+
+
+async def test_a_change_is_behind_the_horizon_until_its_transaction_has_ended(pool: Pool, owner: Owner) -> None:
+    listing, nowhere = TaskListing(pool), uuid.UUID(int=0)
+    slow, fast = [(await owner.tasks.create(a_new_task())).id for _ in range(2)]
+    before = await listing.moment()
+    async with pool.connection() as connection, connection.transaction():
+        await connection.execute("UPDATE task_manager.task SET description = 'slow' WHERE id = %s", [slow])
+        await owner.tasks.update(fast, TaskUpdate(description="fast"))
+        during = await listing.moment()
+        seen = await listing.changed(TaskFilter(), (before.horizon, nowhere), 10)
+        assert [one.task.id for one in seen] == [fast]
+        assert during.horizon < seen[0].transaction, "an older transaction is still open"
+    seen = await listing.changed(TaskFilter(), (during.horizon, nowhere), 10)
+    assert [one.task.id for one in seen] == [slow, fast]
+    after = await listing.moment()
+    assert await listing.changed(TaskFilter(), (after.horizon, nowhere), 10) == []
 
 
 async def test_migrating_again_changes_nothing(pool: Pool, postgres_dsn: str) -> None:

@@ -79,6 +79,16 @@ class FakeClaims(FakeStore):
         return {TASK: RUN}
 
 
+class FakeTotals:
+    """Counts how often it was tidied."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def compact(self) -> None:
+        self.times += 1
+
+
 class World:
     """A dispatcher with one task and one trainer."""
 
@@ -90,11 +100,13 @@ class World:
         self.store.active = not queued
         self.hub = Hub()
         self.fleet = Fleet()
+        self.totals = FakeTotals()
         adapter = _Adapter(self.store, self.queue)
         self.dispatcher = Dispatcher(
             queue=self.queue,  # type: ignore[arg-type]
             claims=adapter,  # type: ignore[arg-type]
             events=self.store,  # type: ignore[arg-type]
+            totals=self.totals,  # type: ignore[arg-type]
             trainer_at=lambda _: trainer,
             fleet=self.fleet,
             hub=self.hub,
@@ -197,10 +209,10 @@ async def test_an_outage_of_postgres_does_not_end_the_dispatcher() -> None:
     await world.until(lambda: world.store.task.state is State.SUCCEEDED)
 
 
-async def test_leases_are_renewed_while_it_runs() -> None:
+async def test_leases_are_renewed_and_totals_tidied_while_it_runs() -> None:
     world = World(FakeTrainer(), queued=False, state=State.RUNNING)
 
-    await world.until(lambda: world.store.renewals)
+    await world.until(lambda: world.store.renewals and world.totals.times)
 
 
 async def test_a_follower_is_ended_when_the_task_belongs_to_somebody_else() -> None:
