@@ -32,3 +32,7 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER task_count AFTER INSERT OR UPDATE OR DELETE ON task FOR EACH ROW EXECUTE FUNCTION count_task();
+
+-- Pages are newest first, whatever they are filtered by.
+CREATE INDEX task_base_model_newest ON task (base_model, create_time DESC, id DESC);
+CREATE INDEX task_method_newest ON task (method, create_time DESC, id DESC);
