@@ -36,6 +36,15 @@ WHERE id = %(id)s AND state = 'QUEUED' AND (not_before IS NULL OR not_before <= 
     WHERE state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING') AND runner = %(runner)s
 ) <= %(total)s FOR NO KEY UPDATE SKIP LOCKED
 """
+_TAKE = """
+WITH taken AS (
+    UPDATE task_manager.task SET attempt = %(attempt)s, runner = %(runner)s, run_name = %(run_name)s WHERE id = %(id)s
+), forgotten AS (
+    DELETE FROM task_manager.task_progress WHERE task_id = %(id)s
+)
+UPDATE task_manager.event_head SET epoch = epoch + 1, run_sequence = 0, owner = %(owner)s, lease_expire_time = now() + %(lease)s
+WHERE task_id = %(id)s
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,16 +100,7 @@ class TaskQueue:
     async def _take(self, connection: Connection, task_id: uuid.UUID, attempt: int, runner: str, run_name: str) -> None:
         parameters = {"id": task_id, "attempt": attempt, "runner": runner, "run_name": run_name}
         parameters |= {"owner": self._owner, "lease": self._lease}
-        await connection.execute(
-            "UPDATE task_manager.task SET attempt = %(attempt)s, runner = %(runner)s, run_name = %(run_name)s WHERE id = %(id)s",
-            parameters,
-        )
-        await connection.execute(
-            "UPDATE task_manager.event_head SET epoch = epoch + 1, run_sequence = 0, owner = %(owner)s,"
-            " lease_expire_time = now() + %(lease)s WHERE task_id = %(id)s",
-            parameters,
-        )
-        await connection.execute("DELETE FROM task_manager.task_progress WHERE task_id = %(id)s", parameters)
+        await connection.execute(_TAKE, parameters)
 
 
 async def _lock_waiting(
