@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import http.server
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -628,7 +629,19 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         task = self.GetTask(request, context)
         return task_manager_service_pb2.ListCheckpointsResponse(checkpoints=self.checkpoints.get(task.name, ()))
 
+    def DiffTasks(self, request, context):
+        """Names and states are compared."""
+        first, second = (self.GetTask(Task(name=name), context) for name in (request.first, request.second))
+        difference = task_manager_service_pb2.TaskDifference
+        response = task_manager_service_pb2.DiffTasksResponse(unknown_sections=[difference.DATA, difference.VERSIONS])
+        if first.display_name != second.display_name:
+            values = {"first": first.display_name, "second": second.display_name}
+            response.differences.add(section=difference.SPEC, field="display_name", **values)
+        return response
+
     def DeleteTask(self, request, context):
+        if request.allow_missing and request.name not in [task.name for task in self.stored]:
+            return empty_pb2.Empty()
         task = self.GetTask(request, context)
         if task.state == Task.RUNNING:
             refuse(context, "FAILED_PRECONDITION", "TASK_NOT_TERMINAL", "the task runs", "Cancel it first.")
@@ -644,13 +657,14 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
             yield self._wrap(task_manager_service_pb2.StreamMetricsResponse, event, lambda e: {"points": [point_of(e)]})
 
     def StreamLogs(self, request, context):
-        matches = lambda e: e.HasField("log_entry") and e.log_entry.severity >= request.min_severity  # noqa: E731
+        matches = lambda e: e.HasField("log_entry") and logs_match(e, request)  # noqa: E731
         for event in self._stream(request, context, matches):
             yield self._wrap(task_manager_service_pb2.StreamLogsResponse, event, lambda e: {"lines": [line_of(e)]})
 
     def ListEvents(self, request, context):
         wanted = [e for e in self.events[request.name] if e.sequence > request.after_sequence]
         wanted = [e for e in wanted if not request.kinds or kind_of(e) in request.kinds]
+        wanted = [e for e in wanted if not e.HasField("log_entry") or logs_match(e, request.logs)]
         more = wanted[1].sequence if len(wanted) > 2 else 0
         return task_manager_service_pb2.ListEventsResponse(events=wanted[:2], next_after_sequence=more)
 
@@ -701,6 +715,16 @@ def resolved(task):
     numbers = Hyperparameters(num_train_epochs=3, max_steps=60, learning_rate=2e-4, global_batch_size=16, seed=42)
     numbers.MergeFrom(task.spec.fine_tuning.hyperparameters)
     return numbers
+
+
+def logs_match(event, wanted):
+    entry = event.log_entry
+    return (
+        entry.severity >= wanted.min_severity
+        and (not wanted.ranks or entry.rank in wanted.ranks)
+        and wanted.contains in entry.text
+        and bool(re.search(wanted.pattern, entry.text))
+    )
 
 
 def kind_of(event):

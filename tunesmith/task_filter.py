@@ -34,12 +34,13 @@ def task_filter(
         methods=[enum_value(FineTuning.Method, method, "METHOD_UNKNOWN") for method in methods],
         tunings=[enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN") for tuning in tunings],
         labels=labels,
-        from_create_time=_timestamp(from_create_time),
-        before_create_time=_timestamp(before_create_time),
+        from_create_time=timestamp(from_create_time),
+        before_create_time=timestamp(before_create_time),
     )
 
 
-def _timestamp(time: datetime.datetime | None) -> Timestamp | None:
+def timestamp(time: datetime.datetime | None) -> Timestamp | None:
+    """The message; None stays absent, a time without zone is local."""
     if time is None:
         return None
     stamp = Timestamp()

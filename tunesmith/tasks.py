@@ -1,5 +1,6 @@
 """Verbs on tasks; part of `tunesmith.Client`."""
 
+import datetime
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,17 +13,20 @@ from tunesmith.connection import PLAN_SECONDS, Connections
 from tunesmith.names import enum_value, resource_name
 from tunesmith.streams import ResumingStream
 from tunesmith.task_changes import task_changes
-from tunesmith.task_filter import task_filter
+from tunesmith.task_filter import task_filter, timestamp
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
 from tunesmith.v1.task_manager_service_pb2 import (
     CancelTaskRequest,
     CreateTaskRequest,
     DeleteTaskRequest,
+    DiffTasksRequest,
+    DiffTasksResponse,
     GetTaskRequest,
     ListEventsRequest,
     ListMetricsRequest,
     ListMetricsResponse,
     ListTasksRequest,
+    LogFilter,
     LogLine,
     MetricPoint,
     PauseTaskRequest,
@@ -133,10 +137,15 @@ class TaskVerbs(Connections):
         request = ResumeTaskRequest(name=resource_name("tasks", name))
         return self.connection("task_manager").call(self._tasks.ResumeTask, request)
 
-    def delete_task(self, name: str) -> None:
-        """Remove a terminal task and its events; its artifacts stay."""
-        request = DeleteTaskRequest(name=resource_name("tasks", name))
+    def delete_task(self, name: str, *, allow_missing: bool = False) -> None:
+        """Remove a terminal task and its events; its artifacts stay until they expire."""
+        request = DeleteTaskRequest(name=resource_name("tasks", name), allow_missing=allow_missing)
         self.connection("task_manager").call(self._tasks.DeleteTask, request)
+
+    def diff_tasks(self, first: str, second: str) -> DiffTasksResponse:
+        """What two tasks do not have in common: spec, effective hyperparameters, data, versions, results."""
+        request = DiffTasksRequest(first=resource_name("tasks", first), second=resource_name("tasks", second))
+        return self.connection("task_manager").call(self._tasks.DiffTasks, request)
 
     def wait(self, task: str | Task) -> Task:
         """The task once it is terminal. A failed task is an answer, not an error."""
@@ -174,16 +183,27 @@ class TaskVerbs(Connections):
         min_severity: LogEntry.Severity.ValueType = LogEntry.SEVERITY_UNSPECIFIED,
         ranks: Sequence[int] = (),
         on_interruption: Interruption = lambda attempts: None,
+        *,
+        contains: str = "",
+        pattern: str = "",
     ) -> ResumingStream[LogLine]:
-        """As `watch_task`, only log lines."""
-        request = StreamLogsRequest(name=resource_name("tasks", name), min_severity=min_severity, ranks=ranks)
+        """As `watch_task`, only log lines; `contains` is a text in any case, `pattern` a regular expression."""
+        request = StreamLogsRequest(
+            name=resource_name("tasks", name), min_severity=min_severity, ranks=ranks, contains=contains, pattern=pattern
+        )
         return self._resuming(request, self._tasks.StreamLogs, lambda r: r.lines, after_sequence, on_interruption)
 
     def list_events(
-        self, name: str, after_sequence: int = 0, kinds: Sequence[TaskEvent.Kind.ValueType] = ()
+        self,
+        name: str,
+        after_sequence: int = 0,
+        kinds: Sequence[TaskEvent.Kind.ValueType] = (),
+        logs: LogFilter | None = None,
     ) -> Iterator[TaskEvent]:
-        """The events there are now, oldest first; ends at the newest."""
-        request = ListEventsRequest(name=resource_name("tasks", name), after_sequence=after_sequence, kinds=kinds, page_size=1000)
+        """The events there are now, oldest first, of the log entries those that match `logs`; ends at the newest."""
+        request = ListEventsRequest(
+            name=resource_name("tasks", name), after_sequence=after_sequence, kinds=kinds, page_size=1000, logs=logs
+        )
         while True:
             page = self.connection("task_manager").call(self._tasks.ListEvents, request)
             yield from page.events
@@ -226,12 +246,15 @@ def describe_task(
     labels: Mapping[str, str] | None = None,
     priority: int = 0,
     initial_artifact: str = "",
+    not_before_time: datetime.datetime | None = None,
+    max_attempts: int = 0,
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
     `initial_artifact` is what it starts from: `artifacts/ID`, `tasks/ID` (its result) or `tasks/ID@step-N` (a checkpoint).
     The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
-    What `sample_prompts` ask is answered while the model trains.
+    What `sample_prompts` ask is answered while the model trains. A `not_before_time` without time zone is local;
+    `max_attempts` 0 is the server's default.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -251,4 +274,12 @@ def describe_task(
         hyperparameters=numbers,
         initial_artifact=initial_artifact,
     )
-    return Task(display_name=name, description=description, spec=TaskSpec(fine_tuning=spec), labels=labels, priority=priority)
+    return Task(
+        display_name=name,
+        description=description,
+        spec=TaskSpec(fine_tuning=spec),
+        labels=labels,
+        priority=priority,
+        not_before_time=timestamp(not_before_time),
+        max_attempts=max_attempts,
+    )

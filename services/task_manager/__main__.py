@@ -16,17 +16,19 @@ import structlog
 from services.common import logs
 from services.common.channels import connect
 from services.common.config import ConfigError, load
-from services.common.postgres import MigrationError, Pool, migrate, open_pool
+from services.common.postgres import MigrationError, migrate, open_pool
 from services.common.server import serving, wait_for_signal
 from services.task_manager.checkpoints import Checkpoints
 from services.task_manager.claims import ClaimRepository
 from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.dispatcher import Dispatcher
 from services.task_manager.event_log import EventLog
+from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
 from services.task_manager.origins import Origins
+from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retry_repository import RetryRepository
@@ -35,10 +37,12 @@ from services.task_manager.run_speeds import RunSpeeds
 from services.task_manager.servicer import TaskManagerServicer, utc_now
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.storage_grpc import GrpcStorage
+from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_queue import TaskQueue
 from services.task_manager.task_watch import TaskWatch
+from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_grpc import GrpcTrainers
 from services.task_manager.watch import Watch
 from tunesmith.v1 import task_manager_service_pb2_grpc
@@ -72,7 +76,9 @@ async def run(settings: TaskManagerSettings) -> None:
 async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
     """Serves and dispatches inside the block; leaving it ends the streams with their cursors and gives up the leases."""
     await prepare_database(settings)
-    hub, stopping = Hub(), asyncio.Event()
+    # An id that nobody had before: a claim of an earlier process is never taken for one of this.
+    owner = uuid.uuid4()
+    hub, fleet, stopping = Hub(), Fleet(), asyncio.Event()
     async with (
         open_pool(settings.postgres_dsn, application="task_manager", max_size=settings.pool_size) as pool,
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
@@ -82,17 +88,20 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         watch = make_watch(settings, hub, events, stopping)
         repository, stored = TaskRepository(pool, hub), GrpcStorage(storage, api_key=settings.peer_api_key)
         inquiry, origins = Inquiry(stored), Origins(stored, repository)
+        planning = Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
         listing = TaskListing(pool)
+        queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
+        outlook = Outlook(queue, fleet, utc_now)
         servicer = TaskManagerServicer(
             repository,
             TaskCreation(
                 repository=repository,
                 inquiry=inquiry,
-                planning=make_planning(settings, pool, inquiry, stored, trainers),
+                planning=planning,
                 origins=origins,
                 patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
             ),
-            pages=TaskPages(listing),
+            pages=TaskPages(listing, outlook),
             history=History(events),
             watch=watch,
             task_watch=make_task_watch(settings, listing, stopping),
@@ -105,20 +114,25 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
                 patience=settings.create_token_wait.total_seconds(),
             ),
             checkpoints=Checkpoints(repository, stored, trainers.at),
+            outlook=outlook,
+            comparison=TaskComparison(stored),
         )
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:
-            dispatcher = make_dispatcher(settings, pool, hub, events, trainers)
+            claims = ClaimRepository(pool, hub, owner=owner, lease=settings.lease)
+            dispatcher = Dispatcher(
+                queue=queue,
+                claims=claims,
+                events=events,
+                totals=TaskTotals(pool),
+                trainer_at=trainers.at,
+                fleet=fleet,
+                hub=hub,
+                settings=settings,
+            )
             dispatching = group.create_task(dispatcher.run(), name="dispatcher")
             yield
             dispatching.cancel()
-
-
-def make_planning(
-    settings: TaskManagerSettings, pool: Pool, inquiry: Inquiry, stored: GrpcStorage, trainers: GrpcTrainers
-) -> Planning:
-    """What says how a task will go."""
-    return Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
 
 
 def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stopping: asyncio.Event) -> Watch:
@@ -140,19 +154,6 @@ def make_task_watch(settings: TaskManagerSettings, listing: TaskListing, stoppin
         stopping,
         heartbeat_interval=settings.heartbeat_interval.total_seconds(),
         poll_interval=settings.watch_interval.total_seconds(),
-    )
-
-
-def make_dispatcher(settings: TaskManagerSettings, pool: Pool, hub: Hub, events: EventLog, trainers: GrpcTrainers) -> Dispatcher:
-    """The dispatcher with its parts, under an owner id nobody had before."""
-    owner = uuid.uuid4()
-    return Dispatcher(
-        queue=TaskQueue(pool, hub, owner=owner, lease=settings.lease),
-        claims=ClaimRepository(pool, hub, owner=owner, lease=settings.lease),
-        events=events,
-        trainer_at=trainers.at,
-        hub=hub,
-        settings=settings,
     )
 
 

@@ -10,8 +10,8 @@ from services.task_manager.domain.task import State
 from services.task_manager.rows import progress_from_row
 
 SELECT = """
-SELECT t.id, t.state, t.state_reason, t.attempt, t.runner, t.run_name, t.processes, t.spec, t.effective_hyperparameters,
-       t.first_attempt,
+SELECT t.id, t.state, t.state_reason, t.attempt, t.runner, t.run_name, t.processes, t.max_attempts, t.first_attempt,
+       t.spec, t.effective_hyperparameters,
        h.epoch, h.owner, h.run_sequence,
        p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
 FROM task_manager.task t
@@ -29,20 +29,11 @@ async def read_one(connection: Connection, task_id: uuid.UUID) -> Assignment:
 
 def from_row(row: Mapping[str, Any]) -> Assignment:
     """The assignment in a row that SELECT gives."""
-    same = (
-        "state_reason",
-        "attempt",
-        "runner",
-        "run_name",
-        "run_sequence",
-        "processes",
-        "spec",
-        "effective_hyperparameters",
-        "first_attempt",
-    )
+    same = ("state_reason", "attempt", "runner", "run_name", "run_sequence", "processes", "max_attempts", "first_attempt")
+    messages = ("spec", "effective_hyperparameters")
     return Assignment(
         claim=Claim(row["id"], row["epoch"], row["owner"]),
         state=State(row["state"]),
         progress=progress_from_row(row) if row["step"] is not None else None,
-        **{name: row[name] for name in same},
+        **{name: row[name] for name in (*same, *messages)},
     )

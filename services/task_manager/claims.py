@@ -16,9 +16,10 @@ from typing import Any
 
 from services.common.postgres import Pool, transaction
 from services.task_manager import assignments, run_speeds, state_changes
-from services.task_manager.domain import transitions
+from services.task_manager.domain.attempt import after_loss, moves
+from services.task_manager.domain.backoff import rest
 from services.task_manager.domain.claim import Assignment, Claim
-from services.task_manager.domain.task import Change, State
+from services.task_manager.domain.task import Change
 from services.task_manager.domain.throughput import RunSpeed
 from services.task_manager.hub import Hub
 
@@ -101,26 +102,29 @@ class ClaimRepository:
         """
         async with transaction(self._pool) as connection:
             locked = await state_changes.lock_owned(connection, claim)
-            change = transitions.as_asked(locked.state, change)
-            if locked.state is State.STARTING and change.to is State.SUCCEEDED:
-                await state_changes.move(connection, locked, Change(State.RUNNING, "the run has started"))
-                locked = dataclasses.replace(locked, state=State.RUNNING)
-            await state_changes.move(connection, locked, change)
+            for step in moves(locked.state, change):
+                await state_changes.move(connection, locked, step)
+                locked = dataclasses.replace(locked, state=step.to)
             if speed is not None:
                 await run_speeds.record(connection, locked.id, locked.attempt, speed)
         self._announce(claim)
 
-    async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:
-        """The runner has lost the run: `retry` while fewer than `max_lost_runs` were lost, then `failure`; raises StaleClaim."""
+    async def lose_run(
+        self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change, first_rest: datetime.timedelta
+    ) -> None:
+        """The runner has lost the run: `retry` while fewer than `max_lost_runs` were lost, then `failure`; raises StaleClaim.
+
+        Before another attempt the task rests, `first_rest` after its first loss and longer after each further one.
+        """
         async with transaction(self._pool) as connection:
             locked = await state_changes.lock_owned(connection, claim)
-            # The end of a run that was being paused is what was asked for, and no loss.
-            lost = locked.lost_run_count + (locked.state is not State.PAUSING)
+            loss = after_loss(locked.state, locked.lost_run_count, max_lost_runs, failure, retry)
             await connection.execute(
-                "UPDATE task_manager.task SET lost_run_count = %(lost)s WHERE id = %(id)s", {"id": claim.task_id, "lost": lost}
+                "UPDATE task_manager.task SET lost_run_count = %(lost)s, not_before = greatest(not_before, now() + %(rest)s)"
+                " WHERE id = %(id)s",
+                {"id": claim.task_id, "lost": loss.lost_runs, "rest": rest(max(1, loss.lost_runs), first_rest)},
             )
-            change = retry if lost < max_lost_runs or locked.state is State.PAUSING else failure
-            await state_changes.move(connection, locked, transitions.as_asked(locked.state, change))
+            await state_changes.move(connection, locked, loss.change)
         self._announce(claim)
 
     async def current_runs(self, task_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, str]:

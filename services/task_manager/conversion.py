@@ -4,7 +4,8 @@ import datetime
 
 from services.common.catalogue import CATALOGUE
 from services.task_manager.domain.progress import Progress
-from services.task_manager.domain.task import Change, Snapshot, State, Task
+from services.task_manager.domain.task import Change, Snapshot, State, Task, Transition
+from services.task_manager.domain.transitions import actor
 from services.task_manager.times import to_duration, to_timestamp
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
@@ -43,6 +44,9 @@ def task_to_proto(task: Task) -> task_pb2.Task:
         update_time=to_timestamp(task.update_time),
         labels=task.labels,
         priority=task.priority,
+        not_before_time=to_timestamp(task.not_before),
+        max_attempts=task.max_attempts or 0,
+        expected_start_time=to_timestamp(task.expected_start_time),
     )
     if task.origin_artifact or task.cloned_from:
         message.origin.CopyFrom(_origin(task))
@@ -57,6 +61,18 @@ def _origin(task: Task) -> task_pb2.TaskOrigin:
         task=f"tasks/{task.origin_task}" if task.origin_task else "",
         step=task.origin_step,
         cloned_from=f"tasks/{task.cloned_from}" if task.cloned_from else "",
+    )
+
+
+def transition_to_proto(transition: Transition) -> task_pb2.TaskTransition:
+    """The message."""
+    return task_pb2.TaskTransition(
+        from_state=state_to_proto(transition.before),
+        to_state=state_to_proto(transition.after),
+        actor=task_pb2.TaskTransition.Actor.Value(actor(transition.before, transition.after).value),
+        reason=transition.reason,
+        attempt=transition.attempt,
+        time=to_timestamp(transition.time),
     )
 
 

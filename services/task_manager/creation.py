@@ -17,6 +17,7 @@ from services.task_manager.origins import Origins
 from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_to_proto, spec_to_store
+from services.task_manager.times import to_timestamp
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
 
 _NOT_COUNTED = "its tokens were not counted in time, so training checks the lengths of its rows"
@@ -85,6 +86,9 @@ class TaskCreation:
             origin_task=resource_uuid(origin.task, "tasks") if origin else None,
             origin_step=origin.step if origin else 0,
             cloned_from=cloned_from,
+            not_before=draft.not_before,
+            max_attempts=draft.max_attempts,
+            expected_duration=await self._planning.expected_duration(findings),
         )
         return await self._repository.create(new)
 
@@ -99,6 +103,8 @@ class TaskCreation:
             description=draft.description,
             labels=draft.labels,
             priority=draft.priority,
+            not_before_time=to_timestamp(draft.not_before),
+            max_attempts=draft.max_attempts or 0,
             spec=task_spec_pb2.TaskSpec.FromString(spec_to_store(request.task.spec, ask)),
             effective_hyperparameters=hyperparameters_to_proto(findings.effective),
             state=task_pb2.Task.QUEUED,
@@ -128,6 +134,10 @@ def _note(findings: Findings) -> str:
 
 def _digest(draft: Draft, spec: bytes) -> bytes:
     said = dataclasses.replace(draft, fine_tuning=None)
-    words = [said.display_name, said.description, dict(said.labels)]
-    text = json.dumps([*words, said.priority] if said.priority else words, sort_keys=True)
+    words: list[object] = [said.display_name, said.description, dict(said.labels)]
+    # What is left out is not in the digest, so that those of tasks from before stay what they were.
+    words += [said.priority] if said.priority else []
+    words += [f"not before {said.not_before.isoformat()}"] if said.not_before else []
+    words += [f"at most {said.max_attempts}"] if said.max_attempts else []
+    text = json.dumps(words, sort_keys=True)
     return hashlib.sha256(text.encode() + b"\0" + spec).digest()

@@ -4,8 +4,10 @@ Everything is a loop that compares what should be with what is; hints only short
 """
 
 import asyncio
+import dataclasses
 import datetime
 import functools
+import uuid
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 
 import structlog
@@ -14,19 +16,23 @@ from services.common.errors import ServiceError
 from services.task_manager.cancellation import check_cancelled
 from services.task_manager.claims import ClaimRepository
 from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.schedule import Machine, decide
 from services.task_manager.domain.task import State
 from services.task_manager.event_log import EventLog
+from services.task_manager.fleet import Fleet
 from services.task_manager.hub import Hub, wait_for
 from services.task_manager.jobs import Jobs, Start
 from services.task_manager.orphans import OrphanSweep
-from services.task_manager.room import Room
 from services.task_manager.run_asking import ask_repeatedly
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.settings import TaskManagerSettings
-from services.task_manager.task_queue import TaskQueue
+from services.task_manager.task_queue import QueueView, TaskQueue
+from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_port import Capacity, Trainer, TrainerAt
 
 log = structlog.get_logger()
+
+_TOTALS_INTERVAL = datetime.timedelta(minutes=1)
 
 
 class Dispatcher:
@@ -38,15 +44,19 @@ class Dispatcher:
         queue: TaskQueue,
         claims: ClaimRepository,
         events: EventLog,
+        totals: TaskTotals,
         trainer_at: TrainerAt,
+        fleet: Fleet,
         hub: Hub,
         settings: TaskManagerSettings,
     ) -> None:
         self._queue = queue
         self._claims = claims
         self._events = events
+        self._totals = totals
         self._trainer_at = trainer_at
         self._trainers = {address: trainer_at(address) for address in settings.trainer_addresses}
+        self._fleet = fleet
         self._hub = hub
         self._settings = settings
         self._orphans = OrphanSweep(claims)
@@ -63,6 +73,7 @@ class Dispatcher:
                     ("lease", self._claims.renew, settings.lease_renewal, asyncio.Event()),
                     ("dispatch", functools.partial(self.round, jobs), settings.dispatch_interval, self._hub.work),
                     ("orphans", self._sweep, settings.orphan_interval, asyncio.Event()),
+                    ("totals", self._totals.compact, _TOTALS_INTERVAL, asyncio.Event()),
                 ):
                     group.create_task(_repeat(name, action, interval, hint), name=name)
         finally:
@@ -108,16 +119,23 @@ class Dispatcher:
         # Counted before the trainers are asked: a start that is accepted in between is then counted twice, never not at all.
         reserved = {address: self._reserved(address) for address in self._trainers}
         capacities = await self._ask_capacities()
-        by_room = sorted(capacities, key=lambda address: capacities[address].free_processes, reverse=True)
-        for address in by_room:
-            free = capacities[address].free_processes - reserved[address]
-            while free > 0 and (assignment := await self._queue.claim(address, free)):
-                log.info("task.claimed", task_id=str(assignment.claim.task_id), runner=address, epoch=assignment.claim.epoch)
-                jobs.start(("follow", assignment.claim), functools.partial(self._follow, assignment, is_new=True))
-                free -= assignment.processes
-                reserved[address] += assignment.processes
-        left = {address: max(0, capacity.free_processes - reserved[address]) for address, capacity in capacities.items()}
-        await self._queue.explain_queue(self._explanation(capacities), Room.of(capacities, left, everyone=not self._silent))
+        free = {address: capacity.free_processes - reserved[address] for address, capacity in capacities.items()}
+        largest = max((capacity.total_processes for capacity in capacities.values()), default=0)
+        queue = await self._queue.look(largest=largest, free=max(free.values(), default=0))
+        machines = {address: _machine(address, capacity, free[address], queue) for address, capacity in capacities.items()}
+        decision = decide(queue.waiting, list(machines.values()), queue.running, datetime.datetime.now(datetime.UTC))
+        for task_id, address in decision.starts.items():
+            machines[address] = await self._start(jobs, task_id, machines[address])
+        self._fleet.tell(list(machines.values()), sorted(self._silent))
+
+    async def _start(self, jobs: Jobs, task_id: uuid.UUID, machine: Machine) -> Machine:
+        """The trainer with the room that is left."""
+        assignment = await self._queue.claim(task_id, machine.trainer, machine.total)
+        if assignment is None:
+            return machine
+        log.info("task.claimed", task_id=str(task_id), runner=machine.trainer, epoch=assignment.claim.epoch)
+        jobs.start(("follow", assignment.claim), functools.partial(self._follow, assignment, is_new=True))
+        return dataclasses.replace(machine, free=machine.free - assignment.processes)
 
     def _reserved(self, address: str) -> int:
         """Processes of claimed tasks that the trainer does not count yet."""
@@ -133,12 +151,6 @@ class Dispatcher:
             self._silent = silent
         return known
 
-    def _explanation(self, capacities: Mapping[str, Capacity]) -> str:
-        silent = ", ".join(sorted(self._silent))
-        if not capacities:
-            return f"waits for a trainer: {silent} does not answer"
-        return f"waits for a free trainer; {silent} does not answer" if silent else "waits for a free trainer"
-
     async def _sweep(self) -> None:
         await self._orphans.sweep(self._trainers)
 
@@ -148,6 +160,12 @@ class Dispatcher:
         except ServiceError as error:
             # The leases run out by themselves.
             log.warning("leases.not_released", reason=error.reason)
+
+
+def _machine(address: str, capacity: Capacity, free: int, queue: QueueView) -> Machine:
+    """What neither the trainer nor the database says is taken: another task manager's claim may not have reached it yet."""
+    claimed = sum(run.processes for run in queue.running if run.trainer == address)
+    return Machine(address, capacity.total_processes, max(0, min(free, capacity.total_processes - claimed)))
 
 
 async def _capacity(trainer: Trainer) -> Capacity | None:

@@ -1,5 +1,6 @@
 """What the follower of a run needs of the store; ClaimRepository and EventLog are it."""
 
+import datetime
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -22,7 +23,9 @@ class Claims(Protocol):
     async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
         """See ClaimRepository."""
 
-    async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:
+    async def lose_run(
+        self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change, first_rest: datetime.timedelta
+    ) -> None:
         """See ClaimRepository."""
 
 

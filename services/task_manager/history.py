@@ -4,10 +4,11 @@ import datetime
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.paging import page_size
+from services.task_manager.domain.metric_names import MetricNames
 from services.task_manager.domain.metrics_history import Sample, SeriesThinner
 from services.task_manager.domain.task import Task
 from services.task_manager.event_log import EventLog
-from services.task_manager.stream_messages import wants_kinds
+from services.task_manager.stream_messages import wants_events
 from services.task_manager.times import to_duration
 from services.task_manager.watch import check_not_negative
 from tunesmith.v1 import task_event_pb2
@@ -27,7 +28,7 @@ class History:
     async def events(self, task: Task, request: api.ListEventsRequest) -> api.ListEventsResponse:
         """A page of events; raises InvalidArgument."""
         check_not_negative(request.after_sequence)
-        limit, wanted = page_size(request.page_size, default=_EVENTS_PER_PAGE), wants_kinds(request.kinds)
+        limit, wanted = page_size(request.page_size, default=_EVENTS_PER_PAGE), wants_events(request)
         head = (await self._log.snapshot(task.id)).head_sequence
         found: list[task_event_pb2.TaskEvent] = []
         cursor = request.after_sequence
@@ -41,13 +42,13 @@ class History:
     async def metrics(self, task: Task, request: api.ListMetricsRequest) -> api.ListMetricsResponse:
         """Every wanted metric, thinned out; raises InvalidArgument."""
         max_points = _max_points(request.max_points)
-        wanted = frozenset(request.metrics)
+        wanted = MetricNames(request.metrics)
         series: dict[str, SeriesThinner] = {}
         cursor, head = 0, (await self._log.snapshot(task.id)).head_sequence
         while cursor < head and (page := await self._log.page(task.id, cursor)):
             for event in page:
                 for name, value in event.step_metrics.values.items() if event.HasField("step_metrics") else ():
-                    if not wanted or name in wanted:
+                    if name in wanted:
                         series.setdefault(name, SeriesThinner(max_points)).add(_sample(event, value, task.create_time))
             cursor = page[-1].sequence
         messages = [_series(name, thinner) for name, thinner in sorted(series.items())]

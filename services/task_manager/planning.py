@@ -1,12 +1,13 @@
 """Gathers what is known about a task and plans it; used by PlanTask."""
 
 import asyncio
+import datetime
 from collections.abc import Sequence
 from typing import Protocol
 
 from services.common.errors import ServiceError
-from services.task_manager.domain.findings import Machines
-from services.task_manager.domain.plan import Plan, make_plan
+from services.task_manager.domain.findings import Findings, Machines
+from services.task_manager.domain.plan import Plan, estimate, make_plan
 from services.task_manager.domain.throughput import RunSpeed
 from services.task_manager.domain.validation import FineTuning
 from services.task_manager.inquiry import Inquiry
@@ -36,6 +37,10 @@ class Planning:
         shape = await self._storage.model_shape(ask.base_model)
         machines = _machines(await asyncio.gather(*(_capacity(trainer) for trainer in self._trainers)))
         return make_plan(findings, machines, shape, await self._speeds.of(ask.base_model))
+
+    async def expected_duration(self, findings: Findings) -> datetime.timedelta | None:
+        """How long training will take by the speed of earlier runs; None when none was like it. Asks no trainer."""
+        return estimate(findings, Machines(), await self._speeds.of(findings.ask.base_model))[0]
 
 
 def _machines(capacities: Sequence[Capacity | None]) -> Machines:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
@@ -10,7 +11,7 @@ from services.common.errors import NotFound, ServiceError
 from services.common.postgres import Pool, transaction
 from services.task_manager import state_changes
 from services.task_manager.domain import transitions
-from services.task_manager.domain.task import Change, NewTask, State, Task, TaskUpdate
+from services.task_manager.domain.task import Change, NewTask, State, Task, TaskUpdate, Transition
 from services.task_manager.hub import Hub
 from services.task_manager.rows import TASK_SELECT, task_from_row
 
@@ -33,10 +34,12 @@ class TaskRepository:
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
                 " processes, datasets, base_model, method, tuning, priority, request_id, request_digest,"
-                " state_reason, origin_artifact, origin_task, origin_step, cloned_from)"
+                " state_reason, origin_artifact, origin_task, origin_step, cloned_from,"
+                " not_before, max_attempts, expected_duration)"
                 " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
                 " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s,"
-                " %(request_digest)s, %(reason)s, %(origin_artifact)s, %(origin_task)s, %(origin_step)s, %(cloned_from)s)"
+                " %(request_digest)s, %(reason)s, %(origin_artifact)s, %(origin_task)s, %(origin_step)s, %(cloned_from)s,"
+                " %(not_before)s, %(max_attempts)s, %(expected_duration)s)"
                 " ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )
@@ -130,6 +133,16 @@ class TaskRepository:
             )
         return await self.get(task_id)
 
+    async def transitions(self, task_id: uuid.UUID) -> Sequence[Transition]:
+        """Its moves, oldest first; at most the newest 100."""
+        async with transaction(self._pool) as connection:
+            cursor = await connection.execute(
+                "SELECT from_state, to_state, reason, attempt, time FROM task_manager.task_transition"
+                " WHERE task_id = %(id)s ORDER BY number DESC LIMIT 100",
+                {"id": task_id},
+            )
+            return [_transition(row) for row in reversed(await cursor.fetchall())]
+
     async def delete(self, task_id: uuid.UUID) -> None:
         """Removes a terminal task and everything recorded about it; raises NotFound or ServiceError TASK_NOT_TERMINAL."""
         async with transaction(self._pool) as connection:
@@ -145,6 +158,11 @@ class TaskRepository:
 def not_found(task_id: uuid.UUID) -> NotFound:
     """The error for a task that does not exist."""
     return NotFound("TASK_NOT_FOUND", f"tasks/{task_id}")
+
+
+def _transition(row: Mapping[str, Any]) -> Transition:
+    before = State(row["from_state"]) if row["from_state"] else None
+    return Transition(before, State(row["to_state"]), row["reason"], row["attempt"], row["time"])
 
 
 def _created(note: str) -> Change:

@@ -15,7 +15,7 @@ INSERT INTO task_manager.task_retry (task_id, request_id, request_digest, attemp
 VALUES (%(task_id)s, %(request_id)s, %(request_digest)s, %(attempt)s, %(from_start)s, %(changes)s)
 """
 _UPDATE = """
-UPDATE task_manager.task SET lost_run_count = 0, cancel_request_time = NULL, cancel_reason = '',
+UPDATE task_manager.task SET lost_run_count = 0, not_before = NULL, cancel_request_time = NULL, cancel_reason = '',
     first_attempt = CASE WHEN %(from_start)s THEN attempt + 1 ELSE first_attempt END,
     overrides = coalesce(%(overrides)s, overrides),
     effective_hyperparameters = coalesce(%(effective_hyperparameters)s, effective_hyperparameters),

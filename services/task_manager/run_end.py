@@ -8,6 +8,7 @@ from services.task_manager.trainer_port import RunEnd
 from tunesmith.v1 import task_error_pb2
 
 _INTERRUPTED = ("RUN_LOST", "RUN_STOPPED", "RUN_PAUSED")
+_TRANSIENT = task_error_pb2.ERROR_CLASS_TRANSIENT
 
 
 def change_of_end(end: RunEnd, assignment: Assignment) -> Change:
@@ -33,13 +34,19 @@ def refusal_change(error: ServiceError) -> Change:
 def interruption(end: RunEnd) -> str:
     """Why the run ended through no fault of its own, so that another attempt is worth it; empty when it did not."""
     error = task_error_pb2.TaskError.FromString(end.error or b"")
-    return error.message if end.state is State.FAILED and error.reason in _INTERRUPTED else ""
+    is_worth_it = error.reason in _INTERRUPTED or error.error_class == _TRANSIENT
+    return error.message if end.state is State.FAILED and is_worth_it else ""
 
 
-def lost_run_changes(cause: str, max_lost_runs: int) -> tuple[Change, Change]:
-    """(what to do when too many runs were lost, what to do before)."""
-    failure = _failed("RUN_LOST", f"{cause}; {max_lost_runs} runs were lost")
-    return failure, Change(State.QUEUED, f"{cause}; a new attempt follows")
+def lost_run_changes(cause: str, max_lost_runs: int, error: bytes | None = None) -> tuple[Change, Change]:
+    """(what to do when too many runs were lost, what to do before); `error`: what the run itself said of its end."""
+    said = task_error_pb2.TaskError.FromString(error or b"")
+    retry = Change(State.QUEUED, f"{cause}; a new attempt follows")
+    runs = "its only run was lost" if max_lost_runs == 1 else f"{max_lost_runs} runs were lost"
+    if error is None or said.reason in _INTERRUPTED:
+        return _failed("RUN_LOST", f"{cause}; {runs}"), retry
+    said.message = f"{said.message}; {runs}"
+    return Change(State.FAILED, "the run failed", error=said.SerializeToString()), retry
 
 
 def _failed(reason: str, message: str) -> Change:

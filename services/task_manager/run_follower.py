@@ -12,6 +12,7 @@ import structlog
 
 from services.common.errors import ServiceError, Unavailable
 from services.task_manager.cancellation import check_cancelled
+from services.task_manager.domain.attempt import Step, next_step
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import ProgressTracker
 from services.task_manager.domain.task import Change, State
@@ -90,15 +91,17 @@ class RunFollower:
     async def _advance(self) -> bool:
         self.assignment = await self._claims.refresh(self.assignment.claim)
         self._stored = self.assignment.run_sequence
-        if self.assignment.state is State.CANCELLING and not self._may_have_started:
-            await self._finish(Change(State.CANCELLED, "cancelled before a run was started"))
-            return True
-        if self.assignment.state is State.PAUSING and not self._may_have_started:
-            await self._finish(Change(State.PAUSED, "paused before a run was started"))
-            return True
-        # Once events are stored, starting again would begin another run under the same name.
-        if self.assignment.state is State.STARTING and self._stored == 0 and not self.is_accepted:
-            return await self._start() or await self._follow()
+        match next_step(
+            self.assignment.state, self._stored, may_have_started=self._may_have_started, is_accepted=self.is_accepted
+        ):
+            case Step.CANCEL:
+                await self._finish(Change(State.CANCELLED, "cancelled before a run was started"))
+                return True
+            case Step.PAUSE:
+                await self._finish(Change(State.PAUSED, "paused before a run was started"))
+                return True
+            case Step.START:
+                return await self._start() or await self._follow()
         return await self._follow()
 
     async def _start(self) -> bool:
@@ -170,7 +173,7 @@ class RunFollower:
 
     async def _end(self, end: RunEnd) -> None:
         if cause := interruption(end):
-            await self._lose(cause)
+            await self._lose(cause, end.error)
         else:
             await self._finish(change_of_end(end, self.assignment), self._speed())
 
@@ -205,10 +208,11 @@ class RunFollower:
         await self._lose(f"{self.assignment.runner} does not have {self.assignment.run_name} any more")
         return True
 
-    async def _lose(self, cause: str) -> None:
-        most = self._settings.max_lost_runs
-        failure, retry = lost_run_changes(cause, most)
-        await self._claims.lose_run(self.assignment.claim, max_lost_runs=most, failure=failure, retry=retry)
+    async def _lose(self, cause: str, error: bytes | None = None) -> None:
+        most = self.assignment.max_attempts or self._settings.max_lost_runs
+        failure, retry = lost_run_changes(cause, most, error)
+        rest = self._settings.retry_backoff
+        await self._claims.lose_run(self.assignment.claim, max_lost_runs=most, failure=failure, retry=retry, first_rest=rest)
         log.warning("run.lost", attempt=self.assignment.attempt, cause=cause)
 
     async def _is_alive(self) -> None:

@@ -11,18 +11,21 @@ import grpc
 import structlog
 from google.protobuf import empty_pb2
 
+from services.common.errors import NotFound
 from services.common.names import resource_uuid
 from services.task_manager import stream_messages as streams
 from services.task_manager.checkpoints import Checkpoints
-from services.task_manager.conversion import task_to_proto
+from services.task_manager.conversion import task_to_proto, transition_to_proto
 from services.task_manager.creation import TaskCreation
 from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.validation import check_reason
 from services.task_manager.filter_conversion import filter_from_proto, time_of
 from services.task_manager.history import History
+from services.task_manager.outlook import Outlook
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retrying import Retrying
 from services.task_manager.spec_conversion import plan_to_proto
+from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_watch import TaskWatch
 from services.task_manager.times import to_timestamp
@@ -48,6 +51,8 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         task_watch: TaskWatch,
         retrying: Retrying,
         checkpoints: Checkpoints,
+        outlook: Outlook,
+        comparison: TaskComparison,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -57,6 +62,8 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._task_watch = task_watch
         self._retrying = retrying
         self._checkpoints = checkpoints
+        self._outlook = outlook
+        self._comparison = comparison
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -72,10 +79,11 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
         """One task."""
-        task = await self._task(request.name)
+        (task,) = await self._outlook.tell([await self._task(request.name)])
         message = task_to_proto(task)
         if task.state is State.QUEUED:
             message.queue_position = await self._pages.queue_position(task.id)
+        message.transitions.extend(map(transition_to_proto, await self._repository.transitions(task.id)))
         return message
 
     async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
@@ -92,7 +100,8 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         wanted = filter_from_proto(request.filter)
         after = time_of(request.after_time, "after_time") if request.HasField("after_time") else None
         async for tasks, reached in self._task_watch.follow(wanted, after):
-            yield api.WatchTasksResponse(tasks=map(task_to_proto, tasks), time=to_timestamp(reached))
+            told = map(task_to_proto, await self._outlook.tell(tasks))
+            yield api.WatchTasksResponse(tasks=told, time=to_timestamp(reached))
 
     async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> task_pb2.Task:
         """Asks for the end of a task."""
@@ -125,8 +134,18 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def DeleteTask(self, request: api.DeleteTaskRequest, context: Context) -> empty_pb2.Empty:
         """Removes a terminal task."""
-        await self._repository.delete(_task_id(request.name))
+        try:
+            await self._repository.delete(_task_id(request.name))
+        except NotFound:
+            if not request.allow_missing:
+                raise
         return empty_pb2.Empty()
+
+    async def DiffTasks(self, request: api.DiffTasksRequest, context: Context) -> api.DiffTasksResponse:
+        """What two tasks do not have in common."""
+        first = await self._repository.get(resource_uuid(request.first, "tasks", "first"))
+        second = await self._repository.get(resource_uuid(request.second, "tasks", "second"))
+        return await self._comparison.compare(first, second)
 
     async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.WatchTaskResponse]:
         """Every event of one task."""
@@ -144,7 +163,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def StreamLogs(self, request: api.StreamLogsRequest, context: Context) -> AsyncIterator[api.StreamLogsResponse]:
         """The log lines of one task."""
-        wanted = streams.wants_logs(request.min_severity, request.ranks)
+        wanted = streams.wants_logs(request)
         async for item in self._watch.follow(_task_id(request.name), request.after_sequence, wanted):
             yield streams.logs_response(item)
 

@@ -39,7 +39,9 @@ class TaskManagerSettings(ServerSettings):
     watch_interval: datetime.timedelta = datetime.timedelta(seconds=1)
     """Longest time between two looks of a stream into the store."""
     max_lost_runs: int = 3
-    """Runs of a task that may be lost by trainers until the task fails."""
+    """Runs of a task that may be lost, or fail for the moment, until the task fails; a task may say otherwise."""
+    retry_backoff: datetime.timedelta = datetime.timedelta(seconds=2)
+    """Rest before the second attempt of a task whose run was lost; doubled with each loss, at most 5 minutes."""
     create_token_wait: datetime.timedelta = datetime.timedelta(seconds=20)
     """How long CreateTask waits for the tokens of the data to be counted; then it goes without."""
     plan_token_wait: datetime.timedelta = datetime.timedelta(minutes=2)

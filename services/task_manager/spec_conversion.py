@@ -8,6 +8,7 @@ from services.task_manager.domain.plan import Plan
 from services.task_manager.domain.throughput import RunKind
 from services.task_manager.domain.training_data import WeightedDataset
 from services.task_manager.domain.validation import Draft, FineTuning
+from services.task_manager.filter_conversion import time_of
 from services.task_manager.times import to_duration
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
 
@@ -27,6 +28,8 @@ def draft_from_proto(task: task_pb2.Task) -> Draft:
         labels=dict(task.labels),
         fine_tuning=_fine_tuning(fine_tuning) if fine_tuning else None,
         priority=task.priority,
+        not_before=time_of(task.not_before_time, "task.not_before_time") if task.HasField("not_before_time") else None,
+        max_attempts=task.max_attempts or None,
     )
 
 

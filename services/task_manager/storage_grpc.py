@@ -9,9 +9,11 @@ import structlog
 
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
+from services.task_manager.domain.comparison import Provenance
 from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts, RefusedRow, TokenFacts
 from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.origin import ArtifactFacts
+from services.task_manager.field_paths import fields_of
 from services.task_manager.origin_conversion import artifact_facts
 from tunesmith.v1 import (
     artifact_pb2,
@@ -28,6 +30,7 @@ log = structlog.get_logger()
 
 _REASON = "STORAGE_UNAVAILABLE"
 _NOT_COUNTED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED)
+_DATA = ("dataset_sha256", "rendered_rows_sha256", "datasets", "validation_dataset", "validation_split_ratio")
 _MAX_CONFIG_BYTES = 1024 * 1024
 
 
@@ -98,6 +101,13 @@ class GrpcStorage:
         found = sorted(answer.artifacts, key=lambda each: (each.manifest.step, each.create_time.ToNanoseconds()), reverse=True)
         return [artifact_facts(artifact) for artifact in found]
 
+    async def provenance(self, artifact: str) -> Provenance:
+        """Data and versions of an artifact; raises ServiceError ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, Unavailable."""
+        request = artifact_service_pb2.GetArtifactRequest(name=artifact)
+        with translated(_REASON, "storage"):
+            answer = await self._artifacts.GetArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        return _provenance(answer.manifest)
+
     async def _config(self, base_model: str) -> bytes:
         request = model_service_pb2.DownloadModelRequest(name=base_model, path="config.json")
         content = b""
@@ -114,6 +124,17 @@ def _format(number: Any) -> str:
     # A format of a newer storage service has no name here, and fits no method that is known here.
     known = dataset_pb2.Dataset.Format.DESCRIPTOR.values_by_number
     return (known[number].name if number in known else f"number {number}") if number else ""
+
+
+def _provenance(manifest: artifact_pb2.ArtifactManifest) -> Provenance:
+    data, versions = artifact_pb2.ArtifactManifest(), artifact_pb2.ArtifactManifest()
+    data.MergeFrom(manifest)
+    for field in manifest.DESCRIPTOR.fields:
+        if field.name not in _DATA:
+            data.ClearField(field.name)  # type: ignore[arg-type]
+    versions.base_model_revision = manifest.base_model_revision
+    versions.versions.update(manifest.versions)
+    return Provenance(fields_of(data), fields_of(versions))
 
 
 def _facts(answer: dataset_service_pb2.DatasetAnalysis) -> TokenFacts:

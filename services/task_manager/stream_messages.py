@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from services.task_manager.conversion import end_to_proto, header_to_proto
+from services.task_manager.domain.metric_names import MetricNames
+from services.task_manager.log_selection import wants_entries
 from services.task_manager.times import to_timestamp
 from services.task_manager.watch import End, Events, Header, Item, Wanted
 from tunesmith.v1 import task_event_pb2
@@ -19,20 +21,25 @@ def wants_kinds(kinds: Iterable[int]) -> Wanted:
     return lambda event: not fields or event.WhichOneof("event") in fields
 
 
+def wants_events(request: api.ListEventsRequest) -> Wanted:
+    """Events of the kinds asked for, and of the log entries those that match; raises InvalidArgument."""
+    of_kind, entries = wants_kinds(request.kinds), wants_entries(request.logs, "logs.")
+    return lambda event: of_kind(event) and (not event.HasField("log_entry") or entries(event.log_entry))
+
+
 def wants_metrics(names: Iterable[str]) -> Wanted:
     """Metric events that have one of these metrics; none = all."""
-    wanted = frozenset(names)
-    return lambda event: event.HasField("step_metrics") and (not wanted or not wanted.isdisjoint(event.step_metrics.values))
+    wanted = MetricNames(names)
+    return lambda event: event.HasField("step_metrics") and any(name in wanted for name in event.step_metrics.values)
 
 
-def wants_logs(min_severity: int, ranks: Iterable[int]) -> Wanted:
-    """Log events at least so serious and of these ranks; none = all."""
-    wanted = frozenset(ranks)
-    return lambda event: (
-        event.HasField("log_entry")
-        and event.log_entry.severity >= min_severity
-        and (not wanted or event.log_entry.rank in wanted)
+def wants_logs(request: api.StreamLogsRequest) -> Wanted:
+    """Log events that match; raises InvalidArgument."""
+    given = api.LogFilter(
+        min_severity=request.min_severity, ranks=request.ranks, contains=request.contains, pattern=request.pattern
     )
+    entries = wants_entries(given)
+    return lambda event: event.HasField("log_entry") and entries(event.log_entry)
 
 
 def watch_response(item: Item) -> api.WatchTaskResponse:
@@ -42,7 +49,7 @@ def watch_response(item: Item) -> api.WatchTaskResponse:
 
 def metrics_response(names: Iterable[str]) -> Callable[[Item], api.StreamMetricsResponse]:
     """Makes messages of StreamMetrics that hold only these metrics; none = all."""
-    wanted = frozenset(names)
+    wanted = MetricNames(names)
 
     def convert(item: Item) -> api.StreamMetricsResponse:
         if isinstance(item, Events):
@@ -67,8 +74,8 @@ def _control(cls: type[Response], item: Any) -> Response:
     return cls(heartbeat=task_event_pb2.Heartbeat(head_sequence=item.head_sequence, time=to_timestamp(item.time)))
 
 
-def _point(event: task_event_pb2.TaskEvent, wanted: frozenset[str]) -> api.MetricPoint:
-    values = {name: value for name, value in event.step_metrics.values.items() if not wanted or name in wanted}
+def _point(event: task_event_pb2.TaskEvent, wanted: MetricNames) -> api.MetricPoint:
+    values = {name: value for name, value in event.step_metrics.values.items() if name in wanted}
     return api.MetricPoint(
         sequence=event.sequence, time=event.time, step=event.step_metrics.step, values=values, attempt=event.attempt
     )

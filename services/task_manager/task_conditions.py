@@ -19,6 +19,10 @@ _CONDITIONS = {
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
+_SINGLE = {
+    "states": "t.state = %(states)s::task_manager.task_state",
+    "methods": "t.method = %(methods)s",
+}
 
 
 def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
@@ -31,4 +35,7 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
     given = {name: value for name, value in parameters.items() if value}
-    return " AND ".join([_CONDITIONS[name] for name in given]) or "true", given
+    # An index gives the order of one value, not of several.
+    single = {name: value[0] for name, value in given.items() if name in _SINGLE and len(value) == 1}
+    parts = [_SINGLE[name] if name in single else _CONDITIONS[name] for name in given]
+    return " AND ".join(parts) or "true", given | single

@@ -1,5 +1,6 @@
 """Many tasks in Postgres: pages, totals, and what has changed; used by ListTasks and WatchTasks."""
 
+import dataclasses
 import datetime
 import uuid
 from collections.abc import Mapping
@@ -10,9 +11,33 @@ from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.rows import TASK_SELECT, task_from_row
 from services.task_manager.task_conditions import conditions
+from services.task_manager.totals import TaskTotals
 
 Position = tuple[datetime.datetime, uuid.UUID]
 """A time and the id of the task that has it."""
+Place = tuple[int, uuid.UUID]
+"""A transaction and the id of a task that it changed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """The database's clock, and the transaction before which all have ended: what they changed can be seen."""
+
+    time: datetime.datetime
+    horizon: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChangedTask:
+    """A task and the transaction that last changed it."""
+
+    task: Task
+    transaction: int
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among all changes."""
+        return self.transaction, self.task.id
 
 
 class TaskListing:
@@ -32,13 +57,16 @@ class TaskListing:
 
     async def totals(self, wanted: TaskFilter) -> Mapping[State, int]:
         """Tasks by state, without states that have none."""
+        if dataclasses.replace(wanted, states=()) == TaskFilter():
+            kept = await TaskTotals(self._pool).by_state()
+            return {state: total for state, total in kept.items() if state in (wanted.states or State)}
         condition, parameters = conditions(wanted)
         query = f"SELECT t.state, count(*) AS total FROM task_manager.task t WHERE {condition} GROUP BY t.state ORDER BY t.state"  # noqa: S608
         async with transaction(self._pool) as connection:
             rows = await (await connection.execute(query.encode(), parameters)).fetchall()
         return {State(row["state"]): row["total"] for row in rows}
 
-    async def changed(self, wanted: TaskFilter, after: Position, limit: int) -> list[Task]:
+    async def changed_since(self, wanted: TaskFilter, after: Position, limit: int) -> list[ChangedTask]:
         """At most `limit` tasks, in the order of their last changes, from behind `after`, which is (update_time, id)."""
         condition, parameters = conditions(wanted)
         parameters |= {"after_time": after[0], "after_id": after[1], "limit": limit}
@@ -46,7 +74,17 @@ class TaskListing:
             f"{TASK_SELECT} WHERE {condition} AND (t.update_time, t.id) > (%(after_time)s, %(after_id)s)"
             " ORDER BY t.update_time, t.id LIMIT %(limit)s"
         )
-        return await self._tasks(query, parameters)
+        return await self._changed(query, parameters)
+
+    async def changed(self, wanted: TaskFilter, after: Place, limit: int) -> list[ChangedTask]:
+        """At most `limit` tasks, by the transactions that last changed them, from behind `after`."""
+        condition, parameters = conditions(wanted)
+        parameters |= {"after_xid": str(after[0]), "after_id": after[1], "limit": limit}
+        query = (
+            f"{TASK_SELECT} WHERE {condition} AND (t.change_xid, t.id) > (%(after_xid)s::xid8, %(after_id)s)"
+            " ORDER BY t.change_xid, t.id LIMIT %(limit)s"
+        )
+        return await self._changed(query, parameters)
 
     async def queue_position(self, task_id: uuid.UUID) -> int:
         """Place among the waiting tasks, from 1; 0 = it does not wait."""
@@ -61,15 +99,20 @@ class TaskListing:
         position: int = row["position"]
         return position
 
-    async def now(self) -> datetime.datetime:
-        """The database's clock, which times every change."""
+    async def moment(self) -> Moment:
+        """Now."""
+        query = "SELECT now() AS time, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon"
         async with transaction(self._pool) as connection:
-            row = await (await connection.execute("SELECT now() AS time")).fetchone()
-        assert row is not None, "SELECT now() has a row"
-        time: datetime.datetime = row["time"]
-        return time
+            row = await (await connection.execute(query)).fetchone()
+        assert row is not None, "it has a row"
+        return Moment(**row)
 
     async def _tasks(self, query: str, parameters: dict[str, Any]) -> list[Task]:
+        return [task_from_row(row) for row in await self._rows(query, parameters)]
+
+    async def _changed(self, query: str, parameters: dict[str, Any]) -> list[ChangedTask]:
+        return [ChangedTask(task_from_row(row), int(row["change_xid"])) for row in await self._rows(query, parameters)]
+
+    async def _rows(self, query: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         async with transaction(self._pool) as connection:
-            rows = await (await connection.execute(query.encode(), parameters)).fetchall()
-        return [task_from_row(row) for row in rows]
+            return await (await connection.execute(query.encode(), parameters)).fetchall()

@@ -8,6 +8,7 @@ from services.common.paging import decode_token, encode_token, page_size
 from services.task_manager.conversion import state_to_proto, task_to_proto
 from services.task_manager.domain.task import Task
 from services.task_manager.filter_conversion import filter_of_list
+from services.task_manager.outlook import Outlook
 from services.task_manager.task_listing import TaskListing
 from tunesmith.v1 import task_manager_service_pb2 as api
 
@@ -15,8 +16,9 @@ from tunesmith.v1 import task_manager_service_pb2 as api
 class TaskPages:
     """Raises InvalidArgument for a bad page size, token or filter."""
 
-    def __init__(self, listing: TaskListing) -> None:
+    def __init__(self, listing: TaskListing, outlook: Outlook) -> None:
         self._listing = listing
+        self._outlook = outlook
 
     async def queue_position(self, task_id: uuid.UUID) -> int:
         """See TaskListing."""
@@ -31,7 +33,7 @@ class TaskPages:
         token = encode_token(_key(tasks[size - 1]), repr(wanted)) if len(tasks) > size else ""
         totals = await self._listing.totals(wanted) if request.include_totals else {}
         return api.ListTasksResponse(
-            tasks=[task_to_proto(task) for task in tasks[:size]],
+            tasks=map(task_to_proto, await self._outlook.tell(tasks[:size])),
             next_page_token=token,
             totals=[api.StateTotal(state=state_to_proto(state), task_count=total) for state, total in totals.items()],
         )

@@ -1,15 +1,58 @@
-"""The waiting tasks in Postgres: which is next and who takes it; used by the dispatcher."""
+"""The waiting tasks in Postgres: which are next, what keeps them waiting, and who takes them; used by dispatcher and outlook."""
 
 import dataclasses
 import datetime
 import uuid
+from collections.abc import Sequence
 
 from services.common.postgres import Connection, Pool, transaction
 from services.task_manager import assignments, state_changes
 from services.task_manager.domain.claim import Assignment
+from services.task_manager.domain.schedule import Running, Waiting
 from services.task_manager.domain.task import Change, State
 from services.task_manager.hub import Hub
-from services.task_manager.room import Room
+
+WINDOW = 200
+"""Waiting tasks that are considered at once."""
+
+# Any constant will do as long as every task manager uses the same one.
+_RUNNER_LOCK = 716_391
+_WAITING = """
+SELECT id, processes, create_time, duration FROM (
+    (SELECT * FROM task_manager.due_task WHERE processes <= %(largest)s ORDER BY rank, create_time, id LIMIT %(limit)s)
+    UNION
+    (SELECT * FROM task_manager.due_task WHERE processes <= %(free)s ORDER BY rank, create_time, id LIMIT %(limit)s)
+) AS first ORDER BY rank, create_time, id
+"""
+_RUNNING = """
+SELECT t.runner AS trainer, t.processes, t.create_time, coalesce(p.remaining, t.expected_duration) AS remaining
+FROM task_manager.task t LEFT JOIN task_manager.task_progress p ON p.task_id = t.id
+WHERE t.state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING')
+"""
+_LOCK = """
+SELECT id, state, attempt, lost_run_count FROM task_manager.task
+WHERE id = %(id)s AND state = 'QUEUED' AND (not_before IS NULL OR not_before <= now()) AND processes + (
+    SELECT coalesce(sum(processes), 0) FROM task_manager.task
+    WHERE state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING') AND runner = %(runner)s
+) <= %(total)s FOR NO KEY UPDATE SKIP LOCKED
+"""
+_TAKE = """
+WITH taken AS (
+    UPDATE task_manager.task SET attempt = %(attempt)s, runner = %(runner)s, run_name = %(run_name)s WHERE id = %(id)s
+), forgotten AS (
+    DELETE FROM task_manager.task_progress WHERE task_id = %(id)s
+)
+UPDATE task_manager.event_head SET epoch = epoch + 1, run_sequence = 0, owner = %(owner)s, lease_expire_time = now() + %(lease)s
+WHERE task_id = %(id)s
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QueueView:
+    """Tasks that could start now, in the order of the queue, and those that hold processes."""
+
+    waiting: Sequence[Waiting]
+    running: Sequence[Running]
 
 
 class TaskQueue:
@@ -27,10 +70,22 @@ class TaskQueue:
             cursor = await connection.execute("SELECT 1 FROM task_manager.task WHERE state = 'QUEUED' LIMIT 1")
             return await cursor.fetchone() is not None
 
-    async def claim(self, runner: str, free_processes: int) -> Assignment | None:
-        """Claims the oldest waiting task that fits, for a run on `runner`; None when there is none."""
+    async def look(self, *, largest: int, free: int, limit: int = WINDOW) -> QueueView:
+        """The first `limit` waiting tasks of at most `largest` processes, the first of at most `free`, and what is active."""
+        parameters = {"largest": largest, "free": free, "limit": limit}
         async with transaction(self._pool) as connection:
-            locked = await _lock_oldest(connection, free_processes)
+            waiting = await (await connection.execute(_WAITING, parameters)).fetchall()
+            running = await (await connection.execute(_RUNNING)).fetchall()
+        return QueueView([Waiting(**row) for row in waiting], [Running(**row) for row in running])
+
+    async def claim(self, task_id: uuid.UUID, runner: str, total_processes: int) -> Assignment | None:
+        """Claims a waiting task for a run on `runner`, which has so many processes; None when it was too late.
+
+        Claims for one runner follow on one another, so that several task managers never promise the same processes.
+        """
+        async with transaction(self._pool) as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_RUNNER_LOCK, runner))
+            locked = await _lock_waiting(connection, task_id, runner, total_processes)
             if locked is None:
                 return None
             attempt = locked.attempt + 1
@@ -42,43 +97,15 @@ class TaskQueue:
         self._hub.notify(locked.id)
         return assignment
 
-    async def explain_queue(self, reason: str, room: Room) -> None:
-        """Says what waiting tasks wait for: `reason`, or more processes than there are."""
-        async with transaction(self._pool) as connection:
-            await connection.execute(
-                # Only rows that change are locked: this runs twice a second over the whole queue.
-                "WITH told AS (SELECT t.id, why.reason FROM task_manager.task t, LATERAL (SELECT"
-                " CASE WHEN t.processes > %(largest)s THEN 'needs ' || t.processes || ' processes;"
-                " the largest trainer has ' || %(largest)s"
-                " WHEN %(free)s > 0 AND t.processes > %(free)s THEN 'needs ' || t.processes || ' processes on one trainer; '"
-                " || %(free)s || CASE WHEN %(free)s = 1 THEN ' is free' ELSE ' are free' END"
-                " ELSE %(reason)s END AS reason) why"
-                " WHERE t.state = 'QUEUED' AND t.state_reason <> why.reason FOR NO KEY UPDATE OF t SKIP LOCKED)"
-                " UPDATE task_manager.task t SET state_reason = told.reason, update_time = now()"
-                " FROM told WHERE t.id = told.id",
-                {"reason": reason, "largest": room.largest, "free": room.free},
-            )
-
     async def _take(self, connection: Connection, task_id: uuid.UUID, attempt: int, runner: str, run_name: str) -> None:
         parameters = {"id": task_id, "attempt": attempt, "runner": runner, "run_name": run_name}
         parameters |= {"owner": self._owner, "lease": self._lease}
-        await connection.execute(
-            "UPDATE task_manager.task SET attempt = %(attempt)s, runner = %(runner)s, run_name = %(run_name)s WHERE id = %(id)s",
-            parameters,
-        )
-        await connection.execute(
-            "UPDATE task_manager.event_head SET epoch = epoch + 1, run_sequence = 0, owner = %(owner)s,"
-            " lease_expire_time = now() + %(lease)s WHERE task_id = %(id)s",
-            parameters,
-        )
-        await connection.execute("DELETE FROM task_manager.task_progress WHERE task_id = %(id)s", parameters)
+        await connection.execute(_TAKE, parameters)
 
 
-async def _lock_oldest(connection: Connection, free_processes: int) -> state_changes.Locked | None:
-    cursor = await connection.execute(
-        "SELECT id, state, attempt, lost_run_count FROM task_manager.task WHERE state = 'QUEUED' AND processes <= %(free)s"
-        " ORDER BY -priority, create_time, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
-        {"free": free_processes},
-    )
+async def _lock_waiting(
+    connection: Connection, task_id: uuid.UUID, runner: str, total_processes: int
+) -> state_changes.Locked | None:
+    cursor = await connection.execute(_LOCK, {"id": task_id, "runner": runner, "total": total_processes})
     row = await cursor.fetchone()
     return state_changes.Locked(row["id"], State(row["state"]), row["attempt"], row["lost_run_count"]) if row else None

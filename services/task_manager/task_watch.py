@@ -1,22 +1,25 @@
 """Follows the changes of many tasks for one reader; used by WatchTasks.
 
-A change is timed when its transaction begins and seen when it commits, so a later one may be seen first. Every look therefore
-goes back further than any transaction takes, and leaves out what has been told.
+A change is numbered when its transaction begins to write and seen when it commits, so a later one may be seen first. Every look
+therefore begins at the horizon of the look before: the oldest transaction that had not ended then. What was told already and is
+still behind the horizon is remembered and not told again.
 """
 
 import asyncio
 import datetime
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from services.common.errors import Unavailable
 from services.task_manager.domain.task import Task
 from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.hub import wait_for
+from services.task_manager.task_listing import ChangedTask, Moment, Place, Position
 
 OVERLAP = datetime.timedelta(seconds=60)
+"""No transaction of the task manager takes longer; who comes back with a time may have missed what was committed so late."""
 _PAGE = 500
 _FIRST = uuid.UUID(int=0)
 
@@ -24,10 +27,13 @@ _FIRST = uuid.UUID(int=0)
 class Listing(Protocol):
     """TaskListing is one."""
 
-    async def changed(self, wanted: TaskFilter, after: tuple[datetime.datetime, uuid.UUID], limit: int) -> list[Task]:
+    async def changed_since(self, wanted: TaskFilter, after: Position, limit: int) -> list[ChangedTask]:
         """See TaskListing."""
 
-    async def now(self) -> datetime.datetime:
+    async def changed(self, wanted: TaskFilter, after: Place, limit: int) -> list[ChangedTask]:
+        """See TaskListing."""
+
+    async def moment(self) -> Moment:
         """See TaskListing."""
 
 
@@ -47,33 +53,54 @@ class TaskWatch:
 
         The first look is answered even without a change, so that every reader has a time to go on from.
         """
-        told: dict[uuid.UUID, datetime.datetime] = {}
-        reached = after or await self._listing.now()
-        # Changes from before, seen late, are not for a reader who begins now.
-        floor = reached - OVERLAP if after else reached
-        sent_at = -self._heartbeat_interval
+        moment, told = await self._listing.moment(), set[Place]()
+        if after is None:
+            # What is there already is not for a reader who begins now, but what is committed later is, whenever it began.
+            async for page in self._pages(wanted, moment.horizon):
+                told |= {one.place for one in page}
+        else:
+            async for page in self._pages_since(wanted, after - OVERLAP):
+                told |= {one.place for one in page}
+                yield [one.task for one in page], min(moment.time, page[-1].task.update_time)
+        reached, sent_at = moment.time, time.monotonic()
+        yield (), reached
         while True:
-            now = await self._listing.now()
-            async for page in self._pages(wanted, max(floor, reached - OVERLAP)):
-                if fresh := [task for task in page if told.get(task.id) != task.update_time]:
-                    told |= {task.id: task.update_time for task in fresh}
-                    reached = max(reached, fresh[-1].update_time)
-                    yield fresh, reached
+            await self._wait(reached)
+            since, moment = moment.horizon, await self._listing.moment()
+            async for page in self._pages(wanted, since):
+                if fresh := [one for one in page if one.place not in told]:
+                    told |= {one.place for one in fresh}
+                    yield [one.task for one in fresh], reached
                     sent_at = time.monotonic()
-            reached = max(reached, now)
-            told = {task_id: update for task_id, update in told.items() if update >= reached - OVERLAP}
+            told = {place for place in told if place[0] >= moment.horizon}
+            # Only now: who leaves between two pages has not been told everything.
+            reached = moment.time
             if time.monotonic() - sent_at >= self._heartbeat_interval:
                 yield (), reached
                 sent_at = time.monotonic()
-            await wait_for(self._stopping, self._poll_interval)
-            if self._stopping.is_set():
-                message = f"the server is stopping; resume after {reached.isoformat()}"
-                raise Unavailable("SERVER_STOPPING", message, metadata={"after_time": reached.isoformat()})
 
-    async def _pages(self, wanted: TaskFilter, since: datetime.datetime) -> AsyncIterator[list[Task]]:
-        position = (since, _FIRST)
-        while page := await self._listing.changed(wanted, position, _PAGE):
-            yield page
-            if len(page) < _PAGE:
-                return
-            position = (page[-1].update_time, page[-1].id)
+    async def _wait(self, reached: datetime.datetime) -> None:
+        await wait_for(self._stopping, self._poll_interval)
+        if self._stopping.is_set():
+            message = f"the server is stopping; resume after {reached.isoformat()}"
+            raise Unavailable("SERVER_STOPPING", message, metadata={"after_time": reached.isoformat()})
+
+    def _pages(self, wanted: TaskFilter, horizon: int) -> AsyncIterator[list[ChangedTask]]:
+        return _all(lambda after: self._listing.changed(wanted, after, _PAGE), (horizon, _FIRST), lambda one: one.place)
+
+    def _pages_since(self, wanted: TaskFilter, since: datetime.datetime) -> AsyncIterator[list[ChangedTask]]:
+        def position(one: ChangedTask) -> Position:
+            return one.task.update_time, one.task.id
+
+        return _all(lambda after: self._listing.changed_since(wanted, after, _PAGE), (since, _FIRST), position)
+
+
+async def _all(
+    read: Callable[[Any], Awaitable[list[ChangedTask]]], after: Any, position: Callable[[ChangedTask], Any]
+) -> AsyncIterator[list[ChangedTask]]:
+    """Page after page until one is not full."""
+    while page := await read(after):
+        yield page
+        if len(page) < _PAGE:
+            return
+        after = position(page[-1])

@@ -1,11 +1,12 @@
 """`tunesmith task …`: fine-tuning tasks."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli import task_again, task_list, task_logs, task_watch
+from tunesmith.cli import task_again, task_diff, task_list, task_logs, task_watch
 from tunesmith.cli.data_argument import split_weight
 from tunesmith.cli.options import DEFAULT_BASE_MODEL, Json, TaskId
 from tunesmith.cli.output import print_json, talk
@@ -24,6 +25,7 @@ app.command("checkpoints")(task_again.checkpoints)
 app.command("save")(task_again.save)
 app.command("retry")(task_again.retry)
 app.command("clone")(task_again.clone)
+app.command("diff")(task_diff.diff)
 
 
 @app.command()
@@ -66,6 +68,14 @@ def create(
             "--file", "-f", help="The task as JSON or YAML, in the form `task show --json` prints; other options override it."
         ),
     ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Waiting tasks with a higher number start first.")
+    ] = None,
+    not_before: Annotated[datetime | None, typer.Option(help="Do not start before this local time.")] = None,
+    max_attempts: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Tries until lost runs and passing failures fail the task.", show_default="3"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the task until it ends.")] = False,
     as_json: Json = False,
@@ -95,6 +105,9 @@ def create(
         validation_split=validation_split,
         origin=origin,
         samples=sample or [],
+        priority=priority,
+        not_before=not_before,
+        max_attempts=max_attempts,
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
     with Client() as client:
@@ -191,6 +204,16 @@ def resume(task: TaskId, as_json: Json = False) -> None:
 
     with Client() as client:
         _show_state(client.resume_task(task), as_json=as_json)
+
+
+@app.command()
+def rm(task: TaskId) -> None:
+    """Delete a task that has ended, with its events; its artifacts stay until they expire."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        client.delete_task(task)
+    talk(f"{bare_id(task)} is deleted")
 
 
 def _show_state(found: "Task", *, as_json: bool) -> None:

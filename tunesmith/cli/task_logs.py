@@ -11,7 +11,7 @@ from tunesmith.cli.output import print_json, print_table, when
 if TYPE_CHECKING:
     from tunesmith.client import Client
     from tunesmith.v1.task_event_pb2 import LogEntry
-    from tunesmith.v1.task_manager_service_pb2 import ListMetricsResponse, LogLine, MetricPoint, MetricSeries
+    from tunesmith.v1.task_manager_service_pb2 import ListMetricsResponse, LogFilter, LogLine, MetricPoint, MetricSeries
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE_CELLS = 32
@@ -22,18 +22,23 @@ _Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the t
 
 def logs(
     task: TaskId,
+    *,
     follow: _Follow = False,
     level: Annotated[str, typer.Option(help="Only lines at least this serious: debug, info, warning, error.")] = "",
     rank: Annotated[list[int] | None, typer.Option(help="Only these ranks; -1 = the trainer itself; repeatable.")] = None,
+    contains: Annotated[str, typer.Option(help="Only lines that contain this text, in any case.")] = "",
+    grep: Annotated[str, typer.Option(metavar="PATTERN", help="Only lines in which this regular expression is found.")] = "",
     as_json: Json = False,
 ) -> None:
     """Show what a run printed, all ranks in order."""
     from tunesmith.client import Client
+    from tunesmith.v1.task_manager_service_pb2 import LogFilter
 
     severity = _severity(level)
+    wanted = LogFilter(min_severity=severity, ranks=rank or [], contains=contains, pattern=grep)
     with Client() as client:
-        lines = client.stream_logs(task, 0, severity, rank or []) if follow else _lines_so_far(client, task, severity, rank or [])
-        for line in lines:
+        following = client.stream_logs(task, 0, severity, rank or [], contains=contains, pattern=grep) if follow else None
+        for line in following or _lines_so_far(client, task, wanted):
             print_json(line, compact=True) if as_json else print(_log_text(line), flush=follow)
 
 
@@ -70,14 +75,12 @@ def _severity(level: str) -> "LogEntry.Severity.ValueType":
     return known.get(level.lower(), LogEntry.SEVERITY_UNSPECIFIED)
 
 
-def _lines_so_far(client: "Client", task: str, severity: "LogEntry.Severity.ValueType", ranks: list[int]) -> "Iterator[LogLine]":
+def _lines_so_far(client: "Client", task: str, wanted: "LogFilter") -> "Iterator[LogLine]":
     from tunesmith.v1.task_event_pb2 import TaskEvent
     from tunesmith.v1.task_manager_service_pb2 import LogLine
 
-    for event in client.list_events(task, kinds=[TaskEvent.LOG_ENTRY]):
-        entry = event.log_entry
-        if entry.severity >= severity and (not ranks or entry.rank in ranks):
-            yield LogLine(sequence=event.sequence, time=event.time, entry=entry, attempt=event.attempt)
+    for event in client.list_events(task, kinds=[TaskEvent.LOG_ENTRY], logs=wanted):
+        yield LogLine(sequence=event.sequence, time=event.time, entry=event.log_entry, attempt=event.attempt)
 
 
 def _points_so_far(client: "Client", task: str, metrics: list[str]) -> "Iterator[MetricPoint]":

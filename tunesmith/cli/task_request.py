@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import typer
@@ -13,6 +14,7 @@ from tunesmith.cli.output import talk
 from tunesmith.client import Client
 from tunesmith.hyperparameters import merge
 from tunesmith.names import enum_value, resource_name
+from tunesmith.task_filter import timestamp
 from tunesmith.v1.task_pb2 import Task
 from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, WeightedDataset
 
@@ -33,6 +35,9 @@ class Request:
     origin: str = ""
     """What the task starts from: a name of an artifact, of a task, or of a task's checkpoint."""
     samples: Sequence[str] = ()
+    priority: int | None = None
+    not_before: datetime | None = None
+    max_attempts: int | None = None
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
     def over(self, task: Task, client: Client) -> Task:
@@ -56,6 +61,7 @@ class Request:
         task.description = task.description if self.description is None else self.description
         if self.samples:
             spec.sample_prompts[:] = self.samples
+        self._set_queueing(task)
         self._set_validation(spec, client)
         self._set_data(spec, client)
         return task
@@ -77,6 +83,12 @@ class Request:
         if self.name is not None:
             return self.name
         return task.display_name or (Path(self.data[0][0]).stem if self.data else "")
+
+    def _set_queueing(self, task: Task) -> None:
+        task.priority = task.priority if self.priority is None else self.priority
+        task.max_attempts = task.max_attempts if self.max_attempts is None else self.max_attempts
+        if stamp := timestamp(self.not_before):
+            task.not_before_time.CopyFrom(stamp)
 
     def _set_validation(self, spec: FineTuning, client: Client) -> None:
         if self.validation_data:

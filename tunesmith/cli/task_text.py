@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToDict
 from tunesmith.cli.output import duration, print_fields, when
 from tunesmith.names import enum_value
 from tunesmith.v1.task_error_pb2 import TaskError
-from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_pb2 import Task, TaskTransition
 from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters
 
 
@@ -59,6 +59,12 @@ def error_text(error: TaskError) -> str:
     return f"{error.reason}: {error.message}\nhint: {error.hint}"
 
 
+def _move(transition: TaskTransition) -> str:
+    """`2026-01-01 12:00 RUNNING: the training loop begins`."""
+    why = f": {transition.reason}" if transition.reason else ""
+    return f"{when(transition.time)} {state_name(transition.to_state)}{why}"
+
+
 def print_task(task: Task) -> None:
     """Every field that is set."""
     tuning = task.spec.fine_tuning
@@ -70,6 +76,8 @@ def print_task(task: Task) -> None:
             ("state", state_name(task.state)),
             ("because", task.state_reason),
             ("place", f"{task.queue_position} in the queue" if task.queue_position else ""),
+            ("starts", f"about {when(task.expected_start_time)}" if task.HasField("expected_start_time") else ""),
+            ("not before", when(task.not_before_time) if task.state == Task.QUEUED and task.HasField("not_before_time") else ""),
             ("priority", str(task.priority) if task.priority else ""),
             ("progress", progress_text(task) if task.progress.total_steps else ""),
             ("remaining", duration(task.progress.remaining.seconds) if task.progress.remaining.seconds else ""),
@@ -86,6 +94,7 @@ def print_task(task: Task) -> None:
             ("started", when(task.start_time)),
             ("ended", when(task.end_time)),
             ("labels", "\n".join(f"{key}={value}" for key, value in sorted(task.labels.items()))),
+            ("history", "\n".join(map(_move, task.transitions))),
             ("numbers", "\n".join(hyperparameter_lines(task.effective_hyperparameters))),
         ]
     )

@@ -787,20 +787,149 @@ class DeleteTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `tasks/{uuid}`."""
+    allow_missing: _builtins.bool
+    """Optional. That the task does not exist (any more) is no error, so that the call can be repeated. Default: false."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        allow_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteTaskRequest: _TypeAlias = DeleteTaskRequest  # noqa: Y015
+
+@_typing.final
+class DiffTasksRequest(_message.Message):
+    """Which tasks to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """Required. Format: `tasks/{uuid}`."""
+    second: _builtins.str
+    """Required. Format: `tasks/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffTasksRequest: _TypeAlias = DiffTasksRequest  # noqa: Y015
+
+@_typing.final
+class DiffTasksResponse(_message.Message):
+    """What two tasks do not have in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_SECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskDifference]:
+        """Sorted by section, then field; empty when nothing differs."""
+
+    @_builtins.property
+    def unknown_sections(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskDifference.Section.ValueType]:
+        """Sections that nothing can be told of, because one of the tasks has no artifact that can be read."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[Global___TaskDifference] | None = ...,
+        unknown_sections: _abc.Iterable[Global___TaskDifference.Section.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "unknown_sections", b"unknown_sections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffTasksResponse: _TypeAlias = DiffTasksResponse  # noqa: Y015
+
+@_typing.final
+class TaskDifference(_message.Message):
+    """A field that differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Section:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TaskDifference._Section.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SECTION_UNSPECIFIED: TaskDifference._Section.ValueType  # 0
+        """Never sent."""
+        SPEC: TaskDifference._Section.ValueType  # 1
+        """`Task.spec` without hyperparameters."""
+        HYPERPARAMETERS: TaskDifference._Section.ValueType  # 2
+        """`Task.effective_hyperparameters`."""
+        DATA: TaskDifference._Section.ValueType  # 3
+        """Hashes of what it was trained on, from the artifact's manifest."""
+        VERSIONS: TaskDifference._Section.ValueType  # 4
+        """Versions of packages and the revision of the base model, from the artifact's manifest."""
+        RESULT: TaskDifference._Section.ValueType  # 5
+        """State, attempts, duration of the training, and the last value of every metric."""
+
+    class Section(_Section, metaclass=_SectionEnumTypeWrapper):
+        """What the field belongs to. Values may be added."""
+
+    SECTION_UNSPECIFIED: TaskDifference.Section.ValueType  # 0
+    """Never sent."""
+    SPEC: TaskDifference.Section.ValueType  # 1
+    """`Task.spec` without hyperparameters."""
+    HYPERPARAMETERS: TaskDifference.Section.ValueType  # 2
+    """`Task.effective_hyperparameters`."""
+    DATA: TaskDifference.Section.ValueType  # 3
+    """Hashes of what it was trained on, from the artifact's manifest."""
+    VERSIONS: TaskDifference.Section.ValueType  # 4
+    """Versions of packages and the revision of the base model, from the artifact's manifest."""
+    RESULT: TaskDifference.Section.ValueType  # 5
+    """State, attempts, duration of the training, and the last value of every metric."""
+
+    SECTION_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    section: Global___TaskDifference.Section.ValueType
+    """What the field belongs to."""
+    field: _builtins.str
+    """Path within the section, for example `lora.rank`, `versions.torch` or `metrics.loss`."""
+    first: _builtins.str
+    """Value in the first task; empty = it has none."""
+    second: _builtins.str
+    """Value in the second task; empty = it has none."""
+    def __init__(
+        self,
+        *,
+        section: Global___TaskDifference.Section.ValueType = ...,
+        field: _builtins.str = ...,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "first", b"first", "second", b"second", "section", b"section"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskDifference: _TypeAlias = TaskDifference  # noqa: Y015
 
 @_typing.final
 class WatchTaskRequest(_message.Message):
@@ -893,7 +1022,7 @@ class StreamMetricsRequest(_message.Message):
     """Optional. The last sequence number the reader has; exclusive, 0 = from the beginning."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Only these metrics, for example `loss`; empty = all."""
+        """Optional. Only these metrics, for example `loss`; empty = all. A name that ends with `*` means all that begin so: `eval_*`."""
 
     def __init__(
         self,
@@ -1026,12 +1155,22 @@ class StreamLogsRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     MIN_SEVERITY_FIELD_NUMBER: _builtins.int
     RANKS_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `tasks/{uuid}`."""
     after_sequence: _builtins.int
     """Optional. The last sequence number the reader has; exclusive, 0 = from the beginning."""
     min_severity: _task_event_pb2.LogEntry.Severity.ValueType
     """Optional. Only entries at least this serious. Default: all."""
+    contains: _builtins.str
+    """Optional. Only entries whose text contains this, in any case; at most 1,000 characters."""
+    pattern: _builtins.str
+    """Optional. Only entries in whose text this regular expression is found; at most 200 characters. Alternatives `a|b`, groups
+    `( )` and `(?: )`, repetitions `* + ? {m} {m,} {m,n}` of at most 100, `.`, sets `[a-z]` and `[^a-z]`, `\\d \\w \\s` and their
+    opposites (of ASCII), `^`, `$`, `\\` before punctuation, `(?i)` in front for any case of ASCII letters. It is matched in a time
+    proportional to the text; INVALID_ARGUMENT for anything else, and for a pattern that is too complex for that.
+    """
     @_builtins.property
     def ranks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Optional. Only entries of these ranks; empty = all; -1 = the trainer service."""
@@ -1043,14 +1182,52 @@ class StreamLogsRequest(_message.Message):
         after_sequence: _builtins.int = ...,
         min_severity: _task_event_pb2.LogEntry.Severity.ValueType = ...,
         ranks: _abc.Iterable[_builtins.int] | None = ...,
+        contains: _builtins.str = ...,
+        pattern: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "min_severity", b"min_severity", "name", b"name", "ranks", b"ranks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "contains", b"contains", "min_severity", b"min_severity", "name", b"name", "pattern", b"pattern", "ranks", b"ranks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamLogsRequest: _TypeAlias = StreamLogsRequest  # noqa: Y015
+
+@_typing.final
+class LogFilter(_message.Message):
+    """Which log entries; all conditions that are set must hold. Fields as in StreamLogsRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_SEVERITY_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    min_severity: _task_event_pb2.LogEntry.Severity.ValueType
+    """Optional. At least this serious. Default: all."""
+    contains: _builtins.str
+    """Optional. The text contains this, in any case; at most 1,000 characters."""
+    pattern: _builtins.str
+    """Optional. This regular expression is found in the text, see StreamLogsRequest; at most 200 characters."""
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Optional. Of these ranks; empty = all; -1 = the trainer service."""
+
+    def __init__(
+        self,
+        *,
+        min_severity: _task_event_pb2.LogEntry.Severity.ValueType = ...,
+        ranks: _abc.Iterable[_builtins.int] | None = ...,
+        contains: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contains", b"contains", "min_severity", b"min_severity", "pattern", b"pattern", "ranks", b"ranks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogFilter: _TypeAlias = LogFilter  # noqa: Y015
 
 @_typing.final
 class LogLine(_message.Message):
@@ -1144,6 +1321,7 @@ class ListEventsRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `tasks/{uuid}`."""
     after_sequence: _builtins.int
@@ -1154,6 +1332,10 @@ class ListEventsRequest(_message.Message):
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_task_event_pb2.TaskEvent.Kind.ValueType]:
         """Optional. Only these kinds of event; empty = all."""
 
+    @_builtins.property
+    def logs(self) -> Global___LogFilter:
+        """Optional. Of the log entries only those that match; other kinds of event are not touched by it."""
+
     def __init__(
         self,
         *,
@@ -1161,10 +1343,11 @@ class ListEventsRequest(_message.Message):
         after_sequence: _builtins.int = ...,
         page_size: _builtins.int = ...,
         kinds: _abc.Iterable[_task_event_pb2.TaskEvent.Kind.ValueType] | None = ...,
+        logs: Global___LogFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "kinds", b"kinds", "name", b"name", "page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "kinds", b"kinds", "logs", b"logs", "name", b"name", "page_size", b"page_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1217,7 +1400,7 @@ class ListMetricsRequest(_message.Message):
     """Optional. Points per metric; 0 = 500, at most 2,000, negative is INVALID_ARGUMENT."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Only these metrics; empty = all."""
+        """Optional. Only these metrics; empty = all. A name that ends with `*` means all that begin so: `eval_*`."""
 
     def __init__(
         self,

@@ -105,6 +105,11 @@ class TaskManagerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteTaskRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.DiffTasks = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/DiffTasks',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DiffTasksRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DiffTasksResponse.FromString,
+                _registered_method=True)
         self.WatchTask = channel.unary_stream(
                 '/tunesmith.v1.TaskManagerService/WatchTask',
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.WatchTaskRequest.SerializeToString,
@@ -238,7 +243,15 @@ class TaskManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal.
+        """Removes a terminal task and its events; its artifacts stay until they expire. FAILED_PRECONDITION (TASK_NOT_TERMINAL) for a task
+        that is not terminal, NOT_FOUND for one that does not exist unless `allow_missing` is set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffTasks(self, request, context):
+        """What two tasks do not have in common: what was asked for and resolved, the data, the versions, the results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -349,6 +362,11 @@ def add_TaskManagerServiceServicer_to_server(servicer, server):
                     servicer.DeleteTask,
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteTaskRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'DiffTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffTasks,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DiffTasksRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DiffTasksResponse.SerializeToString,
             ),
             'WatchTask': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTask,
@@ -731,6 +749,33 @@ class TaskManagerService:
             '/tunesmith.v1.TaskManagerService/DeleteTask',
             tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteTaskRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/DiffTasks',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.DiffTasksRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__manager__service__pb2.DiffTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,7 +86,11 @@ class TaskManagerServiceStub:
     ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListCheckpointsRequest, _task_manager_service_pb2.ListCheckpointsResponse]
     """The committed checkpoints of a task that have not expired, newest step first; at most 1,000."""
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]
-    """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal."""
+    """Removes a terminal task and its events; its artifacts stay until they expire. FAILED_PRECONDITION (TASK_NOT_TERMINAL) for a task
+    that is not terminal, NOT_FOUND for one that does not exist unless `allow_missing` is set.
+    """
+    DiffTasks: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.DiffTasksRequest, _task_manager_service_pb2.DiffTasksResponse]
+    """What two tasks do not have in common: what was asked for and resolved, the data, the versions, the results."""
     WatchTask: _grpc.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTaskRequest, _task_manager_service_pb2.WatchTaskResponse]
     """Every event of one task after a cursor, then the new ones as they come: header, events in order without gap or duplicate,
     heartbeats when idle, an end message after the terminal state, then status OK. OUT_OF_RANGE when the cursor is older than
@@ -159,7 +163,11 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     ListCheckpoints: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListCheckpointsRequest, _task_manager_service_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
     """The committed checkpoints of a task that have not expired, newest step first; at most 1,000."""
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal."""
+    """Removes a terminal task and its events; its artifacts stay until they expire. FAILED_PRECONDITION (TASK_NOT_TERMINAL) for a task
+    that is not terminal, NOT_FOUND for one that does not exist unless `allow_missing` is set.
+    """
+    DiffTasks: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.DiffTasksRequest, _task_manager_service_pb2.DiffTasksResponse]  # type: ignore[assignment]
+    """What two tasks do not have in common: what was asked for and resolved, the data, the versions, the results."""
     WatchTask: _aio.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTaskRequest, _task_manager_service_pb2.WatchTaskResponse]  # type: ignore[assignment]
     """Every event of one task after a cursor, then the new ones as they come: header, events in order without gap or duplicate,
     heartbeats when idle, an end message after the terminal state, then status OK. OUT_OF_RANGE when the cursor is older than
@@ -307,7 +315,17 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_manager_service_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Removes a terminal task and its events; its artifacts stay. FAILED_PRECONDITION for a task that is not terminal."""
+        """Removes a terminal task and its events; its artifacts stay until they expire. FAILED_PRECONDITION (TASK_NOT_TERMINAL) for a task
+        that is not terminal, NOT_FOUND for one that does not exist unless `allow_missing` is set.
+        """
+
+    @_abc_1.abstractmethod
+    def DiffTasks(
+        self,
+        request: _task_manager_service_pb2.DiffTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_manager_service_pb2.DiffTasksResponse, _abc.Awaitable[_task_manager_service_pb2.DiffTasksResponse]]:
+        """What two tasks do not have in common: what was asked for and resolved, the data, the versions, the results."""
 
     @_abc_1.abstractmethod
     def WatchTask(

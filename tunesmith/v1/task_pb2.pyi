@@ -121,6 +121,10 @@ class Task(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    EXPECTED_START_TIME_FIELD_NUMBER: _builtins.int
+    TRANSITIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `tasks/{uuid}`."""
     display_name: _builtins.str
@@ -145,6 +149,10 @@ class Task(_message.Message):
     """
     queue_position: _builtins.int
     """Output only. Place in the queue, from 1, among all that wait; 0 = the task does not wait. Only GetTask tells it."""
+    max_attempts: _builtins.int
+    """Optional. Attempts that may end through no fault of the task (a lost run, a failure of class TRANSIENT) until the task fails,
+    1 to 100; 1 = such an end is final. Other failures are always final. Default: the server's setting, 3.
+    """
     @_builtins.property
     def spec(self) -> _task_spec_pb2.TaskSpec:
         """Required. What was asked for; immutable."""
@@ -179,11 +187,27 @@ class Task(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Free key-value pairs; at most 64, keys of 1 to 63 characters, values of at most 255."""
+        """Optional. Free key-value pairs; at most 64, keys of 1 to 64 characters, values of at most 512."""
 
     @_builtins.property
     def origin(self) -> Global___TaskOrigin:
         """Output only. What it was made from; absent for a task that was made from nothing."""
+
+    @_builtins.property
+    def not_before_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. No attempt starts before this time; default: none. Between two attempts of a task whose run was lost the server sets
+        it: 2 seconds after the first loss, twice as long after each further one, at most 5 minutes.
+        """
+
+    @_builtins.property
+    def expected_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When a waiting task is expected to start, from the expected ends of the tasks before it; absent when nothing is
+        known to judge by, or beyond the first 100 tasks of the queue.
+        """
+
+    @_builtins.property
+    def transitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskTransition]:
+        """Output only. Its moves between states, oldest first, at most the newest 100. Only GetTask tells them."""
 
     def __init__(
         self,
@@ -209,10 +233,14 @@ class Task(_message.Message):
         priority: _builtins.int = ...,
         queue_position: _builtins.int = ...,
         origin: Global___TaskOrigin | None = ...,
+        not_before_time: _timestamp_pb2.Timestamp | None = ...,
+        max_attempts: _builtins.int = ...,
+        expected_start_time: _timestamp_pb2.Timestamp | None = ...,
+        transitions: _abc.Iterable[Global___TaskTransition] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "origin", b"origin", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "expected_start_time", b"expected_start_time", "not_before_time", b"not_before_time", "origin", b"origin", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "head_sequence", b"head_sequence", "labels", b"labels", "name", b"name", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "expected_start_time", b"expected_start_time", "head_sequence", b"head_sequence", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "transitions", b"transitions", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -251,6 +279,77 @@ class TaskOrigin(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskOrigin: _TypeAlias = TaskOrigin  # noqa: Y015
+
+@_typing.final
+class TaskTransition(_message.Message):
+    """A move of a task from one state to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Actor:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TaskTransition._Actor.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACTOR_UNSPECIFIED: TaskTransition._Actor.ValueType  # 0
+        """Not known."""
+        CALLER: TaskTransition._Actor.ValueType  # 1
+        """Somebody who called this API."""
+        TASK_MANAGER: TaskTransition._Actor.ValueType  # 2
+        """The task manager, by its own rules."""
+        TRAINER: TaskTransition._Actor.ValueType  # 3
+        """Its run or the trainer that had it."""
+
+    class Actor(_Actor, metaclass=_ActorEnumTypeWrapper):
+        """Who moved it. Values may be added."""
+
+    ACTOR_UNSPECIFIED: TaskTransition.Actor.ValueType  # 0
+    """Not known."""
+    CALLER: TaskTransition.Actor.ValueType  # 1
+    """Somebody who called this API."""
+    TASK_MANAGER: TaskTransition.Actor.ValueType  # 2
+    """The task manager, by its own rules."""
+    TRAINER: TaskTransition.Actor.ValueType  # 3
+    """Its run or the trainer that had it."""
+
+    FROM_STATE_FIELD_NUMBER: _builtins.int
+    TO_STATE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    from_state: Global___Task.State.ValueType
+    """The state it left; STATE_UNSPECIFIED when it was created."""
+    to_state: Global___Task.State.ValueType
+    """The state it entered."""
+    actor: Global___TaskTransition.Actor.ValueType
+    """Who moved it."""
+    reason: _builtins.str
+    """Why, in one sentence. May be empty."""
+    attempt: _builtins.int
+    """The newest attempt at that moment, 1-based; 0 = never claimed."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        from_state: Global___Task.State.ValueType = ...,
+        to_state: Global___Task.State.ValueType = ...,
+        actor: Global___TaskTransition.Actor.ValueType = ...,
+        reason: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "attempt", b"attempt", "from_state", b"from_state", "reason", b"reason", "time", b"time", "to_state", b"to_state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskTransition: _TypeAlias = TaskTransition  # noqa: Y015
 
 @_typing.final
 class TaskProgress(_message.Message):

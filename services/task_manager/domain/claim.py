@@ -36,6 +36,8 @@ class Assignment:
     progress: Progress | None
     first_attempt: int = 0
     """Checkpoints of attempts before this one are not used."""
+    max_attempts: int | None = None
+    """Runs that may be lost until the task fails; None = what the server is set to."""
 
 
 class StaleClaim(ServiceError):

@@ -43,7 +43,7 @@ def make_plan(findings: Findings, machines: Machines, shape: ModelShape | None, 
     """The plan; `earlier` are runs of the same base model, `shape` None = not known."""
     effective, rows = findings.effective, findings.rows
     counted = _token_totals(findings)
-    time, basis = _duration(findings, counted.tokens, machines, earlier)
+    time, basis = estimate(findings, machines, earlier)
     peak = _peak_memory(findings, shape)
     return Plan(
         effective=effective,
@@ -69,9 +69,11 @@ def _token_totals(findings: Findings) -> TokenTotals:
     return token_totals.totals(known, findings.rows.datasets, findings.max_seq_length) if known else TokenTotals(0, 0)
 
 
-def _duration(
-    findings: Findings, tokens: int, machines: Machines, earlier: Sequence[RunSpeed]
+def estimate(
+    findings: Findings, machines: Machines, earlier: Sequence[RunSpeed]
 ) -> tuple[datetime.timedelta | None, EstimateBasis]:
+    """How long training will take, and what says so; None when nothing is known to judge by."""
+    tokens = _token_totals(findings).tokens
     speed, basis = expected_speed(findings.run_kind, earlier), EstimateBasis.EARLIER_RUNS
     if speed is None:
         parameters, basis = findings.inputs.base_model.parameter_count, EstimateBasis.MEASURED_SPEED

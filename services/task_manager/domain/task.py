@@ -74,6 +74,14 @@ class Task:
     """A Hyperparameters message, serialised: what retries have changed about the spec's."""
     first_attempt: int = 0
     """Checkpoints of attempts before this one are not used."""
+    processes: int = 1
+    """Processes its runs need."""
+    not_before: datetime.datetime | None = None
+    """Not started earlier."""
+    max_attempts: int | None = None
+    """Runs that may be lost until it fails; None = what the server is set to."""
+    expected_start_time: datetime.datetime | None = None
+    """Never stored; told when it is read."""
 
     @property
     def name(self) -> str:
@@ -112,6 +120,12 @@ class NewTask:
     origin_task: uuid.UUID | None = None
     origin_step: int = 0
     cloned_from: uuid.UUID | None = None
+    not_before: datetime.datetime | None = None
+    """Not started earlier."""
+    max_attempts: int | None = None
+    """Runs that may be lost until it fails; None = what the server is set to."""
+    expected_duration: datetime.timedelta | None = None
+    """Of its training; None = not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,6 +166,18 @@ class Change:
     """One sentence, never empty."""
     error: bytes | None = None
     artifact: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Transition:
+    """A move that was made."""
+
+    before: State | None
+    """None = it was created."""
+    after: State
+    reason: str
+    attempt: int
+    time: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The permitted moves between states, as data; the migration holds the same table and the database enforces it again."""
 
+import enum
 from collections.abc import Mapping
 
 from services.common.errors import ServiceError
@@ -19,6 +20,27 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     State.FAILED: frozenset({State.QUEUED}),
     State.CANCELLED: frozenset({State.QUEUED}),
 }
+
+
+class Actor(enum.Enum):
+    """Who moved a task; the values are names of TaskTransition.Actor."""
+
+    CALLER = "CALLER"
+    TASK_MANAGER = "TASK_MANAGER"
+    TRAINER = "TRAINER"
+
+
+_BY_TASK_MANAGER = frozenset(
+    {(State.QUEUED, State.STARTING), (State.STARTING, State.QUEUED), (State.RUNNING, State.QUEUED)},
+)
+
+
+def actor(before: State | None, after: State) -> Actor:
+    """Who makes this move: each belongs to one of them alone."""
+    is_wish = before in (None, State.QUEUED, State.PAUSED) and after is not State.STARTING
+    if is_wish or after in (State.PAUSING, State.CANCELLING):
+        return Actor.CALLER
+    return Actor.TASK_MANAGER if (before, after) in _BY_TASK_MANAGER else Actor.TRAINER
 
 
 class IllegalTransition(Exception):

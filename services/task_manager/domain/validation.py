@@ -1,6 +1,7 @@
 """Everything about a new task that can be checked without asking anybody; all that is wrong is told at once."""
 
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 
@@ -18,6 +19,7 @@ MAX_LABEL_KEY = 64
 MAX_LABEL_VALUE = 512
 MAX_REASON = 500
 MAX_PRIORITY = 100
+MAX_ATTEMPTS = 100
 
 FINE_TUNING = "task.spec.fine_tuning"
 """Where the ask stands in a request."""
@@ -67,6 +69,9 @@ class Draft:
     labels: Mapping[str, str]
     fine_tuning: FineTuning | None
     priority: int = 0
+    not_before: datetime.datetime | None = None
+    max_attempts: int | None = None
+    """None = what the server is set to."""
 
 
 def check(draft: Draft, *, named: bool) -> FineTuning:
@@ -111,6 +116,8 @@ def _violations(draft: Draft, named: bool) -> Iterator[Violation]:
     yield from _text("task.description", draft.description, 0, MAX_DESCRIPTION)
     yield from _labels(draft.labels)
     yield from _priority(draft.priority)
+    if draft.max_attempts is not None and not 1 <= draft.max_attempts <= MAX_ATTEMPTS:
+        yield Violation("task.max_attempts", f"{draft.max_attempts} is not between 1 and {MAX_ATTEMPTS}; 0 = the default")
     if draft.fine_tuning is None:
         yield Violation("task.spec.kind", "is required; set fine_tuning")
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("stream_contract", "integration.task_manager.manager_harness")
+pytest.register_assert_rewrite("stream_contract", "stream_model", "integration.task_manager.manager_harness")
 
 from integration.task_manager.fake_peers import FakeStorage, FakeTrainer, serving_storage
 from integration.task_manager.manager_harness import Platform, make_settings, platform_of

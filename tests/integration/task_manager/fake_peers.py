@@ -257,7 +257,7 @@ class FakeStorage(
         return self.base_model
 
     async def GetArtifact(self, request: Any, context: Any) -> artifact_pb2.Artifact:
-        for artifact in self.artifacts:
+        for artifact in (*self.artifacts, _stored()):
             if artifact.name == request.name:
                 return artifact
         raise NotFound("ARTIFACT_NOT_FOUND", request.name)
@@ -269,6 +269,12 @@ class FakeStorage(
     async def DownloadModel(self, request: Any, context: Any) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
         assert request.path == "config.json"
         yield model_service_pb2.DownloadModelResponse(chunk=self.model_config)
+
+
+def _stored() -> artifact_pb2.Artifact:
+    """What every run that ends well leaves."""
+    manifest = artifact_pb2.ArtifactManifest(dataset_sha256="aa", versions={"torch": "2.0"}, base_model_revision="r")
+    return artifact_pb2.Artifact(name=ARTIFACT, manifest=manifest)
 
 
 @contextlib.asynccontextmanager

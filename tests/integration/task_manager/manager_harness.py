@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import datetime
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
 from integration.task_manager.fake_peers import BASE_MODEL, DATASET, FakeRun, FakeTrainer
+from stream_contract import check_events, check_stream
+from stream_model import StreamModel
 
 from services.common.channels import connect
 from services.common.config import Secret
 from services.task_manager.__main__ import running
 from services.task_manager.settings import TaskManagerSettings
+from tunesmith.v1 import task_event_pb2, task_manager_service_pb2_grpc, task_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
-from tunesmith.v1 import task_manager_service_pb2_grpc, task_pb2
 
 DEADLINE_SECONDS = 30.0
 T = TypeVar("T")
@@ -35,6 +39,7 @@ def make_settings(dsn: str, storage: str, trainers: tuple[str, ...], **changes: 
         "lease_renewal": 0.3,
         "dispatch_interval": 0.1,
         "retry_interval": 0.1,
+        "retry_backoff": 0.02,
         "flush_interval": 0.01,
         "orphan_interval": 0.2,
         "heartbeat_interval": 0.3,
@@ -128,6 +133,43 @@ async def platform_of(settings: TaskManagerSettings, trainer: FakeTrainer) -> As
     finally:
         await platform.stop()
         await platform.channel.close()
+
+
+@contextlib.asynccontextmanager
+async def manager_process(dsn: str, storage: str, trainer: str, listen: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A task manager as a process of its own, which can be killed."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TUNESMITH_POSTGRES_DSN": dsn,
+        "TUNESMITH_TASK_MANAGER_LISTEN": listen,
+        "TUNESMITH_TASK_MANAGER_STORAGE_ADDRESS": storage,
+        "TUNESMITH_TASK_MANAGER_TRAINER_ADDRESSES": trainer,
+        "TUNESMITH_TASK_MANAGER_LEASE": "2s",
+        "TUNESMITH_TASK_MANAGER_LEASE_RENEWAL": "500ms",
+        "TUNESMITH_TASK_MANAGER_RETRY_INTERVAL": "100ms",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.task_manager", env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def whole_stream(manager: Platform, name: str) -> list[task_event_pb2.TaskEvent]:
+    """All events, after the contract was checked: by readers from the beginning, from the middle and at the end."""
+    messages, model = await manager.watch(name), StreamModel()
+    check_stream(messages)
+    model.connection(messages)
+    events = [event for message in messages for event in message.events]
+    check_events(events)
+    for after in (len(events) // 2, len(events)):
+        model.connection(await manager.watch(name, after), after=after)
+    model.check()
+    return events
 
 
 async def eventually(condition: Callable[[], Awaitable[T | None]], claim: str) -> T:

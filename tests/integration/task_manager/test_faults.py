@@ -1,33 +1,30 @@
 """Broken streams, lost runs, trainers and task managers that go away: nothing is lost, nothing doubled."""
 
 import asyncio
-import contextlib
 import datetime
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from integration.task_manager.fake_peers import FakeRun, FakeTrainer
-from integration.task_manager.manager_harness import Platform, eventually, make_settings, platform_of
+from integration.task_manager.manager_harness import (
+    Platform,
+    eventually,
+    make_settings,
+    manager_process,
+    platform_of,
+    whole_stream,
+)
 from stream_contract import check_events, check_stream
+from stream_model import StreamModel
 
 from services.common.errors import ServiceError
 from tunesmith.v1 import task_event_pb2, task_pb2, trainer_service_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
 
 pytestmark = pytest.mark.integration
-
-
-async def whole_stream(manager: Platform, name: str) -> list[task_event_pb2.TaskEvent]:
-    """All events, after the contract was checked."""
-    messages = await manager.watch(name)
-    check_stream(messages)
-    events = [event for message in messages for event in message.events]
-    check_events(events)
-    return events
 
 
 def steps_of(events: list[task_event_pb2.TaskEvent]) -> list[int]:
@@ -243,6 +240,7 @@ async def test_a_reader_that_resumes_by_cursor_over_restarts_misses_nothing(mana
 async def resuming_reader(manager: Platform, name: str) -> list[task_event_pb2.TaskEvent]:
     """Reads as a client should: a stream without an end message is resumed with the cursor."""
     events: list[task_event_pb2.TaskEvent] = []
+    model = StreamModel()
     async with asyncio.timeout(60):
         while True:
             messages, cursor = [], events[-1].sequence if events else 0
@@ -256,33 +254,12 @@ async def resuming_reader(manager: Platform, name: str) -> list[task_event_pb2.T
                     raise
                 if messages:
                     check_stream(messages, after=cursor, complete=False)
+                    model.connection(messages, after=cursor, complete=False)
                 continue
             check_stream(messages, after=cursor)
+            model.connection(messages, after=cursor)
+            model.check()
             return events
-
-
-@contextlib.asynccontextmanager
-async def manager_process(dsn: str, storage: str, trainer: str, listen: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A task manager as a process of its own, which can be killed."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "TUNESMITH_POSTGRES_DSN": dsn,
-        "TUNESMITH_TASK_MANAGER_LISTEN": listen,
-        "TUNESMITH_TASK_MANAGER_STORAGE_ADDRESS": storage,
-        "TUNESMITH_TASK_MANAGER_TRAINER_ADDRESSES": trainer,
-        "TUNESMITH_TASK_MANAGER_LEASE": "2s",
-        "TUNESMITH_TASK_MANAGER_LEASE_RENEWAL": "500ms",
-        "TUNESMITH_TASK_MANAGER_RETRY_INTERVAL": "100ms",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.task_manager", env=environment, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_a_killed_task_manager_is_succeeded_by_another_one(

@@ -112,6 +112,22 @@ async def test_a_deleted_task_is_gone_with_its_events(manager: Platform, trainer
     task = await manager.create()
     await manager.until(task.name, task_pb2.Task.SUCCEEDED)
 
+    moves = (await manager.get(task.name)).transitions
+    assert [task_pb2.TaskTransition.Actor.Name(move.actor) for move in moves] == ["CALLER", "TASK_MANAGER", "TRAINER", "TRAINER"]
+    assert [move.to_state for move in moves][-1] == task_pb2.Task.SUCCEEDED
     await manager.stub.DeleteTask(api.DeleteTaskRequest(name=task.name))
+    await manager.stub.DeleteTask(api.DeleteTaskRequest(name=task.name, allow_missing=True))
 
     assert list((await manager.stub.ListTasks(api.ListTasksRequest())).tasks) == []
+
+
+async def test_two_tasks_are_compared_down_to_the_hashes_of_their_data(manager: Platform, trainer: FakeTrainer) -> None:
+    trainer.script = FakeRun.succeed
+    first, second = await manager.create(learning_rate=0.01), await manager.create(learning_rate=0.02)
+    for task in (first, second):
+        await manager.until(task.name, task_pb2.Task.SUCCEEDED)
+
+    response = await manager.stub.DiffTasks(api.DiffTasksRequest(first=first.name, second=second.name))
+
+    assert ("learning_rate", "0.01", "0.02") in [(each.field, each.first, each.second) for each in response.differences]
+    assert not response.unknown_sections, "both manifests were read"

@@ -116,7 +116,9 @@ async def test_what_people_call_a_task_can_be_changed_in_any_state(manager: Plat
     assert (after.display_name, after.description, dict(after.labels)) == ("new", "d", {"team": "x"})
     assert after.update_time.ToNanoseconds() > before.update_time.ToNanoseconds()
     assert (after.spec, after.state, after.create_time) == (before.spec, before.state, before.create_time)
-    assert await manager.get(name) == after
+    read = await manager.get(name)
+    read.ClearField("transitions")
+    assert read == after
 
     after = await update(manager, name, "labels", "description")
     assert (dict(after.labels), after.description) == ({}, "")

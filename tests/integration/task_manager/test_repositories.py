@@ -23,14 +23,15 @@ from services.task_manager.domain.transitions import ALLOWED, IllegalTransition
 from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub
 from services.task_manager.repository import TaskRepository
-from services.task_manager.room import Room
 from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_queue import TaskQueue
+from services.task_manager.totals import TaskTotals
 from tunesmith.v1 import task_event_pb2, task_spec_pb2
 
 pytestmark = pytest.mark.integration
 
 LEASE = datetime.timedelta(seconds=60)
+NO_REST = datetime.timedelta()
 EXPIRED = datetime.timedelta(seconds=-1)
 
 
@@ -44,10 +45,17 @@ class Owner:
         self.claims = ClaimRepository(pool, hub, owner=self.id, lease=lease)
         self.events = EventLog(pool, hub)
 
+    async def claim(self, runner: str, free_processes: int) -> Assignment | None:
+        """The first waiting task that fits, claimed."""
+        while waiting := (await self.queue.look(largest=free_processes, free=0)).waiting:
+            if assignment := await self.queue.claim(waiting[0].id, runner, 1_000_000):
+                return assignment
+        return None
+
     async def claimed(self) -> Assignment:
         """A new task, claimed."""
         await self.tasks.create(a_new_task())
-        assignment = await self.queue.claim("t:1", 1)
+        assignment = await self.claim("t:1", 1)
         assert assignment
         return assignment
 
@@ -105,7 +113,7 @@ async def test_two_owners_claiming_at_once_never_get_the_same_task(pool: Pool, o
 
     async def drain(one: Owner) -> list[uuid.UUID]:
         found = []
-        while assignment := await one.queue.claim("t:1", 1):
+        while assignment := await one.claim("t:1", 1):
             found.append(assignment.claim.task_id)
         return found
 
@@ -122,10 +130,10 @@ async def test_the_oldest_task_that_fits_is_claimed(owner: Owner) -> None:
     for one in (large, old, new):
         await owner.tasks.create(one)
 
-    claimed = [await owner.queue.claim("t:1", 1) for _ in range(3)]
+    claimed = [await owner.claim("t:1", 1) for _ in range(3)]
 
     assert [one and one.claim.task_id for one in claimed] == [old.id, new.id, None]
-    assert (await owner.queue.claim("t:1", 2)).claim.task_id == large.id  # type: ignore[union-attr]
+    assert (await owner.claim("t:1", 2)).claim.task_id == large.id  # type: ignore[union-attr]
 
 
 async def test_a_claim_starts_a_new_epoch_attempt_and_run(owner: Owner) -> None:
@@ -137,7 +145,7 @@ async def test_a_claim_starts_a_new_epoch_attempt_and_run(owner: Owner) -> None:
 
     await owner.events.append(assignment.claim, 0, lines(1, 3), Progress(step=1))
     await owner.claims.finish(assignment.claim, Change(State.QUEUED, "again"))
-    again = await owner.queue.claim("t:2", 1)
+    again = await owner.claim("t:2", 1)
 
     assert again
     assert (again.claim.epoch, again.attempt, again.run_sequence, again.progress) == (2, 2, 0, None)
@@ -188,7 +196,7 @@ async def test_many_successors_adopt_each_task_once(pool: Pool) -> None:
 
 async def test_queued_and_terminal_tasks_are_never_adopted(pool: Pool, owner: Owner) -> None:
     await owner.tasks.create(a_new_task())
-    ended = await owner.queue.claim("t:1", 1)
+    ended = await owner.claim("t:1", 1)
     assert ended
     await owner.claims.finish(ended.claim, Change(State.FAILED, "f", error=make_error("RUN_LOST", "m")))
     await owner.tasks.create(a_new_task())
@@ -211,7 +219,11 @@ async def test_an_owner_that_was_replaced_can_write_nothing(pool: Pool) -> None:
         old.events.append(claim, 0, [started(1)], None),
         old.claims.finish(claim, Change(State.FAILED, "f", error=b"")),
         old.claims.lose_run(
-            claim, max_lost_runs=3, failure=Change(State.FAILED, "f", error=b""), retry=Change(State.QUEUED, "r")
+            claim,
+            max_lost_runs=3,
+            failure=Change(State.FAILED, "f", error=b""),
+            retry=Change(State.QUEUED, "r"),
+            first_rest=NO_REST,
         ),
         old.claims.explain(claim, "x"),
         old.claims.refresh(claim),
@@ -229,7 +241,7 @@ async def test_an_owner_that_was_replaced_can_write_nothing(pool: Pool) -> None:
 async def test_an_owner_of_an_older_epoch_can_write_nothing(owner: Owner) -> None:
     first = await owner.claimed()
     await owner.claims.finish(first.claim, Change(State.QUEUED, "again"))
-    second = await owner.queue.claim("t:1", 1)
+    second = await owner.claim("t:1", 1)
     assert second
 
     with pytest.raises(StaleClaim) as caught:
@@ -388,8 +400,10 @@ async def test_runs_may_be_lost_so_often_and_no_oftener(owner: Owner, lost: int)
     claim = (await owner.claimed()).claim
     for _ in range(lost):
         failure = Change(State.FAILED, "lost", error=make_error("RUN_LOST", "m"))
-        await owner.claims.lose_run(claim, max_lost_runs=3, failure=failure, retry=Change(State.QUEUED, "again"))
-        if assignment := await owner.queue.claim("t:1", 1):
+        await owner.claims.lose_run(
+            claim, max_lost_runs=3, failure=failure, retry=Change(State.QUEUED, "again"), first_rest=NO_REST
+        )
+        if assignment := await owner.claim("t:1", 1):
             claim = assignment.claim
 
     assert (await owner.tasks.get(claim.task_id)).state is (State.FAILED if lost == 3 else State.STARTING)
@@ -528,24 +542,39 @@ async def test_a_race_of_different_requests_under_one_id_has_one_winner(owner: O
     assert outcomes.count("REQUEST_ID_REUSED") == 9
 
 
-async def test_explaining_the_queue_touches_only_what_changes(pool: Pool, owner: Owner) -> None:
-    tasks = [a_new_task(), a_new_task(processes=3), a_new_task(processes=8)]
+async def test_several_owners_never_promise_the_same_processes(pool: Pool, owner: Owner) -> None:
+    tasks = [a_new_task(processes=2) for _ in range(6)]
     for one in tasks:
         await owner.tasks.create(one)
+    owners = [Owner(pool) for _ in range(3)]
 
-    await owner.queue.explain_queue("waits", Room(largest=4, free=2))
-    first = [await owner.tasks.get(one.id) for one in tasks]
-    await owner.queue.explain_queue("waits", Room(largest=4, free=2))
-    second = [await owner.tasks.get(one.id) for one in tasks]
-    await owner.queue.explain_queue("waits", Room(largest=4, free=1))
-    third = [await owner.tasks.get(one.id) for one in tasks]
-    await owner.queue.explain_queue("waits", Room(largest=4, free=0))
+    claims = (owners[index % 3].queue.claim(one.id, "t:1", 4) for index, one in enumerate(tasks))
+    claimed = [assignment for assignment in await asyncio.gather(*claims) if assignment]
 
-    too_large = "needs 8 processes; the largest trainer has 4"
-    assert [task.state_reason for task in first] == ["waits", "needs 3 processes on one trainer; 2 are free", too_large]
-    assert [task.update_time for task in first] == [task.update_time for task in second]
-    assert [task.state_reason for task in third] == ["waits", "needs 3 processes on one trainer; 1 is free", too_large]
-    assert (await owner.tasks.get(tasks[1].id)).state_reason == "waits"
+    assert len(claimed) == 2
+    first = next(one for one in owners if one.id == claimed[0].claim.owner)
+    await first.claims.finish(claimed[0].claim, Change(State.QUEUED, "again"))
+    assert len([1 for one in tasks if await owner.queue.claim(one.id, "t:1", 4)]) == 1
+
+
+async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool, owner: Owner) -> None:
+    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    waiting, tried = dataclasses.replace(a_new_task(), not_before=later), a_new_task()
+    for one in (waiting, tried):
+        await owner.tasks.create(one)
+
+    assignment = await owner.claim("t:1", 1)
+    assert assignment
+    assert assignment.claim.task_id == tried.id
+    assert await owner.queue.claim(waiting.id, "t:1", 1) is None
+    failure, retry = Change(State.FAILED, "f", error=b""), Change(State.QUEUED, "again")
+    hour = datetime.timedelta(hours=1)
+    await owner.claims.lose_run(assignment.claim, max_lost_runs=3, failure=failure, retry=retry, first_rest=hour)
+
+    assert (await owner.queue.look(largest=9, free=9)).waiting == []
+    resting = await owner.tasks.get(tried.id)
+    assert resting.not_before
+    assert resting.not_before - resting.update_time == hour
 
 
 async def test_the_higher_priority_is_claimed_first_and_equal_ones_by_age(pool: Pool, owner: Owner) -> None:
@@ -558,9 +587,43 @@ async def test_the_higher_priority_is_claimed_first_and_equal_ones_by_age(pool: 
     await owner.tasks.update(low.id, TaskUpdate(priority=8))
     assert await listing.queue_position(low.id) == 1
 
-    claimed = [await owner.queue.claim("t:1", 1) for _ in range(4)]
+    claimed = [await owner.claim("t:1", 1) for _ in range(4)]
     assert [one and one.claim.task_id for one in claimed] == [low.id, high.id, old.id, new.id]
     assert await listing.queue_position(low.id) == 0
+
+
+async def test_totals_follow_every_move_and_survive_being_tidied_by_several(pool: Pool, owner: Owner) -> None:
+    listing, totals = TaskListing(pool), TaskTotals(pool)
+    kept = [(await owner.tasks.create(a_new_task())).id for _ in range(5)]
+    claim = await owner.claim("t:1", 1)
+    assert claim
+    await owner.tasks.cancel(kept[3], "")
+    await owner.tasks.cancel(kept[4], "")
+    await owner.tasks.delete(kept[4])
+    expected = {State.QUEUED: 3 - (claim.claim.task_id in kept[:3]), State.STARTING: 1, State.CANCELLED: 1}
+
+    assert await listing.totals(TaskFilter()) == expected
+    await asyncio.gather(*(totals.compact() for _ in range(4)), owner.tasks.cancel(kept[2], ""))
+    assert await listing.totals(TaskFilter()) == {State.QUEUED: 1, State.STARTING: 1, State.CANCELLED: 2}
+    assert await listing.totals(TaskFilter(states=(State.CANCELLED,))) == {State.CANCELLED: 2}
+    assert await listing.totals(TaskFilter(methods=("SFT",))) == await totals.by_state()
+
+
+async def test_a_change_is_behind_the_horizon_until_its_transaction_has_ended(pool: Pool, owner: Owner) -> None:
+    listing, nowhere = TaskListing(pool), uuid.UUID(int=0)
+    slow, fast = [(await owner.tasks.create(a_new_task())).id for _ in range(2)]
+    before = await listing.moment()
+    async with pool.connection() as connection, connection.transaction():
+        await connection.execute("UPDATE task_manager.task SET description = 'slow' WHERE id = %s", [slow])
+        await owner.tasks.update(fast, TaskUpdate(description="fast"))
+        during = await listing.moment()
+        seen = await listing.changed(TaskFilter(), (before.horizon, nowhere), 10)
+        assert [one.task.id for one in seen] == [fast]
+        assert during.horizon < seen[0].transaction, "an older transaction is still open"
+    seen = await listing.changed(TaskFilter(), (during.horizon, nowhere), 10)
+    assert [one.task.id for one in seen] == [slow, fast]
+    after = await listing.moment()
+    assert await listing.changed(TaskFilter(), (after.horizon, nowhere), 10) == []
 
 
 async def test_migrating_again_changes_nothing(pool: Pool, postgres_dsn: str) -> None:

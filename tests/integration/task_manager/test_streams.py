@@ -168,6 +168,8 @@ async def test_metric_streams_carry_points_with_only_the_named_metrics(manager: 
         ({"ranks": [0]}, ["quiet"]),
         ({"ranks": [1], "min_severity": DEBUG}, ["bad"]),
         ({"ranks": [-1]}, []),
+        ({"contains": "BA"}, ["bad"]),
+        ({"pattern": "^(qui|ba)", "min_severity": DEBUG}, ["quiet", "bad"]),
     ],
 )
 async def test_log_streams_select_by_severity_and_rank(

@@ -258,6 +258,35 @@ class TestTaskWatch:
 
 
 class TestTaskRest:
+    def test_diff_shows_what_differs_and_what_nobody_knows(self, run, platform):
+        first, second = platform.tasks.add(), platform.tasks.add()
+        second.display_name = "other"
+        result = run("task", "diff", first.name, second.name)
+        assert result.stdout.splitlines()[-1].split() == ["spec", "display_name", "first", "other"]
+        assert "data and versions cannot be compared" in result.stderr
+        assert json.loads(run("task", "diff", first.name, second.name, "--json").stdout)["differences"][0]["second"] == "other"
+
+    def test_diff_of_equal_tasks_says_so(self, run, platform):
+        result = run("task", "diff", platform.tasks.add().name, platform.tasks.add().name)
+        assert "nothing differs" in result.stdout + result.stderr
+
+    def test_rm_deletes_an_ended_task_and_refuses_others(self, run, platform):
+        ended, running = platform.tasks.add(), platform.tasks.add(Task.RUNNING)
+        assert "is deleted" in run("task", "rm", ended.name).stderr
+        assert run("task", "rm", running.name).exit_code == 1
+        assert platform.tasks.stored == [running]
+
+    def test_queueing_options_reach_the_task(self, run, platform):
+        run("task", "create", "--data", "d", "--priority", 3, "--not-before", "2030-01-02T03:04:05", "--max-attempts", 2)
+        created = platform.tasks.created[-1].task
+        assert (created.priority, created.max_attempts) == (3, 2)
+        assert created.HasField("not_before_time")
+
+    def test_show_tells_the_history(self, run, platform):
+        task = platform.tasks.add()
+        task.transitions.add(to_state=Task.QUEUED, reason="the task was created")
+        assert "QUEUED: the task was created" in run("task", "show", task.name).stdout
+
     def test_ls_filters_and_shows_progress(self, run, platform):
         running = platform.tasks.add(Task.RUNNING)
         running.progress.step, running.progress.total_steps = 3, 9
@@ -332,6 +361,12 @@ class TestTaskRest:
         followed = json_lines(run("task", "logs", task.name, "-f", "--json").stdout)
         assert [line["entry"]["text"] for line in so_far] == ["all is well", "careful"]
         assert [line["sequence"] for line in so_far] == [line["sequence"] for line in followed]
+
+    def test_logs_are_searched_by_the_server(self, run, platform):
+        task = platform.tasks.add(events=a_run())
+        for options in (("--contains", "careful"), ("--grep", "^c.*l$"), ("--grep", "^c.*l$", "-f")):
+            (line,) = run("task", "logs", task.name, *options).stdout.splitlines()
+            assert line.endswith("careful")
 
     def test_an_unknown_level_is_a_usage_error(self, run):
         assert run("task", "logs", "1", "--level", "loud").exit_code == 2

@@ -139,6 +139,19 @@ class TestTasks:
         with pytest.raises(FailedPrecondition):
             client.delete_task(task.name)
 
+    def test_deleting_again_is_an_error_unless_that_is_fine(self, platform, client):
+        task = platform.tasks.add()
+        client.delete_task(task.name)
+        with pytest.raises(NotFound):
+            client.delete_task(task.name)
+        client.delete_task(task.name, allow_missing=True)
+
+    def test_two_tasks_are_compared(self, platform, client):
+        first, second = platform.tasks.add(), platform.tasks.add()
+        second.display_name = "other"
+        (difference,) = client.diff_tasks(first.name, second.name.removeprefix("tasks/")).differences
+        assert (difference.field, difference.first, difference.second) == ("display_name", "first", "other")
+
     def test_cancel_returns_the_task_with_its_reason(self, platform, client):
         task = platform.tasks.add(Task.RUNNING)
         assert client.cancel_task(task.name, "enough").state_reason == "enough"

@@ -1,5 +1,7 @@
 """Plain values become messages of the contract: tasks, conversations, base models, pages."""
 
+import datetime
+
 import pytest
 from fake_platform import a_run
 
@@ -192,3 +194,11 @@ class TestDatasets:
 
     def test_nothing_stored_is_nothing_listed(self, client):
         assert (list(client.list_datasets()), list(client.list_artifacts()), list(client.list_tasks())) == ([], [], [])
+
+
+def test_a_task_may_wait_for_its_time_and_be_tried_once():
+    time = datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
+    task = describe(not_before_time=time, max_attempts=1)
+    assert task.not_before_time.ToDatetime() == datetime.datetime(2026, 1, 1, 23)
+    assert task.max_attempts == 1
+    assert not describe().HasField("not_before_time")

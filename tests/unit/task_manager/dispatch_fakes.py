@@ -10,6 +10,7 @@ from typing import Any
 from services.common.config import Secret
 from services.common.errors import NotFound, ServiceError, Unavailable
 from services.task_manager.domain import transitions
+from services.task_manager.domain.attempt import after_loss, moves
 from services.task_manager.domain.claim import Assignment, Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, State
@@ -73,6 +74,7 @@ class FakeStore:
         self.progress: Progress | None = None
         self.failures: list[Exception] = []
         self.lost = 0
+        self.max_lost_runs = 0
         self.speed: RunSpeed | None = None
 
     async def refresh(self, claim: Claim) -> Assignment:
@@ -86,17 +88,18 @@ class FakeStore:
     async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
         self._check(claim)
         self.speed = speed
-        change = transitions.as_asked(self.task.state, change)
-        if self.task.state is State.STARTING and change.to is State.SUCCEEDED:
-            self._move(Change(State.RUNNING, "started"))
-        self._move(change)
+        for step in moves(self.task.state, change):
+            self._move(step)
         self.owned = False
 
-    async def lose_run(self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change) -> None:
+    async def lose_run(
+        self, claim: Claim, *, max_lost_runs: int, failure: Change, retry: Change, first_rest: datetime.timedelta
+    ) -> None:
         self._check(claim)
-        pausing = self.task.state is State.PAUSING
-        self.lost += not pausing
-        await self.finish(claim, retry if self.lost < max_lost_runs or pausing else failure)
+        self.max_lost_runs = max_lost_runs
+        loss = after_loss(self.task.state, self.lost, max_lost_runs, failure, retry)
+        self.lost = loss.lost_runs
+        await self.finish(claim, loss.change)
 
     async def append(
         self, claim: Claim, after: int, events: Sequence[task_event_pb2.TaskEvent], progress: Progress | None

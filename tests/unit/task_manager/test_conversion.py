@@ -2,21 +2,20 @@
 
 import dataclasses
 import datetime
-import uuid
 from typing import Any
 
 import pytest
+from task_values import NOW, a_task
 
 from services.common.catalogue import CATALOGUE
 from services.task_manager import conversion, spec_conversion, stream_messages
 from services.task_manager.domain.hyperparameters import Hyperparameters, Lora, Preference
 from services.task_manager.domain.progress import Progress
-from services.task_manager.domain.task import Change, Snapshot, State, Task
+from services.task_manager.domain.task import Change, Snapshot, State
 from services.task_manager.domain.validation import FineTuning
 from services.task_manager.watch import End, Events, Header, Idle
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
-NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 EVERY = Hyperparameters(
     1.5,
     2,
@@ -50,30 +49,6 @@ EVERY = Hyperparameters(
     Lora(8, 4.0, 0.5, ("q_proj",), True, True),
     Preference(0.2, 0.1, True, 0.5, 2.0, 3.0),
 )
-
-
-def a_task(**changes: Any) -> Task:
-    plain = Task(
-        id=uuid.UUID(int=5),
-        display_name="n",
-        description="d",
-        labels={"a": "b"},
-        spec=b"",
-        effective_hyperparameters=b"",
-        state=State.QUEUED,
-        state_reason="waits",
-        attempt=1,
-        epoch=2,
-        head_sequence=3,
-        error=None,
-        artifact="",
-        create_time=NOW,
-        start_time=None,
-        end_time=None,
-        update_time=NOW,
-        progress=None,
-    )
-    return dataclasses.replace(plain, **changes)
 
 
 def draft_of(hyperparameters: task_spec_pb2.Hyperparameters) -> FineTuning:

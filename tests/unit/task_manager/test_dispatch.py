@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -13,13 +14,17 @@ from services.common.config import ConfigError, load
 from services.common.errors import Unavailable
 from services.task_manager.dispatcher import Dispatcher
 from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.schedule import Machine, Running, Waiting
 from services.task_manager.domain.task import ACTIVE, State
+from services.task_manager.fleet import Fleet
 from services.task_manager.hub import Hub
 from services.task_manager.jobs import Jobs
 from services.task_manager.orphans import OrphanSweep
-from services.task_manager.room import Room
 from services.task_manager.settings import TaskManagerSettings
+from services.task_manager.task_queue import QueueView
 from services.task_manager.trainer_port import Capacity, LiveRun
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 class FakeQueue:
@@ -29,20 +34,21 @@ class FakeQueue:
         self.store = store
         self.waits = True
         self.processes = processes
-        self.explanations: list[tuple[str, Room]] = []
+        self.running: list[Running] = []
 
     async def has_queued(self) -> bool:
         return self.waits
 
-    async def claim(self, runner: str, free_processes: int) -> Assignment | None:
-        if not self.waits or free_processes < self.processes:
+    async def look(self, *, largest: int, free: int, limit: int = 200) -> QueueView:
+        fits = self.waits and self.processes <= largest
+        return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running)
+
+    async def claim(self, task_id: uuid.UUID, runner: str, total_processes: int) -> Assignment | None:
+        if not self.waits:
             return None
         self.waits = False
         self.store.task = dataclasses.replace(self.store.task, runner=runner)
         return self.store.task
-
-    async def explain_queue(self, reason: str, room: Room) -> None:
-        self.explanations.append((reason, room))
 
 
 class FakeClaims(FakeStore):
@@ -73,6 +79,16 @@ class FakeClaims(FakeStore):
         return {TASK: RUN}
 
 
+class FakeTotals:
+    """Counts how often it was tidied."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def compact(self) -> None:
+        self.times += 1
+
+
 class World:
     """A dispatcher with one task and one trainer."""
 
@@ -83,12 +99,16 @@ class World:
         self.queue.waits = queued
         self.store.active = not queued
         self.hub = Hub()
+        self.fleet = Fleet()
+        self.totals = FakeTotals()
         adapter = _Adapter(self.store, self.queue)
         self.dispatcher = Dispatcher(
             queue=self.queue,  # type: ignore[arg-type]
             claims=adapter,  # type: ignore[arg-type]
             events=self.store,  # type: ignore[arg-type]
+            totals=self.totals,  # type: ignore[arg-type]
             trainer_at=lambda _: trainer,
+            fleet=self.fleet,
             hub=self.hub,
             settings=settings(),
         )
@@ -145,21 +165,17 @@ async def test_a_cancelling_task_has_its_run_ended(state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    ("has", "explanation"),
-    [
-        (Capacity(4, 0), ("waits for a free trainer", Room(largest=4))),
-        (away(), ("waits for a trainer: t:1 does not answer", Room())),
-    ],
+    ("has", "machines", "silent"),
+    [(Capacity(4, 0), [Machine("t:1", 4, 0)], []), (away(), [], ["t:1"])],
+    ids=["no room", "silent"],
 )
-async def test_tasks_that_cannot_be_claimed_are_told_what_they_wait_for(
-    has: Capacity | Exception, explanation: tuple[str, Room]
-) -> None:
+async def test_what_tasks_wait_for_is_known(has: Capacity | Exception, machines: list[Machine], silent: list[str]) -> None:
     world = World(FakeTrainer())
     world.trainer.has = has
 
-    await world.until(lambda: world.queue.explanations)
+    await world.until(lambda: world.fleet.is_known)
 
-    assert world.queue.explanations[0] == explanation
+    assert (world.fleet.machines, world.fleet.silent) == (machines, silent)
     assert world.queue.waits
 
 
@@ -167,17 +183,21 @@ async def test_a_task_larger_than_the_room_waits() -> None:
     world = World(FakeTrainer())
     world.queue.processes = 2
 
-    await world.until(lambda: world.queue.explanations)
+    await world.until(lambda: world.fleet.is_known)
 
     assert world.queue.waits
-    assert world.queue.explanations[0][1].free == 1
 
 
-def test_a_silent_trainer_may_be_the_largest() -> None:
-    capacities, free = {"a": Capacity(4, 1), "b": Capacity(2, 2)}, {"a": 0, "b": 2}
-    assert Room.of(capacities, free, everyone=True) == Room(largest=4, free=2)
-    assert Room.of(capacities, free, everyone=False) == Room(free=2)
-    assert Room.of({}, {}, everyone=True) == Room()
+async def test_processes_that_another_task_manager_has_claimed_are_not_free() -> None:
+    world = World(FakeTrainer())
+    world.trainer.has = Capacity(2, 2)
+    world.queue.processes = 2
+    world.queue.running = [Running("t:1", 1, START)]
+
+    await world.until(lambda: world.fleet.is_known)
+
+    assert world.fleet.machines == [Machine("t:1", 2, 1)]
+    assert world.queue.waits
 
 
 async def test_an_outage_of_postgres_does_not_end_the_dispatcher() -> None:
@@ -189,10 +209,10 @@ async def test_an_outage_of_postgres_does_not_end_the_dispatcher() -> None:
     await world.until(lambda: world.store.task.state is State.SUCCEEDED)
 
 
-async def test_leases_are_renewed_while_it_runs() -> None:
+async def test_leases_are_renewed_and_totals_tidied_while_it_runs() -> None:
     world = World(FakeTrainer(), queued=False, state=State.RUNNING)
 
-    await world.until(lambda: world.store.renewals)
+    await world.until(lambda: world.store.renewals and world.totals.times)
 
 
 async def test_a_follower_is_ended_when_the_task_belongs_to_somebody_else() -> None:

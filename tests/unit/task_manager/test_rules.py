@@ -16,6 +16,7 @@ from services.task_manager.domain.metrics_history import Sample, SeriesThinner
 from services.task_manager.domain.progress import Progress, ProgressTracker
 from services.task_manager.domain.steps import steps_per_epoch, total_steps
 from services.task_manager.domain.task import ACTIVE, TERMINAL, Change, State
+from services.task_manager.domain.transitions import Actor
 from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, encode, split
 from services.task_manager.hub import Hub, wait_for
 from tunesmith.v1 import task_event_pb2, task_pb2
@@ -55,6 +56,17 @@ def test_pausing_and_resuming_lead_only_where_the_table_permits(state: State) ->
 def test_an_end_that_was_asked_for_is_recorded_as_such(state: State, end: State, recorded: State) -> None:
     assert transitions.as_asked(state, Change(end, "why")).to is recorded
     assert (state, recorded) in PERMITTED
+
+
+BY_CALLERS = {(None, Q), (Q, C), (S, PG), (S, CG), (R, CG), (R, PG), (PG, CG), (P, Q), (P, C)}
+BY_THE_TASK_MANAGER = {(Q, S), (S, Q), (R, Q)}
+
+
+@pytest.mark.parametrize("move", [(None, Q), *sorted(PERMITTED, key=repr)], ids=repr)
+def test_every_move_is_made_by_one_kind_of_actor(move: tuple[State | None, State]) -> None:
+    others = Actor.TASK_MANAGER if move in BY_THE_TASK_MANAGER else Actor.TRAINER
+    assert transitions.actor(*move) is (Actor.CALLER if move in BY_CALLERS else others)
+    assert task_pb2.TaskTransition.Actor.Value(transitions.actor(*move).value)
 
 
 @pytest.mark.parametrize("before", State)

@@ -6,6 +6,7 @@ from services.task_manager.conversion import make_error
 from services.task_manager.domain.task import State
 from services.task_manager.run_end import change_of_end, interruption, lost_run_changes
 from services.task_manager.trainer_port import RunEnd
+from tunesmith.v1 import task_error_pb2
 
 
 def failed(reason: str) -> RunEnd:
@@ -46,3 +47,17 @@ def test_before_the_limit_the_task_waits_again_and_at_the_limit_it_fails_by_name
     assert "the machine went down" in retry.reason
     assert "3 runs" in failure.reason
     assert failure.error
+
+
+@pytest.mark.parametrize("reason", ["OBJECT_STORE_UNAVAILABLE", "STORAGE_UNAVAILABLE"])
+def test_a_failure_of_the_moment_is_worth_another_attempt_and_keeps_its_name_at_the_limit(reason: str) -> None:
+    end = failed(reason)
+    failure, retry = lost_run_changes(interruption(end), 2, end.error)
+    assert retry.to is State.QUEUED
+    error = task_error_pb2.TaskError.FromString(failure.error or b"")
+    assert (error.reason, error.message) == (reason, "what happened; 2 runs were lost")
+
+
+def test_a_task_with_one_attempt_is_not_told_of_several() -> None:
+    failure, _ = lost_run_changes("the machine went down", 1)
+    assert failure.reason == "the machine went down; its only run was lost"

@@ -1,0 +1,53 @@
+"""What an attempt needs next and what its end means, as pure functions; used by the follower of a run and by the claims."""
+
+import dataclasses
+import enum
+from collections.abc import Sequence
+
+from services.task_manager.domain import transitions
+from services.task_manager.domain.task import Change, State
+
+
+class Step(enum.Enum):
+    """What a follower does in one round."""
+
+    START = "start the run, then follow it"
+    FOLLOW = "follow the run"
+    CANCEL = "record that the task is cancelled"
+    PAUSE = "record that the task is paused"
+
+
+def next_step(state: State, stored_events: int, *, may_have_started: bool, is_accepted: bool) -> Step:
+    """`may_have_started`: somebody may have asked a trainer for the run; `is_accepted`: a trainer has said that it has it."""
+    if not may_have_started and state is State.CANCELLING:
+        return Step.CANCEL
+    if not may_have_started and state is State.PAUSING:
+        return Step.PAUSE
+    # Once events are stored, starting again would begin another run under the same name.
+    return Step.START if state is State.STARTING and stored_events == 0 and not is_accepted else Step.FOLLOW
+
+
+def moves(state: State, end: Change) -> Sequence[Change]:
+    """The moves that record the end of an attempt; a run that succeeded before anybody saw it run has been RUNNING, too."""
+    change = transitions.as_asked(state, end)
+    if state is State.STARTING and change.to is State.SUCCEEDED:
+        return [Change(State.RUNNING, "the run has started"), change]
+    return [change]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loss:
+    """What the loss of a run leads to."""
+
+    lost_runs: int
+    change: Change
+
+
+def after_loss(state: State, lost_runs: int, most: int, failure: Change, retry: Change) -> Loss:
+    """`retry` while fewer than `most` runs were lost, then `failure`. What was being paused or cancelled ends so.
+
+    The end of a run that was being paused is what was asked for, and no loss.
+    """
+    is_pausing = state is State.PAUSING
+    lost = lost_runs + (not is_pausing)
+    return Loss(lost, transitions.as_asked(state, retry if lost < most or is_pausing else failure))

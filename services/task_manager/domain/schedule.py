@@ -1,0 +1,166 @@
+"""Which waiting task starts on which trainer, as a pure function; used by the dispatcher and by forecasts.
+
+Tasks start in the order of the queue wherever they fit. The first that fits nowhere now has one trainer kept for it, the one that
+will have room soonest, and so has the next for each further trainer. Behind it only those may start on that trainer that cannot
+keep it waiting: as many processes as it leaves unused anyway, and for a limited time tasks that are expected to end before the
+trainer will have room (EASY backfilling: Lifka, The ANL/IBM SP Scheduling System, 1995). What has overtaken a task never holds
+more than the processes it leaves unused plus what is expected to end in time, so whatever else comes, its turn comes.
+"""
+
+import dataclasses
+import datetime
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+
+PATIENCE = datetime.timedelta(minutes=30)
+"""How long after its creation a task lets others pass because they are expected to be short."""
+_MARGIN = 1.5
+"""Expectations are wrong by so much at most, mostly."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waiting:
+    """A task that could start now; `duration` is expected, None = not known."""
+
+    id: uuid.UUID
+    processes: int
+    create_time: datetime.datetime
+    duration: datetime.timedelta | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Running:
+    """A task that holds processes of a trainer; `remaining` is expected, None = not known."""
+
+    trainer: str
+    processes: int
+    create_time: datetime.datetime
+    remaining: datetime.timedelta | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """A trainer that answers; `free` processes are neither in use nor claimed."""
+
+    trainer: str
+    total: int
+    free: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """Trainer by task that starts now, and trainer by task it is kept for; both in the order of the queue."""
+
+    starts: Mapping[uuid.UUID, str]
+    kept: Mapping[uuid.UUID, str]
+
+
+class _Lane:
+    """A trainer while the queue is walked through."""
+
+    def __init__(self, machine: Machine, running: Sequence[Running], now: datetime.datetime) -> None:
+        self.trainer, self.total, self.free = machine.trainer, machine.total, machine.free
+        self._running = [run for run in running if run.trainer == machine.trainer]
+        self._now = now
+        self.kept: Waiting | None = None
+
+    def admits(self, task: Waiting) -> bool:
+        """Whether it fits now and keeps nobody waiting for whom the trainer is kept."""
+        if task.processes > self.free:
+            return False
+        return self.kept is None or self._is_left_over(task, self.kept) or self._ends_in_time(task, self.kept)
+
+    def start(self, task: Waiting) -> None:
+        """It holds its processes from now on."""
+        self.free -= task.processes
+        self._running.append(Running(self.trainer, task.processes, task.create_time, task.duration))
+
+    def has_room_in(self, processes: int) -> datetime.timedelta | None:
+        """When so many processes are expected to be free; None = not known."""
+        free = self.free
+        for run in sorted(self._running, key=_end):
+            if free >= processes or run.remaining is None:
+                break
+            free += run.processes
+            if free >= processes:
+                return run.remaining
+        return datetime.timedelta() if free >= processes else None
+
+    def _is_left_over(self, task: Waiting, kept: Waiting) -> bool:
+        overtaking = sum(run.processes for run in self._running if run.create_time > kept.create_time)
+        return overtaking + task.processes <= self.total - kept.processes
+
+    def _ends_in_time(self, task: Waiting, kept: Waiting) -> bool:
+        if task.duration is None or self._now - kept.create_time > PATIENCE:
+            return False
+        room_in = self.has_room_in(kept.processes)
+        return room_in is not None and task.duration * _MARGIN <= room_in
+
+
+def decide(
+    waiting: Sequence[Waiting], machines: Sequence[Machine], running: Sequence[Running], now: datetime.datetime
+) -> Decision:
+    """What starts now; `waiting` is in the order of the queue."""
+    lanes = [_Lane(machine, running, now) for machine in machines]
+    starts: dict[uuid.UUID, str] = {}
+    kept: dict[uuid.UUID, str] = {}
+    for task in waiting:
+        if not any(lane.free for lane in lanes):
+            break
+        if lane := max((lane for lane in lanes if lane.admits(task)), key=lambda lane: lane.free, default=None):
+            lane.start(task)
+            starts[task.id] = lane.trainer
+        elif lane := min(_keepable(lanes, task), key=lambda lane: _wait(lane, task), default=None):
+            lane.kept = task
+            kept[task.id] = lane.trainer
+    return Decision(starts, kept)
+
+
+def forecast(
+    waiting: Sequence[Waiting], machines: Sequence[Machine], running: Sequence[Running], now: datetime.datetime
+) -> Mapping[uuid.UUID, datetime.datetime]:
+    """When tasks are expected to start if nothing else comes; those of whom nothing can be told are left out.
+
+    Plays the queue forward from one expected end to the next; runs without one are taken to run for ever.
+    """
+    expected: dict[uuid.UUID, datetime.datetime] = {}
+    left, runs, free = list(waiting), list(running), {machine.trainer: machine.free for machine in machines}
+    while left:
+        decision = decide(left, [dataclasses.replace(one, free=free[one.trainer]) for one in machines], runs, now)
+        for task in left:
+            if trainer := decision.starts.get(task.id):
+                expected[task.id] = now
+                free[trainer] -= task.processes
+                runs.append(Running(trainer, task.processes, task.create_time, task.duration))
+        left = [task for task in left if task.id not in expected]
+        ends = [run.remaining for run in runs if run.remaining is not None]
+        if not ends:
+            break
+        now += min(ends)
+        runs = list(_after(runs, min(ends), free))
+    return expected
+
+
+def _after(runs: Sequence[Running], passed: datetime.timedelta, free: dict[str, int]) -> Iterator[Running]:
+    """The runs that are left later; the processes of those that ended are added to `free`."""
+    for run in runs:
+        if run.remaining is None:
+            yield run
+        elif run.remaining > passed:
+            yield dataclasses.replace(run, remaining=run.remaining - passed)
+        elif run.trainer in free:
+            free[run.trainer] += run.processes
+
+
+def _keepable(lanes: Sequence[_Lane], task: Waiting) -> Iterator[_Lane]:
+    return (lane for lane in lanes if lane.kept is None and lane.total >= task.processes)
+
+
+def _wait(lane: _Lane, task: Waiting) -> tuple[datetime.timedelta, int, str]:
+    """Sorts unknown ends last, and those always the same way, so that the choice does not change from round to round."""
+    room_in = lane.has_room_in(task.processes)
+    return datetime.timedelta.max if room_in is None else room_in, lane.total, lane.trainer
+
+
+def _end(run: Running) -> datetime.timedelta:
+    return datetime.timedelta.max if run.remaining is None else run.remaining

@@ -1,0 +1,182 @@
+"""Speed of the task manager's tables: `python -m tests.bench.listing [--tasks 1000000] [--queued 100000]`.
+
+Everything is measured inside one process against a Postgres with its default settings, fsync included: pages of ListTasks from
+request to response, claims, appends that are acknowledged after the commit, the replay of a long stream. No network is in it.
+"""
+
+import argparse
+import asyncio
+import datetime
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from services import task_manager
+from services.common.postgres import Pool, migrate, open_pool
+from services.task_manager.domain.claim import Assignment
+from services.task_manager.domain.schedule import Machine, decide
+from services.task_manager.event_log import EventLog
+from services.task_manager.fleet import Fleet
+from services.task_manager.hub import Hub
+from services.task_manager.outlook import Outlook
+from services.task_manager.servicer import utc_now
+from services.task_manager.stream_messages import watch_response
+from services.task_manager.task_listing import TaskListing
+from services.task_manager.task_pages import TaskPages
+from services.task_manager.task_queue import TaskQueue
+from services.task_manager.watch import Watch
+from tests.bench.task_tables import fill, postgres
+from tunesmith.v1 import task_event_pb2, task_pb2, task_spec_pb2
+from tunesmith.v1 import task_manager_service_pb2 as api
+
+Task, Filter = task_pb2.Task, api.TaskFilter
+
+_PAGES = 200
+_SECONDS = 10.0
+_POINTS = 100
+_REPLAYED = 100_000
+_ROOMY = Machine("bench:1", 1_000_000, 1_000_000)
+
+
+def main() -> None:
+    """Prints tables in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=1_000_000)
+    parser.add_argument("--queued", type=int, default=100_000)
+    options = parser.parse_args()
+    print(f"load before: {os.getloadavg()[0]:.1f}; {options.tasks:,} tasks, {options.queued:,} of them waiting\n")
+    with postgres() as dsn:
+        asyncio.run(measure(dsn, options.tasks, options.queued))
+    print(f"\nload after: {os.getloadavg()[0]:.1f}")
+
+
+async def measure(dsn: str, tasks: int, queued: int) -> None:
+    """All measurements on one database."""
+    await migrate(dsn, "task_manager", Path(task_manager.__file__).parent / "migrations")
+    started = time.perf_counter()
+    fill(dsn, tasks, queued)
+    print(f"filled in {time.perf_counter() - started:.0f} s\n")
+    async with open_pool(dsn, application="bench") as pool:
+        queue = TaskQueue(pool, Hub(), owner=uuid.uuid4(), lease=datetime.timedelta(hours=1))
+        await print_pages(pool, queue)
+        claimed = await print_claims(queue)
+        await print_appends(pool, claimed)
+        await print_replay(pool, claimed[0])
+
+
+def requests() -> dict[str, api.ListTasksRequest]:
+    """What people ask for, from the common to the worst."""
+    filters = {
+        "everything": Filter(),
+        "ended well": Filter(states=[Task.SUCCEEDED]),
+        "waiting": Filter(states=[Task.QUEUED]),
+        "one rare state (10 tasks)": Filter(states=[Task.PAUSED]),
+        "three states, two of them rare": Filter(states=[Task.PAUSED, Task.RUNNING, Task.STARTING]),
+        "a label of 1 in 20": Filter(labels={"team": "t7"}),
+        "a label of 1 in 5,000": Filter(labels={"user": "u77"}),
+        "a base model of 1 in 4": Filter(base_model="baseModels/m1"),
+        "a base model of 1 in 10,000": Filter(base_model="baseModels/m9"),
+        "a method of 1 in 20,000": Filter(methods=[task_spec_pb2.FineTuning.KTO]),
+        "a common text": Filter(text="night"),
+        "a text of 1 in 100,000": Filter(text="needle"),
+        "a text that nothing has": Filter(text="no such text"),
+    }
+    return {name: api.ListTasksRequest(filter=wanted) for name, wanted in filters.items()}
+
+
+async def print_pages(pool: Pool, queue: TaskQueue) -> None:
+    """Pages of 50, first ones and ones far behind; totals beside them."""
+    fleet = Fleet()
+    fleet.tell([Machine("bench:1", 2, 0)], [])
+    pages = TaskPages(TaskListing(pool), Outlook(queue, fleet, utc_now))
+    print("| pages of 50 | p50, ms | p99, ms |\n|---|---|---|")
+    for name, request in requests().items():
+        await print_latency(name, lambda request=request: pages.page(request))  # type: ignore[misc]
+    deep = api.ListTasksRequest(page_token=await _deep_token(pages))
+    await print_latency("everything, 50,000 tasks behind", lambda: pages.page(deep))
+    for name, request in {"": api.ListTasksRequest(), " of a label of 1 in 20": requests()["a label of 1 in 20"]}.items():
+        request.include_totals = True
+        await print_latency(f"with totals{name}", lambda request=request: pages.page(request))  # type: ignore[misc]
+
+
+async def _deep_token(pages: TaskPages) -> str:
+    token = ""
+    for _ in range(50):
+        token = (await pages.page(api.ListTasksRequest(page_size=1000, page_token=token))).next_page_token
+    return token
+
+
+async def print_latency(name: str, call: Callable[[], Awaitable[object]]) -> None:
+    """Up to 200 calls one after the other, or as many as 10 seconds hold."""
+    await call()
+    taken: list[float] = []
+    begun = time.perf_counter()
+    while len(taken) < _PAGES and time.perf_counter() - begun < _SECONDS:
+        started = time.perf_counter()
+        await call()
+        taken.append(1000 * (time.perf_counter() - started))
+    taken.sort()
+    print(f"| {name} | {taken[len(taken) // 2]:.1f} | {taken[int(len(taken) * 0.99)]:.1f} |", flush=True)
+
+
+async def print_claims(queue: TaskQueue) -> list[Assignment]:
+    """Decide and claim, as the dispatcher does, with endless room."""
+    claimed: list[Assignment] = []
+    started, looks = time.perf_counter(), 0
+    while time.perf_counter() - started < _SECONDS:
+        view = await queue.look(largest=2, free=2)
+        looks += 1
+        for task_id, trainer in decide(view.waiting, [_ROOMY], (), utc_now()).starts.items():
+            if assignment := await queue.claim(task_id, trainer, _ROOMY.total):
+                claimed.append(assignment)
+    rate = len(claimed) / (time.perf_counter() - started)
+    print(f"\nclaims: {rate:.0f} a second ({len(claimed):,} in {looks} rounds)", flush=True)
+    return claimed
+
+
+async def print_appends(pool: Pool, claimed: list[Assignment]) -> None:
+    """Frames of 100 points, eight tasks at once, each append acknowledged before the next."""
+    log = EventLog(pool, Hub())
+    deadline = time.perf_counter() + _SECONDS
+
+    async def write(assignment: Assignment) -> int:
+        frames = 0
+        while time.perf_counter() < deadline:
+            await log.append(assignment.claim, frames * _POINTS, points(frames * _POINTS), None)
+            frames += 1
+        return frames
+
+    frames = sum(await asyncio.gather(*(write(assignment) for assignment in claimed[1:9])))
+    print(f"appends: {frames / _SECONDS:.0f} frames a second, {frames * _POINTS / _SECONDS:,.0f} points a second", flush=True)
+
+
+async def print_replay(pool: Pool, assignment: Assignment) -> None:
+    """A stream of 100,000 points from its beginning, until the message before the reader waits."""
+    hub = Hub()
+    log = EventLog(pool, hub)
+    for after in range(0, _REPLAYED, 500):
+        await log.append(assignment.claim, after, points(after, 500), None)
+    watch = Watch(log, hub, asyncio.Event(), heartbeat_interval=60, poll_interval=60, now=utc_now)
+    started, events, size = time.perf_counter(), 0, 0
+    async for item in watch.follow(assignment.claim.task_id, 0, lambda _: True):
+        message = watch_response(item)
+        events += len(message.events)
+        size += len(message.SerializeToString())
+        if events >= _REPLAYED:
+            break
+    print(f"replay: {events:,} events, {size / 1e6:.0f} MB, in {time.perf_counter() - started:.1f} s")
+
+
+def points(after: int, count: int = _POINTS) -> list[task_event_pb2.TaskEvent]:
+    """Metric events that follow on a run's event."""
+    values = {"loss": 1.25, "learning_rate": 2e-4, "grad_norm": 0.5, "tokens": 1e6, "tokens_per_second": 140.0, "epoch": 0.5}
+    return [
+        task_event_pb2.TaskEvent(sequence=number, step_metrics=task_event_pb2.StepMetrics(step=number, values=values))
+        for number in range(after + 1, after + count + 1)
+    ]
+
+
+if __name__ == "__main__":
+    main()

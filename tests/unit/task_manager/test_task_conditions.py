@@ -1,0 +1,34 @@
+"""Filters of tasks as SQL: no text of a user is in it, and one value is written so that an index gives the order."""
+
+import pytest
+
+from services.task_manager.domain.task import State
+from services.task_manager.domain.task_filter import TaskFilter
+from services.task_manager.task_conditions import conditions
+
+
+@pytest.mark.parametrize(
+    ("wanted", "condition", "value"),
+    [
+        (TaskFilter(), "true", None),
+        (TaskFilter(states=(State.PAUSED,)), "t.state = %(states)s::task_manager.task_state", "PAUSED"),
+        (
+            TaskFilter(states=(State.PAUSED, State.QUEUED)),
+            "t.state = ANY(%(states)s::task_manager.task_state[])",
+            ["PAUSED", "QUEUED"],
+        ),
+        (TaskFilter(methods=("KTO",)), "t.method = %(methods)s", "KTO"),
+        (TaskFilter(methods=("KTO", "SFT")), "t.method = ANY(%(methods)s)", ["KTO", "SFT"]),
+    ],
+)
+def test_one_value_is_compared_and_several_are_searched(wanted: TaskFilter, condition: str, value: object) -> None:
+    sql, parameters = conditions(wanted)
+    assert sql == condition
+    assert list(parameters.values()) == ([] if value is None else [value])
+
+
+def test_a_users_text_is_a_parameter() -> None:
+    sql, parameters = conditions(TaskFilter(text="'; DROP", labels={"a": "%"}, base_model="baseModels/x"))
+    assert "DROP" not in sql
+    assert sql.count(" AND ") == 2
+    assert parameters["text"] == "'; DROP"
