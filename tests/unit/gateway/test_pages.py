@@ -105,13 +105,14 @@ def test_counters_are_prometheus_text() -> None:
     counters.active = 3
     for seconds in (0.5, 0.25):
         counters.count("/v1/files", "GET", 200, seconds)
-    counters.count("none", "GET", 404, 0.0)
+    for method in ("SMUGGLE", 'X"'):
+        counters.count("none", method, 404, 0.0)
     assert counters.page().splitlines() == [
         "# TYPE tunesmith_gateway_active_requests gauge",
         "tunesmith_gateway_active_requests 3",
         "# TYPE tunesmith_gateway_requests_total counter",
         'tunesmith_gateway_requests_total{route="/v1/files",method="GET",status="200"} 2',
-        'tunesmith_gateway_requests_total{route="none",method="GET",status="404"} 1',
+        'tunesmith_gateway_requests_total{route="none",method="other",status="404"} 2',
         "# TYPE tunesmith_gateway_request_seconds_total counter",
         'tunesmith_gateway_request_seconds_total{route="/v1/files"} 0.750000',
         'tunesmith_gateway_request_seconds_total{route="none"} 0.000000',
