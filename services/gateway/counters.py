@@ -5,6 +5,7 @@ import collections
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+_METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -17,8 +18,8 @@ class Counters:
         self._seconds: collections.Counter[str] = collections.Counter()
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
-        """A request that has ended; `route` is its template, so that there are few."""
-        self._requests[route, method, status] += 1
+        """A request that has ended; `route` is its template and odd methods are one, so that there are few."""
+        self._requests[route, method if method in _METHODS else "other", status] += 1
         self._seconds[route] += seconds  # type: ignore[assignment]
 
     def page(self) -> str:

@@ -49,7 +49,9 @@ class Edge:
             self._counters.active -= 1
             route = getattr(scope.get("route"), "path", "none")
             self._counters.count(route, scope["method"], exchange.status, exchange.seconds)
-            log.info("http.done", method=scope["method"], route=route, status=exchange.status, seconds=round(exchange.seconds, 4))
+            log.debug(
+                "http.done", method=scope["method"], route=route, status=exchange.status, seconds=round(exchange.seconds, 4)
+            )
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange", headers: Headers) -> None:
         try:

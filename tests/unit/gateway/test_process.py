@@ -54,6 +54,7 @@ def test_it_serves_until_sigterm_and_its_log_is_json() -> None:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=10)
         with caught.value as answer:
             assert (answer.status, json.load(answer)["error"]["code"]) == (503, "storage_unavailable")
+            request_id = answer.headers["x-request-id"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_SECONDS) == 0
         lines = [json.loads(line) for line in process.stderr.read().splitlines()]
@@ -61,7 +62,8 @@ def test_it_serves_until_sigterm_and_its_log_is_json() -> None:
     assert "server.ready" in events
     assert events[-1] == "server.stopped"
     assert {line["service"] for line in lines} == {"gateway"}
-    assert [line for line in lines if line["event"] == "http.done" and line["status"] == 503]
+    (refused,) = [line for line in lines if line["event"] == "http.refused"]
+    assert (refused["reason"], refused["request_id"]) == ("STORAGE_UNAVAILABLE", request_id)
 
 
 def test_a_stream_that_runs_does_not_keep_it() -> None:
