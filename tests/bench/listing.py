@@ -126,7 +126,7 @@ async def print_claims(queue: TaskQueue) -> list[Assignment]:
     claimed: list[Assignment] = []
     started, looks = time.perf_counter(), 0
     while time.perf_counter() - started < _SECONDS:
-        view = await queue.look(largest=2, free=2)
+        view = await queue.look(largest=2)
         looks += 1
         for task_id, trainer in decide(view.waiting, [_ROOMY], (), utc_now()).starts.items():
             if assignment := await queue.claim(task_id, trainer, _ROOMY.total):
