@@ -121,7 +121,7 @@ class Dispatcher:
         capacities = await self._ask_capacities()
         free = {address: capacity.free_processes - reserved[address] for address, capacity in capacities.items()}
         largest = max((capacity.total_processes for capacity in capacities.values()), default=0)
-        queue = await self._queue.look(largest=largest, free=max(free.values(), default=0))
+        queue = await self._queue.look(largest=largest)
         machines = {address: _machine(address, capacity, free[address], queue) for address, capacity in capacities.items()}
         decision = decide(queue.waiting, list(machines.values()), queue.running, datetime.datetime.now(datetime.UTC))
         for task_id, address in decision.starts.items():

@@ -22,7 +22,7 @@ FORECAST = 100
 class Queue(Protocol):
     """TaskQueue is one."""
 
-    async def look(self, *, largest: int, free: int, limit: int) -> QueueView:
+    async def look(self, *, largest: int, limit: int) -> QueueView:
         """See TaskQueue."""
 
 
@@ -46,8 +46,8 @@ class Outlook:
         machines = self._fleet.machines
         if not machines:
             return {}
-        queue = await self._queue.look(largest=max(one.total for one in machines), free=0, limit=FORECAST)
-        return forecast(queue.waiting, machines, queue.running, now)
+        queue = await self._queue.look(largest=max(one.total for one in machines), limit=FORECAST)
+        return forecast(queue.waiting[:FORECAST], machines, queue.running, now)
 
     def _told(self, task: Task, expected: Mapping[uuid.UUID, datetime.datetime], now: datetime.datetime) -> Task:
         reason = waiting.reason(task.processes, task.not_before, self._fleet.machines, self._fleet.silent, now)

@@ -12,17 +12,19 @@ from services.task_manager.domain.schedule import Running, Waiting
 from services.task_manager.domain.task import Change, State
 from services.task_manager.hub import Hub
 
-WINDOW = 200
-"""Waiting tasks that are considered at once."""
+WINDOW = 100
+"""Waiting tasks of each size that are considered at once."""
+MOST_PROCESSES = 64
+"""That a task may ask for."""
 
 # Any constant will do as long as every task manager uses the same one.
 _RUNNER_LOCK = 716_391
+# By size, so that neither tasks that are too large nor those that do not fit now are waded through.
 _WAITING = """
-SELECT id, processes, create_time, duration FROM (
-    (SELECT * FROM task_manager.due_task WHERE processes <= %(largest)s ORDER BY rank, create_time, id LIMIT %(limit)s)
-    UNION
-    (SELECT * FROM task_manager.due_task WHERE processes <= %(free)s ORDER BY rank, create_time, id LIMIT %(limit)s)
-) AS first ORDER BY rank, create_time, id
+SELECT head.id, head.processes, head.create_time, head.duration
+FROM generate_series(1, least(%(largest)s, %(most)s)) AS size, LATERAL (
+    SELECT * FROM task_manager.due_task WHERE processes = size ORDER BY rank, create_time, id LIMIT %(limit)s
+) AS head ORDER BY head.rank, head.create_time, head.id
 """
 _RUNNING = """
 SELECT t.runner AS trainer, t.processes, t.create_time, coalesce(p.remaining, t.expected_duration) AS remaining
@@ -70,9 +72,9 @@ class TaskQueue:
             cursor = await connection.execute("SELECT 1 FROM task_manager.task WHERE state = 'QUEUED' LIMIT 1")
             return await cursor.fetchone() is not None
 
-    async def look(self, *, largest: int, free: int, limit: int = WINDOW) -> QueueView:
-        """The first `limit` waiting tasks of at most `largest` processes, the first of at most `free`, and what is active."""
-        parameters = {"largest": largest, "free": free, "limit": limit}
+    async def look(self, *, largest: int, limit: int = WINDOW) -> QueueView:
+        """The first `limit` waiting tasks of each size up to `largest` processes, and what is active."""
+        parameters = {"largest": largest, "most": MOST_PROCESSES, "limit": limit}
         async with transaction(self._pool) as connection:
             waiting = await (await connection.execute(_WAITING, parameters)).fetchall()
             running = await (await connection.execute(_RUNNING)).fetchall()

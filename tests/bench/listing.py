@@ -126,7 +126,7 @@ async def print_claims(queue: TaskQueue) -> list[Assignment]:
     claimed: list[Assignment] = []
     started, looks = time.perf_counter(), 0
     while time.perf_counter() - started < _SECONDS:
-        view = await queue.look(largest=2, free=2)
+        view = await queue.look(largest=2)
         looks += 1
         for task_id, trainer in decide(view.waiting, [_ROOMY], (), utc_now()).starts.items():
             if assignment := await queue.claim(task_id, trainer, _ROOMY.total):
@@ -142,9 +142,12 @@ async def print_appends(pool: Pool, claimed: list[Assignment]) -> None:
     deadline = time.perf_counter() + _SECONDS
 
     async def write(assignment: Assignment) -> int:
-        frames = 0
+        # Made once: what a trainer's message costs to read is not measured here.
+        frames, frame = 0, points(0)
         while time.perf_counter() < deadline:
-            await log.append(assignment.claim, frames * _POINTS, points(frames * _POINTS), None)
+            for number, event in enumerate(frame, frames * _POINTS + 1):
+                event.sequence = number
+            await log.append(assignment.claim, frames * _POINTS, frame, None)
             frames += 1
         return frames
 

@@ -11,6 +11,7 @@ from services.task_manager.domain.pattern_syntax import Characters, Choice, Edge
 
 _MAX_PARTS = 1000
 _MAX_STATES = 300
+_MAX_WORK = 300_000
 _BEGIN, _END, _FIRST_CHARACTER = 0, 1, 2
 _ACCEPTED = -1
 
@@ -136,7 +137,7 @@ class _Parts:
 
 def _determined(parts: _Parts, symbols: int) -> list[list[int]]:
     """The next state by state and symbol; 0 is the first, and _ACCEPTED is left no more."""
-    first = parts.closure([parts.start])
+    first, work = parts.closure([parts.start]), 0
     numbers, pending, table = {first: 0}, [first], list[list[int]]()
     if parts.accept in first:
         return [[_ACCEPTED] * symbols]
@@ -144,11 +145,12 @@ def _determined(parts: _Parts, symbols: int) -> list[list[int]]:
         row = []
         for targets in _moves(parts, pending[len(table)], symbols):
             found = parts.closure(targets)
+            work += len(found)
             if parts.accept in found:
                 row.append(_ACCEPTED)
                 continue
             if found not in numbers:
-                if len(numbers) >= _MAX_STATES:
+                if len(numbers) >= _MAX_STATES or work > _MAX_WORK:
                     raise PatternError("is too complex: fewer repetitions of what may match the same text are needed", 1)
                 numbers[found] = len(numbers)
                 pending.append(found)

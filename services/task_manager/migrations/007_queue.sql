@@ -8,3 +8,5 @@ ALTER TABLE task ADD COLUMN expected_duration interval;
 CREATE VIEW due_task AS
 SELECT id, processes, create_time, expected_duration AS duration, -priority AS rank FROM task
 WHERE state = 'QUEUED' AND (not_before IS NULL OR not_before <= now());
+
+CREATE INDEX task_queue_by_size ON task (processes, (-priority), create_time, id) WHERE state = 'QUEUED';

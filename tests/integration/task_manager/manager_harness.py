@@ -6,7 +6,7 @@ import datetime
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -159,17 +159,27 @@ async def manager_process(dsn: str, storage: str, trainer: str, listen: str) -> 
             await process.wait()
 
 
-async def whole_stream(manager: Platform, name: str) -> list[task_event_pb2.TaskEvent]:
-    """All events, after the contract was checked: by readers from the beginning, from the middle and at the end."""
+async def checked_stream(manager: Platform, name: str) -> list[api.WatchTaskResponse]:
+    """The whole stream, after the contract was checked by readers from the beginning, from the middle and at the end."""
     messages, model = await manager.watch(name), StreamModel()
     check_stream(messages)
     model.connection(messages)
-    events = [event for message in messages for event in message.events]
+    events = events_in(messages)
     check_events(events)
     for after in (len(events) // 2, len(events)):
         model.connection(await manager.watch(name, after), after=after)
     model.check()
-    return events
+    return messages
+
+
+async def whole_stream(manager: Platform, name: str) -> list[task_event_pb2.TaskEvent]:
+    """All events, after the contract was checked."""
+    return events_in(await checked_stream(manager, name))
+
+
+def events_in(messages: Sequence[api.WatchTaskResponse]) -> list[task_event_pb2.TaskEvent]:
+    """Of all messages."""
+    return [event for message in messages for event in message.events]
 
 
 async def eventually(condition: Callable[[], Awaitable[T | None]], claim: str) -> T:

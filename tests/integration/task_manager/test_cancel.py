@@ -5,8 +5,7 @@ import asyncio
 import grpc
 import pytest
 from integration.task_manager.fake_peers import FakeTrainer
-from integration.task_manager.manager_harness import Platform, eventually, reason_and_fields
-from stream_contract import check_events, check_stream
+from integration.task_manager.manager_harness import Platform, checked_stream, eventually, reason_and_fields
 
 from services.common.errors import ServiceError
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -21,10 +20,7 @@ async def cancel(manager: Platform, name: str, reason: str = "") -> task_pb2.Tas
 
 async def ended(manager: Platform, name: str) -> api.WatchTaskResponse:
     """The end of the task's stream, after the whole stream was checked."""
-    messages = await manager.watch(name)
-    check_stream(messages)
-    check_events([event for message in messages for event in message.events])
-    return messages[-1]
+    return (await checked_stream(manager, name))[-1]
 
 
 async def test_a_queued_task_is_cancelled_at_once(manager: Platform, trainer: FakeTrainer) -> None:

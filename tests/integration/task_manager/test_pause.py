@@ -5,8 +5,7 @@ import asyncio
 import grpc
 import pytest
 from integration.task_manager.fake_peers import FakeTrainer
-from integration.task_manager.manager_harness import Platform, eventually, reason_and_fields
-from stream_contract import check_events, check_stream
+from integration.task_manager.manager_harness import Platform, eventually, reason_and_fields, whole_stream
 
 from services.common.errors import ServiceError
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -64,10 +63,8 @@ async def test_a_running_task_rests_and_goes_on_as_another_attempt_in_one_stream
     done = await manager.until(name, Task.SUCCEEDED)
 
     assert done.attempt == 2
-    messages = await manager.watch(name)
-    check_stream(messages)
-    check_events([event for message in messages for event in message.events])
-    states = [event.state_change.to_state for message in messages for event in message.events if event.HasField("state_change")]
+    events = await whole_stream(manager, name)
+    states = [event.state_change.to_state for event in events if event.HasField("state_change")]
     assert states[states.index(Task.PAUSING) :] == [
         Task.PAUSING,
         Task.PAUSED,

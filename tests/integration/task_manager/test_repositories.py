@@ -47,7 +47,7 @@ class Owner:
 
     async def claim(self, runner: str, free_processes: int) -> Assignment | None:
         """The first waiting task that fits, claimed."""
-        while waiting := (await self.queue.look(largest=free_processes, free=0)).waiting:
+        while waiting := (await self.queue.look(largest=free_processes)).waiting:
             if assignment := await self.queue.claim(waiting[0].id, runner, 1_000_000):
                 return assignment
         return None
@@ -571,7 +571,7 @@ async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool
     hour = datetime.timedelta(hours=1)
     await owner.claims.lose_run(assignment.claim, max_lost_runs=3, failure=failure, retry=retry, first_rest=hour)
 
-    assert (await owner.queue.look(largest=9, free=9)).waiting == []
+    assert (await owner.queue.look(largest=9)).waiting == []
     resting = await owner.tasks.get(tried.id)
     assert resting.not_before
     assert resting.not_before - resting.update_time == hour

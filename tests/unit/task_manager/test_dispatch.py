@@ -39,7 +39,7 @@ class FakeQueue:
     async def has_queued(self) -> bool:
         return self.waits
 
-    async def look(self, *, largest: int, free: int, limit: int = 200) -> QueueView:
+    async def look(self, *, largest: int, limit: int = 200) -> QueueView:
         fits = self.waits and self.processes <= largest
         return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running)
 

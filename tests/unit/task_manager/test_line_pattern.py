@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.task_manager.domain import line_pattern
 from services.task_manager.domain.line_pattern import LinePattern
 from services.task_manager.domain.pattern_syntax import MAX_LENGTH, PatternError, parse
 
@@ -132,3 +133,10 @@ def test_a_pattern_may_be_so_long_and_no_longer() -> None:
     assert LinePattern("a" * MAX_LENGTH).matches("a" * MAX_LENGTH)
     with pytest.raises(PatternError, match="201 characters"):
         parse("a" * (MAX_LENGTH + 1))
+
+
+def test_what_would_take_long_to_compile_is_refused_for_that_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_pattern, "_MAX_STATES", 10**9)
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))
+    with pytest.raises(PatternError, match="too complex"):
+        LinePattern(f"(.{{0,99}}){{4}}{letters}x")

@@ -56,7 +56,7 @@ class FakeQueue:
     def __init__(self) -> None:
         self.looks = 0
 
-    async def look(self, *, largest: int, free: int, limit: int) -> QueueView:
+    async def look(self, *, largest: int, limit: int) -> QueueView:
         self.looks += 1
         return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], [Running("a:1", 4, NOW, 5 * MINUTE)])
 
