@@ -41,15 +41,10 @@ def with_ask(**changes: Any) -> Draft:
         {"display_name": "x" * 128},
         {"display_name": "ü" * 128},
         {"description": "x" * 2000},
-<<<<<<< HEAD
         {"labels": {f"key{number}": "v" * 512 for number in range(64)}},
         {"labels": {"k" * 64: ""}},
-=======
-        {"labels": {f"key{number}": "v" * 255 for number in range(64)}},
-        {"labels": {"k" * 63: ""}},
         {"max_attempts": 1},
         {"max_attempts": 100},
->>>>>>> queue
     ],
 )
 def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
