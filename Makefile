@@ -28,10 +28,11 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure the dataset checker and the gateway, and fuzz the checker
+bench: $(STAMP) ## Measure the dataset checker, the gateway and training beside its peers; fuzz
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
 	PYTHONPATH=. $(BIN)/python -m tests.bench.validator
 	PYTHONPATH=. $(BIN)/python -m tests.bench.gateway
+	PYTHONPATH=. $(BIN)/python -m tests.bench.training
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .

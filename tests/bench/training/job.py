@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,11 +59,26 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """On two clocks."""
+
+    wall: float
+    cpu: float
+    """Seconds all threads of this process have computed."""
+
+    @classmethod
+    def now(cls) -> "Moment":
+        return cls(time.perf_counter(), time.process_time())
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """What a worker prints."""
 
     seconds: tuple[float, ...]
     """Of each optimizer step but the first, which warms up."""
+    cpu_seconds: tuple[float, ...]
+    """The same, computing time of all threads; waiting threads that spin compute, too."""
     targets: tuple[int, ...]
     """Tokens with loss in each of those steps."""
     losses: tuple[float, ...]

@@ -2,13 +2,12 @@
 
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.bench.training.job import Job
+from tests.bench.training.job import Job, Moment
 
 _RANK = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 
@@ -17,14 +16,14 @@ class _Clock:
     """A sink that notes when each step was reported."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.times: list[Moment] = []
         self.losses: list[float] = []
 
     def started(self, values: Mapping[str, Any]) -> None:
         pass
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append(Moment.now())
         self.losses.append(values["loss"])
 
     def anomaly(self, reason: str, message: str, step: int) -> None:
@@ -34,7 +33,7 @@ class _Clock:
         pass
 
 
-def run(job: Job) -> tuple[list[float], list[float]]:
+def run(job: Job) -> tuple[list[Moment], list[float]]:
     """(when each step ended, its loss)."""
     from services.trainer.training import __main__ as process
     from services.trainer.training.config import parse_config

@@ -1,7 +1,6 @@
 """TRL and the Trainer of transformers on a job: same first weights, same tokens; their own loop, batching and settings."""
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from services.trainer.training.config import parse_config
 from services.trainer.training.data import Tokens
 from services.trainer.training.model import load_model
-from tests.bench.training.job import MAX_LENGTH, SEED, Job
+from tests.bench.training.job import MAX_LENGTH, SEED, Job, Moment
 from tests.bench.training.tokens import in_order
 
 _IGNORED = -100
@@ -26,18 +25,18 @@ class _Clock(TrainerCallback):
     """Notes when each step ended."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.times: list[Moment] = []
         self.losses: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append(Moment.now())
 
     def on_log(self, _: Any, __: Any, ___: Any, logs: dict[str, float] | None = None, **____: Any) -> None:
         if logs and "loss" in logs:
             self.losses.append(float(logs["loss"]))
 
 
-def run(job: Job) -> tuple[list[float], list[float], list[int]]:
+def run(job: Job) -> tuple[list[Moment], list[float], list[int]]:
     """(when each step ended, its loss, its tokens with loss)."""
     texts = [text for step in in_order(job) for text in step]
     clock, counted = _Clock(), []

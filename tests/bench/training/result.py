@@ -15,14 +15,20 @@ class Result:
     losses: tuple[float, ...]
     peak_rss: int
     seconds_per_step: float
+    cpu_seconds_per_step: float
 
     @classmethod
     def of(cls, rounds: Sequence[Measured]) -> "Result":
         """Every round did the same steps."""
-        best = [min(times) for times in zip(*(each.seconds for each in rounds), strict=True)]
+        best, cpu = (_least(times) for times in ([each.seconds for each in rounds], [each.cpu_seconds for each in rounds]))
         first = rounds[0]
         speed = sum(first.targets) / sum(best)
-        return cls(speed, first.losses, max(each.peak_rss for each in rounds), statistics.mean(best))
+        return cls(speed, first.losses, max(each.peak_rss for each in rounds), statistics.mean(best), statistics.mean(cpu))
+
+
+def _least(rounds: Sequence[Sequence[float]]) -> list[float]:
+    """Of every step."""
+    return [min(times) for times in zip(*rounds, strict=True)]
 
 
 def same_curve(ours: Sequence[float], theirs: Sequence[float], tolerance: float) -> bool:

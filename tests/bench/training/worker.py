@@ -27,9 +27,10 @@ def measure(job: Job) -> Measured:
         from tests.bench.training import peers
 
         times, losses, targets = peers.run(job)
-    seconds = tuple(end - begin for begin, end in pairwise(times))
+    seconds = tuple(end.wall - begin.wall for begin, end in pairwise(times))
+    cpu_seconds = tuple(end.cpu - begin.cpu for begin, end in pairwise(times))
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Measured(seconds, tuple(targets[1:]), tuple(losses[1:]), rss)
+    return Measured(seconds, cpu_seconds, tuple(targets[1:]), tuple(losses[1:]), rss)
 
 
 OURS = "Tunesmith"

@@ -13,17 +13,18 @@ JOB = Job("Tunesmith", "lora", "model", "rows.jsonl", 32, 8, 4)
 
 
 def measured(*seconds, targets=(100, 200), rss=10**9):
-    return Measured(seconds, targets, (2.0, 1.0), rss)
+    return Measured(seconds, tuple(2 * each for each in seconds), targets, (2.0, 1.0), rss)
 
 
 def result(speed, rss=10**9, losses=(2.0, 1.0)):
-    return Result(speed, losses, rss, 1.0)
+    return Result(speed, losses, rss, 1.0, 1.5)
 
 
 def test_of_every_step_the_least_disturbed_time_counts():
     found = Result.of([measured(1.0, 9.0), measured(5.0, 2.0, rss=3 * 10**9)])
     assert found.targets_per_second == 100
     assert found.seconds_per_step == 1.5
+    assert found.cpu_seconds_per_step == 3
     assert found.peak_rss == 3 * 10**9
 
 
@@ -34,9 +35,8 @@ def test_rounds_of_different_length_are_no_rounds():
 
 def test_jobs_and_measurements_come_back_as_they_were():
     assert Job.from_json(JOB.to_json()) == JOB
-    assert Measured.from_json('{"seconds": [1.5], "targets": [3], "losses": [2.0], "peak_rss": 5}') == Measured(
-        (1.5,), (3,), (2.0,), 5
-    )
+    printed = '{"seconds": [1.5], "cpu_seconds": [2.5], "targets": [3], "losses": [2.0], "peak_rss": 5}'
+    assert Measured.from_json(printed) == Measured((1.5,), (2.5,), (3,), (2.0,), 5)
 
 
 def test_a_job_is_a_configuration_of_the_product(tmp_path):
@@ -78,7 +78,7 @@ def test_work_counts_computed_tokens_only():
 
 def test_the_table_compares_with_ours():
     shown = table({"Tunesmith": result(90.0), "other": result(30.0, rss=2 * 10**9)}, "Tunesmith")
-    assert "| other | 30.0 | 3.00x | 1.00 | 2.00 | 2.000 1.000 |" in shown.splitlines()
+    assert "| other | 30.0 | 3.00x | 1.00 | 1.50 | 2.00 | 2.000 1.000 |" in shown.splitlines()
 
 
 def test_goals_are_judged_by_the_best_peer():

@@ -5,13 +5,12 @@ from typing import Any
 import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
-from transformers.models.llama.modeling_llama import LlamaModel
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 
 from services.trainer.training.config import TrainConfig
 from services.trainer.training.fast.projection import ADAPTER
 
-_FAMILIES = (LlamaModel, Qwen2Model)
+# By name: importing the families that are not there takes its time.
+_FAMILIES = ("transformers.models.llama.modeling_llama.LlamaModel", "transformers.models.qwen2.modeling_qwen2.Qwen2Model")
 # Angles that do not depend on how long the longest sequence of a batch is.
 _ROTATIONS = ("default", "linear", "llama3", "yarn")
 _CUTS_WEIGHTS = 3
@@ -22,7 +21,7 @@ def fits(model: Any, config: TrainConfig) -> str:
     numbers, decoder = config.hyperparameters, model.get_decoder()
     network, shape = _described(decoder), decoder.config
     checks = (
-        (type(decoder) in _FAMILIES, f"the family {shape.model_type} is not known to it"),
+        (_is_known(decoder), f"the family {shape.model_type} is not known to it"),
         (next(decoder.parameters()).device.type == "cpu", "it is for a CPU"),
         (numbers.precision == "fp32", f"it computes in fp32, not in {numbers.precision}"),
         (numbers.zero_stage < _CUTS_WEIGHTS, f"ZeRO stage {numbers.zero_stage} gathers weights module by module"),
@@ -32,9 +31,14 @@ def fits(model: Any, config: TrainConfig) -> str:
     return next((reason for holds, reason in checks if not holds), "")
 
 
+def _is_known(decoder: Any) -> bool:
+    kind = type(decoder)
+    return f"{kind.__module__}.{kind.__qualname__}" in _FAMILIES
+
+
 def _described(decoder: Any) -> str:
     """What is unusual about a Llama or Qwen2."""
-    if type(decoder) not in _FAMILIES:
+    if not _is_known(decoder):
         return ""
     shape = decoder.config
     rotation = (shape.rope_parameters or {}).get("rope_type", "default")
