@@ -59,6 +59,13 @@ def optional(body: Mapping[str, Any], name: str, kind: type, path: str = "") -> 
     return value
 
 
+def in_32_bits(name: str, value: int) -> int:
+    """The value; raises InvalidArgument when it has more bits."""
+    if not -(2**31) <= value < 2**31:
+        raise refused(name, f"{value} is a number of more than 32 bits")
+    return value
+
+
 def required(body: Mapping[str, Any], name: str, kind: type, path: str = "") -> Any:
     """As `optional`, but it must be there and not be empty."""
     value = optional(body, name, kind, path)
