@@ -1,4 +1,4 @@
-"""Fixtures for every test: real Postgres (`postgres_dsn`), real S3 (`s3`), scripted services (`platform`), all of it (`stack`)."""
+"""Fixtures for every test: Postgres (`postgres_dsn`), S3 (`s3`), scripted services (`platform`), the whole stack (`stack`)."""
 
 import sys
 from collections.abc import Iterator
