@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from services.common.errors import ServiceError
 from services.gateway import identifiers
 from services.gateway.bodies import Body, in_32_bits, optional, required
 from services.gateway.failures import refused
@@ -39,9 +38,9 @@ def question(body: Body) -> StreamChatRequest:
     """What is asked; raises InvalidArgument naming the parameter that cannot be answered."""
     _refuse_unsupported(body)
     includes_usage(body)
-    messages = required(body, "messages", list)
+    model, messages = required(body, "model", str), required(body, "messages", list)
     asked = StreamChatRequest(
-        model=_model(required(body, "model", str)),
+        model=identifiers.result_of(model) or model,
         messages=[_message(message, index) for index, message in enumerate(messages)],
         stop=_stops(body.get("stop")),
     )
@@ -80,13 +79,6 @@ def _refuse_unsupported(body: Body) -> None:
         raise refused("response_format", "only text is supported", reason="UNSUPPORTED_PARAMETER")
     if body.get("tool_choice") not in (None, "none", "auto"):
         raise refused("tool_choice", "there are no tools", reason="UNSUPPORTED_PARAMETER")
-
-
-def _model(given: str) -> str:
-    tuned = identifiers.tuned_model(given)
-    if tuned is not None and tuned.step is not None:
-        raise ServiceError("MODEL_NOT_FOUND", f"{given}: checkpoints cannot be used yet")
-    return tuned.model if tuned else given
 
 
 def _message(message: Any, index: int) -> ChatMessage:
