@@ -1,4 +1,4 @@
-"""Fixtures for every test: real Postgres (`postgres_dsn`), real S3 (`s3`), scripted services (`platform`)."""
+"""Fixtures for every test: Postgres (`postgres_dsn`), S3 (`s3`), scripted services (`platform`), the whole stack (`stack`)."""
 
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from embedded import S3, postgres_dsn, postgres_server, s3, s3_server
 from fake_platform import FakePlatform, serving
 
-__all__ = ["S3", "FakePlatform", "platform", "postgres_dsn", "postgres_server", "s3", "s3_server"]
+from tests.shared_stack import rows, stack
+
+__all__ = ["S3", "FakePlatform", "platform", "postgres_dsn", "postgres_server", "rows", "s3", "s3_server", "stack"]
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ Body = dict[str, Any]
 
 
 async def read_json(request: Request, limit: int) -> Body:
-    """The object in the body, {} when it is empty; raises ServiceError (REQUEST_TOO_LARGE, INVALID_FIELD)."""
+    """The object in the body, {} when it is empty.
+
+    Raises ServiceError: REQUEST_TOO_LARGE, MEDIA_TYPE_UNSUPPORTED, INVALID_FIELD.
+    """
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
@@ -27,6 +30,9 @@ async def read_json(request: Request, limit: int) -> Body:
             raise ServiceError("REQUEST_TOO_LARGE", f"the body has more than {limit} bytes")
     if not raw:
         return {}
+    # A page in somebody's browser may send anything but this to another site without asking.
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        raise ServiceError("MEDIA_TYPE_UNSUPPORTED", "the body is not of type application/json")
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -56,6 +62,13 @@ def optional(body: Mapping[str, Any], name: str, kind: type, path: str = "") -> 
         raise refused(path + name, f"is not {_KINDS[kind]}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise refused(path + name, "is a number of more than 64 bits")
+    return value
+
+
+def in_32_bits(name: str, value: int) -> int:
+    """The value; raises InvalidArgument when it has more bits."""
+    if not -(2**31) <= value < 2**31:
+        raise refused(name, f"{value} is a number of more than 32 bits")
     return value
 
 

@@ -2,27 +2,33 @@
 
 from typing import Any
 
-from services.common.errors import ServiceError
 from services.gateway import identifiers
-from services.gateway.bodies import Body, optional, required
+from services.gateway.bodies import Body, in_32_bits, optional, required
 from services.gateway.failures import refused
 from services.gateway.unsupported import refuse_present
 from tunesmith.v1.inference_service_pb2 import ChatMessage, StreamChatRequest
 
 _REFUSED = {
     "audio": "is not supported: models answer with text",
-    "frequency_penalty": "is not supported",
     "function_call": "is not supported",
     "functions": "is not supported",
-    "logit_bias": "is not supported",
     "logprobs": "is not supported",
     "prediction": "is not supported",
-    "presence_penalty": "is not supported",
     "tools": "is not supported: models answer with text",
     "top_logprobs": "is not supported",
     "web_search_options": "is not supported",
 }
-_READ = ("messages", "model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop", "stream")
+_NUMBERS = {
+    "temperature": float,
+    "top_p": float,
+    "frequency_penalty": float,
+    "presence_penalty": float,
+    "top_k": int,
+    "min_p": float,
+    "repetition_penalty": float,
+}
+"""Of the same name in StreamChatRequest; one it does not have is refused unless it asks for nothing."""
+_READ = ("messages", "model", *_NUMBERS, "logit_bias", "max_tokens", "max_completion_tokens", "seed", "stop", "stream")
 _CHECKED = ("stream_options", "n", "modalities", "response_format", "tool_choice")
 _ROLES = {"developer": "system"}
 _SEEDS = 2**63
@@ -32,15 +38,18 @@ def question(body: Body) -> StreamChatRequest:
     """What is asked; raises InvalidArgument naming the parameter that cannot be answered."""
     _refuse_unsupported(body)
     includes_usage(body)
-    messages = required(body, "messages", list)
+    model, messages = required(body, "model", str), required(body, "messages", list)
     asked = StreamChatRequest(
-        model=_model(required(body, "model", str)),
+        model=identifiers.result_of(model) or model,
         messages=[_message(message, index) for index, message in enumerate(messages)],
         stop=_stops(body.get("stop")),
     )
-    for name in ("temperature", "top_p"):
-        if (value := optional(body, name, float)) is not None:
-            setattr(asked, name, value)
+    for name, kind in _NUMBERS.items():
+        if (value := optional(body, name, kind)) is not None and _can_take(name, value):
+            setattr(asked, name, value if kind is float else in_32_bits(name, value))
+    if bias := _logit_bias(body):
+        fields: Any = asked  # the field may be newer than the stubs
+        fields.logit_bias.update(bias)
     if (longest := _max_tokens(body)) is not None:
         asked.max_tokens = longest
     if (seed := optional(body, "seed", int)) is not None:
@@ -70,13 +79,6 @@ def _refuse_unsupported(body: Body) -> None:
         raise refused("response_format", "only text is supported", reason="UNSUPPORTED_PARAMETER")
     if body.get("tool_choice") not in (None, "none", "auto"):
         raise refused("tool_choice", "there are no tools", reason="UNSUPPORTED_PARAMETER")
-
-
-def _model(given: str) -> str:
-    tuned = identifiers.tuned_model(given)
-    if tuned is not None and tuned.step is not None:
-        raise ServiceError("MODEL_NOT_FOUND", f"{given}: checkpoints cannot be used yet")
-    return tuned.model if tuned else given
 
 
 def _message(message: Any, index: int) -> ChatMessage:
@@ -112,11 +114,32 @@ def _stops(given: Any) -> list[str]:
     return stops
 
 
+def _can_take(name: str, value: object) -> bool:
+    """Whether inference has the field; raises InvalidArgument when it has not and the value asks for something."""
+    if name not in StreamChatRequest.DESCRIPTOR.fields_by_name:
+        refuse_present({name: value}, {name: "is not supported"})
+        return False
+    return True
+
+
+def _logit_bias(body: Body) -> dict[int, float]:
+    """Bias by token id; raises InvalidArgument."""
+    given = optional(body, "logit_bias", dict) or {}
+    if not _can_take("logit_bias", given):
+        return {}
+    bias = {}
+    for token in given:
+        if not (token.isascii() and token.isdigit()):
+            raise refused("logit_bias", f"{token[:40]!r} is not the id of a token")
+        bias[in_32_bits("logit_bias", int(token[:12]))] = float(required(given, token, float, "logit_bias."))
+    return bias
+
+
 def _max_tokens(body: Body) -> int | None:
     for name in ("max_completion_tokens", "max_tokens"):
         longest: int | None = optional(body, name, int)
         if longest is not None:
-            if not 1 <= longest < 2**31:
-                raise refused(name, f"{longest} is not from 1 to {2**31 - 1}")
-            return longest
+            if longest < 1:
+                raise refused(name, f"{longest} is less than 1")
+            return in_32_bits(name, longest)
     return None

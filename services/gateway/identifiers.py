@@ -98,6 +98,14 @@ def tuned_model(given: str) -> TunedModel | None:
     return TunedModel(f"tasks/{uuid.UUID(match['task'])}", int(match["step"]) if match["step"] else None)
 
 
+def result_of(given: str) -> str | None:
+    """The task whose result `ft:…` means; None for every other model. Raises NotFound for a checkpoint: none can be used yet."""
+    tuned = tuned_model(given)
+    if tuned is not None and tuned.step is not None:
+        raise NotFound("MODEL_NOT_FOUND", given[:200], message=f"{given[:200]} is a checkpoint, which cannot be used yet")
+    return tuned.task if tuned else None
+
+
 def _hex(name: str) -> str:
     return uuid.UUID(name.rpartition("/")[2]).hex
 

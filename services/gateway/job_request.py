@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from services.gateway import identifiers
-from services.gateway.bodies import Body, optional, required
+from services.gateway.bodies import Body, in_32_bits, optional, required
 from services.gateway.failures import refused
 from services.gateway.job_labels import labels_of
 from services.gateway.job_method import method_of
@@ -34,7 +34,7 @@ def task_of(body: Body) -> Task:
     return Task(
         display_name=optional(ours, "display_name", str, "tunesmith.") or suffix or spec.base_model,
         description=optional(ours, "description", str, "tunesmith.") or "",
-        priority=_int32(ours, "priority"),
+        priority=in_32_bits("tunesmith.priority", optional(ours, "priority", int, "tunesmith.") or 0),
         labels=labels_of(body, suffix),
         spec=TaskSpec(fine_tuning=spec),
     )
@@ -90,13 +90,6 @@ def _enum(enum: Any, ours: Mapping[str, Any], name: str) -> Any:
     if word is not None and word.lower() not in known:
         raise refused(f"tunesmith.{name}", f"{word[:40]!r} is none of {', '.join(known)}")
     return enum.Value(word.upper()) if word else 0
-
-
-def _int32(ours: Mapping[str, Any], name: str) -> int:
-    value: int = optional(ours, name, int, "tunesmith.") or 0
-    if not -(2**31) <= value < 2**31:
-        raise refused(f"tunesmith.{name}", f"{value} is out of range")
-    return value
 
 
 def _refuse_unknown(ours: Mapping[str, Any]) -> None:

@@ -57,8 +57,8 @@ class Models:
         """DELETE: what a job made (it can be restored for a while), or a version of a registered model; base models stay."""
         identifier = request.path_params["model"]
         await self._find(identifier)
-        if tuned := identifiers.tuned_model(identifier):
-            ending = ExpireArtifactRequest(name=(await self._artifact(tuned.task)).name, reason=_DELETED)
+        if task := identifiers.result_of(identifier):
+            ending = ExpireArtifactRequest(name=(await self._artifact(task)).name, reason=_DELETED)
             await self._peers.storage.call(self._peers.artifacts.ExpireArtifact, ending)
             return _deleted(identifier)
         if not identifier.startswith(_REGISTERED) or registered_name(identifier).version is None:
@@ -69,8 +69,8 @@ class Models:
         return _deleted(identifier)
 
     async def _find(self, identifier: str) -> dict[str, Any]:
-        if tuned := identifiers.tuned_model(identifier):
-            artifact = await self._artifact(tuned.task)
+        if task := identifiers.result_of(identifier):
+            artifact = await self._artifact(task)
             return self._model(identifier, artifact.create_time.seconds, artifact)
         storage, models = self._peers.storage, self._peers.models
         if not identifier.startswith(_REGISTERED):

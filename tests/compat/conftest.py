@@ -1,4 +1,4 @@
-"""One stack with the tiny base model, and the real `openai` package as its client; one tuned model for all tests."""
+"""The real `openai` package as a client of the stack that all end-to-end tests share; one tuned model for all tests."""
 
 import pathlib
 import re
@@ -10,10 +10,8 @@ import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.e2e.conftest import TINY, rows, stack
 from tests.e2e.local_stack import LocalStack
-
-__all__ = ["rows", "stack"]
+from tests.shared_stack import TINY
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-openai.md"
 

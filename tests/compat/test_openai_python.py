@@ -6,8 +6,8 @@ import pathlib
 import openai
 import pytest
 
-from tests.e2e.conftest import TINY, write_rows
 from tests.e2e.local_stack import LocalStack, eventually
+from tests.shared_stack import TINY, write_rows
 
 pytestmark = pytest.mark.e2e
 

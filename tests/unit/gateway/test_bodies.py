@@ -19,7 +19,8 @@ def request_of(query: str = "", headers: dict[str, str] | None = None, chunks: I
         body = next(pieces, None)
         return {"type": "http.request", "body": body or b"", "more_body": body is not None}
 
-    raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    headers = {"content-type": "application/json", **(headers or {})}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     return Request({"type": "http", "query_string": query.encode(), "headers": raw, "method": "POST"}, receive)
 
 
@@ -94,6 +95,13 @@ async def test_a_body_may_come_in_pieces() -> None:
 
 async def test_no_body_is_an_empty_object() -> None:
     assert await bodies.read_json(request_of(), 10) == {}
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+async def test_what_a_browser_may_send_to_any_site_is_refused(kind: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await bodies.read_json(request_of(headers={"content-type": kind}, chunks=[b"{}"]), 10)
+    assert caught.value.reason == "MEDIA_TYPE_UNSUPPORTED"
 
 
 async def test_a_whole_character_may_be_spelled_in_two_halves() -> None:

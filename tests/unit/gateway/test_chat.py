@@ -6,7 +6,7 @@ import pytest
 
 from services.gateway import identifiers
 from tests.fake_platform import refuse
-from tunesmith.v1.inference_service_pb2 import FINISH_REASON_LENGTH, ChatUsage, StreamChatResponse
+from tunesmith.v1.inference_service_pb2 import FINISH_REASON_LENGTH, ChatUsage, StreamChatRequest, StreamChatResponse
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -121,9 +121,10 @@ async def test_parameters_that_change_nothing_are_named_in_a_header(http) -> Non
         ({"functions": [{}]}, "functions"),
         ({"logprobs": True}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"logit_bias": {"1": 5}}, "logit_bias"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"frequency_penalty": -0.5}, "frequency_penalty"),
+        ({"logit_bias": {"x": 5}}, "logit_bias"),
+        ({"logit_bias": {"1": "x"}}, "logit_bias"),
+        ({"presence_penalty": "x"}, "presence_penalty"),
+        ({"top_k": 2.5}, "top_k"),
         ({"n": 2}, "n"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
@@ -143,6 +144,19 @@ async def test_what_cannot_be_answered_is_refused_by_name(http, platform, body: 
     answer = await ask(http, **body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, parameter), answer.text
     assert platform.inference.asked == []
+
+
+@pytest.mark.parametrize("name", ["frequency_penalty", "presence_penalty", "top_k", "min_p", "repetition_penalty", "logit_bias"])
+async def test_what_inference_has_a_field_for_arrives_and_the_rest_is_refused(http, platform, name: str) -> None:
+    value: object = {"7": 2.0} if name == "logit_bias" else 1
+    answer = await ask(http, **{name: value})
+    if name in StreamChatRequest.DESCRIPTOR.fields_by_name:
+        (asked,) = platform.inference.asked
+        assert getattr(asked, name) == ({7: 2.0} if name == "logit_bias" else 1)
+    else:
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+        assert answer.json()["error"]["code"] == "unsupported_parameter"
+    assert (await ask(http, **{name: None})).status_code == 200
 
 
 async def test_a_cut_answer_says_so(http, platform) -> None:

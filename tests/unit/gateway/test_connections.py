@@ -113,4 +113,5 @@ def _place(settings) -> tuple[str, int]:
 
 
 def _head(method: str, path: str, length: int) -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {length}\r\n\r\n".encode()
+    lines = [f"{method} {path} HTTP/1.1", "host: x", f"authorization: Bearer {KEY}", "content-type: application/json"]
+    return "\r\n".join([*lines, f"content-length: {length}", "", ""]).encode()

@@ -81,7 +81,8 @@ async def test_any_upload(http, body) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/fine_tuning/jobs", "/v1/chat/completions", "/v1/uploads"])
 async def test_half_a_character_is_refused(http, path: str) -> None:
-    answer = await http.post(path, content=b'{"model": "\\ud800", "messages": [{"role": "user", "content": "\\uD800"}]}')
+    body = b'{"model": "\\ud800", "messages": [{"role": "user", "content": "\\uD800"}]}'
+    answer = await http.post(path, content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "body")
 
 

@@ -152,7 +152,7 @@ async def test_a_bad_field_is_named_and_nothing_is_created(http, platform, body:
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"x"', b"\xff", b"[" * 100_000], ids=["cut", "array", "string", "bytes", "deep"])
 async def test_a_body_that_is_no_object_is_refused(http, raw: bytes) -> None:
-    answer = await http.post(JOBS, content=raw)
+    answer = await http.post(JOBS, content=raw, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "body")
 
 

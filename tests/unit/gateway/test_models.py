@@ -88,3 +88,11 @@ async def test_a_tuned_model_is_ended_and_then_not_found(http, platform) -> None
     assert artifact.reason == "deleted through the gateway"
     assert (await http.get(f"{MODELS}/{name}")).status_code == 404
     assert (await http.delete(f"{MODELS}/{name}")).status_code == 404
+
+
+async def test_a_checkpoint_is_not_the_model_it_leads_to(http, platform) -> None:
+    name = identifiers.checkpoint_model_id(tuned(platform), 5)
+    for method in ("GET", "DELETE"):
+        answer = await http.request(method, f"{MODELS}/{name}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert len(platform.artifacts.stored) == 1
