@@ -28,9 +28,10 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure the dataset checker, and fuzz it
+bench: $(STAMP) ## Measure the dataset checker and the task manager's tables, and fuzz
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
 	PYTHONPATH=. $(BIN)/python -m tests.bench.validator
+	PYTHONPATH=. $(BIN)/python -m tests.bench.listing
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .
