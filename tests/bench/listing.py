@@ -175,10 +175,8 @@ async def print_replay(pool: Pool, assignment: Assignment) -> None:
         size += len(message.SerializeToString())
         if events >= _REPLAYED:
             break
-    processor = await spent(pool) - before
-    print(
-        f"replay: {events:,} events, {size / 1e6:.0f} MB, in {time.perf_counter() - started:.1f} s, {processor:.1f} s of processor"
-    )
+    elapsed, processor = time.perf_counter() - started, await spent(pool) - before
+    print(f"replay: {events:,} events, {size / 1e6:.0f} MB, in {elapsed:.1f} s, {processor:.1f} s of processor")
 
 
 def points(after: int, count: int = _POINTS) -> list[task_event_pb2.TaskEvent]:
