@@ -33,6 +33,7 @@ from services.task_manager.trainer_port import Capacity, Trainer, TrainerAt
 log = structlog.get_logger()
 
 _TOTALS_INTERVAL = datetime.timedelta(minutes=1)
+_CLAIMED_AT_ONCE = 20
 
 
 class Dispatcher:
@@ -124,18 +125,21 @@ class Dispatcher:
         queue = await self._queue.look(largest=largest)
         machines = {address: _machine(address, capacity, free[address], queue) for address, capacity in capacities.items()}
         decision = decide(queue.waiting, list(machines.values()), queue.running, datetime.datetime.now(datetime.UTC))
-        for task_id, address in decision.starts.items():
-            machines[address] = await self._start(jobs, task_id, machines[address])
+        for address, machine in machines.items():
+            chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
+            machines[address] = await self._start(jobs, chosen, machine)
         self._fleet.tell(list(machines.values()), sorted(self._silent))
 
-    async def _start(self, jobs: Jobs, task_id: uuid.UUID, machine: Machine) -> Machine:
+    async def _start(self, jobs: Jobs, chosen: Sequence[uuid.UUID], machine: Machine) -> Machine:
         """The trainer with the room that is left."""
-        assignment = await self._queue.claim(task_id, machine.trainer, machine.total)
-        if assignment is None:
-            return machine
-        log.info("task.claimed", task_id=str(task_id), runner=machine.trainer, epoch=assignment.claim.epoch)
-        jobs.start(("follow", assignment.claim), functools.partial(self._follow, assignment, is_new=True))
-        return dataclasses.replace(machine, free=machine.free - assignment.processes)
+        for first in range(0, len(chosen), _CLAIMED_AT_ONCE):
+            few = chosen[first : first + _CLAIMED_AT_ONCE]
+            for assignment in await self._queue.claim(few, machine.trainer, machine.total):
+                claim = assignment.claim
+                log.info("task.claimed", task_id=str(claim.task_id), runner=machine.trainer, epoch=claim.epoch)
+                jobs.start(("follow", claim), functools.partial(self._follow, assignment, is_new=True))
+                machine = dataclasses.replace(machine, free=machine.free - assignment.processes)
+        return machine
 
     def _reserved(self, address: str) -> int:
         """Processes of claimed tasks that the trainer does not count yet."""

@@ -80,24 +80,30 @@ class TaskQueue:
             running = await (await connection.execute(_RUNNING)).fetchall()
         return QueueView([Waiting(**row) for row in waiting], [Running(**row) for row in running])
 
-    async def claim(self, task_id: uuid.UUID, runner: str, total_processes: int) -> Assignment | None:
-        """Claims a waiting task for a run on `runner`, which has so many processes; None when it was too late.
+    async def claim(self, task_ids: Sequence[uuid.UUID], runner: str, total_processes: int) -> list[Assignment]:
+        """Claims waiting tasks for runs on `runner`, which has so many processes; those it was too late for are left out.
 
         Claims for one runner follow on one another, so that several task managers never promise the same processes.
         """
         async with transaction(self._pool) as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_RUNNER_LOCK, runner))
-            locked = await _lock_waiting(connection, task_id, runner, total_processes)
-            if locked is None:
-                return None
-            attempt = locked.attempt + 1
-            run_name = f"runs/{locked.id}-{attempt}"
-            await self._take(connection, locked.id, attempt, runner, run_name)
-            change = Change(State.STARTING, f"attempt {attempt} starts on {runner}")
-            await state_changes.move(connection, dataclasses.replace(locked, attempt=attempt), change)
-            assignment = await assignments.read_one(connection, locked.id)
-        self._hub.notify(locked.id)
-        return assignment
+            claimed = [await self._claim_one(connection, task_id, runner, total_processes) for task_id in task_ids]
+        found = [assignment for assignment in claimed if assignment]
+        for assignment in found:
+            self._hub.notify(assignment.claim.task_id)
+        return found
+
+    async def _claim_one(
+        self, connection: Connection, task_id: uuid.UUID, runner: str, total_processes: int
+    ) -> Assignment | None:
+        locked = await _lock_waiting(connection, task_id, runner, total_processes)
+        if locked is None:
+            return None
+        attempt = locked.attempt + 1
+        await self._take(connection, locked.id, attempt, runner, f"runs/{locked.id}-{attempt}")
+        change = Change(State.STARTING, f"attempt {attempt} starts on {runner}")
+        await state_changes.move(connection, dataclasses.replace(locked, attempt=attempt), change)
+        return await assignments.read_one(connection, locked.id)
 
     async def _take(self, connection: Connection, task_id: uuid.UUID, attempt: int, runner: str, run_name: str) -> None:
         parameters = {"id": task_id, "attempt": attempt, "runner": runner, "run_name": run_name}

@@ -27,6 +27,7 @@ from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_queue import TaskQueue
 from services.task_manager.watch import Watch
+from tests.bench.cpu import spent
 from tests.bench.task_tables import fill, postgres
 from tunesmith.v1 import task_event_pb2, task_pb2, task_spec_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -61,7 +62,7 @@ async def measure(dsn: str, tasks: int, queued: int) -> None:
     async with open_pool(dsn, application="bench") as pool:
         queue = TaskQueue(pool, Hub(), owner=uuid.uuid4(), lease=datetime.timedelta(hours=1))
         await print_pages(pool, queue)
-        claimed = await print_claims(queue)
+        claimed = await print_claims(pool, queue)
         await print_appends(pool, claimed)
         await print_replay(pool, claimed[0])
 
@@ -91,14 +92,14 @@ async def print_pages(pool: Pool, queue: TaskQueue) -> None:
     fleet = Fleet()
     fleet.tell([Machine("bench:1", 2, 0)], [])
     pages = TaskPages(TaskListing(pool), Outlook(queue, fleet, utc_now))
-    print("| pages of 50 | p50, ms | p99, ms |\n|---|---|---|")
+    print("| pages of 50 | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
     for name, request in requests().items():
-        await print_latency(name, lambda request=request: pages.page(request))  # type: ignore[misc]
+        await print_latency(pool, name, lambda request=request: pages.page(request))  # type: ignore[misc]
     deep = api.ListTasksRequest(page_token=await _deep_token(pages))
-    await print_latency("everything, 50,000 tasks behind", lambda: pages.page(deep))
+    await print_latency(pool, "everything, 50,000 tasks behind", lambda: pages.page(deep))
     for name, request in {"": api.ListTasksRequest(), " of a label of 1 in 20": requests()["a label of 1 in 20"]}.items():
         request.include_totals = True
-        await print_latency(f"with totals{name}", lambda request=request: pages.page(request))  # type: ignore[misc]
+        await print_latency(pool, f"with totals{name}", lambda request=request: pages.page(request))  # type: ignore[misc]
 
 
 async def _deep_token(pages: TaskPages) -> str:
@@ -108,31 +109,33 @@ async def _deep_token(pages: TaskPages) -> str:
     return token
 
 
-async def print_latency(name: str, call: Callable[[], Awaitable[object]]) -> None:
+async def print_latency(pool: Pool, name: str, call: Callable[[], Awaitable[object]]) -> None:
     """Up to 200 calls one after the other, or as many as 10 seconds hold."""
     await call()
     taken: list[float] = []
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), await spent(pool)
     while len(taken) < _PAGES and time.perf_counter() - begun < _SECONDS:
         started = time.perf_counter()
         await call()
         taken.append(1000 * (time.perf_counter() - started))
+    processor = 1000 * (await spent(pool) - before) / len(taken)
     taken.sort()
-    print(f"| {name} | {taken[len(taken) // 2]:.1f} | {taken[int(len(taken) * 0.99)]:.1f} |", flush=True)
+    print(f"| {name} | {taken[len(taken) // 2]:.1f} | {taken[int(len(taken) * 0.99)]:.1f} | {processor:.1f} |", flush=True)
 
 
-async def print_claims(queue: TaskQueue) -> list[Assignment]:
+async def print_claims(pool: Pool, queue: TaskQueue) -> list[Assignment]:
     """Decide and claim, as the dispatcher does, with endless room."""
     claimed: list[Assignment] = []
-    started, looks = time.perf_counter(), 0
+    started, before, looks = time.perf_counter(), await spent(pool), 0
     while time.perf_counter() - started < _SECONDS:
         view = await queue.look(largest=2)
         looks += 1
-        for task_id, trainer in decide(view.waiting, [_ROOMY], (), utc_now()).starts.items():
-            if assignment := await queue.claim(task_id, trainer, _ROOMY.total):
-                claimed.append(assignment)
+        chosen = list(decide(view.waiting, [_ROOMY], (), utc_now()).starts)
+        for first in range(0, len(chosen), 20):
+            claimed += await queue.claim(chosen[first : first + 20], _ROOMY.trainer, _ROOMY.total)
     rate = len(claimed) / (time.perf_counter() - started)
-    print(f"\nclaims: {rate:.0f} a second ({len(claimed):,} in {looks} rounds)", flush=True)
+    processor = 1000 * (await spent(pool) - before) / len(claimed)
+    print(f"\nclaims: {rate:.0f} a second, {processor:.1f} ms of processor each ({looks} rounds)", flush=True)
     return claimed
 
 
@@ -151,8 +154,11 @@ async def print_appends(pool: Pool, claimed: list[Assignment]) -> None:
             frames += 1
         return frames
 
+    before = await spent(pool)
     frames = sum(await asyncio.gather(*(write(assignment) for assignment in claimed[1:9])))
-    print(f"appends: {frames / _SECONDS:.0f} frames a second, {frames * _POINTS / _SECONDS:,.0f} points a second", flush=True)
+    processor = 1000 * (await spent(pool) - before) / frames
+    rate = frames / _SECONDS
+    print(f"appends: {rate:.0f} frames ({rate * _POINTS:,.0f} points) a second, {processor:.2f} ms of processor each", flush=True)
 
 
 async def print_replay(pool: Pool, assignment: Assignment) -> None:
@@ -162,14 +168,15 @@ async def print_replay(pool: Pool, assignment: Assignment) -> None:
     for after in range(0, _REPLAYED, 500):
         await log.append(assignment.claim, after, points(after, 500), None)
     watch = Watch(log, hub, asyncio.Event(), heartbeat_interval=60, poll_interval=60, now=utc_now)
-    started, events, size = time.perf_counter(), 0, 0
+    started, before, events, size = time.perf_counter(), await spent(pool), 0, 0
     async for item in watch.follow(assignment.claim.task_id, 0, lambda _: True):
         message = watch_response(item)
         events += len(message.events)
         size += len(message.SerializeToString())
         if events >= _REPLAYED:
             break
-    print(f"replay: {events:,} events, {size / 1e6:.0f} MB, in {time.perf_counter() - started:.1f} s")
+    elapsed, processor = time.perf_counter() - started, await spent(pool) - before
+    print(f"replay: {events:,} events, {size / 1e6:.0f} MB, in {elapsed:.1f} s, {processor:.1f} s of processor")
 
 
 def points(after: int, count: int = _POINTS) -> list[task_event_pb2.TaskEvent]:

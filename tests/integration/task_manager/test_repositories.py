@@ -48,8 +48,8 @@ class Owner:
     async def claim(self, runner: str, free_processes: int) -> Assignment | None:
         """The first waiting task that fits, claimed."""
         while waiting := (await self.queue.look(largest=free_processes)).waiting:
-            if assignment := await self.queue.claim(waiting[0].id, runner, 1_000_000):
-                return assignment
+            if claimed := await self.queue.claim([waiting[0].id], runner, 1_000_000):
+                return claimed[0]
         return None
 
     async def claimed(self) -> Assignment:
@@ -548,13 +548,13 @@ async def test_several_owners_never_promise_the_same_processes(pool: Pool, owner
         await owner.tasks.create(one)
     owners = [Owner(pool) for _ in range(3)]
 
-    claims = (owners[index % 3].queue.claim(one.id, "t:1", 4) for index, one in enumerate(tasks))
-    claimed = [assignment for assignment in await asyncio.gather(*claims) if assignment]
+    claims = (owners[index].queue.claim([one.id for one in tasks[index::3]], "t:1", 4) for index in range(3))
+    claimed = [assignment for found in await asyncio.gather(*claims) for assignment in found]
 
     assert len(claimed) == 2
     first = next(one for one in owners if one.id == claimed[0].claim.owner)
     await first.claims.finish(claimed[0].claim, Change(State.QUEUED, "again"))
-    assert len([1 for one in tasks if await owner.queue.claim(one.id, "t:1", 4)]) == 1
+    assert len(await owner.queue.claim([one.id for one in tasks], "t:1", 4)) == 1
 
 
 async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool, owner: Owner) -> None:
@@ -566,7 +566,7 @@ async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool
     assignment = await owner.claim("t:1", 1)
     assert assignment
     assert assignment.claim.task_id == tried.id
-    assert await owner.queue.claim(waiting.id, "t:1", 1) is None
+    assert await owner.queue.claim([waiting.id], "t:1", 1) == []
     failure, retry = Change(State.FAILED, "f", error=b""), Change(State.QUEUED, "again")
     hour = datetime.timedelta(hours=1)
     await owner.claims.lose_run(assignment.claim, max_lost_runs=3, failure=failure, retry=retry, first_rest=hour)

@@ -43,12 +43,12 @@ class FakeQueue:
         fits = self.waits and self.processes <= largest
         return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running)
 
-    async def claim(self, task_id: uuid.UUID, runner: str, total_processes: int) -> Assignment | None:
-        if not self.waits:
-            return None
+    async def claim(self, task_ids: Sequence[uuid.UUID], runner: str, total_processes: int) -> list[Assignment]:
+        if not (self.waits and task_ids):
+            return []
         self.waits = False
         self.store.task = dataclasses.replace(self.store.task, runner=runner)
-        return self.store.task
+        return [self.store.task]
 
 
 class FakeClaims(FakeStore):
