@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,6 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     quiet_libraries()
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from services.trainer.training.diagnosis.memory import Shape
     from services.trainer.training.engine import Engine, local_device
     from services.trainer.training.export import save_json
     from services.trainer.training.loop import train
@@ -85,7 +85,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     trained, parameters = parameter_counts(model)
     _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
     engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config)), objective, config, device)
-    engine.alive = lambda: sink.beat(progress.step)
+    engine.alive = lambda: sink.beat(progress.step, "busy")
     # The reference is the model before training: it is asked before a checkpoint takes its place.
     if objective.has_reference and config.tuning == "full":
         training = engine.with_reference(training, numbers)
@@ -95,13 +95,9 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
         save_json(deepspeed_config(config), config.output_dir.parent / "deepspeed.json")
     directory, belongs_to = config.output_dir.parent / "checkpoints", identity(config, training)
     resumed = resume(engine, directory, belongs_to, progress)
-    if resumed:
-        _log.info("continuing from the checkpoint of step %s", resumed)
-    check_room(config, directory, trained, parameters, sink)
-    rehearse(engine, training, numbers, Shape.of(model.config), device.type)
+    check_room(config, directory, (trained, parameters), sink)
+    rehearse(engine, training, numbers, model.config)
     sink.started(_plan(config, training, trained, parameters, str(device.type)) | {"resumed_step": resumed})
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     result = train(
         engine=engine,
         training=training,
@@ -111,20 +107,31 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
         sink=sink,
         progress=progress,
         saver=Saver(directory, belongs_to, numbers, sink=sink, clock=time.monotonic),
-        should_stop=stop.is_set,
+        should_stop=_sigterm(),
         clock=time.monotonic,
     )
     sink.beat(result.step, "end")
     result = with_best_weights(result, engine, directory, belongs_to, progress)
     if not result.stopped:
-        with engine.whole_weights():
-            if engine.rank == 0:
-                _export(model, config, result, training)
+        _export(engine, model, config, result, training)
     engine.close()
     return result.stopped
 
 
-def _export(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
+def _sigterm() -> Callable[[], bool]:
+    """Whether it was sent; from now on it only asks."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return stop.is_set
+
+
+def _export(engine: Any, model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
+    with engine.whole_weights():
+        if engine.rank == 0:
+            _save(model, config, result, training)
+
+
+def _save(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
     from services.trainer.training.export import save_adapter, save_model, save_result
 
     if config.tuning == "lora":

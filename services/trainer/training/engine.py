@@ -58,6 +58,7 @@ class Engine:
         self._engine = engine
         self._objective = objective
         self._device = device
+        self.device_type = device.type
         self._world_size = distributed.get_world_size()
         self.rank = distributed.get_rank()
         self.alive: Callable[[], None] = lambda: None
