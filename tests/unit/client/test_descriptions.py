@@ -192,3 +192,8 @@ class TestDatasets:
 
     def test_nothing_stored_is_nothing_listed(self, client):
         assert (list(client.list_datasets()), list(client.list_artifacts()), list(client.list_tasks())) == ([], [], [])
+
+
+def test_what_the_model_is_asked_while_it_trains_is_part_of_the_task():
+    task = describe_task(name="n", base_model="tiny", dataset="d", sample_prompts=["a", "b"])
+    assert list(task.spec.fine_tuning.sample_prompts) == ["a", "b"]
