@@ -27,7 +27,7 @@ from services.trainer.training.sums import Sums
 
 _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
-_SAMPLE = 65_536
+_SAMPLE = 8_192
 
 
 @dataclass(frozen=True, slots=True)
