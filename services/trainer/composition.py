@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 from services.common.errors import ServiceError
+from services.trainer.training.row_numbers import numbers_beside
 
 _KEY_BITS = 64
 _BUCKET_BITS = 16
@@ -76,25 +77,33 @@ class Composer:
         """Writes the files; `validation` only with a ratio. A weight of 2.5 gives every row twice and half of them once more.
 
         As many rows are held out as come nearest to the ratio without parting equal rows, at least one and never all; each once,
-        whatever its dataset's weight. Raises ServiceError DATASET_UNUSABLE, Stopped, OSError.
+        whatever its dataset's weight. Of a single dataset, a file beside `training` says which of its rows each row is. Raises
+        ServiceError DATASET_UNUSABLE, Stopped, OSError.
         """
         highest = self._highest_held_out(split_ratio) if split_ratio is not None else -1
-        with _Writer(training) as train, _Writer(validation if split_ratio is not None else None) as held_out:
-            counts = tuple(self._write_part(part, highest, train, held_out) for part in self._parts)
+        origins = numbers_beside(training) if len(self._parts) == 1 else None
+        with (
+            _Writer(training) as train,
+            _Writer(validation if split_ratio is not None else None) as held_out,
+            _Writer(origins) as numbers,
+        ):
+            counts = tuple(self._write_part(part, highest, train, held_out, numbers) for part in self._parts)
         rows = tuple(training_rows for training_rows, _ in counts)
         if not any(rows):
             raise ServiceError("DATASET_UNUSABLE", "the weights of the mixture leave no row to train on")
         return RowCounts(rows, sum(validation_rows for _, validation_rows in counts))
 
-    def _write_part(self, part: Part, highest: int, train: "_Writer", held_out: "_Writer") -> tuple[int, int]:
+    def _write_part(self, part: Part, highest: int, train: "_Writer", held_out: "_Writer", numbers: "_Writer") -> tuple[int, int]:
         rows = sum(1 for _, key in self._rows(part) if key > highest)
         copies, rest = divmod(round(rows * part.weight), rows) if rows else (0, 0)
         choice = self._smallest(part, highest, rest)
-        for row, key in self._rows(part):
+        for number, (row, key) in enumerate(self._rows(part), start=1):
             if key <= highest:
                 held_out.write(row)
             else:
-                train.write(row, copies + choice.takes(key))
+                count = copies + choice.takes(key)
+                train.write(row, count)
+                numbers.write(b"%d" % number, count)
         return train.take_count(), held_out.take_count()
 
     def _smallest(self, part: Part, highest: int, count: int) -> _Choice:

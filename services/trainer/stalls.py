@@ -23,7 +23,7 @@ class Stall:
     seconds: float
     """Since then."""
     usual: float | None
-    """Seconds between two signs of life as a rule; None = not known."""
+    """Seconds between two steps as a rule; None = not known."""
     lines: tuple[str, ...]
     """What the rank wrote when it was asked for its stacks, oldest first."""
 
@@ -34,6 +34,7 @@ class _Pulse:
 
     step: int
     last: float
+    last_step: float
     gaps: deque[float] = dataclasses.field(default_factory=lambda: deque(maxlen=_RECENT))
     asked: float | None = None
     told: bool = False
@@ -41,7 +42,7 @@ class _Pulse:
 
 
 class StallWatch:
-    """Ranks count from their first sign of life on. A stall is silence for 20 times the median time between two signs, and for
+    """Ranks count from their first sign of life on. A stall is silence for 20 times the median time between two steps, and for
     `floor` seconds at least. `clock` is monotonic.
     """
 
@@ -51,15 +52,15 @@ class StallWatch:
         self._pulses: dict[int, _Pulse] = {}
 
     def beat(self, rank: int, step: int, phase: str) -> None:
-        """A sign of life; after the phase `end` there will be none."""
-        now, pulse = self._clock(), self._pulses.get(rank)
+        """A sign of life, of a step when the phase is empty; after the phase `end` there will be none."""
+        now = self._clock()
         if phase == "end":
             self._pulses.pop(rank, None)
-        elif pulse is None:
-            self._pulses[rank] = _Pulse(step, now)
-        else:
-            pulse.gaps.append(now - pulse.last)
-            self._pulses[rank] = _Pulse(step, now, pulse.gaps)
+            return
+        before = self._pulses.get(rank) or _Pulse(step, now, now)
+        if not phase and now > before.last_step:
+            before.gaps.append(now - before.last_step)
+        self._pulses[rank] = _Pulse(step, now, before.last_step if phase else now, before.gaps)
 
     def heard(self, rank: int, line: str) -> None:
         """A line on a rank's standard error; what comes after the question is the answer."""

@@ -75,6 +75,24 @@ def test_the_loss_falls(finished: dict) -> None:
     assert losses[-1] < losses[0]
 
 
+def test_a_run_whose_time_is_up_succeeds_early_and_says_so_with_its_samples(stack: LocalStack, dataset: str) -> None:
+    limits = ("--set", "time_limit_seconds=1", "--set", "eval_steps=1", "--sample", "Where is my parcel?")
+    task = create(stack, dataset, *ENDLESS, *limits)
+    done = stack.run("task", "watch", task["name"], "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any("remaining" in event["step_metrics"] for event in events if "step_metrics" in event)
+    assert {event["sample_generated"]["prompt"] for event in events if "sample_generated" in event} == {"Where is my parcel?"}
+    [anomaly] = [event["anomaly"] for event in events if "anomaly" in event]
+    assert (anomaly["reason"], anomaly["rank"]) == ("TIME_LIMIT_REACHED", -1)
+    shown = stack.json("task", "show", task["name"])
+    assert "ended early (the time limit of 1 s was reached" in shown["state_reason"]
+    assert int(shown["progress"]["step"]) < int(shown["progress"]["total_steps"])
+    text = stack.run("task", "show", task["name"]).stdout
+    assert "TIME_LIMIT_REACHED" in text
+    assert ": Where is my parcel? -> " in text
+
+
 def test_logs_of_the_rank_and_of_the_trainer_arrive(stack: LocalStack, finished: dict) -> None:
     lines = stack.json_lines("task", "logs", finished["task"]["name"])
     ranks = {line["entry"].get("rank", 0) for line in lines}

@@ -6,9 +6,15 @@ from google.protobuf.json_format import MessageToDict
 
 from tunesmith.cli.output import duration, print_fields, when
 from tunesmith.names import enum_value
-from tunesmith.v1.task_error_pb2 import TaskError
+from tunesmith.v1.task_error_pb2 import ERROR_CLASS_PLATFORM, ERROR_CLASS_TRANSIENT, ERROR_CLASS_USER, TaskError
 from tunesmith.v1.task_pb2 import Task, TaskTransition
 from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters
+
+_WHO_ACTS = {
+    ERROR_CLASS_USER: "user, the task or its data can be mended",
+    ERROR_CLASS_PLATFORM: "platform, the operator can mend it",
+    ERROR_CLASS_TRANSIENT: "transient, trying again may work",
+}
 
 
 def state_name(state: int) -> str:
@@ -55,8 +61,10 @@ def _setting(value: object) -> str:
 
 
 def error_text(error: TaskError) -> str:
-    """What happened and what to do."""
-    return f"{error.reason}: {error.message}\nhint: {error.hint}"
+    """What happened, at which step, who can act on it, and what to do."""
+    step = f" (step {error.step})" if error.step else ""
+    acts = _WHO_ACTS.get(error.error_class, "")
+    return "\n".join([f"{error.reason}{step}: {error.message}", *([f"class: {acts}"] if acts else []), f"hint: {error.hint}"])
 
 
 def _move(transition: TaskTransition) -> str:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,6 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.assembly import assemble
-    from services.trainer.training.diagnosis.memory import Shape
     from services.trainer.training.loop import train
     from services.trainer.training.rehearsal import rehearse
     from services.trainer.training.resume import identity, resume, with_best_weights
@@ -73,16 +73,12 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
 
     rank = assemble(config, training, validation)
     engine, numbers, device = rank.engine, rank.config.hyperparameters, rank.device.type
-    engine.alive = lambda: sink.beat(progress.step)
+    engine.alive = lambda: sink.beat(progress.step, "busy")
     directory, belongs_to = config.output_dir.parent / "checkpoints", identity(rank.config, rank.training)
     resumed = resume(engine, directory, belongs_to, progress)
-    if resumed:
-        _log.info("continuing from the checkpoint of step %s", resumed)
-    check_room(config, directory, rank.trained, rank.parameters, sink)
-    rehearse(engine, rank.training, numbers, Shape.of(rank.model.config), device)
+    check_room(config, directory, (rank.trained, rank.parameters), sink)
+    rehearse(engine, rank.training, numbers, rank.model.config)
     sink.started(_plan(rank.config, rank.training, rank.trained, rank.parameters, device) | {"resumed_step": resumed})
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with Saver(directory, belongs_to, numbers, sink=sink, clock=time.monotonic) as saver:
         result = train(
             engine=engine,
@@ -93,20 +89,31 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
             sink=sink,
             progress=progress,
             saver=saver,
-            should_stop=stop.is_set,
+            should_stop=_sigterm(),
             clock=time.monotonic,
         )
     sink.beat(result.step, "end")
     result = with_best_weights(result, engine, directory, belongs_to, progress)
     if not result.stopped:
-        with engine.whole_weights():
-            if engine.rank == 0:
-                _export(rank.model, config, result, rank.training)
+        _export(engine, rank.model, config, result, rank.training)
     engine.close()
     return result.stopped
 
 
-def _export(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
+def _sigterm() -> Callable[[], bool]:
+    """Whether it was sent; from now on it only asks."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return stop.is_set
+
+
+def _export(engine: Any, model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
+    with engine.whole_weights():
+        if engine.rank == 0:
+            _save(model, config, result, training)
+
+
+def _save(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
     from services.trainer.training.export import save_adapter, save_model, save_result
 
     if config.tuning == "lora":

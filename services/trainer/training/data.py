@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from services.common.errors import ServiceError
 from services.common.rendering import Rendered, Renderer, digest, render_row
 from services.trainer.training.objectives.forms import Form
+from services.trainer.training.row_numbers import row_numbers
 
 if TYPE_CHECKING:
     Integers = array[int]
@@ -40,7 +41,7 @@ class Example:
     reference: tuple[float, ...] = ()
     """Log-probability of each text under the model as it was before training; empty when it is computed beside each step."""
     row: int = 0
-    """Its number in the file, from 1; 0 = not of a file."""
+    """Its number in the dataset, from 1; of a mixture, in the composed file; 0 = not of a file."""
 
     @property
     def token_count(self) -> int:
@@ -143,9 +144,9 @@ def load_dataset(path: Path, renderer: Renderer, max_seq_length: int, form: Form
 
 
 def _rows(path: Path, form: Form) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Row numbers count from 1 and count blank lines too, as an editor does."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+    """Row numbers count from 1 and count blank lines too, as an editor does; of composed data they are those of the dataset."""
+    with path.open("rb") as lines, row_numbers(path) as numbers:
+        for number, line in zip(numbers, lines, strict=False):
             if line.strip():
                 yield number, _decoded(line, number, form)
 

@@ -27,7 +27,7 @@ from services.trainer.training.sums import Sums
 
 _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
-_SAMPLE = 65_536
+_SAMPLE = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Engine:
         self._engine = engine
         self._objective = objective
         self._device = device
+        self.device_type = device.type
         self._world_size = distributed.get_world_size()
         self.rank = distributed.get_rank()
         self.alive: Callable[[], None] = lambda: None

@@ -7,6 +7,7 @@ from services.trainer.training.data import Dataset
 from services.trainer.training.diagnosis.watch import Watch
 from services.trainer.training.engine import Engine
 from services.trainer.training.events import EventSink
+from services.trainer.training.meter import Meter
 from services.trainer.training.progress import Progress
 from services.trainer.training.samples import Samples
 from services.trainer.training.schedule import steps_per_epoch, total_steps
@@ -18,15 +19,17 @@ class Evaluation:
     def __init__(
         self,
         engine: Engine,
-        validation: Dataset | None,
+        data: tuple[Dataset, Dataset | None],
         samples: Samples | None,
         numbers: Hyperparameters,
         *,
-        training: Dataset,
         sink: EventSink,
         progress: Progress,
         watch: Watch,
+        meter: Meter,
     ) -> None:
+        """`data`: what is trained on, and what is measured with."""
+        training, validation = data
         self._engine = engine
         self._validation = validation
         self._samples = samples
@@ -39,6 +42,7 @@ class Evaluation:
         self._sink = sink
         self._progress = progress
         self._watch = watch
+        self._meter = meter
 
     def left(self) -> int:
         """How many are still to come, one that is due now among them."""
@@ -54,8 +58,14 @@ class Evaluation:
         is_moment = done == self._total or done % self._every == 0
         return is_moment and self._progress.evaluated != done and not (self._validation is None and self._samples is None)
 
-    def run(self) -> bool:
-        """Returns whether the validation loss is the best so far."""
+    def run_if_due(self) -> bool:
+        """Returns whether the validation loss was measured and is the best so far."""
+        if not self.is_due():
+            return False
+        with self._meter.paused("evaluation"):
+            return self._run()
+
+    def _run(self) -> bool:
         is_best = self._validation is not None and self._measure(self._validation)
         if self._samples is not None:
             for answer in self._samples.generate(self._engine):

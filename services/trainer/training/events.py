@@ -32,7 +32,7 @@ class EventSink(Protocol):
         """A checkpoint is durable; `name` is its directory's, `metrics` are the last values of all metrics."""
 
     def beat(self, step: int, phase: str = "") -> None:
-        """This rank moves: a step is done, or a part of something longer. Phase `end`: there are no more steps to wait for."""
+        """This rank moves: a step is done, or with phase `busy` a part of something else. Phase `end`: there are no more."""
 
 
 class FdSink:

@@ -34,18 +34,12 @@ def train(
     total = total_steps(numbers, len(training.examples))
     meter = Meter(clock, progress.totals)
     watch = Watch(engine, numbers, total, sink=sink, progress=progress, clock=clock)
-    evaluation = Evaluation(engine, validation, samples, numbers, training=training, sink=sink, progress=progress, watch=watch)
-
-    def evaluate() -> bool:
-        """Looks at the model if this is the moment; returns whether its validation loss is the best so far."""
-        if not evaluation.is_due():
-            return False
-        with meter.paused("evaluation"):
-            return evaluation.run()
+    data = training, validation
+    evaluation = Evaluation(engine, data, samples, numbers, sink=sink, progress=progress, watch=watch, meter=meter)
 
     if progress.done:
         # A run that was asked to stop leaves its validation to the one that continues it.
-        evaluate()
+        evaluation.run_if_due()
     for window in itertools.islice(windows(training.lengths, numbers), progress.done, None):
         if progress.ended:
             break
@@ -70,7 +64,7 @@ def train(
             values = meter.read() | {"learning_rate": rate, "grad_norm": measured.grad_norm, "epoch": window.epoch}
             sink.metrics(window.step, values, meter.remaining(total - window.step, evaluation.left(), evaluation.in_steps))
             progress.metrics |= values
-        is_best = not measured.stop and evaluate()
+        is_best = not measured.stop and evaluation.run_if_due()
         if measured.finish and not measured.stop:
             watch.time_is_up(window.step)
         if measured.stop or measured.save or is_best or progress.ended:

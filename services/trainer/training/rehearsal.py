@@ -5,6 +5,7 @@ A rehearsal takes as long as a step of that batch and changes nothing, chance in
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from services.trainer.training.batches import MicroBatch, epoch_order, share
 from services.trainer.training.config import Hyperparameters
@@ -20,10 +21,10 @@ _TIGHT = 0.6
 """Share of the memory that is left from which on an estimate is no reassurance."""
 
 
-def rehearse(engine: Engine, training: Dataset, numbers: Hyperparameters, shape: Shape, device: str) -> bool:
-    """Whether there was one."""
+def rehearse(engine: Engine, training: Dataset, numbers: Hyperparameters, model: Any) -> bool:
+    """Whether there was one; `model` is a configuration of transformers."""
     longest = longest_round(training.lengths, numbers)
-    if not _pays(numbers, shape, training, longest[engine.rank], device):
+    if not _pays(numbers, Shape.of(model), training, longest[engine.rank], engine.device_type):
         return False
     engine.rehearse(training.take(longest[engine.rank]))
     _log.info("rehearsed the batch with the longest row, %s tokens", f"{max(training.lengths):,}")

@@ -84,6 +84,7 @@ def resume(engine: Engine, directory: Path, wanted: Mapping[str, Any], progress:
     manifest = found or read_manifest(path)
     engine.restore(_snapshot(path, manifest, engine.rank))
     progress.restore(manifest.progress)
+    _log.info("continuing from the checkpoint of step %s", step)
     return step
 
 

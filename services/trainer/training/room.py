@@ -10,11 +10,12 @@ from services.trainer.training.events import EventSink
 _CHECKPOINT_BYTES, _RESULT_BYTES = 12, 4
 
 
-def check_room(config: TrainConfig, checkpoints: Path, trained: int, parameters: int, sink: EventSink) -> None:
+def check_room(config: TrainConfig, checkpoints: Path, counts: tuple[int, int], sink: EventSink) -> None:
     """An anomaly when it will be tight; raises ServiceError DISK_FULL when not even one checkpoint and the result fit.
 
-    `trained` and `parameters` count numbers of the model.
+    `counts` are the model's numbers: trained, all.
     """
+    trained, parameters = counts
     finding = foreseen(
         checkpoints,
         checkpoint=_CHECKPOINT_BYTES * trained,

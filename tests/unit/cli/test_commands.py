@@ -172,6 +172,14 @@ class TestTaskCreate:
         assert (spec.base_model, spec.dataset, spec.validation_dataset) == ("baseModels/big", "datasets/d", "datasets/v")
         assert (len(spec.mixture), spec.HasField("validation_split_ratio")) == (0, False)
 
+    def test_prompts_replace_those_of_the_file(self, run, platform, tmp_path):
+        path = tmp_path / "task.json"
+        path.write_text('{"display_name": "n", "spec": {"fine_tuning": {"dataset": "d", "sample_prompts": ["old"]}}}')
+        run("task", "create", "-f", path)
+        run("task", "create", "-f", path, "--sample", "one", "--sample", "two")
+        prompts = [list(request.task.spec.fine_tuning.sample_prompts) for request in platform.tasks.created]
+        assert prompts == [["old"], ["one", "two"]]
+
     def test_a_split_replaces_the_validation_data_of_the_file(self, run, platform, tmp_path):
         path = tmp_path / "task.json"
         path.write_text('{"display_name": "n", "spec": {"fine_tuning": {"dataset": "d", "validation_dataset": "v"}}}')

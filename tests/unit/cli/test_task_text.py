@@ -205,3 +205,18 @@ class TestView:
     def test_the_first_attempt_is_not_mentioned(self):
         assert "attempt" not in view_of(started(4, attempt=1)).line().plain
         assert "attempt 3" in view_of(started(4, attempt=3)).line().plain
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (TaskError(reason="R", message="m", hint="h"), ["R: m", "hint: h"]),
+        (
+            TaskError(reason="R", message="m", hint="h", step=7, error_class="ERROR_CLASS_TRANSIENT"),
+            ["R (step 7): m", "class: transient, trying again may work", "hint: h"],
+        ),
+    ],
+    ids=["older server", "all"],
+)
+def test_a_failure_says_cause_class_and_hint(error, lines):
+    assert error_text(error).splitlines() == lines

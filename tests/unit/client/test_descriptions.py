@@ -202,3 +202,8 @@ def test_a_task_may_wait_for_its_time_and_be_tried_once():
     assert task.not_before_time.ToDatetime() == datetime.datetime(2026, 1, 1, 23)
     assert task.max_attempts == 1
     assert not describe().HasField("not_before_time")
+
+
+def test_what_the_model_is_asked_while_it_trains_is_part_of_the_task():
+    task = describe_task(name="n", base_model="tiny", dataset="d", sample_prompts=["a", "b"])
+    assert list(task.spec.fine_tuning.sample_prompts) == ["a", "b"]

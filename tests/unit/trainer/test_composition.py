@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.common.errors import ServiceError
 from services.trainer.composition import Composer, Part, RowCounts, Stopped
+from services.trainer.training.row_numbers import numbers_beside, row_numbers
 
 TRAIN, HELD_OUT = "train.jsonl", "validation.jsonl"
 rows_of_one = st.lists(st.integers(0, 30), max_size=40)
@@ -176,3 +177,20 @@ def test_memory_does_not_grow_with_the_data(tmp_path_factory: pytest.TempPathFac
         tracemalloc.stop()
 
     assert peaks[1] < peaks[0] + 200_000
+
+
+@pytest.mark.parametrize(("weight", "ratio"), [(1.0, 0.3), (2.5, None), (0.5, None), (1.5, 0.5)], ids=str)
+def test_of_one_dataset_every_training_row_knows_its_number(tmp_path: Path, weight: float, ratio: float | None) -> None:
+    numbers = [number % 13 for number in range(40)]
+    _, train, _ = compose(tmp_path, [numbers], [weight], ratio)
+    with row_numbers(tmp_path / TRAIN) as found:
+        told = list(found)
+    assert train == [row(numbers[number - 1]) for number in told]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_of_several_datasets_rows_count_from_1(tmp_path: Path) -> None:
+    compose(tmp_path, [[1, 2], [3]], [1.0, 1.0])
+    assert not numbers_beside(tmp_path / TRAIN).exists()
+    with row_numbers(tmp_path / TRAIN) as found:
+        assert [next(found), next(found)] == [1, 2]

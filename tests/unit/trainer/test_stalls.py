@@ -60,6 +60,17 @@ def test_one_long_pause_does_not_make_long_pauses_usual(clock: Clock) -> None:
     assert watch.to_ask() == [0]
 
 
+def test_what_is_done_between_steps_is_a_sign_of_life_but_no_measure_of_a_step(clock: Clock) -> None:
+    watch = moving(clock, seconds=10.0)
+    for _ in range(200):
+        watch.beat(0, 6, "busy")
+        clock.now += 0.1
+    clock.now += 199.7
+    assert watch.to_ask() == []
+    clock.now += 0.5
+    assert watch.to_ask() == [0]
+
+
 def test_what_a_rank_says_after_the_question_explains_its_stall_once(clock: Clock) -> None:
     watch = moving(clock, ranks=2)
     watch.heard(1, "before")

@@ -11,6 +11,7 @@ from services.common.errors import ServiceError
 from services.common.rendering import Renderer, digest, render_row
 from services.trainer.training.data import Cuts, Dataset, load_dataset
 from services.trainer.training.objectives.forms import FORMS
+from services.trainer.training.row_numbers import numbers_beside
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +212,10 @@ def test_only_when_nothing_at_all_is_left_to_learn_the_task_fails(tmp_path, rend
         load(write(tmp_path, row("q" * 300)), renderer, 20)
     assert caught.value.reason == "NO_TRAINABLE_TOKENS"
     assert "max_seq_length" in caught.value.hint
+
+
+def test_every_example_knows_its_row_also_when_the_file_was_composed(tmp_path, renderer):
+    path = write(tmp_path, *(row("hello", f"answer {number}") for number in range(3)))
+    assert [example.row for example in load(path, renderer).examples] == [1, 2, 3]
+    numbers_beside(path).write_text("7\n7\n9\n")
+    assert [example.row for example in load(path, renderer).examples] == [7, 7, 9]

@@ -10,6 +10,7 @@ _LEAST_GAIN = 0.005
 _LEARNED = 0.05
 """Nats: below this there is nothing left to learn, and standing still is success."""
 _STILL_LEARNING = 0.2
+_EVERY = 20
 
 
 class Plateau:
@@ -26,7 +27,7 @@ class Plateau:
     def step(self, seen: Observation) -> Finding | None:
         """What to say after this step."""
         self._losses.append(seen.loss)
-        if self._told or len(self._losses) < 2 * _HALF or seen.learning_rate < _STILL_LEARNING * self._peak:
+        if self._told or seen.step % _EVERY or len(self._losses) < 2 * _HALF or seen.learning_rate < _STILL_LEARNING * self._peak:
             return None
         values = list(self._losses)
         before, now = median(values[:_HALF]), median(values[_HALF:])

@@ -127,25 +127,25 @@ class TestDisk:
         asked, told = {}, []
         monkeypatch.setattr(room, "foreseen", lambda _, **sizes: asked.update(sizes) or disk.Finding("DISK_FULL", "m", 0))
         sink = SimpleNamespace(anomaly=lambda *given: told.append(given))
-        room.check_room(config(paths={"tuning": tuning}), tmp_path, 10, 100, sink)
+        room.check_room(config(paths={"tuning": tuning}), tmp_path, (10, 100), sink)
         assert asked == {"checkpoint": 120, "kept": 2, "result": result}
         assert told == [("DISK_FULL", "m", 0)]
 
 
+MODEL = SimpleNamespace(
+    num_hidden_layers=2,
+    hidden_size=32,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=64,
+    vocab_size=100,
+)
 SHAPE = memory.Shape(layers=2, hidden=32, key_value=16, intermediate=64, vocabulary=100)
 
 
 class TestMemory:
     def test_the_shape_is_read_from_a_configuration(self):
-        given = SimpleNamespace(
-            num_hidden_layers=2,
-            hidden_size=32,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            intermediate_size=64,
-            vocab_size=100,
-        )
-        assert memory.Shape.of(given) == SHAPE
+        assert memory.Shape.of(MODEL) == SHAPE
 
     def test_a_configuration_without_the_newer_numbers_has_those_of_old(self):
         given = SimpleNamespace(num_hidden_layers=1, hidden_size=8, num_attention_heads=2, vocab_size=5)
@@ -209,8 +209,8 @@ class TestRehearsal:
     def test_when_it_pays(self, monkeypatch, changes, device, available, rehearses):
         monkeypatch.setattr(rehearsal, "available_bytes", lambda: available)
         run = []
-        engine = SimpleNamespace(rank=0, rehearse=run.append)
-        assert rehearsal.rehearse(engine, self.data(5, 9, 7), numbers(**changes), SHAPE, device) is rehearses
+        engine = SimpleNamespace(rank=0, rehearse=run.append, device_type=device)
+        assert rehearsal.rehearse(engine, self.data(5, 9, 7), numbers(**changes), MODEL) is rehearses
         assert bool(run) is rehearses
         if run:
             assert max(each.token_count for each in run[0]) == 9
