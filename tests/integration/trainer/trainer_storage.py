@@ -121,6 +121,14 @@ class FakeStorage(
         await self.answer.wait()
         return self.artifacts[header.request_id]
 
+    async def ListArtifacts(self, request, context):
+        found = [each for each in self.artifacts.values() if (each.manifest.task, each.kind) == (request.task, request.kind)]
+        return artifact_service_pb2.ListArtifactsResponse(artifacts=found)
+
+    async def DownloadArtifact(self, request, context):
+        (request_id,) = [key for key, artifact in self.artifacts.items() if artifact.name == request.name]
+        yield artifact_service_pb2.DownloadArtifactResponse(chunk=self.contents[request_id][request.path])
+
     async def _receive(self, messages) -> dict[str, bytes]:
         contents: dict[str, bytes] = {}
         path = ""

@@ -1,15 +1,23 @@
 """A run that dies at any point and starts again ends as if nothing had happened: equal losses, equal adapter, to the bit."""
 
+import asyncio
 import errno
 import itertools
 import os
+import shutil
 import signal
+import uuid
+from types import SimpleNamespace
 
 import pytest
 from tiny_model import make_tiny_model
 from training_in_process import TIMING, Killed, configured, run, weights_sha256
 from training_ranks import Ranks
 from training_rows import rows
+
+from services.trainer.checkpoint_files import checkpoints, step_of
+from services.trainer.restoring import Restoring
+from services.trainer.storage_client import AdapterFile, StoredCheckpoint
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
 
@@ -57,8 +65,8 @@ def die_in_call(monkeypatch, owner, name, number, *, after=False):
 
 
 POINTS = [
-    *(("accumulate", step, True) for step in range(1, STEPS + 1)),
-    *(("apply", step, True) for step in range(1, STEPS + 1)),
+    *(("accumulate", step, True) for step in range(1, STEPS + 1, 2)),
+    *(("apply", step, True) for step in range(2, STEPS + 1, 2)),
     *(("evaluate", number, False) for number in (1, 2, 3)),
 ]
 
@@ -80,6 +88,45 @@ def test_a_run_that_dies_anywhere_continues_to_the_same_end(tmp_path, monkeypatc
     assert first.values.items() <= values.items()
     assert first.values | second.values == values
     assert weights_sha256(config) == adapter
+
+
+class Shelf:
+    """What the face has brought to storage of the run in a directory; `damaged` steps arrive with other bytes."""
+
+    def __init__(self, checkpoints, damaged=()):
+        self._checkpoints = checkpoints
+        self._damaged = damaged
+
+    async def list_checkpoints(self, task):
+        return [self._stored(path) for path in checkpoints(self._checkpoints)]
+
+    async def fetch_file(self, artifact, file, target):
+        data = (self._checkpoints / artifact / file.path).read_bytes()
+        target.write_bytes(data[:-1] if step_of(artifact) in self._damaged else data)
+
+    def _stored(self, path):
+        files = tuple(AdapterFile(file.name, file.stat().st_size, "") for file in path.iterdir())
+        return StoredCheckpoint(path.name, step_of(path.name), 1, files, 0.0)
+
+
+@pytest.mark.parametrize(("damaged", "step"), [((), 6), ((6,), 4), ((6, 4), 0)], ids=["whole", "newest damaged", "all damaged"])
+def test_a_run_whose_trainer_is_gone_continues_on_another_to_the_same_end(tmp_path, monkeypatch, model, unbroken, damaged, step):
+    from services.trainer.training.engine import Engine
+
+    changes, values, adapter = unbroken
+    lost = configured(tmp_path / "lost", model, **changes)
+    with monkeypatch.context() as patch:
+        die_in_call(patch, Engine, "apply", 7, after=True)
+        first, _ = run(lost)
+    elsewhere = configured(tmp_path / "elsewhere", model, **changes)
+    request = SimpleNamespace(name=SimpleNamespace(task_id=uuid.UUID(int=1), attempt=2), first_attempt=0)
+    directory = SimpleNamespace(request=request, checkpoints=tmp_path / "elsewhere/checkpoints")
+    restoring = Restoring(Shelf(tmp_path / "lost/checkpoints", damaged))
+    assert asyncio.run(restoring.restore(directory, lambda text, severity="INFO": None)) == step
+    shutil.rmtree(tmp_path / "lost")
+    second, _ = run(elsewhere)
+    assert second.plan["resumed_step"] == step
+    assert (first.values | second.values, weights_sha256(elsewhere)) == (values, adapter)
 
 
 VARIANTS = {

@@ -1,7 +1,7 @@
 """The verbs that go on from what a task has learned: checkpoints, save, retry, clone, create --from."""
 
 import pytest
-from fake_platform import NOW
+from fake_platform import NOW, a_run
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
@@ -50,7 +50,7 @@ def test_saving_waits_for_the_checkpoint_of_that_label(run, platform):
 
 
 def test_a_task_that_ends_before_it_has_saved_is_said(run, platform):
-    result = run("task", "save", platform.tasks.add(Task.PAUSING).name)
+    result = run("task", "save", platform.tasks.add(Task.PAUSING, events=a_run()).name)
     assert result.exit_code == 1
     assert "ended before the checkpoint was stored" in result.stderr
 
