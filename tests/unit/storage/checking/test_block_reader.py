@@ -133,7 +133,7 @@ def flat(found: list[object]) -> tuple[list[object], list[int]]:
     return [row[:5] for row in rows], [sum(row[5] for row in good), sum(row[6] for row in good)]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(wide_rows(), min_size=1, max_size=12), st.sampled_from([Format.CHAT, Format.CHAT, *Format]))
 def test_rows_read_at_once_are_judged_as_each_alone(rows: list[bytes], expected: Format) -> None:
     assert flat(at_once(rows, expected)) == flat(one_by_one(rows, expected))

@@ -128,7 +128,7 @@ def test_a_reader_learns_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (list(first.ignored_keys), list(second.ignored_keys)) == ([("id",)] * 20, [("id",), ()] * 10)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(wide_rows(), min_size=1, max_size=12), min_size=2, max_size=3), st.sampled_from([Format.CHAT, *Format]))
 def test_what_a_reader_remembers_changes_no_answer(blocks: list[list[bytes]], expected: Format) -> None:
     reader = BlockReader()

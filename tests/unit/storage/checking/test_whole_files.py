@@ -70,13 +70,13 @@ def agrees(file: File, cut: int) -> None:
     assert [row["line"] for row in checked.dropped] == [line for line, _ in file.places]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(files(BAD, array=False), st.sampled_from([0, 50, 333]))
 def test_lines_are_judged_each_for_itself(file: File, cut: int) -> None:
     agrees(file, cut)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(files(IN_ARRAYS, array=True), st.sampled_from([0, 50, 333]))
 def test_elements_are_judged_each_for_itself(file: File, cut: int) -> None:
     agrees(file, cut)
