@@ -12,7 +12,7 @@ LAYERS, HEADS, WIDTH = 2, 3, 4
 
 
 def states(value: float, rows: int = 1, columns: int = 1) -> torch.Tensor:
-    return torch.full((rows, HEADS, columns, WIDTH), value)
+    return torch.full((rows, HEADS, columns, WIDTH), float(value))
 
 
 def prompt(value: float, length: int) -> DynamicCache:
