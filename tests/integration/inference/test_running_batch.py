@@ -78,9 +78,12 @@ def test_the_same_seed_writes_the_same_whatever_else_is_in_the_batch(engine: Tra
     assert answers[0] != answers[2]
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
 def test_an_adapter_that_comes_back_with_other_weights_answers_with_them(
-    engine: TransformersEngine, base_directory: Path, adapter_directory: Path, other_adapter_directory: Path
+    engine: TransformersEngine, base_directory: Path, adapter_directory: Path, other_adapter_directory: Path, beside: bool
 ) -> None:
+    if beside:
+        engine.load_adapter(BASE, OTHER_ARTIFACT, other_adapter_directory)
     for directory in (adapter_directory, other_adapter_directory):
         engine.load_adapter(BASE, ARTIFACT, directory)
         requests = [request_for(ARTIFACT), request_for()]

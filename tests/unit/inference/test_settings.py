@@ -1,0 +1,32 @@
+"""The limits of the running batch, as an operator sets them."""
+
+import pytest
+
+from services.common import config
+from services.inference.settings import PREFIX, InferenceSettings
+
+REQUIRED = {"LISTEN": "127.0.0.1:1", "STORAGE_ADDRESS": "127.0.0.1:2", "CACHE_DIR": "/cache"}
+
+
+def loaded(**settings: str) -> InferenceSettings:
+    values = {**REQUIRED, **settings}
+    return config.load(InferenceSettings, PREFIX, {f"{PREFIX}{name}": value for name, value in values.items()})
+
+
+def test_sixteen_run_unless_it_is_said_otherwise() -> None:
+    settings = loaded()
+    assert (settings.max_running, settings.max_waiting, settings.max_batch_tokens) == (16, 256, 65_536)
+
+
+def test_nobody_may_wait_and_one_may_run() -> None:
+    settings = loaded(MAX_WAITING="0", MAX_RUNNING="1", MAX_BATCH_TOKENS="1")
+    assert (settings.max_running, settings.max_waiting, settings.max_batch_tokens) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_RUNNING", "0"), ("MAX_BATCH_TOKENS", "0"), ("MAX_WAITING", "-1"), ("THREADS", "-1"), ("MAX_LOADED_BYTES", "0")],
+)
+def test_a_limit_that_makes_no_sense_is_named(name: str, value: str) -> None:
+    with pytest.raises(config.ConfigError, match=f"{PREFIX}{name}={value}: expected"):
+        loaded(**{name: value})
