@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-EVENT_KINDS = frozenset({"log", "metrics", "training_started", "anomaly", "artifact_created", "checkpoint_saved"})
+EVENT_KINDS = frozenset(
+    {"log", "metrics", "training_started", "anomaly", "artifact_created", "checkpoint_saved", "sample_generated"}
+)
 Record = dict[str, Any]
 
 _EVENT_PREFIX = b'{"sequence":'

@@ -162,11 +162,11 @@ class Supervision:
         if self._output.port_was_taken:
             self._output.note("the port of the process group was taken; starting again with another")
             return True
-        return self._memory_ran_out() and self._cut_batches()
+        return self._memory_ran_out(self._ranks[self._failed_rank]) and self._cut_batches()
 
-    def _memory_ran_out(self) -> bool:
-        killed = any(rank.exit_code == -signal.SIGKILL for rank in self._ranks.values())
-        return self._output.out_of_memory is not None or (killed and self._kernel_kills() > self._kills_before)
+    def _memory_ran_out(self, failed: Rank) -> bool:
+        by_kernel = failed.exit_code == -signal.SIGKILL and self._kernel_kills() > self._kills_before
+        return by_kernel or self._output.out_of_memory is not None
 
     def _cut_batches(self) -> bool:
         """Whether smaller micro-batches are left to try; writes down what is done, or that nothing can be."""

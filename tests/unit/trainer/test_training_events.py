@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.catalogue import CATALOGUE
+from services.trainer import conversion, training_events
+from services.trainer.journal import EVENT_KINDS
 from services.trainer.training.events import FdSink
 from services.trainer.training_events import UnreadableEvent, parse
 
@@ -125,3 +127,8 @@ def test_what_the_training_process_writes_is_readable(tmp_path) -> None:
     events = [parse(data, 0) for data in (tmp_path / "pipe").read_bytes().splitlines()]
     assert [event.kind for event in events] == ["training_started", "metrics", "anomaly"]
     assert events[0].fields["total_steps"] == 4
+
+
+def test_every_kind_that_ranks_report_can_be_written_down_and_shown() -> None:
+    reported = set(training_events._PARSERS) - {"failure", "beat"}
+    assert reported <= EVENT_KINDS == set(conversion._EVENTS)
