@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from services.common.rendering import Renderer
+from services.trainer.training.allocation import keep_freed_memory
 from services.trainer.training.config import TrainConfig, load_config
 from services.trainer.training.data import Dataset, load_dataset
 from services.trainer.training.deepspeed_config import deepspeed_config
@@ -58,6 +59,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     """The whole run on this rank; returns whether it was stopped early. Torch loads only after the data has proved usable."""
     training, validation = _load_data(config)
     quiet_libraries()
+    keep_freed_memory()
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.engine import Engine, local_device
