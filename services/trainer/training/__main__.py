@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from services.common.rendering import Renderer
+from services.trainer.training.allocation import keep_freed_memory
 from services.trainer.training.config import TrainConfig, load_config
 from services.trainer.training.data import Dataset, load_dataset
 from services.trainer.training.events import BeatSink, EventSink, FdSink
@@ -61,6 +62,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     renderer = Renderer.from_directory(config.base_model_dir)
     training, validation = _load_data(config, renderer, progress)
     quiet_libraries()
+    keep_freed_memory()
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from services.trainer.training.assembly import assemble
