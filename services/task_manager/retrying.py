@@ -48,7 +48,7 @@ class Retrying:
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
         task = await self._repository.get(task_id)
         if request_id and await self._retries.is_known(task_id, request_id, digest):
-            return task
+            return await self._repository.get(task_id)
         retry.check_state(task.state)
         plain = Retry(task_id, request_id, digest, from_start=request.from_start)
         changes = request.hyperparameters
