@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from services.common.errors import InvalidArgument, Violation
-from services.task_manager.domain.line_pattern import LinePattern
-from services.task_manager.domain.pattern_syntax import PatternError
+from services.task_manager.domain.line_pattern import LinePattern, PatternError
 from tunesmith.v1 import task_event_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
 

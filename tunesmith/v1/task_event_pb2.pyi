@@ -447,8 +447,8 @@ class Anomaly(_message.Message):
     """What to do about it, in one or two sentences. Never empty; events of older servers have none."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Rows of the training data it was seen with, as PreviewDataset counts them, from 1; at most 64. Of a mixture or a split, rows of
-        what was composed. Empty when it has nothing to do with single rows.
+        """Rows of the training data it was seen with, as PreviewDataset counts them, from 1; at most 64. Of a mixture of
+        several datasets, rows of what was composed. Empty when it has nothing to do with single rows.
         """
 
     @_builtins.property

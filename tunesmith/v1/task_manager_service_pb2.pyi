@@ -1166,10 +1166,8 @@ class StreamLogsRequest(_message.Message):
     contains: _builtins.str
     """Optional. Only entries whose text contains this, in any case; at most 1,000 characters."""
     pattern: _builtins.str
-    """Optional. Only entries in whose text this regular expression is found; at most 200 characters. Alternatives `a|b`, groups
-    `( )` and `(?: )`, repetitions `* + ? {m} {m,} {m,n}` of at most 100, `.`, sets `[a-z]` and `[^a-z]`, `\\d \\w \\s` and their
-    opposites (of ASCII), `^`, `$`, `\\` before punctuation, `(?i)` in front for any case of ASCII letters. It is matched in a time
-    proportional to the text; INVALID_ARGUMENT for anything else, and for a pattern that is too complex for that.
+    """Optional. Only entries in whose text this regular expression is found, in the syntax of RE2; at most 200 characters. It is
+    matched in a time proportional to the text; INVALID_ARGUMENT for one that is broken or too complex.
     """
     @_builtins.property
     def ranks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

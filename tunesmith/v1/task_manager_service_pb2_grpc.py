@@ -184,8 +184,8 @@ class TaskManagerServiceServicer:
 
     def WatchTasks(self, request, context):
         """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
-        come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
-        last `time`.
+        come twice, none is left out; progress, deletion and what a waiting task waits for are no changes. UNAVAILABLE when the server
+        shuts down: resume with the last `time`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,8 +56,8 @@ class TaskManagerServiceStub:
     """
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTasksRequest, _task_manager_service_pb2.WatchTasksResponse]
     """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
-    come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
-    last `time`.
+    come twice, none is left out; progress, deletion and what a waiting task waits for are no changes. UNAVAILABLE when the server
+    shuts down: resume with the last `time`.
     """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.CancelTaskRequest, _task_pb2.Task]
     """Asks for the end of a task. QUEUED and PAUSED become CANCELLED at once, STARTING, RUNNING and PAUSING become CANCELLING and
@@ -133,8 +133,8 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     """
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_manager_service_pb2.WatchTasksRequest, _task_manager_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
-    come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
-    last `time`.
+    come twice, none is left out; progress, deletion and what a waiting task waits for are no changes. UNAVAILABLE when the server
+    shuts down: resume with the last `time`.
     """
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.CancelTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
     """Asks for the end of a task. QUEUED and PAUSED become CANCELLED at once, STARTING, RUNNING and PAUSING become CANCELLING and
@@ -243,8 +243,8 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_task_manager_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_task_manager_service_pb2.WatchTasksResponse]]:
         """Every task as it is now, each time it changes state or is updated. Changes in quick succession may come as one, a change may
-        come twice, none is left out; progress and deletion are no changes. UNAVAILABLE when the server shuts down: resume with the
-        last `time`.
+        come twice, none is left out; progress, deletion and what a waiting task waits for are no changes. UNAVAILABLE when the server
+        shuts down: resume with the last `time`.
         """
 
     @_abc_1.abstractmethod

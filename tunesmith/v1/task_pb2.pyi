@@ -183,7 +183,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When anything but the progress last changed."""
+        """Output only. When anything but the progress, and what a waiting task waits for, last changed."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -280,7 +280,9 @@ class Hyperparameters(_message.Message):
     Equals per_device_train_batch_size x gradient_accumulation_steps x num_processes.
     """
     per_device_train_batch_size: _builtins.int
-    """Examples per forward pass of one process, 1 to 1,024. Default: the largest divisor of the process's share up to 8."""
+    """Examples per forward pass of one process, 1 to 1,024. Default: the largest divisor of the process's share up to 8. On a CPU the
+    trainer puts several passes together while their activations stay below 1.5 GiB; the loss does not depend on it.
+    """
     gradient_accumulation_steps: _builtins.int
     """Forward passes per optimizer step of one process, 1 to 4,096. Default: what `global_batch_size` needs."""
     lr_scheduler_type: _builtins.str

@@ -25,6 +25,13 @@ CHANGEABLE = frozenset(
         "max_grad_norm",
         "per_device_train_batch_size",
         "gradient_accumulation_steps",
+        "non_finite_policy",
+        "max_skipped_batches",
+        "rehearsal",
+        "stall_policy",
+        "early_stopping_patience",
+        "early_stopping_min_delta",
+        "time_limit_seconds",
     }
 )
 

@@ -74,7 +74,7 @@ ONE_OBJECT = {
     "task pause TASK --reason enough": {"name", "display_name", "state", "state_reason", "create_time"},
     "task resume PAUSED": {"name", "display_name", "state", "create_time"},
     "task retry FAILED --set learning_rate=1e-5": {"name", "display_name", "state", "create_time"},
-    "task clone TASK --name copy --set seed=2": {"name", "display_name", "spec", "state"},
+    "task clone TASK --name copy --set seed=2": {"name", "display_name", "spec", "state", "effective_hyperparameters"},
     "task save SAVING --label good": {"step", "name", "artifact", "labels"},
     "model show tiny": {"name", "display_name", "context_length"},
     "model chat tiny -m hello": {"model", "message", "finish_reason"},

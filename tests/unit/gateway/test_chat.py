@@ -122,7 +122,7 @@ async def test_parameters_that_change_nothing_are_named_in_a_header(http) -> Non
         ({"logprobs": True}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logit_bias": {"x": 5}}, "logit_bias"),
-        ({"logit_bias": {"1": "x"}}, "logit_bias"),
+        ({"logit_bias": {"1": "x"}}, "logit_bias.1"),
         ({"presence_penalty": "x"}, "presence_penalty"),
         ({"top_k": 2.5}, "top_k"),
         ({"n": 2}, "n"),

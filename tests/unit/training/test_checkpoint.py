@@ -14,7 +14,7 @@ from training_configs import numbers
 
 from services.trainer.checkpoint_files import SHARED, FileEntry, Manifest, Torn, check, checkpoints, rank_file
 from services.trainer.training.checkpoint import read_tensors, write_tensors
-from services.trainer.training.parts import Part, announce
+from services.trainer.training.parts import Part, Trouble, announce
 from services.trainer.training.progress import Progress
 from services.trainer.training.resume import newest
 from services.trainer.training.retention import prune, unfinished
@@ -280,7 +280,7 @@ def test_a_torn_checkpoint_never_counts_among_those_that_stay(tmp_path):
 
 
 def test_every_ranks_file_is_in_the_manifest(tmp_path):
-    run = Run(tmp_path / "c", others=[({rank_file(1): FileEntry(77, "ab" * 32)}, "")])
+    run = Run(tmp_path / "c", others=[({rank_file(1): FileEntry(77, "ab" * 32)}, None)])
     run.save(1)
     body = json.loads((run.directory / "step-1/manifest.json").read_text())["body"]
     assert set(body["files"]) == {SHARED, rank_file(0), rank_file(1)}
@@ -289,12 +289,13 @@ def test_every_ranks_file_is_in_the_manifest(tmp_path):
     assert newest_step(run.directory) == 0, "what the other rank claims to have written is not there"
 
 
-def test_one_rank_that_cannot_write_is_enough_for_no_checkpoint(tmp_path):
-    run = Run(tmp_path / "c", others=[({}, "no space")])
+@pytest.mark.parametrize("trouble", [Trouble("DISK_FULL", "no space"), Trouble("CHECKPOINT_FAILED", "a broken disk")], ids=str)
+def test_one_rank_that_cannot_write_is_enough_for_no_checkpoint(tmp_path, trouble):
+    run = Run(tmp_path / "c", others=[({}, trouble)])
     run.save(1)
     ((reason, message, step),) = run.sink.anomalies
-    assert (reason, step) == ("CHECKPOINT_FAILED", 1)
-    assert "rank 1 could not write its part: no space" in message
+    assert (reason, step) == (trouble.reason, 1)
+    assert f"rank 1 could not write its part: {trouble.message}" in message
     assert (run.saved, list(run.directory.iterdir())) == ([], [])
 
 
@@ -305,7 +306,7 @@ def test_steps_make_a_checkpoint_due(tmp_path):
 
 def test_time_makes_a_checkpoint_due_and_begins_anew_after_each_even_one_that_failed(tmp_path):
     now = [100.0]
-    run = Run(tmp_path, others=[({}, "no space")], clock=lambda: now[0], save_interval_seconds=60.0)
+    run = Run(tmp_path, others=[({}, Trouble("DISK_FULL", "no space"))], clock=lambda: now[0], save_interval_seconds=60.0)
     now[0] += 59
     assert not run.saver.is_due(1)
     now[0] += 1
