@@ -120,3 +120,25 @@ async def test_a_new_attempt_continues_from_the_last_checkpoint_and_ends_as_if_u
 def losses(events) -> dict[int, str]:
     metrics = [event.step_metrics for event in events if event.HasField("step_metrics")]
     return {metric.step: metric.values["loss"].hex() for metric in metrics if "loss" in metric.values}
+
+
+async def test_a_run_whose_time_is_up_succeeds_early_with_samples_and_says_so(
+    make_face, storage: FakeStorage, tmp_path: Path
+) -> None:
+    model = make_tiny_model(tmp_path / "model")
+    storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
+    face = await make_face(TRAINING_MODULE="services.trainer.training")
+    numbers = {"max_steps": 100_000, "time_limit_seconds": 1.0, "eval_steps": 1}
+
+    name = await face.submit(storage.add_dataset(rows(16)), sample_prompts=["say 3"], **numbers)
+    events, end = await face.watch(name, seconds=240)
+
+    assert end.state == task_pb2.Task.SUCCEEDED, (end, texts(events))
+    assert "the time limit of 1 s was reached after step" in end.early_end
+    [anomaly] = [event.anomaly for event in events if event.HasField("anomaly")]
+    assert (anomaly.reason, anomaly.rank, anomaly.message) == ("TIME_LIMIT_REACHED", -1, end.early_end)
+    assert anomaly.suggestion
+    samples = [event.sample_generated for event in events if event.HasField("sample_generated")]
+    assert {sample.prompt for sample in samples} == {"say 3"}
+    assert [sample.step for sample in samples] == list(range(1, anomaly.step + 1))
+    assert storage.headers[0].manifest.step == anomaly.step

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -144,6 +144,7 @@ def make_run(
     validation: str = "",
     mixture: dict[str, float] | None = None,
     split: float | None = None,
+    sample_prompts: Sequence[str] = (),
     **more: object,
 ) -> trainer_service_pb2.Run:
     """What the task manager would send: every number resolved."""
@@ -156,6 +157,7 @@ def make_run(
         tuning="LORA",
         mixture=[task_spec_pb2.WeightedDataset(dataset=name, weight=weight) for name, weight in (mixture or {}).items()],
         validation_split_ratio=split,
+        sample_prompts=sample_prompts,
     )
     numbers = task_spec_pb2.Hyperparameters(
         num_train_epochs=1,
