@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 
 import pytest
 from tiny_model import make_tiny_model
@@ -86,6 +87,15 @@ def test_the_fingerprint_is_that_of_every_rows_preview_also_of_cut_and_left_out_
     rows = [ROWS[method], ROWS[method] | ({"text": "x" * 20} if method == "cpt" else {"tools": []})]
     expected = hashlib.sha256(b"".join(bytes.fromhex(digest(render_row(renderer, row))) for row in rows)).hexdigest()
     assert load(write(tmp_path, *map(json.dumps, rows)), renderer, limit, method).rendered_rows_sha256 == expected
+
+
+@pytest.mark.parametrize("name", ["single_turn.json", "multi_turn.jsonl"])
+def test_the_sample_files_have_something_to_learn_in_every_row(tmp_path, renderer, name):
+    text = (pathlib.Path(__file__).parents[2] / "corpus" / "datasets" / name).read_text()
+    rows = json.loads(text) if name.endswith(".json") else list(map(json.loads, text.splitlines()))
+    examples = load(write(tmp_path, *map(json.dumps, rows)), renderer).examples
+    assert len(examples) == len(rows) == 2
+    assert all(example.target_count > 0 for example in examples)
 
 
 def test_a_token_takes_four_bytes(tmp_path, renderer):
