@@ -33,7 +33,7 @@ class Chat:
         asked = chat_request.question(body)
         answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", body["model"], int(time.time()))
         if optional(body, "stream", bool):
-            return await sse.respond(self._stream(asked, answer, with_usage=chat_request.includes_usage(body)))
+            return await sse.respond(request, self._stream(asked, answer, with_usage=chat_request.includes_usage(body)))
         return JSONResponse(await while_connected(request, self._whole(asked, answer)))
 
     async def _whole(self, asked: StreamChatRequest, answer: Answer) -> dict[str, Any]:

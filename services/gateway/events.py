@@ -33,7 +33,7 @@ class Events:
         task = await self._jobs.task(request)
         convert = EventConversion(task, self._conversion)
         if _wants_stream(request):
-            return await sse.respond(self._watch(task, sse.last_sequence(request), convert))
+            return await sse.respond(request, self._watch(task, sse.last_sequence(request), convert))
         limit = bodies.whole_number(request, "limit", _DEFAULT_LIMIT, _LONGEST_LIST)
         before = self._cursor(request.query_params.get("after", ""), task)
         events, has_more = await lists.take(self._backwards(task, before), limit)
@@ -43,7 +43,7 @@ class Events:
         """GET: the history, thinned out; with `stream=true` every point after Last-Event-ID as it comes."""
         task = await self._jobs.task(request)
         if _wants_stream(request):
-            return await sse.respond(self._points(task, sse.last_sequence(request)))
+            return await sse.respond(request, self._points(task, sse.last_sequence(request)))
         limit = bodies.whole_number(request, "limit", 500, _MAX_POINTS)
         history = await self._peer.call(self._tasks.ListMetrics, api.ListMetricsRequest(name=task.name, max_points=limit))
         series = [

@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 from services.common.errors import ServiceError
 from services.gateway import failures
 from services.gateway.failures import refused
+from services.gateway.presence import while_connected
 
 log = structlog.get_logger()
 
@@ -34,10 +35,17 @@ def last_sequence(request: Request) -> int:
     return int(text)
 
 
-async def respond(events: AsyncGenerator[str]) -> StreamingResponse:
-    """A stream whose head is sent once the first event is there, so that a refusal still has its status."""
-    first = await anext(events, None)
+async def respond(request: Request, events: AsyncGenerator[str]) -> StreamingResponse:
+    """A stream whose head is sent once the first event is there, so that a refusal still has its status.
+
+    Raises ClientDisconnect when the reader leaves before; the source is ended then.
+    """
+    first = await while_connected(request, _first(events))
     return StreamingResponse(_with_errors(first, events), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _first(events: AsyncGenerator[str]) -> str | None:
+    return await anext(events, None)
 
 
 async def _with_errors(first: str | None, events: AsyncGenerator[str]) -> AsyncGenerator[str]:

@@ -29,6 +29,20 @@ def endless(platform) -> threading.Event:
     return cancelled
 
 
+@pytest.fixture
+def silent(platform) -> threading.Event:
+    """Inference loads a model and has not written anything yet; the event is set when its caller goes away."""
+    cancelled = threading.Event()
+
+    def loading(request, context):
+        context.add_callback(cancelled.set)
+        cancelled.wait(30)
+        yield StreamChatResponse()
+
+    platform.inference.script = loading
+    return cancelled
+
+
 async def ended(event: threading.Event) -> bool:
     return await asyncio.to_thread(event.wait, 10)
 
@@ -42,16 +56,18 @@ async def test_a_reader_that_leaves_a_stream_ends_the_generation(served, endless
     assert await ended(endless)
 
 
-async def test_a_caller_that_hangs_up_ends_the_generation_of_a_whole_answer(settings, endless) -> None:
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("source", ["endless", "silent"])
+async def test_a_caller_that_hangs_up_ends_the_generation_even_before_its_first_word(settings, request, source, stream) -> None:
+    cancelled = request.getfixturevalue(source)
     async with serving(settings):
-        host, _, port = settings.listen.partition(":")
-        _, writer = await asyncio.open_connection(host, int(port))
-        body = json.dumps(CHAT).encode()
+        _, writer = await asyncio.open_connection(*_place(settings))
+        body = json.dumps({**CHAT, "stream": stream}).encode()
         writer.write(_head("POST", "/v1/chat/completions", len(body)) + body)
         await writer.drain()
-        assert not await asyncio.to_thread(endless.wait, 0.3)
+        assert not await asyncio.to_thread(cancelled.wait, 0.3)
         writer.close()
-        assert await ended(endless)
+        assert await ended(cancelled)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n"], ids=["nothing", "a line", "a head"])

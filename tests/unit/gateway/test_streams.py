@@ -7,6 +7,7 @@ import json
 import threading
 
 import pytest
+from starlette.requests import Request
 
 from services.common.errors import ServiceError
 from services.gateway import identifiers, sse
@@ -72,8 +73,13 @@ def test_an_event_is_one_line_of_json_whatever_it_holds() -> None:
     assert sse.event(1) == "data: 1\n\n"
 
 
+def present() -> Request:
+    """A request whose sender stays."""
+    return Request({"type": "http", "method": "GET", "headers": []}, asyncio.Event().wait)
+
+
 async def collected(events) -> list[str]:
-    return [piece async for piece in (await sse.respond(events)).body_iterator]
+    return [piece async for piece in (await sse.respond(present(), events)).body_iterator]
 
 
 async def test_a_failure_before_the_first_event_is_raised_and_a_later_one_told() -> None:
@@ -83,7 +89,7 @@ async def test_a_failure_before_the_first_event_is_raised_and_a_later_one_told()
         raise ServiceError("GENERATION_FAILED", "it broke")
 
     with pytest.raises(ServiceError, match="it broke"):
-        await sse.respond(broken(0))
+        await sse.respond(present(), broken(0))
     first, last = await collected(broken(1))
     assert first == "data: 0\n\n"
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "generation_failed"
