@@ -1,5 +1,6 @@
 """Whatever a body holds, the answer is an answer: never a crash, always in OpenAI's shape (the client of the tests checks it)."""
 
+import dataclasses
 import json
 import urllib.parse
 
@@ -54,6 +55,12 @@ UPLOADS = st.fixed_dictionaries({"filename": VALUES, "purpose": st.just("fine-tu
 SETTINGS = hypothesis.settings(
     max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
+
+
+@pytest.fixture
+def settings(settings):
+    """Without a limit of the rate: examples come as fast as they can."""
+    return dataclasses.replace(settings, requests_per_second=0.0)
 
 
 async def answered(http, path: str, body: object) -> None:
