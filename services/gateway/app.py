@@ -31,7 +31,7 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
     routes = [
         *_files(Files(peers, settings)),
         *_uploads(Uploads(peers, settings, time.time)),
-        *_jobs(jobs, Events(peers, jobs, conversion), Checkpoints(jobs)),
+        *_jobs(jobs, Events(peers, jobs, conversion), Checkpoints(peers, jobs, conversion)),
         *_models(Models(peers, settings, conversion)),
         Route("/v1/chat/completions", Chat(peers, settings).create, methods=["POST"]),
         Route("/v1/completions", completions.create, methods=["POST"]),

@@ -23,6 +23,8 @@ class TunedModel:
 
     task: str
     """Format: `tasks/{uuid}`."""
+    base_model: str
+    """What it was tuned from, as the name says."""
     step: int | None = None
 
     @property
@@ -95,7 +97,7 @@ def tuned_model(given: str) -> TunedModel | None:
         return None
     if not (match := _TUNED.fullmatch(given)):
         raise NotFound("MODEL_NOT_FOUND", given[:200])
-    return TunedModel(f"tasks/{uuid.UUID(match['task'])}", int(match["step"]) if match["step"] else None)
+    return TunedModel(f"tasks/{uuid.UUID(match['task'])}", match["base"], int(match["step"]) if match["step"] else None)
 
 
 def result_of(given: str) -> str | None:

@@ -48,7 +48,7 @@ def ignored(body: Body) -> list[str]:
 def _fine_tuning(body: Body, ours: Mapping[str, Any]) -> FineTuning:
     method = method_of(body)
     spec = FineTuning(
-        base_model=_base_model(required(body, "model", str)),
+        **_start(required(body, "model", str)),
         dataset=_dataset(body, "training_file"),
         validation_dataset=_dataset(body, "validation_file") if body.get("validation_file") else "",
         method=_enum(FineTuning.Method, ours, "method") or method.kind,
@@ -63,10 +63,10 @@ def _fine_tuning(body: Body, ours: Mapping[str, Any]) -> FineTuning:
     return spec
 
 
-def _base_model(given: str) -> str:
-    if given.startswith("ft:"):
-        raise refused("model", f"{given[:80]!r} is tuned already; start from its base model")
-    return given
+def _start(given: str) -> dict[str, str]:
+    """A base model, or one that was tuned: then its weights are those to start from. Raises NotFound for a broken name."""
+    tuned = identifiers.tuned_model(given)
+    return {"base_model": tuned.base_model, "initial_artifact": tuned.model} if tuned else {"base_model": given}
 
 
 def _dataset(body: Body, name: str) -> str:

@@ -8,6 +8,7 @@ _NAMES = {
     "task.labels": "metadata",
     "task.priority": "tunesmith.priority",
     _SPEC + "base_model": "model",
+    _SPEC + "initial_artifact": "model",
     _SPEC + "dataset": "training_file",
     _SPEC + "validation_dataset": "validation_file",
     _NUMBERS + "num_train_epochs": "hyperparameters.n_epochs",

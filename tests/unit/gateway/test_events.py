@@ -10,6 +10,7 @@ from services.gateway.job_conversion import JobConversion
 from tests.fake_platform import a_run
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_event_pb2 import Anomaly, ArtifactCreated, CheckpointSaved, StepMetrics, TaskEvent
+from tunesmith.v1.task_manager_service_pb2 import Checkpoint
 from tunesmith.v1.task_pb2 import Task
 from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
 
@@ -156,11 +157,50 @@ async def test_metrics_are_a_list_of_series(http, platform) -> None:
     assert page["data"][0]["samples"] == [{"step": 1, "value": 3.0}, {"step": 2, "value": 1.5}, {"step": 3, "value": 1.0}]
 
 
-async def test_checkpoints_are_an_honest_empty_list(http, platform) -> None:
-    path = finished(platform) + "/checkpoints"
-    page = (await http.get(path)).json()
+async def test_a_job_without_checkpoints_has_an_empty_list(http, platform) -> None:
+    page = (await http.get(finished(platform) + "/checkpoints")).json()
     assert page == {"object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None}
-    assert (await http.get(path, params={"after": "ftckpt_x"})).status_code == 400
+
+
+def with_checkpoints(platform, *steps: int) -> str:
+    path = finished(platform)
+    task = identifiers.task_name(path.rpartition("/")[2])
+    made = {"create_time": {"seconds": 9}, "metrics": {"loss": 1.5, "eval_loss": 2.0, "grad_norm": float("nan")}}
+    platform.tasks.checkpoints[task] = [Checkpoint(name=f"{task}@step-{step}", step=step, **made) for step in steps]
+    return path
+
+
+async def test_a_checkpoint_is_a_model_with_its_numbers(http, platform) -> None:
+    path = with_checkpoints(platform, 20)
+    job, hexadecimal = path.rpartition("/")[2], path.rpartition("-")[2]
+    assert (await http.get(path + "/checkpoints")).json()["data"] == [
+        {
+            "id": f"ftckpt_{hexadecimal}_20",
+            "object": "fine_tuning.job.checkpoint",
+            "created_at": 9,
+            "fine_tuned_model_checkpoint": f"ft:tiny:tunesmith::{hexadecimal}:ckpt-step-20",
+            "fine_tuning_job_id": job,
+            "metrics": {"step": 20, "train_loss": 1.5, "valid_loss": 2.0},
+            "step_number": 20,
+        }
+    ]
+
+
+async def test_checkpoints_come_in_pages_newest_first(http, platform) -> None:
+    path, told, after = with_checkpoints(platform, 30, 20, 10) + "/checkpoints", [], {}
+    for more in (True, False):
+        page = (await http.get(path, params={"limit": 2, **after})).json()
+        assert page["has_more"] is more
+        told += [each["step_number"] for each in page["data"]]
+        after = {"after": page["last_id"]}
+    assert told == [30, 20, 10]
+    assert (await http.get(path, params=after)).json()["data"] == []
+
+
+@pytest.mark.parametrize("after", ["ftckpt_x", identifiers.checkpoint_id("tasks/" + "0" * 32, 20)])
+async def test_a_checkpoint_of_no_list_is_no_cursor(http, platform, after: str) -> None:
+    answer = await http.get(with_checkpoints(platform, 20) + "/checkpoints", params={"after": after})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "after")
 
 
 @pytest.mark.parametrize("part", ["events", "metrics", "checkpoints"])

@@ -19,8 +19,8 @@ def test_every_kind_of_id_comes_back_as_the_resource_it_was_made_of() -> None:
         assert ids.results_task(ids.results_id(f"tasks/{identifier}")) == f"tasks/{identifier}"
         assert ids.event_sequence(ids.event_id(f"tasks/{identifier}", 7), f"tasks/{identifier}") == 7
         tuned = ids.tuned_model_id("baseModels/tiny", "org", "Any Suffix: 1/2", f"tasks/{identifier}")
-        assert ids.tuned_model(tuned) == ids.TunedModel(f"tasks/{identifier}")
-        assert ids.tuned_model(ids.checkpoint_model_id(tuned, 20)) == ids.TunedModel(f"tasks/{identifier}", 20)
+        assert ids.tuned_model(tuned) == ids.TunedModel(f"tasks/{identifier}", "tiny")
+        assert ids.tuned_model(ids.checkpoint_model_id(tuned, 20)) == ids.TunedModel(f"tasks/{identifier}", "tiny", 20)
 
 
 def test_ids_look_like_openais() -> None:
@@ -32,8 +32,8 @@ def test_ids_look_like_openais() -> None:
 
 
 def test_a_checkpoint_is_named_as_inference_names_it() -> None:
-    assert ids.TunedModel(TASK).model == TASK
-    assert ids.TunedModel(TASK, 20).model == f"{TASK}@step-20"
+    assert ids.TunedModel(TASK, "tiny").model == TASK
+    assert ids.TunedModel(TASK, "tiny", 20).model == f"{TASK}@step-20"
 
 
 @pytest.mark.parametrize(

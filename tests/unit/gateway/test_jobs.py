@@ -31,6 +31,20 @@ async def created(http, platform, **body) -> Task:
     return platform.tasks.created[-1].task
 
 
+@pytest.mark.parametrize(("end", "checkpoint"), [("", ""), (":ckpt-step-20", "@step-20")])
+async def test_a_job_can_start_from_what_another_has_learned(http, platform, end: str, checkpoint: str) -> None:
+    task = await created(http, platform, model="ft:tiny:o::" + "0" * 32 + end)
+    started = task.spec.fine_tuning
+    assert started.base_model == "tiny"
+    assert started.initial_artifact == f"tasks/{uuid.UUID(int=0)}{checkpoint}"
+
+
+async def test_a_tuned_model_of_another_form_is_not_found(http, platform) -> None:
+    answer = await http.post(JOBS, json={"model": "ft:tiny:o::123", "training_file": FILE})
+    assert answer.status_code == 404
+    assert platform.tasks.created == []
+
+
 async def refused(http, platform, **body) -> dict:
     answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE, **body})
     assert answer.status_code == 400, answer.text
@@ -106,7 +120,6 @@ async def test_what_is_not_read_is_named_in_a_header(http, platform) -> None:
     [
         ({"model": None}, "model"),
         ({"model": 3}, "model"),
-        ({"model": "ft:tiny:o::" + "0" * 32}, "model"),
         ({"training_file": ""}, "training_file"),
         ({"training_file": "file-nothing"}, "training_file"),
         ({"training_file": "file-results-" + "0" * 32}, "training_file"),
