@@ -1,7 +1,6 @@
 """/v1/fine_tuning/jobs/{id}/checkpoints: what the task manager lists."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -48,7 +47,7 @@ class Checkpoints:
         }
 
 
-def _behind(after: str, found: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+def _behind(after: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What follows the checkpoint `after`; all without one. Raises InvalidArgument for one that is not there."""
     if not after:
         return found

@@ -47,8 +47,10 @@ def ignored(body: Body) -> list[str]:
 
 def _fine_tuning(body: Body, ours: Mapping[str, Any]) -> FineTuning:
     method = method_of(body)
+    model, initial = _start(required(body, "model", str))
     spec = FineTuning(
-        **_start(required(body, "model", str)),
+        base_model=model,
+        initial_artifact=initial,
         dataset=_dataset(body, "training_file"),
         validation_dataset=_dataset(body, "validation_file") if body.get("validation_file") else "",
         method=_enum(FineTuning.Method, ours, "method") or method.kind,
@@ -63,10 +65,10 @@ def _fine_tuning(body: Body, ours: Mapping[str, Any]) -> FineTuning:
     return spec
 
 
-def _start(given: str) -> dict[str, str]:
-    """A base model, or one that was tuned: then its weights are those to start from. Raises NotFound for a broken name."""
+def _start(given: str) -> tuple[str, str]:
+    """Base model, and whose weights to start from when the one given was tuned itself. Raises NotFound for a broken name."""
     tuned = identifiers.tuned_model(given)
-    return {"base_model": tuned.base_model, "initial_artifact": tuned.model} if tuned else {"base_model": given}
+    return (tuned.base_model, tuned.model) if tuned else (given, "")
 
 
 def _dataset(body: Body, name: str) -> str:
