@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from tiny_model import make_tiny_model
@@ -147,7 +148,11 @@ def test_memory_that_runs_out_shows_in_the_rehearsal_and_a_smaller_cut_learns_th
     with pytest.raises(RuntimeError, match="can't allocate"):
         run(config)
     # As the supervisor cuts it.
-    config["hyperparameters"] |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    path = batch_cut.path_beside(Path(config["output_dir"]))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(cut))
+    config["hyperparameters"] |= batch_cut.read(Path(config["output_dir"]))
     cut, _ = run(config)
     assert losses(cut) == pytest.approx(losses(whole), rel=1e-5)
 

@@ -48,7 +48,9 @@ def weights(run):
 
 def assert_same(run, other):
     for name in other.of_kind("metrics")[0]["values"].keys() - {"tokens_per_second"}:
-        assert run.values(name) == pytest.approx(other.values(name), rel=1e-4, abs=1e-6), name
+        # Before the first step the model is its own reference: whose reward is above 0 is then a matter of rounding.
+        first = 1 if name == "rewards_accuracy" else 0
+        assert run.values(name)[first:] == pytest.approx(other.values(name)[first:], rel=1e-4, abs=1e-6), name
     assert run.values("eval_loss") == pytest.approx(other.values("eval_loss"), rel=1e-4)
     mine, others = weights(run), weights(other)
     assert mine.keys() == others.keys()
