@@ -37,7 +37,7 @@ _REPEATS = 3
 
 class _Message(msgspec.Struct, gc=False):
     role: str
-    content: str | None = None
+    content: str | list[Any] | None = None
 
 
 class _Row(msgspec.Struct, gc=False):
