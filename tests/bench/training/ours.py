@@ -2,35 +2,29 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
+from services.trainer.training.events import NullSink
 from tests.bench.training.job import Job, Moment
 
 _RANK = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 
 
-class _Clock:
+class _Clock(NullSink):
     """A sink that notes when each step was reported."""
 
     def __init__(self) -> None:
         self.times: list[Moment] = []
         self.losses: list[float] = []
 
-    def started(self, values: Mapping[str, Any]) -> None:
-        pass
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+    def metrics(self, step: int, values: Mapping[str, float], remaining: float | None = None) -> None:
         self.times.append(Moment.now())
         self.losses.append(values["loss"])
 
-    def anomaly(self, reason: str, message: str, step: int) -> None:
+    def anomaly(self, reason: str, message: str, step: int, *, rows: Sequence[int] = (), suggestion: str = "") -> None:
         raise AssertionError(message)
-
-    def checkpoint_saved(self, *_: Any) -> None:
-        pass
 
 
 def run(job: Job) -> tuple[list[Moment], list[float]]:
