@@ -7,10 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says something of the machine, nothing of the code.
-settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
-
 # Tests are imported by path, so the shared modules beside this file are found through the search path.
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,6 +14,10 @@ from embedded import S3, postgres_dsn, postgres_server, s3, s3_server
 from fake_platform import FakePlatform, serving
 
 from tests.shared_stack import rows, stack
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 __all__ = ["S3", "FakePlatform", "platform", "postgres_dsn", "postgres_server", "rows", "s3", "s3_server", "stack"]
 
