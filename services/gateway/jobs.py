@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.common.errors import ServiceError
+from services.common.errors import NotFound, ServiceError
 from services.gateway import bodies, identifiers, job_request, lists
 from services.gateway.failures import refused
 from services.gateway.job_conversion import JobConversion
@@ -40,7 +40,7 @@ class Jobs:
                 await self._multiply(task)
             created = await self._create(task, request_id=bodies.request_id(request, "jobs"))
         except ServiceError as error:
-            raise _naming_the_file(error, body) from error
+            raise _naming_the_model(_naming_the_file(error, body), body) from error
         return JSONResponse(self._conversion.job(created))
 
     async def index(self, request: Request) -> Response:
@@ -136,6 +136,13 @@ def _name(request: Request) -> str:
 def _place(task: Task) -> tuple[int, str]:
     time: Timestamp = task.create_time
     return time.ToNanoseconds(), task.name
+
+
+def _naming_the_model(error: ServiceError, body: bodies.Body) -> ServiceError:
+    """What a tuned model stands for may be gone: for the caller it is the model that is not found."""
+    if error.reason not in ("TASK_NOT_FOUND", "CHECKPOINT_NOT_FOUND", "ARTIFACT_NOT_FOUND", "ARTIFACT_EXPIRED"):
+        return error
+    return NotFound("MODEL_NOT_FOUND", str(body["model"]), message=error.message)
 
 
 def _naming_the_file(error: ServiceError, body: bodies.Body) -> ServiceError:

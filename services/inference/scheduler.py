@@ -91,7 +91,9 @@ class Scheduler:
                 self._end(seat, None)
             entering = self._seated()
             for base in dict.fromkeys(seat.request.base for seat in self._running.values()):
-                await self._step(base, [seat for seat in entering if seat.request.base == base])
+                # Who has left while another model wrote must not be let in: nobody would take that row out again.
+                present = [seat for seat in entering if seat.request.base == base and seat.ticket in self._running]
+                await self._step(base, present)
 
     def _seated(self) -> list[Seat]:
         """Those who have a seat in the batch from now on. Nobody overtakes: a long one waits until there is room for it."""

@@ -19,7 +19,7 @@ from services.task_manager import assignments, run_speeds, state_changes
 from services.task_manager.domain.attempt import after_loss, moves
 from services.task_manager.domain.backoff import rest
 from services.task_manager.domain.claim import Assignment, Claim
-from services.task_manager.domain.task import Change
+from services.task_manager.domain.task import Change, State
 from services.task_manager.domain.throughput import RunSpeed
 from services.task_manager.hub import Hub
 
@@ -120,9 +120,16 @@ class ClaimRepository:
             locked = await state_changes.lock_owned(connection, claim)
             loss = after_loss(locked.state, locked.lost_run_count, max_lost_runs, failure, retry)
             await connection.execute(
-                "UPDATE task_manager.task SET lost_run_count = %(lost)s, not_before = greatest(not_before, now() + %(rest)s)"
+                "UPDATE task_manager.task SET lost_run_count = %(lost)s,"
+                " not_before = CASE WHEN %(rests)s THEN greatest(not_before, now() + %(rest)s) ELSE not_before END"
                 " WHERE id = %(id)s",
-                {"id": claim.task_id, "lost": loss.lost_runs, "rest": rest(max(1, loss.lost_runs), first_rest)},
+                {
+                    "id": claim.task_id,
+                    "lost": loss.lost_runs,
+                    # A task that is paused or has ended so rests for nobody.
+                    "rests": loss.change.to is State.QUEUED,
+                    "rest": rest(max(1, loss.lost_runs), first_rest),
+                },
             )
             await state_changes.move(connection, locked, loss.change)
         self._announce(claim)

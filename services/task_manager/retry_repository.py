@@ -15,7 +15,9 @@ INSERT INTO task_manager.task_retry (task_id, request_id, request_digest, attemp
 VALUES (%(task_id)s, %(request_id)s, %(request_digest)s, %(attempt)s, %(from_start)s, %(changes)s)
 """
 _UPDATE = """
-UPDATE task_manager.task SET lost_run_count = 0, not_before = NULL, cancel_request_time = NULL, cancel_reason = '',
+UPDATE task_manager.task SET lost_run_count = 0, cancel_request_time = NULL, cancel_reason = '',
+    -- A rest is over; the time that somebody wanted before the first attempt still holds.
+    not_before = CASE WHEN attempt = 0 THEN not_before END,
     first_attempt = CASE WHEN %(from_start)s THEN attempt + 1 ELSE first_attempt END,
     overrides = coalesce(%(overrides)s, overrides),
     effective_hyperparameters = coalesce(%(effective_hyperparameters)s, effective_hyperparameters),

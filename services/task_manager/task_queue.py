@@ -21,13 +21,14 @@ MOST_PROCESSES = 64
 _RUNNER_LOCK = 716_391
 # By size, so that neither tasks that are too large nor those that do not fit now are waded through.
 _WAITING = """
-SELECT head.id, head.processes, head.create_time, head.duration
+SELECT head.id, head.processes, head.create_time, head.duration, -head.rank AS priority
 FROM generate_series(1, least(%(largest)s, %(most)s)) AS size, LATERAL (
     SELECT * FROM task_manager.due_task WHERE processes = size ORDER BY rank, create_time, id LIMIT %(limit)s
 ) AS head ORDER BY head.rank, head.create_time, head.id
 """
 _RUNNING = """
-SELECT t.runner AS trainer, t.processes, t.create_time, coalesce(p.remaining, t.expected_duration) AS remaining
+SELECT t.runner AS trainer, t.processes, t.create_time, coalesce(p.remaining, t.expected_duration) AS remaining,
+    t.priority
 FROM task_manager.task t LEFT JOIN task_manager.task_progress p ON p.task_id = t.id
 WHERE t.state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING')
 """

@@ -8,13 +8,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from services.trainer.training.batch_cut import path_beside, read
+from services.trainer.training.batch_cut import fitting, path_beside
 
 
 def cut(config: pathlib.Path) -> Mapping[str, int] | None:
     """Writes and returns the next smaller sizes by name; None when single rows are the batch already. Raises OSError."""
-    numbers = json.loads(config.read_text())["hyperparameters"] | read(config)
-    smaller = halved(numbers)
+    asked = json.loads(config.read_text())["hyperparameters"]
+    before = fitting(config, asked)
+    smaller = halved(asked | before)
+    if smaller is None and not before and asked["gradient_accumulation_steps"] > 1:
+        # What ran out were several passes put together; that somebody has cut keeps them apart.
+        smaller = {name: asked[name] for name in ("per_device_train_batch_size", "gradient_accumulation_steps")}
     if smaller is not None:
         path = path_beside(config)
         path.parent.mkdir(exist_ok=True)

@@ -117,8 +117,9 @@ def tell_stored(run: RunDirectory, journal: Journal) -> None:
 
 
 def _new(run: RunDirectory, given_up: set[str]) -> list[str]:
-    history = run.history()
+    # In this order: what the supervisor tells in between is in both, never in neither.
     pending = {path.name for path in run.stored.iterdir()} if run.stored.is_dir() else set()
+    history = run.history()
     return [name for name in history.saved if name not in history.told | pending | given_up]
 
 

@@ -25,8 +25,10 @@ def _failure(end: Exit, reported: Failure | None) -> Failure:
         return Failure.because("RUN_STOPPED", "somebody outside of the trainer stopped the run's supervisor")
     rank = end.failed_rank
     code = end.codes.get(rank) if rank is not None else None
-    # What the other ranks report after one was killed is only that it is gone; what the supervisor itself found is the cause.
-    if code is not None and code < 0 and not (reported and reported.reason in _FOUND_BY_SUPERVISOR):
+    # What the supervisor itself found is the cause; what other ranks report after one was killed is only that it is gone.
+    if reported and reported.reason in _FOUND_BY_SUPERVISOR:
+        return reported
+    if code is not None and code < 0:
         return _killed(rank or 0, -code)
     if code == _STOPPED:
         return Failure.because("RUN_STOPPED", f"rank {rank} was stopped by SIGTERM and has saved a checkpoint")

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from services.common.errors import ServiceError
-from services.trainer.checkpoint_files import Torn, check, checkpoints, is_file_name, step_of
+from services.trainer.checkpoint_files import Torn, check, checkpoints, is_file_name, read_manifest, step_of
 from services.trainer.persistence import Note, is_not_transient
 from services.trainer.run_directory import RunDirectory
 from services.trainer.storage_client import AdapterFile, StoredCheckpoint
@@ -41,10 +41,16 @@ class Restoring:
         What is damaged or has expired in storage is left out, and the one before it is taken.
         """
         request = run.request
-        own = await asyncio.to_thread(newest_whole, run.checkpoints)
         found = await self._stored.list_checkpoints(f"tasks/{request.name.task_id}")
         usable = [each for each in found if max(1, request.first_attempt) <= each.attempt <= request.name.attempt]
-        for each in sorted(usable, key=lambda each: (each.step, each.create_time), reverse=True):
+        newest_first = sorted(usable, key=lambda each: (each.step, each.create_time), reverse=True)
+        step = await self._newest(run, newest_first, note)
+        await self._best(run, newest_first, step, note)
+        return step
+
+    async def _newest(self, run: RunDirectory, newest_first: Sequence[StoredCheckpoint], note: Note) -> int:
+        own = await asyncio.to_thread(newest_whole, run.checkpoints)
+        for each in newest_first:
             if each.step <= own:
                 break
             if await self._fetched(run, each):
@@ -52,6 +58,17 @@ class Restoring:
                 return each.step
             note(f"the stored checkpoint of step {each.step} cannot be used; the one before it is taken", "WARNING")
         return own
+
+    async def _best(self, run: RunDirectory, newest_first: Sequence[StoredCheckpoint], step: int, note: Note) -> None:
+        """The one with the best validation loss, which is the result when the run stops early."""
+        if not step:
+            return
+        best = read_manifest(run.checkpoints / f"step-{step}").progress.get("best_step", 0)
+        stored = next((each for each in newest_first if each.step == best), None)
+        if best in (0, step) or stored is None or (run.checkpoints / f"step-{best}").exists():
+            return
+        if await self._fetched(run, stored):
+            note(f"fetched the checkpoint of step {best}, which had the best validation loss")
 
     async def _fetched(self, run: RunDirectory, stored: StoredCheckpoint) -> bool:
         target = run.checkpoints / f"step-{stored.step}"

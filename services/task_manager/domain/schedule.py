@@ -26,6 +26,7 @@ class Waiting:
     processes: int
     create_time: datetime.datetime
     duration: datetime.timedelta | None = None
+    priority: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Running:
     processes: int
     create_time: datetime.datetime
     remaining: datetime.timedelta | None = None
+    priority: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class _Lane:
     def start(self, task: Waiting) -> None:
         """It holds its processes from now on."""
         self.free -= task.processes
-        self._running.append(Running(self.trainer, task.processes, task.create_time, task.duration))
+        self._running.append(Running(self.trainer, task.processes, task.create_time, task.duration, task.priority))
 
     def has_room_in(self, processes: int) -> datetime.timedelta | None:
         """When so many processes are expected to be free; None = not known."""
@@ -87,7 +89,7 @@ class _Lane:
         return datetime.timedelta() if free >= processes else None
 
     def _is_left_over(self, task: Waiting, kept: Waiting) -> bool:
-        overtaking = sum(run.processes for run in self._running if run.create_time > kept.create_time)
+        overtaking = sum(run.processes for run in self._running if _place(run) > _place(kept))
         return overtaking + task.processes <= self.total - kept.processes
 
     def _ends_in_time(self, task: Waiting, kept: Waiting) -> bool:
@@ -131,7 +133,7 @@ def forecast(
             if trainer := decision.starts.get(task.id):
                 expected[task.id] = now
                 free[trainer] -= task.processes
-                runs.append(Running(trainer, task.processes, task.create_time, task.duration))
+                runs.append(Running(trainer, task.processes, task.create_time, task.duration, task.priority))
         left = [task for task in left if task.id not in expected]
         ends = [run.remaining for run in runs if run.remaining is not None]
         if not ends:
@@ -164,3 +166,8 @@ def _wait(lane: _Lane, task: Waiting) -> tuple[datetime.timedelta, int, str]:
 
 def _end(run: Running) -> datetime.timedelta:
     return datetime.timedelta.max if run.remaining is None else run.remaining
+
+
+def _place(one: Waiting | Running) -> tuple[int, datetime.datetime]:
+    """Grows along the queue, for what waits in it and for what has left it to run."""
+    return -one.priority, one.create_time

@@ -37,7 +37,8 @@ _BY_TASK_MANAGER = frozenset(
 
 def actor(before: State | None, after: State) -> Actor:
     """Who makes this move: each belongs to one of them alone."""
-    is_wish = before in (None, State.QUEUED, State.PAUSED) and after is not State.STARTING
+    at_rest = (None, State.QUEUED, State.PAUSED, State.FAILED, State.CANCELLED)
+    is_wish = before in at_rest and after is not State.STARTING
     if is_wish or after in (State.PAUSING, State.CANCELLING):
         return Actor.CALLER
     return Actor.TASK_MANAGER if (before, after) in _BY_TASK_MANAGER else Actor.TRAINER

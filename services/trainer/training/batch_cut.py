@@ -1,6 +1,7 @@
 """Where the supervisor writes that a run's micro-batches are cut smaller than its configuration says; standard library only."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ def path_beside(config: Path) -> Path:
     return config.parent / "checkpoints" / "batch_cut.json"
 
 
+def fitting(config: Path, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """As `read`, but nothing when the cut is of another batch: a task that is tried again may have got another one."""
+    found = read(config)
+    return found if found and _rows(found) == _rows(numbers) else {}
+
+
 def read(config: Path) -> dict[str, Any]:
     """Hyperparameters that take the place of the configuration's; empty when nothing was cut."""
     try:
@@ -19,3 +26,9 @@ def read(config: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return {name: value[name] for name in _NAMES}
+
+
+def _rows(numbers: Mapping[str, Any]) -> int:
+    """Of one process in an optimizer step."""
+    size, passes = (int(numbers[name]) for name in _NAMES)
+    return size * passes

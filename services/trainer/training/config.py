@@ -135,8 +135,9 @@ def load_config(path: Path) -> TrainConfig:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path.name} is not JSON: {error}") from error
-    if cut := batch_cut.read(path):
-        value["hyperparameters"] |= cut
+    if batch_cut.read(path):
+        parse_config(value)  # before its numbers are used
+        value["hyperparameters"] |= batch_cut.fitting(path, value["hyperparameters"])
     return parse_config(value)
 
 

@@ -27,9 +27,9 @@ class Trouble:
     message: str
 
     @classmethod
-    def of(cls, error: OSError) -> Self:
-        """What the operating system said."""
-        return cls("DISK_FULL" if is_full(error) else "CHECKPOINT_FAILED", str(error))
+    def of(cls, error: Exception) -> Self:
+        """What the operating system said, or whatever else went wrong."""
+        return cls("DISK_FULL" if is_full(error) else "CHECKPOINT_FAILED", str(error) or type(error).__name__)
 
 
 class PartMissing(Exception):

@@ -24,7 +24,9 @@ _TIGHT = 0.6
 def rehearse(engine: Engine, training: Dataset, numbers: Hyperparameters, model: Any) -> bool:
     """Whether there was one; `model` is a configuration of transformers."""
     longest = longest_round(training.lengths, numbers)
-    if not _pays(numbers, Shape.of(model), training, longest[engine.rank], engine.device_type):
+    pays = _pays(numbers, Shape.of(model), training, longest[engine.rank], engine.device_type)
+    # Memory differs between ranks, and some objectives make them talk: all rehearse or none.
+    if not any(wanted for (wanted,) in engine.exchange([pays])):
         return False
     engine.rehearse(training.take(longest[engine.rank]))
     _log.info("rehearsed the batch with the longest row, %s tokens", f"{max(training.lengths):,}")

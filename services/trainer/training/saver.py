@@ -29,7 +29,8 @@ from services.trainer.training.retention import prune, unfinished
 
 _log = logging.getLogger("tunesmith.training")
 
-_PART_SECONDS = 600.0
+_PART_SECONDS = 300.0
+_BEAT_SECONDS = 5.0
 
 
 class Saver:
@@ -52,6 +53,7 @@ class Saver:
         self._since = clock()
         self._threads = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._writing: concurrent.futures.Future[None] | None = None
+        self._step = 0
 
     def is_due(self, step: int) -> bool:
         """Whether this rank wants a checkpoint after `step`; clocks differ, so the ranks have to agree on it."""
@@ -70,6 +72,7 @@ class Saver:
         manifest = Manifest(progress.done, self._identity, asdict(progress), {}, labels)
         work = unfinished(self._directory, progress.done, tickets[0][0])
         part = Part(work, engine.rank, len(tickets), engine.snapshot(), manifest)
+        self._step = progress.done
         self._writing = self._threads.submit(self._write, part)
         self._since = self._clock()
 
@@ -77,6 +80,8 @@ class Saver:
         """Until what was begun is durable or given up."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
+            while not concurrent.futures.wait([writing], timeout=_BEAT_SECONDS).done:
+                self._sink.beat(self._step, "busy")
             writing.result()
 
     def __enter__(self) -> Self:
@@ -93,7 +98,7 @@ class Saver:
         trouble: Trouble | None = None
         try:
             entries = parts.write(part)
-        except OSError as error:
+        except Exception as error:  # whatever it is, the run goes on without this checkpoint
             trouble = Trouble.of(error)
             _log.warning("no checkpoint: rank %s could not write its part: %s", part.rank, error)
         if part.rank > 0:
@@ -111,7 +116,7 @@ class Saver:
             path = commit(part.work, self._directory, manifest)
         except PartMissing as error:
             return self._give_up(part, error.trouble.reason, str(error))
-        except OSError as error:
+        except Exception as error:
             return self._give_up(part, Trouble.of(error).reason, str(error))
         self._sink.checkpoint_saved(manifest.step, path.name, manifest.size, manifest.metrics)
         with contextlib.suppress(OSError):

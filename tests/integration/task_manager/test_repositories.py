@@ -577,6 +577,19 @@ async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool
     assert resting.not_before - resting.update_time == hour
 
 
+async def test_a_task_that_is_paused_rests_for_nobody(pool: Pool, owner: Owner) -> None:
+    task = a_new_task()
+    await owner.tasks.create(task)
+    assignment = await owner.claim("t:1", 1)
+    assert assignment
+    await owner.tasks.pause(task.id, "wait")
+    changes = {"failure": Change(State.FAILED, "f", error=b""), "retry": Change(State.QUEUED, "again")}
+    await owner.claims.lose_run(assignment.claim, max_lost_runs=3, first_rest=datetime.timedelta(hours=1), **changes)
+
+    paused = await owner.tasks.get(task.id)
+    assert (paused.state, paused.not_before) == (State.PAUSED, None)
+
+
 async def test_the_higher_priority_is_claimed_first_and_equal_ones_by_age(pool: Pool, owner: Owner) -> None:
     low, old, new, high = [dataclasses.replace(a_new_task(), priority=priority) for priority in (-1, 0, 0, 7)]
     for one in (low, old, new, high):

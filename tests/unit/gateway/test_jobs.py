@@ -5,7 +5,9 @@ import uuid
 import pytest
 from google.protobuf import duration_pb2, timestamp_pb2
 
+from services.common.errors import NotFound
 from services.gateway import identifiers
+from services.gateway.jobs import Jobs
 from tests.fake_platform import NOW
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_pb2 import Task, TaskProgress
@@ -37,6 +39,24 @@ async def test_a_job_can_start_from_what_another_has_learned(http, platform, end
     started = task.spec.fine_tuning
     assert started.base_model == "tiny"
     assert started.initial_artifact == f"tasks/{uuid.UUID(int=0)}{checkpoint}"
+
+
+@pytest.mark.parametrize("reason", ["TASK_NOT_FOUND", "CHECKPOINT_NOT_FOUND", "ARTIFACT_EXPIRED"])
+async def test_a_tuned_model_that_is_gone_is_the_model_that_is_not_found(http, platform, monkeypatch, reason: str) -> None:
+    async def gone(*_, **__):
+        raise NotFound(reason, "tasks/1", message="it is gone")
+
+    monkeypatch.setattr(Jobs, "_create", gone)
+    answer = await http.post(JOBS, json={"model": "ft:tiny:o::" + "0" * 32, "training_file": FILE})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
+    assert "it is gone" in error["message"]
+
+
+@pytest.mark.parametrize("limit", ["0000010009999999", "9" * 5000])
+async def test_a_limit_is_read_whole(http, limit: str) -> None:
+    answer = await http.get(JOBS, params={"limit": limit})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "limit")
 
 
 async def test_a_tuned_model_of_another_form_is_not_found(http, platform) -> None:

@@ -261,3 +261,12 @@ async def test_an_idle_scheduler_has_no_task(worker: Worker, engine: FakeEngine)
     async with asyncio.timeout(20):
         await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "scheduler"))
     assert sizes(engine) == [1]
+
+
+async def test_who_leaves_while_another_model_writes_is_not_let_in_afterwards(worker: Worker, engine: FakeEngine) -> None:
+    hall = Hall(worker, engine)
+    first = hall.enter(asked(6, base=BASES[0]), on_token=lambda token: token == 100 and hall.scheduler.leave(hall.seats[1]))
+    hall.enter(asked(6, base=BASES[1])).ended.set()
+    await first.ended.wait()
+    assert {base for base, tickets in engine.steps if tickets} == {BASES[0]}
+    assert len(first.tokens) == 6

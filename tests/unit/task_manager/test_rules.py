@@ -58,7 +58,7 @@ def test_an_end_that_was_asked_for_is_recorded_as_such(state: State, end: State,
     assert (state, recorded) in PERMITTED
 
 
-BY_CALLERS = {(None, Q), (Q, C), (S, PG), (S, CG), (R, CG), (R, PG), (PG, CG), (P, Q), (P, C)}
+BY_CALLERS = {(None, Q), (Q, C), (S, PG), (S, CG), (R, CG), (R, PG), (PG, CG), (P, Q), (P, C), (F, Q), (C, Q)}
 BY_THE_TASK_MANAGER = {(Q, S), (S, Q), (R, Q)}
 
 

@@ -200,3 +200,13 @@ def test_every_ending_frees_its_processes_once() -> None:
 
 def test_the_margin_is_what_the_documentation_says() -> None:
     assert (1.5, datetime.timedelta(minutes=30)) == (schedule._MARGIN, PATIENCE)
+
+
+def test_an_older_backlog_of_lower_priority_does_not_keep_a_large_task_from_starting() -> None:
+    urgent = dataclasses.replace(waiting(1, 3), priority=10)
+    older = [waiting(number, age=60) for number in range(2, 9)]
+    runs = [running(remaining=None, age=90), running(remaining=None, age=90)]
+    decision = decide([urgent, *older], [Machine("a", 4, 2)], runs, NOW)
+    assert numbers(decision, "kept") == {1: "a"}
+    assert numbers(decision, "starts") == {}
+    assert numbers(decide([urgent, *older], [Machine("a", 4, 3)], runs[:1], NOW), "starts") == {1: "a"}

@@ -8,7 +8,13 @@ from services.trainer.checkpoint_files import MANIFEST, SHARED, FileEntry, Manif
 
 
 def make_checkpoint(
-    directory: Path, step: int, *, labels: tuple[str, ...] = (), eval_loss: float | None = None, size: int = 50
+    directory: Path,
+    step: int,
+    *,
+    labels: tuple[str, ...] = (),
+    eval_loss: float | None = None,
+    size: int = 50,
+    best_step: int = 0,
 ) -> Path:
     """`directory/step-N`, whole."""
     path = directory / f"step-{step}"
@@ -19,7 +25,7 @@ def make_checkpoint(
         (path / name).write_bytes(content)
         files[name] = FileEntry(len(content), hashlib.sha256(content).hexdigest())
     metrics = {"loss": 1.0 / step} | ({} if eval_loss is None else {"eval_loss": eval_loss})
-    progress = {"done": step, "evaluated": 0 if eval_loss is None else step, "metrics": metrics}
+    progress = {"done": step, "evaluated": 0 if eval_loss is None else step, "metrics": metrics, "best_step": best_step}
     manifest = Manifest(step, {"data": [3, 4, "ab" * 32]}, progress, files, labels)
     (path / MANIFEST).write_bytes(encoded(manifest))
     return path

@@ -78,3 +78,17 @@ def test_the_kernels_counter_is_read_where_there_is_one(tmp_path: Path) -> None:
     assert out_of_memory_kills(counters) == 3
     counters.write_text("nr_free_pages 5\n")
     assert out_of_memory_kills(counters) == 0
+
+
+def test_passes_that_were_put_together_are_kept_apart_before_anything_is_given_up(config: Path) -> None:
+    config.write_text(json.dumps({"hyperparameters": sizes(1, 8)}))
+    assert cut(config) == batch_cut.read(config) == sizes(1, 8)
+    assert cut(config) is None
+
+
+def test_a_cut_of_another_batch_is_none(config: Path) -> None:
+    assert cut(config) == sizes(4, 2)
+    assert batch_cut.fitting(config, sizes(2, 4)) == sizes(4, 2)
+    assert batch_cut.fitting(config, sizes(2, 2)) == {}
+    config.write_text(json.dumps({"hyperparameters": sizes(4, 1)}))
+    assert cut(config) == sizes(2, 2)

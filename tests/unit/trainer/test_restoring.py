@@ -23,8 +23,8 @@ class Shelf:
         self.broken: dict[str, ServiceError] = {}
         self.fetched: list[str] = []
 
-    def add(self, step: int, attempt: int = 1) -> StoredCheckpoint:
-        path = make_checkpoint(self.root / str(len(self.stored)), step)
+    def add(self, step: int, attempt: int = 1, best_step: int = 0) -> StoredCheckpoint:
+        path = make_checkpoint(self.root / str(len(self.stored)), step, best_step=best_step)
         files = tuple(_file(file.name, file.read_bytes()) for file in sorted(path.iterdir()))
         self.stored.append(StoredCheckpoint(str(path), step, attempt, files, float(len(self.stored))))
         return self.stored[-1]
@@ -72,6 +72,23 @@ async def test_the_newest_step_is_fetched_and_only_that(run, shelf) -> None:
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-30"]
     assert newest_whole(run.checkpoints) == 30
     assert notes == ["fetched the checkpoint of step 30 from storage"]
+
+
+async def test_the_best_one_comes_along_because_an_early_stop_ends_with_it(run, shelf) -> None:
+    for step in (10, 20, 30):
+        shelf.add(step, best_step=10)
+    notes: list[str] = []
+    assert await restored(run, shelf, notes) == 30
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-10", "step-30"]
+    assert notes[1] == "fetched the checkpoint of step 10, which had the best validation loss"
+    shelf.fetched.clear()
+    assert (await restored(run, shelf), shelf.fetched) == (30, [])
+
+
+async def test_without_the_best_one_in_storage_the_newest_is_enough(run, shelf) -> None:
+    shelf.add(30, best_step=10)
+    assert await restored(run, shelf) == 30
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-30"]
 
 
 async def test_what_is_here_already_is_not_fetched(run, shelf) -> None:

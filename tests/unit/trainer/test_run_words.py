@@ -165,6 +165,11 @@ def test_the_cause_of_an_exit(records: list[dict], reason: str, metadata: dict[s
     assert failure.hint
 
 
+def test_a_rank_that_was_stopped_because_it_stalled_failed_of_the_stall() -> None:
+    records = [STALL, exited({"1": 128 + signal.SIGTERM}, failed_rank=1)]
+    assert failure_of(History().after(records)).reason == "TRAINING_STALLED"
+
+
 def test_a_failure_knows_the_step_it_came_after() -> None:
     records = [event(1, "metrics", step=9), exited({"0": -signal.SIGKILL}, failed_rank=0)]
     assert failure_of(History().after(records)).step == 9

@@ -13,6 +13,7 @@ import torch
 from training_configs import numbers
 
 from services.trainer.checkpoint_files import SHARED, FileEntry, Manifest, Torn, check, checkpoints, rank_file
+from services.trainer.training import parts
 from services.trainer.training.checkpoint import read_tensors, write_tensors
 from services.trainer.training.parts import Part, Trouble, announce
 from services.trainer.training.progress import Progress
@@ -297,6 +298,22 @@ def test_one_rank_that_cannot_write_is_enough_for_no_checkpoint(tmp_path, troubl
     assert (reason, step) == (trouble.reason, 1)
     assert f"rank 1 could not write its part: {trouble.message}" in message
     assert (run.saved, list(run.directory.iterdir())) == ([], [])
+
+
+def test_whatever_goes_wrong_while_writing_the_run_goes_on(tmp_path, monkeypatch):
+    run = Run(tmp_path / "c")
+
+    def without_memory(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "write_tensors", without_memory)
+        run.save(1)
+    ((reason, message, step),) = run.sink.anomalies
+    assert (reason, step) == ("CHECKPOINT_FAILED", 1)
+    assert "MemoryError" in message
+    run.save(2)
+    assert run.saved == [2]
 
 
 def test_steps_make_a_checkpoint_due(tmp_path):
