@@ -3,13 +3,14 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,7 +45,7 @@ class Ranks:
         reader, writer = os.pipe()
         with (directory / "log").open("wb") as log:
             count = config["hyperparameters"]["num_processes"]
-            port = _free_port()
+            port = free_port()
             self._processes = [self._start(path, rank, count, port, writer, log) for rank in range(count)]
         os.close(writer)
         self._arrived = threading.Condition()
@@ -103,9 +104,3 @@ class Ranks:
                 with self._arrived:
                     self.events.append(json.loads(line))
                     self._arrived.notify_all()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,11 +1,13 @@
 """TCP ports of the local stack: which are free, who holds a taken one; used before anything is started."""
 
+import random
 import socket
-from contextlib import ExitStack
 
 from tunesmith.local.errors import LocalError
 
 LOOPBACK = "127.0.0.1"
+# Systems take ports of outgoing connections from above (Linux from 32768 on), and would take one between our look and our use.
+_PICKED_FROM = range(10_240, 32_768)
 DEFAULT_PORTS = {"task_manager": 50051, "trainer": 50052, "storage": 50053, "inference": 50054, "gateway": 8080}
 
 
@@ -21,12 +23,12 @@ def is_free(port: int) -> bool:
 
 
 def pick_free(count: int) -> list[int]:
-    """`count` different free ports; all are held open until the last is known so that none comes twice."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """`count` different free ports, by chance: another program that looks at the same moment finds others."""
+    chance, picked = random.SystemRandom(), set[int]()
+    while len(picked) < count:
+        if is_free(port := chance.choice(_PICKED_FROM)):
+            picked.add(port)
+    return list(picked)
 
 
 def keep_or_pick(remembered: list[int], count: int) -> list[int]:

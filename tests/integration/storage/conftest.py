@@ -13,12 +13,14 @@ import pytest
 
 SUITES = (
     "artifact_suite",
+    "checkpoint_suite",
     "dataset_suite",
     "dataset_tokens_suite",
     "dataset_version_suite",
     "model_suite",
     "object_store_suite",
     "part_upload_suite",
+    "piece_suite",
     "repository_suite",
     "retention_suite",
     "service",

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -18,18 +17,12 @@ from services.common.channels import connect
 from services.common.config import Secret
 from services.task_manager.__main__ import running
 from services.task_manager.settings import TaskManagerSettings
+from tests.ports import free_port
 from tunesmith.v1 import task_event_pb2, task_manager_service_pb2_grpc, task_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
 
 DEADLINE_SECONDS = 30.0
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_settings(dsn: str, storage: str, trainers: tuple[str, ...], **changes: Any) -> TaskManagerSettings:

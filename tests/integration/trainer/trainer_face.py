@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import grpc
 import psutil
 
 from services.trainer.processes import RUN_VARIABLE
+from tests.ports import free_port
 from tunesmith.v1 import task_event_pb2, task_pb2, task_spec_pb2, trainer_service_pb2, trainer_service_pb2_grpc
 
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ class Face:
 
     async def start(self) -> None:
         await self.disconnect()
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         variables = {f"TUNESMITH_TRAINER_{name}": value for name, value in (self.settings | {"LISTEN": address}).items()}
         environment = {**os.environ, **variables, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
         self.process = await asyncio.to_thread(self._spawn, environment)
@@ -227,9 +227,3 @@ def _command(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -32,6 +32,7 @@ def test_picked_ports_are_free_and_different():
     ports = pick_free(20)
     assert len(set(ports)) == 20
     assert all(map(is_free, ports))
+    assert max(ports) < 32_768, "where Linux takes ports of outgoing connections from"
 
 
 def test_a_taken_port_is_named_with_its_owner_and_the_way_out(taken):
