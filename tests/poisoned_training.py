@@ -1,12 +1,11 @@
 """The training process, but the gradient of the second rank is NaN in the third window; started by tests of several ranks."""
 
 import math
-import sys
 from typing import Any
 
 import torch
 
-from services.trainer.training.__main__ import main
+from services.trainer.training.__main__ import leave, main
 
 
 def poison() -> None:
@@ -30,4 +29,4 @@ def poison() -> None:
 
 if __name__ == "__main__":
     poison()
-    sys.exit(main())
+    leave(main())
