@@ -209,11 +209,18 @@ class TestRehearsal:
     def test_when_it_pays(self, monkeypatch, changes, device, available, rehearses):
         monkeypatch.setattr(rehearsal, "available_bytes", lambda: available)
         run = []
-        engine = SimpleNamespace(rank=0, rehearse=run.append, device_type=device)
+        engine = SimpleNamespace(rank=0, rehearse=run.append, device_type=device, exchange=lambda values: [values])
         assert rehearsal.rehearse(engine, self.data(5, 9, 7), numbers(**changes), MODEL) is rehearses
         assert bool(run) is rehearses
         if run:
             assert max(each.token_count for each in run[0]) == 9
+
+    def test_all_ranks_rehearse_when_one_has_to(self, monkeypatch):
+        monkeypatch.setattr(rehearsal, "available_bytes", lambda: 10**12)
+        run = []
+        engine = SimpleNamespace(rank=0, rehearse=run.append, device_type="cpu", exchange=lambda values: [values, [True]])
+        assert rehearsal.rehearse(engine, self.data(5, 9, 7), numbers(), MODEL)
+        assert len(run) == 1
 
 
 def test_movement_is_relative_to_the_size_and_to_the_last_look():
