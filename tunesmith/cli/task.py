@@ -1,15 +1,32 @@
 """`tunesmith task …`: fine-tuning tasks."""
 
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunesmith.cli import task_again, task_diff, task_list, task_logs, task_watch
 from tunesmith.cli.data_argument import split_weight
-from tunesmith.cli.options import DEFAULT_BASE_MODEL, Json, TaskId
+from tunesmith.cli.options import Json, TaskId
 from tunesmith.cli.output import print_json, talk
+from tunesmith.cli.task_options import (
+    Data,
+    Description,
+    DryRun,
+    File,
+    MaxAttempts,
+    Method,
+    Model,
+    Name,
+    NotBefore,
+    Origin,
+    Priority,
+    Sample,
+    Settings,
+    Tuning,
+    ValidationData,
+    ValidationSplit,
+    Watch,
+)
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
@@ -31,53 +48,23 @@ app.command("diff")(task_diff.diff)
 @app.command()
 def create(
     *,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID|FILE[:WEIGHT]", help="Training data; a file is uploaded first. Several are mixed by weight."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="The base model to start from.", show_default=DEFAULT_BASE_MODEL)] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the task; default: after the data.")] = None,
-    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="What is learned: sft, dpo, kto, orpo, cpt or classification.", show_default="sft")
-    ] = None,
-    tuning: Annotated[str | None, typer.Option(help="Which weights move: lora or full.", show_default="lora")] = None,
-    validation_data: Annotated[
-        str | None, typer.Option(help="Held-out data, an ID or a file; its loss is measured while training.")
-    ] = None,
-    validation_split: Annotated[
-        float | None, typer.Option(metavar="RATIO", help="Share of the training data to hold out instead, at most 0.5.")
-    ] = None,
-    origin: Annotated[
-        str,
-        typer.Option(
-            "--from", metavar="NAME", help="Weights to start from: tasks/ID (its result), tasks/ID@step-N or artifacts/ID."
-        ),
-    ] = "",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, for example lora.rank=8; repeatable."),
-    ] = None,
-    sample: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PROMPT", help="What the model is asked while it trains; repeatable, at most 5."),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", "-f", help="The task as JSON or YAML, in the form `task show --json` prints; other options override it."
-        ),
-    ] = None,
-    priority: Annotated[
-        int | None, typer.Option(min=-100, max=100, help="Waiting tasks with a higher number start first.")
-    ] = None,
-    not_before: Annotated[datetime | None, typer.Option(help="Do not start before this local time.")] = None,
-    max_attempts: Annotated[
-        int | None,
-        typer.Option(min=1, max=100, help="Tries until lost runs and passing failures fail the task.", show_default="3"),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the task until it ends.")] = False,
+    data: Data = None,
+    model: Model = None,
+    name: Name = None,
+    description: Description = None,
+    method: Method = None,
+    tuning: Tuning = None,
+    validation_data: ValidationData = None,
+    validation_split: ValidationSplit = None,
+    origin: Origin = "",
+    settings: Settings = None,
+    sample: Sample = None,
+    file: File = None,
+    priority: Priority = None,
+    not_before: NotBefore = None,
+    max_attempts: MaxAttempts = None,
+    dry_run: DryRun = False,
+    watch: Watch = False,
     as_json: Json = False,
 ) -> None:
     """Create a fine-tuning task.
