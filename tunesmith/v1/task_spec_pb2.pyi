@@ -8,6 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tunesmith.v1 import evaluation_pb2 as _evaluation_pb2
+from tunesmith.v1 import export_pb2 as _export_pb2
+from tunesmith.v1 import generation_pb2 as _generation_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -26,20 +29,38 @@ class TaskSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FINE_TUNING_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    EXPORT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fine_tuning(self) -> Global___FineTuning:
         """Tune a base model on a dataset."""
+
+    @_builtins.property
+    def evaluation(self) -> _evaluation_pb2.Evaluation:
+        """Measure models on a dataset of questions with known answers."""
+
+    @_builtins.property
+    def generation(self) -> _generation_pb2.Generation:
+        """Let a model answer every row of a dataset."""
+
+    @_builtins.property
+    def export(self) -> _export_pb2.Export:
+        """Make another form of a task's result."""
 
     def __init__(
         self,
         *,
         fine_tuning: Global___FineTuning | None = ...,
+        evaluation: _evaluation_pb2.Evaluation | None = ...,
+        generation: _generation_pb2.Generation | None = ...,
+        export: _export_pb2.Export | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fine_tuning", b"fine_tuning", "kind", b"kind"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "export", b"export", "fine_tuning", b"fine_tuning", "generation", b"generation", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fine_tuning", b"fine_tuning", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "export", b"export", "fine_tuning", b"fine_tuning", "generation", b"generation", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fine_tuning"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fine_tuning", "evaluation", "generation", "export"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
