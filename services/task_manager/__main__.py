@@ -18,8 +18,10 @@ from services.common.channels import connect
 from services.common.config import ConfigError, load
 from services.common.postgres import MigrationError, migrate, open_pool
 from services.common.server import serving, wait_for_signal
+from services.task_manager.archive_grpc import GrpcArchive
 from services.task_manager.checkpoints import Checkpoints
 from services.task_manager.claims import ClaimRepository
+from services.task_manager.compaction import Compaction
 from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.dispatcher import Dispatcher
 from services.task_manager.event_log import EventLog
@@ -30,6 +32,7 @@ from services.task_manager.inquiry import Inquiry
 from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
+from services.task_manager.repeating import repeat
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retry_repository import RetryRepository
 from services.task_manager.retrying import Retrying
@@ -84,9 +87,10 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
         GrpcTrainers(api_key=settings.peer_api_key) as trainers,
     ):
-        events = EventLog(pool, hub)
-        watch = make_watch(settings, hub, events, stopping)
         repository, stored = TaskRepository(pool, hub), GrpcStorage(storage, api_key=settings.peer_api_key)
+        archive = GrpcArchive(storage, api_key=settings.peer_api_key)
+        events = EventLog(pool, hub, archive)
+        watch = make_watch(settings, hub, events, stopping)
         inquiry, origins = Inquiry(stored), Origins(stored, repository)
         planning = Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
         listing = TaskListing(pool)
@@ -131,8 +135,13 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
                 settings=settings,
             )
             dispatching = group.create_task(dispatcher.run(), name="dispatcher")
+            compaction = Compaction(pool, archive, rest=settings.compaction_delay)
+            compacting = group.create_task(
+                repeat("compaction", compaction.round, settings.compaction_interval, asyncio.Event()), name="compaction"
+            )
             yield
             dispatching.cancel()
+            compacting.cancel()
 
 
 def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stopping: asyncio.Event) -> Watch:

@@ -34,6 +34,10 @@ class TaskManagerSettings(ServerSettings):
     """How long a trainer may refuse a claimed task for want of room before the task goes back to the queue."""
     orphan_interval: datetime.timedelta = datetime.timedelta(seconds=10)
     """Time between two looks for runs that no task wants any more."""
+    compaction_delay: datetime.timedelta = datetime.timedelta(hours=1)
+    """How long after its end the events of a task stay in Postgres; then they go to storage."""
+    compaction_interval: datetime.timedelta = datetime.timedelta(minutes=1)
+    """Time between two looks for tasks whose events go to storage."""
     heartbeat_interval: datetime.timedelta = datetime.timedelta(seconds=15)
     """Longest silence of a stream."""
     watch_interval: datetime.timedelta = datetime.timedelta(seconds=1)
