@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import datetime
 import functools
 import os
 import pathlib
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import psycopg
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from services.common import logs
 from services.common.channels import connect
 from services.common.config import ConfigError, load
-from services.common.postgres import MigrationError, migrate, open_pool
+from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
 from services.task_manager.archive_grpc import GrpcArchive
 from services.task_manager.checkpoints import Checkpoints
@@ -48,10 +49,13 @@ from services.task_manager.task_watch import TaskWatch
 from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_grpc import GrpcTrainers
 from services.task_manager.watch import Watch
+from services.task_manager.webhook_delivery import WebhookDelivery
+from services.task_manager.webhook_events import WebhookEvents
 from tunesmith.v1 import task_manager_service_pb2_grpc
 
 SERVICE = "tunesmith.v1.TaskManagerService"
 _MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
+Loop = tuple[str, Callable[[], Awaitable[None]], datetime.timedelta]
 
 log = structlog.get_logger()
 
@@ -136,12 +140,11 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             )
             dispatching = group.create_task(dispatcher.run(), name="dispatcher")
             compaction = Compaction(pool, archive, rest=settings.compaction_delay)
-            compacting = group.create_task(
-                repeat("compaction", compaction.round, settings.compaction_interval, asyncio.Event()), name="compaction"
-            )
+            loops = [("compaction", compaction.round, settings.compaction_interval), *await webhook_loops(settings, pool)]
+            repeating = [group.create_task(repeat(*loop, asyncio.Event()), name=loop[0]) for loop in loops]
             yield
-            dispatching.cancel()
-            compacting.cancel()
+            for task in (dispatching, *repeating):
+                task.cancel()
 
 
 def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stopping: asyncio.Event) -> Watch:
@@ -164,6 +167,16 @@ def make_task_watch(settings: TaskManagerSettings, listing: TaskListing, stoppin
         heartbeat_interval=settings.heartbeat_interval.total_seconds(),
         poll_interval=settings.watch_interval.total_seconds(),
     )
+
+
+async def webhook_loops(settings: TaskManagerSettings, pool: Pool) -> Sequence[Loop]:
+    """What delivers webhooks, if one is set; says to the database which events to write."""
+    events, endpoint = WebhookEvents(pool), settings.webhook_endpoint()
+    await events.configure(settings.webhook_kinds if endpoint else ())
+    if endpoint is None:
+        return []
+    delivery = WebhookDelivery(events, endpoint, allow_private=settings.webhook_allow_private, now=utc_now)
+    return [("webhooks", delivery.round, settings.webhook_interval)]
 
 
 async def prepare_database(settings: TaskManagerSettings) -> None:
