@@ -33,6 +33,7 @@ from services.task_manager.inquiry import Inquiry
 from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
+from services.task_manager.project_quota import ProjectQuota
 from services.task_manager.repeating import repeat
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retry_repository import RetryRepository
@@ -91,15 +92,16 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
         GrpcTrainers(api_key=settings.peer_api_key) as trainers,
     ):
-        repository, stored = TaskRepository(pool, hub), GrpcStorage(storage, api_key=settings.peer_api_key)
+        quota = ProjectQuota(settings.project_max_queued, settings.project_max_processes)
+        repository, stored = TaskRepository(pool, hub, quota), GrpcStorage(storage, api_key=settings.peer_api_key)
         archive = GrpcArchive(storage, api_key=settings.peer_api_key)
         events = EventLog(pool, hub, archive)
         watch = make_watch(settings, hub, events, stopping)
         inquiry, origins = Inquiry(stored), Origins(stored, repository)
         planning = Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
         listing = TaskListing(pool)
-        queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
-        outlook = Outlook(queue, fleet, utc_now)
+        queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease, quota=settings.project_max_processes)
+        outlook = Outlook(queue, fleet, utc_now, settings.project_max_processes)
         servicer = TaskManagerServicer(
             repository,
             TaskCreation(

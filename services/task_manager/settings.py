@@ -45,6 +45,10 @@ class TaskManagerSettings(ServerSettings):
     """Longest time between two looks of a stream into the store."""
     max_lost_runs: int = 3
     """Runs of a task that may be lost, or fail for the moment, until the task fails; a task may say otherwise."""
+    project_max_queued: int = 0
+    """Tasks of a project, which the label `project` names, that may wait at once; one more is refused. 0 = any number."""
+    project_max_processes: int = 0
+    """Processes that the running tasks of a project may have together; further tasks wait. 0 = any number."""
     retry_backoff: datetime.timedelta = datetime.timedelta(seconds=2)
     """Rest before the second attempt of a task whose run was lost; doubled with each loss, at most 5 minutes."""
     create_token_wait: datetime.timedelta = datetime.timedelta(seconds=20)
@@ -75,6 +79,8 @@ class TaskManagerSettings(ServerSettings):
             raise ConfigError("TUNESMITH_TASK_MANAGER_TRAINER_ADDRESSES names no trainer")
         if self.lease_renewal * 2 > self.lease:
             raise ConfigError("TUNESMITH_TASK_MANAGER_LEASE must be at least twice TUNESMITH_TASK_MANAGER_LEASE_RENEWAL")
+        if min(self.project_max_queued, self.project_max_processes) < 0:
+            raise ConfigError("TUNESMITH_TASK_MANAGER_PROJECT_MAX_QUEUED and _PROJECT_MAX_PROCESSES must be 0 or more")
         if unknown := sorted(set(self.webhook_kinds) - set(KINDS)):
             raise ConfigError(f"TUNESMITH_TASK_MANAGER_WEBHOOK_KINDS: {unknown[0]} is none of {', '.join(KINDS)}")
         self.webhook_endpoint()
