@@ -2,7 +2,7 @@
 
 Of tasks of one priority, the next is of the project that holds the fewest processes, and there the oldest. A project that holds
 nothing therefore comes before every one that holds something, and of two that hold nothing the one with the older task: whatever
-others bring, a task is next at the latest when its project's runs have ended.
+others bring later, a task is next at the latest when its project's runs have ended and older tasks have started.
 """
 
 import collections
