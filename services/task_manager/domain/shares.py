@@ -42,9 +42,9 @@ def held_by_project(running: Iterable[Placed]) -> "collections.Counter[str]":
     return held
 
 
-def has_quota(held: Mapping[str, int], task: Placed, most: int) -> bool:
-    """Whether its project may hold its processes, too; `most` 0 = no limit."""
-    return not most or held.get(task.project, 0) + task.processes <= most
+def has_quota(held: Mapping[str, int], project: str, processes: int, most: int) -> bool:
+    """Whether a project may hold so many processes, too; `most` 0 = no limit."""
+    return not most or held.get(project, 0) + processes <= most
 
 
 def in_fair_order(waiting: Sequence[T], running: Iterable[Placed]) -> list[T]:
