@@ -120,7 +120,7 @@ class Saver:
             return self._give_up(part, Trouble.of(error).reason, str(error))
         self._sink.checkpoint_saved(manifest.step, path.name, manifest.size, manifest.metrics)
         with contextlib.suppress(OSError):
-            prune(self._directory, self._numbers.save_total_limit)
+            prune(self._directory, self._numbers.save_total_limit, self._identity)
         return None
 
     def _give_up(self, part: Part, reason: str, cause: str) -> None:
