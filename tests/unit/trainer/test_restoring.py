@@ -113,7 +113,11 @@ async def test_a_stored_one_of_other_numbers_gives_way_to_the_one_before(run, sh
 @pytest.mark.parametrize(
     ("held", "asked", "expected"),
     [
-        ({"seed": 1, "lora": {"rank": 4, "target_modules": ["q_proj"]}}, {"lora": {"rank": 4, "target_modules": ("q_proj",)}}, True),
+        (
+            {"seed": 1, "lora": {"rank": 4, "target_modules": ["q_proj"]}},
+            {"lora": {"rank": 4, "target_modules": ("q_proj",)}},
+            True,
+        ),
         ({"seed": 1}, {"seed": 2}, False),
         ({"lora": {"rank": 4}}, {"lora": {"rank": 8}}, False),
         ({"precision": "bf16"}, {"precision": None}, True),

@@ -56,9 +56,13 @@ class FakeEngine:
 class ListSink:
     saved: list = field(default_factory=list)
     anomalies: list = field(default_factory=list)
+    beats: list = field(default_factory=list)
 
     def checkpoint_saved(self, step, name, size_bytes, metrics):
         self.saved.append((step, name, size_bytes, dict(metrics)))
+
+    def beat(self, step, phase=""):
+        self.beats.append((step, phase))
 
     def anomaly(self, reason, message, step):
         self.anomalies.append((reason, message, step))
@@ -374,6 +378,16 @@ def test_whatever_goes_wrong_while_writing_the_run_goes_on(tmp_path, monkeypatch
     assert "MemoryError" in message
     run.save(2)
     assert run.saved == [2]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_whoever_may_kill_the_process_hears_how_long_a_checkpoint_is_being_written(tmp_path, monkeypatch, works):
+    run = Run(tmp_path / "c")
+    if not works:
+        monkeypatch.setattr(parts, "write_tensors", lambda *_: 1 / 0)
+    run.save(1)
+    assert run.sink.beats == [(1, "saving"), (1, "saved")]
+    assert run.saved == ([1] if works else [])
 
 
 def test_steps_make_a_checkpoint_due(tmp_path):
