@@ -29,7 +29,7 @@ def inherit(own: pathlib.Path, older: Sequence[pathlib.Path]) -> int:
 
 
 def clear_cut_short(*directories: pathlib.Path) -> None:
-    """Removes what a killed process has left half done: links and downloads that never got their name. Nothing may be under way."""
+    """Removes links and downloads that a killed process has left without their name. Nothing may be under way."""
     for directory in directories:
         for path in directory.iterdir() if directory.is_dir() else ():
             if _SCRATCH.fullmatch(path.name):

@@ -80,8 +80,7 @@ class Restoring:
             _check_names(stored)
             for file in stored.files:
                 await self._stored.fetch_file(stored.name, file, scratch / file.path)
-            if not belongs(await asyncio.to_thread(check, scratch), run.request.hyperparameters):
-                raise Torn("it is of other numbers than this run's")
+            await asyncio.to_thread(_check, scratch, run.request.hyperparameters)
             await asyncio.to_thread(_replace, scratch, target)
         except (ServiceError, Torn) as error:
             if isinstance(error, ServiceError) and error.reason != "CHECKSUM_MISMATCH" and not is_not_transient(error):
@@ -94,7 +93,7 @@ class Restoring:
 
 
 def newest_whole(directory: pathlib.Path, numbers: Mapping[str, Any]) -> int:
-    """Step of the newest checkpoint in `directory` that is whole, every byte looked at, and of these hyperparameters; 0 = none."""
+    """Step of the newest whole checkpoint, every byte looked at, that is of these hyperparameters; 0 = none."""
     for path in checkpoints(directory):
         with contextlib.suppress(Torn):
             if belongs(check(path), numbers):
@@ -108,6 +107,11 @@ def belongs(manifest: Manifest, numbers: Mapping[str, Any]) -> bool:
     wanted = json.loads(json.dumps(dict(numbers)))
     held = manifest.identity.get("hyperparameters", {})
     return all(wanted.get(name) in (None, value) for name, value in held.items())
+
+
+def _check(path: pathlib.Path, numbers: Mapping[str, Any]) -> None:
+    if not belongs(check(path), numbers):
+        raise Torn("it is of other numbers than this run's")
 
 
 def _check_names(stored: StoredCheckpoint) -> None:

@@ -17,8 +17,9 @@ def unfinished(directory: Path, step: int, ticket: int) -> Path:
 
 
 def prune(directory: Path, limit: int, identity: Mapping[str, Any]) -> None:
-    """Of the checkpoints of `identity`, deletes all but the newest `limit` (at least 1), the one with the lowest validation loss and
-    those with a label; of others, which this run cannot continue from, all but those with a label.
+    """Deletes all but the newest `limit` (at least 1), the one with the lowest validation loss and those with a label.
+
+    Those of another identity, which this run cannot continue from, stay only if they have a label.
 
     Call it only when the newest is durable: everything that was cut short, here or in an earlier run, goes as well.
     """
