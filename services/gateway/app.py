@@ -16,7 +16,6 @@ from services.gateway.job_conversion import JobConversion
 from services.gateway.jobs import Jobs
 from services.gateway.models import Models
 from services.gateway.peers import Peers
-from services.gateway.rate_limit import RateLimit
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads import Uploads
 
@@ -38,7 +37,7 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
         *_operations(Health(peers), counters),
     ]
     router = Router(routes, redirect_slashes=False)
-    return Edge(router, settings, counters, RateLimit(settings.requests_per_second))
+    return Edge(router, settings, counters)
 
 
 def _files(files: Files) -> list[Route]:

@@ -18,7 +18,7 @@ _STATUS = {
     Task.RUNNING: "running",
     Task.PAUSING: "running",
     Task.PAUSED: "paused",
-    Task.CANCELLING: "cancelled",  # nothing else can come of it
+    Task.CANCELLING: "running",  # it may still succeed or fail, and who polls stops at the first final status
     Task.SUCCEEDED: "succeeded",
     Task.FAILED: "failed",
     Task.CANCELLED: "cancelled",

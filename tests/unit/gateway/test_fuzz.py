@@ -60,7 +60,7 @@ SETTINGS = hypothesis.settings(
 @pytest.fixture
 def settings(settings):
     """Without a limit of the rate: examples come as fast as they can."""
-    return dataclasses.replace(settings, requests_per_second=0.0)
+    return dataclasses.replace(settings, requests_per_second=0.0, address_requests_per_second=0.0)
 
 
 async def answered(http, path: str, body: object) -> None:

@@ -245,7 +245,7 @@ async def test_a_finished_job_is_told_whole(http, platform) -> None:
         (Task.RUNNING, "running"),
         (Task.PAUSING, "running"),
         (Task.PAUSED, "paused"),
-        (Task.CANCELLING, "cancelled"),
+        (Task.CANCELLING, "running"),
         (Task.CANCELLED, "cancelled"),
         (Task.FAILED, "failed"),
     ],
