@@ -14,6 +14,7 @@ from services.gateway.files import Files
 from services.gateway.health import Health
 from services.gateway.job_conversion import JobConversion
 from services.gateway.jobs import Jobs
+from services.gateway.model_names import ModelNames
 from services.gateway.models import Models
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
@@ -25,14 +26,15 @@ _JOB = "/v1/fine_tuning/jobs/{job_id}"
 def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
     """The ASGI application."""
     conversion = JobConversion(settings.organization, time.time)
-    jobs = Jobs(peers, settings, conversion)
+    names = ModelNames(peers, conversion)
+    jobs = Jobs(peers, settings, names, conversion)
     counters = Counters()
     routes = [
         *_files(Files(peers, settings)),
         *_uploads(Uploads(peers, settings, time.time)),
         *_jobs(jobs, Events(peers, jobs, conversion), Checkpoints(peers, jobs, conversion)),
-        *_models(Models(peers, settings, conversion)),
-        Route("/v1/chat/completions", Chat(peers, settings).create, methods=["POST"]),
+        *_models(Models(peers, settings, names, conversion)),
+        Route("/v1/chat/completions", Chat(peers, settings, names).create, methods=["POST"]),
         Route("/v1/completions", completions.create, methods=["POST"]),
         *_operations(Health(peers), counters),
     ]

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from services.gateway import bodies, chat_request, sse
 from services.gateway.bodies import optional
 from services.gateway.chat_conversion import Answer
+from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.presence import while_connected
 from services.gateway.settings import GatewaySettings
@@ -21,7 +22,8 @@ from tunesmith.v1.inference_service_pb2 import StreamChatRequest, StreamChatResp
 class Chat:
     """The resource. Whoever goes away ends the generation: closing the stream cancels the call."""
 
-    def __init__(self, peers: Peers, settings: GatewaySettings) -> None:
+    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames) -> None:
+        self._names = names
         self._peers = peers
         self._max_body = settings.max_body_bytes
         self._seconds = settings.chat_timeout.total_seconds()
@@ -31,6 +33,7 @@ class Chat:
         body = await bodies.read_json(request, self._max_body)
         request.state.ignored_parameters = chat_request.ignored(body)
         asked = chat_request.question(body)
+        asked.model = await self._names.model(asked.model)
         answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", body["model"], int(time.time()))
         if optional(body, "stream", bool):
             return await sse.respond(request, self._stream(asked, answer, with_usage=chat_request.includes_usage(body)))

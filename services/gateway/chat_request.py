@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from services.gateway import identifiers
 from services.gateway.bodies import Body, in_32_bits, optional, required
 from services.gateway.failures import refused
 from services.gateway.unsupported import refuse_present
@@ -35,12 +34,12 @@ _SEEDS = 2**63
 
 
 def question(body: Body) -> StreamChatRequest:
-    """What is asked; raises InvalidArgument naming the parameter that cannot be answered."""
+    """What is asked, `model` as the caller names it; raises InvalidArgument naming the parameter that cannot be answered."""
     _refuse_unsupported(body)
     includes_usage(body)
     model, messages = required(body, "model", str), required(body, "messages", list)
     asked = StreamChatRequest(
-        model=identifiers.result_of(model) or model,
+        model=model,
         messages=[_message(message, index) for index, message in enumerate(messages)],
         stop=_stops(body.get("stop")),
     )

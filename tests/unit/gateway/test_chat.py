@@ -85,7 +85,8 @@ async def test_what_is_not_said_is_left_to_inference(http, platform) -> None:
     [
         ("tiny", "tiny"),
         ("models/support@prod", "models/support@prod"),
-        (identifiers.tuned_model_id("tiny", "org", "x", TASK), TASK),
+        (identifiers.long_tuned_model_id("tiny", "org", "x", TASK), TASK),
+        (identifiers.checkpoint_model_id(identifiers.long_tuned_model_id("tiny", "org", "x", TASK), 20), f"{TASK}@step-20"),
     ],
 )
 async def test_a_model_is_asked_by_the_name_inference_has_for_it(http, platform, model: str, asked: str) -> None:
@@ -93,9 +94,13 @@ async def test_a_model_is_asked_by_the_name_inference_has_for_it(http, platform,
     assert (platform.inference.asked[0].model, answer["model"]) == (asked, model)
 
 
-async def test_a_checkpoint_cannot_be_asked_yet(http) -> None:
-    tuned = identifiers.tuned_model_id("tiny", "org", "x", TASK)
-    answer = await ask(http, model=identifiers.checkpoint_model_id(tuned, 20))
+async def test_a_short_name_is_looked_up(http, platform) -> None:
+    task = platform.tasks.add()
+    tuned = identifiers.tuned_model_id("tiny", "org", "x", task.name)
+    for model, asked in ((tuned, task.name), (identifiers.checkpoint_model_id(tuned, 20), f"{task.name}@step-20")):
+        assert (await ask(http, model=model)).json()["model"] == model
+        assert platform.inference.asked[-1].model == asked
+    answer = await ask(http, model=identifiers.tuned_model_id("tiny", "org", "x", TASK))
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
