@@ -481,6 +481,22 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
             finish_reason=inference_service_pb2.FINISH_REASON_STOP, usage=inference_service_pb2.ChatUsage(completion_tokens=2)
         )
 
+    def StreamComplete(self, request, context):
+        """Echoes the prompt when it is asked to, then writes one word for each text."""
+        self.asked.append(request.completion)
+        if self.script:
+            yield from self.script(request, context)
+            return
+        asked = request.completion
+        for index in range(asked.n or 1):
+            echoed = asked.text if asked.echo else ""
+            yield inference_service_pb2.StreamCompleteResponse(index=index, text=echoed + f" word{index}")
+        for index in range(asked.n or 1):
+            ending = {"finish_reason": inference_service_pb2.FINISH_REASON_LENGTH, "index": index}
+            yield inference_service_pb2.StreamCompleteResponse(**ending)
+        usage = inference_service_pb2.ChatUsage(prompt_tokens=3, completion_tokens=asked.n or 1)
+        yield inference_service_pb2.StreamCompleteResponse(usage=usage)
+
 
 def matches(task, wanted):
     fine_tuning = task.spec.fine_tuning

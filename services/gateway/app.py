@@ -4,9 +4,10 @@ import time
 
 from starlette.routing import Route, Router
 
-from services.gateway import completions, contract
+from services.gateway import contract
 from services.gateway.chat import Chat
 from services.gateway.checkpoints import Checkpoints
+from services.gateway.completions import Completions
 from services.gateway.counters import Counters
 from services.gateway.edge import Edge
 from services.gateway.events import Events
@@ -35,7 +36,7 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
         *_jobs(jobs, Events(peers, jobs, conversion), Checkpoints(peers, jobs, conversion)),
         *_models(Models(peers, settings, names, conversion)),
         Route("/v1/chat/completions", Chat(peers, settings, names).create, methods=["POST"]),
-        Route("/v1/completions", completions.create, methods=["POST"]),
+        Route("/v1/completions", Completions(peers, settings, names).create, methods=["POST"]),
         *_operations(Health(peers), counters),
     ]
     router = Router(routes, redirect_slashes=False)

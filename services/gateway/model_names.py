@@ -43,7 +43,8 @@ class ModelNames:
             raise NotFound("MODEL_NOT_FOUND", given[:200])
         if len(found) > 1:
             raise _ambiguous(given, [self._conversion.long_tuned_model(task) for task in found])
-        return found[0]
+        task: Task = found[0]
+        return task
 
 
 def _ambiguous(given: str, names: list[str]) -> InvalidArgument:
