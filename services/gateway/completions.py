@@ -70,9 +70,10 @@ class Completions:
             texts = [Text(number * asked.n + index) for index in range(asked.n)]
             async with contextlib.aclosing(self._pieces(completion)) as stream:
                 async for piece in stream:
-                    choice = texts[piece.index].piece(piece, answer.with_logprobs)
-                    yield sse.event(answer.piece(choice, with_usage=with_usage))
                     _count(usage, piece)
+                    if piece.text or piece.logprobs or piece.finish_reason:
+                        choice = texts[piece.index].piece(piece, answer.with_logprobs)
+                        yield sse.event(answer.piece(choice, with_usage=with_usage))
         if with_usage:
             yield sse.event(answer.usage(usage))
         yield sse.DONE
