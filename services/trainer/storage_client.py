@@ -186,6 +186,7 @@ def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
         manifest=manifest,
         epoch=adapter.request.epoch,
         request_id=adapter.request_id,
+        first_attempt=adapter.request.first_attempt,
     )
 
 

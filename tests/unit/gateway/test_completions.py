@@ -148,16 +148,18 @@ async def test_what_cannot_be_answered_is_refused_by_name(http, platform, body: 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_refusal_of_one_prompt_is_the_answer(http, platform, stream: bool) -> None:
     """The others are given up: their calls are cancelled."""
-    ended = threading.Semaphore(0)
+    started, ended = threading.Event(), threading.Event()
 
     def one_refuses(request, context):
         if request.completion.text == "bad":
+            assert stream or started.wait(10)
             refuse(context, "INVALID_ARGUMENT", "CONTEXT_LENGTH_EXCEEDED", "too long", "Shorten it.")
-        context.add_callback(ended.release)
+        context.add_callback(ended.set)
+        started.set()
         while context.is_active():
             yield StreamCompleteResponse(text="x")
 
     platform.inference.script = one_refuses
     answer = await ask(http, prompt=["bad", "endless"], stream=stream)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
-    assert stream or ended.acquire(timeout=10)
+    assert stream or ended.wait(10)

@@ -73,9 +73,30 @@ async def test_a_wrong_purpose_behind_the_file_ends_the_upload_before_it_counts(
     assert platform.datasets.uploads == []
 
 
-async def test_an_expiry_is_refused_and_not_forgotten(http, platform) -> None:
-    answer = await upload(http, **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expires_after")
+async def test_a_file_may_end_by_itself_wherever_in_the_form_that_is_said(http, platform) -> None:
+    expiry = [_field("expires_after[anchor]", b"created_at"), _field("expires_after[seconds]", b"3600")]
+    parts = [_file(ROW), _field("purpose", b"fine-tune"), *expiry]
+    for order in (parts, parts[::-1]):
+        form = b"".join(b"--b\r\n" + part + b"\r\n" for part in order) + b"--b--\r\n"
+        answer = await http.post(FILES, content=form, headers={"content-type": "multipart/form-data; boundary=b"})
+        assert answer.json()["expires_at"] == NOW.seconds + 3600
+
+
+@pytest.mark.parametrize(
+    ("fields", "parameter"),
+    [
+        ({"expires_after[anchor]": "created_at"}, "expires_after.seconds"),
+        ({"expires_after[seconds]": "3600"}, "expires_after.anchor"),
+        ({"expires_after[anchor]": "now", "expires_after[seconds]": "3600"}, "expires_after.anchor"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "3599"}, "expires_after.seconds"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "2592001"}, "expires_after.seconds"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "an hour"}, "expires_after.seconds"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_an_expiry_that_cannot_be_is_refused_and_leaves_nothing(http, platform, fields: dict, parameter: str) -> None:
+    answer = await upload(http, **fields)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, parameter)
     assert platform.datasets.stored == []
 
 
