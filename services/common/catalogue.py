@@ -138,6 +138,14 @@ _INFERENCE = {
     ),
     "CONTEXT_LENGTH_EXCEEDED": Entry("INVALID_ARGUMENT", _USER, "Shorten the conversation."),
     "ARTIFACT_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Start the task again; the stored adapter does not fit its base model."),
+    "CHECKPOINT_UNSERVABLE": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Wait for the task's result; with zero_stage 2 or less checkpoints answer, too.",
+    ),
+    "TOOLS_UNSUPPORTED": Entry(
+        "FAILED_PRECONDITION", _USER, "Leave tools out, or use a base model whose chat template writes them in <tool_call> marks."
+    ),
     "GENERATION_FAILED": Entry("INTERNAL", _PLATFORM, "Look up the request id in the inference log and report it."),
 }
 
