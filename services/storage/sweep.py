@@ -1,8 +1,9 @@
 """What a sweep finds and what it does about it, as values; used by the sweeper, its repository and the artifact servicer."""
 
 import dataclasses
-import datetime
 import uuid
+
+from services.storage.notice import Notice
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -11,15 +12,6 @@ class StoredObject:
 
     key: str
     size_bytes: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Notice:
-    """The announcement that at most `days` are left to an artifact."""
-
-    artifact: uuid.UUID
-    days: int
-    expire_time: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
