@@ -64,7 +64,7 @@ class _Place:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Promise:
-    """What is asked; without a fatal one the service does not start. `find` returns what is wrong, empty = nothing."""
+    """What is asked of a server; without a fatal one the service does not start. `find` returns what is wrong, empty = none."""
 
     name: str
     is_fatal: bool

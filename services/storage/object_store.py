@@ -12,6 +12,7 @@ from minio.datatypes import Part
 from minio.error import MinioException
 
 from services.common.errors import Unavailable
+from services.common.failpoints import around
 from services.storage.blocking import in_thread
 from services.storage.bucket_lifecycle import abort_abandoned_uploads
 from services.storage.endpoint_probe import probe
@@ -92,7 +93,7 @@ class MinioObjectStore:
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores the bytes in parts of 16 MiB; the object appears when the last part has arrived."""
-        with _translated():
+        with _translated(), around("object.put"):
             await in_thread(
                 self._client.put_object,
                 self._bucket,

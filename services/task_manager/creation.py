@@ -66,6 +66,8 @@ class TaskCreation:
         cloned_from = resource_uuid(request.cloned_from, "tasks", "cloned_from") if request.cloned_from else None
         ask, origin = await self._origins.of(ask)
         findings = await self._inquiry.about(ask, patience=self._patience.create)
+        if origin:
+            await self._origins.keep(origin.name)
         new = NewTask(
             id=self._new_id(),
             display_name=draft.display_name,

@@ -6,11 +6,14 @@ import hashlib
 from services.common.errors import InvalidArgument
 from services.common.names import resource_uuid
 from services.task_manager.domain import retry, validation
+from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.hyperparameters import Hyperparameters
+from services.task_manager.domain.origin import with_adapter_of
 from services.task_manager.domain.task import Retry, Task
 from services.task_manager.inquiry import Inquiry
 from services.task_manager.merging import merged
 from services.task_manager.origins import Origins
+from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retry_repository import RetryRepository
 from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_from_proto, hyperparameters_to_proto
@@ -23,12 +26,13 @@ class Retrying:
 
     def __init__(
         self,
+        *,
         repository: TaskRepository,
         retries: RetryRepository,
         inquiry: Inquiry,
         origins: Origins,
         storage: Storage,
-        *,
+        planning: Planning,
         patience: float,
     ) -> None:
         self._repository = repository
@@ -36,6 +40,7 @@ class Retrying:
         self._inquiry = inquiry
         self._origins = origins
         self._storage = storage
+        self._planning = planning
         self._patience = patience
 
     async def retry(self, request: task_manager_service_pb2.RetryTaskRequest) -> Task:
@@ -52,16 +57,23 @@ class Retrying:
         retry.check_state(task.state)
         plain = Retry(task_id, request_id, digest, from_start=request.from_start)
         changes = request.hyperparameters
-        return await self._retries.retry(await self._changed(task, plain, changes) if changes.ByteSize() else plain)
+        if not (changes.ByteSize() or task.origin_artifact):
+            return await self._retries.retry(plain)
+        step = 0 if request.from_start else await self._step(task)
+        wanted = await self._changed(task, plain, changes, step) if changes.ByteSize() else plain
+        if task.origin_artifact and not step:
+            await self._origins.keep(task.origin_artifact)
+        return await self._retries.retry(wanted)
 
-    async def _changed(self, task: Task, plain: Retry, changes: task_spec_pb2.Hyperparameters) -> Retry:
+    async def _changed(self, task: Task, plain: Retry, changes: task_spec_pb2.Hyperparameters, step: int) -> Retry:
         spec = task_spec_pb2.TaskSpec.FromString(task.spec)
         before = task_spec_pb2.Hyperparameters.FromString(task.effective_hyperparameters)
         overrides = merged(task_spec_pb2.Hyperparameters.FromString(task.overrides), changes, before)
         spec.fine_tuning.hyperparameters.CopyFrom(merged(spec.fine_tuning.hyperparameters, overrides, before))
-        effective = await self._resolved(task, spec)
-        step = 0 if plain.from_start else await self._step(task)
-        if step and (wrong := list(retry.violations(hyperparameters_from_proto(before), effective, step))):
+        earlier = hyperparameters_from_proto(before)
+        findings = await self._resolved(task, spec, earlier if step else None)
+        effective = findings.effective
+        if step and (wrong := list(retry.violations(earlier, effective, step))):
             raise InvalidArgument(*wrong)
         return dataclasses.replace(
             plain,
@@ -69,12 +81,17 @@ class Retrying:
             overrides=overrides.SerializeToString(),
             effective_hyperparameters=hyperparameters_to_proto(effective).SerializeToString(),
             processes=effective.num_processes or 1,
+            expected_duration=await self._planning.expected_duration(findings),
         )
 
-    async def _resolved(self, task: Task, spec: task_spec_pb2.TaskSpec) -> Hyperparameters:
+    async def _resolved(self, task: Task, spec: task_spec_pb2.TaskSpec, continued: Hyperparameters | None) -> Findings:
+        """`continued` are the numbers of the checkpoint it goes on from; what it once started from may be gone by then."""
         ask = validation.check(draft_from_proto(task_pb2.Task(display_name=task.display_name, spec=spec)), named=True)
-        ask, _ = await self._origins.of(ask)
-        return (await self._inquiry.about(ask, patience=self._patience)).effective
+        if continued is None:
+            ask, _ = await self._origins.of(ask)
+        elif ask.initial_artifact:
+            ask = with_adapter_of(ask, continued.lora)
+        return await self._inquiry.about(ask, patience=self._patience)
 
     async def _step(self, task: Task) -> int:
         """Of the newest checkpoint that would be used; 0 = none."""

@@ -1,6 +1,6 @@
 -- Announcements get numbers that a reader can follow, and tell of damage as well.
 CREATE TABLE artifact_notice_head (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     -- The last number given. Its row is locked until the transaction that took numbers has ended, so they become visible in order.
     sequence bigint NOT NULL CHECK (sequence >= 0)
 );
