@@ -289,6 +289,8 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.files = {}
         self.exported = {}
         self.offsets = []
+        self.notices = []
+        self.check = artifact_service_pb2.StorageCheck(content_count=3, size_bytes=2_000_000_000)
         self.break_after = None
 
     def add(self, files, task="tasks/1", **facts):
@@ -351,6 +353,14 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def SweepArtifacts(self, request, context):
         names = [artifact.name for artifact in self.stored]
         return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
+
+    def ListArtifactNotices(self, request, context):
+        found = [notice for notice in self.notices if notice.sequence > request.after_sequence][:2]
+        last = found[-1].sequence if found else request.after_sequence
+        return artifact_service_pb2.ListArtifactNoticesResponse(notices=found, last_sequence=last)
+
+    def GetStorageCheck(self, request, context):
+        return self.check
 
     def _changed(self, request, **changes):
         artifact = next(artifact for artifact in self.stored if artifact.name == request.name)

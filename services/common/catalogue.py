@@ -112,6 +112,11 @@ _STORAGE = {
     "EXPORT_FORMAT_UNFIT": Entry("FAILED_PRECONDITION", _USER, "Leave the format out: it is exported as what it is."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
+    "FILE_DAMAGED": Entry(
+        "DATA_LOSS",
+        _PLATFORM,
+        "Upload the same content under any name: it replaces the damaged bytes. Else restore a backup.",
+    ),
     "CHECKER_FAILED": Entry("INTERNAL", _PLATFORM, "Send the file again; if it fails the same way, report it."),
     "PRESIGNED_UPLOADS_OFF": Entry("FAILED_PRECONDITION", _USER, "Send the file with UploadDataset instead."),
     "UPLOAD_NOT_FOUND": Entry("NOT_FOUND", _USER, "Begin a new upload; one may be completed for 24 hours unless set otherwise."),

@@ -24,12 +24,15 @@ from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
+from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore, ObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.process_checker import start_checker
 from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, dataset_deletion, register
 from services.storage.registry_repository import PostgresRegistryRepository
+from services.storage.scrub_repository import PostgresScrubRepository
+from services.storage.scrubber import Scrubber
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
 from services.storage.sweep_repository import PostgresSweepRepository
@@ -106,6 +109,7 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
             small_files=BaseModelFiles(store, small_files),
             tasks=tasks,
             upload_lifetime=settings.upload_lifetime,
+            scrub_interval=settings.scrub_interval,
             analyses=settings.analyses,
         )
 
@@ -116,9 +120,16 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
 
         async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
             loops = [group.create_task(loop.run(settings.sweep_interval)) for loop in (sweeper, expiry)]
+            loops.append(group.create_task(_scrubber(repositories, store, settings).run(), name="scrubber"))
             await stop
             for loop in loops:
                 loop.cancel()
+
+
+def _scrubber(repositories: Repositories, store: ObjectStore, settings: StorageSettings) -> Scrubber:
+    return Scrubber(
+        repositories.scrubs, store, bytes_per_second=settings.scrub_bytes_per_second, interval=settings.scrub_interval
+    )
 
 
 @contextlib.asynccontextmanager
@@ -151,6 +162,8 @@ def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
         token_statistics=PostgresTokenStatisticsRepository(pool),
         sweeps=PostgresSweepRepository(pool, settings.retention_policy, settings.upload_lifetime),
         registry=PostgresRegistryRepository(pool, settings.retention_policy),
+        notices=PostgresNoticeRepository(pool),
+        scrubs=PostgresScrubRepository(pool),
     )
 
 

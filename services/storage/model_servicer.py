@@ -17,12 +17,12 @@ from services.storage.base_model import BaseModel, BaseModelDraft, missing_files
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
 from services.storage.file import File, file_violations, find_file
-from services.storage.object_store import ObjectStore
 from services.storage.registered_model import ModelVersion
 from services.storage.registry_conversion import to_file, to_model_version, to_registered_model
 from services.storage.registry_repository import RegistryRepository
 from services.storage.request_fields import checked_offset, refuse, text_violations
 from services.storage.upload_stream import drained, read_header, read_items
+from services.storage.verified_read import VerifiedRead
 from tunesmith.v1 import base_model_pb2, model_service_pb2, model_service_pb2_grpc, registered_model_pb2
 
 log = structlog.get_logger()
@@ -34,11 +34,11 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     """Keeps base models, and what was exported."""
 
     def __init__(
-        self, repository: BaseModelRepository, registry: RegistryRepository, store: ObjectStore, upload: BaseModelUpload
+        self, repository: BaseModelRepository, registry: RegistryRepository, files: VerifiedRead, upload: BaseModelUpload
     ) -> None:
         self._repository = repository
         self._registry = registry
-        self._store = store
+        self._files = files
         self._upload = upload
 
     async def RegisterBaseModel(
@@ -72,7 +72,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         bind_contextvars(model=model.name)
         file = find_file(model.files, request.path, model.name)
         offset = checked_offset(request.offset, file.size_bytes)
-        async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
+        async for chunk in self._files.read(file, model.name, offset, context):
             yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
     async def GetModel(

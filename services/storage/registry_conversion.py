@@ -73,6 +73,7 @@ def to_model_version(version: ModelVersion) -> registered_model_pb2.ModelVersion
         manifest=manifest,
         size_bytes=version.size_bytes,
         create_time=timestamp(version.create_time),
+        damaged_files=[file.path for file in version.files if file.damage],
     )
 
 

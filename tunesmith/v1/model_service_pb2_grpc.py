@@ -118,7 +118,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadModel(self, request, context):
-        """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB.
+        """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+        and damage as of ArtifactService.DownloadArtifact.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

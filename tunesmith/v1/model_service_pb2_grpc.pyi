@@ -46,7 +46,9 @@ class ModelServiceStub:
     ListBaseModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]
     """Base models by id."""
     DownloadModel: _grpc.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]
-    """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+    """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+    and damage as of ArtifactService.DownloadArtifact.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]
     """One registered model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
@@ -75,7 +77,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
     """Base models by id."""
     DownloadModel: _aio.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]  # type: ignore[assignment]
-    """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+    """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+    and damage as of ArtifactService.DownloadArtifact.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
     """One registered model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -125,7 +129,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.DownloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_service_pb2.DownloadModelResponse], _abc.AsyncIterator[_model_service_pb2.DownloadModelResponse]]:
-        """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+        """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+        and damage as of ArtifactService.DownloadArtifact.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -7,6 +7,7 @@ from fake_platform import NOW, a_run
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
+from tunesmith.v1.artifact_service_pb2 import ArtifactNotice
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_event_pb2 import TaskEvent
@@ -462,6 +463,25 @@ class TestArtifacts:
     def test_show_lists_files(self, run, platform):
         artifact = platform.artifacts.add({"adapter.bin": b"1234"})
         assert "adapter.bin (4 B)" in run("artifact", "show", artifact.name).stdout
+
+    def test_show_names_damaged_files(self, run, platform):
+        artifact = platform.artifacts.add({"a": b"1"}, damaged_files=["adapter.bin"])
+        assert "damaged" in run("artifact", "show", artifact.name).stdout
+
+    def test_notices_are_told_from_a_number_on(self, run, platform):
+        for number in (1, 2, 3):
+            notice = ArtifactNotice(sequence=number, kind=ArtifactNotice.EXPIRING, artifact="artifacts/a", task="tasks/t")
+            notice.days = 4 - number
+            platform.artifacts.notices.append(notice)
+        damaged = ArtifactNotice(sequence=4, kind=ArtifactNotice.DAMAGED, path="w", damage="its object is gone")
+        platform.artifacts.notices.append(damaged)
+        told = run("artifact", "notices").stdout
+        assert "3 days left" in told
+        assert "1 day left" in told
+        assert "w is damaged: its object is gone" in told
+        found = json_lines(run("artifact", "notices", "--after", "2", "--json").stdout)
+        assert [notice["sequence"] for notice in found] == ["3", "4"]
+        assert "nothing was announced" in run("artifact", "notices", "--after", "4").stderr
 
     def test_download_prints_the_paths(self, run, platform, tmp_path):
         artifact = platform.artifacts.add({"adapter.bin": b"1234"})

@@ -19,6 +19,7 @@ SUITES = (
     "piece_suite",
     "repository_suite",
     "retention_suite",
+    "scrub_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))

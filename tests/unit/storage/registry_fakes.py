@@ -103,4 +103,5 @@ class MemoryRegistryRepository:
     def _read(self, identifier: str, number: int) -> ModelVersion:
         model = self._tables.registered[identifier]
         aliases = sorted(alias for alias, target in model.aliases.items() if target == number)
-        return dataclasses.replace(model.versions[number], aliases=tuple(aliases))
+        version = model.versions[number]
+        return dataclasses.replace(version, aliases=tuple(aliases), files=self._tables.as_stored(version.files))
