@@ -1,7 +1,7 @@
 """How much main memory a run needs at its peak; used by PlanTask.
 
-Where the trainer's lean path is taken (its module `fast` says when), far less is kept of a token, but micro-batches are merged. The
-constants were measured with SmolLM2-135M in fp32 on a CPU, on each path; the tests hold the peaks, docs/benchmarks/training.md too.
+Where the trainer's lean path is taken (its package `fast` says when), far less is kept of a token, but micro-batches are merged.
+The constants were measured with SmolLM2-135M in fp32 on a CPU, on each path; the tests hold the peaks.
 Rows that begin alike share that part, which is left out here: the estimate is then a little high.
 """
 

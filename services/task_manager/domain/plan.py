@@ -13,7 +13,6 @@ from services.task_manager.domain.steps import steps_per_epoch
 from services.task_manager.domain.throughput import RunSpeed, expected_speed
 from services.task_manager.domain.token_totals import TokenTotals
 
-
 _LEAN_FAMILIES = ("llama", "qwen2")
 _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
