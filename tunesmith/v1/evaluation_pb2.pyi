@@ -35,12 +35,15 @@ class Evaluation(_message.Message):
     GRADERS_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
+    SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
-    """Required. The questions and their answers, of format CHAT: the last assistant turn is the known answer, what is before it the
-    question. Format: `datasets/{dataset}`; the bare id is accepted.
+    """Required. The questions and their answers. Of format CHAT the last assistant turn is the known answer and what is before it the
+    question; of format LABELED the label is the known answer. Format: `datasets/{dataset}`; the bare id is accepted.
     """
     max_rows: _builtins.int
     """Optional. Only the first so many rows, at least 1. Default: all."""
+    system_prompt: _builtins.str
+    """Optional. Every conversation begins with this system turn, instead of its own if it has one; at most 10,000 characters."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. 1 to 8 models, named as in InferenceService; the first is the one the others are compared with. A task's result is
@@ -50,7 +53,7 @@ class Evaluation(_message.Message):
     @_builtins.property
     def graders(self) -> _containers.RepeatedCompositeFieldContainer[_grader_pb2.Grader]:
         """Optional. Scores beside those that are always measured, at most 16. The verdict goes by the first one; without any it goes by
-        `json_field_f1` when every known answer is a JSON object, by `exact_match` when the known answers are labels, else by `f1`.
+        `exact_match` when the known answers are labels, by `json_field_f1` when all of them are JSON objects, else by `f1`.
         """
 
     @_builtins.property
@@ -65,10 +68,11 @@ class Evaluation(_message.Message):
         graders: _abc.Iterable[_grader_pb2.Grader] | None = ...,
         sampling: _sampling_pb2.Sampling | None = ...,
         max_rows: _builtins.int | None = ...,
+        system_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "max_rows", b"max_rows", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
     _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
@@ -239,7 +243,7 @@ class Score(_message.Message):
     `json_field_f1`. Else the name of a grader.
     """
     value: _builtins.float
-    """Mean over the rows. `bleu` is that of the corpus, 0 to 1."""
+    """Mean over the rows."""
     low: _builtins.float
     """Lower end of its 95 % confidence interval (paired bootstrap over rows)."""
     high: _builtins.float

@@ -32,16 +32,22 @@ class Generation(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
     OUTPUT_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Required. The model, named as in InferenceService. A task's result is replaced by its artifact's name."""
     dataset: _builtins.str
-    """Required. The conversations to answer, of format CHAT. A last assistant turn is dropped: it is what the model is asked for.
-    Format: `datasets/{dataset}`; the bare id is accepted.
+    """Required. What to answer. Of format CHAT: the conversations; a last assistant turn is dropped, it is what the model is asked
+    for. Of format LABELED: the conversations, without their labels. Of format TEXT: each text is a user turn, so that texts can be
+    annotated that nobody has answered yet. Format: `datasets/{dataset}`; the bare id is accepted.
     """
     max_rows: _builtins.int
     """Optional. Only the first so many rows, at least 1. Default: all."""
     output_display_name: _builtins.str
     """Optional. What the new dataset is called, at most 128 characters. Default: the task's name."""
+    system_prompt: _builtins.str
+    """Optional. Every conversation begins with this system turn, instead of its own if it has one; at most 10,000 characters. It
+    is part of the new dataset.
+    """
     @_builtins.property
     def sampling(self) -> _sampling_pb2.Sampling:
         """Optional. How answers are chosen."""
@@ -54,10 +60,11 @@ class Generation(_message.Message):
         sampling: _sampling_pb2.Sampling | None = ...,
         max_rows: _builtins.int | None = ...,
         output_display_name: _builtins.str = ...,
+        system_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "max_rows", b"max_rows", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "dataset", b"dataset", "max_rows", b"max_rows", "model", b"model", "output_display_name", b"output_display_name", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "dataset", b"dataset", "max_rows", b"max_rows", "model", b"model", "output_display_name", b"output_display_name", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
     _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
