@@ -27,6 +27,8 @@ from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.kinds.fine_tuning import fine_tuning
+from services.task_manager.kinds.table import Kinds
 from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
@@ -92,13 +94,12 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         listing = TaskListing(pool)
         queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
         outlook = Outlook(queue, fleet, utc_now)
+        kinds = Kinds([fine_tuning(inquiry, planning, origins)])
         servicer = TaskManagerServicer(
             repository,
             TaskCreation(
                 repository=repository,
-                inquiry=inquiry,
-                planning=planning,
-                origins=origins,
+                kinds=kinds,
                 patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
             ),
             pages=TaskPages(listing, outlook),
@@ -108,8 +109,7 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             retrying=Retrying(
                 repository,
                 RetryRepository(pool, hub, repository),
-                inquiry,
-                origins,
+                kinds,
                 stored,
                 patience=settings.create_token_wait.total_seconds(),
             ),

@@ -3,17 +3,16 @@
 import dataclasses
 import hashlib
 
-from services.common.errors import InvalidArgument
+from services.common.errors import InvalidArgument, Violation
 from services.common.names import resource_uuid
 from services.task_manager.domain import retry, validation
-from services.task_manager.domain.hyperparameters import Hyperparameters
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import Retry, Task
-from services.task_manager.inquiry import Inquiry
+from services.task_manager.kinds.table import Kinds
 from services.task_manager.merging import merged
-from services.task_manager.origins import Origins
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retry_repository import RetryRepository
-from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_from_proto, hyperparameters_to_proto
+from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_from_proto
 from services.task_manager.storage_port import Storage
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
 
@@ -25,16 +24,14 @@ class Retrying:
         self,
         repository: TaskRepository,
         retries: RetryRepository,
-        inquiry: Inquiry,
-        origins: Origins,
+        kinds: Kinds,
         storage: Storage,
         *,
         patience: float,
     ) -> None:
         self._repository = repository
         self._retries = retries
-        self._inquiry = inquiry
-        self._origins = origins
+        self._kinds = kinds
         self._storage = storage
         self._patience = patience
 
@@ -55,26 +52,29 @@ class Retrying:
         return await self._retries.retry(await self._changed(task, plain, changes) if changes.ByteSize() else plain)
 
     async def _changed(self, task: Task, plain: Retry, changes: task_spec_pb2.Hyperparameters) -> Retry:
+        if task.kind is not Kind.FINE_TUNING:
+            raise InvalidArgument(Violation("hyperparameters", f"{task.name} is of kind {task.kind.value}, which has none"))
         spec = task_spec_pb2.TaskSpec.FromString(task.spec)
         before = task_spec_pb2.Hyperparameters.FromString(task.effective_hyperparameters)
         overrides = merged(task_spec_pb2.Hyperparameters.FromString(task.overrides), changes, before)
         spec.fine_tuning.hyperparameters.CopyFrom(merged(spec.fine_tuning.hyperparameters, overrides, before))
         effective = await self._resolved(task, spec)
         step = 0 if plain.from_start else await self._step(task)
-        if step and (wrong := list(retry.violations(hyperparameters_from_proto(before), effective, step))):
+        after = hyperparameters_from_proto(effective)
+        if step and (wrong := list(retry.violations(hyperparameters_from_proto(before), after, step))):
             raise InvalidArgument(*wrong)
         return dataclasses.replace(
             plain,
             changes=changes.SerializeToString(),
             overrides=overrides.SerializeToString(),
-            effective_hyperparameters=hyperparameters_to_proto(effective).SerializeToString(),
+            effective_hyperparameters=effective.SerializeToString(),
             processes=effective.num_processes or 1,
         )
 
-    async def _resolved(self, task: Task, spec: task_spec_pb2.TaskSpec) -> Hyperparameters:
-        ask = validation.check(draft_from_proto(task_pb2.Task(display_name=task.display_name, spec=spec)), named=True)
-        ask, _ = await self._origins.of(ask)
-        return (await self._inquiry.about(ask, patience=self._patience)).effective
+    async def _resolved(self, task: Task, spec: task_spec_pb2.TaskSpec) -> task_spec_pb2.Hyperparameters:
+        draft = draft_from_proto(task_pb2.Task(display_name=task.display_name, spec=spec), self._kinds.read(spec))
+        work = validation.check(draft, named=True)
+        return (await work.resolve(patience=self._patience)).effective_hyperparameters
 
     async def _step(self, task: Task) -> int:
         """Of the newest checkpoint that would be used; 0 = none."""

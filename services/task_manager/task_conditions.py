@@ -15,6 +15,7 @@ _CONDITIONS = {
     "base_model": "t.base_model = %(base_model)s",
     "methods": "t.method = ANY(%(methods)s)",
     "tunings": "t.tuning = ANY(%(tunings)s)",
+    "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
@@ -22,6 +23,7 @@ _CONDITIONS = {
 _SINGLE = {
     "states": "t.state = %(states)s::task_manager.task_state",
     "methods": "t.method = %(methods)s",
+    "kinds": "t.kind = %(kinds)s",
 }
 
 
@@ -32,6 +34,7 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
         "states": [state.value for state in wanted.states],
         "methods": list(wanted.methods),
         "tunings": list(wanted.tunings),
+        "kinds": list(wanted.kinds),
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
     given = {name: value for name, value in parameters.items() if value}
