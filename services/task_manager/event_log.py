@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 from services.common.postgres import Connection, Pool, transaction
-from services.task_manager import state_changes
+from services.task_manager import results, state_changes
 from services.task_manager.domain.claim import Claim, SequenceGap
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
@@ -48,17 +48,18 @@ class EventLog:
         """Appends the run's events `after` + 1 and on; returns the run's last event that is stored.
 
         A repeat stores nothing and is acknowledged by that number. Raises StaleClaim for anybody but the owner, SequenceGap when
-        events were left out. The beginning of the training makes the task RUNNING in the same transaction.
+        events were left out. The beginning of the work makes the task RUNNING in the same transaction.
         """
         async with transaction(self._pool) as connection:
-            locked = await state_changes.lock(connection, claim.task_id) if _starts_training(events) else None
+            locked = await state_changes.lock(connection, claim.task_id) if _beginning(events) else None
             head = await state_changes.lock_head(connection, claim)
             if head.run_sequence > after:
                 return head.run_sequence
             _check_contiguous(events, head.run_sequence + 1)
             if locked is not None and locked.state is State.STARTING:
-                await state_changes.move(connection, locked, Change(State.RUNNING, "the training loop begins"))
+                await state_changes.move(connection, locked, Change(State.RUNNING, _beginning(events)))
             await _store(connection, claim, events)
+            await results.store(connection, claim.task_id, events)
             if progress:
                 await _store_progress(connection, claim.task_id, progress)
         self._hub.notify(claim.task_id)
@@ -85,8 +86,11 @@ class EventLog:
         return [event for row in rows for event in decode(row["payload"]) if event.sequence > after]
 
 
-def _starts_training(events: Sequence[task_event_pb2.TaskEvent]) -> bool:
-    return any(event.HasField("training_started") for event in events)
+def _beginning(events: Sequence[task_event_pb2.TaskEvent]) -> str:
+    """What begins with the events, in words; empty when nothing does."""
+    if any(event.HasField("training_started") for event in events):
+        return "the training loop begins"
+    return "models begin to answer" if any(event.HasField("answering_started") for event in events) else ""
 
 
 def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) -> None:

@@ -193,6 +193,8 @@ class RunFollower:
         if event.HasField("training_started"):
             self._tracker.started(event.training_started.total_steps)
             self._meter.started(event.training_started.resumed_step)
+        elif event.HasField("answering_started"):
+            self._tracker.started(event.answering_started.total_answers)
         elif event.HasField("step_metrics"):
             metrics = event.step_metrics
             remaining = metrics.remaining.ToTimedelta() if metrics.HasField("remaining") else None

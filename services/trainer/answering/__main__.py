@@ -15,10 +15,9 @@ import time
 import traceback
 
 from services.common.channels import connect
-from services.common.config import ConfigError
 from services.common.errors import ServiceError
 from services.trainer.answering.asking import Asker
-from services.trainer.answering.config import EvaluationConfig, GenerationConfig, inference_address, load_config
+from services.trainer.answering.config import EvaluationConfig, GenerationConfig, inference_service, load_config
 from services.trainer.answering.evaluation import evaluate
 from services.trainer.answering.generation import generate
 from services.trainer.answering.inference import Inference
@@ -60,9 +59,9 @@ async def _until_stopped(config: EvaluationConfig | GenerationConfig, reports: R
 
 async def run(config: EvaluationConfig | GenerationConfig, reports: Reports) -> Outcome:
     """The whole run."""
-    address, key, authority = inference_address()
-    async with connect(address, api_key=key, tls_ca=authority) as channel:
-        asker = Asker(Inference(channel, api_key=key), at_once=config.at_once, clock=time.monotonic)
+    peer = inference_service()
+    async with connect(peer.address, api_key=peer.api_key, tls_ca=peer.tls_ca) as channel:
+        asker = Asker(Inference(channel, api_key=peer.api_key), at_once=peer.questions, clock=time.monotonic)
         reports.beat(0, "busy")
         if isinstance(config, EvaluationConfig):
             return await evaluate(config, asker, reports, time.monotonic)
@@ -75,7 +74,7 @@ def _as_failure(error: Exception) -> ServiceError:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ServiceError("DISK_FULL", f"the trainer's disk is full: {text}")
-    return ServiceError("RUN_PREPARATION_FAILED" if isinstance(error, KeyError | ConfigError) else "ANSWERING_FAILED", text)
+    return ServiceError("ANSWERING_FAILED", text)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,27 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from services.common.errors import ServiceError
 from services.common.grading.conversion import graders_from_proto, sampling_from_proto
 from services.common.grading.graders import Grader
 from services.common.grading.sampling import Sampling
 from tunesmith.v1 import evaluation_pb2, generation_pb2
 
-ADDRESS, API_KEY, TLS_CA = "TUNESMITH_RUN_INFERENCE_ADDRESS", "TUNESMITH_RUN_INFERENCE_API_KEY", "TUNESMITH_RUN_INFERENCE_TLS_CA"
-"""Environment of the process; the key is in no file."""
+PREFIX = "TUNESMITH_RUN_INFERENCE_"
+"""Of the process' environment: ADDRESS, API_KEY and TLS_CA of the inference service, and how many QUESTIONS may be asked at once.
+The key is in no file."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """The inference service."""
+
+    address: str
+    api_key: str
+    tls_ca: bytes | None
+    """PEM of the authority; None = no TLS."""
+    questions: int
+    """That may be asked at the same time."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,8 +43,6 @@ class Asked:
     sampling: Sampling
     max_rows: int | None
     system_prompt: str
-    at_once: int
-    """Questions at the same time."""
 
     @property
     def answers(self) -> pathlib.Path:
@@ -69,10 +81,14 @@ def load_config(path: pathlib.Path) -> EvaluationConfig | GenerationConfig:
     return _generation(path.parent, value, json_format.ParseDict(spec["generation"], generation_pb2.Generation()))
 
 
-def inference_address() -> tuple[str, str, bytes | None]:
-    """(address, key, PEM of the authority) from the environment; raises KeyError, OSError."""
-    authority = os.environ.get(TLS_CA)
-    return os.environ[ADDRESS], os.environ.get(API_KEY, ""), pathlib.Path(authority).read_bytes() if authority else None
+def inference_service() -> Peer:
+    """From the environment; raises ServiceError INFERENCE_NOT_SET, and OSError."""
+    given = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    if not given.get("ADDRESS"):
+        raise ServiceError("INFERENCE_NOT_SET", "this trainer does not know an inference service")
+    authority = given.get("TLS_CA")
+    pem = pathlib.Path(authority).read_bytes() if authority else None
+    return Peer(given["ADDRESS"], given.get("API_KEY", ""), pem, int(given["QUESTIONS"]))
 
 
 def _evaluation(directory: pathlib.Path, value: Mapping[str, Any], spec: evaluation_pb2.Evaluation) -> EvaluationConfig:
@@ -96,5 +112,4 @@ def _asked(
         "sampling": sampling_from_proto(spec.sampling),
         "max_rows": spec.max_rows if spec.HasField("max_rows") else None,
         "system_prompt": spec.system_prompt,
-        "at_once": int(value["at_once"]),
     }

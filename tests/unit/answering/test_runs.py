@@ -71,12 +71,12 @@ class Told(Reports):
 
 def evaluation(directory: Path, data: Path, graders: tuple[Grader, ...] = (), **more: Any) -> EvaluationConfig:
     given: dict[str, Any] = {"max_rows": None, "system_prompt": "", "models": ("base", "tuned"), "trained_on": {}} | more
-    return EvaluationConfig(directory=directory, data=data, sampling=Sampling(), at_once=4, graders=graders, **given)
+    return EvaluationConfig(directory=directory, data=data, sampling=Sampling(), graders=graders, **given)
 
 
 def generation(directory: Path, data: Path, **more: Any) -> GenerationConfig:
     given: dict[str, Any] = {"max_rows": None, "system_prompt": ""} | more
-    return GenerationConfig(directory=directory, data=data, sampling=Sampling(), at_once=4, model="base", **given)
+    return GenerationConfig(directory=directory, data=data, sampling=Sampling(), model="base", **given)
 
 
 def parity(model: str, messages) -> str:
@@ -87,12 +87,12 @@ def parity(model: str, messages) -> str:
 
 def run_evaluation(config: EvaluationConfig, models: FakeModels):
     told = Told()
-    asker = Asker(models, at_once=config.at_once, clock=lambda: 1.0)
+    asker = Asker(models, at_once=4, clock=lambda: 1.0)
     return asyncio.run(evaluate(config, asker, told, lambda: 1.0)), told.events()
 
 
 def run_generation(config: GenerationConfig, models: FakeModels):
-    asker = Asker(models, at_once=config.at_once, clock=lambda: 1.0)
+    asker = Asker(models, at_once=4, clock=lambda: 1.0)
     return asyncio.run(generate(config, asker, Told(), lambda: 1.0))
 
 
@@ -201,7 +201,9 @@ def test_a_generation_answers_every_row_in_order(tmp_path: Path, data: Path) -> 
     }
 
 
-@pytest.mark.parametrize(("text", "what"), [("", "is empty"), (" \n", "is empty"), ("a\0b", "holds a NUL character")], ids=["none", "spaces", "nul"])
+@pytest.mark.parametrize(
+    ("text", "what"), [("", "is empty"), (" \n", "is empty"), ("a\0b", "holds a NUL character")], ids=["none", "spaces", "nul"]
+)
 def test_an_answer_that_nobody_could_learn_is_a_failed_row(tmp_path: Path, data: Path, text: str, what: str) -> None:
     outcome = run_generation(generation(tmp_path, data, max_rows=1), FakeModels(lambda *_: text))
     assert outcome.result["failed_rows"] == [{"row": 1, "reason": "ANSWER_UNUSABLE", "message": f"the model's answer {what}"}]
@@ -287,12 +289,12 @@ def test_only_the_first_rows(tmp_path: Path, data: Path) -> None:
 
 def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     spec = {"models": ["a", "b"], "dataset": "datasets/x", "graders": [{"name": "eq", "string_check": {"operation": "EQ"}}]}
-    common = {"data": "/d", "at_once": 8, "trained_on": {"b": {"datasets/y": "/y"}}}
+    common = {"data": "/d", "trained_on": {"b": {"datasets/y": "/y"}}}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(common | {"spec": {"evaluation": spec | {"sampling": {"max_tokens": 5}, "max_rows": "7"}}}))
     found = load_config(path)
     assert isinstance(found, EvaluationConfig)
-    assert (found.models, found.sampling, found.max_rows, found.at_once) == (("a", "b"), Sampling(5), 7, 8)
+    assert (found.models, found.sampling, found.max_rows) == (("a", "b"), Sampling(5), 7)
     assert found.graders == (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
     assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
     assert found.answers == tmp_path / "answers"
