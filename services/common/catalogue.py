@@ -86,6 +86,13 @@ _RUNS = {
         "INTERNAL", _PLATFORM, "Look for the out-of-memory killer or an operator's kill in the system log, then start again."
     ),
     "TRAINING_PROCESS_EXITED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
+    "INFERENCE_NOT_SET": Entry(
+        "INTERNAL", _PLATFORM, "Set TUNESMITH_TRAINER_INFERENCE_ADDRESS, restart the trainer, then tunesmith task retry."
+    ),
+    "NOTHING_TO_ASK": Entry("INTERNAL", _USER, "Give a dataset with rows."),
+    "NOTHING_ANSWERED": Entry("INTERNAL", _USER, "Read the reason of the row that is named; tunesmith task logs tells more."),
+    "ANSWER_UNUSABLE": Entry("INTERNAL", _USER, "Ask with another model, system prompt or sampling."),
+    "ANSWERING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
     "RUN_STOPPED": Entry("INTERNAL", _TRANSIENT, "The stack was stopped while the run was active; start the task again."),
     "RUN_PAUSED": Entry("INTERNAL", _TRANSIENT, "Resume the task: tunesmith task resume."),
     "RUN_LOST": Entry("INTERNAL", _TRANSIENT, "Start the task again."),

@@ -27,15 +27,19 @@ from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.kinds.evaluation import evaluation
 from services.task_manager.kinds.fine_tuning import fine_tuning
+from services.task_manager.kinds.generation import generation
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
+from services.task_manager.results import Results
 from services.task_manager.retry_repository import RetryRepository
 from services.task_manager.retrying import Retrying
 from services.task_manager.run_speeds import RunSpeeds
+from services.task_manager.served_models import ServedModels
 from services.task_manager.servicer import TaskManagerServicer, utc_now
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.storage_grpc import GrpcStorage
@@ -94,7 +98,8 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         listing = TaskListing(pool)
         queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
         outlook = Outlook(queue, fleet, utc_now)
-        kinds = Kinds([fine_tuning(inquiry, planning, origins)])
+        served = ServedModels(stored, repository)
+        kinds = Kinds([fine_tuning(inquiry, planning, origins, served), evaluation(served), generation(served)])
         servicer = TaskManagerServicer(
             repository,
             TaskCreation(
@@ -118,6 +123,7 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             checkpoints=Checkpoints(repository, stored, trainers.at),
             outlook=outlook,
             comparison=TaskComparison(stored),
+            results=Results(pool),
         )
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, servicer)
         async with serving(settings, register, [SERVICE], stopping=stopping), asyncio.TaskGroup() as group:

@@ -94,6 +94,7 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
             settings.stop_grace.total_seconds(),
             settings.threads_for,
             settings.stall_floor.total_seconds(),
+            settings.inference_environment(),
         ),
     )
     return Runs(

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from services.common.failpoints import around
 from services.trainer.kinds.table import KINDS
@@ -24,11 +24,14 @@ class Launcher:
     """Threads of each rank, given their number."""
     stall_floor: float = 600.0
     """Seconds without progress that are never a stall."""
+    inference: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Environment of the processes that ask models."""
 
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
         """Starts it and returns at once; raises OSError when the machine has no room for a process."""
         threads = self.threads_for(run.request.num_processes)
-        module = KINDS[run.request.kind].module or self.module
+        kind = KINDS[run.request.kind]
+        module = kind.module or self.module
         options = ["--module", module, "--grace", str(self.grace), "--threads", str(threads)]
         options += ["--stall-floor", str(self.stall_floor)]
         with around("spawn"), (run.path / "supervisor.log").open("ab") as output:
@@ -37,7 +40,7 @@ class Launcher:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(run),
+                env=_environment(run) | (dict(self.inference) if kind.asks_models else {}),
                 start_new_session=True,
                 close_fds=True,
             )
