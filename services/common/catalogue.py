@@ -99,6 +99,7 @@ _STORAGE = {
     "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
+    "MODEL_UNFIT": Entry("INVALID_ARGUMENT", _USER, "Name the base model that the adapter was trained on, with its layers."),
     "TOKEN_WORKER_FAILED": Entry(
         "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
     ),

@@ -18,6 +18,7 @@ from tunesmith.cli import (
     model,
     model_add,
     registry,
+    registry_import,
     stack,
     task,
 )
@@ -62,6 +63,7 @@ app.add_typer(artifact.app, name="artifact")
 app.add_typer(registry.app, name="registry")
 artifact_notices.register(artifact.app)
 model_add.register(model.app)
+registry_import.register(registry.app)
 stack.register(app)
 demo.register(app)
 api.register(app)
