@@ -52,7 +52,7 @@ def tensor_file(*entries: tuple[str, list[int], list[int]], payload: int = 16) -
 
 
 class ImportSuite:
-    """Tests take a fixture `service`."""
+    """What becomes of good files; tests take a fixture `service`."""
 
     async def test_an_adapter_becomes_a_version_that_is_there_byte_for_byte(self, service: Service) -> None:
         base = await service.register_model(base_files())
@@ -101,6 +101,10 @@ class ImportSuite:
         await service.delete_version(version.name)
         await service.sweep()
         assert await service.keys() == set()
+
+
+class HostileImportSuite:
+    """What is refused; tests take a fixture `service`."""
 
     @pytest.mark.parametrize(
         "path", ["adapter_model.bin", "training_args.bin", "optimizer.pt", "rng_state.pth", "state.pkl", "modeling.py", "x.so"]
