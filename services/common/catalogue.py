@@ -113,6 +113,13 @@ _STORAGE = {
     "EXPORT_FORMAT_UNFIT": Entry("FAILED_PRECONDITION", _USER, "Leave the format out: it is exported as what it is."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
+    "BACKUP_UNREADABLE": Entry("DATA_LOSS", _USER, "Use another backup, or bring the named file back from a copy of this one."),
+    "RESTORE_TARGET_NOT_EMPTY": Entry(
+        "FAILED_PRECONDITION", _USER, "Restore into an empty data directory: tunesmith restore BACKUP --data-dir NEW."
+    ),
+    "DATABASE_PROGRAM_FAILED": Entry(
+        "INTERNAL", _PLATFORM, "Read what the program said; it must be as new as the Postgres server at least."
+    ),
     "FILE_DAMAGED": Entry(
         "DATA_LOSS",
         _PLATFORM,

@@ -11,6 +11,7 @@ from tunesmith.cli import (
     api,
     artifact,
     artifact_notices,
+    backup,
     completion,
     data,
     demo,
@@ -65,6 +66,7 @@ artifact_notices.register(artifact.app)
 model_add.register(model.app)
 registry_import.register(registry.app)
 stack.register(app)
+backup.register(app)
 demo.register(app)
 api.register(app)
 completion.register(app)
