@@ -448,6 +448,13 @@ class Registry(Models):
         versions = [version for name, version in self.artifacts.exported.items() if name.startswith(request.parent + "/")]
         return model_service_pb2.ListModelVersionsResponse(model_versions=versions)
 
+    def ImportModel(self, request_iterator, context):
+        self.imported = list(request_iterator)
+        header = self.imported[0].header
+        version = registered_model_pb2.ModelVersion(name=f"{header.model}/versions/1", version=1)
+        version.manifest.base_model = header.base_model
+        return version
+
     def SetModelAlias(self, request, context):
         self.aliases[request.alias] = request.version
         return self.GetModel(request, context)

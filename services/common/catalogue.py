@@ -106,6 +106,7 @@ _STORAGE = {
     "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
+    "MODEL_UNFIT": Entry("INVALID_ARGUMENT", _USER, "Name the base model that the adapter was trained on, with its layers."),
     "TOKEN_WORKER_FAILED": Entry(
         "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
     ),
@@ -119,6 +120,13 @@ _STORAGE = {
     "EXPORT_FORMAT_UNFIT": Entry("FAILED_PRECONDITION", _USER, "Leave the format out: it is exported as what it is."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
+    "BACKUP_UNREADABLE": Entry("DATA_LOSS", _USER, "Use another backup, or bring the named file back from a copy of this one."),
+    "RESTORE_TARGET_NOT_EMPTY": Entry(
+        "FAILED_PRECONDITION", _USER, "Restore into an empty data directory: tunesmith restore BACKUP --data-dir NEW."
+    ),
+    "DATABASE_PROGRAM_FAILED": Entry(
+        "INTERNAL", _PLATFORM, "Read what the program said; it must be as new as the Postgres server at least."
+    ),
     "FILE_DAMAGED": Entry(
         "DATA_LOSS",
         _PLATFORM,

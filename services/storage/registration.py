@@ -11,7 +11,6 @@ import grpc
 from services.storage.artifact_repository import ArtifactRepository
 from services.storage.artifact_servicer import ArtifactServicer
 from services.storage.artifact_upload import ArtifactUpload
-from services.storage.base_model import refuse_unsafe_content
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
@@ -25,13 +24,15 @@ from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
 from services.storage.export import Export
 from services.storage.live_tasks import LiveTasks
+from services.storage.model_import import ModelImport
+from services.storage.model_safety import refuse_unsafe_content
 from services.storage.model_servicer import ModelServicer
 from services.storage.notice_repository import NoticeRepository
 from services.storage.object_store import ObjectStore
 from services.storage.part_upload_repository import PartUploadRepository
 from services.storage.part_uploads import PartUploads
 from services.storage.pending_object_repository import PendingObjectRepository
-from services.storage.registry_conversion import read_lineage
+from services.storage.registry_conversion import read_lineage, write_manifest
 from services.storage.registry_repository import RegistryRepository
 from services.storage.scrub_repository import ScrubRepository
 from services.storage.sweep_repository import SweepRepository
@@ -93,7 +94,13 @@ def register(server: grpc.aio.Server, repositories: Repositories, around: Surrou
     datasets = DatasetServicer(_dataset_work(repositories, around))
     artifacts = _artifact_servicer(repositories, around)
     files = VerifiedRead(around.store, repositories.scrubs)
-    models = ModelServicer(repositories.models, repositories.registry, files, _model_upload(repositories, around))
+    models = ModelServicer(
+        repository=repositories.models,
+        registry=repositories.registry,
+        files=files,
+        upload=_model_upload(repositories, around),
+        importing=_model_import(repositories, around),
+    )
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -167,4 +174,16 @@ def _model_upload(repositories: Repositories, around: Surroundings) -> BaseModel
         files=files,
         small_files=around.small_files,
         tokens=around.tokens,
+    )
+
+
+def _model_import(repositories: Repositories, around: Surroundings) -> ModelImport:
+    return ModelImport(
+        registry=repositories.registry,
+        base_models=repositories.models,
+        blobs=repositories.blobs,
+        store=around.store,
+        pending=repositories.pending,
+        new_id=around.new_id,
+        write_manifest=write_manifest,
     )

@@ -119,8 +119,7 @@ class PostgresRegistryRepository:
     async def add(self, draft: ExportDraft, files: Sequence[File], keys: Mapping[str, str]) -> ModelVersion:
         """Commits the next version under the locks of artifact and model; see RegistryRepository."""
         async with transaction(self._pool) as connection:
-            artifact, now = await lock_artifact(connection, draft.artifact, self._policy)
-            require_available(artifact.name, artifact.life, now, self._policy)
+            manifest = await self._manifest(connection, draft)
             await connection.execute(_TAKE_MODEL, {"model": draft.model})
             earlier = await _earlier(connection, draft)
             if earlier is not None:
@@ -128,8 +127,16 @@ class PostgresRegistryRepository:
             row = await first_row(connection, _NEXT, {"model": draft.model})
             assert row is not None, "the row was made in this transaction"
             version = int(row["last_version"])
-            await _insert(connection, draft, version, artifact.manifest, await add_blobs(connection, files, keys))
+            await _insert(connection, draft, version, manifest, await add_blobs(connection, files, keys))
             return await _version(connection, RegisteredName(draft.model, version))
+
+    async def _manifest(self, connection: Connection, draft: ExportDraft) -> bytes:
+        """Of an artifact, whose row stays locked until the end: it must not expire meanwhile."""
+        if draft.artifact is None:
+            return draft.manifest
+        artifact, now = await lock_artifact(connection, draft.artifact, self._policy)
+        require_available(artifact.name, artifact.life, now, self._policy)
+        return artifact.manifest
 
     async def model(self, identifier: str) -> RegisteredModel:
         """One model; raises NotFound."""

@@ -22,7 +22,7 @@ from services.storage.rows import first_row
 from services.storage.sweep import Ending, Needed, StoredObject, Sweep
 
 # Any constant will do as long as every replica uses the same one.
-_SWEEP_LOCK = 7_163_912_205
+SWEEP_LOCK = 7_163_912_205
 _EXPIRE = """
     WITH due AS (
         SELECT id FROM storage.artifact WHERE state = 'AVAILABLE' AND due_time <= storage.clock()
@@ -121,13 +121,13 @@ class PostgresSweepRepository:
     async def alone(self) -> AsyncIterator[None]:
         """Holds an advisory lock of the session; it goes with the connection when the process dies."""
         async with session(self._pool) as connection:
-            row = await first_row(connection, "SELECT pg_try_advisory_lock(%(lock)s) AS free", {"lock": _SWEEP_LOCK})
+            row = await first_row(connection, "SELECT pg_try_advisory_lock(%(lock)s) AS free", {"lock": SWEEP_LOCK})
             if row is None or not row["free"]:
                 raise ServiceError("SWEEP_RUNNING", "another sweep is at work")
             try:
                 yield
             finally:
-                await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _SWEEP_LOCK})
+                await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": SWEEP_LOCK})
 
     async def ending(self) -> Collection[Ending]:
         """What will end soon; see SweepRepository."""

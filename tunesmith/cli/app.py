@@ -11,6 +11,7 @@ from tunesmith.cli import (
     api,
     artifact,
     artifact_notices,
+    backup,
     completion,
     data,
     demo,
@@ -18,6 +19,7 @@ from tunesmith.cli import (
     model,
     model_add,
     registry,
+    registry_import,
     stack,
     task,
 )
@@ -62,7 +64,9 @@ app.add_typer(artifact.app, name="artifact")
 app.add_typer(registry.app, name="registry")
 artifact_notices.register(artifact.app)
 model_add.register(model.app)
+registry_import.register(registry.app)
 stack.register(app)
+backup.register(app)
 demo.register(app)
 api.register(app)
 completion.register(app)

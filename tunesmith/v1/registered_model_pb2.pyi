@@ -135,7 +135,7 @@ class ModelVersion(_message.Message):
     description: _builtins.str
     """Output only. What it is for, in the words of who exported it."""
     artifact: _builtins.str
-    """Output only. The artifact it was made from, which may have expired since. Format: `artifacts/{uuid}`."""
+    """Output only. The artifact it was made from, which may have expired since. Format: `artifacts/{uuid}`; empty = it was imported."""
     size_bytes: _builtins.int
     """Output only. Size of all files."""
     @_builtins.property

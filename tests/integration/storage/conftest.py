@@ -17,6 +17,7 @@ SUITES = (
     "dataset_suite",
     "dataset_tokens_suite",
     "dataset_version_suite",
+    "import_suite",
     "model_suite",
     "object_store_suite",
     "part_upload_suite",

@@ -535,6 +535,26 @@ class TestRegistry:
         content = json.loads(run("artifact", "export", artifact.name, "models/other", "--json").stdout)
         assert content["artifact"] == artifact.name
 
+    def test_import_sends_every_file_and_finds_the_base_model(self, run, platform, tmp_path):
+        (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct"}')
+        (tmp_path / "adapter_model.safetensors").write_bytes(b"w" * 3)
+        result = run("registry", "import", tmp_path, "--name", "mine", "--alias", "best")
+        assert result.stdout == "models/mine/versions/1\n"
+        assert "tunesmith model chat models/mine/versions/1" in result.stderr
+        first, *rest = platform.models.imported
+        assert (first.header.base_model, first.header.alias) == ("baseModels/smollm2-135m-instruct", "best")
+        assert [message.path for message in rest if message.path] == ["adapter_config.json", "adapter_model.safetensors"]
+        assert b"".join(message.chunk for message in rest).endswith(b"www")
+        content = json.loads(run("registry", "import", tmp_path, "--name", "m", "--base-model", "other", "--json").stdout)
+        assert content["manifest"]["base_model"] == "baseModels/other"
+
+    def test_import_of_a_whole_model_names_no_base_model(self, run, platform, tmp_path):
+        for broken in (None, "{", "[]", "{}"):
+            if broken is not None:
+                (tmp_path / "adapter_config.json").write_text(broken)
+            assert run("registry", "import", tmp_path, "--name", "mine").exit_code == 0
+            assert platform.models.imported[0].header.base_model == ""
+
     def test_ls_and_show(self, run, artifact):
         assert "mine" in run("registry", "ls").stdout
         assert json_lines(run("registry", "ls", "--json").stdout)[0]["name"] == "models/mine"

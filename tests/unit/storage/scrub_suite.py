@@ -173,24 +173,6 @@ class ScrubSuite:
         assert refusal.metadata["resource"] == dataset.name
         assert list((await check(service)).damages[0].owners) == [dataset.name]
 
-    @pytest.mark.parametrize("offset", [0, 1, 6, 7])
-    async def test_the_trailer_has_the_checksum_of_what_was_sent(self, service: Service, offset: int) -> None:
-        artifact = await service.store_artifact(FILES)
-        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact.name, path=ROTTEN, offset=offset)
-        call = service.artifacts.DownloadArtifact(request)
-        sent = b"".join([part.chunk async for part in call])
-        assert sent == b"weights"[offset:]
-        trailer = dict(await call.trailing_metadata())
-        assert trailer[TRAILER] == sha256(sent)
-        assert "x-request-id" in trailer
-
-    async def test_the_trailer_comes_with_models_too(self, service: Service) -> None:
-        await service.register_model(model_files())
-        request = model_service_pb2.DownloadModelRequest(name="baseModels/tiny", path="config.json")
-        call = service.models.DownloadModel(request)
-        sent = b"".join([part.chunk async for part in call])
-        assert dict(await call.trailing_metadata())[TRAILER] == sha256(sent)
-
     async def test_notices_are_numbered_and_followed_by_number(self, service: Service, advance: Advance) -> None:
         first = await service.store_artifact(FILES)
         await advance(datetime.timedelta(days=1))
@@ -236,13 +218,35 @@ class ScrubSuite:
         await service.sweep()
         assert (await notices(service)).last_sequence == 1
 
+    async def _stored(self, service: Service, name: str):
+        artifact = await service.repositories.artifacts.get(uuid.UUID(name.removeprefix("artifacts/")))
+        return next(file for file in artifact.files if file.path == ROTTEN)
+
+
+class DownloadSuite:
+    """What a download tells beside the bytes; tests take a fixture `service`."""
+
+    @pytest.mark.parametrize("offset", [0, 1, 6, 7])
+    async def test_the_trailer_has_the_checksum_of_what_was_sent(self, service: Service, offset: int) -> None:
+        artifact = await service.store_artifact(FILES)
+        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact.name, path=ROTTEN, offset=offset)
+        call = service.artifacts.DownloadArtifact(request)
+        sent = b"".join([part.chunk async for part in call])
+        assert sent == b"weights"[offset:]
+        trailer = dict(await call.trailing_metadata())
+        assert trailer[TRAILER] == sha256(sent)
+        assert "x-request-id" in trailer
+
+    async def test_the_trailer_comes_with_models_too(self, service: Service) -> None:
+        await service.register_model(model_files())
+        request = model_service_pb2.DownloadModelRequest(name="baseModels/tiny", path="config.json")
+        call = service.models.DownloadModel(request)
+        sent = b"".join([part.chunk async for part in call])
+        assert dict(await call.trailing_metadata())[TRAILER] == sha256(sent)
+
     async def test_a_negative_number_and_a_strange_task_are_refused(self, service: Service) -> None:
         async with refused("INVALID_FIELD") as refusal:
             await notices(service, after_sequence=-1)
         assert refusal.fields == ["after_sequence"]
         async with refused("INVALID_NAME"):
             await notices(service, task="tasks/7")
-
-    async def _stored(self, service: Service, name: str):
-        artifact = await service.repositories.artifacts.get(uuid.UUID(name.removeprefix("artifacts/")))
-        return next(file for file in artifact.files if file.path == ROTTEN)
