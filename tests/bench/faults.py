@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 
+from services.common import logs
 from tests.bench.task_tables import postgres
 from tests.faults.schedule import play
 
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the first")
     parser.add_argument("--seconds", type=float, default=20.0, help="of trouble under each seed")
     arguments = parser.parse_args()
+    logs.configure("faults", "error")
     sums, broken, seed, started = Counter[str](), list[str](), arguments.seed, time.monotonic()
     with postgres() as dsn:
         while seed == arguments.seed or time.monotonic() - started < arguments.minutes * 60:
