@@ -541,6 +541,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
 
     def add(self, state=Task.SUCCEEDED, events=(), **facts):
         task = Task(name=f"tasks/{uuid.uuid4()}", display_name="first", state=state, create_time=NOW, **facts)
+        if not task.spec.WhichOneof("kind"):
+            task.spec.fine_tuning.SetInParent()
         self.stored.append(task)
         self.events[task.name] = list(events)
         return task

@@ -17,6 +17,7 @@ from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import TaskSpec
 
 _DEFAULT_LIMIT, _LONGEST_LIST, _PAGE = 20, 1000, 200
 _FILES = ("training_file", "validation_file")
@@ -50,7 +51,7 @@ class Jobs:
         """GET: newest first."""
         limit = bodies.whole_number(request, "limit", _DEFAULT_LIMIT, _LONGEST_LIST)
         metadata, without = bodies.metadata_filter(request)
-        wanted = api.TaskFilter(labels=metadata)
+        wanted = api.TaskFilter(labels=metadata, kinds=[TaskSpec.FINE_TUNING])
         after = request.query_params.get("after", "")
         tasks, has_more = await lists.take(self._behind(after, wanted, without_metadata=without), limit)
         return JSONResponse(lists.page_of([self._conversion.job(task) for task in tasks], has_more=has_more))

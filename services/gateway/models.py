@@ -26,6 +26,7 @@ from tunesmith.v1.model_service_pb2 import (
 )
 from tunesmith.v1.task_manager_service_pb2 import GetTaskRequest, ListCheckpointsRequest, ListTasksRequest, TaskFilter
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import TaskSpec
 
 _PAGE = 1000
 _REGISTERED = "models/"
@@ -111,7 +112,7 @@ class Models:
         kept = {
             artifact.name: artifact for artifact in await self._all(self._peers.artifacts.ListArtifacts, listing, "artifacts")
         }
-        wanted = ListTasksRequest(page_size=_PAGE, filter=TaskFilter(states=[Task.SUCCEEDED]))
+        wanted = ListTasksRequest(page_size=_PAGE, filter=TaskFilter(states=[Task.SUCCEEDED], kinds=[TaskSpec.FINE_TUNING]))
         tasks = await self._all(self._peers.tasks.ListTasks, wanted, "tasks")
         return [
             self._model(self._conversion.tuned_model(task), kept[task.artifact].create_time.seconds, kept[task.artifact])

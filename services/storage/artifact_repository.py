@@ -99,7 +99,7 @@ class PostgresArtifactRepository:
 
     async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
         """Commits an artifact, or returns the first of the same task and request_id; see ArtifactRepository."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "artifacts.add") as connection:
             # The head row stays locked until the end, so commits of one task come one after another.
             head = await first_row(connection, _RAISE_HEAD, {"task": draft.task, "epoch": draft.epoch})
             refuse_stale(draft.task, draft.epoch, head["epoch"] if head else draft.epoch)

@@ -49,6 +49,7 @@ def filter_from_proto(given: api.TaskFilter) -> TaskFilter:
         base_model=f"baseModels/{base_model_id(given.base_model, 'filter.base_model')}" if given.base_model else "",
         methods=tuple(sorted(map(task_spec_pb2.FineTuning.Method.Name, given.methods))),
         tunings=tuple(sorted(map(task_spec_pb2.FineTuning.Tuning.Name, given.tunings))),
+        kinds=tuple(sorted(map(task_spec_pb2.TaskSpec.Kind.Name, given.kinds))),
         labels=dict(sorted(given.labels.items())),
         ids=_ids(given.id_prefix),
         from_create_time=_time(given, "from_create_time"),
@@ -75,6 +76,7 @@ def _violations(given: api.TaskFilter) -> Iterator[Violation]:
     yield from _unknown_states("filter.states", given.states)
     yield from _unknown("filter.methods", given.methods, task_spec_pb2.FineTuning.Method, "method")
     yield from _unknown("filter.tunings", given.tunings, task_spec_pb2.FineTuning.Tuning, "tuning")
+    yield from _unknown("filter.kinds", given.kinds, task_spec_pb2.TaskSpec.Kind, "kind of task")
     yield from _nul("filter.text", given.text)
     if given.id_prefix and not _ID_PREFIX.fullmatch(given.id_prefix):
         yield Violation("filter.id_prefix", "is not 1 to 32 digits 0-9 and a-f")

@@ -43,7 +43,7 @@ class RetryRepository:
 
     async def retry(self, wanted: Retry) -> Task:
         """Queues the task; raises NotFound, ServiceError TASK_NOT_ENDED_BADLY, REQUEST_ID_REUSED. A repeat changes nothing."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.retry") as connection:
             locked = await state_changes.lock(connection, wanted.task_id)
             if locked is None:
                 raise not_found(wanted.task_id)

@@ -16,6 +16,7 @@ _CONDITIONS = {
     "base_model": "t.base_model = %(base_model)s",
     "methods": "t.method = ANY(%(methods)s)",
     "tunings": "t.tuning = ANY(%(tunings)s)",
+    "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
     "ids": "t.id BETWEEN %(first_id)s AND %(last_id)s",
     "from_create_time": "t.create_time >= %(from_create_time)s",
@@ -24,6 +25,7 @@ _CONDITIONS = {
 _SINGLE = {
     "states": "t.state = %(states)s::task_manager.task_state",
     "methods": "t.method = %(methods)s",
+    "kinds": "t.kind = %(kinds)s",
 }
 
 
@@ -35,6 +37,7 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
         "origin_artifacts": list(wanted.origin_artifacts),
         "methods": list(wanted.methods),
         "tunings": list(wanted.tunings),
+        "kinds": list(wanted.kinds),
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
     given: dict[str, Any] = {name: value for name, value in parameters.items() if value}

@@ -26,6 +26,8 @@ class TaskFilter:
     """Names of values of FineTuning.Method."""
     tunings: Sequence[str] = ()
     """Names of values of FineTuning.Tuning."""
+    kinds: Sequence[str] = ()
+    """Values of Kind."""
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Each of them with this value."""
     ids: tuple[uuid.UUID, uuid.UUID] | None = None
