@@ -133,6 +133,10 @@ _INFERENCE = {
     "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
     "MODEL_NOT_READY": Entry("FAILED_PRECONDITION", _USER, "Wait until the task has succeeded: tunesmith task watch."),
     "MODEL_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Wait until its answers have ended, or cancel them."),
+    "MODEL_PINNED": Entry("FAILED_PRECONDITION", _USER, "Take it out of TUNESMITH_INFERENCE_PINNED_MODELS first."),
+    "MODEL_TOO_LARGE": Entry(
+        "RESOURCE_EXHAUSTED", _USER, "Raise TUNESMITH_INFERENCE_MAX_LOADED_BYTES, or pin fewer models there."
+    ),
     "TOO_MANY_QUESTIONS": Entry(
         "RESOURCE_EXHAUSTED", _TRANSIENT, "Ask again in a moment, or raise TUNESMITH_INFERENCE_MAX_WAITING."
     ),
