@@ -33,7 +33,7 @@ from tunesmith.v1 import (
 )
 from tunesmith.v1.task_event_pb2 import LogEntry, StreamEnd, StreamHeader, TaskEvent
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora
+from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora, TaskSpec
 
 NOW = timestamp_pb2.Timestamp(seconds=1_800_000_000)
 
@@ -521,11 +521,16 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
         yield inference_service_pb2.StreamCompleteResponse(usage=usage)
 
 
+def kind_of_work(task):
+    return TaskSpec.Kind.Value((task.spec.WhichOneof("kind") or "fine_tuning").upper())
+
+
 def matches(task, wanted):
     fine_tuning = task.spec.fine_tuning
     return (
         wanted.text.lower() in (task.display_name + task.description).lower()
         and task.name.removeprefix("tasks/").replace("-", "").startswith(wanted.id_prefix)
+        and (not wanted.kinds or kind_of_work(task) in wanted.kinds)
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
         and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for
