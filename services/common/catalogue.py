@@ -50,6 +50,11 @@ _TASKS = {
     ),
     "CHECKPOINT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the checkpoints: tunesmith task checkpoints."),
     "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different request."),
+    "PROJECT_QUOTA_EXCEEDED": Entry(
+        "RESOURCE_EXHAUSTED",
+        _USER,
+        "Wait until tasks of the project have started, cancel some, or ask the operator for a larger quota.",
+    ),
     "CURSOR_EXPIRED": Entry("OUT_OF_RANGE", _USER, "Start from first_available_sequence - 1, or list the metrics."),
     "CURSOR_AHEAD": Entry("OUT_OF_RANGE", _USER, "Use the sequence number of an event you have received."),
     "STALE_EPOCH": Entry("FAILED_PRECONDITION", _PLATFORM, "Stop: a newer attempt of the task owns it."),

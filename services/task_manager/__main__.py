@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import datetime
 import functools
 import os
 import pathlib
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import psycopg
 import structlog
@@ -16,10 +17,12 @@ import structlog
 from services.common import logs
 from services.common.channels import connect
 from services.common.config import ConfigError, load
-from services.common.postgres import MigrationError, migrate, open_pool
+from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
+from services.task_manager.archive_grpc import GrpcArchive
 from services.task_manager.checkpoints import Checkpoints
 from services.task_manager.claims import ClaimRepository
+from services.task_manager.compaction import Compaction
 from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.dispatcher import Dispatcher
 from services.task_manager.event_log import EventLog
@@ -34,6 +37,8 @@ from services.task_manager.kinds.table import Kinds
 from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
+from services.task_manager.project_quota import ProjectQuota
+from services.task_manager.repeating import repeat
 from services.task_manager.repository import TaskRepository
 from services.task_manager.results import Results
 from services.task_manager.retry_repository import RetryRepository
@@ -51,10 +56,13 @@ from services.task_manager.task_watch import TaskWatch
 from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_grpc import GrpcTrainers
 from services.task_manager.watch import Watch
+from services.task_manager.webhook_delivery import WebhookDelivery
+from services.task_manager.webhook_events import WebhookEvents
 from tunesmith.v1 import task_manager_service_pb2_grpc
 
 SERVICE = "tunesmith.v1.TaskManagerService"
 _MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
+Loop = tuple[str, Callable[[], Awaitable[None]], datetime.timedelta]
 
 log = structlog.get_logger()
 
@@ -90,14 +98,16 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
         GrpcTrainers(api_key=settings.peer_api_key) as trainers,
     ):
-        events = EventLog(pool, hub)
+        quota = ProjectQuota(settings.project_max_queued, settings.project_max_processes)
+        repository, stored = TaskRepository(pool, hub, quota), GrpcStorage(storage, api_key=settings.peer_api_key)
+        archive = GrpcArchive(storage, api_key=settings.peer_api_key)
+        events = EventLog(pool, hub, archive)
         watch = make_watch(settings, hub, events, stopping)
-        repository, stored = TaskRepository(pool, hub), GrpcStorage(storage, api_key=settings.peer_api_key)
         inquiry, origins = Inquiry(stored), Origins(stored, repository)
         planning = Planning(inquiry, stored, RunSpeeds(pool), [trainers.at(address) for address in settings.trainer_addresses])
         listing = TaskListing(pool)
-        queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
-        outlook = Outlook(queue, fleet, utc_now)
+        queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease, quota=settings.project_max_processes)
+        outlook = Outlook(queue, fleet, utc_now, settings.project_max_processes)
         served = ServedModels(stored, repository)
         kinds = Kinds([fine_tuning(inquiry, planning, origins, served), evaluation(served), generation(served)])
         servicer = TaskManagerServicer(
@@ -139,8 +149,12 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
                 settings=settings,
             )
             dispatching = group.create_task(dispatcher.run(), name="dispatcher")
+            compaction = Compaction(pool, archive, rest=settings.compaction_delay)
+            loops = [("compaction", compaction.round, settings.compaction_interval), *await webhook_loops(settings, pool)]
+            repeating = [group.create_task(repeat(*loop, asyncio.Event()), name=loop[0]) for loop in loops]
             yield
-            dispatching.cancel()
+            for task in (dispatching, *repeating):
+                task.cancel()
 
 
 def make_watch(settings: TaskManagerSettings, hub: Hub, events: EventLog, stopping: asyncio.Event) -> Watch:
@@ -163,6 +177,16 @@ def make_task_watch(settings: TaskManagerSettings, listing: TaskListing, stoppin
         heartbeat_interval=settings.heartbeat_interval.total_seconds(),
         poll_interval=settings.watch_interval.total_seconds(),
     )
+
+
+async def webhook_loops(settings: TaskManagerSettings, pool: Pool) -> Sequence[Loop]:
+    """What delivers webhooks, if one is set; says to the database which events to write."""
+    events, endpoint = WebhookEvents(pool), settings.webhook_endpoint()
+    await events.configure(settings.webhook_kinds if endpoint else ())
+    if endpoint is None:
+        return []
+    delivery = WebhookDelivery(events, endpoint, allow_private=settings.webhook_allow_private, now=utc_now)
+    return [("webhooks", delivery.round, settings.webhook_interval)]
 
 
 async def prepare_database(settings: TaskManagerSettings) -> None:

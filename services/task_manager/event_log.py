@@ -10,10 +10,11 @@ from typing import Any
 
 from services.common.failpoints import failpoint
 from services.common.postgres import Connection, Pool, session, transaction
-from services.task_manager import results, state_changes
+from services.task_manager import event_segments, results, state_changes
 from services.task_manager.domain.claim import Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
+from services.task_manager.event_segments import Archive
 from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, pack
 from services.task_manager.hub import Hub
 from services.task_manager.repository import not_found
@@ -46,9 +47,11 @@ SELECT task_manager.append_frames(%(task_id)s, %(claim_epoch)s, %(owner)s, %(aft
 class EventLog:
     """Append by compare-and-set, read by pages; raises Unavailable when Postgres is away."""
 
-    def __init__(self, pool: Pool, hub: Hub) -> None:
+    def __init__(self, pool: Pool, hub: Hub, archive: Archive | None = None) -> None:
+        """`archive`: where compacted events are; None = nothing is ever compacted."""
         self._pool = pool
         self._hub = hub
+        self._archive = archive
 
     async def append(
         self, claim: Claim, after: int, events: Sequence[task_event_pb2.TaskEvent], progress: Progress | None
@@ -94,11 +97,21 @@ class EventLog:
         return Snapshot(**row | {"state": State(row["state"])})
 
     async def page(self, task_id: uuid.UUID, after: int) -> list[task_event_pb2.TaskEvent]:
-        """The next events after a cursor, in order; at most about 2 x 256 KiB. Empty at the head."""
+        """The next events after a cursor, in order; at most about 2 x 256 KiB, of compacted ones 2 MiB. Empty at the head.
+
+        Raises Unavailable also when storage has the events and is away.
+        """
         parameters = {"id": task_id, "after": after, "frames": MAX_EVENTS, "bytes": MAX_BYTES}
         async with transaction(self._pool) as connection:
             rows = await (await connection.execute(_PAGE, parameters)).fetchall()
-        return [event for row in rows for event in decode(**row) if event.sequence > after]
+            events = [event for row in rows for event in decode(**row) if event.sequence > after]
+            if events and events[0].sequence == after + 1:
+                return events
+            # Looked for behind the frames: whoever removes frames has committed their segment before.
+            segment = await event_segments.find_segment(connection, task_id, after + 1)
+        if segment is None or self._archive is None:
+            return events
+        return await event_segments.read_segment(self._archive, task_id, segment["sha256"], after)
 
 
 def _beginning(events: Sequence[task_event_pb2.TaskEvent]) -> str:
