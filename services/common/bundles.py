@@ -44,6 +44,8 @@ class Bundle:
     """Not a model by itself: it goes into the base model beneath."""
     kind: str = ""
     """Of an artifact: the name of its kind."""
+    manifest: bytes = b""
+    """Of an artifact: its ArtifactManifest, serialised."""
 
 
 Chunks = Callable[[str], AsyncIterator[bytes]]
@@ -75,7 +77,15 @@ class BundleStore:
         manifest = artifact.manifest
         directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
         kind = _KIND.Name(artifact.kind)
-        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision, kind == "ADAPTER", kind)
+        return Bundle(
+            artifact.name,
+            directory,
+            manifest.base_model,
+            manifest.base_model_revision,
+            is_adapter=kind == "ADAPTER",
+            kind=kind,
+            manifest=manifest.SerializeToString(),
+        )
 
     async def model_version(self, name: str) -> Bundle:
         """The files of a version of a registered model, by number, by alias or the newest; raises as `base_model` does."""
