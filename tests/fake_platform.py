@@ -372,6 +372,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         self.stored = {}
         self.bytes = {}
         self.downloads = []
+        self.chat_template_problem = ""
 
     def RegisterBaseModel(self, requests, context):
         header, path = None, ""
@@ -386,6 +387,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
                 self.bytes[path] += request.chunk
         for file in header.files:
             assert hashlib.sha256(self.bytes[file.path]).hexdigest() == file.sha256
+        header.chat_template_problem = self.chat_template_problem
         self.stored[header.name] = header
         return header
 

@@ -150,6 +150,9 @@ _DEPENDENCIES = {
     "OBJECT_STORE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the S3 server: tunesmith doctor."
     ),
+    "OBJECT_STORE_UNFIT": Entry(
+        "FAILED_PRECONDITION", _PLATFORM, "Use a server of docs/explanation/object-stores.md, or mend what the message names."
+    ),
     "STORAGE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."
     ),

@@ -75,10 +75,11 @@ async def run(settings: StorageSettings) -> None:
     await _serve(settings, store, stop)
 
 
-async def _prepare(settings: StorageSettings, store: ObjectStore) -> None:
+async def _prepare(settings: StorageSettings, store: MinioObjectStore) -> None:
     timeout = settings.start_timeout.total_seconds()
     await wait_for(lambda: migrate(settings.postgres_dsn, "storage", _MIGRATIONS), "postgres", timeout=timeout)
     await wait_for(store.prepare, "s3", timeout=timeout)
+    await wait_for(store.probe, "s3", timeout=timeout)
 
 
 async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.Task[object]") -> None:

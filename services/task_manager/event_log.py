@@ -50,7 +50,7 @@ class EventLog:
         A repeat stores nothing and is acknowledged by that number. Raises StaleClaim for anybody but the owner, SequenceGap when
         events were left out. The beginning of the training makes the task RUNNING in the same transaction.
         """
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "events.append") as connection:
             locked = await state_changes.lock(connection, claim.task_id) if _starts_training(events) else None
             head = await state_changes.lock_head(connection, claim)
             if head.run_sequence > after:

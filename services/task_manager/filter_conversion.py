@@ -15,6 +15,8 @@ from services.task_manager.domain.task_filter import TaskFilter
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1 import task_spec_pb2
 
+_MAX_ARTIFACTS = 100
+
 
 def filter_of_list(request: api.ListTasksRequest) -> TaskFilter:
     """The conditions of a ListTasks request, its own and those in `filter`; raises InvalidArgument naming every bad field."""
@@ -30,6 +32,7 @@ def filter_of_list(request: api.ListTasksRequest) -> TaskFilter:
         states=states or wanted.states,
         display_name_contains=request.display_name_contains,
         dataset=resource_uuid(request.dataset, "datasets", "dataset") if request.dataset else None,
+        origin_artifacts=tuple(_artifacts(request.initial_artifacts)),
     )
 
 
@@ -56,6 +59,13 @@ def time_of(stamp: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
         return stamp.ToDatetime(datetime.UTC)
     except (ValueError, OverflowError):
         raise InvalidArgument(Violation(field, "is not a time between the years 1 and 9999")) from None
+
+
+def _artifacts(names: Sequence[str]) -> Iterator[str]:
+    if len(names) > _MAX_ARTIFACTS:
+        raise InvalidArgument(Violation("initial_artifacts", f"{len(names)} names are too many; at most {_MAX_ARTIFACTS}"))
+    for index, name in enumerate(names):
+        yield f"artifacts/{resource_uuid(name, 'artifacts', f'initial_artifacts[{index}]')}"
 
 
 def _violations(given: api.TaskFilter) -> Iterator[Violation]:

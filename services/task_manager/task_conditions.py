@@ -12,6 +12,7 @@ _CONDITIONS = {
     "display_name_contains": "position(lower(%(display_name_contains)s) IN lower(t.display_name)) > 0",
     "text": "(position(lower(%(text)s) IN lower(t.display_name)) > 0 OR position(lower(%(text)s) IN lower(t.description)) > 0)",
     "dataset": "t.datasets @> ARRAY[%(dataset)s]::uuid[]",
+    "origin_artifacts": "t.origin_artifact <> '' AND t.origin_artifact = ANY(%(origin_artifacts)s)",
     "base_model": "t.base_model = %(base_model)s",
     "methods": "t.method = ANY(%(methods)s)",
     "tunings": "t.tuning = ANY(%(tunings)s)",
@@ -32,6 +33,7 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
     parameters = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted)}
     parameters |= {
         "states": [state.value for state in wanted.states],
+        "origin_artifacts": list(wanted.origin_artifacts),
         "methods": list(wanted.methods),
         "tunings": list(wanted.tunings),
         "kinds": list(wanted.kinds),

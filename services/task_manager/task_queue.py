@@ -86,7 +86,7 @@ class TaskQueue:
 
         Claims for one runner follow on one another, so that several task managers never promise the same processes.
         """
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "queue.claim") as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_RUNNER_LOCK, runner))
             claimed = [await self._claim_one(connection, task_id, runner, total_processes) for task_id in task_ids]
         found = [assignment for assignment in claimed if assignment]

@@ -18,6 +18,8 @@ class TaskFilter:
     """In the display name or the description, in any case."""
     dataset: uuid.UUID | None = None
     """Trained or validated on it."""
+    origin_artifacts: Sequence[str] = ()
+    """Starts from one of them; full resource names."""
     base_model: str = ""
     """Full resource name."""
     methods: Sequence[str] = ()

@@ -9,7 +9,9 @@ from services.common.errors import Violation
 from services.common.names import resource_uuid
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.fine_tuning import FineTuning
+from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.kind import Kind
+from services.task_manager.domain.origin import ArtifactFacts, with_adapter_of
 from services.task_manager.inquiry import Inquiry
 from services.task_manager.kinds.work import Resolved, WorkKind
 from services.task_manager.origins import Origins
@@ -55,9 +57,9 @@ class FineTuningWork:
         """See Work."""
         return spec_to_store(self.given, self.ask)
 
-    async def resolve(self, *, patience: float) -> Resolved:
+    async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """See Work."""
-        ask, origin = await self.peers.origins.of(self.ask)
+        ask, origin = await self._from(continued)
         findings = await self.peers.inquiry.about(ask, patience=patience)
         return Resolved(
             kind=Kind.FINE_TUNING,
@@ -72,6 +74,11 @@ class FineTuningWork:
             origin=origin,
             expected_duration=await self.peers.planning.expected_duration(findings),
         )
+
+    async def _from(self, continued: Hyperparameters | None) -> tuple[FineTuning, ArtifactFacts | None]:
+        if continued is None:
+            return await self.peers.origins.of(self.ask)
+        return (with_adapter_of(self.ask, continued.lora) if self.ask.initial_artifact else self.ask), None
 
     async def plan(self, *, patience: float) -> api.TaskPlan:
         """See Work."""

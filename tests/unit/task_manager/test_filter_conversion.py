@@ -54,9 +54,18 @@ def test_a_list_has_conditions_of_its_own() -> None:
     assert filter_of_list(request) == TaskFilter(states=(State.QUEUED,), display_name_contains="x", text="y", dataset=DATASET)
 
 
+def test_a_list_by_what_tasks_start_from() -> None:
+    name = f"artifacts/{uuid.UUID(int=1)}"
+    assert filter_of_list(api.ListTasksRequest(initial_artifacts=[name])) == TaskFilter(origin_artifacts=(name,))
+    with pytest.raises(InvalidArgument) as caught:
+        filter_of_list(api.ListTasksRequest(initial_artifacts=[name] * 101))
+    assert "at most 100" in caught.value.violations[0].description
+
+
 @pytest.mark.parametrize(
     ("request_fields", "field"),
     [
+        ({"initial_artifacts": [f"artifacts/{uuid.UUID(int=1)}", "tasks/x"]}, "initial_artifacts[1]"),
         ({"states": [0]}, "states[0]"),
         ({"states": [1, 99]}, "states[1]"),
         ({"display_name_contains": "\0"}, "display_name_contains"),
