@@ -43,7 +43,7 @@ class Bundle:
     is_adapter: bool = False
     """Not a model by itself: it goes into the base model beneath."""
     kind: str = ""
-    """Of an artifact: the name of its kind."""
+    """Of an artifact or a version: the name of its kind or format."""
     manifest: bytes = b""
     """Of an artifact: its ArtifactManifest, serialised."""
 
@@ -94,8 +94,8 @@ class BundleStore:
             found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = found.manifest
         directory = await self._fetch(manifest.files, lambda path: self._model_chunks(found.name, path))
-        is_adapter = found.format == registered_model_pb2.ModelVersion.ADAPTER
-        return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
+        kind = registered_model_pb2.ModelVersion.Format.Name(found.format)
+        return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision, kind == "ADAPTER", kind)
 
     async def _model_chunks(self, name: str, path: str) -> AsyncIterator[bytes]:
         request = model_service_pb2.DownloadModelRequest(name=name, path=path)

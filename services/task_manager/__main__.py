@@ -27,6 +27,7 @@ from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.kinds.export import exports
 from services.task_manager.kinds.fine_tuning import fine_tuning
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.origins import Origins
@@ -94,7 +95,7 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         listing = TaskListing(pool)
         queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
         outlook = Outlook(queue, fleet, utc_now)
-        kinds = Kinds([fine_tuning(inquiry, planning, origins)])
+        kinds = Kinds([fine_tuning(inquiry, planning, origins), exports(stored, origins)])
         servicer = TaskManagerServicer(
             repository,
             TaskCreation(

@@ -1,16 +1,15 @@
 """Merges, writes and compares what was written with what it was made of; used by the export's process."""
 
 import shutil
-import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from services.common.errors import ServiceError
 from services.trainer.training.export import save_json, save_model, versions
 from services.trainer.training.exporting import gguf_file, likeness
 from services.trainer.training.exporting.config import ExportConfig
@@ -25,8 +24,18 @@ _GGUF_BOUNDS = {"F32": 1e-4, "F16": 0.01, "Q8_0": 0.08}
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form that weights are written in."""
+
+    write: Callable[[ExportConfig, Any, Path], tuple[str, float]]
+    """Of a whole fp32 model, into a directory that does not exist; returns the number format and the permitted difference."""
+    read: Callable[[Path], Any]
+    """What is in that directory, fp32."""
+
+
 def export(config: ExportConfig, stages: Stages) -> None:
-    """Writes the output whole or not at all, and result.json beside it.
+    """Writes the output whole or not at all, and result.json beside it. One copy of the model in fp32 is in memory at a time.
 
     Raises ServiceError EXPORT_UNFAITHFUL, EXPORT_UNSUPPORTED, BASE_MODEL_UNUSABLE, ARTIFACT_UNUSABLE, INITIAL_WEIGHTS_UNFIT.
     """
@@ -34,50 +43,52 @@ def export(config: ExportConfig, stages: Stages) -> None:
     stages.begin(_STAGES, {"parameter_count": sum(each.numel() for each in model.parameters()), "device": "cpu"})
     stages.next("the model is loaded")
     token_ids = likeness.prompts(_files(config), model.config.get_text_config().vocab_size)
-    if not token_ids:
-        raise ServiceError("EXPORT_UNSUPPORTED", "the model's tokenizer makes no tokens of the prompts that the check needs")
     expected = likeness.logits(model, token_ids, stages.alive)
     stages.next(f"asked {len(token_ids)} prompts")
-    write = _write_gguf if config.format == "GGUF" else _write_merged
-    found = write(config, merged(model), token_ids, expected, stages)
-    stages.next(f"written and loaded back: logits differ by up to {found.largest:.3g}", **found.numbers())
-    save_json(
-        {
-            "kind": config.format,
-            "step": config.step,
-            "metrics": found.numbers(),
-            "rendered_rows_sha256": "",
-            "versions": versions(),
-        },
-        config.output_dir.parent / "result.json",
-    )
-
-
-def _write_merged(config: ExportConfig, model: Any, token_ids: list[Tensor], expected: list[Tensor], stages: Stages) -> Likeness:
-    dtype = stored_dtype(config.base_model_dir)
-    save_model(model.to(dtype), config.base_model_dir, config.output_dir)
-    stages.next(f"merged and written as {str(dtype).removeprefix('torch.')}")
+    form, work = _FORMS[config.format], config.output_dir.parent / "unproved"
+    shutil.rmtree(work, ignore_errors=True)
+    model = merged(model)
+    numbers, bound = form.write(config, model, work)
     del model
-    written = AutoModelForCausalLM.from_pretrained(
-        config.output_dir, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    stages.next(f"merged and written as {numbers}")
+    found = likeness.likeness(expected, likeness.logits(form.read(work), token_ids, stages.alive))
+    found.require(bound)
+    stages.next(f"loaded back: logits differ by {found.share:.3%} of their spread", **found.numbers())
+    _finish(config, found, work)
+
+
+def _finish(config: ExportConfig, found: Likeness, work: Path) -> None:
+    result = {"kind": config.format, "step": config.step, "metrics": found.numbers(), "versions": versions()}
+    save_json(result | {"rendered_rows_sha256": ""}, config.output_dir.parent / "result.json")
+    # The face has made it, and a run that is started again replaces what its first try left.
+    shutil.rmtree(config.output_dir, ignore_errors=True)
+    work.rename(config.output_dir)
+
+
+def _write_merged(config: ExportConfig, model: Any, work: Path) -> tuple[str, float]:
+    dtype = stored_dtype(config.base_model_dir)
+    save_model(model.to(dtype), config.base_model_dir, work)
+    return str(dtype).removeprefix("torch."), _BOUNDS[dtype]
+
+
+def _read_merged(work: Path) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(
+        work, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
-    found = likeness.likeness(expected, likeness.logits(written.eval(), token_ids, stages.alive))
-    _keep_if(found, _BOUNDS[dtype], config.output_dir)
-    return found
+    return model.eval()
 
 
-def _write_gguf(config: ExportConfig, model: Any, token_ids: list[Tensor], expected: list[Tensor], stages: Stages) -> Likeness:
-    with tempfile.TemporaryDirectory(dir=config.output_dir.parent, prefix=".gguf.") as work:
-        path = Path(work) / gguf_file.NAME
-        gguf_file.write(model, _files(config), path, config.gguf_type, name=config.base_model.rpartition("/")[2])
-        stages.next(f"merged and written as {config.gguf_type}")
-        del model
-        found = likeness.likeness(expected, likeness.logits(gguf_file.read(path), token_ids, stages.alive))
-        found.require(_GGUF_BOUNDS[config.gguf_type])
-        shutil.rmtree(config.output_dir, ignore_errors=True)
-        config.output_dir.mkdir()
-        path.rename(config.output_dir / gguf_file.NAME)
-    return found
+def _write_gguf(config: ExportConfig, model: Any, work: Path) -> tuple[str, float]:
+    work.mkdir()
+    name = config.base_model.rpartition("/")[2]
+    gguf_file.write(model, _files(config), work / gguf_file.file_name(config.gguf_type), config.gguf_type, name=name)
+    return config.gguf_type, _GGUF_BOUNDS[config.gguf_type]
+
+
+_FORMS = {
+    "MERGED": Form(_write_merged, _read_merged),
+    "GGUF": Form(_write_gguf, lambda work: gguf_file.read(next(work.iterdir()))),
+}
 
 
 def stored_dtype(directory: Path) -> torch.dtype:
@@ -94,11 +105,3 @@ def stored_dtype(directory: Path) -> torch.dtype:
 def _files(config: ExportConfig) -> Path:
     """Where tokenizer and configuration are."""
     return config.source_dir if config.source_kind in ("MODEL", "MERGED") else config.base_model_dir
-
-
-def _keep_if(found: Likeness, bound: float, output: Path) -> None:
-    try:
-        found.require(bound)
-    except ServiceError:
-        shutil.rmtree(output, ignore_errors=True)
-        raise

@@ -16,8 +16,6 @@ from transformers import AutoModelForCausalLM
 from services.common.errors import ServiceError
 from services.trainer.training.exporting import gguf_vocabulary
 
-NAME = "model.gguf"
-
 _ARCHITECTURE = gguf.MODEL_ARCH.LLAMA
 _TYPES = {
     "F32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
@@ -47,6 +45,11 @@ def write(model: Any, files: Path, path: Path, kind: str, *, name: str) -> None:
         writer.write_tensors_to_file()
     finally:
         writer.close()
+
+
+def file_name(kind: str) -> str:
+    """Readers of the registry tell the type by it."""
+    return f"model-{kind}.gguf"
 
 
 def read(path: Path) -> Any:

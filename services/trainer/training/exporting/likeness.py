@@ -57,10 +57,16 @@ class Likeness:
 
 
 def prompts(directory: Path, vocabulary: int) -> list[Tensor]:
-    """The token ids of the prompts, each of shape [1, tokens], by the tokenizer of a model's directory."""
+    """The token ids of the prompts, each of shape [1, tokens], by the tokenizer of a model's directory.
+
+    Raises ServiceError EXPORT_UNSUPPORTED when it does not know their letters.
+    """
     tokenizer = read_tokenizer(directory)
     encoded = (tokenizer.encode(text).ids for text in _PROMPTS)
-    return [torch.tensor([ids]) for ids in encoded if len(ids) >= _FEWEST_TOKENS and max(ids) < vocabulary]
+    found = [torch.tensor([ids]) for ids in encoded if len(ids) >= _FEWEST_TOKENS and max(ids) < vocabulary]
+    if not found:
+        raise ServiceError("EXPORT_UNSUPPORTED", "the model's tokenizer makes no tokens of the prompts that the check needs")
+    return found
 
 
 def logits(model: Any, token_ids: Sequence[Tensor], alive: Callable[[], None]) -> list[Tensor]:
