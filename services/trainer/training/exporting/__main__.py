@@ -33,6 +33,8 @@ def main() -> int:
     try:
         config = load_config(Path(sys.argv[1]))
         quiet_libraries()
+        # Threads that wait for each other must sleep, not spin: other processes need the cores.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from services.trainer.training.exporting.export import export
 
         export(config, stages)

@@ -60,7 +60,7 @@ def read(path: Path) -> Any:
 def require_fit(model: Any) -> None:
     """Raises ServiceError EXPORT_UNSUPPORTED for a model that the format, as it is written here, could not tell."""
     config = model.config
-    if config.architectures != ["LlamaForCausalLM"] and type(model).__name__ != "LlamaForCausalLM":
+    if type(model).__name__ != "LlamaForCausalLM":
         raise _unsupported(f"the model is a {type(model).__name__}; only LlamaForCausalLM is written as GGUF")
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") != "default":
