@@ -18,6 +18,7 @@ _CONDITIONS = {
     "tunings": "t.tuning = ANY(%(tunings)s)",
     "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
+    "ids": "t.id BETWEEN %(first_id)s AND %(last_id)s",
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
@@ -39,8 +40,9 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
         "kinds": list(wanted.kinds),
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
-    given = {name: value for name, value in parameters.items() if value}
+    given: dict[str, Any] = {name: value for name, value in parameters.items() if value}
     # An index gives the order of one value, not of several.
     single = {name: value[0] for name, value in given.items() if name in _SINGLE and len(value) == 1}
     parts = [_SINGLE[name] if name in single else _CONDITIONS[name] for name in given]
-    return " AND ".join(parts) or "true", given | single
+    first, last = wanted.ids or (None, None)
+    return " AND ".join(parts) or "true", given | single | {"first_id": first, "last_id": last}
