@@ -85,6 +85,10 @@ _RUNS = {
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower max_seq_length or per_device_train_batch_size, or use a machine with more."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
     "INITIAL_WEIGHTS_UNFIT": Entry("INTERNAL", _USER, "Start from a task with the same base model, tuning and adapter."),
+    "EXPORT_UNFAITHFUL": Entry(
+        "INTERNAL", _PLATFORM, "Export it as the adapter it is, and report the task: what was written is not what was trained."
+    ),
+    "EXPORT_UNSUPPORTED": Entry("INTERNAL", _USER, "Export it as merged weights instead, in the layout of Hugging Face."),
     "RUN_NOT_RUNNING": Entry("FAILED_PRECONDITION", _USER, "See what it has saved before: tunesmith task checkpoints."),
     "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),
     "TRAINING_PROCESS_KILLED": Entry(
