@@ -23,6 +23,7 @@ from services.trainer.exit_failure import failure_of
 from services.trainer.history import Exit, History
 from services.trainer.inheritance import clear_cut_short, inherit, inherit_answers
 from services.trainer.journal import Event, Journal, JournalBusy, is_busy
+from services.trainer.kinds.table import KINDS
 from services.trainer.launcher import Launcher
 from services.trainer.persistence import Note, disk_trouble_named, is_not_transient, persist
 from services.trainer.preparation import Preparation
@@ -229,7 +230,8 @@ class Keeper:
 
     async def _finish(self, journal: Journal, history: History, end: Exit) -> None:
         if not end.went_well():
-            return self._end(journal, State.FAILED, failure=failure_of(history))
+            loses_nothing = KINDS[self.run.request.kind].asks_models
+            return self._end(journal, State.FAILED, failure=failure_of(history, loses_nothing=loses_nothing))
         if not history.artifact:
             try:
                 delivered = await self._unless_wished(self._means.delivery.deliver(self.run, _notes(journal, history.step)))

@@ -53,4 +53,4 @@ class RunKind:
     news: Callable[[RunDirectory, Uploads], Awaitable[Sequence[Event]]] = _nothing
     """What is told of a result beside its artifact; stores what is none. May be repeated."""
     asks_models: bool = False
-    """Its process is given the inference service, with the key."""
+    """Its process is given the inference service, with the key; what it was answered is on disk, whatever becomes of it."""
