@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from services.trainer.processes import RUN_VARIABLE
 from services.trainer.run_directory import RunDirectory
+from services.trainer.warm_pool import WarmPool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,12 +23,18 @@ class Launcher:
     """Threads of each rank, given their number."""
     stall_floor: float = 600.0
     """Seconds without progress that are never a stall."""
+    warm: WarmPool | None = None
+    """Supervisors that wait for a run of one process."""
+
+    def launch_warm(self, run: RunDirectory) -> subprocess.Popen[bytes] | None:
+        """Gives the run to a supervisor that waits for one; None = none does."""
+        if self.warm is None or run.request.num_processes != 1:
+            return None
+        return self.warm.take(run.path)
 
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
-        """Starts it and returns at once; raises OSError when the machine has no room for a process."""
-        threads = self.threads_for(run.request.num_processes)
-        options = ["--module", self.module, "--grace", str(self.grace), "--threads", str(threads)]
-        options += ["--stall-floor", str(self.stall_floor)]
+        """Starts one and returns at once; raises OSError when the machine has no room for a process."""
+        options = supervisor_options(self.module, self.grace, self.threads_for(run.request.num_processes), self.stall_floor)
         with (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "services.trainer.supervisor", str(run.path), *options],
@@ -38,6 +45,12 @@ class Launcher:
                 start_new_session=True,
                 close_fds=True,
             )
+
+
+def supervisor_options(module: str, grace: float, threads: int, stall_floor: float) -> list[str]:
+    """What a supervisor is told beside the run; see `supervisor`."""
+    named = {"module": module, "grace": grace, "threads": threads, "stall-floor": stall_floor}
+    return [word for name, value in named.items() for word in (f"--{name}", str(value))]
 
 
 def _environment(run: RunDirectory) -> dict[str, str]:
