@@ -15,6 +15,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from services.common.errors import Unavailable
+from services.common.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -68,10 +69,16 @@ async def session(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle."""
-    async with session(pool) as connection, connection.transaction():
-        yield connection
+async def transaction(pool: Pool, name: str = "") -> AsyncIterator[Connection]:
+    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle.
+
+    `name`: of its failpoints; empty = it has none.
+    """
+    async with session(pool) as connection:
+        async with connection.transaction():
+            yield connection
+            failpoint(f"{name}.commit")
+        failpoint(f"{name}.committed")
 
 
 async def migrate(dsn: str, schema: str, directory: pathlib.Path) -> int:

@@ -6,12 +6,13 @@ from typing import Any
 
 from services.common.postgres import Connection
 from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import State
 from services.task_manager.rows import progress_from_row
 
 SELECT = """
 SELECT t.id, t.state, t.state_reason, t.attempt, t.runner, t.run_name, t.processes, t.max_attempts, t.first_attempt,
-       t.spec, t.effective_hyperparameters,
+       t.spec, t.effective_hyperparameters, t.kind,
        h.epoch, h.owner, h.run_sequence,
        p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
 FROM task_manager.task t
@@ -41,6 +42,7 @@ def from_row(row: Mapping[str, Any]) -> Assignment:
     return Assignment(
         claim=Claim(row["id"], row["epoch"], row["owner"]),
         state=State(row["state"]),
+        kind=Kind(row["kind"]),
         progress=progress_from_row(row) if row["step"] is not None else None,
         **{name: row[name] for name in (*same, *messages)},
     )

@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.common.failpoints import failpoint
 from services.common.postgres import Connection, Pool, session, transaction
-from services.task_manager import event_segments, state_changes
+from services.task_manager import event_segments, results, state_changes
 from services.task_manager.domain.claim import Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
@@ -72,17 +73,23 @@ class EventLog:
         """Appends the run's events `after` + 1 and on, however many; returns the run's last event that is stored.
 
         A repeat stores nothing and is acknowledged by that number. Raises StaleClaim for anybody but the owner, SequenceGap when
-        events were left out. The beginning of the training makes the task RUNNING in the same transaction.
+        events were left out. The beginning of the work makes the task RUNNING in the same transaction.
         """
         _check_contiguous(events, after + 1)
         parameters = _append_parameters(claim, after, events, progress)
-        if _starts_training(events):
-            async with transaction(self._pool) as connection:
-                await _start(connection, claim, after)
+        beginning, result = _beginning(events), results.told_by(events)
+        if beginning or result:
+            async with transaction(self._pool, "events.append") as connection:
+                if beginning:
+                    await _start(connection, claim, after, beginning)
                 stored = await _append(connection, parameters)
+                if result and stored is not None and stored > after:
+                    await results.store(connection, claim.task_id, result)
         else:
             async with session(self._pool) as connection:
+                failpoint("events.append.commit")
                 stored = await _append(connection, parameters)
+                failpoint("events.append.committed")
         if stored is None:
             raise StaleClaim(claim)
         if stored < after:
@@ -130,8 +137,11 @@ class EventLog:
         return pages
 
 
-def _starts_training(events: Sequence[task_event_pb2.TaskEvent]) -> bool:
-    return any(event.HasField("training_started") for event in events)
+def _beginning(events: Sequence[task_event_pb2.TaskEvent]) -> str:
+    """What begins with the events, in words; empty when nothing does."""
+    if any(event.HasField("training_started") for event in events):
+        return "the training loop begins"
+    return "models begin to answer" if any(event.HasField("answering_started") for event in events) else ""
 
 
 def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) -> None:
@@ -140,12 +150,12 @@ def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) ->
             raise SequenceGap(expected, event.sequence)
 
 
-async def _start(connection: Connection, claim: Claim, after: int) -> None:
-    """The state changes right before the events that begin the training, unless they are repeated or leave others out."""
+async def _start(connection: Connection, claim: Claim, after: int, what: str) -> None:
+    """The state changes right before the events that begin the work, unless they are repeated or leave others out."""
     locked = await state_changes.lock(connection, claim.task_id)
     head = await state_changes.lock_head(connection, claim)
     if locked is not None and locked.state is State.STARTING and head.run_sequence == after:
-        await state_changes.move(connection, locked, Change(State.RUNNING, "the training loop begins"))
+        await state_changes.move(connection, locked, Change(State.RUNNING, what))
 
 
 async def _append(connection: Connection, parameters: Mapping[str, Any]) -> int | None:

@@ -14,6 +14,7 @@ from services.common.errors import ServiceError, Unavailable
 from services.task_manager.cancellation import check_cancelled
 from services.task_manager.domain.attempt import Step, next_step
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import Change, State
 from services.task_manager.domain.throughput import RunSpeed
 from services.task_manager.event_batches import gathered, in_order, split_at_start
@@ -176,7 +177,8 @@ class RunFollower:
             await self._finish(change_of_end(end, self.assignment), self._speed())
 
     def _speed(self) -> RunSpeed | None:
-        if (measured := self._measures.tokens_per_second) is None:
+        measured = self._measures.tokens_per_second
+        if measured is None or self.assignment.kind is not Kind.FINE_TUNING:
             return None
         return RunSpeed(run_kind(self.assignment.spec, self.assignment.effective_hyperparameters), measured)
 

@@ -83,7 +83,7 @@ class TaskQueue:
 
         Claims for one runner follow on one another, so that several task managers never promise the same processes.
         """
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "queue.claim") as connection:
             if self._quota:
                 # A project may hold processes of several runners.
                 await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_QUOTA_LOCK,))
