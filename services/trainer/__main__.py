@@ -21,6 +21,7 @@ from services.common.server import serving, wait_for_signal
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
 from services.trainer.keeper import Means
+from services.trainer.kinds.table import describe
 from services.trainer.launcher import Launcher, supervisor_options
 from services.trainer.preparation import Preparation
 from services.trainer.ranks import has_gpu
@@ -99,7 +100,7 @@ def _warm_pool(settings: TrainerSettings) -> WarmPool:
 
 
 def _runs(settings: TrainerSettings, channel: grpc.aio.Channel, warm: WarmPool) -> Runs:
-    storage = StorageClient(channel, api_key=settings.storage_api_key)
+    storage = StorageClient(channel, describe=describe, api_key=settings.storage_api_key)
     base_models = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key)
     means = Means(
         preparation=Preparation(storage, base_models, time.monotonic),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from services.common.errors import ServiceError
+from services.common.failpoints import around
 from services.trainer import processes
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
@@ -205,7 +206,8 @@ class Keeper:
             if self._wished.is_set() and supervisor is not None:
                 if asked is None:
                     asked = self._means.clock()
-                    supervisor.send(signal.SIGTERM)
+                    with around("kill"):
+                        supervisor.send(signal.SIGTERM)
                 elif self._means.clock() - asked > self._means.launcher.grace + history.patience + _KILL_MARGIN_SECONDS:
                     log.warning("supervisor.killed", pid=supervisor.pid)
                     processes.kill(await asyncio.to_thread(processes.of_run, self.run.path, supervisor))

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from services.common.failpoints import around
+from services.trainer.kinds.table import KINDS
 from services.trainer.processes import RUN_VARIABLE
 from services.trainer.run_directory import RunDirectory
 from services.trainer.warm_pool import WarmPool
@@ -16,7 +18,7 @@ class Launcher:
     """How supervisors are started."""
 
     module: str
-    """What a rank runs."""
+    """What a rank of a fine-tuning runs."""
     grace: float
     """Seconds between SIGTERM and SIGKILL."""
     threads_for: Callable[[int], int]
@@ -24,18 +26,20 @@ class Launcher:
     stall_floor: float = 600.0
     """Seconds without progress that are never a stall."""
     warm: WarmPool | None = None
-    """Supervisors that wait for a run of one process."""
+    """Supervisors that wait for a run of one process of `module`."""
 
     def launch_warm(self, run: RunDirectory) -> subprocess.Popen[bytes] | None:
         """Gives the run to a supervisor that waits for one; None = none does."""
-        if self.warm is None or run.request.num_processes != 1:
+        if self.warm is None or run.request.num_processes != 1 or KINDS[run.request.kind].module:
             return None
-        return self.warm.take(run.path)
+        with around("spawn"):
+            return self.warm.take(run.path)
 
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
         """Starts one and returns at once; raises OSError when the machine has no room for a process."""
-        options = supervisor_options(self.module, self.grace, self.threads_for(run.request.num_processes), self.stall_floor)
-        with (run.path / "supervisor.log").open("ab") as output:
+        module, threads = KINDS[run.request.kind].module or self.module, self.threads_for(run.request.num_processes)
+        options = supervisor_options(module, self.grace, threads, self.stall_floor)
+        with around("spawn"), (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "services.trainer.supervisor", str(run.path), *options],
                 stdin=subprocess.DEVNULL,
