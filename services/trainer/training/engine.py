@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -63,6 +64,8 @@ class Engine:
         self.rank = distributed.get_rank()
         self.alive: Callable[[], None] = lambda: None
         """Called between the micro-batches of what takes longer than a step."""
+        self.data_seconds = 0.0
+        """What making the batches of all windows has taken so far."""
         self._norm: Tensor | None = None
         # Without ZeRO DeepSpeed would measure the norm of the gradients once more to clip them.
         engine.clip_fp32_gradients = self._clip
@@ -100,7 +103,9 @@ class Engine:
         `units` counts the whole window over all ranks. DeepSpeed averages gradients over ranks, hence the factor: every unit of
         the window weighs the same, however the window is cut.
         """
+        began = time.perf_counter()
         batches = [self._objective.collate(examples, self._device) for examples in micro_batches]
+        self.data_seconds += time.perf_counter() - began
         baseline = self._baseline(batches)
         scale = self._world_size / torch.tensor(units, dtype=torch.float32, device=self._device)
         total: Tensor | None = None

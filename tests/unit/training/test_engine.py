@@ -1,4 +1,5 @@
-"""Gradients are clipped by the norm that was measured anyway; the weights are those that torch's own clipping gives."""
+"""The engine over a DeepSpeed that does nothing but what is asked: clipping by the norm that was measured anyway, with the weights
+that torch's own clipping gives, and the time that batches take."""
 
 import copy
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from torch import distributed, nn
 
+from services.trainer.training import engine as engine_module
 from services.trainer.training.engine import Engine
 from services.trainer.training.objectives.objective import Objective
 
@@ -68,3 +70,29 @@ def test_the_norm_is_measured_once_and_the_weights_are_torchs(norms, most):
     assert norm is None or measured.grad_norm == pytest.approx(float(norm))
     for ours, theirs in zip(module.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_only_what_making_batches_takes_is_time_for_data(norms, monkeypatch):
+    now = [100.0]
+
+    class Slow(Plain):
+        has_baseline = False
+
+        def collate(self, examples, device):
+            now[0] += 3.0
+            return torch.ones(2)
+
+    class Learning(FakeDeepSpeed):
+        def __call__(self, batch, baseline):
+            now[0] += 50.0
+            return batch
+
+        def backward(self, loss, scale_wrt_gas):
+            now[0] += 50.0
+
+    monkeypatch.setattr(engine_module.time, "perf_counter", lambda: now[0])
+    engine = Engine(Learning(nn.Linear(1, 1), 0.0), Slow(), torch.device("cpu"))
+    engine.accumulate([[], []], (1, 1))
+    assert engine.data_seconds == 6.0
+    engine.accumulate([[]], (1, 1))
+    assert engine.data_seconds == 9.0
