@@ -1,5 +1,5 @@
-"""The engine over a DeepSpeed that does nothing but what is asked: clipping by the norm that was measured anyway, with the weights
-that torch's own clipping gives, and the time that batches take."""
+"""The engine over a DeepSpeed that does no more than it is asked: clipping by the norm that was measured anyway, and the time
+that batches take."""
 
 import copy
 
