@@ -28,9 +28,10 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure dataset checker, tables, gateway and training beside its peers; fuzz
+bench: $(STAMP) ## Measure checker, tables, gateway, start of tasks, training beside its peers; kill training everywhere
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
-	for bench in validator listing appends gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	TUNESMITH_EVERY_KILL_POINT=1 $(BIN)/python -m pytest -q tests/integration/training/test_resume.py -k dies_anywhere
+	for bench in validator listing appends gateway start_up training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .
