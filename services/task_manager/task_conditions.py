@@ -44,5 +44,5 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
     # An index gives the order of one value, not of several.
     single = {name: value[0] for name, value in given.items() if name in _SINGLE and len(value) == 1}
     parts = [_SINGLE[name] if name in single else _CONDITIONS[name] for name in given]
-    first, last = wanted.ids or (None, None)
-    return " AND ".join(parts) or "true", given | single | {"first_id": first, "last_id": last}
+    bounds = dict(zip(("first_id", "last_id"), wanted.ids, strict=True)) if wanted.ids else {}
+    return " AND ".join(parts) or "true", given | single | bounds
