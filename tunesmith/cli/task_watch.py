@@ -47,7 +47,8 @@ def follow(client: "Client", task: str, *, after_sequence: int, as_json: bool) -
         talk(f"detached; the task goes on. Come back with: tunesmith task watch {bare_id(task)} --after {stream.last_sequence}")
         raise typer.Exit(errors.INTERRUPTED) from detached
     if stream.end is not None:
-        raise typer.Exit(_conclude(stream.end, as_json=as_json))
+        next_step = _next_step(client, task, stream.end.artifact) if stream.end.artifact and not as_json else ""
+        raise typer.Exit(_conclude(stream.end, next_step, as_json=as_json))
 
 
 def _say_when_it_lasts(attempts: int) -> None:
@@ -135,14 +136,21 @@ def _note(event: "TaskEvent") -> str:
     return ""
 
 
-def _conclude(end: "StreamEnd", *, as_json: bool) -> int:
+def _next_step(client: "Client", task: str, artifact: str) -> str:
+    """What to do with the result."""
+    if client.get_task(task).spec.WhichOneof("kind") == "fine_tuning":
+        return f"try it: tunesmith model chat {artifact}"
+    return f"look at it: tunesmith artifact show {artifact}"
+
+
+def _conclude(end: "StreamEnd", next_step: str, *, as_json: bool) -> int:
     """Say how it ended; the exit code."""
     from tunesmith.v1.task_pb2 import Task
 
     if end.state == Task.SUCCEEDED:
         if not as_json:
             talk(f"succeeded: {end.artifact}")
-            talk(f"try it: tunesmith model chat {end.artifact}")
+            talk(next_step)
         return errors.OK
     if end.HasField("error"):
         errors.show_reason(end.error.reason, end.error.message)
