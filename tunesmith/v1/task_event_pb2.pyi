@@ -192,7 +192,9 @@ Global___StateChange: _TypeAlias = StateChange  # noqa: Y015
 
 @_typing.final
 class StepMetrics(_message.Message):
-    """Numbers measured at one optimizer step, or, of other tasks than fine-tuning, at a step of their work. A metric that was not measured is absent, never 0."""
+    """Numbers measured at one optimizer step, or, of other tasks than fine-tuning, at a step of their work. A metric that was not measured
+    is absent, never 0.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
