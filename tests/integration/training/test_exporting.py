@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ from services.trainer.training.exporting.stages import Stages
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
 
 IDS = torch.tensor([[5, 17, 80, 3, 44, 9, 120]])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The models are so small that threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
