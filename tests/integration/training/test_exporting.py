@@ -199,6 +199,21 @@ def test_a_merge_that_went_wrong_is_refused_and_leaves_nothing(
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_weak_adapter_is_not_lost_unseen(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = make_tiny_model(tmp_path / "half")
+    weights = {name: value.half() for name, value in load_file(half / "model.safetensors").items()}
+    save_file(weights, half / "model.safetensors", metadata={"format": "pt"})
+    with_adapter(half, tmp_path / "adapter", scale=0.001)
+    effect = export(config_of(half, tmp_path / "adapter", tmp_path / "good"))["metrics"]["export_adapter_effect_share"]
+    assert effect < 0.01, "what rounding may do by itself"
+    monkeypatch.setattr(exporting, "merged", lambda model: model.unload())
+
+    with pytest.raises(ServiceError) as caught:
+        export(config_of(half, tmp_path / "adapter", tmp_path / "lost"))
+
+    assert caught.value.reason == "EXPORT_UNFAITHFUL"
+
+
 @pytest.mark.parametrize("damage", ["missing", "pickled", "foreign"])
 def test_an_adapter_that_cannot_be_used_is_named(base: Path, tmp_path: Path, damage: str) -> None:
     adapter = tmp_path / "adapter"
