@@ -122,6 +122,8 @@ def _checkpoint_facts(header: artifact_service_pb2.ArtifactHeader) -> Checkpoint
         labelled=bool(manifest.labels),
         eval_loss=manifest.eval_loss if manifest.HasField("eval_loss") and math.isfinite(manifest.eval_loss) else None,
         limit=max(1, manifest.effective_hyperparameters.save_total_limit or DEFAULT_LIMIT),
+        attempt=manifest.attempt,
+        first_attempt=header.first_attempt,
     )
 
 

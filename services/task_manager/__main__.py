@@ -105,6 +105,7 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             TaskCreation(
                 repository=repository,
                 kinds=kinds,
+                origins=origins,
                 patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
             ),
             pages=TaskPages(listing, outlook),
@@ -112,10 +113,11 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             watch=watch,
             task_watch=make_task_watch(settings, listing, stopping),
             retrying=Retrying(
-                repository,
-                RetryRepository(pool, hub, repository),
-                kinds,
-                stored,
+                repository=repository,
+                retries=RetryRepository(pool, hub, repository),
+                kinds=kinds,
+                origins=origins,
+                storage=stored,
                 patience=settings.create_token_wait.total_seconds(),
             ),
             checkpoints=Checkpoints(repository, stored, trainers.at),

@@ -1,7 +1,7 @@
 """Reads owned tasks as assignments; used by the queue and the claims."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.common.postgres import Connection
@@ -26,6 +26,13 @@ async def read_one(connection: Connection, task_id: uuid.UUID) -> Assignment:
     row = await (await connection.execute(f"{SELECT} WHERE t.id = %(id)s".encode(), {"id": task_id})).fetchone()
     assert row is not None, "the caller holds a lock on it"
     return from_row(row)
+
+
+async def read_many(connection: Connection, task_ids: Sequence[uuid.UUID]) -> list[Assignment]:
+    """The assignments of tasks whose heads the caller has locked, in that order."""
+    rows = await (await connection.execute(f"{SELECT} WHERE t.id = ANY(%(ids)s)".encode(), {"ids": list(task_ids)})).fetchall()
+    found = {row["id"]: from_row(row) for row in rows}
+    return [found[task_id] for task_id in task_ids]
 
 
 def from_row(row: Mapping[str, Any]) -> Assignment:

@@ -12,6 +12,7 @@ from services.task_manager.domain.task import NewTask, Task
 from services.task_manager.domain.validation import A, Draft
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.kinds.work import Work
+from services.task_manager.origins import Origins
 from services.task_manager.repository import TaskRepository
 from services.task_manager.spec_conversion import draft_from_proto
 from services.task_manager.times import to_timestamp
@@ -34,11 +35,13 @@ class TaskCreation:
         *,
         repository: TaskRepository,
         kinds: Kinds,
+        origins: Origins,
         patience: Patience,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._repository = repository
         self._kinds = kinds
+        self._origins = origins
         self._patience = patience
         self._new_id = new_id
 
@@ -55,7 +58,8 @@ class TaskCreation:
             return first
         cloned_from = resource_uuid(request.cloned_from, "tasks", "cloned_from") if request.cloned_from else None
         found = await work.resolve(patience=self._patience.create)
-        origin = found.origin
+        if origin := found.origin:
+            await self._origins.keep(origin.name)
         new = NewTask(
             id=self._new_id(),
             display_name=draft.display_name,

@@ -29,7 +29,7 @@ class TaskRepository:
 
         Raises ServiceError REQUEST_ID_REUSED when the id was used for another request.
         """
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.create") as connection:
             await insert(connection, new)
         self._hub.work.set()
         if new.request_id and (first := await self.find_request(new.request_id, new.request_digest)):
@@ -67,7 +67,7 @@ class TaskRepository:
 
     async def cancel(self, task_id: uuid.UUID, reason: str) -> Task:
         """Records the wish: CANCELLED at once where no run can be, else CANCELLING; raises NotFound."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.cancel") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
@@ -93,7 +93,7 @@ class TaskRepository:
         return await self._ask(task_id, transitions.after_resume, "resuming was asked for")
 
     async def _ask(self, task_id: uuid.UUID, after: Callable[[State], State], text: str) -> Task:
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.ask") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
@@ -130,7 +130,7 @@ class TaskRepository:
 
     async def delete(self, task_id: uuid.UUID) -> None:
         """Removes a terminal task and everything recorded about it; raises NotFound or ServiceError TASK_NOT_TERMINAL."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.delete") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)

@@ -19,17 +19,20 @@ WHERE t.id = ANY(%(ids)s)
 """
 
 
-async def store(connection: Connection, task_id: uuid.UUID, events: Iterable[task_event_pb2.TaskEvent]) -> None:
-    """Keeps the newest result among the events, if there is one."""
+def found(events: Iterable[task_event_pb2.TaskEvent]) -> task_pb2.Task | None:
+    """The newest result among the events; None when there is none."""
+    newest = None
     for event in events:
-        found = task_pb2.Task()
         if event.HasField("evaluation_finished"):
-            found.evaluation_result.CopyFrom(event.evaluation_finished.result)
+            newest = task_pb2.Task(evaluation_result=event.evaluation_finished.result)
         elif event.HasField("generation_finished"):
-            found.generation_result.CopyFrom(event.generation_finished.result)
-        else:
-            continue
-        await connection.execute(_STORE, {"id": task_id, "payload": found.SerializeToString()})
+            newest = task_pb2.Task(generation_result=event.generation_finished.result)
+    return newest
+
+
+async def store(connection: Connection, task_id: uuid.UUID, result: task_pb2.Task) -> None:
+    """Keeps it in place of an earlier one."""
+    await connection.execute(_STORE, {"id": task_id, "payload": result.SerializeToString()})
 
 
 class Results:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
+from services.common.failpoints import around
 from services.trainer.kinds.table import KINDS
 from services.trainer.processes import RUN_VARIABLE
 from services.trainer.run_directory import RunDirectory
@@ -33,7 +34,7 @@ class Launcher:
         module = kind.module or self.module
         options = ["--module", module, "--grace", str(self.grace), "--threads", str(threads)]
         options += ["--stall-floor", str(self.stall_floor)]
-        with (run.path / "supervisor.log").open("ab") as output:
+        with around("spawn"), (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "services.trainer.supervisor", str(run.path), *options],
                 stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import grpc
 
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
+from services.common.failpoints import around
 from services.trainer.run import Request
 from services.trainer.run_directory import Provenance, Result
 from tunesmith.v1 import (
@@ -138,7 +139,7 @@ class StorageClient:
     async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
         """Stores an adapter; a repeat with the same request_id returns the first. Raises STALE_EPOCH."""
         described = self._describe(adapter)
-        with translated("STORAGE_UNAVAILABLE", "storage"):
+        with translated("STORAGE_UNAVAILABLE", "storage"), around("upload"):
             artifact = await self._artifacts.UploadArtifact(_upload(adapter, described), metadata=call_metadata(self._api_key))
         return StoredAdapter(artifact.name, artifact.size_bytes, artifact.expire_time.ToMicroseconds() / 1e6)
 
@@ -237,6 +238,7 @@ def _header(adapter: Adapter, described: artifact_pb2.ArtifactManifest) -> artif
         manifest=manifest,
         epoch=adapter.request.epoch,
         request_id=adapter.request_id,
+        first_attempt=adapter.request.first_attempt,
     )
 
 

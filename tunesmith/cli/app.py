@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from tunesmith.cli import artifact, batch, data, demo, errors, evaluate, model, registry, stack, task
+from tunesmith.cli import api, artifact, batch, completion, data, demo, errors, evaluate, model, model_add, registry, stack, task
 from tunesmith.errors import TunesmithError
 from tunesmith.local.errors import LocalError
 
@@ -49,8 +49,11 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(model.app, name="model")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(registry.app, name="registry")
+model_add.register(model.app)
 stack.register(app)
 demo.register(app)
+api.register(app)
+completion.register(app)
 
 
 @app.command()

@@ -144,6 +144,7 @@ class Retry:
     overrides: bytes | None = None
     effective_hyperparameters: bytes | None = None
     processes: int | None = None
+    expected_duration: datetime.timedelta | None = None
 
     def parameters(self) -> dict[str, Any]:
         """By name, for a query."""

@@ -8,6 +8,7 @@ from services.common.errors import Violation
 from services.common.grading.conversion import graders_from_proto, sampling_from_proto
 from services.common.names import resource_uuid
 from services.task_manager.domain.asking import EVALUATION, QUESTIONS_WITH_ANSWERS, Evaluation
+from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.kind import Kind
 from services.task_manager.kinds.work import Resolved, WorkKind
 from services.task_manager.served_models import ServedModels
@@ -35,7 +36,7 @@ class EvaluationWork:
         """See Work."""
         return _stored(self.given, self.ask)
 
-    async def resolve(self, *, patience: float) -> Resolved:
+    async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """See Work."""
         await self._rows()
         found = [await self.served.find(name, f"{EVALUATION}.models[{at}]") for at, name in enumerate(self.ask.models)]

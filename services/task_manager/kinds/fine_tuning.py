@@ -10,7 +10,9 @@ from services.common.names import resource_uuid
 from services.task_manager.domain.asking import QUESTIONS_WITH_ANSWERS
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
+from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.kind import Kind
+from services.task_manager.domain.origin import ArtifactFacts, with_adapter_of
 from services.task_manager.inquiry import Inquiry
 from services.task_manager.kinds.work import Resolved, WorkKind
 from services.task_manager.origins import Origins
@@ -58,9 +60,9 @@ class FineTuningWork:
         """See Work."""
         return spec_to_store(self.given, self.ask)
 
-    async def resolve(self, *, patience: float) -> Resolved:
+    async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """See Work."""
-        ask, origin = await self.peers.origins.of(self.ask)
+        ask, origin = await self._from(continued)
         await self._check_evaluation()
         findings = await self.peers.inquiry.about(ask, patience=patience)
         return Resolved(
@@ -76,6 +78,11 @@ class FineTuningWork:
             origin=origin,
             expected_duration=await self.peers.planning.expected_duration(findings),
         )
+
+    async def _from(self, continued: Hyperparameters | None) -> tuple[FineTuning, ArtifactFacts | None]:
+        if continued is None:
+            return await self.peers.origins.of(self.ask)
+        return (with_adapter_of(self.ask, continued.lora) if self.ask.initial_artifact else self.ask), None
 
     async def plan(self, *, patience: float) -> api.TaskPlan:
         """See Work."""

@@ -8,6 +8,7 @@ from services.common.errors import Violation
 from services.common.grading.conversion import sampling_from_proto
 from services.common.names import resource_uuid
 from services.task_manager.domain.asking import GENERATION, QUESTIONS, Generation
+from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.kind import Kind
 from services.task_manager.kinds.work import Resolved, WorkKind
 from services.task_manager.served_models import ServedModels
@@ -35,7 +36,7 @@ class GenerationWork:
         """See Work."""
         return _stored(self.given, self.ask)
 
-    async def resolve(self, *, patience: float) -> Resolved:
+    async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """See Work."""
         await self._rows()
         model, artifact = await self.served.find(self.ask.model, f"{GENERATION}.model")

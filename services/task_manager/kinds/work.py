@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
+from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.origin import ArtifactFacts
 from services.task_manager.domain.validation import Ask
@@ -42,8 +43,10 @@ class Work(Ask, Protocol):
     def spec(self) -> bytes:
         """As it is stored but for names that only others can resolve; the same ask always gives the same bytes."""
 
-    async def resolve(self, *, patience: float) -> Resolved:
+    async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """Waits `patience` seconds for tokens to be counted.
+
+        `continued` are the numbers of the checkpoint a retry goes on from; what the task once started from is not needed then.
 
         Raises InvalidArgument with what cannot work, NotFound, Unavailable.
         """

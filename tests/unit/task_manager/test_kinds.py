@@ -10,6 +10,7 @@ from task_values import a_task
 from services.common.errors import InvalidArgument, Violation
 from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.domain.comparison import Provenance
+from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import NewTask, Retry, State, Task
 from services.task_manager.filter_conversion import filter_from_proto
@@ -44,8 +45,8 @@ class Work:
     def spec(self) -> bytes:
         return self.given.SerializeToString()
 
-    async def resolve(self, *, patience: float) -> Resolved:
-        return Resolved(kind=Kind.EVALUATION, spec=self.spec() + b"", note="resolved")
+    async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
+        return Resolved(kind=Kind.EVALUATION, spec=self.spec(), note="resolved")
 
     async def plan(self, *, patience: float) -> api.TaskPlan:
         return api.TaskPlan(example_count=7)
@@ -74,7 +75,7 @@ def repository() -> Repository:
 
 @pytest.fixture
 def creation(kinds: Kinds, repository: Repository) -> TaskCreation:
-    return TaskCreation(repository=repository, kinds=kinds, patience=Patience(1.0, 1.0))  # type: ignore[arg-type]
+    return TaskCreation(repository=repository, kinds=kinds, origins=NOBODY, patience=Patience(1.0, 1.0))  # type: ignore[arg-type]
 
 
 def a_request(spec: task_spec_pb2.TaskSpec, name: str = "n") -> api.CreateTaskRequest:
@@ -136,7 +137,14 @@ async def test_other_numbers_are_no_way_to_retry_what_has_none(kinds: Kinds) -> 
         async def retry(self, wanted: Retry) -> Task:
             raise AssertionError(wanted)
 
-    retrying = Retrying(Tasks(), Retries(), kinds, NOBODY, patience=1.0)  # type: ignore[arg-type]
+    retrying = Retrying(
+        repository=Tasks(),  # type: ignore[arg-type]
+        retries=Retries(),  # type: ignore[arg-type]
+        kinds=kinds,
+        origins=NOBODY,
+        storage=NOBODY,
+        patience=1.0,
+    )
     numbers = task_spec_pb2.Hyperparameters(seed=1)
     request = task_manager_service_pb2.RetryTaskRequest(name=a_task().name, hyperparameters=numbers)
 
