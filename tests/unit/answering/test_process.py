@@ -4,8 +4,8 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,12 @@ async def run(
     environment |= {"TUNESMITH_EVENTS_FD": str(writing), "TUNESMITH_RUN_INFERENCE_QUESTIONS": "4"}
     environment |= {"TUNESMITH_RUN_INFERENCE_ADDRESS": address} if address else {}
     command = [sys.executable, "-m", "services.trainer.answering", str(directory / "config.json")]
-    process = subprocess.Popen(
-        command, env=environment, pass_fds=(writing,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = await asyncio.create_subprocess_exec(*command, env=environment, pass_fds=(writing,), stdout=DEVNULL, stderr=DEVNULL)
     os.close(writing)
     if hold is not None:
         await asyncio.wait_for(hold.wait(), 30)
         process.send_signal(number)
-    code = await asyncio.wait_for(asyncio.to_thread(process.wait), 30)
+    code = await asyncio.wait_for(process.wait(), 30)
     with os.fdopen(reading) as pipe:
         return code, [json.loads(line) for line in pipe]
 

@@ -1,5 +1,7 @@
 """Evaluation and generation runs: what their processes are given, what is told of their results, what outlives an attempt."""
 
+# ruff: noqa: ASYNC240 - files of a few bytes
+
 import json
 import os
 import subprocess
