@@ -51,7 +51,7 @@ def follow(
         raise typer.Exit(errors.INTERRUPTED) from detached
     if stream.end is not None:
         say = succeeded or (None if as_json else functools.partial(_say_next_step, client, task, stream.end.artifact))
-        raise typer.Exit(_conclude(stream.end, say))
+        raise typer.Exit(_conclude(stream.end, say, as_json=as_json))
 
 
 def _say_when_it_lasts(attempts: int) -> None:
@@ -133,7 +133,7 @@ def _say_next_step(client: "Client", task: str, artifact: str) -> None:
     talk(f"try it: tunesmith model chat {artifact}" if is_model else f"look at it: tunesmith artifact show {artifact}")
 
 
-def _conclude(end: "StreamEnd", succeeded: Callable[[], None] | None) -> int:
+def _conclude(end: "StreamEnd", succeeded: Callable[[], None] | None, *, as_json: bool) -> int:
     """Say how it ended; the exit code."""
     from tunesmith.v1.task_pb2 import Task
 
