@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHES := validator listing appends followers storage retention gateway inference start_up training
 STAMP := $(VENV)/.installed
 
 help: ## Show this help
@@ -28,10 +29,10 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure checker, tables, gateway, start of tasks, training beside its peers; kill training everywhere
+bench: $(STAMP) ## Measure everything beside its peers, and kill training everywhere (an hour)
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
 	TUNESMITH_EVERY_KILL_POINT=1 $(BIN)/python -m pytest -q tests/integration/training/test_resume.py -k dies_anywhere
-	for bench in validator listing appends gateway start_up training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	for bench in $(BENCHES); do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .
