@@ -158,6 +158,9 @@ _DEPENDENCIES = {
     "OBJECT_STORE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the S3 server: tunesmith doctor."
     ),
+    "OBJECT_STORE_UNFIT": Entry(
+        "FAILED_PRECONDITION", _PLATFORM, "Use a server of docs/explanation/object-stores.md, or mend what the message names."
+    ),
     "STORAGE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."
     ),
@@ -181,6 +184,7 @@ _GATEWAY = {
     "UNSUPPORTED_PARAMETER": Entry("INVALID_ARGUMENT", _USER, "Leave the parameter out."),
     "FEATURE_NOT_SUPPORTED": Entry("INVALID_ARGUMENT", _USER, "See docs/how-to/move-from-openai.md for what there is."),
     "JOB_ENDED": Entry("FAILED_PRECONDITION", _USER, "Create a new job."),
+    "MODEL_AMBIGUOUS": Entry("INVALID_ARGUMENT", _USER, "Give the long name, which ends in all 32 digits of the job's id."),
     "MODEL_NOT_DELETABLE": Entry("FAILED_PRECONDITION", _USER, "Delete a tuned model, or a version of a registered one."),
 }
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import pathlib
+import selectors
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from services.common.errors import Unavailable
+from services.common.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -38,13 +40,22 @@ async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIt
         timeout=5.0,
         open=False,
         kwargs={"autocommit": True, "row_factory": dict_row, "application_name": application, "connect_timeout": 5},
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
     )
     await pool.open()
     try:
         yield pool
     finally:
         await pool.close()
+
+
+async def _check(connection: Connection) -> None:
+    """Raises OperationalError for a connection that Postgres has closed; asks it only when it has said something unasked."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        has_said_something = bool(selector.select(timeout=0))
+    if has_said_something:
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @contextlib.asynccontextmanager
@@ -58,10 +69,16 @@ async def session(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle."""
-    async with session(pool) as connection, connection.transaction():
-        yield connection
+async def transaction(pool: Pool, name: str = "") -> AsyncIterator[Connection]:
+    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle.
+
+    `name`: of its failpoints; empty = it has none.
+    """
+    async with session(pool) as connection:
+        async with connection.transaction():
+            yield connection
+            failpoint(f"{name}.commit")
+        failpoint(f"{name}.committed")
 
 
 async def migrate(dsn: str, schema: str, directory: pathlib.Path) -> int:

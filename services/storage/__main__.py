@@ -21,13 +21,14 @@ from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
+from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.object_store import MinioObjectStore, ObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.process_checker import start_checker
-from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, register
+from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, dataset_deletion, register
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
@@ -75,10 +76,11 @@ async def run(settings: StorageSettings) -> None:
     await _serve(settings, store, stop)
 
 
-async def _prepare(settings: StorageSettings, store: ObjectStore) -> None:
+async def _prepare(settings: StorageSettings, store: MinioObjectStore) -> None:
     timeout = settings.start_timeout.total_seconds()
     await wait_for(lambda: migrate(settings.postgres_dsn, "storage", _MIGRATIONS), "postgres", timeout=timeout)
     await wait_for(store.prepare, "s3", timeout=timeout)
+    await wait_for(store.probe, "s3", timeout=timeout)
 
 
 async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.Task[object]") -> None:
@@ -107,13 +109,16 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
             analyses=settings.analyses,
         )
 
+        expiry = DatasetExpiry(repositories.datasets, dataset_deletion(repositories, around), limit=settings.sweep_limit)
+
         def add_servicers(server: grpc.aio.Server) -> None:
             register(server, repositories, around)
 
         async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
-            sweeping = group.create_task(sweeper.run(settings.sweep_interval), name="sweeper")
+            loops = [group.create_task(loop.run(settings.sweep_interval)) for loop in (sweeper, expiry)]
             await stop
-            sweeping.cancel()
+            for loop in loops:
+                loop.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,25 @@ class StoredObject:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """An artifact that ends soon, or a checkpoint that can be superseded soon, unless a live task needs it."""
+
+    artifact: uuid.UUID
+    task: uuid.UUID
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Needed:
+    """What is kept for the sake of live tasks."""
+
+    tasks: frozenset[uuid.UUID] = frozenset()
+    """They live: their checkpoints stay."""
+    origins: frozenset[uuid.UUID] = frozenset()
+    """Artifacts from which live tasks start."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Notice:
     """The announcement that at most `days` are left to an artifact."""
 

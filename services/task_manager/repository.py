@@ -28,18 +28,18 @@ class TaskRepository:
 
         Raises ServiceError REQUEST_ID_REUSED when the id was used for another request.
         """
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.create") as connection:
             parameters = dataclasses.asdict(new) | {"labels": Jsonb(dict(new.labels)), "reason": "waits for a trainer"}
-            parameters["datasets"] = list(new.datasets)
+            parameters |= {"datasets": list(new.datasets), "kind": new.kind.value}
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
                 " processes, datasets, base_model, method, tuning, priority, request_id, request_digest,"
                 " state_reason, origin_artifact, origin_task, origin_step, cloned_from,"
-                " not_before, max_attempts, expected_duration)"
+                " not_before, max_attempts, expected_duration, kind)"
                 " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
                 " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s,"
                 " %(request_digest)s, %(reason)s, %(origin_artifact)s, %(origin_task)s, %(origin_step)s, %(cloned_from)s,"
-                " %(not_before)s, %(max_attempts)s, %(expected_duration)s)"
+                " %(not_before)s, %(max_attempts)s, %(expected_duration)s, %(kind)s)"
                 " ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )
@@ -82,7 +82,7 @@ class TaskRepository:
 
     async def cancel(self, task_id: uuid.UUID, reason: str) -> Task:
         """Records the wish: CANCELLED at once where no run can be, else CANCELLING; raises NotFound."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.cancel") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
@@ -108,7 +108,7 @@ class TaskRepository:
         return await self._ask(task_id, transitions.after_resume, "resuming was asked for")
 
     async def _ask(self, task_id: uuid.UUID, after: Callable[[State], State], text: str) -> Task:
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.ask") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
@@ -145,7 +145,7 @@ class TaskRepository:
 
     async def delete(self, task_id: uuid.UUID) -> None:
         """Removes a terminal task and everything recorded about it; raises NotFound or ServiceError TASK_NOT_TERMINAL."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.delete") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)

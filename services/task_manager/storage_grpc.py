@@ -93,6 +93,12 @@ class GrpcStorage:
             answer = await self._artifacts.GetArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
         return artifact_facts(answer)
 
+    async def hold(self, artifact: str) -> None:
+        """See Storage."""
+        request = artifact_service_pb2.HoldArtifactRequest(name=artifact)
+        with translated(_REASON, "storage"):
+            await self._artifacts.HoldArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+
     async def checkpoints(self, task: str) -> list[ArtifactFacts]:
         """See Storage."""
         request = artifact_service_pb2.ListArtifactsRequest(task=task, kind=artifact_pb2.Artifact.CHECKPOINT, page_size=1000)

@@ -12,16 +12,20 @@ _CONDITIONS = {
     "display_name_contains": "position(lower(%(display_name_contains)s) IN lower(t.display_name)) > 0",
     "text": "(position(lower(%(text)s) IN lower(t.display_name)) > 0 OR position(lower(%(text)s) IN lower(t.description)) > 0)",
     "dataset": "t.datasets @> ARRAY[%(dataset)s]::uuid[]",
+    "origin_artifacts": "t.origin_artifact <> '' AND t.origin_artifact = ANY(%(origin_artifacts)s)",
     "base_model": "t.base_model = %(base_model)s",
     "methods": "t.method = ANY(%(methods)s)",
     "tunings": "t.tuning = ANY(%(tunings)s)",
+    "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
+    "ids": "t.id BETWEEN %(first_id)s AND %(last_id)s",
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
 _SINGLE = {
     "states": "t.state = %(states)s::task_manager.task_state",
     "methods": "t.method = %(methods)s",
+    "kinds": "t.kind = %(kinds)s",
 }
 
 
@@ -30,12 +34,15 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
     parameters = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted)}
     parameters |= {
         "states": [state.value for state in wanted.states],
+        "origin_artifacts": list(wanted.origin_artifacts),
         "methods": list(wanted.methods),
         "tunings": list(wanted.tunings),
+        "kinds": list(wanted.kinds),
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
-    given = {name: value for name, value in parameters.items() if value}
+    given: dict[str, Any] = {name: value for name, value in parameters.items() if value}
     # An index gives the order of one value, not of several.
     single = {name: value[0] for name, value in given.items() if name in _SINGLE and len(value) == 1}
     parts = [_SINGLE[name] if name in single else _CONDITIONS[name] for name in given]
-    return " AND ".join(parts) or "true", given | single
+    first, last = wanted.ids or (None, None)
+    return " AND ".join(parts) or "true", given | single | {"first_id": first, "last_id": last}

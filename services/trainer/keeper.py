@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 import structlog
 
 from services.common.errors import ServiceError
+from services.common.failpoints import around
 from services.trainer import processes
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
 from services.trainer.exit_failure import failure_of
 from services.trainer.history import Exit, History
-from services.trainer.inheritance import inherit
+from services.trainer.inheritance import clear_cut_short, inherit
 from services.trainer.journal import Journal, JournalBusy, is_busy
 from services.trainer.launcher import Launcher
 from services.trainer.persistence import Note, disk_trouble_named, is_not_transient, persist
@@ -148,6 +149,7 @@ class Keeper:
         first = self.run.request.first_attempt
         older = [run.checkpoints for run in self._predecessors() if run.request.name.attempt >= first]
         with disk_trouble_named():
+            await asyncio.to_thread(clear_cut_short, self.run.checkpoints)
             step = await asyncio.to_thread(inherit, self.run.checkpoints, older)
         if step:
             note(f"an earlier attempt left a checkpoint of step {step}")
@@ -188,12 +190,14 @@ class Keeper:
     async def _watch_supervisor(self) -> None:
         asked: float | None = None
         while is_busy(self.run.journal):
-            supervisor = self.run.history().supervisor
+            history = self.run.history()
+            supervisor = history.supervisor
             if self._wished.is_set() and supervisor is not None:
                 if asked is None:
                     asked = self._means.clock()
-                    supervisor.send(signal.SIGTERM)
-                elif self._means.clock() - asked > self._means.launcher.grace + _KILL_MARGIN_SECONDS:
+                    with around("kill"):
+                        supervisor.send(signal.SIGTERM)
+                elif self._means.clock() - asked > self._means.launcher.grace + history.patience + _KILL_MARGIN_SECONDS:
                     log.warning("supervisor.killed", pid=supervisor.pid)
                     processes.kill(await asyncio.to_thread(processes.of_run, self.run.path, supervisor))
             await asyncio.sleep(_POLL_SECONDS)

@@ -18,6 +18,9 @@ from services.trainer.stalls import StallWatch, stall_message
 STORED = "stored"
 """Directory of a run in which the face leaves word of committed checkpoints."""
 
+SAVING_SECONDS = 600.0
+"""A run that is asked to rest gets so long beyond its grace, if that brings what it has done into a checkpoint."""
+
 _TURN_SECONDS = 0.2
 _LEFTOVER_SECONDS = 10.0
 _READ_BYTES = 64 * 1024
@@ -55,6 +58,7 @@ class Supervision:
         self._cancelled = False
         self._failed_rank: int | None = None
         self._kill_time: float | None = None
+        self._told_of_patience = False
 
     def run(self, *, identity: processes.Identity | None) -> None:
         """Until no process is left; the journal then has an `exit` record. `identity` is written down for whoever comes after."""
@@ -94,7 +98,7 @@ class Supervision:
         self._look_for_stalls()
         if self._kill_time is None and (self._cancelled or self._failed_rank is not None):
             self._stop()
-        if self._kill_time is not None and self._clock() >= self._kill_time:
+        if self._kill_time is not None and self._clock() >= self._kill_time and not self._is_patient(self._kill_time):
             self._signal(signal.SIGKILL)
 
     def _read(self, timeout: float) -> bool:
@@ -126,6 +130,22 @@ class Supervision:
     def _stop(self) -> None:
         self._kill_time = self._clock() + self._grace
         self._signal(signal.SIGTERM)
+
+    def _is_patient(self, since: float) -> bool:
+        """Whether ranks whose time is up should still be let: until a checkpoint under way is durable, or a long step is done."""
+        unwanted = not self._cancelled or self._failed_rank is not None or (self._launch.directory / "cancel").exists()
+        if unwanted:
+            return False
+        working = any(rank.exit_code is None and rank.number in self._output.saving for rank in self._ranks.values())
+        seconds = SAVING_SECONDS if working else min(SAVING_SECONDS, 2 * self._stalls.usual())
+        waits = self._clock() < since + seconds
+        if waits and not self._told_of_patience:
+            self._told_of_patience = True
+            # Whoever watches the supervisor has to be as patient.
+            self._journal.control("patience", seconds=SAVING_SECONDS)
+            what = "a checkpoint is being written" if working else "a step takes longer than that"
+            self._output.note(f"{self._grace:g} s are over, but {what}: the processes get at most {seconds:.0f} s more")
+        return waits
 
     def _signal(self, number: signal.Signals) -> None:
         for rank in self._ranks.values():
@@ -178,7 +198,7 @@ class Supervision:
             longest = told.fields["metadata"].get("longest_row_tokens", "") if told else ""
             self._output.failure(
                 reason="OUT_OF_MEMORY",
-                message=f"{what}, with one row in a forward pass",
+                message=f"{what}{batch_cut.least(self._launch.directory / 'config.json')}",
                 hint=batch_cut.hint(self._launch.directory / "config.json", longest),
             )
             return False

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from tunesmith.cli import artifact, data, demo, errors, model, registry, stack, task
+from tunesmith.cli import api, artifact, completion, data, demo, errors, model, model_add, registry, stack, task
 from tunesmith.errors import TunesmithError
 from tunesmith.local.errors import LocalError
 
@@ -47,8 +47,11 @@ app.add_typer(task.app, name="task")
 app.add_typer(model.app, name="model")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(registry.app, name="registry")
+model_add.register(model.app)
 stack.register(app)
 demo.register(app)
+api.register(app)
+completion.register(app)
 
 
 @app.command()

@@ -28,7 +28,7 @@ from tunesmith.v1 import artifact_pb2 as tunesmith_dot_v1_dot_artifact__pb2
 from tunesmith.v1 import registered_model_pb2 as tunesmith_dot_v1_dot_registered__model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tunesmith/v1/artifact_service.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btunesmith/v1/artifact.proto\x1a#tunesmith/v1/registered_model.proto\"s\n\x15UploadArtifactRequest\x12.\n\x06header\x18\x01 \x01(\x0b\x32\x1c.tunesmith.v1.ArtifactHeaderH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"\x90\x01\n\x0e\x41rtifactHeader\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.tunesmith.v1.Artifact.Kind\x12\x30\n\x08manifest\x18\x02 \x01(\x0b\x32\x1e.tunesmith.v1.ArtifactManifest\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\"\n\x12GetArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd9\x01\n\x14ListArtifactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12,\n\x06states\x18\x04 \x03(\x0e\x32\x1c.tunesmith.v1.Artifact.State\x12)\n\x04kind\x18\x05 \x01(\x0e\x32\x1b.tunesmith.v1.Artifact.Kind\x12\x33\n\x0fmax_expire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x15ListArtifactsResponse\x12)\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.tunesmith.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x17\x44ownloadArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\")\n\x18\x44ownloadArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"#\n\x13HoldArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x12PinArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"4\n\x14UnpinArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xa6\x01\n\x15\x45xtendArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12.\n\textension\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x0c\n\nexpiration\"5\n\x15\x45xpireArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"6\n\x16RestoreArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x9f\x01\n\x15\x45xportArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x31\n\x06\x66ormat\x18\x03 \x01(\x0e\x32!.tunesmith.v1.ModelVersion.Format\x12\r\n\x05\x61lias\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"(\n\x15SweepArtifactsRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\"\xc2\x02\n\x16SweepArtifactsResponse\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12\x0f\n\x07\x65xpired\x18\x02 \x03(\t\x12\x0f\n\x07\x64\x65leted\x18\x03 \x03(\t\x12\x1c\n\x14removed_object_count\x18\x04 \x01(\x03\x12\x15\n\rremoved_bytes\x18\x05 \x01(\x03\x12\x14\n\x0corphan_count\x18\x06 \x01(\x03\x12<\n\x07notices\x18\x07 \x03(\x0b\x32+.tunesmith.v1.SweepArtifactsResponse.Notice\x12\x11\n\ttruncated\x18\x08 \x01(\x08\x1aY\n\x06Notice\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xea\x07\n\x0f\x41rtifactService\x12O\n\x0eUploadArtifact\x12#.tunesmith.v1.UploadArtifactRequest\x1a\x16.tunesmith.v1.Artifact(\x01\x12G\n\x0bGetArtifact\x12 .tunesmith.v1.GetArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12X\n\rListArtifacts\x12\".tunesmith.v1.ListArtifactsRequest\x1a#.tunesmith.v1.ListArtifactsResponse\x12\x63\n\x10\x44ownloadArtifact\x12%.tunesmith.v1.DownloadArtifactRequest\x1a&.tunesmith.v1.DownloadArtifactResponse0\x01\x12I\n\x0cHoldArtifact\x12!.tunesmith.v1.HoldArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12G\n\x0bPinArtifact\x12 .tunesmith.v1.PinArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12K\n\rUnpinArtifact\x12\".tunesmith.v1.UnpinArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12M\n\x0e\x45xtendArtifact\x12#.tunesmith.v1.ExtendArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12M\n\x0e\x45xpireArtifact\x12#.tunesmith.v1.ExpireArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12O\n\x0fRestoreArtifact\x12$.tunesmith.v1.RestoreArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12Q\n\x0e\x45xportArtifact\x12#.tunesmith.v1.ExportArtifactRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12[\n\x0eSweepArtifacts\x12#.tunesmith.v1.SweepArtifactsRequest\x1a$.tunesmith.v1.SweepArtifactsResponseBy\n\x10\x64\x65v.tunesmith.v1B\x14\x41rtifactServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tunesmith/v1/artifact_service.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btunesmith/v1/artifact.proto\x1a#tunesmith/v1/registered_model.proto\"s\n\x15UploadArtifactRequest\x12.\n\x06header\x18\x01 \x01(\x0b\x32\x1c.tunesmith.v1.ArtifactHeaderH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"\xa8\x01\n\x0e\x41rtifactHeader\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.tunesmith.v1.Artifact.Kind\x12\x30\n\x08manifest\x18\x02 \x01(\x0b\x32\x1e.tunesmith.v1.ArtifactManifest\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x16\n\rfirst_attempt\x18\x8e\x02 \x01(\x05\"\"\n\x12GetArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd9\x01\n\x14ListArtifactsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12,\n\x06states\x18\x04 \x03(\x0e\x32\x1c.tunesmith.v1.Artifact.State\x12)\n\x04kind\x18\x05 \x01(\x0e\x32\x1b.tunesmith.v1.Artifact.Kind\x12\x33\n\x0fmax_expire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x15ListArtifactsResponse\x12)\n\tartifacts\x18\x01 \x03(\x0b\x32\x16.tunesmith.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x17\x44ownloadArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\")\n\x18\x44ownloadArtifactResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"#\n\x13HoldArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x12PinArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"4\n\x14UnpinArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xa6\x01\n\x15\x45xtendArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12.\n\textension\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x0c\n\nexpiration\"5\n\x15\x45xpireArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"6\n\x16RestoreArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x9f\x01\n\x15\x45xportArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x31\n\x06\x66ormat\x18\x03 \x01(\x0e\x32!.tunesmith.v1.ModelVersion.Format\x12\r\n\x05\x61lias\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"(\n\x15SweepArtifactsRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\"\xc2\x02\n\x16SweepArtifactsResponse\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12\x0f\n\x07\x65xpired\x18\x02 \x03(\t\x12\x0f\n\x07\x64\x65leted\x18\x03 \x03(\t\x12\x1c\n\x14removed_object_count\x18\x04 \x01(\x03\x12\x15\n\rremoved_bytes\x18\x05 \x01(\x03\x12\x14\n\x0corphan_count\x18\x06 \x01(\x03\x12<\n\x07notices\x18\x07 \x03(\x0b\x32+.tunesmith.v1.SweepArtifactsResponse.Notice\x12\x11\n\ttruncated\x18\x08 \x01(\x08\x1aY\n\x06Notice\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x02 \x01(\x05\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xea\x07\n\x0f\x41rtifactService\x12O\n\x0eUploadArtifact\x12#.tunesmith.v1.UploadArtifactRequest\x1a\x16.tunesmith.v1.Artifact(\x01\x12G\n\x0bGetArtifact\x12 .tunesmith.v1.GetArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12X\n\rListArtifacts\x12\".tunesmith.v1.ListArtifactsRequest\x1a#.tunesmith.v1.ListArtifactsResponse\x12\x63\n\x10\x44ownloadArtifact\x12%.tunesmith.v1.DownloadArtifactRequest\x1a&.tunesmith.v1.DownloadArtifactResponse0\x01\x12I\n\x0cHoldArtifact\x12!.tunesmith.v1.HoldArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12G\n\x0bPinArtifact\x12 .tunesmith.v1.PinArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12K\n\rUnpinArtifact\x12\".tunesmith.v1.UnpinArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12M\n\x0e\x45xtendArtifact\x12#.tunesmith.v1.ExtendArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12M\n\x0e\x45xpireArtifact\x12#.tunesmith.v1.ExpireArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12O\n\x0fRestoreArtifact\x12$.tunesmith.v1.RestoreArtifactRequest\x1a\x16.tunesmith.v1.Artifact\x12Q\n\x0e\x45xportArtifact\x12#.tunesmith.v1.ExportArtifactRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12[\n\x0eSweepArtifacts\x12#.tunesmith.v1.SweepArtifactsRequest\x1a$.tunesmith.v1.SweepArtifactsResponseBy\n\x10\x64\x65v.tunesmith.v1B\x14\x41rtifactServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,37 +39,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADARTIFACTREQUEST']._serialized_start=184
   _globals['_UPLOADARTIFACTREQUEST']._serialized_end=299
   _globals['_ARTIFACTHEADER']._serialized_start=302
-  _globals['_ARTIFACTHEADER']._serialized_end=446
-  _globals['_GETARTIFACTREQUEST']._serialized_start=448
-  _globals['_GETARTIFACTREQUEST']._serialized_end=482
-  _globals['_LISTARTIFACTSREQUEST']._serialized_start=485
-  _globals['_LISTARTIFACTSREQUEST']._serialized_end=702
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=704
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=795
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=797
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=866
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=868
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=909
-  _globals['_HOLDARTIFACTREQUEST']._serialized_start=911
-  _globals['_HOLDARTIFACTREQUEST']._serialized_end=946
-  _globals['_PINARTIFACTREQUEST']._serialized_start=948
-  _globals['_PINARTIFACTREQUEST']._serialized_end=998
-  _globals['_UNPINARTIFACTREQUEST']._serialized_start=1000
-  _globals['_UNPINARTIFACTREQUEST']._serialized_end=1052
-  _globals['_EXTENDARTIFACTREQUEST']._serialized_start=1055
-  _globals['_EXTENDARTIFACTREQUEST']._serialized_end=1221
-  _globals['_EXPIREARTIFACTREQUEST']._serialized_start=1223
-  _globals['_EXPIREARTIFACTREQUEST']._serialized_end=1276
-  _globals['_RESTOREARTIFACTREQUEST']._serialized_start=1278
-  _globals['_RESTOREARTIFACTREQUEST']._serialized_end=1332
-  _globals['_EXPORTARTIFACTREQUEST']._serialized_start=1335
-  _globals['_EXPORTARTIFACTREQUEST']._serialized_end=1494
-  _globals['_SWEEPARTIFACTSREQUEST']._serialized_start=1496
-  _globals['_SWEEPARTIFACTSREQUEST']._serialized_end=1536
-  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_start=1539
-  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_end=1861
-  _globals['_SWEEPARTIFACTSRESPONSE_NOTICE']._serialized_start=1772
-  _globals['_SWEEPARTIFACTSRESPONSE_NOTICE']._serialized_end=1861
-  _globals['_ARTIFACTSERVICE']._serialized_start=1864
-  _globals['_ARTIFACTSERVICE']._serialized_end=2866
+  _globals['_ARTIFACTHEADER']._serialized_end=470
+  _globals['_GETARTIFACTREQUEST']._serialized_start=472
+  _globals['_GETARTIFACTREQUEST']._serialized_end=506
+  _globals['_LISTARTIFACTSREQUEST']._serialized_start=509
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=726
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=728
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=819
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=821
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=890
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=892
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=933
+  _globals['_HOLDARTIFACTREQUEST']._serialized_start=935
+  _globals['_HOLDARTIFACTREQUEST']._serialized_end=970
+  _globals['_PINARTIFACTREQUEST']._serialized_start=972
+  _globals['_PINARTIFACTREQUEST']._serialized_end=1022
+  _globals['_UNPINARTIFACTREQUEST']._serialized_start=1024
+  _globals['_UNPINARTIFACTREQUEST']._serialized_end=1076
+  _globals['_EXTENDARTIFACTREQUEST']._serialized_start=1079
+  _globals['_EXTENDARTIFACTREQUEST']._serialized_end=1245
+  _globals['_EXPIREARTIFACTREQUEST']._serialized_start=1247
+  _globals['_EXPIREARTIFACTREQUEST']._serialized_end=1300
+  _globals['_RESTOREARTIFACTREQUEST']._serialized_start=1302
+  _globals['_RESTOREARTIFACTREQUEST']._serialized_end=1356
+  _globals['_EXPORTARTIFACTREQUEST']._serialized_start=1359
+  _globals['_EXPORTARTIFACTREQUEST']._serialized_end=1518
+  _globals['_SWEEPARTIFACTSREQUEST']._serialized_start=1520
+  _globals['_SWEEPARTIFACTSREQUEST']._serialized_end=1560
+  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_start=1563
+  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_end=1885
+  _globals['_SWEEPARTIFACTSRESPONSE_NOTICE']._serialized_start=1796
+  _globals['_SWEEPARTIFACTSRESPONSE_NOTICE']._serialized_end=1885
+  _globals['_ARTIFACTSERVICE']._serialized_start=1888
+  _globals['_ARTIFACTSERVICE']._serialized_end=2890
 # @@protoc_insertion_point(module_scope)

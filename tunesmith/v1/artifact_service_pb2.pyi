@@ -66,12 +66,17 @@ class ArtifactHeader(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FIRST_ATTEMPT_FIELD_NUMBER: _builtins.int
     kind: _artifact_pb2.Artifact.Kind.ValueType
     """Required. What the files are."""
     epoch: _builtins.int
     """Required. The epoch of the attempt that made it."""
     request_id: _builtins.str
     """Required. Names this result: a repeat returns the first artifact. 1 to 128 characters."""
+    first_attempt: _builtins.int
+    """Of a checkpoint, optional. None of attempts before this one is kept for being the best, since the task does not continue from
+    them. Default: 0, all of them count.
+    """
     @_builtins.property
     def manifest(self) -> _artifact_pb2.ArtifactManifest:
         """Required. Every file with size and SHA-256, and where they came from."""
@@ -83,10 +88,11 @@ class ArtifactHeader(_message.Message):
         manifest: _artifact_pb2.ArtifactManifest | None = ...,
         epoch: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        first_attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "kind", b"kind", "manifest", b"manifest", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "first_attempt", b"first_attempt", "kind", b"kind", "manifest", b"manifest", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,8 +5,8 @@ import datetime
 from collections.abc import Iterator
 
 from services.common.errors import Violation
+from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
-from services.task_manager.domain.validation import FINE_TUNING, FineTuning
 
 FIELD = f"{FINE_TUNING}.initial_artifact"
 
@@ -56,11 +56,11 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield from _adapter(ask.hyperparameters.lora, origin)
 
 
-def with_adapter_of(ask: FineTuning, origin: ArtifactFacts) -> FineTuning:
-    """The ask, its unset numbers of the adapter as those of the earlier task."""
+def with_adapter_of(ask: FineTuning, earlier: Lora) -> FineTuning:
+    """The ask, its unset numbers of the adapter as those of what it starts from or continues."""
     if ask.tuning != "LORA":
         return ask
-    lora, earlier = ask.hyperparameters.lora, origin.hyperparameters.lora
+    lora = ask.hyperparameters.lora
     unset = [name for name in _ADAPTER_FIELDS if getattr(lora, name) in (None, ())]
     lora = dataclasses.replace(lora, **{name: getattr(earlier, name) for name in unset})
     return dataclasses.replace(ask, hyperparameters=dataclasses.replace(ask.hyperparameters, lora=lora))

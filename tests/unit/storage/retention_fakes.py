@@ -11,11 +11,12 @@ from unit.storage.memory_tables import Tables, newest_first
 from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import Artifact, ArtifactDraft, ArtifactFilter, artifact_name
 from services.storage.artifact_repository import refuse_stale
-from services.storage.checkpoint_retention import CHECKPOINT, Kept, superseded
+from services.storage.checkpoint_retention import CHECKPOINT, CheckpointFacts, Kept, superseded
 from services.storage.position import Position
-from services.storage.retention import AVAILABLE, EXPIRED, ORPHAN_WAIT, Life, ahead, notice_due, require_available
+from services.storage.retention import AVAILABLE, EXPIRED, HOLD, ORPHAN_WAIT, Life, ahead, notice_due, require_available
 from services.storage.retention_change import Change
-from services.storage.sweep import Notice, StoredObject, Sweep
+from services.storage.sweep import Ending, Needed, Notice, StoredObject, Sweep
+from services.storage.sweep_repository import NOTHING_NEEDED
 
 
 class MemoryBlobRepository:
@@ -60,14 +61,14 @@ class MemoryArtifactRepository:
         self._by_request[draft.task, draft.request_id] = draft.id
         if draft.checkpoint is not None:
             self._tables.checkpoints[draft.id] = draft.checkpoint
-            self._supersede(draft.task, draft.checkpoint.limit)
+            self._supersede(draft.task, draft.checkpoint)
         return artifact
 
-    def _supersede(self, task: uuid.UUID, limit: int) -> None:
+    def _supersede(self, task: uuid.UUID, newest_one: CheckpointFacts) -> None:
         tables, now = self._tables, self._tables.clock.now()
         rows = [row for row in tables.artifacts.values() if row.id in tables.checkpoints and row.task == task]
         newest = newest_first([row for row in rows if row.life.state == AVAILABLE], len(rows), None)
-        for identifier in superseded([_kept(row, tables, now) for row in newest], limit):
+        for identifier in superseded([_kept(row, tables, now) for row in newest], newest_one.limit, newest_one.first_attempt):
             row = tables.artifacts[identifier]
             life = dataclasses.replace(row.life, state=EXPIRED, delete_time=now, reason="superseded")
             tables.artifacts[identifier] = dataclasses.replace(row, life=life)
@@ -100,7 +101,13 @@ class MemoryArtifactRepository:
 
 def _kept(row: Artifact, tables: Tables, now: datetime.datetime) -> Kept:
     facts, life = tables.checkpoints[row.id], row.life
-    return Kept(row.id, facts.labelled, facts.eval_loss, life.pinned or (life.hold_until is not None and life.hold_until > now))
+    in_use = life.pinned or (life.hold_until is not None and life.hold_until > now)
+    return Kept(row.id, facts.labelled, facts.eval_loss, in_use, facts.attempt)
+
+
+def _was_held(row: Artifact, now: datetime.datetime, horizon: datetime.timedelta) -> bool:
+    held = row.life.hold_until
+    return row.kind == CHECKPOINT and held is not None and now - horizon <= held <= now + HOLD
 
 
 def _matches(artifact: Artifact, wanted: ArtifactFilter) -> bool:
@@ -130,24 +137,31 @@ class MemorySweepRepository:
         finally:
             self._is_busy = False
 
-    async def ending_checkpoints(self) -> set[uuid.UUID]:
-        return {row.task for row in self._ending()}
+    async def ending(self) -> list[Ending]:
+        now, horizon = self._tables.clock.now(), ahead(self._tables.policy)
+        rows = [row for row in self._available() if row.life.is_due(now + horizon) or _was_held(row, now, horizon)]
+        return [Ending(row.id, row.task, row.kind) for row in rows]
 
-    async def keep_checkpoints(self, tasks: Collection[uuid.UUID]) -> None:
-        for row in self._ending():
-            if row.task in tasks:
-                expire_time = self._tables.clock.now() + self._tables.policy.retention
-                life = dataclasses.replace(row.life, expire_time=expire_time)
-                self._tables.artifacts[row.id] = dataclasses.replace(row, life=life)
-                self._tables.audit.append((row.id, "EXTEND", "sweeper", "its task lives"))
+    async def keep(self, needed: Needed) -> None:
+        self._keep(needed)
 
-    def _ending(self) -> list[Artifact]:
-        soon = self._tables.clock.now() + ahead(self._tables.policy)
-        rows = [row for row in self._tables.artifacts.values() if row.kind == CHECKPOINT and row.life.state == AVAILABLE]
-        return [row for row in rows if row.life.is_due(soon)]
+    def _keep(self, needed: Needed) -> None:
+        now, policy = self._tables.clock.now(), self._tables.policy
+        for row in self._available():
+            life, is_checkpoint, is_origin = row.life, row.kind == CHECKPOINT, row.id in needed.origins
+            if life.is_due(now + ahead(policy)) and (is_origin or (is_checkpoint and row.task in needed.tasks)):
+                life = dataclasses.replace(life, expire_time=now + policy.retention)
+                self._tables.audit.append((row.id, "EXTEND", "sweeper", "a live task needs it"))
+            if is_origin and is_checkpoint:
+                life = dataclasses.replace(life, hold_until=max(life.hold_until or now, now + HOLD))
+            self._tables.artifacts[row.id] = dataclasses.replace(row, life=life)
 
-    async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
+    def _available(self) -> list[Artifact]:
+        return [row for row in self._tables.artifacts.values() if row.life.state == AVAILABLE]
+
+    async def decide(self, found: Sequence[StoredObject], limit: int, *, needed: Needed = NOTHING_NEEDED, dry_run: bool) -> Sweep:
         before = self._tables.snapshot()
+        self._keep(needed)
         self._judge_orphans(found, limit)
         self._drop_expired_uploads()
         expired, deleted = self._end(AVAILABLE, limit), self._end(EXPIRED, limit)
