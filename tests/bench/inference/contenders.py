@@ -23,7 +23,7 @@ Write = Callable[[Prompts], int]
 
 def engine_of(model: Path, threads: int) -> TransformersEngine:
     """Ours with the base model; nothing is remembered between the rounds."""
-    engine = TransformersEngine(threads=threads)
+    engine = TransformersEngine(threads=threads, pack_up_to=2**30)
     engine.load_base(BASE, model)
     return engine
 
