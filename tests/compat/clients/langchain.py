@@ -19,7 +19,7 @@ schema = {
     "required": ["yes"],
     "additionalProperties": False,
 }
-structured = ChatOpenAI(model=os.environ["MODEL"], max_tokens=60).with_structured_output(schema, method="json_schema")
+structured = ChatOpenAI(model=os.environ["MODEL"], max_tokens=120).with_structured_output(schema, method="json_schema")
 assert isinstance(structured.invoke("number 3")["yes"], bool)
 
 
