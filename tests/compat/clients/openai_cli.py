@@ -15,9 +15,9 @@ def run(*arguments: str) -> str:
 
 file = json.loads(run("files.create", "-f", os.environ["ROWS"], "-p", "fine-tune"))
 assert file["id"] in run("files.list")
-job = json.loads(
-    run("fine_tuning.jobs.create", "-m", os.environ["BASE"], "-F", file["id"], "--suffix", "cli", "-H", '{"n_epochs": 100}')
-)
+# Long enough to be there still when it is cancelled.
+long = ("--suffix", "cli", "--hyperparameters", json.dumps({"n_epochs": 100, "batch_size": 1}))
+job = json.loads(run("fine_tuning.jobs.create", "-m", os.environ["BASE"], "-F", file["id"], *long))
 assert json.loads(run("fine_tuning.jobs.retrieve", "-i", job["id"]))["id"] == job["id"]
 assert job["id"] in run("fine_tuning.jobs.list")
 json.loads(run("fine_tuning.jobs.cancel", "-i", job["id"]))
