@@ -29,7 +29,7 @@ for await (const chunk of await client.chat.completions.create({ ...asked, strea
 assert.equal(text, whole.choices[0].message.content);
 const parameters = { type: "object", properties: { yes: { type: "boolean" } }, required: ["yes"], additionalProperties: false };
 const called = await client.chat.completions.create({
-  model: TOOLS_MODEL, messages: asked.messages, max_tokens: 120, tool_choice: "required",
+  model: TOOLS_MODEL, messages: asked.messages, max_tokens: 400, tool_choice: "required",
   tools: [{ type: "function", function: { name: "look", strict: true, parameters } }],
 });
 assert.equal(called.choices[0].message.tool_calls[0].function.name, "look");
