@@ -41,7 +41,7 @@ async def test_whatever_the_file_permits_and_forbids_is_answered_as_it_says(plat
     schemathesis = str(environments.python_of("schemathesis").with_name("st"))
     command = (schemathesis, "run", f"http://{settings.listen}/openapi.json", "--header", f"Authorization: Bearer {KEY}")
     # /readyz asks the services for their health, which scripted ones have not.
-    options = ("--exclude-path", "/readyz", "--checks", ",".join(CHECKS), "--max-examples", "5", "--seed", "1", "--no-shrink")
+    options = ("--exclude-path", "/readyz", "--checks", ",".join(CHECKS), "--max-examples", "3", "--seed", "1", "--no-shrink")
     async with serving(dataclasses.replace(settings)):
         process = await asyncio.create_subprocess_exec(
             *command, *options, "--phases", "coverage,fuzzing", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
