@@ -46,7 +46,7 @@ async def test_a_whole_model_of_either_kind_stands_alone(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["GGUF", "EVALUATION", "GENERATION"])
 async def test_what_is_no_model_is_refused_by_what_it_is(kind: str) -> None:
-    with pytest.raises(ServiceError, match=f"is of kind {kind} and cannot be chatted with") as refused:
+    with pytest.raises(ServiceError, match=f"is of kind {kind}, which cannot answer") as refused:
         await resolver(dataclasses.replace(TUNED, kind=kind)).files(ARTIFACT)
     assert refused.value.reason == "MODEL_NOT_FOUND"
 
