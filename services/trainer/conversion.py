@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf import json_format
+from google.protobuf import duration_pb2, json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import InvalidArgument, Violation
@@ -95,6 +95,12 @@ def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
 def hyperparameters(document: str) -> task_spec_pb2.Hyperparameters:
     """The numbers of a run's document as they came."""
     return json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True).hyperparameters
+
+
+def artifact_retention(document: str) -> duration_pb2.Duration | None:
+    """How long a run's document wants artifacts kept, None = as storage keeps them."""
+    run = json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True)
+    return run.spec.fine_tuning.artifact_retention if run.spec.fine_tuning.HasField("artifact_retention") else None
 
 
 def run_to_proto(request: Request, history: History, wish: Wish | None) -> trainer_service_pb2.Run:

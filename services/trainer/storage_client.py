@@ -181,6 +181,7 @@ def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
         tuning=task_spec_pb2.FineTuning.Tuning.Value(adapter.request.tuning.upper()),
         labels=adapter.labels,
         eval_loss=adapter.eval_loss,
+        retention=conversion.artifact_retention(adapter.request.document),
     )
     return artifact_service_pb2.ArtifactHeader(
         kind=artifact_pb2.Artifact.Kind.Value(adapter.result.kind),

@@ -20,6 +20,8 @@ MAX_LABEL_VALUE = 512
 MAX_REASON = 500
 MAX_PRIORITY = 100
 MAX_ATTEMPTS = 100
+MIN_RETENTION, MAX_RETENTION = 3600, 365 * 86400
+"""Seconds for which the results of a task can be asked to be kept."""
 
 FINE_TUNING = "task.spec.fine_tuning"
 """Where the ask stands in a request."""
@@ -44,6 +46,8 @@ class FineTuning:
     initial_artifact: str = ""
     """What it starts from; empty = the base model alone."""
     sample_prompts: tuple[str, ...] = ()
+    artifact_retention_seconds: int | None = None
+    """None = as the server keeps artifacts."""
 
     @property
     def sources(self) -> tuple[WeightedDataset, ...]:
@@ -161,6 +165,12 @@ def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:
         yield from methods.violations(ask.method, ask.tuning, ask.hyperparameters, spec=FINE_TUNING, numbers=PATH)
     yield from _deepspeed_overrides(ask.hyperparameters)
     yield from evaluation.prompt_violations(ask.sample_prompts, ask.method, f"{FINE_TUNING}.sample_prompts")
+    yield from _retention(ask.artifact_retention_seconds)
+
+
+def _retention(seconds: int | None) -> Iterator[Violation]:
+    if seconds is not None and not MIN_RETENTION <= seconds <= MAX_RETENTION:
+        yield Violation(f"{FINE_TUNING}.artifact_retention", f"{seconds} s is not within 1 hour and 365 days")
 
 
 def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:

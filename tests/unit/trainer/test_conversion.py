@@ -28,6 +28,15 @@ def test_a_request_survives_the_disk() -> None:
     assert (request.method, request.tuning) == ("sft", "lora")
 
 
+@pytest.mark.parametrize("seconds", [None, 3600, 30 * 86400])
+def test_the_retention_of_a_task_goes_with_its_document(seconds: int | None) -> None:
+    run = make_run()
+    if seconds is not None:
+        run.spec.fine_tuning.artifact_retention.FromSeconds(seconds)
+    found = conversion.artifact_retention(conversion.request_from_proto(run, NOW).document)
+    assert (found and found.seconds) == seconds
+
+
 def test_a_mixture_and_a_split_survive_the_disk() -> None:
     run = make_run()
     tuning = run.spec.fine_tuning
