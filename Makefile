@@ -30,7 +30,7 @@ test: $(STAMP) lint ## Lint, then every test, two files at a time
 
 bench: $(STAMP) ## Measure dataset checker, tables, gateway and training beside its peers; fuzz
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
-	for bench in validator listing gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	for bench in validator listing appends gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .

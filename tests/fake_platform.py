@@ -106,15 +106,19 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         return dataset
 
     def UploadDataset(self, requests, context):
-        header, body, seal = None, b"", ""
+        header, body, seal, lifetime = None, b"", "", None
         for request in requests:
             if request.HasField("header"):
                 header = request.header
             body, seal = body + request.chunk, request.sha256
+            lifetime = request.late_lifetime_seconds or None
             assert len(request.chunk) <= 1024 * 1024
         if header.sha256_follows and seal != hashlib.sha256(body).hexdigest():
             refuse(context, "INVALID_ARGUMENT", "UPLOAD_MALFORMED", "the stream was broken off", "Send it again.")
-        return self._store(header, body, context)
+        dataset = self._store(header, body, context)
+        if lifetime:
+            dataset.expire_time.seconds = dataset.create_time.seconds + lifetime
+        return dataset
 
     def _store(self, header, body, context):
         if b"assistent" in body and not header.max_invalid_rows:
@@ -500,11 +504,28 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
             finish_reason=inference_service_pb2.FINISH_REASON_STOP, usage=inference_service_pb2.ChatUsage(completion_tokens=2)
         )
 
+    def StreamComplete(self, request, context):
+        """Echoes the prompt when it is asked to, then writes one word for each text."""
+        self.asked.append(request.completion)
+        if self.script:
+            yield from self.script(request, context)
+            return
+        asked = request.completion
+        for index in range(asked.n or 1):
+            echoed = asked.text if asked.echo else ""
+            yield inference_service_pb2.StreamCompleteResponse(index=index, text=echoed + f" word{index}")
+        for index in range(asked.n or 1):
+            ending = {"finish_reason": inference_service_pb2.FINISH_REASON_LENGTH, "index": index}
+            yield inference_service_pb2.StreamCompleteResponse(**ending)
+        usage = inference_service_pb2.ChatUsage(prompt_tokens=3, completion_tokens=asked.n or 1)
+        yield inference_service_pb2.StreamCompleteResponse(usage=usage)
+
 
 def matches(task, wanted):
     fine_tuning = task.spec.fine_tuning
     return (
         wanted.text.lower() in (task.display_name + task.description).lower()
+        and task.name.removeprefix("tasks/").replace("-", "").startswith(wanted.id_prefix)
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
         and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for
@@ -537,6 +558,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
 
     def add(self, state=Task.SUCCEEDED, events=(), **facts):
         task = Task(name=f"tasks/{uuid.uuid4()}", display_name="first", state=state, create_time=NOW, **facts)
+        if not task.spec.WhichOneof("kind"):
+            task.spec.fine_tuning.SetInParent()
         self.stored.append(task)
         self.events[task.name] = list(events)
         return task

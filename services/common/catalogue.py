@@ -151,6 +151,14 @@ _INFERENCE = {
     ),
     "CONTEXT_LENGTH_EXCEEDED": Entry("INVALID_ARGUMENT", _USER, "Shorten the conversation."),
     "ARTIFACT_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Start the task again; the stored adapter does not fit its base model."),
+    "CHECKPOINT_UNSERVABLE": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Wait for the task's result; with zero_stage 2 or less checkpoints answer, too.",
+    ),
+    "TOOLS_UNSUPPORTED": Entry(
+        "FAILED_PRECONDITION", _USER, "Leave tools out, or use a base model whose chat template writes them in <tool_call> marks."
+    ),
     "GENERATION_FAILED": Entry("INTERNAL", _PLATFORM, "Look up the request id in the inference log and report it."),
 }
 
@@ -185,6 +193,7 @@ _GATEWAY = {
     "UNSUPPORTED_PARAMETER": Entry("INVALID_ARGUMENT", _USER, "Leave the parameter out."),
     "FEATURE_NOT_SUPPORTED": Entry("INVALID_ARGUMENT", _USER, "See docs/how-to/move-from-openai.md for what there is."),
     "JOB_ENDED": Entry("FAILED_PRECONDITION", _USER, "Create a new job."),
+    "MODEL_AMBIGUOUS": Entry("INVALID_ARGUMENT", _USER, "Give the long name, which ends in all 32 digits of the job's id."),
     "MODEL_NOT_DELETABLE": Entry("FAILED_PRECONDITION", _USER, "Delete a tuned model, or a version of a registered one."),
 }
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common.errors import ServiceError
 from services.gateway import failures
 from services.gateway.counters import Counters
-from services.gateway.rate_limit import RateLimit
+from services.gateway.rate_limit import RateLimit, network_of
 from services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -28,11 +28,12 @@ Headers = dict[bytes, bytes]
 class Edge:
     """The ASGI application around the router."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, counters: Counters, limit: RateLimit) -> None:
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, counters: Counters) -> None:
         self._app = app
         self._settings = settings
         self._counters = counters
-        self._limit = limit
+        self._limit = RateLimit(settings.requests_per_second)
+        self._address_limit = RateLimit(settings.address_requests_per_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, start to end."""
@@ -67,13 +68,20 @@ class Edge:
             return
         if self._counters.active > self._settings.max_requests:
             raise ServiceError("RATE_LIMITED", f"more than {self._settings.max_requests} requests are being answered")
-        self._limit.take()
-        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ").strip()
-        if self._settings.api_key and not hmac.compare_digest(given, self._settings.api_key.encode()):
-            message = "the API key is missing or wrong"
-            raise ServiceError("UNAUTHENTICATED", message, hint="Send it as header: Authorization: Bearer KEY.")
+        address = network_of((scope.get("client") or ("",))[0])
+        self._address_limit.take(address)
+        # A limit that is taken before the key is known to be right could be used up by anybody.
+        self._limit.take(self._caller(headers) or address)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise ServiceError("MEDIA_TYPE_UNSUPPORTED", "compressed request bodies are not accepted")
+
+    def _caller(self, headers: Headers) -> str:
+        """The key that was given, empty when none is asked for; raises ServiceError for a wrong one."""
+        given, key = headers.get(b"authorization", b"").removeprefix(b"Bearer ").strip(), self._settings.api_key
+        if key and not hmac.compare_digest(given, key.encode()):
+            message = "the API key is missing or wrong"
+            raise ServiceError("UNAUTHENTICATED", message, hint="Send it as header: Authorization: Bearer KEY.")
+        return key
 
     def _impatient(self, receive: Receive) -> Receive:
         """`receive` that waits for the next piece of a body only so long; for the end of the connection as long as it takes."""

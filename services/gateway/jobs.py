@@ -12,10 +12,12 @@ from services.gateway import bodies, identifiers, job_request, lists
 from services.gateway.failures import refused
 from services.gateway.job_conversion import JobConversion
 from services.gateway.job_labels import MULTIPLIER, metadata_of
+from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import TaskSpec
 
 _DEFAULT_LIMIT, _LONGEST_LIST, _PAGE = 20, 1000, 200
 _FILES = ("training_file", "validation_file")
@@ -24,7 +26,8 @@ _FILES = ("training_file", "validation_file")
 class Jobs:
     """The resource."""
 
-    def __init__(self, peers: Peers, settings: GatewaySettings, conversion: JobConversion) -> None:
+    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames, conversion: JobConversion) -> None:
+        self._names = names
         self._peer = peers.task_manager
         self._tasks = peers.tasks
         self._max_body = settings.max_body_bytes
@@ -35,7 +38,8 @@ class Jobs:
         body = await bodies.read_json(request, self._max_body)
         request.state.ignored_parameters = job_request.ignored(body)
         try:
-            task = job_request.task_of(body)
+            start = await self._names.tuned(bodies.required(body, "model", str))
+            task = job_request.task_of(body, start)
             if MULTIPLIER in task.labels:
                 await self._multiply(task)
             created = await self._create(task, request_id=bodies.request_id(request, "jobs"))
@@ -47,7 +51,7 @@ class Jobs:
         """GET: newest first."""
         limit = bodies.whole_number(request, "limit", _DEFAULT_LIMIT, _LONGEST_LIST)
         metadata, without = bodies.metadata_filter(request)
-        wanted = api.TaskFilter(labels=metadata)
+        wanted = api.TaskFilter(labels=metadata, kinds=[TaskSpec.FINE_TUNING])
         after = request.query_params.get("after", "")
         tasks, has_more = await lists.take(self._behind(after, wanted, without_metadata=without), limit)
         return JSONResponse(lists.page_of([self._conversion.job(task) for task in tasks], has_more=has_more))

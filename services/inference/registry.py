@@ -2,15 +2,18 @@
 
 import dataclasses
 import datetime
+import pathlib
 from collections.abc import Callable
 
 import structlog
 
 from services.common.errors import ServiceError
-from services.common.rendering import Renderer
+from services.common.rendering import Renderer, RenderError
 from services.inference import model_files
 from services.inference.engine import Engine
+from services.inference.guides import Vocabulary
 from services.inference.resolver import ModelFiles
+from services.inference.tool_text import speaks_tools
 
 log = structlog.get_logger()
 
@@ -27,6 +30,7 @@ class LoadedModel:
     memory_bytes: int
     load_time: datetime.datetime
     last_use_time: datetime.datetime | None = None
+    pinned: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class ReadyModel:
     end_of_turn_ids: frozenset[int]
     context_length: int
     vocabulary_size: int
+    vocabulary: Vocabulary
+    speaks_tools: bool
 
 
 class NoRoom(Exception):
@@ -106,9 +112,7 @@ class Registry:
         if self._is_current(base.name, str(base.directory)):
             return
         size = model_files.fp32_bytes(base.directory, broken="BASE_MODEL_UNUSABLE")
-        renderer = Renderer.from_directory(base.directory)
-        sizes = model_files.context_length(base.directory), model_files.vocabulary_size(base.directory)
-        ready = ReadyModel(base.name, None, renderer, renderer.end_of_turn_ids, *sizes)
+        ready = _ready(base.name, base.directory)
         self._make_room(size, files)
         self._engine.load_base(base.name, base.directory)
         self._ready[base.name] = ready
@@ -167,3 +171,20 @@ class Registry:
 
     def _publish(self) -> None:
         self._snapshot = tuple(reversed(self._loaded.values()))
+
+
+def _ready(name: str, directory: pathlib.Path) -> ReadyModel:
+    renderer = Renderer.from_directory(directory)
+    size = model_files.vocabulary_size(directory)
+    ends = _ends(renderer)
+    vocabulary = Vocabulary(directory, size=size, ends=ends)
+    context = model_files.context_length(directory)
+    return ReadyModel(name, None, renderer, ends, context, size, vocabulary, speaks_tools(renderer))
+
+
+def _ends(renderer: Renderer) -> frozenset[int]:
+    try:
+        return renderer.end_of_turn_ids
+    except RenderError:
+        # Without a usable chat template texts can still be continued; a conversation is refused when it is rendered.
+        return renderer.stop_ids

@@ -21,6 +21,7 @@ from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
+from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.notice_repository import PostgresNoticeRepository
@@ -28,7 +29,7 @@ from services.storage.object_store import MinioObjectStore, ObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.process_checker import start_checker
-from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, register
+from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, dataset_deletion, register
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.scrub_repository import PostgresScrubRepository
 from services.storage.scrubber import Scrubber
@@ -112,14 +113,14 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
             analyses=settings.analyses,
         )
 
+        expiry = DatasetExpiry(repositories.datasets, dataset_deletion(repositories, around), limit=settings.sweep_limit)
+
         def add_servicers(server: grpc.aio.Server) -> None:
             register(server, repositories, around)
 
         async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
-            loops = [
-                group.create_task(sweeper.run(settings.sweep_interval), name="sweeper"),
-                group.create_task(_scrubber(repositories, store, settings).run(), name="scrubber"),
-            ]
+            loops = [group.create_task(loop.run(settings.sweep_interval)) for loop in (sweeper, expiry)]
+            loops.append(group.create_task(_scrubber(repositories, store, settings).run(), name="scrubber"))
             await stop
             for loop in loops:
                 loop.cancel()

@@ -27,6 +27,7 @@ from services.storage.dataset_requests import (
     piece_upload_id,
     preview_range,
     upload_id,
+    with_lifetime,
 )
 from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
@@ -34,7 +35,7 @@ from services.storage.file import StoredFile
 from services.storage.part_uploads import PartUploads
 from services.storage.position import Position, decode_position, encode_position
 from services.storage.request_fields import checked_offset
-from services.storage.upload_stream import drained, read_chunks, read_header, read_sealed_chunks
+from services.storage.upload_stream import Seal, drained, read_chunks, read_header, read_sealed_chunks
 from services.storage.verified_read import VerifiedRead
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc
 
@@ -67,9 +68,11 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.Dataset:
         """Stores a file after its every row was checked."""
         async with drained(request_iterator):
-            header = (await read_header(request_iterator)).header
-            chunks = read_sealed_chunks(request_iterator) if header.sha256_follows else read_chunks(request_iterator)
-            return to_dataset(await self._work.upload.receive(header_of(header), chunks))
+            header, seal = (await read_header(request_iterator)).header, Seal()
+            sealed = header.sha256_follows
+            chunks = read_sealed_chunks(request_iterator, seal) if sealed else read_chunks(request_iterator)
+            received = self._work.upload.receive(header_of(header), chunks, lambda given: with_lifetime(given, seal))
+            return to_dataset(await received)
 
     async def CreateDatasetUpload(
         self, request: dataset_service_pb2.CreateDatasetUploadRequest, context: Context

@@ -106,6 +106,11 @@ def register(server: grpc.aio.Server, repositories: Repositories, around: Surrou
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
 
 
+def dataset_deletion(repositories: Repositories, around: Surroundings) -> DatasetDeletion:
+    """How datasets are removed, on demand and when their time has come."""
+    return DatasetDeletion(repositories.datasets, repositories.pending, around.store, around.tasks, around.new_id)
+
+
 def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWork:
     datasets, pending, store = repositories.datasets, repositories.pending, around.store
     intake = DatasetIntake(around.start_checker)
@@ -126,7 +131,7 @@ def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWo
             lifetime=around.upload_lifetime,
         ),
         pieces=DatasetPieces(datasets=datasets, pending=pending, store=store, upload=upload, new_id=around.new_id),
-        deletion=DatasetDeletion(datasets, pending, store, around.tasks, around.new_id),
+        deletion=dataset_deletion(repositories, around),
         tokens=DatasetTokens(
             datasets=datasets,
             statistics=repositories.token_statistics,

@@ -27,6 +27,8 @@ from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.kinds.fine_tuning import fine_tuning
+from services.task_manager.kinds.table import Kinds
 from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
@@ -92,12 +94,12 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         listing = TaskListing(pool)
         queue = TaskQueue(pool, hub, owner=owner, lease=settings.lease)
         outlook = Outlook(queue, fleet, utc_now)
+        kinds = Kinds([fine_tuning(inquiry, planning, origins)])
         servicer = TaskManagerServicer(
             repository,
             TaskCreation(
                 repository=repository,
-                inquiry=inquiry,
-                planning=planning,
+                kinds=kinds,
                 origins=origins,
                 patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
             ),
@@ -108,10 +110,9 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             retrying=Retrying(
                 repository=repository,
                 retries=RetryRepository(pool, hub, repository),
-                inquiry=inquiry,
+                kinds=kinds,
                 origins=origins,
                 storage=stored,
-                planning=planning,
                 patience=settings.create_token_wait.total_seconds(),
             ),
             checkpoints=Checkpoints(repository, stored, trainers.at),

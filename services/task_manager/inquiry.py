@@ -7,9 +7,9 @@ from typing import TypeVar
 from services.common.errors import InvalidArgument, ServiceError
 from services.task_manager.domain import hyperparameters, methods, suitability
 from services.task_manager.domain.findings import Findings
+from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.inputs import Inputs, Tokens
 from services.task_manager.domain.training_data import count_rows
-from services.task_manager.domain.validation import FINE_TUNING, FineTuning
 from services.task_manager.storage_port import Storage
 
 Found = TypeVar("Found")

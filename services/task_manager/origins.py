@@ -6,8 +6,8 @@ import uuid
 
 from services.common.errors import InvalidArgument, NotFound, Violation
 from services.common.names import resource_uuid
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.origin import FIELD, ArtifactFacts, violations, with_adapter_of
-from services.task_manager.domain.validation import FineTuning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.storage_port import Storage
 

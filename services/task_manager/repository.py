@@ -30,16 +30,16 @@ class TaskRepository:
         """
         async with transaction(self._pool, "tasks.create") as connection:
             parameters = dataclasses.asdict(new) | {"labels": Jsonb(dict(new.labels)), "reason": "waits for a trainer"}
-            parameters["datasets"] = list(new.datasets)
+            parameters |= {"datasets": list(new.datasets), "kind": new.kind.value}
             cursor = await connection.execute(
                 "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
                 " processes, datasets, base_model, method, tuning, priority, request_id, request_digest,"
                 " state_reason, origin_artifact, origin_task, origin_step, cloned_from,"
-                " not_before, max_attempts, expected_duration)"
+                " not_before, max_attempts, expected_duration, kind)"
                 " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
                 " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s,"
                 " %(request_digest)s, %(reason)s, %(origin_artifact)s, %(origin_task)s, %(origin_step)s, %(cloned_from)s,"
-                " %(not_before)s, %(max_attempts)s, %(expected_duration)s)"
+                " %(not_before)s, %(max_attempts)s, %(expected_duration)s, %(kind)s)"
                 " ON CONFLICT (request_id) DO NOTHING RETURNING id",
                 parameters,
             )

@@ -3,20 +3,19 @@
 import dataclasses
 import hashlib
 
-from services.common.errors import InvalidArgument
+from services.common.errors import InvalidArgument, Violation
 from services.common.names import resource_uuid
 from services.task_manager.domain import retry, validation
-from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.hyperparameters import Hyperparameters
-from services.task_manager.domain.origin import with_adapter_of
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import Retry, Task
-from services.task_manager.inquiry import Inquiry
+from services.task_manager.kinds.table import Kinds
+from services.task_manager.kinds.work import Resolved
 from services.task_manager.merging import merged
 from services.task_manager.origins import Origins
-from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retry_repository import RetryRepository
-from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_from_proto, hyperparameters_to_proto
+from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_from_proto
 from services.task_manager.storage_port import Storage
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
 
@@ -29,18 +28,16 @@ class Retrying:
         *,
         repository: TaskRepository,
         retries: RetryRepository,
-        inquiry: Inquiry,
+        kinds: Kinds,
         origins: Origins,
         storage: Storage,
-        planning: Planning,
         patience: float,
     ) -> None:
         self._repository = repository
         self._retries = retries
-        self._inquiry = inquiry
+        self._kinds = kinds
         self._origins = origins
         self._storage = storage
-        self._planning = planning
         self._patience = patience
 
     async def retry(self, request: task_manager_service_pb2.RetryTaskRequest) -> Task:
@@ -59,6 +56,8 @@ class Retrying:
         changes = request.hyperparameters
         if not (changes.ByteSize() or task.origin_artifact):
             return await self._retries.retry(plain)
+        if changes.ByteSize() and task.kind is not Kind.FINE_TUNING:
+            raise InvalidArgument(Violation("hyperparameters", f"{task.name} is of kind {task.kind.value}, which has none"))
         step = 0 if request.from_start else await self._step(task)
         wanted = await self._changed(task, plain, changes, step) if changes.ByteSize() else plain
         if task.origin_artifact and not step:
@@ -71,27 +70,23 @@ class Retrying:
         overrides = merged(task_spec_pb2.Hyperparameters.FromString(task.overrides), changes, before)
         spec.fine_tuning.hyperparameters.CopyFrom(merged(spec.fine_tuning.hyperparameters, overrides, before))
         earlier = hyperparameters_from_proto(before)
-        findings = await self._resolved(task, spec, earlier if step else None)
-        effective = findings.effective
-        if step and (wrong := list(retry.violations(earlier, effective, step))):
+        found = await self._resolved(task, spec, earlier if step else None)
+        effective = found.effective_hyperparameters
+        if step and (wrong := list(retry.violations(earlier, hyperparameters_from_proto(effective), step))):
             raise InvalidArgument(*wrong)
         return dataclasses.replace(
             plain,
             changes=changes.SerializeToString(),
             overrides=overrides.SerializeToString(),
-            effective_hyperparameters=hyperparameters_to_proto(effective).SerializeToString(),
-            processes=effective.num_processes or 1,
-            expected_duration=await self._planning.expected_duration(findings),
+            effective_hyperparameters=effective.SerializeToString(),
+            processes=found.processes,
+            expected_duration=found.expected_duration,
         )
 
-    async def _resolved(self, task: Task, spec: task_spec_pb2.TaskSpec, continued: Hyperparameters | None) -> Findings:
-        """`continued` are the numbers of the checkpoint it goes on from; what it once started from may be gone by then."""
-        ask = validation.check(draft_from_proto(task_pb2.Task(display_name=task.display_name, spec=spec)), named=True)
-        if continued is None:
-            ask, _ = await self._origins.of(ask)
-        elif ask.initial_artifact:
-            ask = with_adapter_of(ask, continued.lora)
-        return await self._inquiry.about(ask, patience=self._patience)
+    async def _resolved(self, task: Task, spec: task_spec_pb2.TaskSpec, continued: Hyperparameters | None) -> Resolved:
+        draft = draft_from_proto(task_pb2.Task(display_name=task.display_name, spec=spec), self._kinds.read(spec))
+        work = validation.check(draft, named=True)
+        return await work.resolve(patience=self._patience, continued=continued)
 
     async def _step(self, task: Task) -> int:
         """Of the newest checkpoint that would be used; 0 = none."""

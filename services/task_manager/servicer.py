@@ -24,7 +24,6 @@ from services.task_manager.history import History
 from services.task_manager.outlook import Outlook
 from services.task_manager.repository import TaskRepository
 from services.task_manager.retrying import Retrying
-from services.task_manager.spec_conversion import plan_to_proto
 from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_watch import TaskWatch
@@ -75,7 +74,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def PlanTask(self, request: api.PlanTaskRequest, context: Context) -> api.TaskPlan:
         """What CreateTask would do."""
-        return plan_to_proto(await self._creation.plan(request.task))
+        return await self._creation.plan(request.task)
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
         """One task."""

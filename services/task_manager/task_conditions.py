@@ -16,13 +16,16 @@ _CONDITIONS = {
     "base_model": "t.base_model = %(base_model)s",
     "methods": "t.method = ANY(%(methods)s)",
     "tunings": "t.tuning = ANY(%(tunings)s)",
+    "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
+    "ids": "t.id BETWEEN %(first_id)s AND %(last_id)s",
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
 _SINGLE = {
     "states": "t.state = %(states)s::task_manager.task_state",
     "methods": "t.method = %(methods)s",
+    "kinds": "t.kind = %(kinds)s",
 }
 
 
@@ -34,10 +37,12 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
         "origin_artifacts": list(wanted.origin_artifacts),
         "methods": list(wanted.methods),
         "tunings": list(wanted.tunings),
+        "kinds": list(wanted.kinds),
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
-    given = {name: value for name, value in parameters.items() if value}
+    given: dict[str, Any] = {name: value for name, value in parameters.items() if value}
     # An index gives the order of one value, not of several.
     single = {name: value[0] for name, value in given.items() if name in _SINGLE and len(value) == 1}
     parts = [_SINGLE[name] if name in single else _CONDITIONS[name] for name in given]
-    return " AND ".join(parts) or "true", given | single
+    first, last = wanted.ids or (None, None)
+    return " AND ".join(parts) or "true", given | single | {"first_id": first, "last_id": last}

@@ -88,23 +88,21 @@ class TaskQueue:
         """
         async with transaction(self._pool, "queue.claim") as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_RUNNER_LOCK, runner))
-            claimed = [await self._claim_one(connection, task_id, runner, total_processes) for task_id in task_ids]
-        found = [assignment for assignment in claimed if assignment]
+            claimed = [one for one in task_ids if await self._claim_one(connection, one, runner, total_processes)]
+            found = await assignments.read_many(connection, claimed)
         for assignment in found:
             self._hub.notify(assignment.claim.task_id)
         return found
 
-    async def _claim_one(
-        self, connection: Connection, task_id: uuid.UUID, runner: str, total_processes: int
-    ) -> Assignment | None:
+    async def _claim_one(self, connection: Connection, task_id: uuid.UUID, runner: str, total_processes: int) -> bool:
         locked = await _lock_waiting(connection, task_id, runner, total_processes)
         if locked is None:
-            return None
+            return False
         attempt = locked.attempt + 1
         await self._take(connection, locked.id, attempt, runner, f"runs/{locked.id}-{attempt}")
         change = Change(State.STARTING, f"attempt {attempt} starts on {runner}")
         await state_changes.move(connection, dataclasses.replace(locked, attempt=attempt), change)
-        return await assignments.read_one(connection, locked.id)
+        return True
 
     async def _take(self, connection: Connection, task_id: uuid.UUID, attempt: int, runner: str, run_name: str) -> None:
         parameters = {"id": task_id, "attempt": attempt, "runner": runner, "run_name": run_name}

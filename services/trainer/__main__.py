@@ -21,6 +21,7 @@ from services.common.server import serving, wait_for_signal
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
 from services.trainer.keeper import Means
+from services.trainer.kinds.table import describe
 from services.trainer.launcher import Launcher
 from services.trainer.preparation import Preparation
 from services.trainer.ranks import has_gpu
@@ -81,7 +82,7 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
-    storage = StorageClient(channel, api_key=settings.storage_api_key)
+    storage = StorageClient(channel, describe=describe, api_key=settings.storage_api_key)
     base_models = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key)
     means = Means(
         preparation=Preparation(storage, base_models, time.monotonic),

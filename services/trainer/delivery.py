@@ -28,7 +28,7 @@ class Delivery:
         """Until storage has it; raises STALE_EPOCH, and TRAINING_FAILED when there is nothing to deliver."""
         adapter = await asyncio.to_thread(adapter_of, run)
         size = sum(file.size_bytes for file in adapter.files)
-        note(f"uploading adapter, {len(adapter.files)} files, {size / 1e6:.1f} MB")
+        note(f"uploading {adapter.result.kind.lower()}, {len(adapter.files)} files, {size / 1e6:.1f} MB")
         return await persist(
             lambda: self._adapters.upload_adapter(adapter), is_final=loses_the_result, note=note, clock=self._clock
         )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from services.common.failpoints import around
+from services.trainer.kinds.table import KINDS
 from services.trainer.processes import RUN_VARIABLE
 from services.trainer.run_directory import RunDirectory
 
@@ -16,7 +17,7 @@ class Launcher:
     """How supervisors are started."""
 
     module: str
-    """What a rank runs."""
+    """What a rank of a fine-tuning runs."""
     grace: float
     """Seconds between SIGTERM and SIGKILL."""
     threads_for: Callable[[int], int]
@@ -27,7 +28,8 @@ class Launcher:
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
         """Starts it and returns at once; raises OSError when the machine has no room for a process."""
         threads = self.threads_for(run.request.num_processes)
-        options = ["--module", self.module, "--grace", str(self.grace), "--threads", str(threads)]
+        module = KINDS[run.request.kind].module or self.module
+        options = ["--module", module, "--grace", str(self.grace), "--threads", str(threads)]
         options += ["--stall-floor", str(self.stall_floor)]
         with around("spawn"), (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(

@@ -14,6 +14,7 @@ import structlog
 
 from services.common.errors import ServiceError
 from services.trainer.checkpoint_files import Manifest, Torn, check, checkpoints, is_file_name, read_manifest, step_of
+from services.trainer.kinds.fine_tuning_ask import FineTuning
 from services.trainer.persistence import Note, is_not_transient
 from services.trainer.run_directory import RunDirectory
 from services.trainer.storage_client import AdapterFile, StoredCheckpoint
@@ -51,7 +52,7 @@ class Restoring:
         return step
 
     async def _newest(self, run: RunDirectory, newest_first: Sequence[StoredCheckpoint], note: Note) -> int:
-        own = await asyncio.to_thread(newest_whole, run.checkpoints, run.request.hyperparameters)
+        own = await asyncio.to_thread(newest_whole, run.checkpoints, _numbers(run))
         for each in newest_first:
             if each.step <= own:
                 break
@@ -80,7 +81,7 @@ class Restoring:
             _check_names(stored)
             for file in stored.files:
                 await self._stored.fetch_file(stored.name, file, scratch / file.path)
-            await asyncio.to_thread(_check, scratch, run.request.hyperparameters)
+            await asyncio.to_thread(_check, scratch, _numbers(run))
             await asyncio.to_thread(_replace, scratch, target)
         except (ServiceError, Torn) as error:
             if isinstance(error, ServiceError) and error.reason != "CHECKSUM_MISMATCH" and not is_not_transient(error):
@@ -90,6 +91,12 @@ class Restoring:
         finally:
             await asyncio.to_thread(shutil.rmtree, scratch.parent, ignore_errors=True)
         return True
+
+
+def _numbers(run: RunDirectory) -> Mapping[str, Any]:
+    """Hyperparameters; tasks of other kinds have neither those nor checkpoints."""
+    ask = run.request.ask
+    return ask.hyperparameters if isinstance(ask, FineTuning) else {}
 
 
 def newest_whole(directory: pathlib.Path, numbers: Mapping[str, Any]) -> int:

@@ -198,7 +198,7 @@ class Supervision:
             longest = told.fields["metadata"].get("longest_row_tokens", "") if told else ""
             self._output.failure(
                 reason="OUT_OF_MEMORY",
-                message=f"{what}, with one row in a forward pass",
+                message=f"{what}{batch_cut.least(self._launch.directory / 'config.json')}",
                 hint=batch_cut.hint(self._launch.directory / "config.json", longest),
             )
             return False

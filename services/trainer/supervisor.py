@@ -32,8 +32,9 @@ def main() -> int:
         return 1
     with journal:
         adopt_orphans()
-        numbers = json.loads((directory / "config.json").read_text())["hyperparameters"]
-        launch = Launch(directory, arguments.module, int(numbers["num_processes"]), arguments.threads)
+        # Only fine-tuning has numbers, and with them several processes.
+        numbers = json.loads((directory / "config.json").read_text()).get("hyperparameters") or {}
+        launch = Launch(directory, arguments.module, int(numbers.get("num_processes") or 1), arguments.threads)
         Supervision(
             journal,
             launch,

@@ -29,6 +29,37 @@ class TaskSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TaskSpec._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: TaskSpec._Kind.ValueType  # 0
+        """Every kind."""
+        FINE_TUNING: TaskSpec._Kind.ValueType  # 1
+        """`fine_tuning` is set."""
+        EVALUATION: TaskSpec._Kind.ValueType  # 2
+        """`evaluation` is set."""
+        GENERATION: TaskSpec._Kind.ValueType  # 3
+        """`generation` is set."""
+        EXPORT: TaskSpec._Kind.ValueType  # 4
+        """`export` is set."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The kinds of work, to filter by. Values may be added."""
+
+    KIND_UNSPECIFIED: TaskSpec.Kind.ValueType  # 0
+    """Every kind."""
+    FINE_TUNING: TaskSpec.Kind.ValueType  # 1
+    """`fine_tuning` is set."""
+    EVALUATION: TaskSpec.Kind.ValueType  # 2
+    """`evaluation` is set."""
+    GENERATION: TaskSpec.Kind.ValueType  # 3
+    """`generation` is set."""
+    EXPORT: TaskSpec.Kind.ValueType  # 4
+    """`export` is set."""
+
     FINE_TUNING_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int

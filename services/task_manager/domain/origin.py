@@ -5,8 +5,8 @@ import datetime
 from collections.abc import Iterator
 
 from services.common.errors import Violation
+from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
-from services.task_manager.domain.validation import FINE_TUNING, FineTuning
 
 FIELD = f"{FINE_TUNING}.initial_artifact"
 

@@ -158,7 +158,20 @@ class MemoryDatasetRepository:
             return same_request(known, draft)
         same = (draft.header.display_name, draft.sha256)
         found = [row for row in self._there() if (row.display_name, row.original.sha256) == same]
-        return min(found, key=lambda row: row.version, default=None)
+        first = min(found, key=lambda row: row.version, default=None)
+        if first is None or first.expire_time is None:
+            return first
+        asked = self._end(draft)
+        self.rows[first.id] = dataclasses.replace(first, expire_time=asked and max(asked, first.expire_time))
+        return self.rows[first.id]
+
+    def _end(self, draft: DatasetDraft) -> datetime.datetime | None:
+        return self._clock.now() + draft.header.lifetime if draft.header.lifetime is not None else None
+
+    async def expired(self, limit: int) -> list[uuid.UUID]:
+        now = self._clock.now()
+        due = [row for row in self.rows.values() if row.expire_time and row.expire_time <= now]
+        return [row.id for row in sorted(due, key=lambda row: row.expire_time)][:limit]
 
     def _inserted(self, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset:
         name = draft.header.display_name
@@ -166,9 +179,8 @@ class MemoryDatasetRepository:
         version = self._versions[name] = self._versions.get(name, 0) + 1
         same = ("format", "example_count", "statistics", "warnings", "dropped_rows_by_reason")
         fields = {field: getattr(draft, field) for field in same}
-        self.rows[draft.id] = Dataset(
-            id=draft.id, display_name=name, version=version, files=files, create_time=self._clock.now(), **fields
-        )
+        fields |= {"create_time": self._clock.now(), "expire_time": self._end(draft)}
+        self.rows[draft.id] = Dataset(id=draft.id, display_name=name, version=version, files=files, **fields)
         self._indices[self.rows[draft.id].rows.sha256] = draft.index.every, tuple(draft.index.offsets)
         if draft.header.request_id:
             self._by_request[draft.header.request_id] = draft.id

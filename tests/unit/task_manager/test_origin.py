@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
 from services.task_manager.domain.origin import FIELD, ArtifactFacts, violations, with_adapter_of
-from services.task_manager.domain.validation import FineTuning
 
 EARLIER = Lora(rank=8, alpha=16.0, dropout=0.1, target_modules=("all-linear",), use_rslora=False, use_dora=True)
 ORIGIN = ArtifactFacts(
