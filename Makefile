@@ -28,9 +28,9 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure dataset checker, tables, gateway and training beside its peers; fuzz
+bench: $(STAMP) ## Measure checker, tables, gateway, storage and training beside their peers; fuzz
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
-	for bench in validator listing appends gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	for bench in validator listing appends gateway storage retention training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .
