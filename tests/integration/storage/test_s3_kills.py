@@ -6,7 +6,6 @@ import datetime
 import pathlib
 import secrets
 import signal
-import time
 
 import grpc
 import pytest
@@ -64,7 +63,6 @@ async def test_a_killed_s3_server_loses_nothing_that_was_acknowledged(pool: Pool
             process.kill()
             await task
         assert len(exported) >= 3
-        started = time.monotonic()
         with running(command, server.environment(), server.is_ready, tmp_path / "second.log", signal.SIGTERM):
 
             async def serves() -> bool:
@@ -74,7 +72,6 @@ async def test_a_killed_s3_server_loses_nothing_that_was_acknowledged(pool: Pool
                 return False
 
             await until(serves, seconds=90)
-            print(f"served again after {time.monotonic() - started:.1f} s")
             for name, content in stored.items():
                 assert await service.download_artifact(name, "w") == content
             for name, content in exported.items():
