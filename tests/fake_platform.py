@@ -33,7 +33,7 @@ from tunesmith.v1 import (
 )
 from tunesmith.v1.task_event_pb2 import LogEntry, StreamEnd, StreamHeader, TaskEvent
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora
+from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora, TaskSpec
 
 NOW = timestamp_pb2.Timestamp(seconds=1_800_000_000)
 
@@ -293,7 +293,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.check = artifact_service_pb2.StorageCheck(content_count=3, size_bytes=2_000_000_000)
         self.break_after = None
 
-    def add(self, files, task="tasks/1", **facts):
+    def add(self, files, task="tasks/1", kind=artifact_pb2.Artifact.ADAPTER, **facts):
         """Store an artifact made of `files` (path -> bytes)."""
         described = [
             artifact_pb2.File(path=path, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
@@ -301,7 +301,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         ]
         artifact = artifact_pb2.Artifact(
             name=f"artifacts/{uuid.uuid4()}",
-            kind=artifact_pb2.Artifact.ADAPTER,
+            kind=kind,
             state=artifact_pb2.Artifact.AVAILABLE,
             manifest=artifact_pb2.ArtifactManifest(files=described, task=task, base_model="baseModels/tiny"),
             size_bytes=sum(map(len, files.values())),
@@ -342,6 +342,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         version = registered_model_pb2.ModelVersion(
             name=f"{request.model}/versions/1",
             version=1,
+            format=request.format,
             aliases=[request.alias] if request.alias else [],
             description=request.description,
             artifact=artifact.name,
@@ -370,7 +371,11 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         return artifact
 
     def ListArtifacts(self, request, context):
-        wanted = [artifact for artifact in self.stored if request.task in ("", artifact.manifest.task)]
+        wanted = [
+            artifact
+            for artifact in self.stored
+            if request.task in ("", artifact.manifest.task) and request.kind in (0, artifact.kind)
+        ]
         artifacts, token = page_of(wanted, request)
         return artifact_service_pb2.ListArtifactsResponse(artifacts=artifacts, next_page_token=token)
 
@@ -521,11 +526,16 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
         yield inference_service_pb2.StreamCompleteResponse(usage=usage)
 
 
+def kind_of_work(task):
+    return TaskSpec.Kind.Value((task.spec.WhichOneof("kind") or "fine_tuning").upper())
+
+
 def matches(task, wanted):
     fine_tuning = task.spec.fine_tuning
     return (
         wanted.text.lower() in (task.display_name + task.description).lower()
         and task.name.removeprefix("tasks/").replace("-", "").startswith(wanted.id_prefix)
+        and (not wanted.kinds or kind_of_work(task) in wanted.kinds)
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
         and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for

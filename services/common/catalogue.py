@@ -50,6 +50,11 @@ _TASKS = {
     ),
     "CHECKPOINT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the checkpoints: tunesmith task checkpoints."),
     "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different request."),
+    "PROJECT_QUOTA_EXCEEDED": Entry(
+        "RESOURCE_EXHAUSTED",
+        _USER,
+        "Wait until tasks of the project have started, cancel some, or ask the operator for a larger quota.",
+    ),
     "CURSOR_EXPIRED": Entry("OUT_OF_RANGE", _USER, "Start from first_available_sequence - 1, or list the metrics."),
     "CURSOR_AHEAD": Entry("OUT_OF_RANGE", _USER, "Use the sequence number of an event you have received."),
     "STALE_EPOCH": Entry("FAILED_PRECONDITION", _PLATFORM, "Stop: a newer attempt of the task owns it."),
@@ -80,12 +85,23 @@ _RUNS = {
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower max_seq_length or per_device_train_batch_size, or use a machine with more."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
     "INITIAL_WEIGHTS_UNFIT": Entry("INTERNAL", _USER, "Start from a task with the same base model, tuning and adapter."),
+    "EXPORT_UNFAITHFUL": Entry(
+        "INTERNAL", _PLATFORM, "Export it as the adapter it is, and report the task: what was written is not what was trained."
+    ),
+    "EXPORT_UNSUPPORTED": Entry("INTERNAL", _USER, "Export it as merged weights instead, in the layout of Hugging Face."),
     "RUN_NOT_RUNNING": Entry("FAILED_PRECONDITION", _USER, "See what it has saved before: tunesmith task checkpoints."),
     "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),
     "TRAINING_PROCESS_KILLED": Entry(
         "INTERNAL", _PLATFORM, "Look for the out-of-memory killer or an operator's kill in the system log, then start again."
     ),
     "TRAINING_PROCESS_EXITED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
+    "INFERENCE_NOT_SET": Entry(
+        "INTERNAL", _PLATFORM, "Set TUNESMITH_TRAINER_INFERENCE_ADDRESS, restart the trainer, then tunesmith task retry."
+    ),
+    "NOTHING_TO_ASK": Entry("INTERNAL", _USER, "Give a dataset with rows."),
+    "NOTHING_ANSWERED": Entry("INTERNAL", _USER, "Read the reason of the row that is named; tunesmith task logs tells more."),
+    "ANSWER_UNUSABLE": Entry("INTERNAL", _USER, "Ask with another model, system prompt or sampling."),
+    "ANSWERING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
     "RUN_STOPPED": Entry("INTERNAL", _TRANSIENT, "The stack was stopped while the run was active; start the task again."),
     "RUN_PAUSED": Entry("INTERNAL", _TRANSIENT, "Resume the task: tunesmith task resume."),
     "RUN_LOST": Entry("INTERNAL", _TRANSIENT, "Start the task again."),
@@ -146,6 +162,10 @@ _INFERENCE = {
     "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
     "MODEL_NOT_READY": Entry("FAILED_PRECONDITION", _USER, "Wait until the task has succeeded: tunesmith task watch."),
     "MODEL_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Wait until its answers have ended, or cancel them."),
+    "MODEL_PINNED": Entry("FAILED_PRECONDITION", _USER, "Take it out of TUNESMITH_INFERENCE_PINNED_MODELS first."),
+    "MODEL_TOO_LARGE": Entry(
+        "RESOURCE_EXHAUSTED", _USER, "Raise TUNESMITH_INFERENCE_MAX_LOADED_BYTES, or pin fewer models there."
+    ),
     "TOO_MANY_QUESTIONS": Entry(
         "RESOURCE_EXHAUSTED", _TRANSIENT, "Ask again in a moment, or raise TUNESMITH_INFERENCE_MAX_WAITING."
     ),

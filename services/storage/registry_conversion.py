@@ -13,13 +13,14 @@ from tunesmith.v1 import artifact_pb2, artifact_service_pb2, model_service_pb2, 
 
 _MAX_DESCRIPTION = 4096
 _Format = registered_model_pb2.ModelVersion.Format
+_KNOWN = ", ".join(name for name, number in _Format.items() if number)
 
 
 def to_export_draft(request: artifact_service_pb2.ExportArtifactRequest) -> ExportDraft:
     """What an export asks for; raises InvalidArgument."""
     violations = [*text_violations(request.request_id, "request_id", required=False)]
     if request.format not in _Format.values():
-        violations.append(Violation("format", f"{request.format} is not a format this server makes; use ADAPTER or MODEL"))
+        violations.append(Violation("format", f"{request.format} is not a format this server knows; use {_KNOWN}"))
     violations += _description_violations(request.description, "description")
     refuse(violations)
     return ExportDraft(
@@ -68,6 +69,7 @@ def read_lineage(manifest: bytes) -> Lineage:
         metrics=dict(sorted(message.metrics.items())),
         hyperparameters=_numbers(message),
         versions=dict(message.versions),
+        parent=message.parent,
     )
 
 

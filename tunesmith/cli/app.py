@@ -12,10 +12,12 @@ from tunesmith.cli import (
     artifact,
     artifact_notices,
     backup,
+    batch,
     completion,
     data,
     demo,
     errors,
+    evaluate,
     model,
     model_add,
     registry,
@@ -59,6 +61,8 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(task.app, name="task")
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(batch.app, name="batch")
 app.add_typer(model.app, name="model")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(registry.app, name="registry")

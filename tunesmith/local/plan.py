@@ -124,6 +124,7 @@ def _service_settings(root: Path, addresses: Mapping[str, str], backends: Backen
         "trainer": {
             "TUNESMITH_TRAINER_LISTEN": addresses["trainer"],
             "TUNESMITH_TRAINER_STORAGE_ADDRESS": storage,
+            "TUNESMITH_TRAINER_INFERENCE_ADDRESS": addresses["inference"],
             "TUNESMITH_TRAINER_DATA_DIR": str(root / "trainer"),
             "TUNESMITH_TRAINER_CACHE_DIR": cache,
         },

@@ -430,8 +430,8 @@ class ExportArtifactRequest(_message.Message):
     model: _builtins.str
     """Required. Format: `models/{model}`; made when there is none."""
     format: _registered_model_pb2.ModelVersion.Format.ValueType
-    """Optional. What to make. Default: what the artifact is, and nothing else is made of it: FAILED_PRECONDITION
-    (EXPORT_FORMAT_UNFIT).
+    """Optional. Must be what the artifact is, the default: FAILED_PRECONDITION (EXPORT_FORMAT_UNFIT) otherwise. Other forms are made by
+    a task of kind export, whose result is then exported.
     """
     alias: _builtins.str
     """Optional. Alias that points to the new version from its first moment, taken from the version that had it. Matches

@@ -105,6 +105,10 @@ class ModelVersion(_message.Message):
         """LoRA weights alone, in the layout of Hugging Face peft."""
         MODEL: ModelVersion._Format.ValueType  # 2
         """A whole model, in the layout of Hugging Face transformers: what full tuning leaves."""
+        MERGED: ModelVersion._Format.ValueType  # 3
+        """A whole model of the weights of base and adapter together, in the layout of MODEL."""
+        GGUF: ModelVersion._Format.ValueType  # 4
+        """One GGUF file, `model-F16.gguf` or by another type of its matrices."""
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper):
         """What the files are. Values may be added."""
@@ -115,6 +119,10 @@ class ModelVersion(_message.Message):
     """LoRA weights alone, in the layout of Hugging Face peft."""
     MODEL: ModelVersion.Format.ValueType  # 2
     """A whole model, in the layout of Hugging Face transformers: what full tuning leaves."""
+    MERGED: ModelVersion.Format.ValueType  # 3
+    """A whole model of the weights of base and adapter together, in the layout of MODEL."""
+    GGUF: ModelVersion.Format.ValueType  # 4
+    """One GGUF file, `model-F16.gguf` or by another type of its matrices."""
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
