@@ -124,7 +124,7 @@ class Dispatcher:
         largest = max((capacity.total_processes for capacity in capacities.values()), default=0)
         queue = await self._queue.look(largest=largest)
         machines = {address: _machine(address, capacity, free[address], queue) for address, capacity in capacities.items()}
-        decision = decide(queue.waiting, list(machines.values()), queue.running, datetime.datetime.now(datetime.UTC))
+        decision = decide(queue.waiting, list(machines.values()), queue.running, queue.now)
         for address, machine in machines.items():
             chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
             machines[address] = await self._start(jobs, chosen, machine)

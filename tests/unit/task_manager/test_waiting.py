@@ -58,7 +58,7 @@ class FakeQueue:
 
     async def look(self, *, largest: int, limit: int) -> QueueView:
         self.looks += 1
-        return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], [Running("a:1", 4, NOW, 5 * MINUTE)])
+        return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], [Running("a:1", 4, NOW, 5 * MINUTE)], NOW)
 
 
 async def told(fleet: Fleet, *tasks: object) -> tuple[Sequence[object], int]:
