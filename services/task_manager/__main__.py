@@ -80,7 +80,9 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
     owner = uuid.uuid4()
     hub, fleet, stopping = Hub(), Fleet(), asyncio.Event()
     async with (
-        open_pool(settings.postgres_dsn, application="task_manager", max_size=settings.pool_size) as pool,
+        open_pool(
+            settings.postgres_dsn, application="task_manager", max_size=settings.pool_size, idle_limit=settings.lease
+        ) as pool,
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
         GrpcTrainers(api_key=settings.peer_api_key) as trainers,
     ):
