@@ -28,9 +28,13 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure dataset checker, tables, gateway and training beside its peers; fuzz
+MINUTES ?= 10
+SEED ?= 1
+
+bench: $(STAMP) ## Measure dataset checker, tables, gateway, training beside its peers; fuzz; faults (MINUTES=10 SEED=1)
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
 	for bench in validator listing gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .
