@@ -14,6 +14,7 @@ from services.task_manager import event_segments, results, state_changes
 from services.task_manager.domain.claim import Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
+from services.task_manager.event_batches import begins
 from services.task_manager.event_segments import Archive
 from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, pack
 from services.task_manager.hub import Hub
@@ -77,14 +78,14 @@ class EventLog:
         """
         _check_contiguous(events, after + 1)
         parameters = _append_parameters(claim, after, events, progress)
-        beginning, result = _beginning(events), results.told_by(events)
-        if beginning or result:
+        beginning, found = next(filter(None, map(begins, events)), ""), results.found(events)
+        if beginning or found:
             async with transaction(self._pool, "events.append") as connection:
                 if beginning:
                     await _start(connection, claim, after, beginning)
                 stored = await _append(connection, parameters)
-                if result and stored is not None and stored > after:
-                    await results.store(connection, claim.task_id, result)
+                if found and stored == after + len(events):
+                    await results.store(connection, claim.task_id, found)
         else:
             async with session(self._pool) as connection:
                 failpoint("events.append.commit")
@@ -137,25 +138,18 @@ class EventLog:
         return pages
 
 
-def _beginning(events: Sequence[task_event_pb2.TaskEvent]) -> str:
-    """What begins with the events, in words; empty when nothing does."""
-    if any(event.HasField("training_started") for event in events):
-        return "the training loop begins"
-    return "models begin to answer" if any(event.HasField("answering_started") for event in events) else ""
-
-
 def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) -> None:
     for expected, event in enumerate(events, first):
         if event.sequence != expected:
             raise SequenceGap(expected, event.sequence)
 
 
-async def _start(connection: Connection, claim: Claim, after: int, what: str) -> None:
+async def _start(connection: Connection, claim: Claim, after: int, beginning: str) -> None:
     """The state changes right before the events that begin the work, unless they are repeated or leave others out."""
     locked = await state_changes.lock(connection, claim.task_id)
     head = await state_changes.lock_head(connection, claim)
     if locked is not None and locked.state is State.STARTING and head.run_sequence == after:
-        await state_changes.move(connection, locked, Change(State.RUNNING, what))
+        await state_changes.move(connection, locked, Change(State.RUNNING, beginning))
 
 
 async def _append(connection: Connection, parameters: Mapping[str, Any]) -> int | None:

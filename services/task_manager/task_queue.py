@@ -51,6 +51,8 @@ class QueueView:
 
     waiting: Sequence[Waiting]
     running: Sequence[Running]
+    now: datetime.datetime
+    """By the database, whose clock is the only one that decides."""
 
 
 class TaskQueue:
@@ -76,7 +78,9 @@ class TaskQueue:
         async with transaction(self._pool) as connection:
             waiting = await (await connection.execute(_WAITING, parameters)).fetchall()
             running = await (await connection.execute(_RUNNING)).fetchall()
-        return QueueView([Waiting(**row) for row in waiting], [Running(**row) for row in running])
+            clock = await (await connection.execute("SELECT now() AS now")).fetchone()
+        assert clock is not None, "it always answers"
+        return QueueView([Waiting(**row) for row in waiting], [Running(**row) for row in running], clock["now"])
 
     async def claim(self, task_ids: Sequence[uuid.UUID], runner: str, total_processes: int) -> list[Assignment]:
         """Claims waiting tasks for runs on `runner`, which has so many processes; those it was too late for are left out.
