@@ -9,6 +9,9 @@ from services.common.errors import ServiceError
 from services.inference.checkpoint import Recipe, servable
 from services.inference.model_name import Kind, ModelName, parse_model_name
 
+_NO_MODELS = ("GGUF", "EVALUATION", "GENERATION")
+"""Kinds of artifacts and versions that nothing here answers with."""
+
 
 class Bundles(Protocol):
     """Local copies of stored files; services.common.bundles.BundleStore is one."""
@@ -87,6 +90,9 @@ class Resolver:
         return artifact
 
     async def _tuned(self, adapter: Bundle) -> ModelFiles:
+        if adapter.kind in _NO_MODELS:
+            message = f"{adapter.name} is of kind {adapter.kind} and cannot be chatted with"
+            raise ServiceError("MODEL_NOT_FOUND", message, metadata={"resource": adapter.name})
         if not adapter.is_adapter and adapter.kind != "CHECKPOINT":
             return ModelFiles(adapter)
         base = await self._bundles.base_model(adapter.base_model)

@@ -14,22 +14,26 @@ from services.task_manager.domain import transitions
 from services.task_manager.domain.task import Change, NewTask, State, Task, TaskUpdate, Transition
 from services.task_manager.hub import Hub
 from services.task_manager.insertion import insert
+from services.task_manager.project_quota import ProjectQuota
 from services.task_manager.rows import TASK_SELECT, task_from_row
 
 
 class TaskRepository:
     """One method per question; every method is one transaction and raises Unavailable when Postgres is away."""
 
-    def __init__(self, pool: Pool, hub: Hub) -> None:
+    def __init__(self, pool: Pool, hub: Hub, quota: ProjectQuota | None = None) -> None:
+        """`quota`: what projects may have, None = anything."""
+        self._quota = quota or ProjectQuota()
         self._pool = pool
         self._hub = hub
 
     async def create(self, new: NewTask) -> Task:
         """Records a task and its first event; a repeat of a request returns the first task.
 
-        Raises ServiceError REQUEST_ID_REUSED when the id was used for another request.
+        Raises ServiceError REQUEST_ID_REUSED when the id was used for another request, PROJECT_QUOTA_EXCEEDED.
         """
         async with transaction(self._pool, "tasks.create") as connection:
+            await self._quota.check(connection, new.labels.get("project", ""), new.processes)
             await insert(connection, new)
         self._hub.work.set()
         if new.request_id and (first := await self.find_request(new.request_id, new.request_digest)):

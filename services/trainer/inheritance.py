@@ -28,6 +28,14 @@ def inherit(own: pathlib.Path, older: Sequence[pathlib.Path]) -> int:
     return max((int(path.name.removeprefix("step-")) for path in _checkpoints(own)), default=0)
 
 
+def clear_cut_short(*directories: pathlib.Path) -> None:
+    """Removes links and downloads that a killed process has left without their name. Nothing may be under way."""
+    for directory in directories:
+        for path in directory.iterdir() if directory.is_dir() else ():
+            if _SCRATCH.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def inherit_answers(own: pathlib.Path, older: Sequence[pathlib.Path]) -> None:
     """Copies what models have answered in the newest of the directories `older` that has any to `own`, whole or not at all.
 
@@ -43,14 +51,6 @@ def inherit_answers(own: pathlib.Path, older: Sequence[pathlib.Path]) -> None:
             scratch.rename(own)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def clear_cut_short(*directories: pathlib.Path) -> None:
-    """Removes links and downloads that a killed process has left without their name. Nothing may be under way."""
-    for directory in directories:
-        for path in directory.iterdir() if directory.is_dir() else ():
-            if _SCRATCH.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _inherit_cut(older: pathlib.Path, own: pathlib.Path) -> None:

@@ -167,12 +167,23 @@ class Keeper:
                 )
 
     async def _launch(self) -> None:
-        supervisor = self._supervisor = await asyncio.to_thread(self._means.launcher.launch, self.run)
+        launcher = self._means.launcher
+        # One that waited for a run may be lost at this very moment; that is no fault of the run.
+        for launch in (launcher.launch_warm, launcher.launch):
+            if await self._has_started(await asyncio.to_thread(launch, self.run)) or self._wished.is_set():
+                return
+        self._end_unstarted()
+
+    async def _has_started(self, supervisor: subprocess.Popen[bytes] | None) -> bool:
+        """Whether it has taken the run over; waits until it has or is gone."""
+        if supervisor is None:
+            return False
+        await self._reap()
+        self._supervisor = supervisor
         log.info("supervisor.started", pid=supervisor.pid)
         while supervisor.poll() is None and not self.run.history().started:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(_POLL_SECONDS / 4)
-        if not self.run.history().started and not self._wished.is_set():
-            self._end_unstarted()
+        return self.run.history().started
 
     def _end_unstarted(self) -> None:
         message = f"the run's supervisor did not start: {self.run.supervisor_log()}"

@@ -10,6 +10,7 @@ from services.common.failpoints import around
 from services.trainer.kinds.table import KINDS
 from services.trainer.processes import RUN_VARIABLE
 from services.trainer.run_directory import RunDirectory
+from services.trainer.warm_pool import WarmPool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,14 +27,21 @@ class Launcher:
     """Seconds without progress that are never a stall."""
     inference: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Environment of the processes that ask models."""
+    warm: WarmPool | None = None
+    """Supervisors that wait for a fine-tuning of one process."""
+
+    def launch_warm(self, run: RunDirectory) -> subprocess.Popen[bytes] | None:
+        """Gives the run to a supervisor that waits for one; None = none does."""
+        if self.warm is None or run.request.num_processes != 1 or KINDS[run.request.kind].module:
+            return None
+        with around("spawn"):
+            return self.warm.take(run.path)
 
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
-        """Starts it and returns at once; raises OSError when the machine has no room for a process."""
-        threads = self.threads_for(run.request.num_processes)
+        """Starts one and returns at once; raises OSError when the machine has no room for a process."""
         kind = KINDS[run.request.kind]
-        module = kind.module or self.module
-        options = ["--module", module, "--grace", str(self.grace), "--threads", str(threads)]
-        options += ["--stall-floor", str(self.stall_floor)]
+        threads = self.threads_for(run.request.num_processes)
+        options = supervisor_options(kind.module or self.module, self.grace, threads, self.stall_floor)
         with around("spawn"), (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "services.trainer.supervisor", str(run.path), *options],
@@ -44,6 +52,12 @@ class Launcher:
                 start_new_session=True,
                 close_fds=True,
             )
+
+
+def supervisor_options(module: str, grace: float, threads: int, stall_floor: float) -> list[str]:
+    """What a supervisor is told beside the run; see `supervisor`."""
+    named = {"module": module, "grace": grace, "threads": threads, "stall-floor": stall_floor}
+    return [word for name, value in named.items() for word in (f"--{name}", str(value))]
 
 
 def _environment(run: RunDirectory) -> dict[str, str]:

@@ -57,6 +57,10 @@ class Provenance:
     validation_split_ratio: float | None = None
     validation_rows: int = 0
     """Rows held out by the ratio."""
+    parent: str = ""
+    """Of an export: the artifact it is made from."""
+    parent_manifest: str = ""
+    """Of an export: the manifest of that, as proto JSON."""
 
     @classmethod
     def from_document(cls, document: str) -> Self:

@@ -47,6 +47,10 @@ class TrainerSettings(ServerSettings):
     """How long the directory of a finished run is kept."""
     training_module: str = "services.trainer.training"
     """What a rank runs with `python -m`."""
+    warm_processes: int = 1
+    """Processes that are kept ready for runs of one process, with their imports done, while no run is active; 0 = none."""
+    warm_module: str = "services.trainer.training.imports"
+    """What imports all that `training_module` needs."""
     speed_module: str = "services.trainer.training.speed"
     """What measures the machine's speed once with `python -m`, while nothing runs; empty = nothing does."""
 
@@ -56,6 +60,8 @@ class TrainerSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_TRAINER_PROCESSES={self.processes}: expected at least 1")
         if self.inference_questions < 1:
             raise ConfigError(f"TUNESMITH_TRAINER_INFERENCE_QUESTIONS={self.inference_questions}: expected at least 1")
+        if self.warm_processes < 0:
+            raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
         if self.threads < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_THREADS={self.threads}: expected 0 or more")
 
