@@ -51,8 +51,8 @@ def run(
 ) -> None:
     """Let models answer questions and compare the answers with the known ones.
 
-    Example: `tunesmith eval run --model base --model tasks/ID --data heldout.jsonl --watch`. With `--data general` 30 built-in questions
-    tell whether tuning made the model forget what it knew.
+    Example: `tunesmith eval run --model base --model tasks/ID --data heldout.jsonl --watch`.
+    With `--data general`, 30 built-in questions tell whether tuning made the model forget what it knew.
     """
     from tunesmith.client import Client
 
