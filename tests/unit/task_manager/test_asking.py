@@ -18,9 +18,9 @@ from services.task_manager.domain.task import State
 from services.task_manager.follow_ups import evaluation_id, evaluation_of
 from services.task_manager.kinds.evaluation import evaluation
 from services.task_manager.kinds.generation import generation
-from services.task_manager.results import told_by
+from services.task_manager.results import found
 from services.task_manager.served_models import ServedModels
-from tunesmith.v1 import evaluation_pb2, generation_pb2, grader_pb2, task_event_pb2, task_pb2, task_spec_pb2
+from tunesmith.v1 import evaluation_pb2, generation_pb2, grader_pb2, task_event_pb2, task_spec_pb2
 
 ID = uuid.UUID(int=7)
 DATASET = f"datasets/{ID}"
@@ -284,9 +284,11 @@ def test_the_newest_result_counts() -> None:
         return task_event_pb2.TaskEvent(evaluation_finished=task_event_pb2.EvaluationFinished(result=result))
 
     log = task_event_pb2.TaskEvent(log_entry=task_event_pb2.LogEntry(text="x"))
-    newest = task_pb2.Task.FromString(told_by([event(1), log, event(2), log]))
+    newest = found([event(1), log, event(2), log])
+    assert newest is not None
     assert newest.evaluation_result.row_count == 2
-    assert told_by([log]) == b""
+    assert found([log]) is None
     made = task_event_pb2.GenerationFinished(result=generation_pb2.GenerationResult(dataset=DATASET))
-    other = task_pb2.Task.FromString(told_by([task_event_pb2.TaskEvent(generation_finished=made)]))
+    other = found([task_event_pb2.TaskEvent(generation_finished=made)])
+    assert other is not None
     assert other.generation_result.dataset == DATASET
