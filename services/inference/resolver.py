@@ -5,7 +5,7 @@ import dataclasses
 from typing import Protocol
 
 from services.common.bundles import Bundle
-from services.common.errors import NotFound, ServiceError
+from services.common.errors import ServiceError
 from services.inference.checkpoint import Recipe, servable
 from services.inference.model_name import Kind, ModelName, parse_model_name
 
