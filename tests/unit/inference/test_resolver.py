@@ -1,5 +1,6 @@
 """From names to files."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ async def test_a_whole_model_needs_no_base_model() -> None:
     files = await resolver(TUNED).files(ARTIFACT)
     assert files == ModelFiles(TUNED)
     assert files.name == ARTIFACT
+
+
+@pytest.mark.parametrize("kind", ["MODEL", "MERGED"])
+async def test_a_whole_model_of_either_kind_stands_alone(kind: str) -> None:
+    whole = dataclasses.replace(TUNED, kind=kind)
+    assert await resolver(whole).files(ARTIFACT) == ModelFiles(whole)
+
+
+@pytest.mark.parametrize("kind", ["GGUF", "EVALUATION", "GENERATION"])
+async def test_what_is_no_model_is_refused_by_what_it_is(kind: str) -> None:
+    with pytest.raises(ServiceError, match=f"is of kind {kind}, which cannot answer") as refused:
+        await resolver(dataclasses.replace(TUNED, kind=kind)).files(ARTIFACT)
+    assert refused.value.reason == "MODEL_NOT_FOUND"
 
 
 async def test_a_task_is_its_newest_artifact() -> None:
