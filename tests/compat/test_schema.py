@@ -43,10 +43,12 @@ async def test_whatever_the_file_permits_and_forbids_is_answered_as_it_says(plat
     # /readyz asks the services for their health, which scripted ones have not.
     options = ("--exclude-path", "/readyz", "--checks", ",".join(CHECKS), "--max-examples", "3", "--seed", "1", "--no-shrink")
     async with serving(dataclasses.replace(settings)):
-        output_to = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
         # It leaves notes where it runs.
         process = await asyncio.create_subprocess_exec(
-            *command, *options, "--phases", "coverage,fuzzing", cwd=tmp_path, **output_to
+            *(*command, *options, "--phases", "coverage,fuzzing"),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
