@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHES := validator listing appends followers storage retention gateway inference start_up training
+MINUTES ?= 10
+SEED ?= 1
 STAMP := $(VENV)/.installed
 
 help: ## Show this help
@@ -28,9 +31,11 @@ up: $(STAMP) ## Start the whole stack
 test: $(STAMP) lint clients ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure dataset checker, tables, gateway and training beside its peers; fuzz
+bench: $(STAMP) ## Measure everything beside its peers, and kill training everywhere (an hour; MINUTES=10 and SEED=1 of faults)
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
-	for bench in validator listing appends gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	TUNESMITH_EVERY_KILL_POINT=1 $(BIN)/python -m pytest -q tests/integration/training/test_resume.py -k dies_anywhere
+	for bench in $(BENCHES); do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED)
 
 clients: $(STAMP) ## Make the environments of other people's clients that tests/compat runs
 	$(BIN)/python -m tests.compat.environments
