@@ -5,9 +5,12 @@ import dataclasses
 from typing import Protocol
 
 from services.common.bundles import Bundle
-from services.common.errors import ServiceError
+from services.common.errors import NotFound, ServiceError
 from services.inference.checkpoint import Recipe, servable
 from services.inference.model_name import Kind, ModelName, parse_model_name
+
+# Kinds of artifacts and versions.
+_ANSWERING = ("", "ADAPTER", "MODEL", "MERGED", "CHECKPOINT")
 
 
 class Bundles(Protocol):
@@ -87,6 +90,10 @@ class Resolver:
         return artifact
 
     async def _tuned(self, adapter: Bundle) -> ModelFiles:
+        if adapter.kind not in _ANSWERING:
+            raise NotFound(
+                "MODEL_NOT_FOUND", adapter.name, message=f"{adapter.name} is of kind {adapter.kind}, which cannot answer"
+            )
         if not adapter.is_adapter and adapter.kind != "CHECKPOINT":
             return ModelFiles(adapter)
         base = await self._bundles.base_model(adapter.base_model)

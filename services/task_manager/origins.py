@@ -42,17 +42,20 @@ class Origins:
         """
         await self._storage.hold(artifact)
 
-    async def find(self, name: str) -> ArtifactFacts:
-        """What `artifacts/{uuid}`, `tasks/{uuid}` or `tasks/{uuid}@step-N` names; raises InvalidArgument and NotFound."""
-        if name.startswith("artifacts/"):
-            return await self._storage.artifact(f"artifacts/{resource_uuid(name, 'artifacts', FIELD)}")
-        if match := _CHECKPOINT.fullmatch(name):
-            return await self._checkpoint(resource_uuid(match["task"], "tasks", FIELD), int(match["step"]))
-        if name.startswith("tasks/") and "@" not in name:
-            return await self._result(resource_uuid(name, "tasks", FIELD))
-        raise InvalidArgument(Violation(FIELD, f"{name[:80]!r} is not a name of the form {_FORMS}"), reason="INVALID_NAME")
+    async def find(self, name: str, field: str = FIELD) -> ArtifactFacts:
+        """What `artifacts/{uuid}`, `tasks/{uuid}` or `tasks/{uuid}@step-N` names; `field` is where the request says it.
 
-    async def _checkpoint(self, task_id: uuid.UUID, step: int) -> ArtifactFacts:
+        Raises InvalidArgument and NotFound.
+        """
+        if name.startswith("artifacts/"):
+            return await self._storage.artifact(f"artifacts/{resource_uuid(name, 'artifacts', field)}")
+        if match := _CHECKPOINT.fullmatch(name):
+            return await self._checkpoint(resource_uuid(match["task"], "tasks", field), int(match["step"]), field)
+        if name.startswith("tasks/") and "@" not in name:
+            return await self._result(resource_uuid(name, "tasks", field), field)
+        raise InvalidArgument(Violation(field, f"{name[:80]!r} is not a name of the form {_FORMS}"), reason="INVALID_NAME")
+
+    async def _checkpoint(self, task_id: uuid.UUID, step: int, field: str) -> ArtifactFacts:
         first = await self._first_attempt(task_id)
         found = [each for each in await self._storage.checkpoints(f"tasks/{task_id}") if each.attempt >= first]
         for checkpoint in found:
@@ -60,7 +63,7 @@ class Origins:
                 return checkpoint
         known = ", ".join(str(checkpoint.step) for checkpoint in found) or "none"
         name = f"tasks/{task_id}@step-{step}"
-        raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{FIELD}: {name} does not exist; steps with a checkpoint: {known}")
+        raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{field}: {name} does not exist; steps with a checkpoint: {known}")
 
     async def _first_attempt(self, task_id: uuid.UUID) -> int:
         """What the attempts before it have saved is not the task's any more; a task that is deleted leaves all it had."""
@@ -69,9 +72,9 @@ class Origins:
         except NotFound:
             return 0
 
-    async def _result(self, task_id: uuid.UUID) -> ArtifactFacts:
+    async def _result(self, task_id: uuid.UUID, field: str) -> ArtifactFacts:
         task = await self._repository.get(task_id)
         if not task.artifact:
             text = f"{task.name} is {task.state.value} and has no result; name a checkpoint: {task.name}@step-N"
-            raise InvalidArgument(Violation(FIELD, text))
+            raise InvalidArgument(Violation(field, text))
         return await self._storage.artifact(task.artifact)

@@ -56,7 +56,9 @@ class GrpcStorage:
         request = model_service_pb2.GetBaseModelRequest(name=name)
         with translated(_REASON, "storage"):
             answer = await self._models.GetBaseModel(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
-        return BaseModelFacts(answer.context_length, answer.parameter_count, answer.chat_template_problem, answer.revision)
+        return BaseModelFacts(
+            answer.context_length, answer.parameter_count, answer.chat_template_problem, answer.revision, answer.family
+        )
 
     async def model_shape(self, base_model: str) -> ModelShape | None:
         """See Storage."""

@@ -112,6 +112,7 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel, warm: WarmPool) 
             settings.stop_grace.total_seconds(),
             settings.threads_for,
             settings.stall_floor.total_seconds(),
+            settings.inference_environment(),
             warm,
         ),
     )

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from services.common.failpoints import around
 from services.trainer.kinds.table import KINDS
@@ -25,8 +25,10 @@ class Launcher:
     """Threads of each rank, given their number."""
     stall_floor: float = 600.0
     """Seconds without progress that are never a stall."""
+    inference: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Environment of the processes that ask models."""
     warm: WarmPool | None = None
-    """Supervisors that wait for a run of one process of `module`."""
+    """Supervisors that wait for a fine-tuning of one process."""
 
     def launch_warm(self, run: RunDirectory) -> subprocess.Popen[bytes] | None:
         """Gives the run to a supervisor that waits for one; None = none does."""
@@ -37,15 +39,16 @@ class Launcher:
 
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
         """Starts one and returns at once; raises OSError when the machine has no room for a process."""
-        module, threads = KINDS[run.request.kind].module or self.module, self.threads_for(run.request.num_processes)
-        options = supervisor_options(module, self.grace, threads, self.stall_floor)
+        kind = KINDS[run.request.kind]
+        threads = self.threads_for(run.request.num_processes)
+        options = supervisor_options(kind.module or self.module, self.grace, threads, self.stall_floor)
         with around("spawn"), (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "services.trainer.supervisor", str(run.path), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(run),
+                env=_environment(run) | (dict(self.inference) if kind.asks_models else {}),
                 start_new_session=True,
                 close_fds=True,
             )

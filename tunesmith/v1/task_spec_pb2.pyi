@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -195,6 +196,8 @@ class FineTuning(_message.Message):
     VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
     INITIAL_ARTIFACT_FIELD_NUMBER: _builtins.int
     SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
+    ARTIFACT_RETENTION_FIELD_NUMBER: _builtins.int
+    EVALUATION_DATASET_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
@@ -216,6 +219,11 @@ class FineTuning(_message.Message):
     `tasks/{uuid}@step-N` (a checkpoint); the server replaces the last two by the artifact's name. Unset numbers of the adapter
     are then those of the earlier task.
     """
+    evaluation_dataset: _builtins.str
+    """Optional. Questions with known answers, of format CHAT or LABELED: when the task succeeds, the server creates an evaluation task
+    that compares the result with the base model on them, see `Task.evaluation_task` and `Task.evaluation_result`. Format as
+    `dataset`. Not with CLASSIFICATION.
+    """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
         """Optional. Every field left unset is resolved by the server and echoed in `Task.effective_hyperparameters`."""
@@ -228,6 +236,12 @@ class FineTuning(_message.Message):
     def sample_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Prompts that the model answers whenever the validation loss is measured, as SAMPLE_GENERATED events; at most 5, each of
         1 to 2,000 characters. With CPT the model continues them. Not with CLASSIFICATION.
+        """
+
+    @_builtins.property
+    def artifact_retention(self) -> _duration_pb2.Duration:
+        """Optional. How long what the task makes is kept, from the commit of each artifact: 1 hour to 365 days, in whole seconds. Default:
+        the server's retention (15 days unless set otherwise).
         """
 
     def __init__(
@@ -243,10 +257,12 @@ class FineTuning(_message.Message):
         validation_split_ratio: _builtins.float | None = ...,
         initial_artifact: _builtins.str = ...,
         sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
+        artifact_retention: _duration_pb2.Duration | None = ...,
+        evaluation_dataset: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "base_model", b"base_model", "dataset", b"dataset", "evaluation_dataset", b"evaluation_dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015

@@ -13,6 +13,7 @@ FIELD = f"{FINE_TUNING}.initial_artifact"
 # Dropout changes nothing about what the weights mean.
 _ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora")
 _CUTS_WEIGHTS = 3
+_STARTS = ("ADAPTER", "MODEL", "CHECKPOINT")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class ArtifactFacts:
 
     name: str
     kind: str
-    """ADAPTER, MODEL or CHECKPOINT."""
+    """Name of a value of Artifact.Kind."""
     task: str
     step: int
     attempt: int
@@ -38,6 +39,11 @@ class ArtifactFacts:
     create_time: datetime.datetime | None = None
     expire_time: datetime.datetime | None = None
 
+    @property
+    def is_cut(self) -> bool:
+        """A checkpoint of which each process holds a part of the weights: nothing but its own task can read it."""
+        return self.kind == "CHECKPOINT" and self.hyperparameters.zero_stage == _CUTS_WEIGHTS
+
 
 def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str) -> Iterator[Violation]:
     """Everything that keeps the task from starting with these weights; `base_model_revision` is today's, empty = not known."""
@@ -45,12 +51,15 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield Violation(FIELD, f"{origin.name} was made from {origin.base_model}; this task names {ask.base_model}")
     elif base_model_revision and origin.base_model_revision not in ("", base_model_revision):
         yield Violation(FIELD, f"{origin.name} was made from other weights that were registered as {origin.base_model} then")
+    if origin.kind not in _STARTS:
+        yield Violation(FIELD, f"{origin.name} is of kind {origin.kind}; a task starts from {', '.join(_STARTS)}")
+        return
     tuning = _tuning(origin)
     if tuning != ask.tuning:
         yield Violation(FIELD, f"{origin.name} is of tuning {tuning or 'unknown'}; this task has tuning {ask.tuning}")
     if origin.method and "CLASSIFICATION" in {origin.method, ask.method} and origin.method != ask.method:
         yield Violation(FIELD, f"{origin.name} is of method {origin.method}; its head does not fit method {ask.method}")
-    if origin.kind == "CHECKPOINT" and origin.hyperparameters.zero_stage == _CUTS_WEIGHTS:
+    if origin.is_cut:
         yield Violation(FIELD, f"{origin.name} holds weights in the parts of ZeRO 3; use the task's result")
     if tuning == ask.tuning == "LORA":
         yield from _adapter(ask.hyperparameters.lora, origin)
