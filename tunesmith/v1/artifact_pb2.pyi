@@ -272,7 +272,7 @@ class Artifact(_message.Message):
         CHECKPOINT: Artifact._Kind.ValueType  # 3
         """What a task continues from: trained weights, moments of the optimizer, random numbers and the loop's own state, as
         safetensors and JSON. Kept as long as the task lives: the newest few (`Hyperparameters.save_total_limit`), the one with the
-        lowest validation loss and those with a label; of a task that has ended, as every artifact. Cannot be chatted with.
+        lowest validation loss and those with a label; of a task that has ended, as every artifact. Its weights answer, too (`tasks/{uuid}@step-N`).
         """
         MERGED: Artifact._Kind.ValueType  # 4
         """A whole model of the weights of base and adapter together, made by a task of kind export. In the layout of MODEL."""
@@ -295,7 +295,7 @@ class Artifact(_message.Message):
     CHECKPOINT: Artifact.Kind.ValueType  # 3
     """What a task continues from: trained weights, moments of the optimizer, random numbers and the loop's own state, as
     safetensors and JSON. Kept as long as the task lives: the newest few (`Hyperparameters.save_total_limit`), the one with the
-    lowest validation loss and those with a label; of a task that has ended, as every artifact. Cannot be chatted with.
+    lowest validation loss and those with a label; of a task that has ended, as every artifact. Its weights answer, too (`tasks/{uuid}@step-N`).
     """
     MERGED: Artifact.Kind.ValueType  # 4
     """A whole model of the weights of base and adapter together, made by a task of kind export. In the layout of MODEL."""

@@ -240,7 +240,7 @@ def test_a_sample_and_the_time_that_remains() -> None:
 
 def test_tasks_of_old_get_what_they_did_not_say() -> None:
     numbers = numbers_of(task_spec_pb2.Hyperparameters(max_skipped_batches=9))
-    named = {"non_finite_policy": "fail", "max_skipped_batches": 9, "rehearsal": "auto", "stall_policy": "warn"}
+    named = {"non_finite_policy": "fail", "max_skipped_batches": 9, "rehearsal": "auto", "packing": True, "stall_policy": "warn"}
     assert named | {"save_total_limit": 2} == {name: numbers[name] for name in (*named, "save_total_limit")}
     assert numbers["time_limit_seconds"] is None
 
