@@ -33,7 +33,7 @@ SEED ?= 1
 
 bench: $(STAMP) ## Measure dataset checker, tables, gateway, training beside its peers; fuzz; faults (MINUTES=10 SEED=1)
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
-	for bench in validator listing gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	for bench in validator listing appends gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
 	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs

@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import hashlib
 import pathlib
+import selectors
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -57,13 +58,22 @@ async def open_pool(
         open=False,
         kwargs={"autocommit": True, "row_factory": dict_row, "application_name": application, "connect_timeout": 5},
         configure=limit,
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
     )
     await pool.open()
     try:
         yield pool
     finally:
         await pool.close()
+
+
+async def _check(connection: Connection) -> None:
+    """Raises OperationalError for a connection that Postgres has closed; asks it only when it has said something unasked."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        has_said_something = bool(selector.select(timeout=0))
+    if has_said_something:
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @contextlib.asynccontextmanager

@@ -15,16 +15,17 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging as transformers_logging
 
 from services.common.errors import ServiceError
-from services.inference.engine import GenerationRequest
+from services.inference.engine import GenerationRequest, Written
 from services.inference.running_batch import RunningBatch
 
 log = structlog.get_logger()
 
 
 class TransformersEngine:
-    """Base models by name, each with its batch. `threads` 0 = torch's own choice."""
+    """Base models by name, each with its batch. `threads` 0 = torch's own choice; `prefix_tokens` as RunningBatch's."""
 
-    def __init__(self, *, threads: int = 0) -> None:
+    def __init__(self, *, threads: int = 0, prefix_tokens: int = 0) -> None:
+        self._prefix_tokens = prefix_tokens
         self._threads = threads or torch.get_num_threads()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
@@ -37,7 +38,7 @@ class TransformersEngine:
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             log.exception("base_model.load_failed", base_model=name)
             raise ServiceError("BASE_MODEL_UNUSABLE", f"{name} does not load: {error}") from error
-        self._batches[name] = RunningBatch(model, threads=self._threads)
+        self._batches[name] = RunningBatch(model, threads=self._threads, prefix_tokens=self._prefix_tokens)
 
     def load_adapter(self, base: str, name: str, directory: pathlib.Path) -> None:
         """See Engine."""
@@ -47,13 +48,13 @@ class TransformersEngine:
         """See Engine."""
         self._batches.pop(name, None)
         for batch in self._batches.values():
-            batch.adapters.unload(name)
+            batch.unload_adapter(name)
 
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine."""
         self._batches[request.base].admit(ticket, request)
 
-    def step(self, base: str) -> Mapping[int, int | ServiceError]:
+    def step(self, base: str) -> Mapping[int, Written | ServiceError]:
         """See Engine."""
         return self._batches[base].step()
 

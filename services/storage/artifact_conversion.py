@@ -20,7 +20,7 @@ from tunesmith.v1 import artifact_pb2, artifact_service_pb2
 
 State, Kind = artifact_pb2.Artifact.State, artifact_pb2.Artifact.Kind
 
-_STORED_KINDS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact_pb2.Artifact.CHECKPOINT)
+_STORED_KINDS = [name for name, number in Kind.items() if number]
 
 
 def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID) -> ArtifactDraft:
@@ -77,6 +77,7 @@ def to_artifact(artifact: Artifact) -> artifact_pb2.Artifact:
         pinned=artifact.life.pinned,
         reason=artifact.life.reason,
         hold_expire_time=timestamp(artifact.life.hold_until),
+        damaged_files=[file.path for file in artifact.files if file.damage],
     )
 
 
@@ -122,14 +123,16 @@ def _checkpoint_facts(header: artifact_service_pb2.ArtifactHeader) -> Checkpoint
         labelled=bool(manifest.labels),
         eval_loss=manifest.eval_loss if manifest.HasField("eval_loss") and math.isfinite(manifest.eval_loss) else None,
         limit=max(1, manifest.effective_hyperparameters.save_total_limit or DEFAULT_LIMIT),
+        attempt=manifest.attempt,
+        first_attempt=header.first_attempt,
     )
 
 
 def _header_violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> Iterator[Violation]:
     yield from text_violations(header.request_id, "header.request_id")
     yield from file_violations(files, "header.manifest.files")
-    if header.kind not in _STORED_KINDS:
-        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER, MODEL or CHECKPOINT")
+    if header.kind not in map(Kind.Value, _STORED_KINDS):
+        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use {', '.join(_STORED_KINDS)}")
     if header.epoch < 1:
         yield Violation("header.epoch", f"{header.epoch} is not an epoch; the first is 1")
 

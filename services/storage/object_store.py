@@ -15,6 +15,7 @@ from services.common.errors import Unavailable
 from services.common.failpoints import around
 from services.storage.blocking import in_thread
 from services.storage.bucket_lifecycle import abort_abandoned_uploads
+from services.storage.endpoint_probe import probe
 from services.storage.sweep import StoredObject
 
 CHUNK_BYTES = 2**20
@@ -84,6 +85,11 @@ class MinioObjectStore:
             if not await in_thread(self._client.bucket_exists, self._bucket):
                 await in_thread(self._make_bucket)
             await in_thread(abort_abandoned_uploads, self._client, self._bucket)
+
+    async def probe(self) -> None:
+        """Asks whether the server keeps S3's promises; raises ServiceError (OBJECT_STORE_UNFIT)."""
+        with _translated():
+            await in_thread(probe, self._client, self._bucket)
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores the bytes in parts of 16 MiB; the object appears when the last part has arrived."""

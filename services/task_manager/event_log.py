@@ -5,14 +5,17 @@ sequence order, and a reader that sees number n sees every number below.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from services.common.postgres import Connection, Pool, transaction
-from services.task_manager import state_changes
-from services.task_manager.domain.claim import Claim, SequenceGap
+from services.common.failpoints import failpoint
+from services.common.postgres import Connection, Pool, session, transaction
+from services.task_manager import event_segments, results, state_changes
+from services.task_manager.domain.claim import Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
-from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode
+from services.task_manager.event_segments import Archive
+from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, pack
 from services.task_manager.hub import Hub
 from services.task_manager.repository import not_found
 from services.task_manager.rows import progress_parameters
@@ -20,11 +23,11 @@ from tunesmith.v1 import task_event_pb2
 
 # The frame that holds the first wanted event begins at or before it; frames are read until a page is full.
 _PAGE = """
-SELECT payload FROM (
-    SELECT first_sequence, payload,
+SELECT first_sequence, attempt, payload FROM (
+    SELECT first_sequence, attempt, payload,
            sum(octet_length(payload)) OVER (ORDER BY first_sequence) - octet_length(payload) AS bytes_before
     FROM (
-        SELECT first_sequence, payload FROM task_manager.event_frame
+        SELECT first_sequence, attempt, payload FROM task_manager.event_frame
         WHERE task_id = %(id)s AND first_sequence >= coalesce((
             SELECT max(first_sequence) FROM task_manager.event_frame
             WHERE task_id = %(id)s AND first_sequence <= %(after)s + 1
@@ -33,36 +36,52 @@ SELECT payload FROM (
     ) AS candidates
 ) AS page WHERE bytes_before < %(bytes)s ORDER BY first_sequence
 """
+# The payloads are sent as they are: as text they would be escaped byte by byte.
+_APPEND = """
+SELECT task_manager.append_frames(%(task_id)s, %(claim_epoch)s, %(owner)s, %(after)s, %(run_events)s, %(counts)s::int[],
+    %(payloads)b::bytea[], %(has_progress)s, %(step)s, %(total_steps)s, %(epoch)s, %(remaining)s, %(metric_names)s::text[],
+    %(metric_values)s::float8[]) AS stored
+"""
 
 
 class EventLog:
     """Append by compare-and-set, read by pages; raises Unavailable when Postgres is away."""
 
-    def __init__(self, pool: Pool, hub: Hub) -> None:
+    def __init__(self, pool: Pool, hub: Hub, archive: Archive | None = None) -> None:
+        """`archive`: where compacted events are; None = nothing is ever compacted."""
         self._pool = pool
         self._hub = hub
+        self._archive = archive
 
     async def append(
         self, claim: Claim, after: int, events: Sequence[task_event_pb2.TaskEvent], progress: Progress | None
     ) -> int:
-        """Appends the run's events `after` + 1 and on; returns the run's last event that is stored.
+        """Appends the run's events `after` + 1 and on, however many; returns the run's last event that is stored.
 
         A repeat stores nothing and is acknowledged by that number. Raises StaleClaim for anybody but the owner, SequenceGap when
-        events were left out. The beginning of the training makes the task RUNNING in the same transaction.
+        events were left out. The beginning of the work makes the task RUNNING in the same transaction.
         """
-        async with transaction(self._pool, "events.append") as connection:
-            locked = await state_changes.lock(connection, claim.task_id) if _starts_training(events) else None
-            head = await state_changes.lock_head(connection, claim)
-            if head.run_sequence > after:
-                return head.run_sequence
-            _check_contiguous(events, head.run_sequence + 1)
-            if locked is not None and locked.state is State.STARTING:
-                await state_changes.move(connection, locked, Change(State.RUNNING, "the training loop begins"))
-            await _store(connection, claim, events)
-            if progress:
-                await _store_progress(connection, claim.task_id, progress)
+        _check_contiguous(events, after + 1)
+        parameters = _append_parameters(claim, after, events, progress)
+        beginning, result = _beginning(events), results.told_by(events)
+        if beginning or result:
+            async with transaction(self._pool, "events.append") as connection:
+                if beginning:
+                    await _start(connection, claim, after, beginning)
+                stored = await _append(connection, parameters)
+                if result and stored is not None and stored > after:
+                    await results.store(connection, claim.task_id, result)
+        else:
+            async with session(self._pool) as connection:
+                failpoint("events.append.commit")
+                stored = await _append(connection, parameters)
+                failpoint("events.append.committed")
+        if stored is None:
+            raise StaleClaim(claim)
+        if stored < after:
+            raise SequenceGap(stored + 1, after + 1)
         self._hub.notify(claim.task_id)
-        return after + len(events)
+        return stored
 
     async def snapshot(self, task_id: uuid.UUID) -> Snapshot:
         """Where the task and its events stand; raises NotFound."""
@@ -78,15 +97,28 @@ class EventLog:
         return Snapshot(**row | {"state": State(row["state"])})
 
     async def page(self, task_id: uuid.UUID, after: int) -> list[task_event_pb2.TaskEvent]:
-        """The next events after a cursor, in order; at most about 2 x 256 KiB. Empty at the head."""
+        """The next events after a cursor, in order; at most about 2 x 256 KiB, of compacted ones 2 MiB. Empty at the head.
+
+        Raises Unavailable also when storage has the events and is away.
+        """
         parameters = {"id": task_id, "after": after, "frames": MAX_EVENTS, "bytes": MAX_BYTES}
         async with transaction(self._pool) as connection:
             rows = await (await connection.execute(_PAGE, parameters)).fetchall()
-        return [event for row in rows for event in decode(row["payload"]) if event.sequence > after]
+            events = [event for row in rows for event in decode(**row) if event.sequence > after]
+            if events and events[0].sequence == after + 1:
+                return events
+            # Looked for behind the frames: whoever removes frames has committed their segment before.
+            segment = await event_segments.find_segment(connection, task_id, after + 1)
+        if segment is None or self._archive is None:
+            return events
+        return await event_segments.read_segment(self._archive, task_id, segment["sha256"], after)
 
 
-def _starts_training(events: Sequence[task_event_pb2.TaskEvent]) -> bool:
-    return any(event.HasField("training_started") for event in events)
+def _beginning(events: Sequence[task_event_pb2.TaskEvent]) -> str:
+    """What begins with the events, in words; empty when nothing does."""
+    if any(event.HasField("training_started") for event in events):
+        return "the training loop begins"
+    return "models begin to answer" if any(event.HasField("answering_started") for event in events) else ""
 
 
 def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) -> None:
@@ -95,34 +127,30 @@ def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) ->
             raise SequenceGap(expected, event.sequence)
 
 
-async def _store(connection: Connection, claim: Claim, events: Sequence[task_event_pb2.TaskEvent]) -> None:
+async def _start(connection: Connection, claim: Claim, after: int, what: str) -> None:
+    """The state changes right before the events that begin the work, unless they are repeated or leave others out."""
+    locked = await state_changes.lock(connection, claim.task_id)
+    head = await state_changes.lock_head(connection, claim)
+    if locked is not None and locked.state is State.STARTING and head.run_sequence == after:
+        await state_changes.move(connection, locked, Change(State.RUNNING, what))
+
+
+async def _append(connection: Connection, parameters: Mapping[str, Any]) -> int | None:
+    row = await (await connection.execute(_APPEND, parameters)).fetchone()
+    return row["stored"] if row else None
+
+
+def _append_parameters(
+    claim: Claim, after: int, events: Sequence[task_event_pb2.TaskEvent], progress: Progress | None
+) -> dict[str, Any]:
     # The task's state is told by the task manager alone; what a run says about its own state is counted but not repeated.
-    kept = [event for event in events if not event.HasField("state_change")]
-    cursor = await connection.execute(
-        "UPDATE task_manager.event_head h SET head_sequence = head_sequence + %(kept)s, run_sequence = run_sequence + %(all)s"
-        " FROM task_manager.task t WHERE h.task_id = %(id)s AND t.id = h.task_id RETURNING h.head_sequence, t.attempt",
-        {"id": claim.task_id, "kept": len(kept), "all": len(events)},
-    )
-    row = await cursor.fetchone()
-    assert row is not None, "the head is locked"
-    if kept:
-        first = row["head_sequence"] - len(kept) + 1
-        numbered = [_numbered(event, first + index, row["attempt"]) for index, event in enumerate(kept)]
-        await state_changes.insert_frame(connection, claim.task_id, claim.epoch, numbered)
-
-
-def _numbered(event: task_event_pb2.TaskEvent, sequence: int, attempt: int) -> task_event_pb2.TaskEvent:
-    copy = task_event_pb2.TaskEvent()
-    copy.CopyFrom(event)
-    copy.sequence, copy.attempt = sequence, attempt
-    return copy
-
-
-async def _store_progress(connection: Connection, task_id: uuid.UUID, progress: Progress) -> None:
-    await connection.execute(
-        "INSERT INTO task_manager.task_progress (task_id, step, total_steps, epoch, remaining, metric_names, metric_values)"
-        " VALUES (%(task_id)s, %(step)s, %(total_steps)s, %(epoch)s, %(remaining)s, %(metric_names)s, %(metric_values)s)"
-        " ON CONFLICT (task_id) DO UPDATE SET step = excluded.step, total_steps = excluded.total_steps, epoch = excluded.epoch,"
-        " remaining = excluded.remaining, metric_names = excluded.metric_names, metric_values = excluded.metric_values",
-        progress_parameters(task_id, progress),
-    )
+    counts, payloads = pack(event for event in events if not event.HasField("state_change"))
+    return progress_parameters(claim.task_id, progress or Progress()) | {
+        "claim_epoch": claim.epoch,
+        "owner": claim.owner,
+        "after": after,
+        "run_events": len(events),
+        "counts": counts,
+        "payloads": payloads,
+        "has_progress": progress is not None,
+    }

@@ -67,7 +67,7 @@ class GrpcTrainer:
         request = trainer_service_pb2.StreamRunEventsRequest(name=name, after_sequence=after)
         with translated(_REASON, self._peer):
             async for response in self._stub.StreamRunEvents(request, metadata=call_metadata(self._api_key)):
-                yield _end(response.end) if response.HasField("end") else RunEvents(response.events)
+                yield _end(response.end) if response.HasField("end") else RunEvents(response.events, response.ByteSize())
 
 
 class GrpcTrainers:

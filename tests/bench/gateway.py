@@ -67,6 +67,7 @@ def gateway(services: str):
     port = free_port()
     settings = {f"TUNESMITH_GATEWAY_{name}_ADDRESS": services for name in ("TASK_MANAGER", "STORAGE", "INFERENCE")}
     settings |= {"TUNESMITH_GATEWAY_LISTEN": f"127.0.0.1:{port}", "TUNESMITH_GATEWAY_REQUESTS_PER_SECOND": "0"}
+    settings |= {"TUNESMITH_GATEWAY_ADDRESS_REQUESTS_PER_SECOND": "0"}
     command = [sys.executable, "-m", "services.gateway"]
     with subprocess.Popen(command, env={**os.environ, **settings}, stderr=subprocess.DEVNULL) as process:
         try:

@@ -18,7 +18,7 @@ from stream_model import StreamModel
 
 from services.common.errors import ServiceError
 from services.common.postgres import transaction
-from services.task_manager import orphans, repository, run_follower, state_changes, task_queue, watch
+from services.task_manager import event_log, orphans, repository, run_follower, state_changes, task_queue, watch
 from services.task_manager.domain import transitions
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.task import Change, State
@@ -54,19 +54,35 @@ def _head_of(condition: str) -> Callable[[Any, Claim], Awaitable[state_changes.H
     return lock_head
 
 
+def _append_as(patch: Patch, *columns: str) -> None:
+    """Appends compare nothing in these columns: they say what stands there."""
+    append = event_log._append
+
+    async def appended(connection: Any, parameters: Mapping[str, Any]) -> int | None:
+        query = "SELECT epoch, owner FROM task_manager.event_head WHERE task_id = %(task_id)s"
+        row = await (await connection.execute(query, {"task_id": parameters["task_id"]})).fetchone()
+        told = {"epoch": {"claim_epoch": row["epoch"]}, "owner": {"owner": row["owner"]}}
+        return await append(connection, {**parameters, **{key: value for name in columns for key, value in told[name].items()}})
+
+    patch(event_log, "_append", appended)
+
+
 def no_epoch(patch: Patch) -> None:
     """An owner's writes are compared by owner alone."""
     patch(state_changes, "lock_head", _head_of("owner = %(owner)s"))
+    _append_as(patch, "epoch")
 
 
 def no_owner(patch: Patch) -> None:
     """An owner's writes are compared by epoch alone."""
     patch(state_changes, "lock_head", _head_of("epoch = %(epoch)s"))
+    _append_as(patch, "owner")
 
 
 def no_fence(patch: Patch) -> None:
     """Whoever writes, writes."""
     patch(state_changes, "lock_head", _head_of("true"))
+    _append_as(patch, "epoch", "owner")
 
 
 def trusted_lease(patch: Patch) -> None:
@@ -181,16 +197,15 @@ async def lost_while_cancelling(lab: Lab) -> None:
 
 def claimed_without_a_lock(patch: Patch) -> None:
     """Whether a task waits is read, and believed when it is claimed a moment later."""
-    meeting, locked = asyncio.Barrier(2), task_queue._lock_waiting
+    meeting, locked = asyncio.Barrier(2), task_queue.TaskQueue._lock_waiting
 
-    async def lock_waiting(connection: Any, task: uuid.UUID, runner: str, total: int) -> Any:
-        patch(task_queue, "_LOCK", unlocked)
-        found = await locked(connection, task, runner, total)
+    async def lock_waiting(*arguments: Any) -> Any:
+        found = await locked(*arguments)
         await meeting.wait()
         return found
 
-    unlocked = task_queue._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", "")
-    patch(task_queue, "_lock_waiting", lock_waiting)
+    patch(task_queue, "_LOCK", task_queue._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", ""))
+    patch(task_queue.TaskQueue, "_lock_waiting", lock_waiting)
 
 
 async def two_claim_at_once(lab: Lab) -> None:
@@ -209,13 +224,13 @@ async def two_claim_at_once(lab: Lab) -> None:
 
 def attempts_are_used_again(patch: Patch) -> None:
     """A retry has the number, and with it the run's name, of the attempt before."""
-    locked = task_queue._lock_waiting
+    locked = task_queue.TaskQueue._lock_waiting
 
     async def lock_waiting(*arguments: Any) -> Any:
         found = await locked(*arguments)
         return found and dataclasses.replace(found, attempt=max(0, found.attempt - 1))
 
-    patch(task_queue, "_lock_waiting", lock_waiting)
+    patch(task_queue.TaskQueue, "_lock_waiting", lock_waiting)
 
 
 async def a_second_attempt(lab: Lab) -> None:

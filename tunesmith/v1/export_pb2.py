@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tunesmith/v1/export.proto\x12\x0ctunesmith.v1\"\x7f\n\x06\x45xport\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12+\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1b.tunesmith.v1.Export.Format\"6\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\n\n\x06MERGED\x10\x01\x12\x08\n\x04GGUF\x10\x02\x42p\n\x10\x64\x65v.tunesmith.v1B\x0b\x45xportProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tunesmith/v1/export.proto\x12\x0ctunesmith.v1\"\xf5\x01\n\x06\x45xport\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12+\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1b.tunesmith.v1.Export.Format\x12\x31\n\tgguf_type\x18\x96\x01 \x01(\x0e\x32\x1d.tunesmith.v1.Export.GgufType\"6\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\n\n\x06MERGED\x10\x01\x12\x08\n\x04GGUF\x10\x02\"A\n\x08GgufType\x12\x19\n\x15GGUF_TYPE_UNSPECIFIED\x10\x00\x12\x07\n\x03\x46\x31\x36\x10\x01\x12\x07\n\x03\x46\x33\x32\x10\x02\x12\x08\n\x04Q8_0\x10\x03\x42p\n\x10\x64\x65v.tunesmith.v1B\x0b\x45xportProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tunesmith.v1.export_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\013ExportProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
-  _globals['_EXPORT']._serialized_start=43
-  _globals['_EXPORT']._serialized_end=170
-  _globals['_EXPORT_FORMAT']._serialized_start=116
-  _globals['_EXPORT_FORMAT']._serialized_end=170
+  _globals['_EXPORT']._serialized_start=44
+  _globals['_EXPORT']._serialized_end=289
+  _globals['_EXPORT_FORMAT']._serialized_start=168
+  _globals['_EXPORT_FORMAT']._serialized_end=222
+  _globals['_EXPORT_GGUFTYPE']._serialized_start=224
+  _globals['_EXPORT_GGUFTYPE']._serialized_end=289
 # @@protoc_insertion_point(module_scope)

@@ -46,23 +46,54 @@ class Export(_message.Message):
     GGUF: Export.Format.ValueType  # 2
     """One GGUF file for programs of llama.cpp's family, of the merged weights. Only for base models of the Llama family."""
 
+    class _GgufType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _GgufTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Export._GgufType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        GGUF_TYPE_UNSPECIFIED: Export._GgufType.ValueType  # 0
+        """Stands for F16."""
+        F16: Export._GgufType.ValueType  # 1
+        """16 bits."""
+        F32: Export._GgufType.ValueType  # 2
+        """32 bits: exact, and twice as large."""
+        Q8_0: Export._GgufType.ValueType  # 3
+        """8 bits with a scale for each 32 values: half as large, and measurably less exact."""
+
+    class GgufType(_GgufType, metaclass=_GgufTypeEnumTypeWrapper):
+        """How the matrices of a GGUF file are stored; vectors are always 32 bits wide. Values may be added."""
+
+    GGUF_TYPE_UNSPECIFIED: Export.GgufType.ValueType  # 0
+    """Stands for F16."""
+    F16: Export.GgufType.ValueType  # 1
+    """16 bits."""
+    F32: Export.GgufType.ValueType  # 2
+    """32 bits: exact, and twice as large."""
+    Q8_0: Export.GgufType.ValueType  # 3
+    """8 bits with a scale for each 32 values: half as large, and measurably less exact."""
+
     ARTIFACT_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    GGUF_TYPE_FIELD_NUMBER: _builtins.int
     artifact: _builtins.str
     """Required. What is exported: a result or checkpoint. Formats: `artifacts/{uuid}`, `tasks/{uuid}` (its result),
     `tasks/{uuid}@step-N` (a checkpoint); the server replaces the last two by the artifact's name.
     """
     format: Global___Export.Format.ValueType
     """Required. The form."""
+    gguf_type: Global___Export.GgufType.ValueType
+    """Optional. Only with format GGUF. Default: F16."""
     def __init__(
         self,
         *,
         artifact: _builtins.str = ...,
         format: Global___Export.Format.ValueType = ...,
+        gguf_type: Global___Export.GgufType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "format", b"format"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "format", b"format", "gguf_type", b"gguf_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

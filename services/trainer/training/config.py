@@ -158,6 +158,11 @@ def parse_config(value: object) -> TrainConfig:
     return config
 
 
+def parse_as(kind: Any, value: object, path: str) -> Any:
+    """A dataclass from a decoded JSON value; raises ConfigError naming the key below `path` that is unknown, missing or wrong."""
+    return _parse(kind, value, path)
+
+
 def _only_with(name: str, group: object, wanted: bool, owner: str) -> None:
     if (group is not None) != wanted:
         raise ConfigError(f"config.hyperparameters.{name}: belongs to {owner}, and to nothing else")

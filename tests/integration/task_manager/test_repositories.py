@@ -314,6 +314,29 @@ async def test_an_append_is_numbered_after_what_the_task_has(owner: Owner) -> No
     ]
 
 
+async def test_many_events_are_stored_together_or_not_at_all(owner: Owner, pool: Pool) -> None:
+    claim = (await owner.claimed()).claim
+
+    assert await owner.events.append(claim, 0, lines(1, 1700), Progress(step=3)) == 1700
+    with pytest.raises(SequenceGap):
+        await owner.events.append(claim, 1701, lines(1702, 3000), Progress(step=9))
+
+    assert await sequences(owner, claim.task_id) == list(range(1, 1703))
+    progress = (await owner.tasks.get(claim.task_id)).progress
+    assert progress
+    assert progress.step == 3
+
+
+async def test_what_a_run_says_about_its_state_is_counted_and_not_stored(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+    said = task_event_pb2.TaskEvent(sequence=1, state_change=task_event_pb2.StateChange(reason="of the run"))
+
+    assert await owner.events.append(claim, 0, [said], None) == 1
+    assert await owner.events.append(claim, 1, lines(2, 2), None) == 2
+
+    assert [event.log_entry.text for event in await owner.events.page(claim.task_id, 2)] == ["line 2"]
+
+
 async def test_a_repeat_stores_nothing_and_is_acknowledged_with_what_is_stored(owner: Owner) -> None:
     claim = (await owner.claimed()).claim
     await owner.events.append(claim, 0, lines(1, 3), None)

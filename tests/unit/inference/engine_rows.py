@@ -22,7 +22,7 @@ def together(engine: Engine, requests: Sequence[GenerationRequest], *, stagger: 
             for ticket, outcome in engine.step(base).items():
                 if isinstance(outcome, ServiceError):
                     raise outcome
-                answers[ticket].append(outcome)
+                answers[ticket].append(outcome.id)
                 if len(answers[ticket]) == requests[tickets.index(ticket)].max_tokens:
                     engine.leave(ticket)
         step += 1

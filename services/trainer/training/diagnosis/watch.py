@@ -38,6 +38,10 @@ class Watch:
         self._movement = Movement(engine.sample_of_weights())
         self.is_out_of_time = self._early_end.is_out_of_time
 
+    def continues(self) -> None:
+        """From a checkpoint: whether it had ended is judged anew, since its task may have other numbers now, and told again."""
+        self._detectors.report(self._early_end.again(self._total))
+
     def can_learn_from(self, step: int, examples: Sequence[Example], units: Sequence[int]) -> bool:
         """Whether anything in the batch carries loss; else the step is to be passed over."""
         finding = without_targets(step, examples, units)
