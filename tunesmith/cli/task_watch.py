@@ -1,5 +1,6 @@
 """`tunesmith task watch`: a live line on a terminal, one line per point elsewhere, NDJSON for programs."""
 
+import functools
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -49,7 +50,8 @@ def follow(
         talk(f"detached; the task goes on. Come back with: tunesmith task watch {bare_id(task)} --after {stream.last_sequence}")
         raise typer.Exit(errors.INTERRUPTED) from detached
     if stream.end is not None:
-        raise typer.Exit(_conclude(stream.end, succeeded, as_json=as_json))
+        say = succeeded or (None if as_json else functools.partial(_say_next_step, client, task, stream.end.artifact))
+        raise typer.Exit(_conclude(stream.end, say, as_json=as_json))
 
 
 def _say_when_it_lasts(attempts: int) -> None:
@@ -125,6 +127,12 @@ def _note(event: "TaskEvent") -> str:
     return NOTES[kind](getattr(event, kind)) if kind in NOTES else ""
 
 
+def _say_next_step(client: "Client", task: str, artifact: str) -> None:
+    is_model = client.get_task(task).spec.WhichOneof("kind") == "fine_tuning"
+    talk(f"succeeded: {artifact}")
+    talk(f"try it: tunesmith model chat {artifact}" if is_model else f"look at it: tunesmith artifact show {artifact}")
+
+
 def _conclude(end: "StreamEnd", succeeded: Callable[[], None] | None, *, as_json: bool) -> int:
     """Say how it ended; the exit code."""
     from tunesmith.v1.task_pb2 import Task
@@ -132,9 +140,6 @@ def _conclude(end: "StreamEnd", succeeded: Callable[[], None] | None, *, as_json
     if end.state == Task.SUCCEEDED:
         if succeeded is not None:
             succeeded()
-        elif not as_json:
-            talk(f"succeeded: {end.artifact}")
-            talk(f"try it: tunesmith model chat {end.artifact}")
         return errors.OK
     if end.HasField("error"):
         errors.show_reason(end.error.reason, end.error.message)

@@ -120,7 +120,7 @@ class TaskEvent(_message.Message):
 
     @_builtins.property
     def step_metrics(self) -> Global___StepMetrics:
-        """Numbers measured at one optimizer step."""
+        """Numbers measured at one step."""
 
     @_builtins.property
     def log_entry(self) -> Global___LogEntry:
@@ -128,7 +128,7 @@ class TaskEvent(_message.Message):
 
     @_builtins.property
     def training_started(self) -> Global___TrainingStarted:
-        """The training loop begins; says how long it will be."""
+        """The training loop, or other work, begins; says how long it will be."""
 
     @_builtins.property
     def artifact_created(self) -> Global___ArtifactCreated:
@@ -224,7 +224,9 @@ Global___StateChange: _TypeAlias = StateChange  # noqa: Y015
 
 @_typing.final
 class StepMetrics(_message.Message):
-    """Numbers measured at one optimizer step. A metric that was not measured is absent, never 0."""
+    """Numbers measured at one optimizer step, or, of other tasks than fine-tuning, at a step of their work. A metric that was not measured
+    is absent, never 0.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -357,8 +359,9 @@ Global___LogEntry: _TypeAlias = LogEntry  # noqa: Y015
 
 @_typing.final
 class TrainingStarted(_message.Message):
-    """The training loop begins. A new attempt that continues from a checkpoint says so here; it reports the steps behind that
-    checkpoint once more, with the same values on the same machine.
+    """The work begins; of other tasks than fine-tuning, `total_steps` are its stages or rows, and what does not apply is 0. A new
+    attempt that continues from a checkpoint says so here; it reports the steps behind that checkpoint once more, with the same
+    values on the same machine.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

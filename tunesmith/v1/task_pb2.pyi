@@ -168,7 +168,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def effective_hyperparameters(self) -> _task_spec_pb2.Hyperparameters:
-        """Output only. What every unset hyperparameter resolved to."""
+        """Output only. What every unset hyperparameter resolved to; empty unless the task is a fine-tuning."""
 
     @_builtins.property
     def progress(self) -> Global___TaskProgress:
@@ -279,7 +279,7 @@ class TaskOrigin(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     CLONED_FROM_FIELD_NUMBER: _builtins.int
     artifact: _builtins.str
-    """The artifact whose weights it starts from; empty = none. Format: `artifacts/{uuid}`."""
+    """The artifact whose weights it starts from, or which it exports; empty = none. Format: `artifacts/{uuid}`."""
     task: _builtins.str
     """The task that made that artifact. Format: `tasks/{uuid}`."""
     step: _builtins.int

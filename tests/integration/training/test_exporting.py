@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ from services.trainer.training.exporting.stages import Stages
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
 
 IDS = torch.tensor([[5, 17, 80, 3, 44, 9, 120]])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The models are so small that threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +197,21 @@ def test_a_merge_that_went_wrong_is_refused_and_leaves_nothing(
     assert caught.value.reason == "EXPORT_UNFAITHFUL"
     assert not config.output_dir.exists()
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_weak_adapter_is_not_lost_unseen(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = make_tiny_model(tmp_path / "half")
+    weights = {name: value.half() for name, value in load_file(half / "model.safetensors").items()}
+    save_file(weights, half / "model.safetensors", metadata={"format": "pt"})
+    with_adapter(half, tmp_path / "adapter", scale=0.001)
+    effect = export(config_of(half, tmp_path / "adapter", tmp_path / "good"))["metrics"]["export_adapter_effect_share"]
+    assert effect < 0.01, "what rounding may do by itself"
+    monkeypatch.setattr(exporting, "merged", lambda model: model.unload())
+
+    with pytest.raises(ServiceError) as caught:
+        export(config_of(half, tmp_path / "adapter", tmp_path / "lost"))
+
+    assert caught.value.reason == "EXPORT_UNFAITHFUL"
 
 
 @pytest.mark.parametrize("damage", ["missing", "pickled", "foreign"])

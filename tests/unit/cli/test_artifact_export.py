@@ -114,3 +114,43 @@ def test_a_type_without_gguf_is_a_mistake_in_the_call(run, platform, adapter):
 def test_without_a_format_nothing_is_made(run, platform, adapter):
     assert run(adapter.name, "mine").exit_code == 0
     assert platform.tasks.created == []
+
+
+@pytest.fixture
+def task(platform):
+    return lambda *arguments: CliRunner().invoke(app, ["task", *map(str, arguments)])
+
+
+@pytest.fixture
+def export_file(tmp_path, adapter):
+    path = tmp_path / "task.json"
+    path.write_text(json.dumps({"display_name": "n", "spec": {"export": {"artifact": adapter.name, "format": "GGUF"}}}))
+    return path
+
+
+def test_a_file_of_another_kind_creates_a_task_of_that_kind(platform, task, export_file):
+    assert task("create", "-f", export_file, "--priority", 3).exit_code == 0
+    (created,) = platform.tasks.created
+    assert created.task.spec.WhichOneof("kind") == "export"
+    assert (created.task.display_name, created.task.priority) == ("n", 3)
+
+
+@pytest.mark.parametrize("option", ["--data d", "--model tiny", "--set seed=1", "--validation-split 0.1", "--from artifacts/1"])
+def test_what_belongs_to_fine_tuning_is_not_given_to_another_kind(platform, task, export_file, option):
+    result = task("create", "-f", export_file, *option.split())
+    assert result.exit_code == 2
+    assert "export" in result.stderr
+    assert platform.tasks.created == []
+
+
+def test_show_and_watch_speak_of_what_the_task_does(platform, task):
+    spec = {"export": Export(artifact="artifacts/1", format=Export.GGUF)}
+    ended = platform.tasks.add(Task.SUCCEEDED, events=a_run(), spec=spec, artifact="artifacts/2")
+    shown = task("show", ended.name).stdout
+    for text in ("kind        export", "exports     artifacts/1", "format      gguf"):
+        assert text.split() in [line.split() for line in shown.splitlines()]
+    assert "method" not in shown
+    told = task("watch", ended.name).stderr
+    assert "tunesmith artifact show" in told
+    assert "model chat" not in told
+    assert task("ls").stdout.splitlines()[1].split()[2] == "export"

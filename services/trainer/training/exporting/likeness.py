@@ -22,6 +22,8 @@ _PROMPTS = (
     "I would like to return the shoes I ordered last week; the size is wrong.",
 )
 _FEWEST_TOKENS = 2
+_NOISE = 1e-4
+"""A share that different orders of the same sums explain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class Likeness:
                 f" {bound:.2%} is permitted; the largest difference is {self.largest:.3g}",
                 metadata={"logit_difference_share": f"{self.share:.6g}", "bound": f"{bound:g}"},
             )
+
+
+def permitted(rounding: float, effect: float | None) -> float:
+    """The bound: what rounding explains, and at most half of what the adapter itself does, None = not known.
+
+    A merge that loses a weak adapter differs by that adapter's whole effect.
+    """
+    return rounding if effect is None else max(_NOISE, min(rounding, effect / 2))
 
 
 def prompts(directory: Path, vocabulary: int) -> list[Tensor]:

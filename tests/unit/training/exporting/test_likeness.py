@@ -49,6 +49,15 @@ def test_the_bound_is_the_largest_that_is_permitted(share: float, fits: bool) ->
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("effect", "bound"),
+    [(None, 0.01), (0.5, 0.01), (0.004, 0.002), (0.0, 1e-4)],
+    ids=["not known", "strong", "weak", "none at all"],
+)
+def test_a_weak_adapter_makes_the_bound_tighter(effect: float | None, bound: float) -> None:
+    assert likeness.permitted(0.01, effect) == bound
+
+
 def test_nan_in_one_logit_is_seen() -> None:
     other = [ONE[0].clone(), ONE[1].clone()]
     other[0][0, 0] = math.nan
