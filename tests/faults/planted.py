@@ -18,7 +18,7 @@ from stream_model import StreamModel
 
 from services.common.errors import ServiceError
 from services.common.postgres import transaction
-from services.task_manager import event_log, orphans, repository, run_follower, state_changes, task_queue, watch
+from services.task_manager import event_log, orphans, repository, run_follower, state_changes, task_claiming, watch
 from services.task_manager.domain import transitions
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.task import Change, State
@@ -197,15 +197,10 @@ async def lost_while_cancelling(lab: Lab) -> None:
 
 def claimed_without_a_lock(patch: Patch) -> None:
     """Whether a task waits is read, and believed when it is claimed a moment later."""
-    meeting, locked = asyncio.Barrier(2), task_queue.TaskQueue._lock_waiting
-
-    async def lock_waiting(*arguments: Any) -> Any:
-        found = await locked(*arguments)
-        await meeting.wait()
-        return found
-
-    patch(task_queue, "_LOCK", task_queue._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", ""))
-    patch(task_queue.TaskQueue, "_lock_waiting", lock_waiting)
+    unlocked = task_claiming._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", "")
+    meet = "    await meeting.wait()\n    if chosen:"
+    names = {"meeting": asyncio.Barrier(2), "unlocked": unlocked}
+    _rewrite(patch, task_claiming.Taker, "take", {"execute(_LOCK": "execute(unlocked", "    if chosen:": meet}, names)
 
 
 async def two_claim_at_once(lab: Lab) -> None:
@@ -224,13 +219,8 @@ async def two_claim_at_once(lab: Lab) -> None:
 
 def attempts_are_used_again(patch: Patch) -> None:
     """A retry has the number, and with it the run's name, of the attempt before."""
-    locked = task_queue.TaskQueue._lock_waiting
-
-    async def lock_waiting(*arguments: Any) -> Any:
-        found = await locked(*arguments)
-        return found and dataclasses.replace(found, attempt=max(0, found.attempt - 1))
-
-    patch(task_queue.TaskQueue, "_lock_waiting", lock_waiting)
+    again = {'[row["attempt"] + 1 for row in chosen]': '[max(1, row["attempt"]) for row in chosen]'}
+    _rewrite(patch, task_claiming.Taker, "_parameters", again)
 
 
 async def a_second_attempt(lab: Lab) -> None:
@@ -408,11 +398,18 @@ def cursor_is_ignored(patch: Patch) -> None:
 
 
 def _rewrite_follow(patch: Patch, before: str, after: str) -> None:
-    source = textwrap.dedent(inspect.getsource(watch.Watch.follow))
-    assert source.count(before) == 1, f"the code has changed: {before}"
-    names: dict[str, Any] = {}
-    exec(source.replace(before, after), watch.__dict__, names)
-    patch(watch.Watch, "follow", names["follow"])
+    _rewrite(patch, watch.Watch, "follow", {before: after})
+
+
+def _rewrite(patch: Patch, owner: type, method: str, changes: Mapping[str, str], names: Mapping[str, Any] | None = None) -> None:
+    """The method as it stands in the source, but for these changes; `names` are what they speak of."""
+    source = textwrap.dedent(inspect.getsource(getattr(owner, method)))
+    for before, after in changes.items():
+        assert source.count(before) == 1, f"the code has changed: {before}"
+        source = source.replace(before, after)
+    made: dict[str, Any] = {}
+    exec(source, {**vars(inspect.getmodule(owner)), **(names or {})}, made)
+    patch(owner, method, made[method])
 
 
 async def a_reader_that_comes_back(lab: Lab) -> None:
