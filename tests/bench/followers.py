@@ -24,7 +24,7 @@ import grpc
 import psutil
 
 from services import task_manager
-from services.common.channels import call_metadata, connect
+from services.common.channels import call_metadata
 from services.common.config import Secret
 from services.common.postgres import Pool, migrate, open_pool
 from services.common.server import ServerSettings, serving
@@ -41,6 +41,7 @@ from tunesmith.v1 import task_manager_service_pb2 as api
 
 _PER_CHANNEL = 250
 _KEY = "bench"
+_OWN = (("grpc.use_local_subchannel_pool", 1),)
 _WARM_SECONDS = 5.0
 
 
@@ -144,7 +145,10 @@ async def follow_all(address: str, names: Sequence[str], options: argparse.Names
     latencies: list[float] = []
     count = options.followers + options.slow
     async with contextlib.AsyncExitStack() as stack:
-        channels = [await stack.enter_async_context(connect(address)) for _ in range(-(-count // _PER_CHANNEL))]
+        # Channels to one address would share one connection, and with it the limit of streams.
+        channels = [grpc.aio.insecure_channel(address, options=_OWN) for _ in range(-(-count // _PER_CHANNEL))]
+        for channel in channels:
+            await stack.enter_async_context(channel)
         stubs = [task_manager_service_pb2_grpc.TaskManagerServiceStub(channel) for channel in channels]
         pairs = _pairs(stubs, names, options.followers)
         followers = [asyncio.create_task(follow(stub, name, latencies)) for stub, name in pairs]
