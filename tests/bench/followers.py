@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import datetime
+import inspect
 import json
 import os
 import sys
@@ -103,9 +104,8 @@ async def served(settings: ServerSettings, log: EventLog, hub: Hub) -> AsyncIter
     """The real servicer; only its streams are used."""
     stopping = asyncio.Event()
     watch = Watch(log, hub, stopping, heartbeat_interval=15, poll_interval=1, now=utc_now)
-    nothing = cast(Any, None)
-    others = dict.fromkeys(("pages", "history", "task_watch", "retrying", "checkpoints", "outlook", "comparison"), nothing)
-    servicer = TaskManagerServicer(nothing, nothing, watch=watch, **others)
+    nothing = dict.fromkeys(inspect.signature(TaskManagerServicer).parameters)
+    servicer = TaskManagerServicer(**cast(dict[str, Any], nothing | {"watch": watch}))
 
     def register(server: grpc.aio.Server) -> None:
         task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server(servicer, server)

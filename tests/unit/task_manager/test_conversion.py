@@ -42,6 +42,7 @@ EVERY = Hyperparameters(
     "skip",
     4,
     "always",
+    True,
     "fail",
     2,
     0.25,
