@@ -48,6 +48,11 @@ CLIENTS = {
     "any-llm": Client("any-llm", "any-llm-sdk", "any_llm.py"),
     "smolagents": Client("smolagents", "smolagents", "smolagents.py"),
 }
+# Their environments take hundreds of megabytes and minutes: `pytest tests/compat -m nightly`.
+NIGHTLY = {
+    "LiteLLM": Client("nightly/litellm", "litellm", "litellm.py"),
+    "lm-eval": Client("nightly/lm-eval", "lm_eval", "lm_eval.py"),
+}
 
 
 @pytest.fixture
@@ -67,6 +72,8 @@ def run(
         "EXTRA": json.dumps(EXTRA),
         "LLM_USER_PATH": str(tmp_path / "llm"),
         "OPENAI_AGENTS_DISABLE_TRACING": "1",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "HF_HUB_OFFLINE": "1",
     }
 
     def run(*command: str) -> list[str]:
@@ -91,6 +98,13 @@ def test_a_client_of_python_works(run: Callable[..., list[str]], name: str) -> N
     interpreter = environments.python_of(client.environment)
     did = run(str(interpreter), "-P", str(SCRIPTS / client.script))
     as_committed(name, environments.version_of(client.environment, client.package), did)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NIGHTLY)
+def test_a_heavy_client_works(run: Callable[..., list[str]], name: str) -> None:
+    client = NIGHTLY[name]
+    assert run(str(environments.python_of(client.environment)), "-P", str(SCRIPTS / client.script))
 
 
 def test_the_newest_openai_package_works(run: Callable[..., list[str]]) -> None:

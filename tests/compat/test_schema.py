@@ -33,7 +33,7 @@ def settings(platform) -> GatewaySettings:
     return GatewaySettings(listen=f"127.0.0.1:{free_port()}", api_key=Secret(KEY), **addresses, **limits)
 
 
-async def test_whatever_the_file_permits_and_forbids_is_answered_as_it_says(platform, settings) -> None:
+async def test_whatever_the_file_permits_and_forbids_is_answered_as_it_says(platform, settings, tmp_path) -> None:
     dataset = platform.datasets.add()
     spec = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny", dataset=dataset.name))
     numbers = Hyperparameters(num_train_epochs=3, global_batch_size=16, learning_rate=2e-4, seed=42)
@@ -43,8 +43,12 @@ async def test_whatever_the_file_permits_and_forbids_is_answered_as_it_says(plat
     # /readyz asks the services for their health, which scripted ones have not.
     options = ("--exclude-path", "/readyz", "--checks", ",".join(CHECKS), "--max-examples", "3", "--seed", "1", "--no-shrink")
     async with serving(dataclasses.replace(settings)):
+        # It leaves notes where it runs.
         process = await asyncio.create_subprocess_exec(
-            *command, *options, "--phases", "coverage,fuzzing", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *(*command, *options, "--phases", "coverage,fuzzing"),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()

@@ -9,7 +9,7 @@ from services.gateway import chat_request, job_method, job_request
 
 PAGE = (pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-openai.md").read_text()
 NAMES = {
-    *(*chat_request._READ, *chat_request._CHECKED, *chat_request._REFUSED),
+    *(*chat_request._READ, *chat_request._CHECKED, *chat_request.REFUSED),
     *(*job_request._KNOWN, *job_request._OURS, *job_method._NUMBERS, *job_method._KINDS),
 }
 

@@ -11,7 +11,7 @@ import inspect
 import textwrap
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_model import StreamModel
@@ -23,6 +23,7 @@ from services.task_manager.domain import transitions
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.task import Change, State
 from services.task_manager.run_follower import RunFollower
+from services.task_manager.task_claiming import Taker
 from services.task_manager.trainer_port import LiveRun, RunEnd
 from tests.faults.lab import Lab, end_of, some, success
 
@@ -54,46 +55,37 @@ def _head_of(condition: str) -> Callable[[Any, Claim], Awaitable[state_changes.H
     return lock_head
 
 
-def _append_as(patch: Patch, *columns: str) -> None:
-    """Appends compare nothing in these columns: they say what stands there."""
+def _fenced_by(patch: Patch, condition: str) -> None:
+    """Both sinks, the transactions of the owner and the function that appends, compare no more than this."""
     append = event_log._append
 
-    async def appended(connection: Any, parameters: Mapping[str, Any]) -> int | None:
-        query = "SELECT epoch, owner FROM task_manager.event_head WHERE task_id = %(task_id)s"
-        row = await (await connection.execute(query, {"task_id": parameters["task_id"]})).fetchone()
-        told = {"epoch": {"claim_epoch": row["epoch"]}, "owner": {"owner": row["owner"]}}
-        return await append(connection, {**parameters, **{key: value for name in columns for key, value in told[name].items()}})
+    async def forged(connection: Any, parameters: Mapping[str, Any]) -> int | None:
+        query = f"SELECT epoch AS claim_epoch, owner FROM task_manager.event_head WHERE task_id = %(task_id)s AND {condition}"
+        row = await (await connection.execute(query.encode(), {**parameters, "epoch": parameters["claim_epoch"]})).fetchone()
+        return await append(connection, {**parameters, **(row or {})})
 
-    patch(event_log, "_append", appended)
+    patch(state_changes, "lock_head", _head_of(condition))
+    patch(event_log, "_append", forged)
 
 
 def no_epoch(patch: Patch) -> None:
     """An owner's writes are compared by owner alone."""
-    patch(state_changes, "lock_head", _head_of("owner = %(owner)s"))
-    _append_as(patch, "epoch")
+    _fenced_by(patch, "owner = %(owner)s")
 
 
 def no_owner(patch: Patch) -> None:
     """An owner's writes are compared by epoch alone."""
-    patch(state_changes, "lock_head", _head_of("epoch = %(epoch)s"))
-    _append_as(patch, "owner")
+    _fenced_by(patch, "epoch = %(epoch)s")
 
 
 def no_fence(patch: Patch) -> None:
     """Whoever writes, writes."""
-    patch(state_changes, "lock_head", _head_of("true"))
-    _append_as(patch, "epoch", "owner")
+    _fenced_by(patch, "true")
 
 
 def trusted_lease(patch: Patch) -> None:
     """Whoever had the task writes as long as its own clock says that the lease lasts; this one's clock is slow."""
-    checked, until = state_changes.lock_head, time.monotonic() + 3600
-
-    async def lock_head(connection: Any, claim: Claim) -> state_changes.Head:
-        lock = _head_of("true") if time.monotonic() < until else checked
-        return await lock(connection, claim)
-
-    patch(state_changes, "lock_head", lock_head)
+    _fenced_by(patch, f"{time.monotonic() + 3600} > {time.monotonic()}")
 
 
 async def late_writes_of_an_attempt_before(lab: Lab) -> None:
@@ -195,12 +187,27 @@ async def lost_while_cancelling(lab: Lab) -> None:
 # ---- claims and attempts
 
 
+class _Meeting:
+    """A connection that waits for another one before it takes what it has read."""
+
+    def __init__(self, connection: Any, meeting: asyncio.Barrier) -> None:
+        self._connection, self._meeting = connection, meeting
+
+    async def execute(self, query: str, parameters: Mapping[str, Any]) -> Any:
+        if query is task_claiming._TAKE:
+            await self._meeting.wait()
+        return await self._connection.execute(query, parameters)
+
+
 def claimed_without_a_lock(patch: Patch) -> None:
     """Whether a task waits is read, and believed when it is claimed a moment later."""
-    unlocked = task_claiming._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", "")
-    meet = "    await meeting.wait()\n    if chosen:"
-    names = {"meeting": asyncio.Barrier(2), "unlocked": unlocked}
-    _rewrite(patch, task_claiming.Taker, "take", {"execute(_LOCK": "execute(unlocked", "    if chosen:": meet}, names)
+    meeting, take = asyncio.Barrier(2), Taker.take
+
+    async def take_later(self: Taker, connection: Any, task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+        return await take(self, _Meeting(connection, meeting), task_ids)  # type: ignore[arg-type]
+
+    patch(task_claiming, "_LOCK", task_claiming._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", ""))
+    patch(Taker, "take", take_later)
 
 
 async def two_claim_at_once(lab: Lab) -> None:
@@ -219,8 +226,12 @@ async def two_claim_at_once(lab: Lab) -> None:
 
 def attempts_are_used_again(patch: Patch) -> None:
     """A retry has the number, and with it the run's name, of the attempt before."""
-    again = {'[row["attempt"] + 1 for row in chosen]': '[max(1, row["attempt"]) for row in chosen]'}
-    _rewrite(patch, task_claiming.Taker, "_parameters", again)
+    fitting = Taker._fitting
+
+    def again(self: Taker, rows: Any, held: Any) -> Iterator[Mapping[str, Any]]:
+        return ({**row, "attempt": max(0, row["attempt"] - 1)} for row in fitting(self, rows, held))
+
+    patch(Taker, "_fitting", again)
 
 
 async def a_second_attempt(lab: Lab) -> None:
@@ -383,33 +394,29 @@ async def written_by_another_process(lab: Lab) -> None:
 
 def end_before_the_rest(patch: Patch) -> None:
     """A stream ends as soon as the task has, with whatever was sent by then."""
-    has_more = "if snapshot.head_sequence > cursor:"
-    _rewrite_follow(patch, has_more, "if snapshot.head_sequence > cursor and not snapshot.state.is_terminal:")
+    ends, more = "snapshot.state.is_terminal", "if snapshot.head_sequence > cursor"
+    is_all = "if cursor == snapshot.head_sequence"
+    _rewrite_follow(patch, (f"{more}:", f"{more} and not {ends}:"), (f"{is_all}:", f"{is_all} or {ends}:"))
 
 
 def bookmark_of_the_head(patch: Patch) -> None:
     """A heartbeat tells the head of the store instead of what was sent."""
-    _rewrite_follow(patch, "yield Idle(cursor, self._now())", "yield Idle(snapshot.head_sequence + 1, self._now())")
+    _rewrite_follow(patch, ("yield Idle(cursor, self._now())", "yield Idle(snapshot.head_sequence + 1, self._now())"))
 
 
 def cursor_is_ignored(patch: Patch) -> None:
     """Whoever comes back is sent everything again."""
-    _rewrite_follow(patch, "cursor, sent_at = after, time.monotonic()", "cursor, sent_at = 0, time.monotonic()")
+    _rewrite_follow(patch, ("cursor, sent_at = after, time.monotonic()", "cursor, sent_at = 0, time.monotonic()"))
 
 
-def _rewrite_follow(patch: Patch, before: str, after: str) -> None:
-    _rewrite(patch, watch.Watch, "follow", {before: after})
-
-
-def _rewrite(patch: Patch, owner: type, method: str, changes: Mapping[str, str], names: Mapping[str, Any] | None = None) -> None:
-    """The method as it stands in the source, but for these changes; `names` are what they speak of."""
-    source = textwrap.dedent(inspect.getsource(getattr(owner, method)))
-    for before, after in changes.items():
+def _rewrite_follow(patch: Patch, *changes: tuple[str, str]) -> None:
+    source = textwrap.dedent(inspect.getsource(watch.Watch.follow))
+    for before, after in changes:
         assert source.count(before) == 1, f"the code has changed: {before}"
         source = source.replace(before, after)
-    made: dict[str, Any] = {}
-    exec(source, {**vars(inspect.getmodule(owner)), **(names or {})}, made)
-    patch(owner, method, made[method])
+    names: dict[str, Any] = {}
+    exec(source, watch.__dict__, names)
+    patch(watch.Watch, "follow", names["follow"])
 
 
 async def a_reader_that_comes_back(lab: Lab) -> None:

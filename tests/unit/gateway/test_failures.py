@@ -53,6 +53,13 @@ def test_status_type_and_code(reason: str, status: int, kind: str, code: str) ->
     assert (failures.status_of(error), body["type"], body["code"]) == (status, kind, code)
 
 
+@pytest.mark.parametrize(
+    ("reason", "parameter"), [("MODEL_NOT_FOUND", "model"), ("TOOLS_UNSUPPORTED", "tools"), ("INTERNAL", None)]
+)
+def test_the_parameter_that_is_meant_is_told_where_no_field_is_named(reason: str, parameter: str | None) -> None:
+    assert failures.body_of(ServiceError(reason, "x"))["error"]["param"] == parameter
+
+
 def test_clients_do_not_repeat_what_only_a_changed_state_mends() -> None:
     assert failures.headers_of(ServiceError("TASK_NOT_RUNNING", "x")) == {"x-should-retry": "false"}
     assert failures.headers_of(ServiceError("SWEEP_RUNNING", "x")) == {}
