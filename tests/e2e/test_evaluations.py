@@ -23,7 +23,7 @@ def tuned(stack: LocalStack, dataset: str, rows: pathlib.Path) -> dict:
 @pytest.fixture(scope="module")
 def questions(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Enough of them to break something in between."""
-    path = write_rows(tmp_path_factory.mktemp("questions") / "questions.jsonl", 300)
+    path = write_rows(tmp_path_factory.mktemp("questions") / "questions.jsonl", 160)
     return str(stack.json("data", "upload", str(path))["name"])
 
 
@@ -75,10 +75,7 @@ def test_whatever_is_killed_in_between_the_result_is_that_of_an_unbroken_run(
     done = ended(stack, broken)
     assert done["attempt"] == 3
     assert without_times(done["evaluation_result"]) == without_times(whole["evaluation_result"])
-    one, other = (
-        [json.loads(line) for line in stack.run("eval", "rows", name).stdout.splitlines()] for name in (broken, whole["name"])
-    )
-    assert [said(row) for row in one] == [said(row) for row in other]
+    assert said(stack, broken) == said(stack, whole["name"])
 
 
 def test_answers_become_a_dataset_of_as_many_rows(stack: LocalStack, questions: str) -> None:

@@ -32,9 +32,11 @@ class Played:
     """How much really happened, by kind."""
 
 
-async def play(dsn: str, directory: pathlib.Path, seed: int, *, seconds: float, module: str = "services.task_manager") -> Played:
-    """One seed; `module` is what is run as a task manager."""
-    async with world_of(dsn, directory, module=module) as world:
+async def play(dsn: str, directory: pathlib.Path, seed: int, *, seconds: float, planted: str = "") -> Played:
+    """One seed; `planted`: a mistake of `planted.BUGS` that both task managers make."""
+    module = "tests.faults.planted_manager" if planted else "services.task_manager"
+    environments = [{"TUNESMITH_TEST_PLANTED": planted}] * 2
+    async with world_of(dsn, directory, module=module, environments=environments) as world:
         chance, tally = random.Random(seed), Counter[str]()
         callers, readers = Callers(world.managers, random.Random(seed + 1)), Readers(world, random.Random(seed + 2))
         troubles = _faults(world, chance, tally)
@@ -95,6 +97,7 @@ async def _faults(world: World, chance: random.Random, tally: Counter[str]) -> N
         _trainer_away,
         _kill_trainer,
         _kill_worker,
+        _storage_away,
     )
     while True:
         await asyncio.sleep(chance.uniform(0.1, 0.5))
@@ -157,6 +160,13 @@ async def _trainer_away(world: World, chance: random.Random) -> None:
     wire.set(Mood.PASS)
     if chance.random() < 0.5:
         wire.cut()
+
+
+async def _storage_away(world: World, chance: random.Random) -> None:
+    """Tasks cannot be created meanwhile; what was acknowledged goes on."""
+    world.storage_wire.set(Mood.REFUSE)
+    await asyncio.sleep(chance.uniform(0.3, 1.5))
+    world.storage_wire.set(Mood.PASS)
 
 
 async def _kill_trainer(world: World, chance: random.Random) -> None:
