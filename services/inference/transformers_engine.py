@@ -3,6 +3,7 @@
 Importing this module takes seconds; `__main__` has it done in the engine's own thread, once the server is listening.
 """
 
+import gc
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +54,9 @@ class TransformersEngine:
 
     def unload(self, name: str) -> None:
         """See Engine."""
-        self._batches.pop(name, None)
+        if self._batches.pop(name, None):
+            # A layer whose forward pass was replaced refers to itself, and would keep its weights until some later collection.
+            gc.collect()
         for batch in self._batches.values():
             batch.unload_adapter(name)
 

@@ -15,7 +15,8 @@ from services.storage.scrub import MAX_DAMAGES, Damage, ScrubStatus, StoredConte
 _TAKE = """
     WITH due AS (
         SELECT sha256 FROM storage.blob
-        WHERE check_time <= storage.clock() - %(interval)s AND (checking_until IS NULL OR checking_until <= storage.clock())
+        WHERE check_time <= storage.clock() - CASE WHEN damage = '' THEN %(interval)s ELSE least(%(interval)s, %(doubt)s) END
+            AND (checking_until IS NULL OR checking_until <= storage.clock())
         ORDER BY check_time, sha256 LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE storage.blob SET checking_until = storage.clock() + %(lease)s + make_interval(secs => size_bytes / %(rate)s)
@@ -41,6 +42,8 @@ _DAMAGES = """
         ORDER BY 1
     ) AS owners
     FROM storage.blob WHERE damage <> '' ORDER BY sha256 LIMIT %(limit)s"""
+DOUBT = datetime.timedelta(days=1)
+"""What is damaged is read again after so long: somebody may have restored it."""
 _LEASE = datetime.timedelta(minutes=10)
 
 
@@ -48,7 +51,10 @@ class ScrubRepository(Protocol):
     """What the scrubber asks. Every method raises Unavailable (POSTGRES_UNAVAILABLE)."""
 
     async def take(self, interval: datetime.timedelta, bytes_per_second: int) -> StoredContent | None:
-        """What was last read longest ago, at least `interval`; None = nothing is due. Nobody else gets it while it is read."""
+        """What was last read longest ago, at least `interval`, or DOUBT when it is damaged; None = nothing is due.
+
+        Nobody else gets it while it is read.
+        """
 
     async def give_back(self, content: StoredContent, pause: datetime.timedelta) -> None:
         """It could not be read now; it is due again after the pause."""
@@ -68,7 +74,7 @@ class PostgresScrubRepository:
 
     async def take(self, interval: datetime.timedelta, bytes_per_second: int) -> StoredContent | None:
         """What was last read longest ago; see ScrubRepository."""
-        parameters = {"interval": interval, "lease": _LEASE, "rate": bytes_per_second}
+        parameters = {"interval": interval, "doubt": DOUBT, "lease": _LEASE, "rate": bytes_per_second}
         async with transaction(self._pool) as connection:
             row = await first_row(connection, _TAKE, parameters)
         return StoredContent(**row) if row else None

@@ -6,7 +6,7 @@ from typing import Any
 
 from grpc.aio import ServicerContext
 
-from services.common.errors import ServiceError
+from services.common.errors import ServiceError, Unavailable
 from services.storage.file import StoredFile
 from services.storage.object_store import ObjectStore
 from services.storage.scrub import StoredContent
@@ -28,7 +28,7 @@ class VerifiedRead:
         """The bytes from `offset` on, and their SHA-256 in the trailer.
 
         Raises ServiceError (FILE_DAMAGED) before the first byte when damage is known. Damage that a read from the start meets is
-        told at its end, and recorded for all others. Raises Unavailable.
+        told at its end, and recorded for all others. Raises Unavailable, also for bytes that had changed only on their way here.
         """
         if file.damage:
             raise damaged(file, owner, file.damage)
@@ -37,9 +37,18 @@ class VerifiedRead:
             digest.update(chunk)
             yield chunk
         if offset == 0 and digest.hexdigest() != file.sha256:
-            await report_damage(self._scrubs, StoredContent(file.sha256, file.size_bytes, file.object_key), CHANGED)
+            await self._judge(file)
             raise damaged(file, owner, CHANGED)
         context.set_trailing_metadata((*(context.trailing_metadata() or ()), (TRAILER, digest.hexdigest())))
+
+    async def _judge(self, file: StoredFile) -> None:
+        """Records damage that is met again; raises Unavailable when the bytes had only changed on their way here."""
+        digest = hashlib.sha256()
+        async for chunk in self._store.read(file.object_key, 0, file.size_bytes):
+            digest.update(chunk)
+        if digest.hexdigest() == file.sha256:
+            raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server has sent {file.path} with other bytes than it stores")
+        await report_damage(self._scrubs, StoredContent(file.sha256, file.size_bytes, file.object_key), CHANGED)
 
 
 def damaged(file: StoredFile, owner: str, damage: str) -> ServiceError:

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from services.common.postgres import Pool
 from services.task_manager.domain.task import State
@@ -84,11 +85,15 @@ async def gather(pool: Pool, roots: Sequence[pathlib.Path]) -> Evidence:
             artifact=row["artifact"],
             head=row["head_sequence"],
             moves=[_move(move) for move in moves if move["task_id"] == row["id"]],
-            frames=[Frame(frame["epoch"], decode(frame["payload"])) for frame in frames if frame["task_id"] == row["id"]],
+            frames=[_frame(frame) for frame in frames if frame["task_id"] == row["id"]],
         )
         for row in tasks
     ]
     return Evidence(found, _runs(roots))
+
+
+def _frame(row: Mapping[str, Any]) -> Frame:
+    return Frame(row["epoch"], decode(row["first_sequence"], row["attempt"], row["payload"]))
 
 
 def _move(row: Mapping[str, object]) -> Move:

@@ -11,18 +11,19 @@ import inspect
 import textwrap
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from stream_model import StreamModel
 
 from services.common.errors import ServiceError
 from services.common.postgres import transaction
-from services.task_manager import orphans, repository, run_follower, state_changes, task_queue, watch
+from services.task_manager import event_log, orphans, repository, run_follower, state_changes, task_claiming, watch
 from services.task_manager.domain import transitions
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.task import Change, State
 from services.task_manager.run_follower import RunFollower
+from services.task_manager.task_claiming import Taker
 from services.task_manager.trainer_port import LiveRun, RunEnd
 from tests.faults.lab import Lab, end_of, some, success
 
@@ -54,30 +55,37 @@ def _head_of(condition: str) -> Callable[[Any, Claim], Awaitable[state_changes.H
     return lock_head
 
 
+def _fenced_by(patch: Patch, condition: str) -> None:
+    """Both sinks, the transactions of the owner and the function that appends, compare no more than this."""
+    append = event_log._append
+
+    async def forged(connection: Any, parameters: Mapping[str, Any]) -> int | None:
+        query = f"SELECT epoch AS claim_epoch, owner FROM task_manager.event_head WHERE task_id = %(task_id)s AND {condition}"
+        row = await (await connection.execute(query.encode(), {**parameters, "epoch": parameters["claim_epoch"]})).fetchone()
+        return await append(connection, {**parameters, **(row or {})})
+
+    patch(state_changes, "lock_head", _head_of(condition))
+    patch(event_log, "_append", forged)
+
+
 def no_epoch(patch: Patch) -> None:
     """An owner's writes are compared by owner alone."""
-    patch(state_changes, "lock_head", _head_of("owner = %(owner)s"))
+    _fenced_by(patch, "owner = %(owner)s")
 
 
 def no_owner(patch: Patch) -> None:
     """An owner's writes are compared by epoch alone."""
-    patch(state_changes, "lock_head", _head_of("epoch = %(epoch)s"))
+    _fenced_by(patch, "epoch = %(epoch)s")
 
 
 def no_fence(patch: Patch) -> None:
     """Whoever writes, writes."""
-    patch(state_changes, "lock_head", _head_of("true"))
+    _fenced_by(patch, "true")
 
 
 def trusted_lease(patch: Patch) -> None:
     """Whoever had the task writes as long as its own clock says that the lease lasts; this one's clock is slow."""
-    checked, until = state_changes.lock_head, time.monotonic() + 3600
-
-    async def lock_head(connection: Any, claim: Claim) -> state_changes.Head:
-        lock = _head_of("true") if time.monotonic() < until else checked
-        return await lock(connection, claim)
-
-    patch(state_changes, "lock_head", lock_head)
+    _fenced_by(patch, f"{time.monotonic() + 3600} > {time.monotonic()}")
 
 
 async def late_writes_of_an_attempt_before(lab: Lab) -> None:
@@ -179,18 +187,27 @@ async def lost_while_cancelling(lab: Lab) -> None:
 # ---- claims and attempts
 
 
+class _Meeting:
+    """A connection that waits for another one before it takes what it has read."""
+
+    def __init__(self, connection: Any, meeting: asyncio.Barrier) -> None:
+        self._connection, self._meeting = connection, meeting
+
+    async def execute(self, query: str, parameters: Mapping[str, Any]) -> Any:
+        if query is task_claiming._TAKE:
+            await self._meeting.wait()
+        return await self._connection.execute(query, parameters)
+
+
 def claimed_without_a_lock(patch: Patch) -> None:
     """Whether a task waits is read, and believed when it is claimed a moment later."""
-    meeting, locked = asyncio.Barrier(2), task_queue._lock_waiting
+    meeting, take = asyncio.Barrier(2), Taker.take
 
-    async def lock_waiting(connection: Any, task: uuid.UUID, runner: str, total: int) -> Any:
-        patch(task_queue, "_LOCK", unlocked)
-        found = await locked(connection, task, runner, total)
-        await meeting.wait()
-        return found
+    async def take_later(self: Taker, connection: Any, task_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+        return await take(self, _Meeting(connection, meeting), task_ids)  # type: ignore[arg-type]
 
-    unlocked = task_queue._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", "")
-    patch(task_queue, "_lock_waiting", lock_waiting)
+    patch(task_claiming, "_LOCK", task_claiming._LOCK.replace(" FOR NO KEY UPDATE SKIP LOCKED", ""))
+    patch(Taker, "take", take_later)
 
 
 async def two_claim_at_once(lab: Lab) -> None:
@@ -209,13 +226,12 @@ async def two_claim_at_once(lab: Lab) -> None:
 
 def attempts_are_used_again(patch: Patch) -> None:
     """A retry has the number, and with it the run's name, of the attempt before."""
-    locked = task_queue._lock_waiting
+    fitting = Taker._fitting
 
-    async def lock_waiting(*arguments: Any) -> Any:
-        found = await locked(*arguments)
-        return found and dataclasses.replace(found, attempt=max(0, found.attempt - 1))
+    def again(self: Taker, rows: Any, held: Any) -> Iterator[Mapping[str, Any]]:
+        return ({**row, "attempt": max(0, row["attempt"] - 1)} for row in fitting(self, rows, held))
 
-    patch(task_queue, "_lock_waiting", lock_waiting)
+    patch(Taker, "_fitting", again)
 
 
 async def a_second_attempt(lab: Lab) -> None:
@@ -378,25 +394,28 @@ async def written_by_another_process(lab: Lab) -> None:
 
 def end_before_the_rest(patch: Patch) -> None:
     """A stream ends as soon as the task has, with whatever was sent by then."""
-    has_more = "if snapshot.head_sequence > cursor:"
-    _rewrite_follow(patch, has_more, "if snapshot.head_sequence > cursor and not snapshot.state.is_terminal:")
+    ends, more = "snapshot.state.is_terminal", "if snapshot.head_sequence > cursor"
+    is_all = "if cursor == snapshot.head_sequence"
+    _rewrite_follow(patch, (f"{more}:", f"{more} and not {ends}:"), (f"{is_all}:", f"{is_all} or {ends}:"))
 
 
 def bookmark_of_the_head(patch: Patch) -> None:
     """A heartbeat tells the head of the store instead of what was sent."""
-    _rewrite_follow(patch, "yield Idle(cursor, self._now())", "yield Idle(snapshot.head_sequence + 1, self._now())")
+    _rewrite_follow(patch, ("yield Idle(cursor, self._now())", "yield Idle(snapshot.head_sequence + 1, self._now())"))
 
 
 def cursor_is_ignored(patch: Patch) -> None:
     """Whoever comes back is sent everything again."""
-    _rewrite_follow(patch, "cursor, sent_at = after, time.monotonic()", "cursor, sent_at = 0, time.monotonic()")
+    _rewrite_follow(patch, ("cursor, sent_at = after, time.monotonic()", "cursor, sent_at = 0, time.monotonic()"))
 
 
-def _rewrite_follow(patch: Patch, before: str, after: str) -> None:
+def _rewrite_follow(patch: Patch, *changes: tuple[str, str]) -> None:
     source = textwrap.dedent(inspect.getsource(watch.Watch.follow))
-    assert source.count(before) == 1, f"the code has changed: {before}"
+    for before, after in changes:
+        assert source.count(before) == 1, f"the code has changed: {before}"
+        source = source.replace(before, after)
     names: dict[str, Any] = {}
-    exec(source.replace(before, after), watch.__dict__, names)
+    exec(source, watch.__dict__, names)
     patch(watch.Watch, "follow", names["follow"])
 
 

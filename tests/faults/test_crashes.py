@@ -76,9 +76,10 @@ async def explain(world: World, callers: Callers, manager: Manager) -> None:
 
 
 async def terminate(world: World, callers: Callers, manager: Manager) -> None:
-    await world.ready(manager)
+    # A task that has run shows that signals are listened to and that there are leases to give up.
+    await create(world, callers, manager)
     manager.send(signal.SIGTERM)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(30)
 
 
 PROVOKE: dict[str, Provoke] = {

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Evaluations: compare models on questions with known answers.", no_args_is_help=True)
 
 _WORST = 5
+_GENERAL = "general"
+_QUESTIONS = Path(__file__).parents[1] / "local" / "general" / "questions.jsonl"
+_CONTAINS = {"type": "string_check", "name": "knows", "operation": "ilike"}
 Models = Annotated[
     list[str],
     typer.Option(
@@ -49,10 +52,13 @@ def run(
     """Let models answer questions and compare the answers with the known ones.
 
     Example: `tunesmith eval run --model base --model tasks/ID --data heldout.jsonl --watch`.
+    With `--data general`, 30 built-in questions tell whether tuning made the model forget what it knew.
     """
     from tunesmith.client import Client
 
     graders = [each for given in grader or [] for each in _graders(given)]
+    if data == _GENERAL:
+        data, graders, name = str(_QUESTIONS), graders or [_CONTAINS], name or "General questions"
     with Client() as client:
         task = client.evaluate(
             model,

@@ -6,6 +6,7 @@ others bring later, a task is next at the latest when its project's runs have en
 """
 
 import collections
+import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -53,12 +54,16 @@ def in_fair_order(waiting: Sequence[T], running: Iterable[Placed]) -> list[T]:
     for _, tasks in sorted(_grouped(waiting, lambda task: -task.priority), key=lambda group: group[0]):
         lines = {project: collections.deque(those) for project, those in _grouped(tasks, lambda task: task.project)}
         place = {id(task): number for number, task in enumerate(tasks)}
-        while lines:
-            project = min(lines, key=lambda name: (held[name], place[id(lines[name][0])]))
+        turns = [(held[project], place[id(line[0])], project) for project, line in lines.items()]
+        heapq.heapify(turns)
+        while turns:
+            project = turns[0][2]
             ordered.append(lines[project].popleft())
             held[project] += ordered[-1].processes
-            if not lines[project]:
-                del lines[project]
+            if lines[project]:
+                heapq.heapreplace(turns, (held[project], place[id(lines[project][0])], project))
+            else:
+                heapq.heappop(turns)
     return ordered
 
 

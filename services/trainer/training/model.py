@@ -16,6 +16,9 @@ from services.trainer.training.fast import FastDecoder
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.policy import Policy
 
+_PLAIN = tuple(
+    f"transformers.models.{name}" for name in ("llama.modeling_llama.LlamaForCausalLM", "qwen2.modeling_qwen2.Qwen2ForCausalLM")
+)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -31,7 +34,7 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     base = _load_base(config.base_model_dir, frozen_dtype(config), labels)
     # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads that.
     base.name_or_path = config.base_model
-    if not labels:
+    if not labels and not has_plain_logits(base):
         check_logits(base)
     model = add_adapter(base, numbers.lora, "SEQ_CLS" if labels else "CAUSAL_LM") if numbers.lora else base
     for parameter in model.parameters():
@@ -99,6 +102,11 @@ def _load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str]) -> An
         return AutoModelForSequenceClassification.from_pretrained(directory, id2label=names, label2id=ids, **common)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ServiceError("BASE_MODEL_UNUSABLE", f"the base model {directory.name} cannot be loaded: {error}") from error
+
+
+def has_plain_logits(base: Any) -> bool:
+    """Whether the family is known to leave its logits as the output head gives them: asking takes a quarter of a second."""
+    return f"{type(base).__module__}.{type(base).__qualname__}" in _PLAIN
 
 
 def check_logits(base: Any) -> None:

@@ -1,6 +1,7 @@
 """Packed weights write what the others write."""
 
 import dataclasses
+import weakref
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,11 @@ def test_a_model_beyond_the_limit_and_one_in_another_precision_are_left_as_they_
     model = engine._batches[BASE]._model
     assert is_packable(model)
     assert not is_packable(model.to(torch.bfloat16))
+
+
+def test_an_unloaded_model_gives_its_weights_back_at_once(base_directory: Path, adapter_directory: Path) -> None:
+    engine = loaded(base_directory, 2**30)
+    engine.load_adapter(BASE, ARTIFACT, adapter_directory)
+    weights = weakref.ref(engine._batches[BASE]._model.get_output_embeddings().weight)
+    engine.unload(BASE)
+    assert weights() is None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import itertools
 import pathlib
 import secrets
 import signal
@@ -31,13 +32,13 @@ State = artifact_pb2.Artifact
 async def work(service: Service, stored: dict[str, bytes], exported: dict[str, bytes]) -> None:
     """Stores, exports, ends and sweeps until the server is gone."""
     with contextlib.suppress(grpc.aio.AioRpcError):
-        while True:
+        for number in itertools.count():
             content = secrets.token_bytes(200_000)
             artifact = await service.store_artifact({"w": content, "shared": b"shared"})
             stored[artifact.name] = content
-            if len(stored) % 2:
+            if number % 2:
                 exported[(await service.export(artifact.name)).name] = content
-            if len(stored) % 3 == 0:
+            if number % 3 == 0:
                 await service.expire(artifact.name)
                 del stored[artifact.name]
             await service.sweep()
@@ -57,7 +58,7 @@ async def test_a_killed_s3_server_loses_nothing_that_was_acknowledged(pool: Pool
             task = asyncio.create_task(work(service, stored, exported))
 
             async def busy() -> bool:
-                return len(stored) >= 12 or task.done()
+                return len(stored) >= 8 or task.done()
 
             await until(busy, seconds=60)
             process.kill()

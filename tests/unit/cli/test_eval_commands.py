@@ -110,6 +110,17 @@ def test_an_evaluation_is_watched_to_its_verdict(run, platform, questions):
     assert "model chat" not in done.stderr
 
 
+def test_general_questions_come_with_the_program(run, platform):
+    assert run("eval", "run", "--model", "tiny", "--data", "general").exit_code == 0
+    (request,) = platform.tasks.created
+    assert request.task.display_name == "General questions"
+    assert [(each.name, each.string_check.operation) for each in request.task.spec.evaluation.graders] == [("knows", 4)]
+    (_, body) = platform.datasets.uploads[0]
+    rows = [json.loads(line)["messages"] for line in body.splitlines()]
+    assert len(rows) == len({question["content"] for question, _ in rows}) == 30
+    assert all(known["content"] and known["role"] == "assistant" for _, known in rows)
+
+
 @pytest.mark.parametrize("grader_", ['{"type": ', "[1]"], ids=["no json", "no object"])
 def test_a_grader_that_cannot_be_read_is_an_error_of_usage(run, questions, grader_):
     assert run("eval", "run", "--model", "tiny", "--data", questions, "--grader", grader_).exit_code in (1, 2)

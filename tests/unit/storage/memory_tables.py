@@ -134,9 +134,7 @@ class Tables:
     def snapshot(self) -> dict[str, object]:
         """What `restore` brings back."""
         kept = ("clock", "policy", "upload_lifetime")
-        return {
-            field.name: copy.deepcopy(getattr(self, field.name)) for field in dataclasses.fields(self) if field.name not in kept
-        }
+        return {field.name: _copied(getattr(self, field.name)) for field in dataclasses.fields(self) if field.name not in kept}
 
     def restore(self, snapshot: dict[str, object]) -> None:
         """Rolls back; tables stay the objects they are."""
@@ -144,6 +142,13 @@ class Tables:
             table = getattr(self, name)
             table.clear()
             table.extend(rows) if isinstance(table, list) else table.update(rows)
+
+
+def _copied(table: dict | list) -> dict | list:
+    """Of the rows, only those a sweep changes in place are copied; the others are values."""
+    if isinstance(table, list):
+        return list(table)
+    return {key: copy.copy(row) if isinstance(row, Blob | Pending) else row for key, row in table.items()}
 
 
 def newest_first(rows: Collection, limit: int, after: Position | None) -> list:

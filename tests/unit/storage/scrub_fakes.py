@@ -10,6 +10,7 @@ from services.storage.base_model import base_model_name
 from services.storage.dataset import dataset_name
 from services.storage.notice import DAMAGED, Notice
 from services.storage.scrub import Damage, ScrubStatus, StoredContent
+from services.storage.scrub_repository import DOUBT
 
 
 class MemoryNoticeRepository:
@@ -28,7 +29,8 @@ class MemoryScrubRepository:
     async def take(self, interval: datetime.timedelta, bytes_per_second: int) -> StoredContent | None:
         now = self._tables.clock.now()
         free = {sha256: blob for sha256, blob in self._tables.blobs.items() if (blob.checking_until or now) <= now}
-        due = sorted((blob.check_time, sha256) for sha256, blob in free.items() if blob.check_time <= now - interval)
+        waits = {sha256: min(interval, DOUBT) if blob.damage else interval for sha256, blob in free.items()}
+        due = sorted((blob.check_time, sha256) for sha256, blob in free.items() if blob.check_time <= now - waits[sha256])
         if not due:
             return None
         blob = self._tables.blobs[due[0][1]]

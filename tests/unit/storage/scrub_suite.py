@@ -135,7 +135,8 @@ class ScrubSuite:
             await scrub(service)
         assert len((await notices(service)).notices) == 1
         await store.put((await self._stored(service, artifact.name)).object_key, io.BytesIO(b"weights"), 7)
-        await advance(MONTH + datetime.timedelta(minutes=1))
+        assert await scrub(service) == 0
+        await advance(datetime.timedelta(days=1, minutes=1))
         await scrub(service)
         assert await service.download_artifact(artifact.name, ROTTEN) == b"weights"
         assert not (await check(service)).damages

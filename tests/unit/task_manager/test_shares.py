@@ -133,11 +133,11 @@ class World:
             assert max(held_by_project(run for run, _ in self.runs).values(), default=0) <= self.quota
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_two_backlogs_share_the_trainers_evenly_however_unequal_they_are(seed: int) -> None:
     world = World(seed)
     for _ in range(300):
-        for _ in range(5):
+        for _ in range(5 if len(world.waiting) < 60 else 0):
             world.bring("flood")
         if len([task for task in world.waiting if task.project == "trickle"]) < 4:
             world.bring("trickle")
@@ -147,7 +147,7 @@ def test_two_backlogs_share_the_trainers_evenly_however_unequal_they_are(seed: i
     assert 0.7 < world.held["trickle"] / world.held["flood"] < 1.3
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("processes", "latest"), [(1, 5), (2, 5), (4, 250)])
 def test_no_task_waits_for_ever_whatever_other_projects_bring(seed: int, processes: int, latest: int) -> None:
     """One that needs a whole trainer may have to wait for the 40 tasks of before, but for nothing that came later."""
@@ -166,7 +166,7 @@ def test_no_task_waits_for_ever_whatever_other_projects_bring(seed: int, process
     assert wanted in world.started
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_quota_holds_at_every_moment_and_leaves_nobody_waiting_for_ever(seed: int) -> None:
     world = World(seed, quota=3)
     tasks = [world.bring(world.chance.choice("abc"), world.chance.choice((1, 2, 3))) for _ in range(60)]

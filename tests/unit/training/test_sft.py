@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from services.common.errors import ServiceError
 from services.trainer.training.batches import share
 from services.trainer.training.data import Dataset
-from services.trainer.training.model import add_adapter, check_logits, parameter_counts
+from services.trainer.training.model import add_adapter, check_logits, has_plain_logits, parameter_counts
 from services.trainer.training.objectives.packed import can_pack
 from services.trainer.training.objectives.policy import Policy
 from services.trainer.training.objectives.registry import OBJECTIVES
@@ -216,6 +216,21 @@ def test_what_a_packed_row_says_changes_nothing_for_the_others(model):
     others = batch.rows != 3
     torch.testing.assert_close(after[others], before[others], rtol=1e-5, atol=1e-6)
     assert not torch.allclose(after[~others], before[~others], atol=1e-3)
+
+
+def test_families_that_are_known_to_leave_their_logits_alone_do(base):
+    from transformers import Gemma2ForCausalLM, LlamaForCausalLM, Qwen2ForCausalLM
+
+    class Capped(LlamaForCausalLM):
+        pass
+
+    assert has_plain_logits(base)
+    check_logits(base)
+    assert [has_plain_logits(kind.__new__(kind)) for kind in (Qwen2ForCausalLM, Gemma2ForCausalLM, Capped)] == [
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("attention", ["flash_attention_2", "sdpa", "eager", None])
