@@ -33,7 +33,7 @@ from tunesmith.v1 import (
 )
 from tunesmith.v1.task_event_pb2 import LogEntry, StreamEnd, StreamHeader, TaskEvent
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora
+from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora, TaskSpec
 
 NOW = timestamp_pb2.Timestamp(seconds=1_800_000_000)
 
@@ -289,6 +289,8 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.files = {}
         self.exported = {}
         self.offsets = []
+        self.notices = []
+        self.check = artifact_service_pb2.StorageCheck(content_count=3, size_bytes=2_000_000_000)
         self.break_after = None
 
     def add(self, files, task="tasks/1", kind=artifact_pb2.Artifact.ADAPTER, **facts):
@@ -352,6 +354,14 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def SweepArtifacts(self, request, context):
         names = [artifact.name for artifact in self.stored]
         return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
+
+    def ListArtifactNotices(self, request, context):
+        found = [notice for notice in self.notices if notice.sequence > request.after_sequence][:2]
+        last = found[-1].sequence if found else request.after_sequence
+        return artifact_service_pb2.ListArtifactNoticesResponse(notices=found, last_sequence=last)
+
+    def GetStorageCheck(self, request, context):
+        return self.check
 
     def _changed(self, request, **changes):
         artifact = next(artifact for artifact in self.stored if artifact.name == request.name)
@@ -443,6 +453,13 @@ class Registry(Models):
         versions = [version for name, version in self.artifacts.exported.items() if name.startswith(request.parent + "/")]
         return model_service_pb2.ListModelVersionsResponse(model_versions=versions)
 
+    def ImportModel(self, request_iterator, context):
+        self.imported = list(request_iterator)
+        header = self.imported[0].header
+        version = registered_model_pb2.ModelVersion(name=f"{header.model}/versions/1", version=1)
+        version.manifest.base_model = header.base_model
+        return version
+
     def SetModelAlias(self, request, context):
         self.aliases[request.alias] = request.version
         return self.GetModel(request, context)
@@ -509,11 +526,16 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
         yield inference_service_pb2.StreamCompleteResponse(usage=usage)
 
 
+def kind_of_work(task):
+    return TaskSpec.Kind.Value((task.spec.WhichOneof("kind") or "fine_tuning").upper())
+
+
 def matches(task, wanted):
     fine_tuning = task.spec.fine_tuning
     return (
         wanted.text.lower() in (task.display_name + task.description).lower()
         and task.name.removeprefix("tasks/").replace("-", "").startswith(wanted.id_prefix)
+        and (not wanted.kinds or kind_of_work(task) in wanted.kinds)
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
         and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for

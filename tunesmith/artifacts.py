@@ -11,13 +11,17 @@ from tunesmith.names import enum_value, resource_name
 from tunesmith.transfers import Progress, receive_all
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.artifact_service_pb2 import (
+    ArtifactNotice,
     DownloadArtifactRequest,
     ExportArtifactRequest,
     ExtendArtifactRequest,
     GetArtifactRequest,
+    GetStorageCheckRequest,
+    ListArtifactNoticesRequest,
     ListArtifactsRequest,
     PinArtifactRequest,
     RestoreArtifactRequest,
+    StorageCheck,
     SweepArtifactsRequest,
     SweepArtifactsResponse,
     UnpinArtifactRequest,
@@ -119,6 +123,21 @@ class ArtifactVerbs(Connections):
         if format:
             request.format = enum_value(ModelVersion.Format, format, "FORMAT_UNKNOWN")
         return self.connection("storage").call(self._artifacts.ExportArtifact, request, UPLOAD_SECONDS)
+
+    def list_artifact_notices(self, after: int = 0, task: str = "", page_size: int = 0) -> Iterator[ArtifactNotice]:
+        """What was announced after the notice of that number, oldest first: ends that are near, and damage."""
+        name = resource_name("tasks", task) if task else ""
+        request = ListArtifactNoticesRequest(page_size=page_size, after_sequence=after, task=name)
+        while True:
+            page = self.connection("storage").call(self._artifacts.ListArtifactNotices, request)
+            if not page.notices:
+                return
+            yield from page.notices
+            request.after_sequence = page.last_sequence
+
+    def get_storage_check(self) -> StorageCheck:
+        """How far the scrubber is, and everything stored that is damaged."""
+        return self.connection("storage").call(self._artifacts.GetStorageCheck, GetStorageCheckRequest())
 
     def sweep_artifacts(self, *, dry_run: bool = False) -> SweepArtifactsResponse:
         """Expire and delete what is due now, or tell what would be."""

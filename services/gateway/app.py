@@ -40,7 +40,15 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
         *_operations(Health(peers), counters),
     ]
     router = Router(routes, redirect_slashes=False)
-    return Edge(router, settings, counters)
+    return Edge(router, settings, counters, _allowed(routes))
+
+
+def _allowed(routes: list[Route]) -> dict[str, str]:
+    """The methods of every path: a path has a route for each."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, set()).update(route.methods or ())
+    return {path: ", ".join(sorted(names)) for path, names in methods.items()}
 
 
 def _files(files: Files) -> list[Route]:

@@ -8,7 +8,7 @@ from services.gateway.sampling import token_limit, write_sampling
 from services.gateway.unsupported import refuse_present
 from tunesmith.v1.inference_service_pb2 import StreamChatRequest
 
-_REFUSED = {
+REFUSED = {
     "audio": "is not supported: models answer with text",
     "function_call": "is the old form; use tool_choice",
     "functions": "is the old form; use tools",
@@ -21,7 +21,7 @@ _CHECKED = ("stream_options", "modalities", *chat_form.READ)
 
 def question(body: Body) -> StreamChatRequest:
     """What is asked, `model` as the caller names it; raises InvalidArgument naming the parameter that cannot be answered."""
-    refuse_present(body, _REFUSED)
+    refuse_present(body, REFUSED)
     if body.get("modalities") not in (None, ["text"]):
         raise refused("modalities", "models answer with text", reason="UNSUPPORTED_PARAMETER")
     includes_usage(body)
@@ -48,7 +48,7 @@ def includes_usage(body: Body) -> bool:
 
 def ignored(body: Body) -> list[str]:
     """Parameters that change nothing here; they are told in a header."""
-    return sorted(set(body) - {*_READ, *_CHECKED, *_REFUSED})
+    return sorted(set(body) - {*_READ, *_CHECKED, *REFUSED})
 
 
 def _top_logprobs(body: Body) -> int:

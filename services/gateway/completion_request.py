@@ -12,7 +12,7 @@ from tunesmith.v1.inference_service_pb2 import Completion, TokenIds
 
 _DEFAULT_MAX_TOKENS = 16
 _MAX_PROMPTS = 128
-_REFUSED = {"suffix": "is not supported: a text is continued at its end"}
+REFUSED = {"suffix": "is not supported: a text is continued at its end"}
 _READ = (*sampling.READ, "model", "prompt", "max_tokens", "echo", "logprobs", "best_of", "stream", "stream_options")
 
 
@@ -26,7 +26,7 @@ class Question:
 
 def question(body: Body) -> Question:
     """What is asked, `model` as the caller names it; raises InvalidArgument naming the parameter that cannot be answered."""
-    refuse_present(body, _REFUSED)
+    refuse_present(body, REFUSED)
     longest = token_limit(body, "max_tokens", least=0)
     common = Completion(
         model=required(body, "model", str),
@@ -44,7 +44,7 @@ def question(body: Body) -> Question:
 
 def ignored(body: Body) -> list[str]:
     """Parameters that change nothing here; they are told in a header."""
-    return sorted(set(body) - {*_READ, *_REFUSED})
+    return sorted(set(body) - {*_READ, *REFUSED})
 
 
 def _prompts(given: Any) -> list[str | list[int]]:

@@ -5,6 +5,7 @@ import hmac
 import re
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -21,15 +22,20 @@ log = structlog.get_logger()
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PUBLIC = ("/healthz", "/readyz", "/metrics", "/openapi.json")
+_PARAMETER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+_MAX_TOLD = 32
 _VERSION = (b"openai-version", b"2020-10-01")
 Headers = dict[bytes, bytes]
 
 
 class Edge:
-    """The ASGI application around the router."""
+    """The ASGI application around the router; `allowed` has the methods of every path, as a header says them."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, counters: Counters) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: GatewaySettings, counters: Counters, allowed: Mapping[str, str] | None = None
+    ) -> None:
         self._app = app
+        self._allowed = allowed or {}
         self._settings = settings
         self._counters = counters
         self._limit = RateLimit(settings.requests_per_second)
@@ -61,7 +67,8 @@ class Edge:
         except ClientDisconnect:
             exchange.status = 499
         except Exception as error:
-            await exchange.fail(_as_service_error(error, exchange.request_id), receive)
+            allow = self._allowed.get(getattr(scope.get("route"), "path", ""), "")
+            await exchange.fail(_as_service_error(error, exchange.request_id, allow), receive)
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         if scope["path"] in _PUBLIC:
@@ -135,13 +142,19 @@ class _Exchange:
         await failures.response(error)(self._scope, receive, self.send)
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
-        ignored = self._scope["state"].get("ignored_parameters")
+        ignored = self._scope["state"].get("ignored_parameters", ())
         return [
             (b"x-request-id", self.request_id.encode()),
             (b"openai-processing-ms", str(round(self.seconds * 1000)).encode()),
             _VERSION,
-            *([(b"x-tunesmith-ignored", ", ".join(ignored).encode("ascii", "replace"))] if ignored else []),
+            *([(b"x-tunesmith-ignored", _told(ignored))] if ignored else []),
         ]
+
+
+def _told(names: Sequence[str]) -> bytes:
+    """Names of parameters in a header: what could not be one of ours is a question mark, whatever it holds."""
+    told = dict.fromkeys(name if _PARAMETER.fullmatch(name) else "?" for name in names[:_MAX_TOLD])
+    return ", ".join(told).encode()
 
 
 def _request_id(headers: Headers) -> str:
@@ -149,11 +162,10 @@ def _request_id(headers: Headers) -> str:
     return given if _GIVEN_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
 
 
-def _as_service_error(error: Exception, request_id: str) -> ServiceError:
+def _as_service_error(error: Exception, request_id: str, allow: str) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
         return ServiceError("METHOD_NOT_ALLOWED", "this path has other methods", metadata={"allow": allow})
     if isinstance(error, HTTPException) and error.status_code == 404:
         return ServiceError("ROUTE_NOT_FOUND", "there is nothing at this path")

@@ -17,10 +17,8 @@ from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, TaskSpec
 
 _MAX_SUFFIX = 64
 _OURS = ("description", "display_name", "hyperparameters", "method", "priority", "tuning", "validation_split_ratio")
-_KNOWN = (
-    *("model", "training_file", "validation_file", "suffix", "seed", "metadata", "method", "hyperparameters", "tunesmith"),
-    "integrations",
-)
+_READ = ("model", "training_file", "validation_file", "suffix", "seed", "metadata", "method", "hyperparameters", "tunesmith")
+REFUSED = {"integrations": "is not supported; metrics stream from /v1/fine_tuning/jobs/{id}/metrics"}
 
 
 def task_of(body: Body, start: TunedModel | None) -> Task:
@@ -30,7 +28,7 @@ def task_of(body: Body, start: TunedModel | None) -> Task:
     """
     ours = optional(body, "tunesmith", dict) or {}
     _refuse_unknown(ours)
-    refuse_present(body, {"integrations": "is not supported; metrics stream from /v1/fine_tuning/jobs/{id}/metrics"})
+    refuse_present(body, REFUSED)
     suffix = optional(body, "suffix", str) or ""
     if len(suffix) > _MAX_SUFFIX:
         raise refused("suffix", f"has {len(suffix)} characters; at most {_MAX_SUFFIX} are permitted")
@@ -46,7 +44,7 @@ def task_of(body: Body, start: TunedModel | None) -> Task:
 
 def ignored(body: Body) -> list[str]:
     """What the body has beyond what is read; it is told in a header."""
-    return sorted(set(body) - set(_KNOWN))
+    return sorted(set(body) - {*_READ, *REFUSED})
 
 
 def _fine_tuning(body: Body, ours: Mapping[str, Any], start: TunedModel | None) -> FineTuning:

@@ -70,15 +70,20 @@ class Jobs:
 
     async def pause(self, request: Request) -> Response:
         """POST."""
-        return self._answer(await self._change("PauseTask", api.PauseTaskRequest(name=_name(request))))
+        task = await self.task(request)
+        return self._answer(await self._change("PauseTask", api.PauseTaskRequest(name=task.name)))
 
     async def resume(self, request: Request) -> Response:
         """POST."""
-        return self._answer(await self._change("ResumeTask", api.ResumeTaskRequest(name=_name(request))))
+        task = await self.task(request)
+        return self._answer(await self._change("ResumeTask", api.ResumeTaskRequest(name=task.name)))
 
     async def task(self, request: Request) -> Task:
-        """The task of the job in the path; raises NotFound."""
+        """The task of the job in the path; raises NotFound, also for a task that does something else than fine-tuning."""
         found: Task = await self._peer.call(self._tasks.GetTask, api.GetTaskRequest(name=_name(request)))
+        if not found.spec.HasField("fine_tuning"):
+            given = request.path_params["job_id"]
+            raise NotFound("TASK_NOT_FOUND", given[:200], message=f"{given[:200]!r} is no fine-tuning job")
         return found
 
     async def _create(self, task: Task, **options: Any) -> Task:

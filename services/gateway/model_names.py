@@ -7,6 +7,7 @@ from services.gateway.job_conversion import JobConversion
 from services.gateway.peers import Peers
 from tunesmith.v1.task_manager_service_pb2 import ListTasksRequest, TaskFilter
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import TaskSpec
 
 
 class ModelNames:
@@ -34,7 +35,7 @@ class ModelNames:
 
     async def _task(self, name: TunedName, given: str) -> Task:
         """The one task whose id begins so; what stands before the id decides between several."""
-        wanted = TaskFilter(id_prefix=name.digits)
+        wanted = TaskFilter(id_prefix=name.digits, kinds=[TaskSpec.FINE_TUNING])
         listing = ListTasksRequest(filter=wanted, page_size=100)
         found = list((await self._peers.task_manager.call(self._peers.tasks.ListTasks, listing)).tasks)
         if len(found) > 1:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -97,6 +98,16 @@ class ModelHost:
         files = await self._resolver.files(model)
         async with self._held(lambda _: self._registry.load(files)) as loaded:
             return loaded
+
+    async def pin(self, models: Sequence[str]) -> None:
+        """Has exactly these models loaded and kept; raises ServiceError when one cannot be had, and pins none then."""
+        files = [await self._resolver.files(model) for model in models]
+        async with self._held(lambda _: self._registry.pin(files)):
+            pass
+
+    async def unload_idle(self, longest: datetime.timedelta) -> None:
+        """Frees what nobody has used for so long."""
+        await self._worker.run(lambda: self._registry.unload_idle(longest))
 
     async def unload(self, model: str) -> None:
         """Frees a model; one that is not loaded is not an error. Raises ServiceError (MODEL_IN_USE)."""

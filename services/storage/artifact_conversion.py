@@ -77,6 +77,7 @@ def to_artifact(artifact: Artifact) -> artifact_pb2.Artifact:
         pinned=artifact.life.pinned,
         reason=artifact.life.reason,
         hold_expire_time=timestamp(artifact.life.hold_until),
+        damaged_files=[file.path for file in artifact.files if file.damage],
     )
 
 

@@ -21,7 +21,8 @@ from services.storage.superseding import supersede
 _COLUMNS = """artifact.id, artifact.kind, artifact.task, artifact.manifest, artifact.size_bytes, artifact.create_time,
     artifact.state, artifact.expire_time, artifact.delete_time, artifact.pinned, artifact.reason, artifact.hold_until,
     storage.clock() AS now, (
-        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key) ORDER BY file.position)
+        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+            ORDER BY file.position)
         FROM storage.artifact_file AS file JOIN storage.blob USING (sha256) WHERE file.artifact = artifact.id
     ) AS files"""
 _HEAD = "SELECT epoch FROM storage.artifact_epoch WHERE task = %(task)s"

@@ -32,11 +32,11 @@ from services.storage.dataset_requests import (
 from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
 from services.storage.file import StoredFile
-from services.storage.object_store import ObjectStore
 from services.storage.part_uploads import PartUploads
 from services.storage.position import Position, decode_position, encode_position
 from services.storage.request_fields import checked_offset
 from services.storage.upload_stream import Seal, drained, read_chunks, read_header, read_sealed_chunks
+from services.storage.verified_read import VerifiedRead
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc
 
 Context = ServicerContext[Any, Any]
@@ -48,7 +48,7 @@ class DatasetWork:
 
     repository: DatasetRepository
     models: BaseModelRepository
-    store: ObjectStore
+    files: VerifiedRead
     intake: DatasetIntake
     upload: DatasetUpload
     part_uploads: PartUploads
@@ -147,10 +147,11 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_service_pb2.DownloadDatasetRequest, context: Context
     ) -> AsyncIterator[dataset_service_pb2.DownloadDatasetResponse]:
         """The file as uploaded, the rows that train, or those that were left out."""
-        file = _content(await self._dataset(request.name), request.content)
+        dataset = await self._dataset(request.name)
+        file = _content(dataset, request.content)
         offset = checked_offset(request.offset, file.size_bytes if file else 0)
         if file is not None:
-            async for chunk in self._work.store.read(file.object_key, offset, file.size_bytes):
+            async for chunk in self._work.files.read(file, dataset.name, offset, context):
                 yield dataset_service_pb2.DownloadDatasetResponse(chunk=chunk)
 
     async def PreviewDataset(

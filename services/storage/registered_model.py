@@ -30,7 +30,8 @@ class RegisteredModel:
 class ExportDraft:
     """What somebody wants to keep for good."""
 
-    artifact: uuid.UUID
+    artifact: uuid.UUID | None
+    """None = it comes from outside, with a `manifest`."""
     model: str
     format: str
     """Name of the format, for example ADAPTER; empty = what the artifact is."""
@@ -39,6 +40,8 @@ class ExportDraft:
     description: str
     request_id: str
     """Empty = none."""
+    manifest: bytes = b""
+    """Of what comes from outside: a serialised ArtifactManifest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class ModelVersion:
     aliases: tuple[str, ...]
     format: str
     description: str
-    artifact: uuid.UUID
+    artifact: uuid.UUID | None
+    """None = it was imported."""
     manifest: bytes
     """The artifact's manifest; `files` are what counts."""
     files: tuple[StoredFile, ...]
@@ -102,6 +106,7 @@ def fitting_format(draft: ExportDraft, artifact: str, kind: str) -> str:
 def same_export(version: ModelVersion, draft: ExportDraft) -> ModelVersion:
     """The version when the draft asks for it again; raises ServiceError (REQUEST_ID_REUSED) when it asks for another."""
     if version.artifact != draft.artifact or draft.format not in ("", version.format):
-        message = f"request_id {draft.request_id!r} of models/{draft.model} has exported artifacts/{version.artifact} before"
+        what = f"exported artifacts/{version.artifact}" if version.artifact else "imported other files"
+        message = f"request_id {draft.request_id!r} of models/{draft.model} has {what} before"
         raise ServiceError("REQUEST_ID_REUSED", message, metadata={"resource": version.name})
     return version

@@ -1,8 +1,9 @@
 """What a sweep finds and what it does about it, as values; used by the sweeper, its repository and the artifact servicer."""
 
 import dataclasses
-import datetime
 import uuid
+
+from services.storage.notice import Notice
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,15 +31,6 @@ class Needed:
     """They live: their checkpoints stay."""
     origins: frozenset[uuid.UUID] = frozenset()
     """Artifacts from which live tasks start."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Notice:
-    """The announcement that at most `days` are left to an artifact."""
-
-    artifact: uuid.UUID
-    days: int
-    expire_time: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

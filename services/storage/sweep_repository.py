@@ -14,14 +14,15 @@ from typing import Any, LiteralString, Protocol
 from services.common.errors import ServiceError
 from services.common.postgres import Connection, Pool, session, transaction
 from services.storage.blob_repository import drop_unused_blobs
+from services.storage.notice_repository import announce_expiring
 from services.storage.part_upload_repository import drop_expired_uploads
 from services.storage.pending_object_repository import condemn, take_due
-from services.storage.retention import HOLD, NOTICE_DAYS, ORPHAN_WAIT, Policy, ahead
+from services.storage.retention import HOLD, ORPHAN_WAIT, Policy, ahead
 from services.storage.rows import first_row
-from services.storage.sweep import Ending, Needed, Notice, StoredObject, Sweep
+from services.storage.sweep import Ending, Needed, StoredObject, Sweep
 
 # Any constant will do as long as every replica uses the same one.
-_SWEEP_LOCK = 7_163_912_205
+SWEEP_LOCK = 7_163_912_205
 _EXPIRE = """
     WITH due AS (
         SELECT id FROM storage.artifact WHERE state = 'AVAILABLE' AND due_time <= storage.clock()
@@ -83,17 +84,6 @@ _JUDGE = """
         ORDER BY find_time, object_key LIMIT %(limit)s
     ) RETURNING object_key, size_bytes"""
 _ORPHAN_COUNT = "SELECT count(*) FROM storage.orphan_object"
-_NOTICES = """
-    INSERT INTO storage.artifact_notice (artifact, expire_time, days)
-    SELECT artifact.id, artifact.expire_time, due.days FROM storage.artifact CROSS JOIN LATERAL (
-        SELECT min(days) AS days FROM unnest(%(days)s::int[]) AS days
-        WHERE artifact.expire_time - make_interval(days => days) <= storage.clock()
-    ) AS due
-    WHERE artifact.state = 'AVAILABLE' AND artifact.due_time > storage.clock()
-        AND artifact.expire_time > artifact.create_time + make_interval(days => due.days)
-    ORDER BY artifact.expire_time, artifact.id
-    ON CONFLICT DO NOTHING
-    RETURNING artifact, days, expire_time"""
 
 
 NOTHING_NEEDED = Needed()
@@ -131,13 +121,13 @@ class PostgresSweepRepository:
     async def alone(self) -> AsyncIterator[None]:
         """Holds an advisory lock of the session; it goes with the connection when the process dies."""
         async with session(self._pool) as connection:
-            row = await first_row(connection, "SELECT pg_try_advisory_lock(%(lock)s) AS free", {"lock": _SWEEP_LOCK})
+            row = await first_row(connection, "SELECT pg_try_advisory_lock(%(lock)s) AS free", {"lock": SWEEP_LOCK})
             if row is None or not row["free"]:
                 raise ServiceError("SWEEP_RUNNING", "another sweep is at work")
             try:
                 yield
             finally:
-                await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _SWEEP_LOCK})
+                await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": SWEEP_LOCK})
 
     async def ending(self) -> Collection[Ending]:
         """What will end soon; see SweepRepository."""
@@ -170,7 +160,7 @@ class PostgresSweepRepository:
                 deleted=deleted,
                 objects=objects,
                 orphan_count=await _count(connection, _ORPHAN_COUNT, {}),
-                notices=tuple(Notice(**row) for row in await _rows(connection, _NOTICES, {"days": list(NOTICE_DAYS)})),
+                notices=await announce_expiring(connection),
                 truncated=limit in (len(expired), len(deleted), len(objects)),
             )
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.common.postgres import Pool, transaction
-from services.task_manager import assignments, run_speeds, state_changes
+from services.task_manager import assignments, follow_ups, run_speeds, state_changes
 from services.task_manager.domain.attempt import after_loss, moves
 from services.task_manager.domain.backoff import rest
 from services.task_manager.domain.claim import Assignment, Claim
@@ -97,6 +97,8 @@ class ClaimRepository:
 
         `speed`: how fast the run was, kept for the plans of later tasks.
 
+        A fine-tuning that succeeds gets the evaluation it asks for in the same transaction.
+
         While CANCELLING only SUCCEEDED is kept as it is: a crash, a loss or a failure then ends as CANCELLED, never again QUEUED.
         While PAUSING, what would be QUEUED again is PAUSED.
         """
@@ -105,6 +107,8 @@ class ClaimRepository:
             for step in moves(locked.state, change):
                 await state_changes.move(connection, locked, step)
                 locked = dataclasses.replace(locked, state=step.to)
+            if locked.state is State.SUCCEEDED:
+                await follow_ups.create(connection, locked.id)
             if speed is not None:
                 await run_speeds.record(connection, locked.id, locked.attempt, speed)
         self._announce(claim)

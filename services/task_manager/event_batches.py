@@ -44,10 +44,10 @@ def in_order(events: Iterable[task_event_pb2.TaskEvent], after: int) -> Iterator
 
 
 def split_at_start(events: Iterable[task_event_pb2.TaskEvent]) -> Iterator[list[task_event_pb2.TaskEvent]]:
-    """All events in at most a few groups: the beginning of the training opens one, so that the state changes right before it."""
+    """All events in at most a few groups: the beginning of the work opens one, so that the state changes right before it."""
     group: list[task_event_pb2.TaskEvent] = []
     for event in events:
-        if group and event.HasField("training_started"):
+        if group and (event.HasField("training_started") or event.HasField("answering_started")):
             yield group
             group = []
         group.append(event)

@@ -10,10 +10,11 @@ from typing import Any
 
 from services.common.failpoints import failpoint
 from services.common.postgres import Connection, Pool, session, transaction
-from services.task_manager import state_changes
+from services.task_manager import event_segments, results, state_changes
 from services.task_manager.domain.claim import Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
+from services.task_manager.event_segments import Archive
 from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, pack
 from services.task_manager.hub import Hub
 from services.task_manager.repository import not_found
@@ -46,9 +47,11 @@ SELECT task_manager.append_frames(%(task_id)s, %(claim_epoch)s, %(owner)s, %(aft
 class EventLog:
     """Append by compare-and-set, read by pages; raises Unavailable when Postgres is away."""
 
-    def __init__(self, pool: Pool, hub: Hub) -> None:
+    def __init__(self, pool: Pool, hub: Hub, archive: Archive | None = None) -> None:
+        """`archive`: where compacted events are; None = nothing is ever compacted."""
         self._pool = pool
         self._hub = hub
+        self._archive = archive
 
     async def append(
         self, claim: Claim, after: int, events: Sequence[task_event_pb2.TaskEvent], progress: Progress | None
@@ -56,14 +59,18 @@ class EventLog:
         """Appends the run's events `after` + 1 and on, however many; returns the run's last event that is stored.
 
         A repeat stores nothing and is acknowledged by that number. Raises StaleClaim for anybody but the owner, SequenceGap when
-        events were left out. The beginning of the training makes the task RUNNING in the same transaction.
+        events were left out. The beginning of the work makes the task RUNNING in the same transaction.
         """
         _check_contiguous(events, after + 1)
         parameters = _append_parameters(claim, after, events, progress)
-        if _starts_training(events):
+        beginning, result = _beginning(events), results.told_by(events)
+        if beginning or result:
             async with transaction(self._pool, "events.append") as connection:
-                await _start(connection, claim, after)
+                if beginning:
+                    await _start(connection, claim, after, beginning)
                 stored = await _append(connection, parameters)
+                if result and stored is not None and stored > after:
+                    await results.store(connection, claim.task_id, result)
         else:
             async with session(self._pool) as connection:
                 failpoint("events.append.commit")
@@ -90,15 +97,28 @@ class EventLog:
         return Snapshot(**row | {"state": State(row["state"])})
 
     async def page(self, task_id: uuid.UUID, after: int) -> list[task_event_pb2.TaskEvent]:
-        """The next events after a cursor, in order; at most about 2 x 256 KiB. Empty at the head."""
+        """The next events after a cursor, in order; at most about 2 x 256 KiB, of compacted ones 2 MiB. Empty at the head.
+
+        Raises Unavailable also when storage has the events and is away.
+        """
         parameters = {"id": task_id, "after": after, "frames": MAX_EVENTS, "bytes": MAX_BYTES}
         async with transaction(self._pool) as connection:
             rows = await (await connection.execute(_PAGE, parameters)).fetchall()
-        return [event for row in rows for event in decode(**row) if event.sequence > after]
+            events = [event for row in rows for event in decode(**row) if event.sequence > after]
+            if events and events[0].sequence == after + 1:
+                return events
+            # Looked for behind the frames: whoever removes frames has committed their segment before.
+            segment = await event_segments.find_segment(connection, task_id, after + 1)
+        if segment is None or self._archive is None:
+            return events
+        return await event_segments.read_segment(self._archive, task_id, segment["sha256"], after)
 
 
-def _starts_training(events: Sequence[task_event_pb2.TaskEvent]) -> bool:
-    return any(event.HasField("training_started") for event in events)
+def _beginning(events: Sequence[task_event_pb2.TaskEvent]) -> str:
+    """What begins with the events, in words; empty when nothing does."""
+    if any(event.HasField("training_started") for event in events):
+        return "the training loop begins"
+    return "models begin to answer" if any(event.HasField("answering_started") for event in events) else ""
 
 
 def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) -> None:
@@ -107,12 +127,12 @@ def _check_contiguous(events: Sequence[task_event_pb2.TaskEvent], first: int) ->
             raise SequenceGap(expected, event.sequence)
 
 
-async def _start(connection: Connection, claim: Claim, after: int) -> None:
-    """The state changes right before the events that begin the training, unless they are repeated or leave others out."""
+async def _start(connection: Connection, claim: Claim, after: int, what: str) -> None:
+    """The state changes right before the events that begin the work, unless they are repeated or leave others out."""
     locked = await state_changes.lock(connection, claim.task_id)
     head = await state_changes.lock_head(connection, claim)
     if locked is not None and locked.state is State.STARTING and head.run_sequence == after:
-        await state_changes.move(connection, locked, Change(State.RUNNING, "the training loop begins"))
+        await state_changes.move(connection, locked, Change(State.RUNNING, what))
 
 
 async def _append(connection: Connection, parameters: Mapping[str, Any]) -> int | None:

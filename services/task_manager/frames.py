@@ -37,6 +37,11 @@ def pack(events: Iterable[task_event_pb2.TaskEvent]) -> tuple[list[int], list[by
     return counts, frames
 
 
+def concatenated(events: Iterable[task_event_pb2.TaskEvent]) -> bytes:
+    """The same bytes as `encode` makes, without copying the events."""
+    return b"".join(_prefix(len(body)) + body for body in (event.SerializeToString() for event in events))
+
+
 @functools.lru_cache(maxsize=4096)
 def _prefix(length: int) -> bytes:
     """What stands before an event of so many bytes: the number of the field with its wire type 2, and the length as a varint.

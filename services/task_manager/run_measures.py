@@ -25,10 +25,12 @@ class RunMeasures:
         return self._meter.tokens_per_second
 
     def observe(self, events: Sequence[task_event_pb2.TaskEvent]) -> None:
-        """Events in order; only the first may begin the training."""
+        """Events in order; only the first may begin the work."""
         if events and events[0].HasField("training_started"):
             self._tracker.started(events[0].training_started.total_steps)
             self._meter.started(events[0].training_started.resumed_step)
+        elif events and events[0].HasField("answering_started"):
+            self._tracker.started(events[0].answering_started.total_answers)
         steps = [event for event in events if event.HasField("step_metrics")]
         for event in steps:
             self._meter.measured(event.step_metrics.values)

@@ -43,6 +43,7 @@ def spec_to_store(spec: task_spec_pb2.TaskSpec, ask: FineTuning) -> bytes:
         kept.dataset = named.dataset
     stored.fine_tuning.validation_dataset = ask.validation_dataset
     stored.fine_tuning.initial_artifact = ask.initial_artifact
+    stored.fine_tuning.evaluation_dataset = ask.evaluation_dataset
     stored.fine_tuning.method = _METHODS.Value(ask.method)
     stored.fine_tuning.tuning = _TUNINGS.Value(ask.tuning)
     return stored.SerializeToString(deterministic=True)
@@ -107,6 +108,7 @@ def fine_tuning_from_proto(ask: task_spec_pb2.FineTuning) -> FineTuning:
         validation_split_ratio=ask.validation_split_ratio if ask.HasField("validation_split_ratio") else None,
         initial_artifact=ask.initial_artifact,
         sample_prompts=tuple(ask.sample_prompts),
+        evaluation_dataset=ask.evaluation_dataset,
     )
 
 

@@ -18,7 +18,7 @@ _CONDITIONS = {
     "tunings": "t.tuning = ANY(%(tunings)s)",
     "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
-    "ids": "t.id BETWEEN %(first_id)s AND %(last_id)s",
+    "ids": "t.id BETWEEN (%(ids)s::uuid[])[1] AND (%(ids)s::uuid[])[2]",
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
@@ -38,11 +38,11 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
         "methods": list(wanted.methods),
         "tunings": list(wanted.tunings),
         "kinds": list(wanted.kinds),
+        "ids": list(wanted.ids or ()),
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
-    given: dict[str, Any] = {name: value for name, value in parameters.items() if value}
+    given = {name: value for name, value in parameters.items() if value}
     # An index gives the order of one value, not of several.
     single = {name: value[0] for name, value in given.items() if name in _SINGLE and len(value) == 1}
     parts = [_SINGLE[name] if name in single else _CONDITIONS[name] for name in given]
-    bounds = dict(zip(("first_id", "last_id"), wanted.ids, strict=True)) if wanted.ids else {}
-    return " AND ".join(parts) or "true", given | single | bounds
+    return " AND ".join(parts) or "true", given | single

@@ -146,6 +146,20 @@ def _checkpoint_saved(event: task_event_pb2.TaskEvent, record: Record) -> None:
     saved.labels.extend(map(_text, record.get("labels", ())))
 
 
+def _answering_started(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    started = event.answering_started
+    started.total_answers, started.resumed_answers = record["total_answers"], record["resumed_answers"]
+    started.models.extend(map(_text, record["models"]))
+
+
+def _evaluation_finished(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    json_format.ParseDict(record["result"], event.evaluation_finished.result, ignore_unknown_fields=True)
+
+
+def _generation_finished(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    json_format.ParseDict(record["result"], event.generation_finished.result, ignore_unknown_fields=True)
+
+
 _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "metrics": _step_metrics,
     "log": _log_entry,
@@ -154,6 +168,9 @@ _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "sample_generated": _sample_generated,
     "checkpoint_saved": _checkpoint_saved,
     "artifact_created": _artifact_created,
+    "answering_started": _answering_started,
+    "evaluation_finished": _evaluation_finished,
+    "generation_finished": _generation_finished,
 }
 
 

@@ -1,7 +1,7 @@
 """Brings datasets, base models and artifacts from storage, and waits for it as long as it takes; used by every kind of run."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from services.common.bundles import Bundle
@@ -12,6 +12,9 @@ from services.trainer.storage_client import DatasetDigests
 
 class Datasets(Protocol):
     """Where datasets come from."""
+
+    async def trained_on(self, model: str) -> Sequence[tuple[str, int]]:
+        """As StorageClient's."""
 
     async def fetch_dataset(self, name: str, target: pathlib.Path, on_download: Callable[[], None]) -> DatasetDigests:
         """As StorageClient's."""
@@ -44,6 +47,10 @@ class Fetching:
             clock=self._clock,
         )
         return DatasetUse(name, digests.sha256, digests.rows_sha256, weight)
+
+    async def trained_on(self, model: str, note: Note) -> Sequence[tuple[str, int]]:
+        """Names and sizes in bytes of the datasets that a model was trained on and that are still there."""
+        return await persist(lambda: self._datasets.trained_on(model), is_final=is_not_transient, note=note, clock=self._clock)
 
     async def base_model(self, name: str, note: Note) -> Bundle:
         """Its files."""

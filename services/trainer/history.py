@@ -121,7 +121,7 @@ def _step(event: Record) -> int:
     """The last step that an event tells to be done."""
     if event["kind"] == "metrics":
         return int(event["step"])
-    return int(event.get("resumed_step", 0)) if event["kind"] == "training_started" else 0
+    return int(event.get("resumed_step") or event.get("resumed_answers") or 0)
 
 
 def _exit(record: Record) -> Exit:

@@ -36,6 +36,23 @@ def clear_cut_short(*directories: pathlib.Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def inherit_answers(own: pathlib.Path, older: Sequence[pathlib.Path]) -> None:
+    """Copies what models have answered in the newest of the directories `older` that has any to `own`, whole or not at all.
+
+    A copy, for the new run goes on writing. May be repeated: what is there already stays.
+    """
+    newest = next((directory for directory in older if directory.is_dir()), None)
+    if newest is None or own.exists():
+        return
+    scratch = own.with_name(f".{own.name}.{uuid.uuid4().hex}")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copytree(newest, scratch)
+            scratch.rename(own)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def _inherit_cut(older: pathlib.Path, own: pathlib.Path) -> None:
     """A run whose micro-batches had to be smaller than asked for continues with those."""
     target = own / _CUT

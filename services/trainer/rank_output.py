@@ -29,6 +29,8 @@ class RankOutput:
         self._retried = False
         self.saving: set[int] = set()
         """Ranks that are writing their part of a checkpoint."""
+        self.was_heard = False
+        """Some rank has said something other than that it is alive."""
         self.port_was_taken = False
         """Some rank said that the port of the process group is in use, before training began."""
         self.out_of_memory: Event | None = None
@@ -89,6 +91,7 @@ class RankOutput:
         self._journal.control("retry")
 
     def _line(self, rank: int, source: str, line: Line) -> None:
+        self.was_heard = self.was_heard or source != "events"
         if source == "events":
             self._report(rank, line)
         elif line.data:
@@ -116,6 +119,7 @@ class RankOutput:
         elif event.kind == "beat":
             self._beat(rank, event.fields["step"], event.fields["phase"])
         elif event.kind == "failure":
+            self.was_heard = True
             self._failed(event)
         else:
             self._events.append(event)

@@ -20,6 +20,8 @@ from tunesmith.v1 import (
     artifact_service_pb2_grpc,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
 )
 
 Upload = artifact_service_pb2.UploadArtifactRequest
@@ -101,6 +103,7 @@ class StorageClient:
         self._describe = describe
         self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(channel)
         self._api_key = api_key
 
     async def fetch_dataset(self, name: str, target: pathlib.Path, on_download: Callable[[], None]) -> DatasetDigests:
@@ -117,6 +120,21 @@ class StorageClient:
                 on_download()
                 await _write_verified(target, expected, self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
         return DatasetDigests(dataset.sha256, dataset.rows_sha256)
+
+    async def trained_on(self, model: str) -> list[tuple[str, int]]:
+        """Names and sizes in bytes of the datasets that a model was trained on, as far as they are still there.
+
+        Of `artifacts/{uuid}` and versions of registered models; empty for every other name. Raises NotFound for one that is gone.
+        """
+        uses = (await self._manifest(model)).datasets
+        sizes = {name: await self._dataset_size(name) for name in dict.fromkeys(use.dataset for use in uses)}
+        return [(name, size) for name, size in sizes.items() if size is not None]
+
+    async def upload_dataset(self, display_name: str, path: pathlib.Path) -> str:
+        """Stores a file of rows as a dataset and returns its name; the same rows under the same name are the same dataset."""
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            dataset = await self._datasets.UploadDataset(_rows(display_name, path), metadata=call_metadata(self._api_key))
+        return str(dataset.name)
 
     async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
         """Stores an adapter; a repeat with the same request_id returns the first. Raises STALE_EPOCH."""
@@ -138,6 +156,29 @@ class StorageClient:
         with translated("STORAGE_UNAVAILABLE", "storage"):
             responses = self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key))
             await _write_verified(target, file.sha256, _chunks(responses))
+
+    async def _manifest(self, model: str) -> artifact_pb2.ArtifactManifest:
+        metadata = call_metadata(self._api_key)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            if model.startswith("artifacts/"):
+                artifact = artifact_service_pb2.GetArtifactRequest(name=model)
+                return (await self._artifacts.GetArtifact(artifact, timeout=_CALL_SECONDS, metadata=metadata)).manifest
+            if model.startswith("models/"):
+                version = model_service_pb2.GetModelVersionRequest(name=model)
+                return (await self._models.GetModelVersion(version, timeout=_CALL_SECONDS, metadata=metadata)).manifest
+        return artifact_pb2.ArtifactManifest()
+
+    async def _dataset_size(self, name: str) -> int | None:
+        """In bytes; None when it does not exist any more."""
+        request = dataset_service_pb2.GetDatasetRequest(name=name)
+        try:
+            with translated("STORAGE_UNAVAILABLE", "storage"):
+                dataset = await self._datasets.GetDataset(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        except ServiceError as error:
+            if error.reason != "DATASET_NOT_FOUND":
+                raise
+            return None
+        return int(dataset.size_bytes)
 
     async def _dataset_chunks(self, name: str, *, has_rows: bool) -> AsyncIterator[bytes]:
         request = dataset_service_pb2.DownloadDatasetRequest(name=name)
@@ -161,6 +202,13 @@ def _stored_checkpoint(artifact: artifact_pb2.Artifact) -> StoredCheckpoint:
 async def _chunks(responses: AsyncIterable[artifact_service_pb2.DownloadArtifactResponse]) -> AsyncIterator[bytes]:
     async for response in responses:
         yield response.chunk
+
+
+async def _rows(display_name: str, path: pathlib.Path) -> AsyncIterator[dataset_service_pb2.UploadDatasetRequest]:
+    yield dataset_service_pb2.UploadDatasetRequest(header=dataset_service_pb2.DatasetHeader(display_name=display_name))
+    with path.open("rb") as content:
+        while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
+            yield dataset_service_pb2.UploadDatasetRequest(chunk=chunk)
 
 
 async def _upload(adapter: Adapter, described: artifact_pb2.ArtifactManifest) -> AsyncIterator[Upload]:

@@ -14,6 +14,7 @@ from services.trainer.kernel_kills import out_of_memory_kills
 from services.trainer.rank_output import RankOutput
 from services.trainer.ranks import Launch, Rank
 from services.trainer.stalls import StallWatch, stall_message
+from services.trainer.warm_start import WarmRank
 
 STORED = "stored"
 """Directory of a run in which the face leaves word of committed checkpoints."""
@@ -30,7 +31,7 @@ class Supervision:
     """One run. `grace` is the time between SIGTERM and SIGKILL in seconds, `clock` is monotonic.
 
     `stalls` tells ranks that do not move, which are ended with `ends_stalls`. `kernel_kills` counts processes ended for lack of
-    memory.
+    memory. `warm` is the only rank of the run, started before it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Supervision:
         stalls: StallWatch,
         ends_stalls: bool = False,
         kernel_kills: Callable[[], int] = out_of_memory_kills,
+        warm: WarmRank | None = None,
     ) -> None:
         self._journal = journal
         self._launch = launch
@@ -58,6 +60,7 @@ class Supervision:
         self._cancelled = False
         self._failed_rank: int | None = None
         self._kill_time: float | None = None
+        self._warm = warm
         self._told_of_patience = False
 
     def run(self, *, identity: processes.Identity | None) -> None:
@@ -78,7 +81,8 @@ class Supervision:
         port = ranks.free_port()
         try:
             for number in range(self._launch.processes):
-                self._add(ranks.start(self._launch, number, port))
+                warm, self._warm = self._warm, None
+                self._add(ranks.start(self._launch, number, port, warm))
         except OSError as error:
             self._output.failure(reason="TRAINING_FAILED", message=f"a process could not be started: {error}")
             self._stop()
@@ -179,10 +183,14 @@ class Supervision:
         """Whether the ranks that are gone now deserve another start."""
         if self._failed_rank is None or self._cancelled:
             return False
+        failed = self._ranks[self._failed_rank]
+        if failed.is_warm and (failed.exit_code or 0) < 0 and not self._output.was_heard:
+            self._output.note("the process that was kept ready is gone; starting another")
+            return True
         if self._output.port_was_taken:
             self._output.note("the port of the process group was taken; starting again with another")
             return True
-        return self._memory_ran_out(self._ranks[self._failed_rank]) and self._cut_batches()
+        return self._memory_ran_out(failed) and self._cut_batches()
 
     def _memory_ran_out(self, failed: Rank) -> bool:
         by_kernel = failed.exit_code == -signal.SIGKILL and self._kernel_kills() > self._kills_before

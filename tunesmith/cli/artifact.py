@@ -198,6 +198,7 @@ def _print_artifact(artifact: "Artifact") -> None:
             ("kept", f"{life(artifact, datetime.now(UTC))} ({when(artifact.expire_time)})"),
             ("reason", artifact.reason),
             ("size", size(artifact.size_bytes)),
+            ("damaged", "\n".join(artifact.damaged_files)),
             ("made from", manifest.parent),
             ("task", manifest.task),
             ("step", str(manifest.step)),

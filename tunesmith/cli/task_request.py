@@ -32,6 +32,7 @@ class Request:
     tuning: str | None = None
     validation_data: str | None = None
     validation_split: float | None = None
+    evaluation_data: str | None = None
     origin: str = ""
     """What the task starts from: a name of an artifact, of a task, or of a task's checkpoint."""
     samples: Sequence[str] = ()
@@ -65,6 +66,8 @@ class Request:
             spec.sample_prompts[:] = self.samples
         self._set_queueing(task)
         self._set_validation(spec, client)
+        if self.evaluation_data:
+            spec.evaluation_dataset = _dataset(client, self.evaluation_data)
         self._set_data(spec, client)
         return task
 

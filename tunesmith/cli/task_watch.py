@@ -1,5 +1,6 @@
 """`tunesmith task watch`: a live line on a terminal, one line per point elsewhere, NDJSON for programs."""
 
+import functools
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -37,8 +38,10 @@ def watch(
         follow(client, task, after_sequence=after, as_json=as_json)
 
 
-def follow(client: "Client", task: str, *, after_sequence: int, as_json: bool) -> None:
-    """Follow to the end and exit with the task's exit code."""
+def follow(
+    client: "Client", task: str, *, after_sequence: int, as_json: bool, succeeded: Callable[[], None] | None = None
+) -> None:
+    """Follow to the end and exit with the task's exit code; `succeeded` says what came of it, instead of the artifact's name."""
     stream = client.watch_task(task, after_sequence, on_interruption=_say_when_it_lasts)
     try:
         with stream:
@@ -47,8 +50,8 @@ def follow(client: "Client", task: str, *, after_sequence: int, as_json: bool) -
         talk(f"detached; the task goes on. Come back with: tunesmith task watch {bare_id(task)} --after {stream.last_sequence}")
         raise typer.Exit(errors.INTERRUPTED) from detached
     if stream.end is not None:
-        next_step = _next_step(client, task, stream.end.artifact) if stream.end.artifact and not as_json else ""
-        raise typer.Exit(_conclude(stream.end, next_step, as_json=as_json))
+        say = functools.partial(_say_result, client, task, stream.end.artifact, as_json=as_json)
+        raise typer.Exit(_conclude(stream.end, succeeded or say, as_json=as_json))
 
 
 def _say_when_it_lasts(attempts: int) -> None:
@@ -118,39 +121,29 @@ def _print_event(event: "TaskEvent") -> None:
 
 def _note(event: "TaskEvent") -> str:
     """What deserves to be seen above the line; empty for the rest."""
-    from tunesmith.cli.event_text import anomaly_text, sample_text
-    from tunesmith.v1.task_event_pb2 import LogEntry
+    from tunesmith.cli.event_text import NOTES
 
-    kind = event.WhichOneof("event")
-    if kind == "anomaly":
-        return anomaly_text(event.anomaly)
-    if kind == "sample_generated":
-        return sample_text(event.sample_generated)
-    if kind == "checkpoint_saved":
-        saved = event.checkpoint_saved
-        return f"checkpoint of step {saved.step} saved ({saved.size_bytes / 1e6:.1f} MB)"
-    if kind == "training_started" and event.training_started.resumed_step:
-        return f"continues behind step {event.training_started.resumed_step} of {event.training_started.total_steps}"
-    if kind == "log_entry" and event.log_entry.severity >= LogEntry.WARNING:
-        return f"[rank {event.log_entry.rank}] {event.log_entry.text}"
-    return ""
+    kind = event.WhichOneof("event") or ""
+    return NOTES[kind](getattr(event, kind)) if kind in NOTES else ""
 
 
-def _next_step(client: "Client", task: str, artifact: str) -> str:
-    """What to do with the result."""
+def _say_result(client: "Client", task: str, artifact: str, *, as_json: bool) -> None:
+    """The artifact, and what to do with it."""
+    if as_json:
+        return
+    talk(f"succeeded: {artifact}")
     if client.get_task(task).spec.WhichOneof("kind") == "fine_tuning":
-        return f"try it: tunesmith model chat {artifact}"
-    return f"look at it: tunesmith artifact show {artifact}"
+        talk(f"try it: tunesmith model chat {artifact}")
+    else:
+        talk(f"look at it: tunesmith artifact show {artifact}")
 
 
-def _conclude(end: "StreamEnd", next_step: str, *, as_json: bool) -> int:
+def _conclude(end: "StreamEnd", succeeded: Callable[[], None], *, as_json: bool) -> int:
     """Say how it ended; the exit code."""
     from tunesmith.v1.task_pb2 import Task
 
     if end.state == Task.SUCCEEDED:
-        if not as_json:
-            talk(f"succeeded: {end.artifact}")
-            talk(next_step)
+        succeeded()
         return errors.OK
     if end.HasField("error"):
         errors.show_reason(end.error.reason, end.error.message)

@@ -339,6 +339,7 @@ class Artifact(_message.Message):
     PINNED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     HOLD_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    DAMAGED_FILES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `artifacts/{uuid}`."""
     kind: Global___Artifact.Kind.ValueType
@@ -373,6 +374,12 @@ class Artifact(_message.Message):
     def hold_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. It is in use (downloaded, exported, chatted with) and does not expire before this moment; unset = never used."""
 
+    @_builtins.property
+    def damaged_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Paths of files whose stored bytes are damaged, as the scrubber or a download has found: downloading one is DATA_LOSS
+        (FILE_DAMAGED). Empty = no damage is known.
+        """
+
     def __init__(
         self,
         *,
@@ -387,10 +394,11 @@ class Artifact(_message.Message):
         pinned: _builtins.bool = ...,
         reason: _builtins.str = ...,
         hold_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        damaged_files: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "kind", b"kind", "manifest", b"manifest", "name", b"name", "pinned", b"pinned", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "damaged_files", b"damaged_files", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "kind", b"kind", "manifest", b"manifest", "name", b"name", "pinned", b"pinned", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,8 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tunesmith.v1 import grader_pb2 as _grader_pb2
+from tunesmith.v1 import sampling_pb2 as _sampling_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,28 +24,408 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Evaluation(_message.Message):
-    """Measure models on a dataset of questions with known answers."""
+    """Measure models on a dataset of questions with known answers: every model answers every row, and what it answers is compared with
+    the last assistant turn of the row. The models are asked through the inference service.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
+    GRADERS_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
-    """Required. The questions and their answers, of format CHAT. Format: `datasets/{dataset}`; the bare id is accepted."""
+    """Required. The questions and their answers. Of format CHAT the last assistant turn is the known answer and what is before it the
+    question; of format LABELED the label is the known answer. Format: `datasets/{dataset}`; the bare id is accepted.
+    """
+    max_rows: _builtins.int
+    """Optional. Only the first so many rows, at least 1. Default: all."""
+    system_prompt: _builtins.str
+    """Optional. Every conversation begins with this system turn, instead of its own if it has one; at most 10,000 characters."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Required. 1 to 8 models, named as in InferenceService; the first is the one the others are compared with."""
+        """Required. 1 to 8 models, named as in InferenceService; the first is the one the others are compared with. A task's result is
+        replaced by its artifact's name.
+        """
+
+    @_builtins.property
+    def graders(self) -> _containers.RepeatedCompositeFieldContainer[_grader_pb2.Grader]:
+        """Optional. Scores beside those that are always measured, at most 16. The verdict goes by the first one; without any it goes by
+        `exact_match` when the known answers are labels, by `json_field_f1` when all of them are JSON objects, else by `f1`.
+        """
+
+    @_builtins.property
+    def sampling(self) -> _sampling_pb2.Sampling:
+        """Optional. How answers are chosen."""
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[_builtins.str] | None = ...,
         dataset: _builtins.str = ...,
+        graders: _abc.Iterable[_grader_pb2.Grader] | None = ...,
+        sampling: _sampling_pb2.Sampling | None = ...,
+        max_rows: _builtins.int | None = ...,
+        system_prompt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "max_rows", b"max_rows", "sampling", b"sampling"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
+    _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_rows) -> _WhichOneofReturnType__max_rows | None: ...
+
+Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class EvaluationResult(_message.Message):
+    """What an evaluation found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    PRIMARY_SCORE_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    LEAKS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    row_count: _builtins.int
+    """Rows that every model was asked."""
+    primary_score: _builtins.str
+    """The score that verdicts go by."""
+    summary: _builtins.str
+    """The verdicts of all models, one sentence each."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelResult]:
+        """In the order they were asked for."""
+
+    @_builtins.property
+    def leaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leak]:
+        """Datasets that a compared model was trained on and that share rows with the evaluation: its scores say little then."""
+
+    def __init__(
+        self,
+        *,
+        row_count: _builtins.int = ...,
+        primary_score: _builtins.str = ...,
+        models: _abc.Iterable[Global___ModelResult] | None = ...,
+        leaks: _abc.Iterable[Global___Leak] | None = ...,
+        summary: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+Global___EvaluationResult: _TypeAlias = EvaluationResult  # noqa: Y015
+
+@_typing.final
+class ModelResult(_message.Message):
+    """How one model did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Verdict:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ModelResult._Verdict.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VERDICT_UNSPECIFIED: ModelResult._Verdict.ValueType  # 0
+        """It is the first model, or there are fewer than 10 rows."""
+        BETTER: ModelResult._Verdict.ValueType  # 1
+        """The whole interval of the difference is above 0."""
+        NO_SIGNIFICANT_CHANGE: ModelResult._Verdict.ValueType  # 2
+        """The interval holds 0."""
+        WORSE: ModelResult._Verdict.ValueType  # 3
+        """The whole interval is below 0."""
+
+    class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+        """Whether it is better than the first model. Values may be added."""
+
+    VERDICT_UNSPECIFIED: ModelResult.Verdict.ValueType  # 0
+    """It is the first model, or there are fewer than 10 rows."""
+    BETTER: ModelResult.Verdict.ValueType  # 1
+    """The whole interval of the difference is above 0."""
+    NO_SIGNIFICANT_CHANGE: ModelResult.Verdict.ValueType  # 2
+    """The interval holds 0."""
+    WORSE: ModelResult.Verdict.ValueType  # 3
+    """The whole interval is below 0."""
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ANSWERED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    VERDICT_TEXT_FIELD_NUMBER: _builtins.int
+    REGRESSED_ROWS_FIELD_NUMBER: _builtins.int
+    REGRESSED_COUNT_FIELD_NUMBER: _builtins.int
+    IMPROVED_COUNT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """As in the spec."""
+    answered_count: _builtins.int
+    """Rows it answered."""
+    failed_count: _builtins.int
+    """Rows it could not be asked, for example because they are longer than its context; they count with the lowest score."""
+    verdict: Global___ModelResult.Verdict.ValueType
+    """Compared with the first model, by the first score."""
+    verdict_text: _builtins.str
+    """The same in words, for example `better by 41 ± 5 points`; of the first model its score."""
+    regressed_count: _builtins.int
+    """How many such rows there are."""
+    improved_count: _builtins.int
+    """How many rows have a higher first score."""
+    completion_token_count: _builtins.int
+    """Tokens written in all answers."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]:
+        """Every score; the one verdicts go by is first."""
+
+    @_builtins.property
+    def regressed_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows whose first score is lower than that of the first model, worst first, from 1; at most 100."""
+
+    @_builtins.property
+    def labels(self) -> Global___Labels:
+        """Answers by known answer, when the known answers are labels; absent when they are not."""
+
+    @_builtins.property
+    def latency(self) -> Global___Latency:
+        """Of a single answer while others were asked for, waiting included."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        answered_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
+        scores: _abc.Iterable[Global___Score] | None = ...,
+        verdict: Global___ModelResult.Verdict.ValueType = ...,
+        verdict_text: _builtins.str = ...,
+        regressed_rows: _abc.Iterable[_builtins.int] | None = ...,
+        regressed_count: _builtins.int = ...,
+        improved_count: _builtins.int = ...,
+        labels: Global___Labels | None = ...,
+        latency: Global___Latency | None = ...,
+        completion_token_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "failed_count", b"failed_count", "improved_count", b"improved_count", "labels", b"labels", "latency", b"latency", "model", b"model", "regressed_count", b"regressed_count", "regressed_rows", b"regressed_rows", "scores", b"scores", "verdict", b"verdict", "verdict_text", b"verdict_text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelResult: _TypeAlias = ModelResult  # noqa: Y015
+
+@_typing.final
+class Score(_message.Message):
+    """One score of one model over all rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    DELTA_LOW_FIELD_NUMBER: _builtins.int
+    DELTA_HIGH_FIELD_NUMBER: _builtins.int
+    PASS_RATE_FIELD_NUMBER: _builtins.int
+    UNGRADED_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Built in: `exact_match`, `f1`, `bleu`, `rouge_l`; when every known answer is a JSON object also `json_valid` and
+    `json_field_f1`. Else the name of a grader.
+    """
+    value: _builtins.float
+    """Mean over the rows."""
+    low: _builtins.float
+    """Lower end of its 95 % confidence interval (paired bootstrap over rows)."""
+    high: _builtins.float
+    """Upper end."""
+    delta: _builtins.float
+    """Difference to the first model; absent for the first model itself."""
+    delta_low: _builtins.float
+    """Lower end of the difference's 95 % confidence interval."""
+    delta_high: _builtins.float
+    """Upper end."""
+    pass_rate: _builtins.float
+    """Share of rows with at least the grader's `pass_threshold`; absent without one."""
+    ungraded_count: _builtins.int
+    """Rows that could not be graded; they count with the lowest score."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        delta: _builtins.float | None = ...,
+        delta_low: _builtins.float | None = ...,
+        delta_high: _builtins.float | None = ...,
+        pass_rate: _builtins.float | None = ...,
+        ungraded_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "_delta_high", b"_delta_high", "_delta_low", b"_delta_low", "_pass_rate", b"_pass_rate", "delta", b"delta", "delta_high", b"delta_high", "delta_low", b"delta_low", "pass_rate", b"pass_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "_delta_high", b"_delta_high", "_delta_low", b"_delta_low", "_pass_rate", b"_pass_rate", "delta", b"delta", "delta_high", b"delta_high", "delta_low", b"delta_low", "high", b"high", "low", b"low", "name", b"name", "pass_rate", b"pass_rate", "ungraded_count", b"ungraded_count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
+    _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
+    _WhichOneofReturnType__delta_high: _TypeAlias = _typing.Literal["delta_high"]  # noqa: Y015
+    _WhichOneofArgType__delta_high: _TypeAlias = _typing.Literal["_delta_high", b"_delta_high"]  # noqa: Y015
+    _WhichOneofReturnType__delta_low: _TypeAlias = _typing.Literal["delta_low"]  # noqa: Y015
+    _WhichOneofArgType__delta_low: _TypeAlias = _typing.Literal["_delta_low", b"_delta_low"]  # noqa: Y015
+    _WhichOneofReturnType__pass_rate: _TypeAlias = _typing.Literal["pass_rate"]  # noqa: Y015
+    _WhichOneofArgType__pass_rate: _TypeAlias = _typing.Literal["_pass_rate", b"_pass_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta_high) -> _WhichOneofReturnType__delta_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta_low) -> _WhichOneofReturnType__delta_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pass_rate) -> _WhichOneofReturnType__pass_rate | None: ...
+
+Global___Score: _TypeAlias = Score  # noqa: Y015
+
+@_typing.final
+class Labels(_message.Message):
+    """Answers that are labels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MACRO_F1_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    macro_f1: _builtins.float
+    """Mean of the labels' F1, each label counting alike."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every label of the known answers, in alphabetical order; at most 50."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConfusionCount]:
+        """How often which label was answered; pairs that never occurred are left out."""
+
+    def __init__(
+        self,
+        *,
+        macro_f1: _builtins.float = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        counts: _abc.Iterable[Global___ConfusionCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "labels", b"labels", "macro_f1", b"macro_f1"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Labels: _TypeAlias = Labels  # noqa: Y015
+
+@_typing.final
+class ConfusionCount(_message.Message):
+    """An entry of a confusion matrix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    expected: _builtins.str
+    """The known answer."""
+    answered: _builtins.str
+    """What was answered; empty = none of the labels."""
+    count: _builtins.int
+    """Rows."""
+    def __init__(
+        self,
+        *,
+        expected: _builtins.str = ...,
+        answered: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "count", b"count", "expected", b"expected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfusionCount: _TypeAlias = ConfusionCount  # noqa: Y015
+
+@_typing.final
+class Latency(_message.Message):
+    """Times of single answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P50_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    P99_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def p50(self) -> _duration_pb2.Duration:
+        """Half of the answers took at most so long."""
+
+    @_builtins.property
+    def p90(self) -> _duration_pb2.Duration:
+        """90 % of them."""
+
+    @_builtins.property
+    def p99(self) -> _duration_pb2.Duration:
+        """99 % of them."""
+
+    def __init__(
+        self,
+        *,
+        p50: _duration_pb2.Duration | None = ...,
+        p90: _duration_pb2.Duration | None = ...,
+        p99: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p99", b"p99"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p99", b"p99"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Latency: _TypeAlias = Latency  # noqa: Y015
+
+@_typing.final
+class Leak(_message.Message):
+    """Rows of the evaluation that a model has learned from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model, as in the spec."""
+    dataset: _builtins.str
+    """The dataset it was trained on. Format: `datasets/{dataset}`."""
+    row_count: _builtins.int
+    """Rows of the evaluation whose messages are also a row of that dataset."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their numbers in the evaluation, from 1; at most 100."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "row_count", b"row_count", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Leak: _TypeAlias = Leak  # noqa: Y015

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from tunesmith.v1 import sampling_pb2 as _sampling_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,26 +21,133 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Generation(_message.Message):
-    """Let a model answer every row of a dataset; the answers become a dataset."""
+    """Let a model answer every row of a dataset; the answers become a dataset that can be trained on. Every row is answered exactly once,
+    also across pauses, crashes and attempts of the task, and the answers are in the order of the rows.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    OUTPUT_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Required. The model, named as in InferenceService."""
+    """Required. The model, named as in InferenceService. A task's result is replaced by its artifact's name."""
     dataset: _builtins.str
-    """Required. The conversations to answer, of format CHAT. Format: `datasets/{dataset}`; the bare id is accepted."""
+    """Required. What to answer. Of format CHAT: the conversations; a last assistant turn is dropped, it is what the model is asked
+    for. Of format LABELED: the conversations, without their labels. Of format TEXT: each text is a user turn, so that texts can be
+    annotated that nobody has answered yet. Format: `datasets/{dataset}`; the bare id is accepted.
+    """
+    max_rows: _builtins.int
+    """Optional. Only the first so many rows, at least 1. Default: all."""
+    output_display_name: _builtins.str
+    """Optional. What the new dataset is called, at most 128 characters. Default: the task's name."""
+    system_prompt: _builtins.str
+    """Optional. Every conversation begins with this system turn, instead of its own if it has one; at most 10,000 characters. It
+    is part of the new dataset.
+    """
+    @_builtins.property
+    def sampling(self) -> _sampling_pb2.Sampling:
+        """Optional. How answers are chosen."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         dataset: _builtins.str = ...,
+        sampling: _sampling_pb2.Sampling | None = ...,
+        max_rows: _builtins.int | None = ...,
+        output_display_name: _builtins.str = ...,
+        system_prompt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "max_rows", b"max_rows", "sampling", b"sampling"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "dataset", b"dataset", "max_rows", b"max_rows", "model", b"model", "output_display_name", b"output_display_name", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
+    _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_rows) -> _WhichOneofReturnType__max_rows | None: ...
+
+Global___Generation: _TypeAlias = Generation  # noqa: Y015
+
+@_typing.final
+class GenerationResult(_message.Message):
+    """What a generation made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    ANSWERED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_ROWS_FIELD_NUMBER: _builtins.int
+    CUT_COUNT_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """The conversations with their answers, of format CHAT, in the order of the rows that were answered. Format: `datasets/{uuid}`;
+    empty when no row could be answered.
+    """
+    row_count: _builtins.int
+    """Rows that were asked."""
+    answered_count: _builtins.int
+    """Rows that were answered."""
+    failed_count: _builtins.int
+    """Rows that could not be answered; all of them are in the file `failed.jsonl` of the task's artifact."""
+    cut_count: _builtins.int
+    """Answers that ended because `Sampling.max_tokens` or the context length was reached."""
+    completion_token_count: _builtins.int
+    """Tokens written in all answers."""
+    @_builtins.property
+    def failed_rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedRow]:
+        """The first 100 of them."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+        answered_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
+        failed_rows: _abc.Iterable[Global___FailedRow] | None = ...,
+        cut_count: _builtins.int = ...,
+        completion_token_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "cut_count", b"cut_count", "dataset", b"dataset", "failed_count", b"failed_count", "failed_rows", b"failed_rows", "row_count", b"row_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Generation: _TypeAlias = Generation  # noqa: Y015
+Global___GenerationResult: _TypeAlias = GenerationResult  # noqa: Y015
+
+@_typing.final
+class FailedRow(_message.Message):
+    """A row that could not be answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """From 1."""
+    reason: _builtins.str
+    """From the error catalogue, for example CONTEXT_LENGTH_EXCEEDED."""
+    message: _builtins.str
+    """One sentence."""
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailedRow: _TypeAlias = FailedRow  # noqa: Y015

@@ -158,7 +158,7 @@ class InferenceServiceServicer:
 
     def UnloadModel(self, request, context):
         """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-        FAILED_PRECONDITION (MODEL_IN_USE).
+        FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

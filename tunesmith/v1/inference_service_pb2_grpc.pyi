@@ -64,7 +64,7 @@ class InferenceServiceStub:
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]
     """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-    FAILED_PRECONDITION (MODEL_IN_USE).
+    FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
     """
     ListLoadedModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListLoadedModelsRequest, _inference_service_pb2.ListLoadedModelsResponse]
     """What is in memory."""
@@ -104,7 +104,7 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-    FAILED_PRECONDITION (MODEL_IN_USE).
+    FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
     """
     ListLoadedModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListLoadedModelsRequest, _inference_service_pb2.ListLoadedModelsResponse]  # type: ignore[assignment]
     """What is in memory."""
@@ -189,7 +189,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-        FAILED_PRECONDITION (MODEL_IN_USE).
+        FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
         """
 
     @_abc_1.abstractmethod

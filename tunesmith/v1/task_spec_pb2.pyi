@@ -195,6 +195,7 @@ class FineTuning(_message.Message):
     VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
     INITIAL_ARTIFACT_FIELD_NUMBER: _builtins.int
     SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
+    EVALUATION_DATASET_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
@@ -215,6 +216,11 @@ class FineTuning(_message.Message):
     of an earlier task with the same base model, tuning and adapter. Formats: `artifacts/{uuid}`, `tasks/{uuid}` (its result),
     `tasks/{uuid}@step-N` (a checkpoint); the server replaces the last two by the artifact's name. Unset numbers of the adapter
     are then those of the earlier task.
+    """
+    evaluation_dataset: _builtins.str
+    """Optional. Questions with known answers, of format CHAT or LABELED: when the task succeeds, the server creates an evaluation task
+    that compares the result with the base model on them, see `Task.evaluation_task` and `Task.evaluation_result`. Format as
+    `dataset`. Not with CLASSIFICATION.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
@@ -243,10 +249,11 @@ class FineTuning(_message.Message):
         validation_split_ratio: _builtins.float | None = ...,
         initial_artifact: _builtins.str = ...,
         sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
+        evaluation_dataset: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "evaluation_dataset", b"evaluation_dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015

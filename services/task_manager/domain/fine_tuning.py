@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from services.common.errors import Violation
-from services.common.names import base_model_id
+from services.common.names import base_model_id, resource_uuid
 from services.task_manager.domain import batch_sizes, deepspeed_overrides, evaluation, limits, methods, training_data
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes, default_zero_stage
 from services.task_manager.domain.training_data import WeightedDataset
@@ -34,6 +34,8 @@ class FineTuning:
     initial_artifact: str = ""
     """What it starts from; empty = the base model alone."""
     sample_prompts: tuple[str, ...] = ()
+    evaluation_dataset: str = ""
+    """Whose questions the result and the base model are to answer; empty = none."""
 
     @property
     def sources(self) -> tuple[WeightedDataset, ...]:
@@ -65,6 +67,7 @@ class FineTuning:
         if self.method_known and self.tuning_known:
             yield from methods.violations(self.method, self.tuning, self.hyperparameters, spec=FINE_TUNING, numbers=PATH)
         yield from _deepspeed_overrides(self.hyperparameters)
+        yield from _evaluation(self)
         yield from evaluation.prompt_violations(self.sample_prompts, self.method, f"{FINE_TUNING}.sample_prompts")
 
     def with_full_names(self) -> Self:
@@ -75,7 +78,16 @@ class FineTuning:
             dataset=training_data.full_name(self.dataset),
             mixture=tuple(dataclasses.replace(each, dataset=training_data.full_name(each.dataset)) for each in self.mixture),
             validation_dataset=training_data.full_name(self.validation_dataset),
+            evaluation_dataset=training_data.full_name(self.evaluation_dataset),
         )
+
+
+def _evaluation(ask: FineTuning) -> Iterator[Violation]:
+    if ask.evaluation_dataset:
+        field = f"{FINE_TUNING}.evaluation_dataset"
+        yield from name_violations(lambda: resource_uuid(ask.evaluation_dataset, "datasets", field))
+        if ask.method == "CLASSIFICATION":
+            yield Violation(field, "method CLASSIFICATION answers with a label and cannot be asked questions")
 
 
 def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:

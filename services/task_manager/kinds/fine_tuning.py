@@ -7,8 +7,9 @@ from typing import Self
 
 from services.common.errors import Violation
 from services.common.names import resource_uuid
+from services.task_manager.domain.asking import QUESTIONS_WITH_ANSWERS
 from services.task_manager.domain.findings import Findings
-from services.task_manager.domain.fine_tuning import FineTuning
+from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.origin import ArtifactFacts, with_adapter_of
@@ -16,6 +17,7 @@ from services.task_manager.inquiry import Inquiry
 from services.task_manager.kinds.work import Resolved, WorkKind
 from services.task_manager.origins import Origins
 from services.task_manager.planning import Planning
+from services.task_manager.served_models import ServedModels
 from services.task_manager.spec_conversion import (
     fine_tuning_from_proto,
     hyperparameters_to_proto,
@@ -35,6 +37,7 @@ class Peers:
     inquiry: Inquiry
     planning: Planning
     origins: Origins
+    served: ServedModels
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class FineTuningWork:
     async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """See Work."""
         ask, origin = await self._from(continued)
+        await self._check_evaluation()
         findings = await self.peers.inquiry.about(ask, patience=patience)
         return Resolved(
             kind=Kind.FINE_TUNING,
@@ -83,17 +87,23 @@ class FineTuningWork:
     async def plan(self, *, patience: float) -> api.TaskPlan:
         """See Work."""
         ask, _ = await self.peers.origins.of(self.ask)
+        await self._check_evaluation()
         return plan_to_proto(await self.peers.planning.plan(ask, patience=patience))
 
+    async def _check_evaluation(self) -> None:
+        if self.ask.evaluation_dataset:
+            field = f"{FINE_TUNING}.evaluation_dataset"
+            await self.peers.served.dataset(self.ask.evaluation_dataset, QUESTIONS_WITH_ANSWERS, field)
 
-def fine_tuning(inquiry: Inquiry, planning: Planning, origins: Origins) -> WorkKind:
+
+def fine_tuning(inquiry: Inquiry, planning: Planning, origins: Origins, served: ServedModels) -> WorkKind:
     """The kind."""
-    peers = Peers(inquiry, planning, origins)
+    peers = Peers(inquiry, planning, origins, served)
     return WorkKind(Kind.FINE_TUNING, lambda spec: FineTuningWork(peers, spec, fine_tuning_from_proto(spec.fine_tuning)))
 
 
 def _datasets(ask: FineTuning) -> tuple[uuid.UUID, ...]:
-    names = {source.dataset for source in ask.sources} | ({ask.validation_dataset} if ask.validation_dataset else set())
+    names = {source.dataset for source in ask.sources} | {ask.validation_dataset, ask.evaluation_dataset} - {""}
     return tuple(resource_uuid(name, "datasets") for name in sorted(names))
 
 

@@ -38,3 +38,13 @@ END $$;
 
 -- Not compressed: that cost more than everything else about an append, and does not last; what a task leaves is compacted.
 ALTER TABLE event_frame ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+-- The label `project` says whose share of the trainers a task takes; tasks without one share one. By size and project, so that no
+-- project's tasks are waded through for those of another.
+CREATE OR REPLACE VIEW due_task AS
+SELECT id, processes, create_time, expected_duration AS duration, -priority AS rank, coalesce(labels ->> 'project', '') AS project
+FROM task WHERE state = 'QUEUED' AND (not_before IS NULL OR not_before <= now());
+
+DROP INDEX task_queue_by_size;
+CREATE INDEX task_queue_by_project ON task (processes, (coalesce(labels ->> 'project', '')), (-priority), create_time, id)
+WHERE state = 'QUEUED';

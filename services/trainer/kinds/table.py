@@ -1,13 +1,15 @@
 """The kinds of runs this trainer executes; used wherever a run is told by what it is."""
 
 from services.common.errors import InvalidArgument, Violation
+from services.trainer.kinds.evaluation import EVALUATION
 from services.trainer.kinds.export import EXPORT
 from services.trainer.kinds.fine_tuning import FINE_TUNING
+from services.trainer.kinds.generation import GENERATION
 from services.trainer.kinds.kind import RunKind
 from services.trainer.storage_client import Adapter
 from tunesmith.v1 import artifact_pb2, trainer_service_pb2
 
-KINDS = {kind.field: kind for kind in (FINE_TUNING, EXPORT)}
+KINDS = {kind.field: kind for kind in (FINE_TUNING, EVALUATION, GENERATION, EXPORT)}
 
 
 def describe(adapter: Adapter) -> artifact_pb2.ArtifactManifest:

@@ -67,7 +67,7 @@ class Engine:
     @classmethod
     def start(cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device) -> Self:
         """Join the other ranks (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say where) and wrap `module`."""
-        deepspeed = _import_deepspeed()
+        deepspeed = import_deepspeed()
         # Ranks meet through a file: a port for it would be open to the network. A new try, with a new port, is a new file.
         meeting = config.output_dir.parent.resolve() / f"rendezvous-{os.environ['MASTER_PORT']}"
         deepspeed.init_distributed(
@@ -187,9 +187,7 @@ class Engine:
         """Inside, the first rank has all trained and frozen weights whole; every rank must enter."""
         if self._engine.zero_optimization_stage() < _CUTS_WEIGHTS:
             return nullcontext()
-        gathered: AbstractContextManager[Any] = _import_deepspeed().zero.GatheredParameters(
-            list(self._engine.module.parameters())
-        )
+        gathered: AbstractContextManager[Any] = import_deepspeed().zero.GatheredParameters(list(self._engine.module.parameters()))
         return gathered
 
     def exchange(self, values: Sequence[int]) -> list[list[int]]:
@@ -267,7 +265,8 @@ def local_device() -> torch.device:
     return torch.device("cpu")
 
 
-def _import_deepspeed() -> Any:
+def import_deepspeed() -> Any:
+    """The module, quiet and without its C++ builder. Call `local_device` first."""
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     import deepspeed
     import deepspeed.utils

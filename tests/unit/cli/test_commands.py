@@ -7,6 +7,7 @@ from fake_platform import NOW, a_run
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
+from tunesmith.v1.artifact_service_pb2 import ArtifactNotice
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_event_pb2 import TaskEvent
@@ -463,6 +464,25 @@ class TestArtifacts:
         artifact = platform.artifacts.add({"adapter.bin": b"1234"})
         assert "adapter.bin (4 B)" in run("artifact", "show", artifact.name).stdout
 
+    def test_show_names_damaged_files(self, run, platform):
+        artifact = platform.artifacts.add({"a": b"1"}, damaged_files=["adapter.bin"])
+        assert "damaged" in run("artifact", "show", artifact.name).stdout
+
+    def test_notices_are_told_from_a_number_on(self, run, platform):
+        for number in (1, 2, 3):
+            notice = ArtifactNotice(sequence=number, kind=ArtifactNotice.EXPIRING, artifact="artifacts/a", task="tasks/t")
+            notice.days = 4 - number
+            platform.artifacts.notices.append(notice)
+        damaged = ArtifactNotice(sequence=4, kind=ArtifactNotice.DAMAGED, path="w", damage="its object is gone")
+        platform.artifacts.notices.append(damaged)
+        told = run("artifact", "notices").stdout
+        assert "3 days left" in told
+        assert "1 day left" in told
+        assert "w is damaged: its object is gone" in told
+        found = json_lines(run("artifact", "notices", "--after", "2", "--json").stdout)
+        assert [notice["sequence"] for notice in found] == ["3", "4"]
+        assert "nothing was announced" in run("artifact", "notices", "--after", "4").stderr
+
     def test_download_prints_the_paths(self, run, platform, tmp_path):
         artifact = platform.artifacts.add({"adapter.bin": b"1234"})
         result = run("artifact", "download", artifact.name, tmp_path / "out")
@@ -514,6 +534,26 @@ class TestRegistry:
         assert "tunesmith registry download" in self.exported.stderr
         content = json.loads(run("artifact", "export", artifact.name, "models/other", "--json").stdout)
         assert content["artifact"] == artifact.name
+
+    def test_import_sends_every_file_and_finds_the_base_model(self, run, platform, tmp_path):
+        (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct"}')
+        (tmp_path / "adapter_model.safetensors").write_bytes(b"w" * 3)
+        result = run("registry", "import", tmp_path, "--name", "mine", "--alias", "best")
+        assert result.stdout == "models/mine/versions/1\n"
+        assert "tunesmith model chat models/mine/versions/1" in result.stderr
+        first, *rest = platform.models.imported
+        assert (first.header.base_model, first.header.alias) == ("baseModels/smollm2-135m-instruct", "best")
+        assert [message.path for message in rest if message.path] == ["adapter_config.json", "adapter_model.safetensors"]
+        assert b"".join(message.chunk for message in rest).endswith(b"www")
+        content = json.loads(run("registry", "import", tmp_path, "--name", "m", "--base-model", "other", "--json").stdout)
+        assert content["manifest"]["base_model"] == "baseModels/other"
+
+    def test_import_of_a_whole_model_names_no_base_model(self, run, platform, tmp_path):
+        for broken in (None, "{", "[]", "{}"):
+            if broken is not None:
+                (tmp_path / "adapter_config.json").write_text(broken)
+            assert run("registry", "import", tmp_path, "--name", "mine").exit_code == 0
+            assert platform.models.imported[0].header.base_model == ""
 
     def test_ls_and_show(self, run, artifact):
         assert "mine" in run("registry", "ls").stdout

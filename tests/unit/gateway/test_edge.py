@@ -70,6 +70,20 @@ async def test_paths_that_lead_nowhere(http, method: str, path: str, status: int
     assert ("allow" in answer.headers) == (status == 405)
 
 
+async def test_a_method_that_a_path_has_not_is_told_all_those_it_has(http) -> None:
+    for path, allow in (("/v1/files", "GET, HEAD, POST"), ("/v1/models/a/b", "DELETE, GET, HEAD"), ("/v1/uploads", "POST")):
+        assert (await http.request("PATCH", path)).headers["allow"] == allow
+
+
+async def test_whatever_a_parameter_is_called_it_breaks_no_header(http) -> None:
+    odd = {"a\r\nset-cookie: x": 1, "ü": 1, "": 1, "x" * 65: 1, "fine[0].name-1": 1}
+    answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE, **odd})
+    assert (answer.status_code, answer.headers["x-tunesmith-ignored"]) == (200, "?, fine[0].name-1")
+    many = {f"p{number:03}": 1 for number in range(100)}
+    answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE, **many})
+    assert answer.headers["x-tunesmith-ignored"].count("p") == 32
+
+
 async def test_every_answer_has_its_id_and_the_services_get_it_too(http, platform) -> None:
     answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE}, headers={"x-request-id": "mine-1"})
     assert answer.headers["x-request-id"] == "mine-1"

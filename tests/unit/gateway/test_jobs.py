@@ -372,6 +372,18 @@ async def test_what_the_state_forbids_is_a_conflict_that_is_not_repeated(http, p
     assert answer.headers["x-should-retry"] == "false"
 
 
+async def test_tasks_of_other_kinds_are_no_jobs(http, platform) -> None:
+    job = add(platform, spec=SPEC)
+    other = add(platform, spec=TaskSpec(evaluation={}), artifact="artifacts/1")
+    assert [each["id"] for each in (await http.get(JOBS)).json()["data"]] == [identifiers.job_id(job.name)]
+    path = f"{JOBS}/{identifiers.job_id(other.name)}"
+    asked = [http.get(path), http.get(path + "/events"), http.get(path + "/checkpoints")]
+    asked += [http.post(f"{path}/{verb}") for verb in ("cancel", "pause", "resume")]
+    for answer in asked:
+        found = await answer
+        assert (found.status_code, found.json()["error"]["code"]) == (404, "fine_tune_not_found")
+
+
 async def test_a_job_that_does_not_exist_is_not_found(http) -> None:
     for identifier in ("ftjob-x", "x", identifiers.job_id(f"tasks/{uuid.uuid4()}")):
         answer = await http.get(f"{JOBS}/{identifier}")

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from unit.storage.memory_tables import Clock, Pending, Tables, newest_first
 from unit.storage.registry_fakes import MemoryRegistryRepository
 from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRepository, MemorySweepRepository
+from unit.storage.scrub_fakes import MemoryNoticeRepository, MemoryScrubRepository
 
 from services.common.errors import NotFound, Unavailable
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
@@ -270,7 +271,7 @@ class MemoryBaseModelRepository:
     async def get(self, identifier: str) -> BaseModel:
         if identifier not in self.rows:
             raise NotFound("BASE_MODEL_NOT_FOUND", base_model_name(identifier))
-        return self.rows[identifier]
+        return dataclasses.replace(self.rows[identifier], files=self._tables.as_stored(self.rows[identifier].files))
 
     async def page(self, limit: int, after: str | None) -> list[BaseModel]:
         return [self.rows[key] for key in sorted(self.rows) if after is None or key > after][:limit]
@@ -294,4 +295,6 @@ def repositories_of(tables: Tables) -> Repositories:
         token_statistics=MemoryTokenStatisticsRepository(tables),
         sweeps=MemorySweepRepository(tables),
         registry=MemoryRegistryRepository(tables),
+        notices=MemoryNoticeRepository(tables),
+        scrubs=MemoryScrubRepository(tables),
     )

@@ -12,10 +12,11 @@ from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import Artifact, ArtifactDraft, ArtifactFilter, artifact_name
 from services.storage.artifact_repository import refuse_stale
 from services.storage.checkpoint_retention import CHECKPOINT, CheckpointFacts, Kept, superseded
+from services.storage.notice import EXPIRING, Notice
 from services.storage.position import Position
 from services.storage.retention import AVAILABLE, EXPIRED, HOLD, ORPHAN_WAIT, Life, ahead, notice_due, require_available
 from services.storage.retention_change import Change
-from services.storage.sweep import Ending, Needed, Notice, StoredObject, Sweep
+from services.storage.sweep import Ending, Needed, StoredObject, Sweep
 from services.storage.sweep_repository import NOTHING_NEEDED
 
 
@@ -24,7 +25,8 @@ class MemoryBlobRepository:
         self._tables = tables
 
     async def known(self, sha256s: Collection[str]) -> dict[str, str]:
-        return {sha256: self._tables.blobs[sha256].object_key for sha256 in sha256s if sha256 in self._tables.blobs}
+        found = {sha256: self._tables.blobs[sha256] for sha256 in sha256s if sha256 in self._tables.blobs}
+        return {sha256: blob.object_key for sha256, blob in found.items() if not blob.damage}
 
 
 class MemoryArtifactRepository:
@@ -96,7 +98,8 @@ class MemoryArtifactRepository:
             raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
         artifact, now = self._tables.artifacts[identifier], self._tables.clock.now()
         delete_time = artifact.life.restorable_until(now, self._tables.policy) or artifact.life.delete_time
-        return dataclasses.replace(artifact, state=artifact.life.state_at(now), delete_time=delete_time)
+        files = self._tables.as_stored(artifact.files)
+        return dataclasses.replace(artifact, state=artifact.life.state_at(now), delete_time=delete_time, files=files)
 
 
 def _kept(row: Artifact, tables: Tables, now: datetime.datetime) -> Kept:
@@ -218,9 +221,9 @@ class MemorySweepRepository:
 
     def _notices(self) -> list[Notice]:
         now, made = self._tables.clock.now(), []
+        told = {(notice.artifact, notice.expire_time, notice.days) for notice in self._tables.notices}
         for row in sorted(self._tables.artifacts.values(), key=lambda row: (row.expire_time, row.id)):
             days = notice_due(row.life, row.create_time, now)
-            if days and (row.id, row.expire_time, days) not in self._tables.notices:
-                self._tables.notices.add((row.id, row.expire_time, days))
-                made.append(Notice(row.id, days, row.expire_time))
+            if days and (row.id, row.expire_time, days) not in told:
+                made.append(self._tables.announce(EXPIRING, row, days=days))
         return made

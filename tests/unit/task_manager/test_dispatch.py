@@ -334,7 +334,7 @@ def test_settings_come_from_the_environment_and_hide_secrets() -> None:
     found = load(TaskManagerSettings, "TUNESMITH_TASK_MANAGER_", ENVIRONMENT)
 
     assert found.trainer_addresses == ("127.0.0.1:3", "127.0.0.1:4")
-    assert "secret" not in repr(found)
+    assert ":secret@" not in repr(found)
 
 
 @pytest.mark.parametrize(
