@@ -249,6 +249,7 @@ def describe_task(
     initial_artifact: str = "",
     not_before_time: datetime.datetime | None = None,
     max_attempts: int = 0,
+    artifact_retention: datetime.timedelta | None = None,
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
@@ -256,7 +257,7 @@ def describe_task(
     The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
     On `evaluation_dataset` the result is compared with the base model, see `Task.evaluation_result`.
     What `sample_prompts` ask is answered while the model trains. A `not_before_time` without time zone is local;
-    `max_attempts` 0 is the server's default.
+    `max_attempts` 0 is the server's default. What the task makes is kept for `artifact_retention`, None = as the server keeps it.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -277,6 +278,8 @@ def describe_task(
         hyperparameters=numbers,
         initial_artifact=initial_artifact,
     )
+    if artifact_retention is not None:
+        spec.artifact_retention.FromTimedelta(artifact_retention)
     return Task(
         display_name=name,
         description=description,

@@ -73,6 +73,11 @@ _RUNS = {
     "LOSS_PLATEAU": Entry("OK", _USER, "More of the same will not help: raise learning_rate or lora.rank, or train for less."),
     "OVERFITTING": Entry("OK", _USER, "Train for fewer epochs, or set early_stopping_patience; the best checkpoint is kept."),
     "LEARNING_RATE_WITHOUT_EFFECT": Entry("OK", _USER, "Raise learning_rate; leave it unset for a value that fits the method."),
+    "DATA_STARVATION": Entry(
+        "OK",
+        _PLATFORM,
+        "Free processor time and memory on the trainer: its processor makes the batches.",
+    ),
     "BATCH_WITHOUT_TARGETS": Entry("OK", _USER, "Give the named rows an answer to learn, within max_seq_length."),
     "EARLY_STOPPED": Entry("OK", _USER, "Nothing is needed: the result has the weights of the best measurement."),
     "TIME_LIMIT_REACHED": Entry("OK", _USER, "Raise time_limit_seconds to train longer; the result has what was learned."),

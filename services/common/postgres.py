@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import hashlib
 import pathlib
 import selectors
@@ -26,13 +27,29 @@ Pool = AsyncConnectionPool[Connection]
 _MIGRATION_LOCK = 7_163_912_204
 
 
+_IDLE_LIMIT = datetime.timedelta(seconds=15)
+_GONE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout)
+
+
 class MigrationError(Exception):
     """The database was migrated by other code than this: an applied migration has changed or is unknown."""
 
 
 @contextlib.asynccontextmanager
-async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIterator[Pool]:
-    """A pool of autocommit connections with dict rows; connections that broke are replaced before use."""
+async def open_pool(
+    dsn: str, *, application: str, max_size: int = 8, idle_limit: datetime.timedelta = _IDLE_LIMIT
+) -> AsyncIterator[Pool]:
+    """A pool of autocommit connections with dict rows; connections that broke are replaced before use.
+
+    `idle_limit`: Postgres itself ends a transaction in which nothing comes for so long. A process that stands still, or whose
+    machine is gone without a word, would otherwise keep its locks, and what is locked is adopted by nobody.
+    """
+
+    async def limit(connection: Connection) -> None:
+        await connection.execute(
+            "SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [str(round(idle_limit.total_seconds() * 1000))]
+        )
+
     pool: Pool = AsyncConnectionPool(
         dsn,
         min_size=1,
@@ -40,6 +57,7 @@ async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIt
         timeout=5.0,
         open=False,
         kwargs={"autocommit": True, "row_factory": dict_row, "application_name": application, "connect_timeout": 5},
+        configure=limit,
         check=_check,
     )
     await pool.open()
@@ -64,7 +82,7 @@ async def session(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.connection() as connection:
             yield connection
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+    except _GONE as error:
         raise Unavailable("POSTGRES_UNAVAILABLE", f"Postgres did not answer: {_first_line(error)}") from error
 
 

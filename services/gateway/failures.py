@@ -23,6 +23,7 @@ _STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 _STATUS_OF_REASON = {
+    "TOOLS_UNSUPPORTED": 400,  # no state: the model will never have them
     "MODEL_NOT_READY": 404,  # a job that has made nothing, or whose model has ended
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMED_OUT": 408,

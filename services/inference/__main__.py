@@ -99,7 +99,12 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
     return ModelHost(
         resolver=Resolver(bundles, ArtifactLookup(channel, api_key=settings.storage_api_key)),
         worker=worker,
-        registry=Registry(engine, max_bytes=settings.max_loaded_bytes, now=lambda: datetime.datetime.now(datetime.UTC)),
+        registry=Registry(
+            engine,
+            max_bytes=settings.max_loaded_bytes,
+            now=lambda: datetime.datetime.now(datetime.UTC),
+            twice_up_to=settings.pack_up_to_bytes,
+        ),
         scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
         max_questions=settings.max_running + settings.max_waiting,
         new_seed=lambda: secrets.randbits(63),
@@ -109,7 +114,11 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
 def _make_engine(settings: InferenceSettings) -> Engine:
     from services.inference.transformers_engine import TransformersEngine
 
-    return TransformersEngine(threads=settings.threads or os.cpu_count() or 1, prefix_tokens=settings.prefix_tokens)
+    return TransformersEngine(
+        threads=settings.threads or os.cpu_count() or 1,
+        prefix_tokens=settings.prefix_tokens,
+        pack_up_to=settings.pack_up_to_bytes,
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from tunesmith.v1 import (
 )
 
 _CALL_SECONDS = 20.0
+# A checkpoint is on the way to a result; files for other programs and tables of outcomes answer nothing.
+_RESULTS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact_pb2.Artifact.MERGED)
 
 
 class ArtifactLookup:
@@ -32,9 +34,7 @@ class ArtifactLookup:
         request = artifact_service_pb2.ListArtifactsRequest(task=task, page_size=1000)
         with translated("STORAGE_UNAVAILABLE", "storage"):
             page = await self._artifacts.ListArtifacts(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        # A checkpoint is on the way to a result.
-        results = (each.name for each in page.artifacts if each.kind != artifact_pb2.Artifact.CHECKPOINT)
-        return next(results, None)
+        return next((each.name for each in page.artifacts if each.kind in _RESULTS), None)
 
     async def checkpoint(self, task: str, step: int) -> str:
         """Name of a task's checkpoint, of the newest attempt that has the step.

@@ -18,6 +18,9 @@ from services.common.errors import InvalidArgument, Violation
 # with these for two tenths of one.
 _LIMITS = LLParserLimits(max_grammar_size=100_000, initial_lexer_fuel=100_000, max_lexer_states=50_000, verbose_errors=False)
 
+WHITE_SPACE = r"[ \n\t]{0,16}"
+"""JSON permits white space without end, and a small model that has nothing to say writes it until its tokens are used up."""
+
 
 class Language(enum.Enum):
     """How a constraint is written down."""
@@ -96,7 +99,7 @@ def _grammar(constraint: Constraint) -> str:
     try:
         match constraint.language:
             case Language.JSON_SCHEMA:
-                return LLMatcher.grammar_from_json_schema(constraint.text)
+                return LLMatcher.grammar_from_json_schema(constraint.text, defaults={"whitespace_pattern": WHITE_SPACE})
             case Language.REGEX:
                 return LLMatcher.grammar_from_regex(constraint.text)
             case Language.LARK:

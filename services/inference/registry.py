@@ -54,8 +54,10 @@ class NoRoom(Exception):
 class Registry:
     """The loaded models, in the order of their use. What is held or pinned is never unloaded."""
 
-    def __init__(self, engine: Engine, *, max_bytes: int, now: Clock) -> None:
+    def __init__(self, engine: Engine, *, max_bytes: int, now: Clock, twice_up_to: int = 0) -> None:
+        """Base models of at most `twice_up_to` bytes take twice as much: the engine packs them."""
         self._engine = engine
+        self._twice_up_to = twice_up_to
         self._max_bytes = max_bytes
         self._now = now
         self._ready: dict[str, ReadyModel] = {}
@@ -131,6 +133,7 @@ class Registry:
         if self._is_current(base.name, str(base.directory)):
             return
         size = model_files.fp32_bytes(base.directory, broken="BASE_MODEL_UNUSABLE")
+        size = 2 * size if size <= self._twice_up_to else size
         ready = _ready(base.name, base.directory)
         self._make_room(size, files)
         self._engine.load_base(base.name, base.directory)

@@ -5,12 +5,12 @@ import dataclasses
 from typing import Protocol
 
 from services.common.bundles import Bundle
-from services.common.errors import ServiceError
+from services.common.errors import NotFound, ServiceError
 from services.inference.checkpoint import Recipe, servable
 from services.inference.model_name import Kind, ModelName, parse_model_name
 
-_NO_MODELS = ("GGUF", "EVALUATION", "GENERATION")
-"""Kinds of artifacts and versions that nothing here answers with."""
+# Kinds of artifacts and versions.
+_ANSWERING = ("", "ADAPTER", "MODEL", "MERGED", "CHECKPOINT")
 
 
 class Bundles(Protocol):
@@ -90,9 +90,10 @@ class Resolver:
         return artifact
 
     async def _tuned(self, adapter: Bundle) -> ModelFiles:
-        if adapter.kind in _NO_MODELS:
-            message = f"{adapter.name} is of kind {adapter.kind} and cannot be chatted with"
-            raise ServiceError("MODEL_NOT_FOUND", message, metadata={"resource": adapter.name})
+        if adapter.kind not in _ANSWERING:
+            raise NotFound(
+                "MODEL_NOT_FOUND", adapter.name, message=f"{adapter.name} is of kind {adapter.kind}, which cannot answer"
+            )
         if not adapter.is_adapter and adapter.kind != "CHECKPOINT":
             return ModelFiles(adapter)
         base = await self._bundles.base_model(adapter.base_model)

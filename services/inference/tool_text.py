@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable, Iterator, Sequence
 
 from services.common.rendering import Renderer, RenderError
-from services.inference.guides import Constraint, Language
+from services.inference.guides import WHITE_SPACE, Constraint, Language
 from services.inference.text_stream import overlap
 from services.inference.tools import Mode, Tool, ToolCall, ToolChoice, json_object
 
@@ -84,7 +84,8 @@ def tool_constraint(tools: Sequence[Tool], choice: ToolChoice, literal: Callable
     is_must = bool(choice.function) or choice.mode is Mode.REQUIRED
     if choice.mode is Mode.NONE or not (is_must or any(tool.strict for tool in callable_)):
         return None
-    schema = json.dumps({"anyOf": [_call_schema(tool, exact=tool.strict or is_must) for tool in callable_]})
+    schemas = [_call_schema(tool, exact=tool.strict or is_must) for tool in callable_]
+    schema = json.dumps({"anyOf": schemas, "x-guidance": {"whitespace_pattern": WHITE_SPACE}})
     lines = [
         "start: calls" if is_must else "start: calls | TEXT",
         # One call when it is named, else any number.

@@ -35,6 +35,7 @@ def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID)
         request_id=header.request_id,
         manifest=header.manifest.SerializeToString(deterministic=True),
         files=files,
+        retention=_retention(header.manifest),
         checkpoint=_checkpoint_facts(header) if header.kind == artifact_pb2.Artifact.CHECKPOINT else None,
     )
 
@@ -115,6 +116,12 @@ def moment(time: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
     except (ValueError, OverflowError):
         refuse([Violation(field, f"{time.seconds} s is not within the years 1 and 9999")])
         raise
+
+
+def _retention(manifest: artifact_pb2.ArtifactManifest) -> datetime.timedelta | None:
+    if not manifest.HasField("retention"):
+        return None
+    return min(datetime.timedelta(seconds=max(1, min(manifest.retention.seconds, 10**9))), MAX_AHEAD)
 
 
 def _checkpoint_facts(header: artifact_service_pb2.ArtifactHeader) -> CheckpointFacts:

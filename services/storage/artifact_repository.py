@@ -151,7 +151,7 @@ class PostgresArtifactRepository:
             "labelled": draft.checkpoint is not None and draft.checkpoint.labelled,
             "eval_loss": draft.checkpoint and draft.checkpoint.eval_loss,
             "attempt": draft.checkpoint.attempt if draft.checkpoint is not None else 0,
-            "retention": self._policy.retention,
+            "retention": draft.retention or self._policy.retention,
         }
         await connection.execute(_INSERT, row)
         for position, file in enumerate(files):

@@ -19,8 +19,8 @@ from services.storage.endpoint_probe import probe
 from services.storage.sweep import StoredObject
 
 CHUNK_BYTES = 2**20
-# S3 parts are held in memory one at a time; 10,000 of them make the largest object 160 GB.
-_PART_BYTES = 16 * 2**20
+# S3 takes at most 10,000 parts; the SDK holds one at a time in memory, a few times over.
+_PART_BYTES, _MAX_PARTS = 8 * 2**20, 10_000
 _CONNECTIONS = 32
 
 
@@ -92,7 +92,7 @@ class MinioObjectStore:
             await in_thread(probe, self._client, self._bucket)
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
-        """Stores the bytes in parts of 16 MiB; the object appears when the last part has arrived."""
+        """Stores the bytes in parts of 8 MiB, of an object above 80 GB in larger ones; it appears when the last has arrived."""
         with _translated(), around("object.put"):
             await in_thread(
                 self._client.put_object,
@@ -100,7 +100,7 @@ class MinioObjectStore:
                 key,
                 content,
                 size_bytes,
-                part_size=_PART_BYTES,
+                part_size=part_bytes(size_bytes),
                 num_parallel_uploads=1,
             )
 
@@ -195,6 +195,11 @@ class MinioObjectStore:
         except minio.S3Error as error:
             if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
+
+
+def part_bytes(size_bytes: int) -> int:
+    """Size of the parts of an object, whole MiB."""
+    return max(_PART_BYTES, -(-size_bytes // (_MAX_PARTS * 2**20)) * 2**20)
 
 
 def _client(endpoint: str, access_key: str, secret_key: str, region: str) -> minio.Minio:

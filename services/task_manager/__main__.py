@@ -56,7 +56,9 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
     """Serves and dispatches inside the block; leaving it ends the streams with their cursors and gives up the leases."""
     await prepare_database(settings)
     async with (
-        open_pool(settings.postgres_dsn, application="task_manager", max_size=settings.pool_size) as pool,
+        open_pool(
+            settings.postgres_dsn, application="task_manager", max_size=settings.pool_size, idle_limit=settings.lease
+        ) as pool,
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
         GrpcTrainers(api_key=settings.peer_api_key) as trainers,
     ):

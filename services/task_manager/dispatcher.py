@@ -124,8 +124,8 @@ class Dispatcher:
         largest = max((capacity.total_processes for capacity in capacities.values()), default=0)
         queue = await self._queue.look(largest=largest)
         machines = {address: _machine(address, capacity, free[address], queue) for address, capacity in capacities.items()}
-        now, quota = datetime.datetime.now(datetime.UTC), self._settings.project_max_processes
-        decision = decide(queue.waiting, list(machines.values()), queue.running, now, quota)
+        quota = self._settings.project_max_processes
+        decision = decide(queue.waiting, list(machines.values()), queue.running, queue.now, quota)
         for address, machine in machines.items():
             chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
             machines[address] = await self._start(jobs, chosen, machine)

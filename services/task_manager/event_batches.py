@@ -43,11 +43,18 @@ def in_order(events: Iterable[task_event_pb2.TaskEvent], after: int) -> Iterator
             yield event
 
 
+def begins(event: task_event_pb2.TaskEvent) -> str:
+    """What begins with the event, in words; empty when nothing does."""
+    if event.HasField("training_started"):
+        return "the training loop begins"
+    return "models begin to answer" if event.HasField("answering_started") else ""
+
+
 def split_at_start(events: Iterable[task_event_pb2.TaskEvent]) -> Iterator[list[task_event_pb2.TaskEvent]]:
     """All events in at most a few groups: the beginning of the work opens one, so that the state changes right before it."""
     group: list[task_event_pb2.TaskEvent] = []
     for event in events:
-        if group and (event.HasField("training_started") or event.HasField("answering_started")):
+        if group and begins(event):
             yield group
             group = []
         group.append(event)

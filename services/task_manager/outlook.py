@@ -52,7 +52,7 @@ class Outlook:
     async def _look(self) -> QueueView:
         machines = self._fleet.machines
         if not machines and not self._quota:
-            return QueueView([], [])
+            return QueueView([], [], self._now())
         return await self._queue.look(largest=max((one.total for one in machines), default=0), limit=FORECAST)
 
     def _told(

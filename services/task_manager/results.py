@@ -19,20 +19,20 @@ WHERE t.id = ANY(%(ids)s)
 """
 
 
-def told_by(events: Iterable[task_event_pb2.TaskEvent]) -> bytes:
-    """The newest result among the events, as `store` takes it; empty when there is none."""
-    found = task_pb2.Task()
+def found(events: Iterable[task_event_pb2.TaskEvent]) -> task_pb2.Task | None:
+    """The newest result among the events; None when there is none."""
+    newest = None
     for event in events:
         if event.HasField("evaluation_finished"):
-            found.evaluation_result.CopyFrom(event.evaluation_finished.result)
+            newest = task_pb2.Task(evaluation_result=event.evaluation_finished.result)
         elif event.HasField("generation_finished"):
-            found.generation_result.CopyFrom(event.generation_finished.result)
-    return found.SerializeToString()
+            newest = task_pb2.Task(generation_result=event.generation_finished.result)
+    return newest
 
 
-async def store(connection: Connection, task_id: uuid.UUID, result: bytes) -> None:
-    """Keeps the result in place of an older one."""
-    await connection.execute(_STORE, {"id": task_id, "payload": result})
+async def store(connection: Connection, task_id: uuid.UUID, result: task_pb2.Task) -> None:
+    """Keeps it in place of an earlier one."""
+    await connection.execute(_STORE, {"id": task_id, "payload": result.SerializeToString()})
 
 
 class Results:

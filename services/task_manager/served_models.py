@@ -3,9 +3,9 @@
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from services.common.errors import InvalidArgument, ServiceError, Violation
+from services.common.errors import InvalidArgument, NotFound, ServiceError, Violation
 from services.common.names import resource_uuid
-from services.task_manager.domain.asking import full_model_name
+from services.task_manager.domain.asking import CHECKPOINT, full_model_name
 from services.task_manager.domain.inputs import DatasetFacts
 from services.task_manager.domain.origin import ArtifactFacts
 from services.task_manager.repository import TaskRepository
@@ -13,7 +13,7 @@ from services.task_manager.storage_port import Storage
 
 Found = TypeVar("Found")
 
-_CHATS = ("ADAPTER", "MODEL", "MERGED")
+_CHATS = ("ADAPTER", "MODEL", "MERGED", "CHECKPOINT")
 
 
 class ServedModels:
@@ -32,12 +32,10 @@ class ServedModels:
             return name, None
         if name.startswith("models/"):
             return name, None
-        if name.startswith("tasks/"):
-            name = await self._result(name, field)
-        artifact = await naming(field, self._storage.artifact(name))
+        artifact = await naming(field, self._artifact(name, field))
         if artifact.kind not in _CHATS or artifact.method == "CLASSIFICATION":
             what = f"method {artifact.method}" if artifact.kind in _CHATS else f"kind {artifact.kind}"
-            raise InvalidArgument(Violation(field, f"{name} is of {what} and cannot be chatted with"))
+            raise InvalidArgument(Violation(field, f"{artifact.name} is of {what} and cannot be chatted with"))
         return artifact.name, artifact
 
     async def dataset(self, name: str, formats: frozenset[str], field: str) -> DatasetFacts:
@@ -54,11 +52,24 @@ class ServedModels:
         if facts.chat_template_problem:
             raise InvalidArgument(Violation(field, f"{name} cannot be chatted with: {facts.chat_template_problem}"))
 
-    async def _result(self, name: str, field: str) -> str:
-        task = await naming(field, self._repository.get(resource_uuid(name, "tasks", field)))
-        if not task.artifact:
-            raise InvalidArgument(Violation(field, f"{name} is {task.state.value} and has no result"))
-        return task.artifact
+    async def _artifact(self, name: str, field: str) -> ArtifactFacts:
+        if match := CHECKPOINT.fullmatch(name):
+            return await self._checkpoint(match["task"], int(match["step"]))
+        if name.startswith("tasks/"):
+            task = await self._repository.get(resource_uuid(name, "tasks", field))
+            if not task.artifact:
+                raise InvalidArgument(Violation(field, f"{name} is {task.state.value} and has no result"))
+            name = task.artifact
+        return await self._storage.artifact(name)
+
+    async def _checkpoint(self, task: str, step: int) -> ArtifactFacts:
+        found = await self._storage.checkpoints(task)
+        known = ", ".join(str(checkpoint.step) for checkpoint in found) or "none"
+        name = f"{task}@step-{step}"
+        for checkpoint in found:
+            if checkpoint.step == step:
+                return checkpoint
+        raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{name} does not exist; steps with a checkpoint: {known}")
 
 
 async def naming(field: str, answer: Awaitable[Found]) -> Found:

@@ -108,6 +108,7 @@ def fine_tuning_from_proto(ask: task_spec_pb2.FineTuning) -> FineTuning:
         validation_split_ratio=ask.validation_split_ratio if ask.HasField("validation_split_ratio") else None,
         initial_artifact=ask.initial_artifact,
         sample_prompts=tuple(ask.sample_prompts),
+        artifact_retention_seconds=ask.artifact_retention.seconds if ask.HasField("artifact_retention") else None,
         evaluation_dataset=ask.evaluation_dataset,
     )
 

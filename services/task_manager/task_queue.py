@@ -5,12 +5,12 @@ import datetime
 import uuid
 from collections.abc import Sequence
 
-from services.common.postgres import Connection, Pool, transaction
-from services.task_manager import assignments, state_changes
+from services.common.postgres import Pool, transaction
+from services.task_manager import assignments
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.schedule import Running, Waiting
-from services.task_manager.domain.task import Change, State
 from services.task_manager.hub import Hub
+from services.task_manager.task_claiming import Taker
 
 WINDOW = 100
 """Waiting tasks of each size and project that are considered at once, while there are few projects."""
@@ -43,26 +43,6 @@ SELECT t.runner AS trainer, t.processes, t.create_time, coalesce(p.remaining, t.
 FROM task_manager.task t LEFT JOIN task_manager.task_progress p ON p.task_id = t.id
 WHERE t.state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING')
 """
-_LOCK = """
-SELECT id, state, attempt, lost_run_count FROM task_manager.task
-WHERE id = %(id)s AND state = 'QUEUED' AND (not_before IS NULL OR not_before <= now()) AND processes + (
-    SELECT coalesce(sum(processes), 0) FROM task_manager.task
-    WHERE state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING') AND runner = %(runner)s
-) <= %(total)s AND (%(quota)s = 0 OR processes + (
-    SELECT coalesce(sum(other.processes), 0) FROM task_manager.task other
-    WHERE other.state IN ('STARTING', 'RUNNING', 'PAUSING', 'CANCELLING')
-    AND coalesce(other.labels ->> 'project', '') = coalesce(task.labels ->> 'project', '')
-) <= %(quota)s) FOR NO KEY UPDATE SKIP LOCKED
-"""
-_TAKE = """
-WITH taken AS (
-    UPDATE task_manager.task SET attempt = %(attempt)s, runner = %(runner)s, run_name = %(run_name)s WHERE id = %(id)s
-), forgotten AS (
-    DELETE FROM task_manager.task_progress WHERE task_id = %(id)s
-)
-UPDATE task_manager.event_head SET epoch = epoch + 1, run_sequence = 0, owner = %(owner)s, lease_expire_time = now() + %(lease)s
-WHERE task_id = %(id)s
-"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,6 +51,8 @@ class QueueView:
 
     waiting: Sequence[Waiting]
     running: Sequence[Running]
+    now: datetime.datetime
+    """By the database, whose clock is the only one that decides."""
 
 
 class TaskQueue:
@@ -96,7 +78,9 @@ class TaskQueue:
         async with transaction(self._pool) as connection:
             waiting = await (await connection.execute(_WAITING, parameters)).fetchall()
             running = await (await connection.execute(_RUNNING)).fetchall()
-        return QueueView([Waiting(**row) for row in waiting], [Running(**row) for row in running])
+            clock = await (await connection.execute("SELECT now() AS now")).fetchone()
+        assert clock is not None, "it always answers"
+        return QueueView([Waiting(**row) for row in waiting], [Running(**row) for row in running], clock["now"])
 
     async def claim(self, task_ids: Sequence[uuid.UUID], runner: str, total_processes: int) -> list[Assignment]:
         """Claims waiting tasks for runs on `runner`, which has so many processes; those it was too late for are left out.
@@ -108,30 +92,9 @@ class TaskQueue:
                 # A project may hold processes of several runners.
                 await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_QUOTA_LOCK,))
             await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_RUNNER_LOCK, runner))
-            claimed = [one for one in task_ids if await self._claim_one(connection, one, runner, total_processes)]
+            taker = Taker(self._owner, self._lease, runner, total_processes, self._quota)
+            claimed = await taker.take(connection, task_ids)
             found = await assignments.read_many(connection, claimed)
         for assignment in found:
             self._hub.notify(assignment.claim.task_id)
         return found
-
-    async def _claim_one(self, connection: Connection, task_id: uuid.UUID, runner: str, total_processes: int) -> bool:
-        locked = await self._lock_waiting(connection, task_id, runner, total_processes)
-        if locked is None:
-            return False
-        attempt = locked.attempt + 1
-        await self._take(connection, locked.id, attempt, runner, f"runs/{locked.id}-{attempt}")
-        change = Change(State.STARTING, f"attempt {attempt} starts on {runner}")
-        await state_changes.move(connection, dataclasses.replace(locked, attempt=attempt), change)
-        return True
-
-    async def _take(self, connection: Connection, task_id: uuid.UUID, attempt: int, runner: str, run_name: str) -> None:
-        parameters = {"id": task_id, "attempt": attempt, "runner": runner, "run_name": run_name}
-        parameters |= {"owner": self._owner, "lease": self._lease}
-        await connection.execute(_TAKE, parameters)
-
-    async def _lock_waiting(
-        self, connection: Connection, task_id: uuid.UUID, runner: str, total_processes: int
-    ) -> state_changes.Locked | None:
-        parameters = {"id": task_id, "runner": runner, "total": total_processes, "quota": self._quota}
-        row = await (await connection.execute(_LOCK, parameters)).fetchone()
-        return state_changes.Locked(row["id"], State(row["state"]), row["attempt"], row["lost_run_count"]) if row else None

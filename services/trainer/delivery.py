@@ -42,11 +42,16 @@ class Delivery:
         size = sum(file.size_bytes for file in adapter.files)
         note(f"uploading {adapter.result.kind.lower()}, {len(adapter.files)} files, {size / 1e6:.1f} MB")
         kind = KINDS[run.request.kind]
-        news = await persist(lambda: kind.news(run, self._adapters), is_final=loses_the_result, note=note, clock=self._clock)
+        news = await persist(lambda: kind.news(run, self._adapters), is_final=_is_hopeless, note=note, clock=self._clock)
         stored = await persist(
             lambda: self._adapters.upload_adapter(adapter), is_final=loses_the_result, note=note, clock=self._clock
         )
         return Delivered(stored, news)
+
+
+def _is_hopeless(error: ServiceError) -> bool:
+    """What the process has not left will not be there the next time either."""
+    return error.reason == "TRAINING_FAILED" or loses_the_result(error)
 
 
 def adapter_of(run: RunDirectory) -> Adapter:

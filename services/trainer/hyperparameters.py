@@ -12,6 +12,7 @@ _OF_OLD: Mapping[str, Any] = {
     "non_finite_policy": "fail",
     "max_skipped_batches": 3,
     "rehearsal": "auto",
+    "packing": True,
     "stall_policy": "warn",
 }
 

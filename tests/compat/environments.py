@@ -4,6 +4,7 @@
 An environment is made when it is first used and kept until its lock changes.
 """
 
+import concurrent.futures
 import hashlib
 import pathlib
 import shutil
@@ -36,6 +37,8 @@ def node_modules() -> pathlib.Path:
     if not _is_current(directory, NODE_PACKAGE):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
+        if not shutil.which("npm"):
+            return directory
         _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory), NODE_PACKAGE)
         _made(directory, NODE_PACKAGE)
     return directory
@@ -60,7 +63,14 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, timeout=300)
 
 
+def main() -> None:
+    """Makes what every run of the suite needs; those of heavy clients (`nightly/`) are made when they are asked for."""
+    names = sorted(path.stem for path in LOCKS.glob("*.txt"))
+    # Mostly waiting for files and the network.
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        for made in [*(pool.submit(python_of, name) for name in names), pool.submit(node_modules)]:
+            made.result()
+
+
 if __name__ == "__main__":
-    for each in sorted(LOCKS.glob("*.txt")):
-        python_of(each.stem)
-    node_modules()
+    main()

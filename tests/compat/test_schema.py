@@ -8,10 +8,11 @@ import pytest
 from services.common.config import Secret
 from services.gateway.settings import GatewaySettings
 from tests.compat import environments
+from tests.fake_platform import a_run
 from tests.ports import free_port
 from tests.unit.gateway.conftest import KEY, serving
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
+from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, TaskSpec
 
 CHECKS = (
     "not_a_server_error",
@@ -34,13 +35,13 @@ def settings(platform) -> GatewaySettings:
 
 async def test_whatever_the_file_permits_and_forbids_is_answered_as_it_says(platform, settings) -> None:
     dataset = platform.datasets.add()
-    platform.tasks.add(
-        state=Task.RUNNING, spec=TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny", dataset=dataset.name))
-    )
+    spec = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny", dataset=dataset.name))
+    numbers = Hyperparameters(num_train_epochs=3, global_batch_size=16, learning_rate=2e-4, seed=42)
+    platform.tasks.add(state=Task.RUNNING, spec=spec, effective_hyperparameters=numbers, events=a_run())
     schemathesis = str(environments.python_of("schemathesis").with_name("st"))
     command = (schemathesis, "run", f"http://{settings.listen}/openapi.json", "--header", f"Authorization: Bearer {KEY}")
     # /readyz asks the services for their health, which scripted ones have not.
-    options = ("--exclude-path", "/readyz", "--checks", ",".join(CHECKS), "--max-examples", "10", "--seed", "1", "--no-shrink")
+    options = ("--exclude-path", "/readyz", "--checks", ",".join(CHECKS), "--max-examples", "3", "--seed", "1", "--no-shrink")
     async with serving(dataclasses.replace(settings)):
         process = await asyncio.create_subprocess_exec(
             *command, *options, "--phases", "coverage,fuzzing", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

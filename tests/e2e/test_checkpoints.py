@@ -59,6 +59,9 @@ def survivor(stack: LocalStack, dataset: str) -> tuple[str, list[int]]:
     stack.run("task", "pause", task)
     eventually(lambda: state_of(stack, task) == "PAUSED", 30, "paused")
     steps = [int(each["step"]) for each in stack.json_lines("task", "checkpoints", task)]
+    # It has not ended, and answers all the same.
+    answer = stack.json("model", "chat", f"{task}@step-{max(steps)}", "-m", "hello", "--max-tokens", "4", "--json")
+    assert int(answer["usage"]["completion_tokens"]) <= 4
     (directory,) = stack.directory.rglob(f"runs/{task.removeprefix('tasks/')}-1")
     shutil.rmtree(directory)
     stack.run("task", "resume", task)

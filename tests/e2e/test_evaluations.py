@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.local_stack import LocalStack, eventually
 from tests.shared_stack import TINY, write_rows
 
-_NUMBERS = ("--max-tokens", "48")
+_NUMBERS = ("--max-tokens", "32")
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,12 @@ def test_whatever_is_killed_in_between_the_result_is_that_of_an_unbroken_run(
     run = ["eval", "run", "--model", "base", "--model", tuned["name"], "--data", questions, *_NUMBERS]
     whole = ended(stack, stack.json(*run)["name"])
     broken = stack.json(*run)["name"]
-    answers_in(stack, broken, 60)
+    answers_in(stack, broken, 20)
     (process,) = [p for p in psutil.process_iter(["cmdline"]) if is_asking(p, broken)]
     process.kill()
-    answers_in(stack, broken, 200)
+    answers_in(stack, broken, 100)
     stack.kill("trainer")
-    answers_in(stack, broken, 320)
+    answers_in(stack, broken, 170)
     stack.run("task", "pause", broken)
     eventually(lambda: stack.json("task", "show", broken)["state"] == "PAUSED", 60, "it is not paused")
     stack.run("task", "resume", broken)
@@ -84,7 +84,7 @@ def test_whatever_is_killed_in_between_the_result_is_that_of_an_unbroken_run(
 def test_answers_become_a_dataset_of_as_many_rows(stack: LocalStack, questions: str) -> None:
     done = ended(stack, stack.json("batch", "run", "--model", TINY, "--data", questions, "--max-tokens", "8")["name"])
     result = done["generation_result"]
-    assert int(result["answered_count"]) + int(result.get("failed_count", 0)) == 300
+    assert int(result["answered_count"]) + int(result.get("failed_count", 0)) == 160
     made = stack.json("data", "show", result["dataset"])
     assert (made["format"], made["statistics"]["example_count"]) == ("CHAT", result["answered_count"])
     assert "answered" in stack.run("batch", "show", done["name"]).stdout

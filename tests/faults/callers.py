@@ -10,7 +10,7 @@ import grpc
 
 from tests.faults.fake_worker import DEAF, DETACHED_CHILD, DIES_ONCE, FAILS, FAILS_ONCE
 from tests.faults.verdict import Told
-from tests.faults.world import Manager, World, deadline
+from tests.faults.world import Manager, deadline
 from tests.integration.task_manager.manager_harness import a_task
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1 import task_pb2
@@ -28,15 +28,15 @@ _AGAIN = {
 
 
 class Callers:
-    """`chance` decides whom they ask and what for."""
+    """`chance` decides whom they ask and what for; what is known to `others` they share."""
 
-    def __init__(self, world: World, chance: random.Random) -> None:
-        self._world = world
+    def __init__(self, managers: Sequence[Manager], chance: random.Random, others: "Callers | None" = None) -> None:
+        self._managers = managers
         self._chance = chance
-        self.told = Told()
+        self.told = others.told if others else Told()
         self.refusals: list[tuple[str, grpc.StatusCode]] = []
         """Answers that are errors."""
-        self.names: list[str] = []
+        self.names: list[str] = others.names if others else []
         self.calls = 0
 
     async def create(self, manner: int | None = None, **changes: Any) -> str:
@@ -127,7 +127,7 @@ class Callers:
         """The answer, or None for a refusal; asks one task manager after the other until somebody answers."""
         until = deadline(_PATIENCE_SECONDS)
         while True:
-            manager: Manager = self._chance.choice(self._world.managers)
+            manager: Manager = self._chance.choice(self._managers)
             try:
                 self.calls += 1
                 return await getattr(manager.stub, method)(request, timeout=_CALL_SECONDS)

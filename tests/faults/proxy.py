@@ -90,18 +90,21 @@ class Proxy:
                 one.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while piece := await reader.read(_CHUNK_BYTES):
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await self._passes.wait()
-                if writer.is_closing() or writer.transport.is_closing():
+                if writer.transport.is_closing():
                     return
                 with contextlib.suppress(RuntimeError):  # written behind the end of file
                     writer.write(piece)
                     await writer.drain()
-            if writer.can_write_eof() and not writer.transport.is_closing():
+            if not writer.transport.is_closing():
                 writer.write_eof()
+        except OSError:
+            # A reset is passed on as one.
+            _reset(writer)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

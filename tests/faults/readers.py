@@ -89,9 +89,11 @@ class Readers:
         """Reads every task once more to its end, then judges everything."""
         found = []
         for name in names:
-            async with asyncio.timeout(30):
-                while not await self.connect(name, seconds=10, after=0, method="WatchTask"):
-                    pass
+            tries = [await self.connect(name, seconds=5, after=0, method="WatchTask")]
+            while not tries[-1] and len(tries) < 5:
+                tries.append(await self.connect(name, seconds=5, after=0, method="WatchTask"))
+            if not tries[-1]:
+                found.append(f"{name}: its stream does not come to an end")
         for name in names:
             with contextlib.suppress(KeyError):
                 found += [f"{name}: {violation}" for violation in self._judge(name)]

@@ -35,21 +35,21 @@ async def play(dsn: str, directory: pathlib.Path, seed: int, *, seconds: float, 
     """One seed; `module` is what is run as a task manager."""
     async with world_of(dsn, directory, module=module) as world:
         chance, tally = random.Random(seed), Counter[str]()
-        callers, readers = Callers(world, random.Random(seed + 1)), Readers(world, random.Random(seed + 2))
+        callers, readers = Callers(world.managers, random.Random(seed + 1)), Readers(world, random.Random(seed + 2))
         troubles = _faults(world, chance, tally)
-        async with _background(readers.read(callers.names), readers.read(callers.names), troubles):
+        async with background(readers.read(callers.names), readers.read(callers.names), troubles):
             until = deadline(seconds)
             while deadline(0) < until:
                 await callers.anything()
                 await asyncio.sleep(callers.pause_between())
         world.heal()
-        return await _settle(dsn, world, callers, readers, tally)
+        return await settle(dsn, world, callers, readers, tally)
 
 
-async def _settle(dsn: str, world: World, callers: Callers, readers: Readers, tally: Counter[str]) -> Played:
+async def settle(dsn: str, world: World, callers: Callers, readers: Readers, tally: Counter[str]) -> Played:
     """Waits for rest and judges."""
     await callers.rest(REST_SECONDS)
-    broken = await readers.violations(callers.names)
+    broken = await readers.violations([name for name in callers.names if name.removeprefix("tasks/") not in callers.told.deleted])
     async with open_pool(dsn, application="verdict") as pool:
         until = deadline(REST_SECONDS / 2)
         while _are_left(world) and deadline(0) < until:  # noqa: ASYNC110 - processes end
@@ -69,7 +69,7 @@ def _are_left(world: World) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _background(*work: Awaitable[None]) -> AsyncIterator[None]:
+async def background(*work: Awaitable[None]) -> AsyncIterator[None]:
     """Ends it with the block; its errors are raised."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in work]  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -60,6 +61,27 @@ async def test_a_cut_resets_what_is_there_and_lets_new_ones_in(proxy: Proxy) -> 
     async with connected(proxy) as (reader, writer):
         writer.write(b"again")
         assert await reader.readexactly(5) == b"again"
+
+
+async def test_a_client_that_resets_is_reset_on_the_other_side_too() -> None:
+    lost = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(1000):
+                pass
+        lost.set()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    async with server, Proxy(f"127.0.0.1:{server.sockets[0].getsockname()[1]}").serving() as proxy:
+        async with connected(proxy) as (_, writer):
+            writer.write(b"x")
+            await writer.drain()
+            linger = writer.get_extra_info("socket")
+            linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            writer.transport.abort()
+        await asyncio.wait_for(lost.wait(), 10)
 
 
 async def test_refused_connections_are_reset(proxy: Proxy) -> None:

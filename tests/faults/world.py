@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import grpc
 
@@ -41,12 +41,15 @@ _SERVER_ENDED = -signal.SIGKILL
 class Manager:
     """A task manager process behind a proxy to Postgres; killed, stopped and started again on the same port."""
 
-    def __init__(self, dsn: str, directory: pathlib.Path, number: int, module: str) -> None:
+    def __init__(
+        self, dsn: str, directory: pathlib.Path, number: int, module: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         credentials, _, place = dsn.rpartition("@")
         target, _, self._database = place.partition("/")
         self.postgres = Proxy(target)
         self._credentials = credentials
         self._module = module
+        self._environment = environment or {}
         self.listen = f"127.0.0.1:{free_port()}"
         self._log = directory / f"manager-{number}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -60,6 +63,7 @@ class Manager:
         values = _SETTINGS | {"LISTEN": self.listen, "STORAGE_ADDRESS": storage, "TRAINER_ADDRESSES": trainers}
         environment = {f"TUNESMITH_TASK_MANAGER_{name}": value for name, value in values.items()}
         environment |= {"PATH": os.environ["PATH"], VARIABLE: failpoints, "TZ": os.environ.get("TZ", "UTC")}
+        environment |= self._environment
         environment["TUNESMITH_POSTGRES_DSN"] = f"{self._credentials}@{self.postgres.address}/{self._database}"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -128,8 +132,12 @@ async def world_of(
     failpoints: Mapping[int, str] | None = None,
     module: str = "services.task_manager",
     pace: float = 0.02,
+    environments: Sequence[Mapping[str, str]] = (),
 ) -> AsyncIterator[World]:
-    """A started world; `failpoints` by number of the task manager; `module` is what is run as one."""
+    """A started world; `failpoints` by number of the task manager; `module` is what is run as one.
+
+    `environments`: what else each task manager is told.
+    """
     async with contextlib.AsyncExitStack() as stack:
         storage = await stack.enter_async_context(serving_storage(FakeStorage()))
         stand_ins = []
@@ -141,7 +149,8 @@ async def world_of(
             stack.push_async_callback(one.clean_up)
         wires = [await stack.enter_async_context(Proxy(one.address).serving()) for one in stand_ins]
         storage_wire = await stack.enter_async_context(Proxy(storage).serving())
-        processes = [Manager(dsn, directory, number, module) for number in range(managers)]
+        more = [*environments, *[{}] * managers]
+        processes = [Manager(dsn, directory, number, module, more[number]) for number in range(managers)]
         world = World(processes, stand_ins, wires, storage, storage_wire)
         for number, manager in enumerate(processes):
             await stack.enter_async_context(manager.postgres.serving())

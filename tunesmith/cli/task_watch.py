@@ -50,8 +50,8 @@ def follow(
         talk(f"detached; the task goes on. Come back with: tunesmith task watch {bare_id(task)} --after {stream.last_sequence}")
         raise typer.Exit(errors.INTERRUPTED) from detached
     if stream.end is not None:
-        say = functools.partial(_say_result, client, task, stream.end.artifact, as_json=as_json)
-        raise typer.Exit(_conclude(stream.end, succeeded or say, as_json=as_json))
+        say = succeeded or (None if as_json else functools.partial(_say_next_step, client, task, stream.end.artifact))
+        raise typer.Exit(_conclude(stream.end, say, as_json=as_json))
 
 
 def _say_when_it_lasts(attempts: int) -> None:
@@ -127,23 +127,19 @@ def _note(event: "TaskEvent") -> str:
     return NOTES[kind](getattr(event, kind)) if kind in NOTES else ""
 
 
-def _say_result(client: "Client", task: str, artifact: str, *, as_json: bool) -> None:
-    """The artifact, and what to do with it."""
-    if as_json:
-        return
+def _say_next_step(client: "Client", task: str, artifact: str) -> None:
+    is_model = client.get_task(task).spec.WhichOneof("kind") == "fine_tuning"
     talk(f"succeeded: {artifact}")
-    if client.get_task(task).spec.WhichOneof("kind") == "fine_tuning":
-        talk(f"try it: tunesmith model chat {artifact}")
-    else:
-        talk(f"look at it: tunesmith artifact show {artifact}")
+    talk(f"try it: tunesmith model chat {artifact}" if is_model else f"look at it: tunesmith artifact show {artifact}")
 
 
-def _conclude(end: "StreamEnd", succeeded: Callable[[], None], *, as_json: bool) -> int:
+def _conclude(end: "StreamEnd", succeeded: Callable[[], None] | None, *, as_json: bool) -> int:
     """Say how it ended; the exit code."""
     from tunesmith.v1.task_pb2 import Task
 
     if end.state == Task.SUCCEEDED:
-        succeeded()
+        if succeeded is not None:
+            succeeded()
         return errors.OK
     if end.HasField("error"):
         errors.show_reason(end.error.reason, end.error.message)

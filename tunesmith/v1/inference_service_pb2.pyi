@@ -1571,7 +1571,7 @@ class LoadedModel(_message.Message):
     base_model: _builtins.str
     """The base model beneath. Format: `baseModels/{base_model}`."""
     memory_bytes: _builtins.int
-    """Bytes of its weights; of an adapter, the adapter's alone."""
+    """Bytes of its weights in memory, where a base model may be kept twice; of an adapter, the adapter's alone."""
     pinned: _builtins.bool
     """Whether it stays in memory: the operator pinned it."""
     @_builtins.property

@@ -16,7 +16,10 @@ from services.storage.sweep_repository import SWEEP_LOCK
 
 log = structlog.get_logger()
 
-_CONTENTS = "SELECT sha256, size_bytes, object_key FROM storage.blob ORDER BY sha256"
+_CONTENTS = """
+    SELECT sha256, size_bytes, object_key FROM storage.blob
+    UNION ALL SELECT sha256, size_bytes, object_key FROM storage.event_segment
+    ORDER BY sha256, object_key"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,12 +45,12 @@ async def save(dsn: str, store: ObjectStore, archive: Archive, program: pathlib.
         assert row is not None, "a function has a value"
         dump = await _dump(dsn, row["name"], archive, program, environment)
         contents = [Content(**found) async for found in await connection.execute(_CONTENTS)]
-        results = [await _copy(store, archive, content) for content in contents]
-    damaged = tuple(content.sha256 for content, result in zip(contents, results, strict=True) if result is None)
-    kept = tuple(content for content in contents if content.sha256 not in damaged)
+        copied = sum([await _copy(store, archive, content) for content in contents])
+    kept = tuple([content for content in contents if await in_thread(archive.has, content)])
+    damaged = tuple(sorted({content.sha256 for content in contents} - {content.sha256 for content in kept}))
     manifest = Manifest(row["moment"].isoformat(timespec="seconds"), dump, kept, damaged)
     await in_thread(archive.write_manifest, manifest)
-    return Saved(manifest, sum(bool(result) for result in results))
+    return Saved(manifest, copied)
 
 
 async def _hold_sweeps(connection: psycopg.AsyncConnection[dict[str, object]]) -> None:
@@ -74,12 +77,12 @@ async def _dump(dsn: str, snapshot: str, archive: Archive, program: pathlib.Path
         raise
 
 
-async def _copy(store: ObjectStore, archive: Archive, content: Content) -> bool | None:
-    """True = copied, False = was there, None = the store has not what it should have."""
+async def _copy(store: ObjectStore, archive: Archive, content: Content) -> bool:
+    """Whether it was copied: it was there already otherwise, or the store has not what it should have."""
     if await in_thread(archive.has, content):
         return False
     if await store.size(content.object_key) != content.size_bytes:
-        return None
+        return False
     incoming = await in_thread(archive.begin)
     try:
         async for chunk in store.read(content.object_key, 0, content.size_bytes):
@@ -87,4 +90,4 @@ async def _copy(store: ObjectStore, archive: Archive, content: Content) -> bool 
     except BaseException:
         incoming.discard()
         raise
-    return True if await in_thread(archive.keep, incoming, content) else None
+    return await in_thread(archive.keep, incoming, content)

@@ -1,6 +1,7 @@
 """The asks for evaluations and generations, and the rules about them that need nobody's answer."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Self
 
@@ -17,6 +18,9 @@ EVALUATION, GENERATION = "task.spec.evaluation", "task.spec.generation"
 QUESTIONS_WITH_ANSWERS = frozenset({"CHAT", "LABELED"})
 """Formats of datasets, by the names of Dataset.Format."""
 QUESTIONS = QUESTIONS_WITH_ANSWERS | {"TEXT"}
+
+CHECKPOINT = re.compile(r"(?P<task>tasks/[0-9a-fA-F-]{32,36})@step-(?P<step>[1-9][0-9]{0,17})")
+"""A checkpoint as a model."""
 
 _DEFAULT = Sampling()
 _MOST_MODELS, _LONGEST_PROMPT = 8, 10_000
@@ -80,6 +84,8 @@ class Generation:
 
 def full_model_name(name: str, field: str) -> str:
     """Of a model as InferenceService names them; raises InvalidArgument naming `field`."""
+    if match := CHECKPOINT.fullmatch(name):
+        return f"tasks/{resource_uuid(match['task'], 'tasks', field)}@step-{match['step']}"
     collection, slash, _ = name.partition("/")
     if collection in ("artifacts", "tasks") and slash:
         return f"{collection}/{resource_uuid(name, collection, field)}"

@@ -11,6 +11,8 @@ from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, 
 from services.task_manager.domain.training_data import WeightedDataset
 from services.task_manager.domain.validation import name_violations
 
+MIN_RETENTION, MAX_RETENTION = 3600, 365 * 86400
+"""Seconds for which the results of a task can be asked to be kept."""
 FINE_TUNING = "task.spec.fine_tuning"
 """Where the ask stands in a request."""
 
@@ -34,6 +36,8 @@ class FineTuning:
     initial_artifact: str = ""
     """What it starts from; empty = the base model alone."""
     sample_prompts: tuple[str, ...] = ()
+    artifact_retention_seconds: int | None = None
+    """None = as the server keeps artifacts."""
     evaluation_dataset: str = ""
     """Whose questions the result and the base model are to answer; empty = none."""
 
@@ -69,6 +73,7 @@ class FineTuning:
         yield from _deepspeed_overrides(self.hyperparameters)
         yield from _evaluation(self)
         yield from evaluation.prompt_violations(self.sample_prompts, self.method, f"{FINE_TUNING}.sample_prompts")
+        yield from _retention(self.artifact_retention_seconds)
 
     def with_full_names(self) -> Self:
         """The same, bare ids made resource names."""
@@ -80,6 +85,11 @@ class FineTuning:
             validation_dataset=training_data.full_name(self.validation_dataset),
             evaluation_dataset=training_data.full_name(self.evaluation_dataset),
         )
+
+
+def _retention(seconds: int | None) -> Iterator[Violation]:
+    if seconds is not None and not MIN_RETENTION <= seconds <= MAX_RETENTION:
+        yield Violation(f"{FINE_TUNING}.artifact_retention", f"{seconds} s is not within 1 hour and 365 days")
 
 
 def _evaluation(ask: FineTuning) -> Iterator[Violation]:

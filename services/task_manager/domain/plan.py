@@ -116,7 +116,7 @@ def _peak_memory(findings: Findings, shape: ModelShape | None) -> int:
         trained_parameters=parameters if findings.is_full else adapter,
         precision=effective.precision or "",
         batch_size=effective.per_device_train_batch_size or 1,
-        passes=effective.gradient_accumulation_steps or 1,
+        passes=(effective.gradient_accumulation_steps or 1) if effective.packing else 1,
         longest=min(findings.max_seq_length, max(facts.longest for facts in known)),
         mean=max(facts.token_count / max(1, facts.example_count) for facts in known),
         targets=max(facts.trainable_token_count / max(1, facts.example_count) for facts in known),

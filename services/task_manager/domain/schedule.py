@@ -124,7 +124,7 @@ def decide(
     for task in in_fair_order(waiting, running):
         if not any(lane.free for lane in lanes):
             break
-        if not has_quota(held, task, quota):
+        if not has_quota(held, task.project, task.processes, quota):
             continue
         if lane := max((lane for lane in lanes if lane.admits(task)), key=lambda lane: lane.free, default=None):
             lane.start(task)

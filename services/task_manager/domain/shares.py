@@ -2,7 +2,7 @@
 
 Of tasks of one priority, the next is of the project that holds the fewest processes, and there the oldest. A project that holds
 nothing therefore comes before every one that holds something, and of two that hold nothing the one with the older task: whatever
-others bring, a task is next at the latest when its project's runs have ended.
+others bring later, a task is next at the latest when its project's runs have ended and older tasks have started.
 """
 
 import collections
@@ -42,9 +42,9 @@ def held_by_project(running: Iterable[Placed]) -> "collections.Counter[str]":
     return held
 
 
-def has_quota(held: Mapping[str, int], task: Placed, most: int) -> bool:
-    """Whether its project may hold its processes, too; `most` 0 = no limit."""
-    return not most or held.get(task.project, 0) + task.processes <= most
+def has_quota(held: Mapping[str, int], project: str, processes: int, most: int) -> bool:
+    """Whether a project may hold so many processes, too; `most` 0 = no limit."""
+    return not most or held.get(project, 0) + processes <= most
 
 
 def in_fair_order(waiting: Sequence[T], running: Iterable[Placed]) -> list[T]:

@@ -6,6 +6,8 @@ import shutil
 import threading
 from typing import Any, cast
 
+from google.protobuf import duration_pb2, json_format
+
 from services.common.bundles import Bundle
 from services.trainer import hyperparameters
 from services.trainer.composition import Composer, Part, RowCounts
@@ -16,7 +18,7 @@ from services.trainer.kinds.kind import Prepared, RunKind
 from services.trainer.persistence import Note
 from services.trainer.run_directory import DatasetUse, Provenance, RunDirectory
 from services.trainer.storage_client import Adapter
-from tunesmith.v1 import artifact_pb2, task_spec_pb2
+from tunesmith.v1 import artifact_pb2, task_spec_pb2, trainer_service_pb2
 
 
 async def prepare(run: RunDirectory, fetching: Fetching, note: Note) -> Prepared:
@@ -42,9 +44,16 @@ def manifest(adapter: Adapter) -> artifact_pb2.ArtifactManifest:
         datasets=[_use(use) for use in provenance.datasets],
         validation_dataset=_use(provenance.validation) if provenance.validation else None,
         validation_split_ratio=provenance.validation_split_ratio,
+        retention=artifact_retention(adapter.request.document),
         method=task_spec_pb2.FineTuning.Method.Value(ask.method.upper()),
         tuning=task_spec_pb2.FineTuning.Tuning.Value(ask.tuning.upper()),
     )
+
+
+def artifact_retention(document: str) -> duration_pb2.Duration | None:
+    """How long a run's document wants artifacts kept, None = as storage keeps them."""
+    run = json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True)
+    return run.spec.fine_tuning.artifact_retention if run.spec.fine_tuning.HasField("artifact_retention") else None
 
 
 FINE_TUNING = RunKind("fine_tuning", "", fine_tuning_ask.check, fine_tuning_ask.read, prepare, manifest)

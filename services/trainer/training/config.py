@@ -84,6 +84,8 @@ class Hyperparameters:
     """How often, before the run fails all the same."""
     rehearsal: Literal["auto", "always", "never"]
     """Whether the longest micro-batch runs once before the first step."""
+    packing: bool
+    """Whether rows go through the model together as far as memory allows, without padding where it can be."""
     stall_policy: Literal["warn", "fail"]
     """Heeded by the supervisor."""
     early_stopping_patience: int | None

@@ -55,18 +55,26 @@ class ObjectiveModule(nn.Module):
     """Model and objective as the one module DeepSpeed wraps: its forward pass is what the objective computes of a micro-batch."""
 
     def __init__(
-        self, model: Any, objective: Objective, autocast: torch.dtype | None = None, decoder: FastDecoder | None = None
+        self,
+        model: Any,
+        objective: Objective,
+        autocast: torch.dtype | None = None,
+        decoder: FastDecoder | None = None,
+        *,
+        packs: bool = False,
     ) -> None:
-        """`autocast` = format of activations when it is not that of the weights; `decoder` = what stands in for the model's."""
+        """`autocast` = format of activations when it is not that of the weights; `decoder` = what stands in for the model's;
+        `packs`: the model's own takes rows behind each other."""
         super().__init__()
         self.model = model
         self._objective = objective
         self._autocast = autocast
         self._decoder = decoder
+        self._packs = packs
 
     def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
         """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective."""
-        policy = Policy(self.model, self._decoder)
+        policy = Policy(self.model, self._decoder, packs=self._packs)
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
             if ask == "baseline":

@@ -14,7 +14,7 @@ class Answer(BaseModel):
     yes: bool
 
 
-asked = {"messages": [{"role": "user", "content": "number 3"}], "response_model": Answer, "max_tokens": 120}
+asked = {"messages": [{"role": "user", "content": "number 3"}], "response_model": Answer, "max_tokens": 400}
 structured = instructor.from_openai(openai.OpenAI(), mode=instructor.Mode.JSON_SCHEMA)
 assert isinstance(structured.chat.completions.create(model=os.environ["MODEL"], **asked).yes, bool)
 tools = instructor.from_openai(openai.OpenAI(), mode=instructor.Mode.TOOLS_STRICT)

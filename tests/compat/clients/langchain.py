@@ -19,7 +19,7 @@ schema = {
     "required": ["yes"],
     "additionalProperties": False,
 }
-structured = ChatOpenAI(model=os.environ["MODEL"], max_tokens=60).with_structured_output(schema, method="json_schema")
+structured = ChatOpenAI(model=os.environ["MODEL"], max_tokens=400).with_structured_output(schema, method="json_schema")
 assert isinstance(structured.invoke("number 3")["yes"], bool)
 
 
@@ -29,7 +29,7 @@ def look(yes: bool) -> str:
     return str(yes)
 
 
-bound = ChatOpenAI(model=os.environ["TOOLS_MODEL"], max_tokens=120).bind_tools([look], tool_choice="look", strict=True)
+bound = ChatOpenAI(model=os.environ["TOOLS_MODEL"], max_tokens=400).bind_tools([look], tool_choice="look", strict=True)
 assert bound.invoke("number 3").tool_calls[0]["name"] == "look"
 try:
     ChatOpenAI(model="none").invoke("x")

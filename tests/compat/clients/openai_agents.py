@@ -33,7 +33,7 @@ async def main() -> None:
         model=OpenAIChatCompletionsModel(os.environ["TOOLS_MODEL"], client),
         tools=[look],
         tool_use_behavior="stop_on_first_tool",
-        model_settings=ModelSettings(max_tokens=120, tool_choice="required"),
+        model_settings=ModelSettings(max_tokens=400, tool_choice="required"),
     )
     assert (await Runner.run(looking, "number 3")).final_output == "seen"
 

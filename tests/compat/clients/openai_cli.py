@@ -15,11 +15,13 @@ def run(*arguments: str) -> str:
 
 file = json.loads(run("files.create", "-f", os.environ["ROWS"], "-p", "fine-tune"))
 assert file["id"] in run("files.list")
-job = json.loads(run("fine_tuning.jobs.create", "-m", os.environ["BASE"], "-F", file["id"], "--suffix", "cli"))
+# Long enough to be there still when it is cancelled.
+long = ("--suffix", "cli", "--hyperparameters", json.dumps({"n_epochs": 100, "batch_size": 1}))
+job = json.loads(run("fine_tuning.jobs.create", "-m", os.environ["BASE"], "-F", file["id"], *long))
 assert json.loads(run("fine_tuning.jobs.retrieve", "-i", job["id"]))["id"] == job["id"]
 assert job["id"] in run("fine_tuning.jobs.list")
 json.loads(run("fine_tuning.jobs.cancel", "-i", job["id"]))
-assert "fine_tuning.job.event" in run("fine_tuning.jobs.list-events", "-i", job["id"])
+assert "fine_tuning.job.event" in run("fine_tuning.jobs.list_events", "-i", job["id"])
 assert os.environ["MODEL"] in run("models.list")
 said = ("chat.completions.create", "-m", os.environ["MODEL"], "-g", "user", "number 3", "-M", "8", "-t", "0")
 assert run(*said).strip() == run(*said, "--stream").strip()

@@ -5,7 +5,9 @@ import OpenAI from "openai";
 
 const client = new OpenAI();
 const { ROWS, BASE, TOOLS_MODEL, EXTRA } = process.env;
-const file = await client.files.create({ file: fs.createReadStream(ROWS), purpose: "fine-tune", expires_after: { anchor: "created_at", seconds: 3600 } });
+// Other content than other clients send: the same content under the same name would be the same file.
+const rows = await OpenAI.toFile(Buffer.concat([fs.readFileSync(ROWS), Buffer.from("\n")]), "node.jsonl");
+const file = await client.files.create({ file: rows, purpose: "fine-tune", expires_after: { anchor: "created_at", seconds: 3600 } });
 assert.equal(file.expires_at, file.created_at + 3600);
 let job = await client.fineTuning.jobs.create({ model: BASE, training_file: file.id, suffix: "node", ...JSON.parse(EXTRA) });
 while (!["succeeded", "failed", "cancelled"].includes(job.status)) {
@@ -27,7 +29,7 @@ for await (const chunk of await client.chat.completions.create({ ...asked, strea
 assert.equal(text, whole.choices[0].message.content);
 const parameters = { type: "object", properties: { yes: { type: "boolean" } }, required: ["yes"], additionalProperties: false };
 const called = await client.chat.completions.create({
-  model: TOOLS_MODEL, messages: asked.messages, max_tokens: 120, tool_choice: "required",
+  model: TOOLS_MODEL, messages: asked.messages, max_tokens: 400, tool_choice: "required",
   tools: [{ type: "function", function: { name: "look", strict: true, parameters } }],
 });
 assert.equal(called.choices[0].message.tool_calls[0].function.name, "look");

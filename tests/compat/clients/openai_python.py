@@ -48,12 +48,12 @@ assert text.choices[0].logprobs.token_logprobs[0] is None
 
 schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"], "additionalProperties": False}
 form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
-answer = client.chat.completions.create(model=os.environ["BASE"], messages=messages, max_tokens=60, response_format=form)
+answer = client.chat.completions.create(model=os.environ["BASE"], messages=messages, max_tokens=400, response_format=form)
 assert set(json.loads(answer.choices[0].message.content)) == {"yes"}
 
 tool = {"type": "function", "function": {"name": "look", "strict": True, "parameters": schema}}
 called = client.chat.completions.create(
-    model=os.environ["TOOLS_MODEL"], messages=messages, max_tokens=120, tools=[tool], tool_choice="required"
+    model=os.environ["TOOLS_MODEL"], messages=messages, max_tokens=400, tools=[tool], tool_choice="required"
 )
 assert called.choices[0].message.tool_calls[0].function.name == "look"
 

@@ -21,7 +21,7 @@ async def main() -> None:
     whole = (await agent.run("number 3")).output
     async with agent.run_stream("number 3") as answer:
         assert await answer.get_output() == whole
-    typed = Agent(model, output_type=NativeOutput(Answer), model_settings={"max_tokens": 60})
+    typed = Agent(model, output_type=NativeOutput(Answer), model_settings={"max_tokens": 400})
     assert isinstance((await typed.run("number 3")).output.yes, bool)
     try:
         await Agent(OpenAIChatModel("none")).run("x")

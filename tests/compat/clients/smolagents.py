@@ -26,6 +26,6 @@ class Look(Tool):
 calling = OpenAIModel(
     model_id=os.environ["TOOLS_MODEL"], api_base=os.environ["OPENAI_BASE_URL"], api_key=os.environ["OPENAI_API_KEY"]
 )
-answer = calling.generate(messages, tools_to_call_from=[Look()], max_tokens=120)
+answer = calling.generate(messages, tools_to_call_from=[Look()], max_tokens=400)
 assert answer.tool_calls[0].function.name == "look"
 print(json.dumps(["chat", "stream", "tools"]))

@@ -19,6 +19,7 @@ from services.common.postgres import Pool, migrate, open_pool, transaction
 from services.storage.backup.archive import Archive
 from services.storage.backup.restoring import restore
 from services.storage.backup.saving import Saved, save
+from services.storage.event_archive import EventArchive
 from services.storage.object_store import MinioObjectStore
 from services.storage.sweep_repository import SWEEP_LOCK
 from tunesmith.local.postgres import binary, environment
@@ -58,12 +59,21 @@ async def rows_of(dsn: str) -> dict[str, list[str]]:
 
 
 async def test_everything_comes_back_equal_and_serves(
-    service: Service, store: MinioObjectStore, postgres_dsn: str, target_dsn: str, archive: Archive, client: minio.Minio, s3: S3
+    service: Service,
+    store: MinioObjectStore,
+    pool: Pool,
+    postgres_dsn: str,
+    target_dsn: str,
+    archive: Archive,
+    client: minio.Minio,
+    s3: S3,
 ) -> None:
     artifact = await service.store_artifact(FILES)
     version = await service.export(artifact.name, alias="best")
     await service.register_model(model_files())
     dataset = await service.upload(lines(row()))
+    task = uuid.uuid4()
+    await EventArchive(pool, store, service.repositories.pending).put(task, sha256(b"events"), b"events")
     done = await saved(postgres_dsn, store, archive)
     assert (done.copied, done.manifest.damaged) == (len(done.manifest.contents), ())
     assert (await saved(postgres_dsn, store, archive)).copied == 0
@@ -88,6 +98,7 @@ async def test_everything_comes_back_equal_and_serves(
         found = await second.models.ListBaseModels(model_service_pb2.ListBaseModelsRequest())
         assert [model.name for model in found.base_models] == ["baseModels/tiny"]
         assert len(await second.list_artifacts()) == 1
+        assert await EventArchive(pool, other, second.repositories.pending).get(task, sha256(b"events")) == b"events"
         assert not (await second.sweep()).removed_object_count
     with pytest.raises(ServiceError) as caught:
         await restore(target_dsn, other, archive, binary("pg_restore"), dict(environment()))

@@ -69,6 +69,10 @@ POINTS = [
     *(("apply", step, True) for step in range(2, STEPS + 1, 2)),
     *(("evaluate", number, False) for number in (1, 2, 3)),
 ]
+if os.environ.get("TUNESMITH_EVERY_KILL_POINT"):  # `make bench`
+    METHODS = ("accumulate", "measure", "apply")
+    POINTS = [(method, step, after) for method in METHODS for step in range(1, STEPS + 1) for after in (False, True)]
+    POINTS += [("evaluate", number, after) for number in (1, 2, 3) for after in (False, True)]
 
 
 @pytest.mark.parametrize(("method", "number", "after"), POINTS, ids=str)

@@ -441,8 +441,32 @@ class TestModels:
         assert json_lines(run(*asking, "--json").stdout)[1] == {"model": "tasks/t1", "answer": "echo you by tasks/t1"}
         assert [asked.top_k for asked in platform.inference.asked] == [3, 3]
 
-    def test_compare_without_a_message_is_a_usage_error(self, run):
-        assert run("model", "chat", "tiny", "--compare", "tiny").exit_code == 2
+    def test_a_conversation_beside_others_goes_on_with_the_first_models_answer(self, run, platform):
+        for asking in (("chat", "tiny", "--compare", "tasks/t1"), ("compare", "tiny", "tasks/t1")):
+            platform.inference.asked.clear()
+            result = run("model", *asking, input="one\ntwo\n")
+            assert result.stdout.startswith("tiny\n  echo one by baseModels/tiny\ntasks/t1\n  echo one by tasks/t1\ntiny\n")
+            turns = [(turn.role, turn.content) for turn in platform.inference.asked[1].messages]
+            assert turns == [("user", "one"), ("assistant", "echo one by baseModels/tiny"), ("user", "two")]
+
+    def test_models_are_compared_in_a_command_of_their_own(self, run, platform):
+        asking = ("model", "compare", "tiny", "tasks/t1@step-4", "-m", "you", "--seed", 3)
+        assert run(*asking).stdout == "tiny\n  echo you by baseModels/tiny\ntasks/t1@step-4\n  echo you by tasks/t1@step-4\n"
+        assert [line["model"] for line in json_lines(run(*asking, "--json").stdout)] == ["tiny", "tasks/t1@step-4"]
+        assert [asked.seed for asked in platform.inference.asked] == [3, 3]
+
+    def test_a_comparison_needs_two_models_and_json_a_message(self, run):
+        assert run("model", "compare", "tiny", "-m", "you").exit_code == 2
+        assert run("model", "compare", "tiny", "tiny", "--json").exit_code == 2
+
+    def test_a_schema_and_an_expression_are_sent_but_not_both(self, run, platform, tmp_path):
+        schema = tmp_path / "schema.json"
+        schema.write_text('{"type": "object"}')
+        run("model", "chat", "tiny", "-m", "you", "--json-schema", schema)
+        run("model", "chat", "tiny", "-m", "you", "--regex", "yes|no")
+        formats = [asked.response_format for asked in platform.inference.asked]
+        assert [(each.json_schema, each.regex) for each in formats] == [('{"type": "object"}', ""), ("", "yes|no")]
+        assert run("model", "chat", "tiny", "-m", "you", "--json-schema", schema, "--regex", "a").exit_code == 2
 
     def test_json_without_a_message_is_a_usage_error(self, run):
         assert run("model", "chat", "tiny", "--json").exit_code == 2

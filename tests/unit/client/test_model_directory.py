@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import struct
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
 from tunesmith.errors import InvalidArgument
+from tunesmith.local import base_model
 from tunesmith.model_directory import ModelFacts, read_model_directory
 
 CONFIG = {"model_type": "llama", "max_position_embeddings": 512}
@@ -88,3 +90,28 @@ def test_add_tells_what_keeps_a_model_from_training(directory: pathlib.Path, pla
     assert json.loads(result.stdout)["chat_template_problem"] == "it has no chat template"
     result = CliRunner().invoke(app, ["model", "add", str(directory), "--id", "mine"])
     assert "cannot train on conversations: it has no chat template" in result.stderr
+
+
+def test_add_converts_a_gguf_file_and_keeps_nothing_of_it(directory: pathlib.Path, platform, monkeypatch, tmp_path) -> None:
+    made = []
+
+    async def convert(source: pathlib.Path, target: pathlib.Path, hint: str) -> dict:
+        made.append((source.name, target))
+        shutil.copytree(directory, target)
+        return {"license": "Apache-2.0"}
+
+    monkeypatch.setattr(base_model, "convert", convert)
+    (tmp_path / "model.GGUF").write_bytes(b"GGUF")
+    result = CliRunner().invoke(app, ["model", "add", str(tmp_path / "model.GGUF"), "--id", "mine"])
+    assert result.exit_code == 0, result.stderr
+    stored = platform.models.stored["baseModels/mine"]
+    assert (stored.family, stored.parameter_count, stored.license) == ("llama", 26, "Apache-2.0")
+    ((name, target),) = made
+    assert (name, target.exists()) == ("model.GGUF", False)
+
+
+def test_add_of_another_file_is_a_usage_error(tmp_path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"x")
+    result = CliRunner().invoke(app, ["model", "add", str(tmp_path / "model.bin"), "--id", "mine"])
+    assert result.exit_code == 2
+    assert "neither a directory nor" in result.stderr

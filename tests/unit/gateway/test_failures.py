@@ -32,6 +32,7 @@ def test_all_four_keys_are_there_and_the_status_is_an_error(reason: str) -> None
         ("MODEL_NOT_FOUND", 404, "invalid_request_error", "model_not_found"),
         ("ARTIFACT_EXPIRED", 404, "invalid_request_error", "model_not_found"),
         ("MODEL_NOT_READY", 404, "invalid_request_error", "model_not_found"),
+        ("TOOLS_UNSUPPORTED", 400, "invalid_request_error", "tools_unsupported"),
         ("MEDIA_TYPE_UNSUPPORTED", 415, "invalid_request_error", "media_type_unsupported"),
         ("REQUEST_TIMED_OUT", 408, "invalid_request_error", "request_timed_out"),
         ("DISK_FULL", 507, "server_error", "disk_full"),

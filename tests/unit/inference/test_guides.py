@@ -69,6 +69,13 @@ def test_a_schema_lets_through_what_fits_it_and_nothing_else(vocabulary: Vocabul
         assert not fits(vocabulary, constraint, text)
 
 
+def test_white_space_in_a_schema_ends(vocabulary: Vocabulary) -> None:
+    """A model that has nothing to say would write it until its tokens are used up."""
+    constraint = Constraint(Language.JSON_SCHEMA, '{"type": "array", "items": {"type": "integer"}}', "f")
+    assert fits(vocabulary, constraint, "[" + " " * 16 + "1,\n\t2 ]")
+    assert not fits(vocabulary, constraint, "[" + " " * 17 + "1]")
+
+
 def test_a_whole_answer_may_only_end(vocabulary: Vocabulary) -> None:
     guide = vocabulary.guide(Constraint(Language.REGEX, "a", "f"))
     guide.take(TOKENIZER.token_to_id("a"))

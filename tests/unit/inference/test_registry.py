@@ -309,3 +309,15 @@ def test_what_nobody_has_used_for_long_is_unloaded_the_adapter_before_its_base(
     registry.pin([])
     registry.unload_idle(datetime.timedelta(seconds=0))
     assert (registry.snapshot, engine.bases, engine.adapters) == ((), {}, {})
+
+
+@pytest.mark.parametrize(("limit", "times"), [(BASE_BYTES, 2), (BASE_BYTES - 1, 1), (0, 1)])
+def test_a_base_model_that_is_packed_weighs_twice_and_its_adapter_once(
+    engine: FakeEngine, tuned: ModelFiles, limit: int, times: int
+) -> None:
+    registry = Registry(engine, max_bytes=10**9, now=lambda: START, twice_up_to=limit)
+    registry.load(tuned)
+    assert {loaded.name: loaded.memory_bytes for loaded in registry.snapshot} == {
+        ARTIFACT: ADAPTER_BYTES,
+        "baseModels/tiny": times * BASE_BYTES,
+    }

@@ -46,7 +46,7 @@ async def test_a_whole_model_of_either_kind_stands_alone(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["GGUF", "EVALUATION", "GENERATION"])
 async def test_what_is_no_model_is_refused_by_what_it_is(kind: str) -> None:
-    with pytest.raises(ServiceError, match=f"is of kind {kind} and cannot be chatted with") as refused:
+    with pytest.raises(ServiceError, match=f"is of kind {kind}, which cannot answer") as refused:
         await resolver(dataclasses.replace(TUNED, kind=kind)).files(ARTIFACT)
     assert refused.value.reason == "MODEL_NOT_FOUND"
 
@@ -120,6 +120,13 @@ async def test_an_alias_that_is_none_is_told_as_storage_says_it() -> None:
     with pytest.raises(ServiceError) as refused:
         await resolver(BASE).files("models/mine@nobody")
     assert refused.value.reason == "MODEL_VERSION_NOT_FOUND"
+
+
+@pytest.mark.parametrize("kind", ["GGUF", "EVALUATION", "GENERATION"])
+async def test_what_is_no_model_cannot_answer_and_says_what_it_is(kind: str) -> None:
+    with pytest.raises(ServiceError, match=f"of kind {kind}") as refused:
+        await resolver(BASE, Bundle(ARTIFACT, Path("x"), "baseModels/tiny", "r1", kind=kind)).files(ARTIFACT)
+    assert (refused.value.reason, refused.value.status) == ("MODEL_NOT_FOUND", "NOT_FOUND")
 
 
 async def test_a_checkpoint_answers_as_an_adapter_on_its_base_model(tmp_path: Path) -> None:

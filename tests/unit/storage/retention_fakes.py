@@ -54,7 +54,7 @@ class MemoryArtifactRepository:
             files=self._tables.settle(draft.files, keys),
             size_bytes=draft.size_bytes,
             create_time=now,
-            life=Life(AVAILABLE, now + self._tables.policy.retention),
+            life=Life(AVAILABLE, now + (draft.retention or self._tables.policy.retention)),
             state=AVAILABLE,
             delete_time=None,
         )

@@ -36,6 +36,15 @@ class RetentionSuite:
         assert (list(sweep.expired), list(sweep.deleted), sweep.removed_object_count) == ([], [], 0)
         assert await service.download_artifact(artifact.name, "adapter_model.safetensors") == b"weights"
 
+    async def test_a_task_may_have_a_retention_of_its_own(self, service: Service, advance: Advance) -> None:
+        for wanted, kept in ((days(2), days(2)), (days(40), days(40)), (days(9999), days(365))):
+            messages = artifact_messages(FILES)
+            messages[0].header.manifest.retention.FromTimedelta(wanted)
+            artifact = await service.artifacts.UploadArtifact(messages)
+            assert seconds_between(artifact.create_time, artifact.expire_time) == kept.total_seconds()
+        await advance(days(15.1))
+        assert len((await service.sweep()).expired) == 1
+
     async def test_a_life_goes_from_available_to_expired_to_deleted(self, service: Service, advance: Advance) -> None:
         artifact = await service.store_artifact(FILES)
         await advance(days(15.1))

@@ -41,7 +41,7 @@ class FakeQueue:
 
     async def look(self, *, largest: int, limit: int = 200) -> QueueView:
         fits = self.waits and self.processes <= largest
-        return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running)
+        return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running, START)
 
     async def claim(self, task_ids: Sequence[uuid.UUID], runner: str, total_processes: int) -> list[Assignment]:
         if not (self.waits and task_ids):

@@ -148,13 +148,14 @@ def test_two_backlogs_share_the_trainers_evenly_however_unequal_they_are(seed: i
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_no_task_waits_for_ever_whatever_other_projects_bring(seed: int, processes: int) -> None:
+@pytest.mark.parametrize(("processes", "latest"), [(1, 5), (2, 5), (4, 250)])
+def test_no_task_waits_for_ever_whatever_other_projects_bring(seed: int, processes: int, latest: int) -> None:
+    """One that needs a whole trainer may have to wait for the 40 tasks of before, but for nothing that came later."""
     world = World(seed)
     for _ in range(40):
         world.bring("flood", world.chance.choice((1, 2)))
     wanted = world.bring("mine", processes)
-    for turn in range(200):
+    for turn in range(latest):
         # New names every time: what holds nothing comes first.
         world.bring("flood", world.chance.choice((1, 2)))
         world.bring(f"fresh {turn}", world.chance.choice((1, 2)))
@@ -163,7 +164,6 @@ def test_no_task_waits_for_ever_whatever_other_projects_bring(seed: int, process
             break
 
     assert wanted in world.started
-    assert world.started[wanted] <= 30, "what was there ends within 8 rounds, a few times over"
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -96,6 +96,9 @@ def test_each_bad_text_is_named(changes: dict[str, Any], field: str) -> None:
         ({"sample_prompts": ("a", " ")}, "sample_prompts[1]"),
         ({"sample_prompts": ("a" * 2001,)}, "sample_prompts[0]"),
         ({"sample_prompts": ("a",), "method": "CLASSIFICATION"}, "sample_prompts"),
+        ({"artifact_retention_seconds": 0}, "artifact_retention"),
+        ({"artifact_retention_seconds": 3599}, "artifact_retention"),
+        ({"artifact_retention_seconds": 365 * 86400 + 1}, "artifact_retention"),
         ({"tuning": "QLORA"}, "tuning"),
         ({"tuning": "FULL", "hyperparameters": Hyperparameters(lora=Lora(use_dora=True))}, "hyperparameters.lora.use_dora"),
         ({"hyperparameters": Hyperparameters(preference=Preference(beta=0.1))}, "hyperparameters.preference.beta"),
@@ -125,6 +128,11 @@ def test_contradicting_batch_sizes_are_found_without_asking_storage() -> None:
     fields = refused(with_ask(hyperparameters=Hyperparameters(global_batch_size=10, per_device_train_batch_size=3)))
 
     assert f"{PATH}.global_batch_size" in fields
+
+
+@pytest.mark.parametrize("seconds", [3600, 30 * 86400, 365 * 86400])
+def test_a_task_may_choose_how_long_its_results_are_kept(seconds: int) -> None:
+    assert validation.check(with_ask(artifact_retention_seconds=seconds), named=True)
 
 
 def test_a_plan_needs_no_name() -> None:

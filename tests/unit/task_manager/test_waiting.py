@@ -76,7 +76,7 @@ class FakeQueue:
 
     async def look(self, *, largest: int, limit: int) -> QueueView:
         self.looks += 1
-        return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], self.runs)
+        return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], self.runs, NOW)
 
 
 async def told(fleet: Fleet, *tasks: object) -> tuple[Sequence[object], int]:

@@ -13,7 +13,7 @@ from services.common.errors import InvalidArgument
 from services.trainer import conversion
 from services.trainer.history import History
 from services.trainer.hyperparameters import numbers as numbers_of
-from services.trainer.kinds.fine_tuning import training_config
+from services.trainer.kinds.fine_tuning import artifact_retention, training_config
 from services.trainer.kinds.fine_tuning_ask import FineTuning, Source
 from services.trainer.run import Failure, Request, State, Wish
 from services.trainer.run_directory import RunDirectory
@@ -33,6 +33,15 @@ def test_a_request_survives_the_disk() -> None:
     assert (ask_of(request).sources, ask_of(request).validation_dataset) == ((Source(DATASET, 1.0),), "")
     assert (ask_of(request).validation_split_ratio, ask_of(request).is_composed) == (None, False)
     assert (ask_of(request).method, ask_of(request).tuning) == ("sft", "lora")
+
+
+@pytest.mark.parametrize("seconds", [None, 3600, 30 * 86400])
+def test_the_retention_of_a_task_goes_with_its_document(seconds: int | None) -> None:
+    run = make_run()
+    if seconds is not None:
+        run.spec.fine_tuning.artifact_retention.FromSeconds(seconds)
+    found = artifact_retention(conversion.request_from_proto(run, NOW).document)
+    assert (found and found.seconds) == seconds
 
 
 def test_a_mixture_and_a_split_survive_the_disk() -> None:
@@ -231,7 +240,7 @@ def test_a_sample_and_the_time_that_remains() -> None:
 
 def test_tasks_of_old_get_what_they_did_not_say() -> None:
     numbers = numbers_of(task_spec_pb2.Hyperparameters(max_skipped_batches=9))
-    named = {"non_finite_policy": "fail", "max_skipped_batches": 9, "rehearsal": "auto", "stall_policy": "warn"}
+    named = {"non_finite_policy": "fail", "max_skipped_batches": 9, "rehearsal": "auto", "packing": True, "stall_policy": "warn"}
     assert named | {"save_total_limit": 2} == {name: numbers[name] for name in (*named, "save_total_limit")}
     assert numbers["time_limit_seconds"] is None
 

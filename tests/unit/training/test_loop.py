@@ -22,6 +22,7 @@ class FakeEngine:
     """Every token's loss is 2 nats; the gradient norm is 0.5."""
 
     rank = 0
+    data_seconds = 0.0
 
     def __init__(self, broken_step=None, broken=(math.nan, 0.5)):
         self.rates, self.windows, self.discarded = [], [], []
@@ -394,3 +395,19 @@ def test_a_learning_rate_without_effect_is_told():
     engine.sample_of_weights = lambda: torch.ones(4)
     _, sink, _, _ = run(engine, max_steps=60)
     assert [step for step, values in sink.records if values == "LEARNING_RATE_WITHOUT_EFFECT"] == [40]
+
+
+def test_a_run_that_waits_for_its_data_is_told_once():
+    engine = FakeEngine()
+    accumulate, ticks = engine.accumulate, iter(range(10_000))
+
+    def slow(micro_batches, units):
+        engine.data_seconds += 3.0  # of the few seconds that a step takes on the test's clock
+        next(ticks)
+        return accumulate(micro_batches, units)
+
+    engine.accumulate = slow
+    _, sink, _, _ = run(engine, max_steps=60)
+    assert [step for step, values in sink.records if values == "DATA_STARVATION"] == [25]
+    _, sink, _, _ = run(FakeEngine(), max_steps=60)
+    assert "DATA_STARVATION" not in [values for _, values in sink.records]
