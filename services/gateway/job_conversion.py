@@ -91,8 +91,9 @@ def _hyperparameters(task: Task) -> dict[str, Any]:
 def _method(spec: FineTuning, task: Task, numbers: dict[str, Any]) -> dict[str, Any] | None:
     """None for a method OpenAI has no name for; `tunesmith.method` tells it."""
     kind = _METHODS.get(spec.method)
-    if kind == "dpo":
-        numbers = {**numbers, "beta": task.effective_hyperparameters.preference.beta}
+    preference = task.effective_hyperparameters.preference
+    if kind == "dpo" and preference.HasField("beta"):
+        numbers = {**numbers, "beta": preference.beta}
     return {"type": kind, kind: {"hyperparameters": numbers}} if kind else None
 
 

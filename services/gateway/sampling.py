@@ -26,6 +26,8 @@ def write_sampling(body: Body, asked: StreamChatRequest | Completion) -> None:
     for name, kind in NUMBERS.items():
         if (value := optional(body, name, kind)) is not None:
             setattr(asked, name, value if kind is float else in_32_bits(name, value))
+    if asked.HasField("n") and asked.n < 1:
+        raise refused("n", f"{asked.n} is less than 1")
     asked.logit_bias.update(_logit_bias(body))
     asked.stop.extend(_stops(body.get("stop")))
     if (seed := optional(body, "seed", int)) is not None:
