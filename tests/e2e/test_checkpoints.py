@@ -47,7 +47,12 @@ def unbroken(stack: LocalStack, dataset: str) -> tuple[dict[int, float], str]:
 
 def running(stack: LocalStack, task: str) -> None:
     """Until it has measured something."""
-    eventually(lambda: stack.json("task", "show", task).get("progress", {}).get("step"), 60, "no step")
+    eventually(lambda: reached(stack, task), 60, "no step")
+
+
+def reached(stack: LocalStack, task: str) -> int:
+    """Its last step."""
+    return int(stack.json("task", "show", task).get("progress", {}).get("step", 0))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +70,7 @@ def survivor(stack: LocalStack, dataset: str) -> tuple[str, list[int]]:
     (directory,) = stack.directory.rglob(f"runs/{task.removeprefix('tasks/')}-1")
     shutil.rmtree(directory)
     stack.run("task", "resume", task)
-    eventually(stack.ranks, 60, "no rank")
-    running(stack, task)
+    eventually(lambda: reached(stack, task) > max(steps), 60, "it does not continue")
     stack.ranks()[0].kill()
     eventually(lambda: state_of(stack, task) == "FAILED", 30, "failed")
     refused = stack.run("task", "retry", task, "--set", "seed=1", "--json", check=False)

@@ -13,7 +13,7 @@ from services.inference.engine import Engine, GenerationRequest
 from services.inference.lazy_engine import LazyEngine
 from services.inference.transformers_engine import TransformersEngine
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")]
+pytestmark = pytest.mark.integration
 
 BASE = "baseModels/tiny"
 ENGINES = {"fake": FakeEngine, "transformers": lambda: TransformersEngine(threads=1), "lazy": lambda: LazyEngine(FakeEngine)}

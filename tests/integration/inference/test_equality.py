@@ -18,7 +18,7 @@ from services.inference.request import judgement_for
 from services.inference.resolver import ModelFiles
 from services.inference.transformers_engine import TransformersEngine
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")]
+pytestmark = pytest.mark.integration
 
 NUMBERS = {"max_steps": 6, "save_steps": 6, "learning_rate": 0.02, "validation": False}
 # Nothing moves: the loss of its one step is that of the weights it starts with, over all rows.

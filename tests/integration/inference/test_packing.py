@@ -14,7 +14,7 @@ from services.inference.engine import GenerationRequest, Sampling
 from services.inference.packing import is_packable
 from services.inference.transformers_engine import TransformersEngine
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")]
+pytestmark = pytest.mark.integration
 
 BASE = "baseModels/tiny"
 

@@ -37,6 +37,11 @@ async def ready(face: Face) -> None:
     await eventually_async(is_ready, "nothing is kept ready")
 
 
+def gone(*processes: psutil.Process) -> bool:
+    """Whether they have ended; that nobody has read their exit codes does not count."""
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
 def waiting(face: Face) -> tuple[psutil.Process, psutil.Process]:
     """(supervisor, rank)."""
     assert face.process
@@ -70,9 +75,9 @@ async def test_cancelling_ends_the_whole_tree_and_its_exit_is_in_the_journal(war
     child = psutil.Process(int((warm.directory(name) / "child.pid").read_text()))
     await warm.cancel(name)
     await warm.until(name, "CANCELLED")
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in (rank, child))
+    assert gone(rank, child)
     assert '"exit_codes":{"0":-9}' in warm.journal(name).replace(" ", "")
-    await eventually(lambda: not supervisor.is_running(), "the supervisor is left")
+    await eventually(lambda: gone(supervisor), "the supervisor is left")
 
 
 async def test_a_trainer_that_is_killed_takes_what_waits_with_it_and_leaves_what_runs(warm: Face, storage: FakeStorage) -> None:
@@ -88,7 +93,7 @@ async def test_a_trainer_that_is_killed_takes_what_waits_with_it_and_leaves_what
     await ready(warm)
     supervisor, rank = waiting(warm)
     await warm.end(signal.SIGKILL)
-    await eventually(lambda: not supervisor.is_running() and not rank.is_running(), "something still waits")
+    await eventually(lambda: gone(supervisor, rank), "something still waits")
 
 
 @pytest.mark.parametrize("who", ["supervisor", "rank", "both are held"])

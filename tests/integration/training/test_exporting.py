@@ -24,7 +24,7 @@ from services.trainer.training.exporting import export as exporting
 from services.trainer.training.exporting.config import ExportConfig
 from services.trainer.training.exporting.stages import Stages
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
+pytestmark = pytest.mark.integration
 
 IDS = torch.tensor([[5, 17, 80, 3, 44, 9, 120]])
 
