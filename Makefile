@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHES := validator listing appends followers storage retention gateway inference start_up training
+MINUTES ?= 10
+SEED ?= 1
 STAMP := $(VENV)/.installed
 
 help: ## Show this help
@@ -25,12 +28,17 @@ demo: $(STAMP) ## Fine-tune a real model and chat with it, start to end
 up: $(STAMP) ## Start the whole stack
 	$(BIN)/tunesmith up
 
-test: $(STAMP) lint ## Lint, then every test, two files at a time
+test: $(STAMP) lint clients ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: $(STAMP) ## Measure dataset checker, tables, gateway and training beside its peers; fuzz
+bench: $(STAMP) ## Measure everything beside its peers, and kill training everywhere (an hour; MINUTES=10 and SEED=1 of faults)
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
-	for bench in validator listing gateway training; do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	TUNESMITH_EVERY_KILL_POINT=1 $(BIN)/python -m pytest -q tests/integration/training/test_resume.py -k dies_anywhere
+	for bench in $(BENCHES); do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
+	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED)
+
+clients: $(STAMP) ## Make the environments of other people's clients that tests/compat runs
+	$(BIN)/python -m tests.compat.environments
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
 	$(BIN)/ruff check .
@@ -57,6 +65,6 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 	rm -rf .venv-lock
 
 clean: ## Remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-compat .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup demo up test bench lint format protos docs lock clean
+.PHONY: help setup demo up test clients bench lint format protos docs lock clean

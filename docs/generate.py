@@ -15,7 +15,9 @@ from typing import Any
 import typer
 from google.protobuf import descriptor_pb2
 
+from docs import works_with
 from docs.dataset_errors import EXAMPLES
+from docs.openai_page import openai_page
 from services.common.catalogue import CATALOGUE
 from services.common.dataset_reasons import WARNINGS
 
@@ -246,6 +248,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "api.md": api_page,
     "cli.md": cli_page,
+    "openai.md": openai_page,
 }
 
 
@@ -253,6 +256,8 @@ def main() -> None:
     """Writes every page."""
     for name, page in PAGES.items():
         (ROOT / "docs" / "reference" / name).write_text(page())
+    readme = ROOT / "README.md"
+    readme.write_text(works_with.with_table(readme.read_text()))
     errors = ROOT / "docs" / "errors"
     for stale in errors.glob("*.md"):
         stale.unlink()

@@ -33,7 +33,7 @@ from tunesmith.v1 import (
 )
 from tunesmith.v1.task_event_pb2 import LogEntry, StreamEnd, StreamHeader, TaskEvent
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora
+from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora, TaskSpec
 
 NOW = timestamp_pb2.Timestamp(seconds=1_800_000_000)
 
@@ -106,15 +106,19 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
         return dataset
 
     def UploadDataset(self, requests, context):
-        header, body, seal = None, b"", ""
+        header, body, seal, lifetime = None, b"", "", None
         for request in requests:
             if request.HasField("header"):
                 header = request.header
             body, seal = body + request.chunk, request.sha256
+            lifetime = request.late_lifetime_seconds or None
             assert len(request.chunk) <= 1024 * 1024
         if header.sha256_follows and seal != hashlib.sha256(body).hexdigest():
             refuse(context, "INVALID_ARGUMENT", "UPLOAD_MALFORMED", "the stream was broken off", "Send it again.")
-        return self._store(header, body, context)
+        dataset = self._store(header, body, context)
+        if lifetime:
+            dataset.expire_time.seconds = dataset.create_time.seconds + lifetime
+        return dataset
 
     def _store(self, header, body, context):
         if b"assistent" in body and not header.max_invalid_rows:
@@ -285,9 +289,11 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.files = {}
         self.exported = {}
         self.offsets = []
+        self.notices = []
+        self.check = artifact_service_pb2.StorageCheck(content_count=3, size_bytes=2_000_000_000)
         self.break_after = None
 
-    def add(self, files, task="tasks/1", **facts):
+    def add(self, files, task="tasks/1", kind=artifact_pb2.Artifact.ADAPTER, **facts):
         """Store an artifact made of `files` (path -> bytes)."""
         described = [
             artifact_pb2.File(path=path, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
@@ -295,7 +301,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         ]
         artifact = artifact_pb2.Artifact(
             name=f"artifacts/{uuid.uuid4()}",
-            kind=artifact_pb2.Artifact.ADAPTER,
+            kind=kind,
             state=artifact_pb2.Artifact.AVAILABLE,
             manifest=artifact_pb2.ArtifactManifest(files=described, task=task, base_model="baseModels/tiny"),
             size_bytes=sum(map(len, files.values())),
@@ -336,6 +342,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         version = registered_model_pb2.ModelVersion(
             name=f"{request.model}/versions/1",
             version=1,
+            format=request.format,
             aliases=[request.alias] if request.alias else [],
             description=request.description,
             artifact=artifact.name,
@@ -348,6 +355,14 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         names = [artifact.name for artifact in self.stored]
         return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
 
+    def ListArtifactNotices(self, request, context):
+        found = [notice for notice in self.notices if notice.sequence > request.after_sequence][:2]
+        last = found[-1].sequence if found else request.after_sequence
+        return artifact_service_pb2.ListArtifactNoticesResponse(notices=found, last_sequence=last)
+
+    def GetStorageCheck(self, request, context):
+        return self.check
+
     def _changed(self, request, **changes):
         artifact = next(artifact for artifact in self.stored if artifact.name == request.name)
         artifact.reason = request.reason
@@ -356,7 +371,11 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         return artifact
 
     def ListArtifacts(self, request, context):
-        wanted = [artifact for artifact in self.stored if request.task in ("", artifact.manifest.task)]
+        wanted = [
+            artifact
+            for artifact in self.stored
+            if request.task in ("", artifact.manifest.task) and request.kind in (0, artifact.kind)
+        ]
         artifacts, token = page_of(wanted, request)
         return artifact_service_pb2.ListArtifactsResponse(artifacts=artifacts, next_page_token=token)
 
@@ -372,6 +391,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         self.stored = {}
         self.bytes = {}
         self.downloads = []
+        self.chat_template_problem = ""
 
     def RegisterBaseModel(self, requests, context):
         header, path = None, ""
@@ -386,6 +406,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
                 self.bytes[path] += request.chunk
         for file in header.files:
             assert hashlib.sha256(self.bytes[file.path]).hexdigest() == file.sha256
+        header.chat_template_problem = self.chat_template_problem
         self.stored[header.name] = header
         return header
 
@@ -431,6 +452,13 @@ class Registry(Models):
     def ListModelVersions(self, request, context):
         versions = [version for name, version in self.artifacts.exported.items() if name.startswith(request.parent + "/")]
         return model_service_pb2.ListModelVersionsResponse(model_versions=versions)
+
+    def ImportModel(self, request_iterator, context):
+        self.imported = list(request_iterator)
+        header = self.imported[0].header
+        version = registered_model_pb2.ModelVersion(name=f"{header.model}/versions/1", version=1)
+        version.manifest.base_model = header.base_model
+        return version
 
     def SetModelAlias(self, request, context):
         self.aliases[request.alias] = request.version
@@ -481,11 +509,33 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
             finish_reason=inference_service_pb2.FINISH_REASON_STOP, usage=inference_service_pb2.ChatUsage(completion_tokens=2)
         )
 
+    def StreamComplete(self, request, context):
+        """Echoes the prompt when it is asked to, then writes one word for each text."""
+        self.asked.append(request.completion)
+        if self.script:
+            yield from self.script(request, context)
+            return
+        asked = request.completion
+        for index in range(asked.n or 1):
+            echoed = asked.text if asked.echo else ""
+            yield inference_service_pb2.StreamCompleteResponse(index=index, text=echoed + f" word{index}")
+        for index in range(asked.n or 1):
+            ending = {"finish_reason": inference_service_pb2.FINISH_REASON_LENGTH, "index": index}
+            yield inference_service_pb2.StreamCompleteResponse(**ending)
+        usage = inference_service_pb2.ChatUsage(prompt_tokens=3, completion_tokens=asked.n or 1)
+        yield inference_service_pb2.StreamCompleteResponse(usage=usage)
+
+
+def kind_of_work(task):
+    return TaskSpec.Kind.Value((task.spec.WhichOneof("kind") or "fine_tuning").upper())
+
 
 def matches(task, wanted):
     fine_tuning = task.spec.fine_tuning
     return (
         wanted.text.lower() in (task.display_name + task.description).lower()
+        and task.name.removeprefix("tasks/").replace("-", "").startswith(wanted.id_prefix)
+        and (not wanted.kinds or kind_of_work(task) in wanted.kinds)
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
         and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for
@@ -518,6 +568,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
 
     def add(self, state=Task.SUCCEEDED, events=(), **facts):
         task = Task(name=f"tasks/{uuid.uuid4()}", display_name="first", state=state, create_time=NOW, **facts)
+        if not task.spec.WhichOneof("kind"):
+            task.spec.fine_tuning.SetInParent()
         self.stored.append(task)
         self.events[task.name] = list(events)
         return task

@@ -6,12 +6,13 @@ behind its cursor. bookmarkable: whoever was told a head has been sent everythin
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stream_contract import TERMINAL
 
-from tunesmith.v1 import task_event_pb2
+from tunesmith.v1 import task_event_pb2, task_pb2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,10 @@ class StreamModel:
         for promise, message in self._broken(messages, after, complete):
             self.violations.append(Violation(promise, self._connections, message))
         self._connections += 1
+
+    def events(self) -> list[task_event_pb2.TaskEvent]:
+        """All that anybody was sent, in order."""
+        return [task_event_pb2.TaskEvent.FromString(self._facts[number]) for number in sorted(self._facts)]
 
     def check(self) -> None:
         """Asserts that nothing was broken, over all connections together."""
@@ -80,8 +85,9 @@ def _broken_end(messages: Sequence[Any], events: Sequence[task_event_pb2.TaskEve
         yield "reliable", f"the end says {end.head_sequence}, sent was {cursor}"
     if end.state not in TERMINAL:
         yield "atomic", "an end in a state that is not terminal"
-    for event in events[:-1]:
-        if event.state_change.to_state in TERMINAL:
+    for event, following in itertools.pairwise(events):
+        is_retried = following.state_change.to_state == task_pb2.Task.QUEUED
+        if event.state_change.to_state in TERMINAL and not is_retried:
             yield "atomic", f"{event.sequence} is terminal and not the last"
     if events and events[-1].state_change.to_state != end.state:
         yield "atomic", "the end is not in the state of the last event"

@@ -39,6 +39,7 @@ HYPERPARAMETERS = {
     "non_finite_policy": "fail",
     "max_skipped_batches": 3,
     "rehearsal": "auto",
+    "packing": True,
     "stall_policy": "warn",
     "early_stopping_patience": None,
     "early_stopping_min_delta": None,

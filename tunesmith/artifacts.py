@@ -7,17 +7,21 @@ from functools import partial
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
-from tunesmith.names import resource_name
+from tunesmith.names import enum_value, resource_name
 from tunesmith.transfers import Progress, receive_all
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.artifact_service_pb2 import (
+    ArtifactNotice,
     DownloadArtifactRequest,
     ExportArtifactRequest,
     ExtendArtifactRequest,
     GetArtifactRequest,
+    GetStorageCheckRequest,
+    ListArtifactNoticesRequest,
     ListArtifactsRequest,
     PinArtifactRequest,
     RestoreArtifactRequest,
+    StorageCheck,
     SweepArtifactsRequest,
     SweepArtifactsResponse,
     UnpinArtifactRequest,
@@ -44,11 +48,18 @@ class ArtifactVerbs(Connections):
         page_size: int = 0,
         *,
         states: Iterable[str] = (),
+        kind: str = "",
         expiring_before: datetime | None = None,
     ) -> Iterator[Artifact]:
-        """Artifacts, newest first; of one task, in `states` (default: AVAILABLE), ending before a moment: as far as given."""
+        """Artifacts, newest first; of a task, in `states` (default: AVAILABLE), of a kind, ending before a time, as far as given.
+
+        Raises:
+            InvalidArgument: KIND_UNKNOWN.
+        """
         request = ListArtifactsRequest(page_size=page_size, task=resource_name("tasks", task) if task else "")
         request.states.extend(Artifact.State.Value(state.upper()) for state in states)
+        if kind:
+            request.kind = enum_value(Artifact.Kind, kind, "KIND_UNKNOWN")
         if expiring_before:
             request.max_expire_time.FromDatetime(expiring_before)
         while True:
@@ -96,9 +107,12 @@ class ArtifactVerbs(Connections):
         return self.connection("storage").call(self._artifacts.RestoreArtifact, request)
 
     def export_artifact(
-        self, name: str, model: str, *, alias: str = "", description: str = "", request_id: str = ""
+        self, name: str, model: str, *, format: str = "", alias: str = "", description: str = "", request_id: str = ""
     ) -> ModelVersion:
-        """Keep an artifact for good, as the next version of a registered model. A repeat of `request_id` makes nothing new."""
+        """Keep an artifact for good, as the next version of a registered model. A repeat of `request_id` makes nothing new.
+
+        `format` is what the artifact has to be; empty = anything.
+        """
         request = ExportArtifactRequest(
             name=resource_name("artifacts", name),
             model=resource_name("models", model),
@@ -106,7 +120,24 @@ class ArtifactVerbs(Connections):
             description=description,
             request_id=request_id or str(uuid.uuid4()),
         )
+        if format:
+            request.format = enum_value(ModelVersion.Format, format, "FORMAT_UNKNOWN")
         return self.connection("storage").call(self._artifacts.ExportArtifact, request, UPLOAD_SECONDS)
+
+    def list_artifact_notices(self, after: int = 0, task: str = "", page_size: int = 0) -> Iterator[ArtifactNotice]:
+        """What was announced after the notice of that number, oldest first: ends that are near, and damage."""
+        name = resource_name("tasks", task) if task else ""
+        request = ListArtifactNoticesRequest(page_size=page_size, after_sequence=after, task=name)
+        while True:
+            page = self.connection("storage").call(self._artifacts.ListArtifactNotices, request)
+            if not page.notices:
+                return
+            yield from page.notices
+            request.after_sequence = page.last_sequence
+
+    def get_storage_check(self) -> StorageCheck:
+        """How far the scrubber is, and everything stored that is damaged."""
+        return self.connection("storage").call(self._artifacts.GetStorageCheck, GetStorageCheckRequest())
 
     def sweep_artifacts(self, *, dry_run: bool = False) -> SweepArtifactsResponse:
         """Expire and delete what is due now, or tell what would be."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith import hyperparameters as hp
+from tunesmith.errors import InvalidArgument
 from tunesmith.names import resource_name
 from tunesmith.tasks import TaskVerbs
 from tunesmith.v1.task_manager_service_pb2 import (
@@ -78,7 +79,11 @@ def cloned(model: Task, display_name: str | None, numbers: Hyperparameters) -> T
     task = Task(display_name=display_name or model.display_name, description=model.description, spec=model.spec)
     task.labels.update(model.labels)
     task.priority = model.priority
-    hp.merge(task.spec.fine_tuning.hyperparameters, numbers)
+    if task.spec.HasField("fine_tuning"):
+        hp.merge(task.spec.fine_tuning.hyperparameters, numbers)
+    elif numbers.ByteSize():
+        # To name its numbers would make it a fine-tuning.
+        raise InvalidArgument(f"{model.name} is no fine-tuning and has no hyperparameters", reason="HYPERPARAMETER_UNKNOWN")
     return task
 
 

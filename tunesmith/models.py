@@ -27,7 +27,7 @@ from tunesmith.v1.model_service_pb2 import (
 )
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 
-Messages = str | Sequence[ChatMessage | Mapping[str, str]]
+Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
 """The user's words, or a conversation: messages or `{"role": …, "content": …}`, oldest first."""
 
 
@@ -117,7 +117,7 @@ class ModelVerbs(Connections):
 
 def conversation(messages: Messages, system: str | None = None) -> list[ChatMessage]:
     """Messages in any accepted form as the contract's, the system message first."""
-    turns: Sequence[ChatMessage | Mapping[str, str]] = (
+    turns: Sequence[ChatMessage | Mapping[str, Any]] = (
         [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
     )
     start = [ChatMessage(role="system", content=system)] if system else []

@@ -24,15 +24,16 @@ def resource_name(collection: str, given: str) -> str:
 
 
 def model_name(given: str) -> str:
-    """A model to chat with: whole names stay, `MODEL@…` is registered, a bare UUID is a task's result, else a base model."""
+    """A model to chat with: whole names stay, a bare UUID is a task's result and `UUID@step-N` its checkpoint, `MODEL@…` is
+    registered, all else is a base model.
+    """
     if "/" in given:
         return given
-    if "@" in given:
-        return f"models/{given}"
+    before, at, selector = given.partition("@")
     try:
-        return f"tasks/{uuid.UUID(given)}"
+        return f"tasks/{uuid.UUID(before)}{at}{selector}"
     except ValueError:
-        return f"baseModels/{given}"
+        return f"models/{given}" if at else f"baseModels/{given}"
 
 
 def bare_id(name: str) -> str:

@@ -1,17 +1,20 @@
 """Verbs on registered models, where exported artifacts are kept for good; part of `tunesmith.Client`."""
 
+import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
-from tunesmith.transfers import Progress, receive_all
+from tunesmith.transfers import Progress, chunks_of, describe, receive_all
 from tunesmith.v1.model_service_pb2 import (
     DeleteModelVersionRequest,
     DownloadModelRequest,
     GetModelRequest,
     GetModelVersionRequest,
+    ImportModelHeader,
+    ImportModelRequest,
     ListModelsRequest,
     ListModelVersionsRequest,
     SetModelAliasRequest,
@@ -52,6 +55,42 @@ class RegistryVerbs(Connections):
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def import_model(
+        self,
+        name: str,
+        directory: str | Path,
+        *,
+        base_model: str = "",
+        alias: str = "",
+        description: str = "",
+        request_id: str = "",
+        progress: Progress | None = None,
+    ) -> ModelVersion:
+        """Keep an adapter (of `base_model`) or a whole model below `directory` as the next version. A repeat of `request_id`
+        makes nothing new.
+
+        Raises:
+            InvalidArgument: BASE_MODEL_UNSAFE for files that could run code, MODEL_UNFIT, LINK_REFUSED.
+        """
+        root = Path(directory)
+        header = ImportModelHeader(
+            model=resource_name("models", name),
+            files=describe(root),
+            base_model=resource_name("baseModels", base_model) if base_model else "",
+            alias=alias,
+            description=description,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+
+        def messages() -> Iterator[ImportModelRequest]:
+            yield ImportModelRequest(header=header)
+            for file in header.files:
+                yield ImportModelRequest(path=file.path)
+                for chunk in chunks_of(root / file.path, progress):
+                    yield ImportModelRequest(chunk=chunk)
+
+        return self.connection("storage").call(self._registry.ImportModel, messages(), UPLOAD_SECONDS)
 
     def set_model_alias(self, model: str, alias: str, version: int) -> RegisteredModel:
         """Point an alias to a version; 0 removes it."""

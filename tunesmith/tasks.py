@@ -238,6 +238,7 @@ def describe_task(
     mixture: Mapping[str, float | None] | None = None,
     validation_dataset: str | None = None,
     validation_split_ratio: float | None = None,
+    evaluation_dataset: str | None = None,
     sample_prompts: Sequence[str] = (),
     description: str = "",
     method: str = "sft",
@@ -248,13 +249,15 @@ def describe_task(
     initial_artifact: str = "",
     not_before_time: datetime.datetime | None = None,
     max_attempts: int = 0,
+    artifact_retention: datetime.timedelta | None = None,
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
     `initial_artifact` is what it starts from: `artifacts/ID`, `tasks/ID` (its result) or `tasks/ID@step-N` (a checkpoint).
     The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
+    On `evaluation_dataset` the result is compared with the base model, see `Task.evaluation_result`.
     What `sample_prompts` ask is answered while the model trains. A `not_before_time` without time zone is local;
-    `max_attempts` 0 is the server's default.
+    `max_attempts` 0 is the server's default. What the task makes is kept for `artifact_retention`, None = as the server keeps it.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -269,11 +272,14 @@ def describe_task(
         validation_dataset=resource_name("datasets", validation_dataset) if validation_dataset else "",
         validation_split_ratio=validation_split_ratio,
         sample_prompts=sample_prompts,
+        evaluation_dataset=resource_name("datasets", evaluation_dataset) if evaluation_dataset else "",
         method=enum_value(FineTuning.Method, method, "METHOD_UNKNOWN"),
         tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,
         initial_artifact=initial_artifact,
     )
+    if artifact_retention is not None:
+        spec.artifact_retention.FromTimedelta(artifact_retention)
     return Task(
         display_name=name,
         description=description,

@@ -55,8 +55,17 @@ def require_file(path: Path) -> Path:
 
 
 def describe(directory: Path) -> list[File]:
-    """Every file below a directory, sorted by path."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    """Every file below a directory, sorted by path.
+
+    Raises:
+        InvalidArgument: LINK_REFUSED; a link may name anything on this machine.
+    """
+    found = sorted(directory.rglob("*"))
+    for path in found:
+        if path.is_symlink():
+            hint = f"If you trust it, copy what it points to: cp -rL {directory} COPY"
+            raise InvalidArgument(f"{path} is a symbolic link", reason="LINK_REFUSED", hint=hint)
+    files = [path for path in found if path.is_file()]
     return [File(path=str(path.relative_to(directory)), size_bytes=path.stat().st_size, sha256=sha256_of(path)) for path in files]
 
 

@@ -43,7 +43,9 @@ class Bundle:
     is_adapter: bool = False
     """Not a model by itself: it goes into the base model beneath."""
     kind: str = ""
-    """Of an artifact: the name of its kind."""
+    """Of an artifact or a version: the name of its kind or format."""
+    manifest: bytes = b""
+    """Of an artifact: its ArtifactManifest, serialised."""
 
 
 Chunks = Callable[[str], AsyncIterator[bytes]]
@@ -75,7 +77,15 @@ class BundleStore:
         manifest = artifact.manifest
         directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
         kind = _KIND.Name(artifact.kind)
-        return Bundle(artifact.name, directory, manifest.base_model, manifest.base_model_revision, kind == "ADAPTER", kind)
+        return Bundle(
+            artifact.name,
+            directory,
+            manifest.base_model,
+            manifest.base_model_revision,
+            is_adapter=kind == "ADAPTER",
+            kind=kind,
+            manifest=manifest.SerializeToString(),
+        )
 
     async def model_version(self, name: str) -> Bundle:
         """The files of a version of a registered model, by number, by alias or the newest; raises as `base_model` does."""
@@ -84,8 +94,8 @@ class BundleStore:
             found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = found.manifest
         directory = await self._fetch(manifest.files, lambda path: self._model_chunks(found.name, path))
-        is_adapter = found.format == registered_model_pb2.ModelVersion.ADAPTER
-        return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision, is_adapter)
+        kind = registered_model_pb2.ModelVersion.Format.Name(found.format)
+        return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision, kind == "ADAPTER", kind)
 
     async def _model_chunks(self, name: str, path: str) -> AsyncIterator[bytes]:
         request = model_service_pb2.DownloadModelRequest(name=name, path=path)

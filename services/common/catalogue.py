@@ -50,6 +50,11 @@ _TASKS = {
     ),
     "CHECKPOINT_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the checkpoints: tunesmith task checkpoints."),
     "REQUEST_ID_REUSED": Entry("ALREADY_EXISTS", _USER, "Use a new request_id for a different request."),
+    "PROJECT_QUOTA_EXCEEDED": Entry(
+        "RESOURCE_EXHAUSTED",
+        _USER,
+        "Wait until tasks of the project have started, cancel some, or ask the operator for a larger quota.",
+    ),
     "CURSOR_EXPIRED": Entry("OUT_OF_RANGE", _USER, "Start from first_available_sequence - 1, or list the metrics."),
     "CURSOR_AHEAD": Entry("OUT_OF_RANGE", _USER, "Use the sequence number of an event you have received."),
     "STALE_EPOCH": Entry("FAILED_PRECONDITION", _PLATFORM, "Stop: a newer attempt of the task owns it."),
@@ -68,6 +73,11 @@ _RUNS = {
     "LOSS_PLATEAU": Entry("OK", _USER, "More of the same will not help: raise learning_rate or lora.rank, or train for less."),
     "OVERFITTING": Entry("OK", _USER, "Train for fewer epochs, or set early_stopping_patience; the best checkpoint is kept."),
     "LEARNING_RATE_WITHOUT_EFFECT": Entry("OK", _USER, "Raise learning_rate; leave it unset for a value that fits the method."),
+    "DATA_STARVATION": Entry(
+        "OK",
+        _PLATFORM,
+        "Free processor time and memory on the trainer: its processor makes the batches.",
+    ),
     "BATCH_WITHOUT_TARGETS": Entry("OK", _USER, "Give the named rows an answer to learn, within max_seq_length."),
     "EARLY_STOPPED": Entry("OK", _USER, "Nothing is needed: the result has the weights of the best measurement."),
     "TIME_LIMIT_REACHED": Entry("OK", _USER, "Raise time_limit_seconds to train longer; the result has what was learned."),
@@ -80,12 +90,23 @@ _RUNS = {
     "OUT_OF_MEMORY": Entry("INTERNAL", _USER, "Lower max_seq_length or per_device_train_batch_size, or use a machine with more."),
     "PRECISION_UNSUPPORTED": Entry("INTERNAL", _USER, "Leave precision unset, or use fp32."),
     "INITIAL_WEIGHTS_UNFIT": Entry("INTERNAL", _USER, "Start from a task with the same base model, tuning and adapter."),
+    "EXPORT_UNFAITHFUL": Entry(
+        "INTERNAL", _PLATFORM, "Export it as the adapter it is, and report the task: what was written is not what was trained."
+    ),
+    "EXPORT_UNSUPPORTED": Entry("INTERNAL", _USER, "Export it as merged weights instead, in the layout of Hugging Face."),
     "RUN_NOT_RUNNING": Entry("FAILED_PRECONDITION", _USER, "See what it has saved before: tunesmith task checkpoints."),
     "TRAINING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task; they hold the traceback."),
     "TRAINING_PROCESS_KILLED": Entry(
         "INTERNAL", _PLATFORM, "Look for the out-of-memory killer or an operator's kill in the system log, then start again."
     ),
     "TRAINING_PROCESS_EXITED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
+    "INFERENCE_NOT_SET": Entry(
+        "INTERNAL", _PLATFORM, "Set TUNESMITH_TRAINER_INFERENCE_ADDRESS, restart the trainer, then tunesmith task retry."
+    ),
+    "NOTHING_TO_ASK": Entry("INTERNAL", _USER, "Give a dataset with rows."),
+    "NOTHING_ANSWERED": Entry("INTERNAL", _USER, "Read the reason of the row that is named; tunesmith task logs tells more."),
+    "ANSWER_UNUSABLE": Entry("INTERNAL", _USER, "Ask with another model, system prompt or sampling."),
+    "ANSWERING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
     "RUN_STOPPED": Entry("INTERNAL", _TRANSIENT, "The stack was stopped while the run was active; start the task again."),
     "RUN_PAUSED": Entry("INTERNAL", _TRANSIENT, "Resume the task: tunesmith task resume."),
     "RUN_LOST": Entry("INTERNAL", _TRANSIENT, "Start the task again."),
@@ -99,6 +120,7 @@ _STORAGE = {
     "BASE_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the base models: tunesmith model ls."),
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
+    "MODEL_UNFIT": Entry("INVALID_ARGUMENT", _USER, "Name the base model that the adapter was trained on, with its layers."),
     "TOKEN_WORKER_FAILED": Entry(
         "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
     ),
@@ -112,6 +134,18 @@ _STORAGE = {
     "EXPORT_FORMAT_UNFIT": Entry("FAILED_PRECONDITION", _USER, "Leave the format out: it is exported as what it is."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),
     "CHECKSUM_MISMATCH": Entry("DATA_LOSS", _TRANSIENT, "Send the file again."),
+    "BACKUP_UNREADABLE": Entry("DATA_LOSS", _USER, "Use another backup, or bring the named file back from a copy of this one."),
+    "RESTORE_TARGET_NOT_EMPTY": Entry(
+        "FAILED_PRECONDITION", _USER, "Restore into an empty data directory: tunesmith restore BACKUP --data-dir NEW."
+    ),
+    "DATABASE_PROGRAM_FAILED": Entry(
+        "INTERNAL", _PLATFORM, "Read what the program said; it must be as new as the Postgres server at least."
+    ),
+    "FILE_DAMAGED": Entry(
+        "DATA_LOSS",
+        _PLATFORM,
+        "Upload the same content under any name: it replaces the damaged bytes. Else restore a backup.",
+    ),
     "CHECKER_FAILED": Entry("INTERNAL", _PLATFORM, "Send the file again; if it fails the same way, report it."),
     "PRESIGNED_UPLOADS_OFF": Entry("FAILED_PRECONDITION", _USER, "Send the file with UploadDataset instead."),
     "UPLOAD_NOT_FOUND": Entry("NOT_FOUND", _USER, "Begin a new upload; one may be completed for 24 hours unless set otherwise."),
@@ -133,11 +167,23 @@ _INFERENCE = {
     "MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a base model, an artifact or a succeeded task: tunesmith model ls."),
     "MODEL_NOT_READY": Entry("FAILED_PRECONDITION", _USER, "Wait until the task has succeeded: tunesmith task watch."),
     "MODEL_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Wait until its answers have ended, or cancel them."),
+    "MODEL_PINNED": Entry("FAILED_PRECONDITION", _USER, "Take it out of TUNESMITH_INFERENCE_PINNED_MODELS first."),
+    "MODEL_TOO_LARGE": Entry(
+        "RESOURCE_EXHAUSTED", _USER, "Raise TUNESMITH_INFERENCE_MAX_LOADED_BYTES, or pin fewer models there."
+    ),
     "TOO_MANY_QUESTIONS": Entry(
         "RESOURCE_EXHAUSTED", _TRANSIENT, "Ask again in a moment, or raise TUNESMITH_INFERENCE_MAX_WAITING."
     ),
     "CONTEXT_LENGTH_EXCEEDED": Entry("INVALID_ARGUMENT", _USER, "Shorten the conversation."),
     "ARTIFACT_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Start the task again; the stored adapter does not fit its base model."),
+    "CHECKPOINT_UNSERVABLE": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Wait for the task's result; with zero_stage 2 or less checkpoints answer, too.",
+    ),
+    "TOOLS_UNSUPPORTED": Entry(
+        "FAILED_PRECONDITION", _USER, "Leave tools out, or use a base model whose chat template writes them in <tool_call> marks."
+    ),
     "GENERATION_FAILED": Entry("INTERNAL", _PLATFORM, "Look up the request id in the inference log and report it."),
 }
 
@@ -145,6 +191,9 @@ _DEPENDENCIES = {
     "POSTGRES_UNAVAILABLE": Entry("UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check Postgres: tunesmith doctor."),
     "OBJECT_STORE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the S3 server: tunesmith doctor."
+    ),
+    "OBJECT_STORE_UNFIT": Entry(
+        "FAILED_PRECONDITION", _PLATFORM, "Use a server of docs/explanation/object-stores.md, or mend what the message names."
     ),
     "STORAGE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."
@@ -169,6 +218,7 @@ _GATEWAY = {
     "UNSUPPORTED_PARAMETER": Entry("INVALID_ARGUMENT", _USER, "Leave the parameter out."),
     "FEATURE_NOT_SUPPORTED": Entry("INVALID_ARGUMENT", _USER, "See docs/how-to/move-from-openai.md for what there is."),
     "JOB_ENDED": Entry("FAILED_PRECONDITION", _USER, "Create a new job."),
+    "MODEL_AMBIGUOUS": Entry("INVALID_ARGUMENT", _USER, "Give the long name, which ends in all 32 digits of the job's id."),
     "MODEL_NOT_DELETABLE": Entry("FAILED_PRECONDITION", _USER, "Delete a tuned model, or a version of a registered one."),
 }
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import datetime
 import hashlib
 import pathlib
+import selectors
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +16,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from services.common.errors import Unavailable
+from services.common.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -24,13 +27,29 @@ Pool = AsyncConnectionPool[Connection]
 _MIGRATION_LOCK = 7_163_912_204
 
 
+_IDLE_LIMIT = datetime.timedelta(seconds=15)
+_GONE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout)
+
+
 class MigrationError(Exception):
     """The database was migrated by other code than this: an applied migration has changed or is unknown."""
 
 
 @contextlib.asynccontextmanager
-async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIterator[Pool]:
-    """A pool of autocommit connections with dict rows; connections that broke are replaced before use."""
+async def open_pool(
+    dsn: str, *, application: str, max_size: int = 8, idle_limit: datetime.timedelta = _IDLE_LIMIT
+) -> AsyncIterator[Pool]:
+    """A pool of autocommit connections with dict rows; connections that broke are replaced before use.
+
+    `idle_limit`: Postgres itself ends a transaction in which nothing comes for so long. A process that stands still, or whose
+    machine is gone without a word, would otherwise keep its locks, and what is locked is adopted by nobody.
+    """
+
+    async def limit(connection: Connection) -> None:
+        await connection.execute(
+            "SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [str(round(idle_limit.total_seconds() * 1000))]
+        )
+
     pool: Pool = AsyncConnectionPool(
         dsn,
         min_size=1,
@@ -38,7 +57,8 @@ async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIt
         timeout=5.0,
         open=False,
         kwargs={"autocommit": True, "row_factory": dict_row, "application_name": application, "connect_timeout": 5},
-        check=AsyncConnectionPool.check_connection,
+        configure=limit,
+        check=_check,
     )
     await pool.open()
     try:
@@ -47,21 +67,36 @@ async def open_pool(dsn: str, *, application: str, max_size: int = 8) -> AsyncIt
         await pool.close()
 
 
+async def _check(connection: Connection) -> None:
+    """Raises OperationalError for a connection that Postgres has closed; asks it only when it has said something unasked."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        has_said_something = bool(selector.select(timeout=0))
+    if has_said_something:
+        await AsyncConnectionPool.check_connection(connection)
+
+
 @contextlib.asynccontextmanager
 async def session(pool: Pool) -> AsyncIterator[Connection]:
     """A connection of one's own, each statement by itself; raises Unavailable when Postgres cannot be reached or gives up."""
     try:
         async with pool.connection() as connection:
             yield connection
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+    except _GONE as error:
         raise Unavailable("POSTGRES_UNAVAILABLE", f"Postgres did not answer: {_first_line(error)}") from error
 
 
 @contextlib.asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle."""
-    async with session(pool) as connection, connection.transaction():
-        yield connection
+async def transaction(pool: Pool, name: str = "") -> AsyncIterator[Connection]:
+    """One short transaction; raises Unavailable when Postgres cannot be reached or gives up in the middle.
+
+    `name`: of its failpoints; empty = it has none.
+    """
+    async with session(pool) as connection:
+        async with connection.transaction():
+            yield connection
+            failpoint(f"{name}.commit")
+        failpoint(f"{name}.committed")
 
 
 async def migrate(dsn: str, schema: str, directory: pathlib.Path) -> int:

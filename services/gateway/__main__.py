@@ -71,7 +71,7 @@ def server_config(settings: GatewaySettings, app: object) -> uvicorn.Config:
     """How uvicorn listens; logging stays ours."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=patient_for(settings.header_timeout.total_seconds()),
+        http=patient_for(settings.header_timeout.total_seconds(), settings.max_connections),
         ws="none",
         lifespan="off",
         log_config=None,

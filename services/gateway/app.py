@@ -4,9 +4,10 @@ import time
 
 from starlette.routing import Route, Router
 
-from services.gateway import completions, contract
+from services.gateway import contract
 from services.gateway.chat import Chat
 from services.gateway.checkpoints import Checkpoints
+from services.gateway.completions import Completions
 from services.gateway.counters import Counters
 from services.gateway.edge import Edge
 from services.gateway.events import Events
@@ -14,9 +15,9 @@ from services.gateway.files import Files
 from services.gateway.health import Health
 from services.gateway.job_conversion import JobConversion
 from services.gateway.jobs import Jobs
+from services.gateway.model_names import ModelNames
 from services.gateway.models import Models
 from services.gateway.peers import Peers
-from services.gateway.rate_limit import RateLimit
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads import Uploads
 
@@ -26,19 +27,28 @@ _JOB = "/v1/fine_tuning/jobs/{job_id}"
 def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
     """The ASGI application."""
     conversion = JobConversion(settings.organization, time.time)
-    jobs = Jobs(peers, settings, conversion)
+    names = ModelNames(peers, conversion)
+    jobs = Jobs(peers, settings, names, conversion)
     counters = Counters()
     routes = [
         *_files(Files(peers, settings)),
         *_uploads(Uploads(peers, settings, time.time)),
         *_jobs(jobs, Events(peers, jobs, conversion), Checkpoints(peers, jobs, conversion)),
-        *_models(Models(peers, settings, conversion)),
-        Route("/v1/chat/completions", Chat(peers, settings).create, methods=["POST"]),
-        Route("/v1/completions", completions.create, methods=["POST"]),
+        *_models(Models(peers, settings, names, conversion)),
+        Route("/v1/chat/completions", Chat(peers, settings, names).create, methods=["POST"]),
+        Route("/v1/completions", Completions(peers, settings, names).create, methods=["POST"]),
         *_operations(Health(peers), counters),
     ]
     router = Router(routes, redirect_slashes=False)
-    return Edge(router, settings, counters, RateLimit(settings.requests_per_second))
+    return Edge(router, settings, counters, _allowed(routes))
+
+
+def _allowed(routes: list[Route]) -> dict[str, str]:
+    """The methods of every path: a path has a route for each."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, set()).update(route.methods or ())
+    return {path: ", ".join(sorted(names)) for path, names in methods.items()}
 
 
 def _files(files: Files) -> list[Route]:

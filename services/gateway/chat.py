@@ -12,16 +12,18 @@ from starlette.responses import JSONResponse, Response
 from services.gateway import bodies, chat_request, sse
 from services.gateway.bodies import optional
 from services.gateway.chat_conversion import Answer
+from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.presence import while_connected
 from services.gateway.settings import GatewaySettings
-from tunesmith.v1.inference_service_pb2 import StreamChatRequest, StreamChatResponse
+from tunesmith.v1.inference_service_pb2 import ChatUsage, StreamChatRequest, StreamChatResponse
 
 
 class Chat:
     """The resource. Whoever goes away ends the generation: closing the stream cancels the call."""
 
-    def __init__(self, peers: Peers, settings: GatewaySettings) -> None:
+    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames) -> None:
+        self._names = names
         self._peers = peers
         self._max_body = settings.max_body_bytes
         self._seconds = settings.chat_timeout.total_seconds()
@@ -30,31 +32,34 @@ class Chat:
         """POST; with `stream` as server-sent events."""
         body = await bodies.read_json(request, self._max_body)
         request.state.ignored_parameters = chat_request.ignored(body)
-        asked = chat_request.question(body)
-        answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", body["model"], int(time.time()))
+        asked, usage = chat_request.question(body), chat_request.includes_usage(body)
+        asked.model = await self._names.model(asked.model)
+        answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", body["model"], int(time.time()), asked.logprobs, usage)
         if optional(body, "stream", bool):
-            return await sse.respond(request, self._stream(asked, answer, with_usage=chat_request.includes_usage(body)))
+            return await sse.respond(request, self._stream(asked, answer))
         return JSONResponse(await while_connected(request, self._whole(asked, answer)))
 
     async def _whole(self, asked: StreamChatRequest, answer: Answer) -> dict[str, Any]:
-        pieces, ending = [], StreamChatResponse()
         async with contextlib.aclosing(self._pieces(asked)) as stream:
-            async for ending in stream:
-                pieces.append(ending.delta)
-        return answer.whole("".join(pieces), ending)
+            return answer.whole([piece async for piece in stream])
 
-    async def _stream(self, asked: StreamChatRequest, answer: Answer, *, with_usage: bool) -> AsyncGenerator[str]:
-        begun, ending = False, StreamChatResponse()
+    async def _stream(self, asked: StreamChatRequest, answer: Answer) -> AsyncGenerator[str]:
+        calls: dict[int, int] = {}
+        usage = ChatUsage()
         async with contextlib.aclosing(self._pieces(asked)) as stream:
-            async for ending in stream:
-                if not begun:
-                    begun = True
-                    yield sse.event(answer.first(with_usage=with_usage))
-                if ending.delta:
-                    yield sse.event(answer.delta(ending.delta, with_usage=with_usage))
-        yield sse.event(answer.last(ending, with_usage=with_usage))
-        if with_usage:
-            yield sse.event(answer.usage(ending))
+            async for piece in stream:
+                if piece.index not in calls:
+                    calls[piece.index] = 0
+                    yield sse.event(answer.first(piece.index))
+                if chunk := answer.piece(piece, calls[piece.index]):
+                    calls[piece.index] += len(piece.tool_calls)
+                    yield sse.event(chunk)
+                if piece.finish_reason:
+                    yield sse.event(answer.last(piece))
+                if piece.HasField("usage"):
+                    usage = piece.usage
+        if answer.with_usage:
+            yield sse.event(answer.usage(usage))
         yield sse.DONE
 
     def _pieces(self, asked: StreamChatRequest) -> AsyncGenerator[StreamChatResponse]:

@@ -5,6 +5,7 @@ import hmac
 import re
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -14,25 +15,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common.errors import ServiceError
 from services.gateway import failures
 from services.gateway.counters import Counters
-from services.gateway.rate_limit import RateLimit
+from services.gateway.rate_limit import RateLimit, network_of
 from services.gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PUBLIC = ("/healthz", "/readyz", "/metrics", "/openapi.json")
+_PARAMETER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+_MAX_TOLD = 32
 _VERSION = (b"openai-version", b"2020-10-01")
 Headers = dict[bytes, bytes]
 
 
 class Edge:
-    """The ASGI application around the router."""
+    """The ASGI application around the router; `allowed` has the methods of every path, as a header says them."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, counters: Counters, limit: RateLimit) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: GatewaySettings, counters: Counters, allowed: Mapping[str, str] | None = None
+    ) -> None:
         self._app = app
+        self._allowed = allowed or {}
         self._settings = settings
         self._counters = counters
-        self._limit = limit
+        self._limit = RateLimit(settings.requests_per_second)
+        self._address_limit = RateLimit(settings.address_requests_per_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, start to end."""
@@ -60,20 +67,28 @@ class Edge:
         except ClientDisconnect:
             exchange.status = 499
         except Exception as error:
-            await exchange.fail(_as_service_error(error, exchange.request_id), receive)
+            allow = self._allowed.get(getattr(scope.get("route"), "path", ""), "")
+            await exchange.fail(_as_service_error(error, exchange.request_id, allow), receive)
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         if scope["path"] in _PUBLIC:
             return
         if self._counters.active > self._settings.max_requests:
             raise ServiceError("RATE_LIMITED", f"more than {self._settings.max_requests} requests are being answered")
-        self._limit.take()
-        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ").strip()
-        if self._settings.api_key and not hmac.compare_digest(given, self._settings.api_key.encode()):
-            message = "the API key is missing or wrong"
-            raise ServiceError("UNAUTHENTICATED", message, hint="Send it as header: Authorization: Bearer KEY.")
+        address = network_of((scope.get("client") or ("",))[0])
+        self._address_limit.take(address)
+        # A limit that is taken before the key is known to be right could be used up by anybody.
+        self._limit.take(self._caller(headers) or address)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise ServiceError("MEDIA_TYPE_UNSUPPORTED", "compressed request bodies are not accepted")
+
+    def _caller(self, headers: Headers) -> str:
+        """The key that was given, empty when none is asked for; raises ServiceError for a wrong one."""
+        given, key = headers.get(b"authorization", b"").removeprefix(b"Bearer ").strip(), self._settings.api_key
+        if key and not hmac.compare_digest(given, key.encode()):
+            message = "the API key is missing or wrong"
+            raise ServiceError("UNAUTHENTICATED", message, hint="Send it as header: Authorization: Bearer KEY.")
+        return key
 
     def _impatient(self, receive: Receive) -> Receive:
         """`receive` that waits for the next piece of a body only so long; for the end of the connection as long as it takes."""
@@ -127,13 +142,19 @@ class _Exchange:
         await failures.response(error)(self._scope, receive, self.send)
 
     def _headers(self) -> list[tuple[bytes, bytes]]:
-        ignored = self._scope["state"].get("ignored_parameters")
+        ignored = self._scope["state"].get("ignored_parameters", ())
         return [
             (b"x-request-id", self.request_id.encode()),
             (b"openai-processing-ms", str(round(self.seconds * 1000)).encode()),
             _VERSION,
-            *([(b"x-tunesmith-ignored", ", ".join(ignored).encode("ascii", "replace"))] if ignored else []),
+            *([(b"x-tunesmith-ignored", _told(ignored))] if ignored else []),
         ]
+
+
+def _told(names: Sequence[str]) -> bytes:
+    """Names of parameters in a header: what could not be one of ours is a question mark, whatever it holds."""
+    told = dict.fromkeys(name if _PARAMETER.fullmatch(name) else "?" for name in names[:_MAX_TOLD])
+    return ", ".join(told).encode()
 
 
 def _request_id(headers: Headers) -> str:
@@ -141,11 +162,10 @@ def _request_id(headers: Headers) -> str:
     return given if _GIVEN_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
 
 
-def _as_service_error(error: Exception, request_id: str) -> ServiceError:
+def _as_service_error(error: Exception, request_id: str, allow: str) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
         return ServiceError("METHOD_NOT_ALLOWED", "this path has other methods", metadata={"allow": allow})
     if isinstance(error, HTTPException) and error.status_code == 404:
         return ServiceError("ROUTE_NOT_FOUND", "there is nothing at this path")

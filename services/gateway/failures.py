@@ -23,6 +23,7 @@ _STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 _STATUS_OF_REASON = {
+    "TOOLS_UNSUPPORTED": 400,  # no state: the model will never have them
     "MODEL_NOT_READY": 404,  # a job that has made nothing, or whose model has ended
     "METHOD_NOT_ALLOWED": 405,
     "REQUEST_TIMED_OUT": 408,
@@ -43,6 +44,8 @@ _CODES = {
     "ARTIFACT_EXPIRED": "model_not_found",
     "RATE_LIMITED": "rate_limit_exceeded",
 }
+_PARAMETERS = {"model_not_found": "model", "tools_unsupported": "tools"}
+"""What is meant where no field is named."""
 _SHORTEST_RETRY_MS = 100
 
 
@@ -87,4 +90,4 @@ def response(error: ServiceError) -> JSONResponse:
 def _parameter(error: ServiceError, code: str) -> str | None:
     if error.violations:
         return openai_name(error.violations[0].field)
-    return "model" if code == "model_not_found" else None
+    return _PARAMETERS.get(code)

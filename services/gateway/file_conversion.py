@@ -16,7 +16,7 @@ def file_object(dataset: Dataset) -> dict[str, Any]:
         "object": "file",
         "bytes": dataset.size_bytes,
         "created_at": dataset.create_time.seconds,
-        "expires_at": None,
+        "expires_at": dataset.expire_time.seconds if dataset.HasField("expire_time") else None,
         "filename": dataset.display_name,
         "purpose": FINE_TUNE,
         "status": "processed",

@@ -1,4 +1,4 @@
-"""Connections that send their request slowly, or not at all, are closed; given to uvicorn by `__main__`."""
+"""Connections that are too many, or send their request slowly or not at all, are closed; given to uvicorn by `__main__`."""
 
 import asyncio
 from typing import Any
@@ -6,19 +6,23 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-def patient_for(seconds: float) -> type[H11Protocol]:
+def patient_for(seconds: float, max_connections: int) -> type[H11Protocol]:
     """A protocol that closes a connection `seconds` after it began to wait for the head of a request that did not come."""
-    return type("PatientProtocol", (_HeadTimeout,), {"seconds": seconds})
+    return type("PatientProtocol", (_Limited,), {"seconds": seconds, "max_connections": max_connections})
 
 
-class _HeadTimeout(H11Protocol):
-    """uvicorn limits the time between requests, but not the time a head takes."""
+class _Limited(H11Protocol):
+    """uvicorn limits the time between requests, but not the time a head takes; and requests, but not idle connections."""
 
     seconds: float
+    max_connections: int
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
         self._await_head()
 
     def data_received(self, data: bytes) -> None:

@@ -12,9 +12,28 @@ _RESULTS = re.compile(rf"file-results-{_HEX}")
 _JOB = re.compile(rf"ftjob-{_HEX}")
 _EVENT = re.compile(rf"ftevent-{_HEX}-([1-9][0-9]{{0,17}})")
 _TUNED = re.compile(
-    rf"ft:(?P<base>[^:]+):(?P<org>[^:]*):(?P<suffix>[^:]*):(?P<task>{_HEX})(?::ckpt-step-(?P<step>[0-9]{{1,12}}))?"
+    r"(?P<result>ft:(?P<base>[^:]+):[^:]*:[^:]*:(?P<digits>[0-9a-f]{8}|[0-9a-f]{32}))(?::ckpt-step-(?P<step>[0-9]{1,12}))?"
 )
+_SHORT_DIGITS = 8
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TunedName:
+    """A model name that begins with `ft:`, taken apart."""
+
+    digits: str
+    """The first 8 digits of the task's id, or all 32."""
+    base_model: str
+    """What it was tuned from, as the name says."""
+    result: str
+    """The name without the checkpoint."""
+    step: int | None
+
+    @property
+    def task(self) -> str | None:
+        """`tasks/{uuid}`; None when the name is a short one."""
+        return f"tasks/{uuid.UUID(self.digits)}" if len(self.digits) > _SHORT_DIGITS else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,9 +100,18 @@ def checkpoint_id(task: str, step: int) -> str:
 
 
 def tuned_model_id(base_model: str, organization: str, suffix: str, task: str) -> str:
-    """`ft:{base}:{organization}:{suffix}:{task}`; only the last part is read back, the others are for people."""
+    """`ft:{base}:{organization}:{suffix}:{id8}`; the first 8 digits of the task's id are looked up, the rest is for people."""
+    return _tuned(base_model, organization, suffix, _hex(task)[:_SHORT_DIGITS])
+
+
+def long_tuned_model_id(base_model: str, organization: str, suffix: str, task: str) -> str:
+    """The same with all digits of the task's id: it means one task whatever others there are."""
+    return _tuned(base_model, organization, suffix, _hex(task))
+
+
+def _tuned(base_model: str, organization: str, suffix: str, digits: str) -> str:
     readable = _NOT_IN_A_NAME.sub("-", suffix.lower()).strip("-")
-    return f"ft:{base_model.removeprefix('baseModels/')}:{organization}:{readable}:{_hex(task)}"
+    return f"ft:{base_model.removeprefix('baseModels/')}:{organization}:{readable}:{digits}"
 
 
 def checkpoint_model_id(tuned: str, step: int) -> str:
@@ -91,21 +119,13 @@ def checkpoint_model_id(tuned: str, step: int) -> str:
     return f"{tuned}:ckpt-step-{step}"
 
 
-def tuned_model(given: str) -> TunedModel | None:
-    """What an id of the form `ft:…` means; None for every other model. Raises NotFound for a broken one."""
+def tuned_name(given: str) -> TunedName | None:
+    """The parts of an id of the form `ft:…`; None for every other model. Raises NotFound for a broken one."""
     if not given.startswith("ft:"):
         return None
     if not (match := _TUNED.fullmatch(given)):
         raise NotFound("MODEL_NOT_FOUND", given[:200])
-    return TunedModel(f"tasks/{uuid.UUID(match['task'])}", match["base"], int(match["step"]) if match["step"] else None)
-
-
-def result_of(given: str) -> str | None:
-    """The task whose result `ft:…` means; None for every other model. Raises NotFound for a checkpoint: none can be used yet."""
-    tuned = tuned_model(given)
-    if tuned is not None and tuned.step is not None:
-        raise NotFound("MODEL_NOT_FOUND", given[:200], message=f"{given[:200]} is a checkpoint, which cannot be used yet")
-    return tuned.task if tuned else None
+    return TunedName(match["digits"], match["base"], match["result"], int(match["step"]) if match["step"] else None)
 
 
 def _hex(name: str) -> str:

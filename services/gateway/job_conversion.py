@@ -18,7 +18,7 @@ _STATUS = {
     Task.RUNNING: "running",
     Task.PAUSING: "running",
     Task.PAUSED: "paused",
-    Task.CANCELLING: "cancelled",  # nothing else can come of it
+    Task.CANCELLING: "running",  # it may still succeed or fail, and who polls stops at the first final status
     Task.SUCCEEDED: "succeeded",
     Task.FAILED: "failed",
     Task.CANCELLED: "cancelled",
@@ -35,8 +35,11 @@ class JobConversion:
 
     def tuned_model(self, task: Task) -> str:
         """The name of what the task makes."""
-        suffix = task.labels.get(SUFFIX, "")
-        return identifiers.tuned_model_id(task.spec.fine_tuning.base_model, self._organization, suffix, task.name)
+        return identifiers.tuned_model_id(*self._parts(task))
+
+    def long_tuned_model(self, task: Task) -> str:
+        """The name that no other task can share."""
+        return identifiers.long_tuned_model_id(*self._parts(task))
 
     def job(self, task: Task) -> dict[str, Any]:
         """The whole object."""
@@ -65,6 +68,9 @@ class JobConversion:
             "tunesmith": _ours(task),
         }
 
+    def _parts(self, task: Task) -> tuple[str, str, str, str]:
+        return task.spec.fine_tuning.base_model, self._organization, task.labels.get(SUFFIX, ""), task.name
+
     def _estimate(self, task: Task) -> int | None:
         if task.state != Task.RUNNING or not task.progress.HasField("remaining"):
             return None
@@ -85,8 +91,9 @@ def _hyperparameters(task: Task) -> dict[str, Any]:
 def _method(spec: FineTuning, task: Task, numbers: dict[str, Any]) -> dict[str, Any] | None:
     """None for a method OpenAI has no name for; `tunesmith.method` tells it."""
     kind = _METHODS.get(spec.method)
-    if kind == "dpo":
-        numbers = {**numbers, "beta": task.effective_hyperparameters.preference.beta}
+    preference = task.effective_hyperparameters.preference
+    if kind == "dpo" and preference.HasField("beta"):
+        numbers = {**numbers, "beta": preference.beta}
     return {"type": kind, kind: {"hyperparameters": numbers}} if kind else None
 
 

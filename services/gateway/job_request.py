@@ -8,6 +8,7 @@ from google.protobuf import json_format
 from services.gateway import identifiers
 from services.gateway.bodies import Body, in_32_bits, optional, required
 from services.gateway.failures import refused
+from services.gateway.identifiers import TunedModel
 from services.gateway.job_labels import labels_of
 from services.gateway.job_method import method_of
 from services.gateway.unsupported import refuse_present
@@ -16,21 +17,22 @@ from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, TaskSpec
 
 _MAX_SUFFIX = 64
 _OURS = ("description", "display_name", "hyperparameters", "method", "priority", "tuning", "validation_split_ratio")
-_KNOWN = (
-    *("model", "training_file", "validation_file", "suffix", "seed", "metadata", "method", "hyperparameters", "tunesmith"),
-    "integrations",
-)
+_READ = ("model", "training_file", "validation_file", "suffix", "seed", "metadata", "method", "hyperparameters", "tunesmith")
+REFUSED = {"integrations": "is not supported; metrics stream from /v1/fine_tuning/jobs/{id}/metrics"}
 
 
-def task_of(body: Body) -> Task:
-    """The task to create; the learning rate is still missing when a multiplier is given. Raises InvalidArgument."""
+def task_of(body: Body, start: TunedModel | None) -> Task:
+    """The task to create; `start` is the tuned model that `model` names, if it names one.
+
+    The learning rate is still missing when a multiplier is given. Raises InvalidArgument.
+    """
     ours = optional(body, "tunesmith", dict) or {}
     _refuse_unknown(ours)
-    refuse_present(body, {"integrations": "is not supported; metrics stream from /v1/fine_tuning/jobs/{id}/metrics"})
+    refuse_present(body, REFUSED)
     suffix = optional(body, "suffix", str) or ""
     if len(suffix) > _MAX_SUFFIX:
         raise refused("suffix", f"has {len(suffix)} characters; at most {_MAX_SUFFIX} are permitted")
-    spec = _fine_tuning(body, ours)
+    spec = _fine_tuning(body, ours, start)
     return Task(
         display_name=optional(ours, "display_name", str, "tunesmith.") or suffix or spec.base_model,
         description=optional(ours, "description", str, "tunesmith.") or "",
@@ -42,15 +44,15 @@ def task_of(body: Body) -> Task:
 
 def ignored(body: Body) -> list[str]:
     """What the body has beyond what is read; it is told in a header."""
-    return sorted(set(body) - set(_KNOWN))
+    return sorted(set(body) - {*_READ, *REFUSED})
 
 
-def _fine_tuning(body: Body, ours: Mapping[str, Any]) -> FineTuning:
+def _fine_tuning(body: Body, ours: Mapping[str, Any], start: TunedModel | None) -> FineTuning:
     method = method_of(body)
-    model, initial = _start(required(body, "model", str))
+    model = required(body, "model", str)
     spec = FineTuning(
-        base_model=model,
-        initial_artifact=initial,
+        base_model=start.base_model if start else model,
+        initial_artifact=start.model if start else "",
         dataset=_dataset(body, "training_file"),
         validation_dataset=_dataset(body, "validation_file") if body.get("validation_file") else "",
         method=_enum(FineTuning.Method, ours, "method") or method.kind,
@@ -63,12 +65,6 @@ def _fine_tuning(body: Body, ours: Mapping[str, Any]) -> FineTuning:
     if (seed := optional(body, "seed", int)) is not None:
         spec.hyperparameters.seed = seed
     return spec
-
-
-def _start(given: str) -> tuple[str, str]:
-    """Base model, and whose weights to start from when the one given was tuned itself. Raises NotFound for a broken name."""
-    tuned = identifiers.tuned_model(given)
-    return (tuned.base_model, tuned.model) if tuned else (given, "")
 
 
 def _dataset(body: Body, name: str) -> str:

@@ -12,10 +12,12 @@ from services.gateway import bodies, identifiers, job_request, lists
 from services.gateway.failures import refused
 from services.gateway.job_conversion import JobConversion
 from services.gateway.job_labels import MULTIPLIER, metadata_of
+from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import TaskSpec
 
 _DEFAULT_LIMIT, _LONGEST_LIST, _PAGE = 20, 1000, 200
 _FILES = ("training_file", "validation_file")
@@ -24,7 +26,8 @@ _FILES = ("training_file", "validation_file")
 class Jobs:
     """The resource."""
 
-    def __init__(self, peers: Peers, settings: GatewaySettings, conversion: JobConversion) -> None:
+    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames, conversion: JobConversion) -> None:
+        self._names = names
         self._peer = peers.task_manager
         self._tasks = peers.tasks
         self._max_body = settings.max_body_bytes
@@ -35,7 +38,8 @@ class Jobs:
         body = await bodies.read_json(request, self._max_body)
         request.state.ignored_parameters = job_request.ignored(body)
         try:
-            task = job_request.task_of(body)
+            start = await self._names.tuned(bodies.required(body, "model", str))
+            task = job_request.task_of(body, start)
             if MULTIPLIER in task.labels:
                 await self._multiply(task)
             created = await self._create(task, request_id=bodies.request_id(request, "jobs"))
@@ -47,7 +51,7 @@ class Jobs:
         """GET: newest first."""
         limit = bodies.whole_number(request, "limit", _DEFAULT_LIMIT, _LONGEST_LIST)
         metadata, without = bodies.metadata_filter(request)
-        wanted = api.TaskFilter(labels=metadata)
+        wanted = api.TaskFilter(labels=metadata, kinds=[TaskSpec.FINE_TUNING])
         after = request.query_params.get("after", "")
         tasks, has_more = await lists.take(self._behind(after, wanted, without_metadata=without), limit)
         return JSONResponse(lists.page_of([self._conversion.job(task) for task in tasks], has_more=has_more))
@@ -66,15 +70,20 @@ class Jobs:
 
     async def pause(self, request: Request) -> Response:
         """POST."""
-        return self._answer(await self._change("PauseTask", api.PauseTaskRequest(name=_name(request))))
+        task = await self.task(request)
+        return self._answer(await self._change("PauseTask", api.PauseTaskRequest(name=task.name)))
 
     async def resume(self, request: Request) -> Response:
         """POST."""
-        return self._answer(await self._change("ResumeTask", api.ResumeTaskRequest(name=_name(request))))
+        task = await self.task(request)
+        return self._answer(await self._change("ResumeTask", api.ResumeTaskRequest(name=task.name)))
 
     async def task(self, request: Request) -> Task:
-        """The task of the job in the path; raises NotFound."""
+        """The task of the job in the path; raises NotFound, also for a task that does something else than fine-tuning."""
         found: Task = await self._peer.call(self._tasks.GetTask, api.GetTaskRequest(name=_name(request)))
+        if not found.spec.HasField("fine_tuning"):
+            given = request.path_params["job_id"]
+            raise NotFound("TASK_NOT_FOUND", given[:200], message=f"{given[:200]!r} is no fine-tuning job")
         return found
 
     async def _create(self, task: Task, **options: Any) -> Task:

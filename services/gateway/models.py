@@ -9,7 +9,9 @@ from starlette.responses import JSONResponse, Response
 from services.common.errors import ServiceError
 from services.common.names import registered_name
 from services.gateway import identifiers
+from services.gateway.identifiers import TunedModel
 from services.gateway.job_conversion import JobConversion
+from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
 from tunesmith.v1.artifact_pb2 import Artifact
@@ -22,8 +24,9 @@ from tunesmith.v1.model_service_pb2 import (
     ListBaseModelsRequest,
     ListModelsRequest,
 )
-from tunesmith.v1.task_manager_service_pb2 import GetTaskRequest, ListTasksRequest, TaskFilter
+from tunesmith.v1.task_manager_service_pb2 import GetTaskRequest, ListCheckpointsRequest, ListTasksRequest, TaskFilter
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import TaskSpec
 
 _PAGE = 1000
 _REGISTERED = "models/"
@@ -33,7 +36,8 @@ _DELETED = "deleted through the gateway"
 class Models:
     """The resource."""
 
-    def __init__(self, peers: Peers, settings: GatewaySettings, conversion: JobConversion) -> None:
+    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames, conversion: JobConversion) -> None:
+        self._names = names
         self._peers = peers
         self._owner = settings.organization
         self._conversion = conversion
@@ -57,8 +61,10 @@ class Models:
         """DELETE: what a job made (it can be restored for a while), or a version of a registered model; base models stay."""
         identifier = request.path_params["model"]
         await self._find(identifier)
-        if task := identifiers.result_of(identifier):
-            ending = ExpireArtifactRequest(name=(await self._artifact(task)).name, reason=_DELETED)
+        if tuned := await self._names.tuned(identifier):
+            if tuned.step is not None:
+                raise ServiceError("MODEL_NOT_DELETABLE", f"{identifier} is a checkpoint, which ends by itself")
+            ending = ExpireArtifactRequest(name=(await self._artifact(tuned)).name, reason=_DELETED)
             await self._peers.storage.call(self._peers.artifacts.ExpireArtifact, ending)
             return _deleted(identifier)
         if not identifier.startswith(_REGISTERED) or registered_name(identifier).version is None:
@@ -69,8 +75,8 @@ class Models:
         return _deleted(identifier)
 
     async def _find(self, identifier: str) -> dict[str, Any]:
-        if task := identifiers.result_of(identifier):
-            artifact = await self._artifact(task)
+        if tuned := await self._names.tuned(identifier):
+            artifact = await self._artifact(tuned)
             return self._model(identifier, artifact.create_time.seconds, artifact)
         storage, models = self._peers.storage, self._peers.models
         if not identifier.startswith(_REGISTERED):
@@ -81,15 +87,24 @@ class Models:
             found = await storage.call(models.GetModel, GetModelRequest(name=identifier))
         return self._model(identifier, found.create_time.seconds)
 
-    async def _artifact(self, task: str) -> Artifact:
-        """What a task has made; raises NotFound when that has expired."""
+    async def _artifact(self, tuned: TunedModel) -> Artifact:
+        """What a task has made, or a checkpoint of it; raises NotFound when that has expired or never was."""
+        name = await (self._result(tuned.task) if tuned.step is None else self._checkpoint(tuned.task, tuned.step))
+        artifact: Artifact = await self._peers.storage.call(self._peers.artifacts.GetArtifact, GetArtifactRequest(name=name))
+        return artifact
+
+    async def _result(self, task: str) -> str:
         found = await self._peers.task_manager.call(self._peers.tasks.GetTask, GetTaskRequest(name=task))
         if not found.artifact:
             raise ServiceError("MODEL_NOT_FOUND", f"{identifiers.job_id(task)} has made no model")
-        artifact: Artifact = await self._peers.storage.call(
-            self._peers.artifacts.GetArtifact, GetArtifactRequest(name=found.artifact)
-        )
-        return artifact
+        return str(found.artifact)
+
+    async def _checkpoint(self, task: str, step: int) -> str:
+        answer = await self._peers.task_manager.call(self._peers.tasks.ListCheckpoints, ListCheckpointsRequest(name=task))
+        for checkpoint in answer.checkpoints:
+            if checkpoint.step == step:
+                return str(checkpoint.artifact)
+        raise ServiceError("MODEL_NOT_FOUND", f"{identifiers.job_id(task)} has no checkpoint of step {step}, or no more")
 
     async def _tuned(self) -> list[dict[str, Any]]:
         """Newest first; a result without its task has no name here, a task without its result nothing to use."""
@@ -97,7 +112,7 @@ class Models:
         kept = {
             artifact.name: artifact for artifact in await self._all(self._peers.artifacts.ListArtifacts, listing, "artifacts")
         }
-        wanted = ListTasksRequest(page_size=_PAGE, filter=TaskFilter(states=[Task.SUCCEEDED]))
+        wanted = ListTasksRequest(page_size=_PAGE, filter=TaskFilter(states=[Task.SUCCEEDED], kinds=[TaskSpec.FINE_TUNING]))
         tasks = await self._all(self._peers.tasks.ListTasks, wanted, "tasks")
         return [
             self._model(self._conversion.tuned_model(task), kept[task.artifact].create_time.seconds, kept[task.artifact])

@@ -19,6 +19,8 @@ _NAMES = {
     "page_size": "limit",
     "page_token": "after",
     "header.display_name": "file",
+    "header.lifetime_seconds": "expires_after.seconds",
+    "late_lifetime_seconds": "expires_after.seconds",
     "chunk": "data",
     "pieces": "part_ids",
 }

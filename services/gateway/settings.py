@@ -34,7 +34,11 @@ class GatewaySettings(ServerSettings):
     max_upload_bytes: int = 8 * 1024 * MIB
     """Largest file of an upload in parts."""
     requests_per_second: float = 200.0
-    """Requests answered a second on average, all callers together; as many again may come at once. 0 = no limit."""
+    """Requests a second for each key, or for each address when no key is asked for; as many may come at once. 0 = no limit."""
+    address_requests_per_second: float = 1000.0
+    """Requests a second from one address, counted before the key is looked at; as many may come at once. 0 = no limit."""
+    max_connections: int = 2000
+    """Connections open at the same time; further ones are closed at once."""
     max_requests: int = 1000
     """Requests answered at the same time, streams included."""
     header_timeout: datetime.timedelta = datetime.timedelta(seconds=15)
@@ -48,10 +52,11 @@ class GatewaySettings(ServerSettings):
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)
-        for name in ("max_body_bytes", "max_file_bytes", "max_upload_bytes", "max_requests"):
+        for name in ("max_body_bytes", "max_file_bytes", "max_upload_bytes", "max_requests", "max_connections"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected more than 0")
-        if self.requests_per_second < 0:
-            raise ConfigError(f"{PREFIX}REQUESTS_PER_SECOND={self.requests_per_second}: expected 0 or more")
+        for name in ("requests_per_second", "address_requests_per_second"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 or more")
         if not self.organization.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"{PREFIX}ORGANIZATION={self.organization!r}: expected letters, digits, - and _")

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from services.gateway.failures import refused
 from services.gateway.file_conversion import FINE_TUNE
+from services.gateway.file_expiry import lifetime_of_form
 from services.gateway.multipart import Chunk, Field, FileStart, pieces
 from tunesmith.v1.dataset_service_pb2 import (
     DatasetHeader,
@@ -27,7 +28,8 @@ async def upload_requests(request: Request, limit: int, request_id: str) -> Asyn
 
     Raises InvalidArgument naming the field.
     """
-    has_file, purpose, digest = False, "", hashlib.sha256()
+    has_file, digest = False, hashlib.sha256()
+    fields: dict[str, str] = {}
     async for piece in pieces(request, limit):
         match piece:
             case FileStart(name="file") if not has_file:
@@ -41,15 +43,13 @@ async def upload_requests(request: Request, limit: int, request_id: str) -> Asyn
                 digest.update(piece.data)
                 for start in range(0, len(piece.data), _MAX_CHUNK):
                     yield UploadDatasetRequest(chunk=piece.data[start : start + _MAX_CHUNK])
-            case Field(name="purpose"):
-                purpose = check_purpose(piece.value)
             case Field():
-                _refuse_expiry(piece.name)
+                fields[piece.name] = check_purpose(piece.value) if piece.name == "purpose" else piece.value
     if not has_file:
         raise refused("file", "is required")
-    check_purpose(purpose)
+    check_purpose(fields.get("purpose", ""))
     # Only now the file counts: to storage, a caller that has gone away looks like one that has come to its end.
-    yield UploadDatasetRequest(sha256=digest.hexdigest())
+    yield UploadDatasetRequest(sha256=digest.hexdigest(), late_lifetime_seconds=lifetime_of_form(fields))
 
 
 async def part_requests(request: Request, limit: int, upload: str) -> AsyncGenerator[UploadDatasetPieceRequest]:
@@ -76,12 +76,6 @@ def check_purpose(purpose: str) -> str:
     if purpose != FINE_TUNE:
         raise refused("purpose", f"{purpose[:40]!r} is not supported; files hold training data: use {FINE_TUNE!r}")
     return purpose
-
-
-def _refuse_expiry(name: str) -> None:
-    # Keeping what the caller wants gone would be worse than refusing it.
-    if name.startswith("expires_after"):
-        raise refused("expires_after", "is not supported: a file is kept until it is deleted")
 
 
 def display_name(filename: str) -> str:

@@ -11,7 +11,10 @@ from services.common.errors import NotFound
 from services.gateway.file_conversion import FINE_TUNE
 
 LIFETIME_SECONDS = 3600
-_FORM = re.compile(r"upload_(?P<id>[0-9a-f]{32})_(?P<created>[0-9]{1,12})_(?P<size>[0-9]{1,15})_(?P<name>[A-Za-z0-9_-]{1,700})")
+_FORM = re.compile(
+    "upload_(?P<id>[0-9a-f]{32})_(?P<created>[0-9]{1,12})_(?P<size>[0-9]{1,15})_(?P<lifetime>[0-9]{1,9})"
+    "_(?P<name>[A-Za-z0-9_-]{1,700})"
+)
 _PART = re.compile(r"part_([0-9a-f]{32})")
 
 
@@ -23,10 +26,12 @@ class UploadToken:
     created_at: int
     size_bytes: int
     filename: str
+    lifetime_seconds: int | None = None
+    """Of the file; None = until it is deleted."""
 
     def __str__(self) -> str:
         name = base64.urlsafe_b64encode(self.filename.encode()).decode().rstrip("=")
-        return f"upload_{self.id.hex}_{self.created_at}_{self.size_bytes}_{name}"
+        return f"upload_{self.id.hex}_{self.created_at}_{self.size_bytes}_{self.lifetime_seconds or 0}_{name}"
 
     def upload_object(self, status: str, file: dict[str, Any] | None = None) -> dict[str, Any]:
         """OpenAI's object."""
@@ -51,7 +56,8 @@ def upload_of(given: str, now: float) -> UploadToken:
         filename = base64.urlsafe_b64decode(match["name"] + "=" * (-len(match["name"]) % 4)).decode()
     except (binascii.Error, ValueError):
         raise _unknown(given) from None
-    token = UploadToken(uuid.UUID(match["id"]), int(match["created"]), int(match["size"]), filename)
+    lifetime = int(match["lifetime"]) or None
+    token = UploadToken(uuid.UUID(match["id"]), int(match["created"]), int(match["size"]), filename, lifetime)
     if now > token.created_at + LIFETIME_SECONDS:
         raise NotFound("UPLOAD_NOT_FOUND", given[:200], message="the upload has expired: it was begun more than an hour ago")
     return token

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from services.gateway import bodies
 from services.gateway.failures import refused
 from services.gateway.file_conversion import file_object
+from services.gateway.file_expiry import lifetime_of
 from services.gateway.peers import Peers
 from services.gateway.settings import MIB, GatewaySettings
 from services.gateway.upload_form import check_purpose, display_name, part_requests
@@ -36,11 +37,9 @@ class Uploads:
         size = bodies.required(body, "bytes", int)
         if not 1 <= size <= self._settings.max_upload_bytes:
             raise refused("bytes", f"{size} is not from 1 to {self._settings.max_upload_bytes}")
-        if body.get("expires_after"):
-            raise refused("expires_after", "is not supported: a file is kept until it is deleted")
         identifier = uuid.UUID(bodies.request_id(request, "uploads") or uuid.uuid4().hex)
         filename = display_name(bodies.required(body, "filename", str))
-        return JSONResponse(UploadToken(identifier, int(self._now()), size, filename).upload_object("pending"))
+        return JSONResponse(UploadToken(identifier, int(self._now()), size, filename, lifetime_of(body)).upload_object("pending"))
 
     async def add_part(self, request: Request) -> Response:
         """POST: the part streams to storage while it arrives."""
@@ -57,7 +56,7 @@ class Uploads:
         body = await bodies.read_json(request, self._settings.max_body_bytes)
         joining = api.JoinDatasetPiecesRequest(
             upload=str(upload.id),
-            header=api.DatasetHeader(display_name=upload.filename),
+            header=api.DatasetHeader(display_name=upload.filename, lifetime_seconds=upload.lifetime_seconds),
             pieces=[_piece(part, index) for index, part in enumerate(bodies.required(body, "part_ids", list))],
             size_bytes=upload.size_bytes,
             md5=(bodies.optional(body, "md5", str) or "").lower(),

@@ -9,6 +9,8 @@ import secrets
 import sys
 import time
 import warnings
+from collections.abc import Coroutine
+from typing import Any
 
 import grpc
 import structlog
@@ -26,6 +28,7 @@ from services.inference.resolver import Resolver
 from services.inference.scheduler import Limits, Scheduler
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import PREFIX, InferenceSettings
+from services.inference.upkeep import Upkeep
 from services.inference.worker import Worker
 from tunesmith.v1 import inference_service_pb2, inference_service_pb2_grpc
 
@@ -64,28 +67,31 @@ def _prepare_libraries() -> None:
 
 async def serve(settings: InferenceSettings) -> None:
     """Serves until a signal; the engine starts once the server is listening."""
-    engine = LazyEngine(lambda: _make_engine(settings.threads))
+    engine = LazyEngine(lambda: _make_engine(settings))
     ca = settings.storage_tls_ca.read_bytes() if settings.storage_tls_ca else None
     async with connect(settings.storage_address, tls_ca=ca) as channel:
         with Worker("engine") as worker:
-            servicer = InferenceServicer(_make_host(settings, channel, worker, engine))
+            host = _make_host(settings, channel, worker, engine)
+            servicer = InferenceServicer(host)
             register = functools.partial(inference_service_pb2_grpc.add_InferenceServiceServicer_to_server, servicer)
             async with serving(settings, register, [_NAME], unary_timeout=_CHAT_SECONDS):
-                await _until_signal(worker, engine)
+                idle = datetime.timedelta(seconds=settings.idle_unload_seconds)
+                await _until_signal(_run(worker, engine, Upkeep(host, settings.pinned_models, idle)))
 
 
-async def _until_signal(worker: Worker, engine: LazyEngine) -> None:
+async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as tasks:
-        starting = tasks.create_task(_start(worker, engine), name="engine.start")
+        running = tasks.create_task(work, name="engine")
         received = await wait_for_signal()
         log.info("server.stopping", signal=received.name)
-        starting.cancel()
+        running.cancel()
 
 
-async def _start(worker: Worker, engine: LazyEngine) -> None:
+async def _run(worker: Worker, engine: LazyEngine, upkeep: Upkeep) -> None:
     started = time.monotonic()
     await worker.run(engine.start)
     log.info("engine.ready", seconds=round(time.monotonic() - started, 2))
+    await upkeep.run()
 
 
 def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: Worker, engine: Engine) -> ModelHost:
@@ -93,17 +99,26 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
     return ModelHost(
         resolver=Resolver(bundles, ArtifactLookup(channel, api_key=settings.storage_api_key)),
         worker=worker,
-        registry=Registry(engine, max_bytes=settings.max_loaded_bytes, now=lambda: datetime.datetime.now(datetime.UTC)),
+        registry=Registry(
+            engine,
+            max_bytes=settings.max_loaded_bytes,
+            now=lambda: datetime.datetime.now(datetime.UTC),
+            twice_up_to=settings.pack_up_to_bytes,
+        ),
         scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
         max_questions=settings.max_running + settings.max_waiting,
         new_seed=lambda: secrets.randbits(63),
     )
 
 
-def _make_engine(threads: int) -> Engine:
+def _make_engine(settings: InferenceSettings) -> Engine:
     from services.inference.transformers_engine import TransformersEngine
 
-    return TransformersEngine(threads=threads or os.cpu_count() or 1)
+    return TransformersEngine(
+        threads=settings.threads or os.cpu_count() or 1,
+        prefix_tokens=settings.prefix_tokens,
+        pack_up_to=settings.pack_up_to_bytes,
+    )
 
 
 if __name__ == "__main__":

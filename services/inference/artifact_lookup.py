@@ -1,15 +1,28 @@
-"""Asks storage what a task's result and an alias stand for; the resolver's questions that BundleStore does not answer."""
+"""Asks storage what a task's result, a checkpoint and an alias stand for: what BundleStore leaves open."""
+
+from typing import Any
 
 import grpc
 
 from services.common.channels import call_metadata, translated
-from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+from services.common.errors import NotFound
+from services.inference.checkpoint import Recipe
+from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    task_spec_pb2,
+)
 
 _CALL_SECONDS = 20.0
+# A checkpoint is on the way to a result; files for other programs and tables of outcomes answer nothing.
+_RESULTS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact_pb2.Artifact.MERGED)
 
 
 class ArtifactLookup:
-    """Storage behind `channel`, reduced to two questions."""
+    """Storage behind `channel`, reduced to four questions."""
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "") -> None:
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
@@ -21,9 +34,32 @@ class ArtifactLookup:
         request = artifact_service_pb2.ListArtifactsRequest(task=task, page_size=1000)
         with translated("STORAGE_UNAVAILABLE", "storage"):
             page = await self._artifacts.ListArtifacts(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        # A checkpoint continues the task and cannot be chatted with.
-        results = (each.name for each in page.artifacts if each.kind != artifact_pb2.Artifact.CHECKPOINT)
-        return next(results, None)
+        return next((each.name for each in page.artifacts if each.kind in _RESULTS), None)
+
+    async def checkpoint(self, task: str, step: int) -> str:
+        """Name of a task's checkpoint, of the newest attempt that has the step.
+
+        Raises NotFound (CHECKPOINT_NOT_FOUND) telling which steps there are, Unavailable (STORAGE_UNAVAILABLE).
+        """
+        request = artifact_service_pb2.ListArtifactsRequest(task=task, kind=artifact_pb2.Artifact.CHECKPOINT, page_size=1000)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            page = await self._artifacts.ListArtifacts(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        found = [each for each in page.artifacts if each.manifest.step == step]
+        if not found:
+            known = ", ".join(map(str, sorted({each.manifest.step for each in page.artifacts}))) or "none"
+            name = f"{task}@step-{step}"
+            raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{name} does not exist; steps with a checkpoint: {known}")
+        return str(max(found, key=lambda each: each.create_time.ToNanoseconds()).name)
+
+    async def recipe(self, artifact: str) -> Recipe:
+        """How an artifact was trained; raises NotFound and Unavailable (STORAGE_UNAVAILABLE)."""
+        request = artifact_service_pb2.GetArtifactRequest(name=artifact)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            found = await self._artifacts.GetArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        manifest = found.manifest
+        has_adapter = manifest.tuning != task_spec_pb2.FineTuning.FULL
+        method = task_spec_pb2.FineTuning.Method.Name(manifest.method)
+        return Recipe(method, _lora(manifest.effective_hyperparameters.lora) if has_adapter else None)
 
     async def version(self, name: str) -> str:
         """Name of the version of a registered model; raises NotFound and Unavailable (STORAGE_UNAVAILABLE)."""
@@ -31,3 +67,16 @@ class ArtifactLookup:
         with translated("STORAGE_UNAVAILABLE", "storage"):
             found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return str(found.name)
+
+
+def _lora(lora: task_spec_pb2.Lora) -> dict[str, Any]:
+    """The fields of peft's LoraConfig that the weights of an adapter belong to."""
+    modules = list(lora.target_modules)
+    return {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": "all-linear" if modules == ["all-linear"] else modules,
+        "use_rslora": lora.use_rslora,
+        "use_dora": lora.use_dora,
+    }

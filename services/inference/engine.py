@@ -27,6 +27,34 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
 
 
+class Guide(Protocol):
+    """Which tokens one answer may go on with; guides.py has the adapter. Used by one row, and never again."""
+
+    def allowed(self) -> bytes:
+        """One bit per token of the vocabulary, the lowest bit of the first byte for token 0; raises ValueError once lost."""
+
+    def take(self, token: int) -> None:
+        """Moves on behind `token`; raises ValueError when it was not allowed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Token:
+    """A token and, if that was asked for, its log-probability by the model's own numbers, in nats."""
+
+    id: int
+    logprob: float | None = None
+    """None also for the first token of a text, before which nothing stands."""
+    top: tuple[tuple[int, float], ...] = ()
+    """Id and log-probability of the likeliest in this place, likeliest first."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written(Token):
+    """A token that the engine chose; with the first one comes the judgement of the prompt that was asked for."""
+
+    prompt: tuple[Token, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """What to continue. `adapter` None = the base model alone. `max_tokens` is a promise: then at the latest it leaves."""
@@ -36,6 +64,11 @@ class GenerationRequest:
     prompt: tuple[int, ...]
     max_tokens: int
     sampling: Sampling = Sampling()
+    logprobs: int | None = None
+    """How many of the likeliest tokens are told with each written one; None = not even its own log-probability."""
+    judged_from: int | None = None
+    """The prompt's tokens from this one on are judged, too, with as many of the likeliest; None = none."""
+    guide: Guide | None = dataclasses.field(default=None, compare=False)
 
 
 class Engine(Protocol):
@@ -58,8 +91,8 @@ class Engine(Protocol):
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """Adds a row to the batch of its base model. Nothing is computed yet."""
 
-    def step(self, base: str) -> Mapping[int, int | ServiceError]:
-        """One more token for every row of a base model, by ticket.
+    def step(self, base: str) -> Mapping[int, Written | ServiceError]:
+        """One more token for every row of a base model whose prompt has been read, by ticket; a part of the others is read.
 
         A row that fails has a ServiceError (GENERATION_FAILED) in the place of its token and has left; the others go on.
         """

@@ -1,34 +1,38 @@
-"""One answer from prompt to last word; used by the model host."""
+"""One answer from first token to last word; used by the model host."""
 
 import asyncio
 import dataclasses
 import enum
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 
-from services.common.errors import InvalidArgument, ServiceError, Violation
-from services.common.rendering import RenderError
-from services.inference.engine import GenerationRequest
+from services.inference.engine import GenerationRequest, Written
 from services.inference.question import Question
 from services.inference.registry import ReadyModel
 from services.inference.text_stream import TextStream
+from services.inference.told import Told, told
+from services.inference.tool_text import ToolCallReader
+from services.inference.tools import ToolCall
 
 Clock = Callable[[], float]
 
 
 class FinishReason(enum.Enum):
-    """Why an answer ended: the model or a stop text ended it, or there was no room left."""
+    """Why an answer ended: the model or a stop text ended it, there was no room left, or tools are to be called."""
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delta:
-    """Text to append; never empty."""
+    """What to append; never all empty. `tokens` are those written since the last piece, if they were asked for."""
 
-    text: str
+    text: str = ""
+    tokens: tuple[Told, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,10 +65,12 @@ class Watch:
 class Answer:
     """The tokens of one request as pieces of text, in the order they come: the scheduler's Reader."""
 
-    def __init__(self, model: ReadyModel, request: GenerationRequest, stop: Sequence[str], watch: Watch) -> None:
+    def __init__(self, model: ReadyModel, request: GenerationRequest, question: Question, watch: Watch) -> None:
+        self._model = model
         self._request = request
+        self._question = question
         self._watch = watch
-        self._progress = _Progress(TextStream(model.renderer.decode, stop), model.end_of_turn_ids)
+        self._progress = _Progress(model, question)
         self._tokens = 0
         self._seconds_to_first_token = 0.0
         self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
@@ -74,11 +80,15 @@ class Answer:
         """See Reader."""
         return self._watch.cancelled.is_set()
 
-    def take(self, token: int) -> bool:
+    def take(self, token: Written) -> bool:
         """See Reader."""
-        self._seconds_to_first_token = self._seconds_to_first_token or self._watch.seconds()
+        if not self._tokens:
+            self._seconds_to_first_token = self._watch.seconds()
+            self._echo(token)
         self._tokens += 1
-        self._say(self._progress.push(token))
+        # Nothing was to be written: the token came along with the judgement of the prompt.
+        if self._question.max_tokens:
+            self._say(self._progress.push(token))
         if not self._progress.ended and self._tokens < self._request.max_tokens:
             return False
         self._say(self._progress.flush())
@@ -98,9 +108,15 @@ class Answer:
             if isinstance(piece, Ending):
                 return
 
-    def _say(self, text: str) -> None:
-        if text:
-            self._pieces.put_nowait(Delta(text))
+    def _echo(self, first: Written) -> None:
+        given = self._question.given
+        if given and given.echo:
+            text = given.text or self._model.renderer.decode(given.ids, skip_special_tokens=False)
+            self._say(Delta(text, tuple(told(token, self._model.vocabulary) for token in first.prompt)))
+
+    def _say(self, delta: Delta) -> None:
+        if delta != Delta():
+            self._pieces.put_nowait(delta)
 
     def _ending(self) -> Ending:
         return Ending(
@@ -112,46 +128,15 @@ class Answer:
         )
 
 
-def request_for(model: ReadyModel, question: Question, new_seed: Callable[[], int]) -> GenerationRequest:
-    """What the engine is asked; a question without a seed gets a new one.
-
-    Raises InvalidArgument (the template refuses the conversation, a token that does not exist, CONTEXT_LENGTH_EXCEEDED).
-    """
-    tokens = f"a token of {model.base}: 0 to {model.vocabulary_size - 1}"
-    strange = [token for token, _ in question.logit_bias if not 0 <= token < model.vocabulary_size]
-    if strange:
-        raise InvalidArgument(*(Violation(f"logit_bias[{token}]", f"is not {tokens}") for token in strange))
-    prompt = prompt_ids(model, question)
-    room = min(question.max_tokens, model.context_length - len(prompt))
-    seed = new_seed() if question.seed is None else question.seed
-    return GenerationRequest(model.base, model.adapter, prompt, room, question.sampling(seed))
-
-
-def prompt_ids(model: ReadyModel, question: Question) -> tuple[int, ...]:
-    """Token ids of the conversation; raises InvalidArgument, and CONTEXT_LENGTH_EXCEEDED when nothing could follow them."""
-    messages = [{"role": message.role, "content": message.content} for message in question.messages]
-    try:
-        ids = model.renderer.prompt(messages)
-    except RenderError as error:
-        if error.reason == "DATASET_UNUSABLE":
-            raise InvalidArgument(Violation("messages", error.message)) from error
-        raise
-    if len(ids) >= model.context_length:
-        raise ServiceError(
-            "CONTEXT_LENGTH_EXCEEDED",
-            f"the conversation has {len(ids)} tokens, {model.base} attends to {model.context_length}",
-            metadata={"prompt_tokens": str(len(ids)), "context_length": str(model.context_length)},
-            violations=[Violation("messages", f"{len(ids)} tokens leave no room for an answer")],
-        )
-    return tuple(ids)
-
-
 class _Progress:
-    """How far an answer is: its text, its tokens, and whether it has come to its own end."""
+    """How far an answer is: its text, its calls, its tokens, and whether it has come to its own end."""
 
-    def __init__(self, text: TextStream, end_of_turn_ids: frozenset[int]) -> None:
-        self._text = text
-        self._end_of_turn_ids = end_of_turn_ids
+    def __init__(self, model: ReadyModel, question: Question) -> None:
+        self._model = model
+        self._tells = question.logprobs is not None
+        self._calls = ToolCallReader() if question.offered else None
+        # The marks of calls are special tokens of some models.
+        self._text = TextStream(lambda ids: model.renderer.decode(ids, skip_special_tokens=not self._calls), question.stop)
         self._turn_ended = False
         self.count = 0
 
@@ -161,14 +146,22 @@ class _Progress:
 
     @property
     def finish_reason(self) -> FinishReason:
-        return FinishReason.STOP if self.ended else FinishReason.LENGTH
+        if not self.ended:
+            return FinishReason.LENGTH
+        return FinishReason.TOOL_CALLS if self._calls and self._calls.has_called else FinishReason.STOP
 
-    def push(self, token: int) -> str:
-        if token in self._end_of_turn_ids:
+    def push(self, token: Written) -> Delta:
+        if token.id in self._model.end_of_turn_ids:
             self._turn_ended = True
-            return ""
+            return Delta()
         self.count += 1
-        return self._text.push(token)
+        tokens = (told(token, self._model.vocabulary),) if self._tells else ()
+        return self._delta(self._text.push(token.id), tokens)
 
-    def flush(self) -> str:
-        return self._text.flush()
+    def flush(self) -> Delta:
+        last = self._delta(self._text.flush())
+        return Delta(last.text + self._calls.flush(), calls=last.calls) if self._calls else last
+
+    def _delta(self, text: str, tokens: tuple[Told, ...] = ()) -> Delta:
+        shown, calls = self._calls.push(text) if self._calls else (text, ())
+        return Delta(shown, tokens, calls)

@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from services.common.errors import InvalidArgument, ServiceError, Violation
-from services.inference.engine import GenerationRequest
-from services.inference.generation import Answer, Piece, Watch, request_for
-from services.inference.question import Question
-from services.inference.registry import LoadedModel, NoRoom, Registry
+from services.inference.generation import Answer, Piece, Watch
+from services.inference.question import MAX_SEED, Question
+from services.inference.registry import LoadedModel, NoRoom, ReadyModel, Registry
+from services.inference.request import judgement_for, request_for
 from services.inference.resolver import Resolver
 from services.inference.scheduler import Scheduler
+from services.inference.scoring import Judgement, Score
 from services.inference.side_by_side import side_by_side
 from services.inference.worker import Worker
 
@@ -50,13 +52,23 @@ class ModelHost:
         """The pieces of an answer, an Ending last; setting `cancelled` ends it within a token. Raises ServiceError."""
         watch = Watch(cancelled, time.monotonic())
         question.check()
-        with self._place():
-            files = await self._resolver.files(question.model)
-            async with self._held(lambda holder: self._registry.hold(holder, files)) as model:
-                request = await self._worker.run(lambda: request_for(model, question, self._new_seed))
-                answer = Answer(model, request, question.stop, watch)
-                async for piece in self._written(request, answer):
+        async with self._ready(question.model) as model:
+            request = await self._worker.run(lambda: request_for(model, question, self._new_seed))
+            answer = Answer(model, request, question, watch)
+            seat = self._scheduler.enter(request, answer)
+            try:
+                async for piece in answer.pieces():
                     yield piece
+            finally:
+                self._scheduler.leave(seat)
+
+    async def choices(self, question: Question, cancelled: threading.Event) -> AsyncIterator[tuple[int, Piece]]:
+        """The `n` answers to a question, each with its own seed, as `answer` gives them; each piece with the answer's index."""
+        question.check()
+        seed = self._new_seed() if question.seed is None else question.seed
+        questions = [dataclasses.replace(question, seed=(seed + index) % (MAX_SEED + 1)) for index in range(question.n)]
+        async for piece in self._side_by_side(questions, cancelled):
+            yield piece
 
     async def compare(
         self, models: Sequence[str], question: Question, cancelled: threading.Event
@@ -66,15 +78,36 @@ class ModelHost:
             raise InvalidArgument(Violation("models", f"{len(models)} models are not between 1 and {MAX_COMPARED}"))
         seed = self._new_seed() if question.seed is None else question.seed
         questions = [dataclasses.replace(question, model=model, seed=seed) for model in models]
-        async with contextlib.aclosing(side_by_side([self.answer(each, cancelled) for each in questions])) as pieces:
-            async for piece in pieces:
-                yield piece
+        async for piece in self._side_by_side(questions, cancelled):
+            yield piece
+
+    async def score(self, question: Question, cancelled: threading.Event) -> Score:
+        """How probable the assistant's turns of a conversation are; raises ServiceError."""
+        question.check_as_conversation()
+        async with self._ready(question.model) as model:
+            judged = await self._worker.run(lambda: judgement_for(model, question))
+            judgement = Judgement(model, judged, cancelled)
+            seat = self._scheduler.enter(judged.request, judgement)
+            try:
+                return await judgement.score()
+            finally:
+                self._scheduler.leave(seat)
 
     async def load(self, model: str) -> LoadedModel:
         """The model in memory; raises ServiceError."""
         files = await self._resolver.files(model)
         async with self._held(lambda _: self._registry.load(files)) as loaded:
             return loaded
+
+    async def pin(self, models: Sequence[str]) -> None:
+        """Has exactly these models loaded and kept; raises ServiceError when one cannot be had, and pins none then."""
+        files = [await self._resolver.files(model) for model in models]
+        async with self._held(lambda _: self._registry.pin(files)):
+            pass
+
+    async def unload_idle(self, longest: datetime.timedelta) -> None:
+        """Frees what nobody has used for so long."""
+        await self._worker.run(lambda: self._registry.unload_idle(longest))
 
     async def unload(self, model: str) -> None:
         """Frees a model; one that is not loaded is not an error. Raises ServiceError (MODEL_IN_USE)."""
@@ -85,6 +118,19 @@ class ModelHost:
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory, most recently used first."""
         return self._registry.snapshot
+
+    async def _side_by_side(self, questions: Sequence[Question], cancelled: threading.Event) -> AsyncIterator[tuple[int, Piece]]:
+        async with contextlib.aclosing(side_by_side([self.answer(each, cancelled) for each in questions])) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    @contextlib.asynccontextmanager
+    async def _ready(self, model: str) -> AsyncIterator[ReadyModel]:
+        """A place among the questions, and the model held for it."""
+        with self._place():
+            files = await self._resolver.files(model)
+            async with self._held(lambda holder: self._registry.hold(holder, files)) as ready:
+                yield ready
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
@@ -117,11 +163,3 @@ class ModelHost:
                 return await self._worker.run(load)
             except NoRoom:
                 await self._released.wait()
-
-    async def _written(self, request: GenerationRequest, answer: Answer) -> AsyncIterator[Piece]:
-        seat = self._scheduler.enter(request, answer)
-        try:
-            async for piece in answer.pieces():
-                yield piece
-        finally:
-            self._scheduler.leave(seat)

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 from services.common.errors import ServiceError
-from services.inference.engine import Engine, GenerationRequest
+from services.inference.engine import Engine, GenerationRequest, Written
 
 
 class LazyEngine:
@@ -34,7 +34,7 @@ class LazyEngine:
         """See Engine."""
         self._engine.admit(ticket, request)
 
-    def step(self, base: str) -> Mapping[int, int | ServiceError]:
+    def step(self, base: str) -> Mapping[int, Written | ServiceError]:
         """See Engine."""
         return self._engine.step(base)
 

@@ -5,11 +5,16 @@ from collections.abc import Iterator
 
 from services.common.errors import InvalidArgument, Violation
 from services.inference.engine import Sampling
+from services.inference.guides import Constraint
+from services.inference.tools import AUTO, Mode, Tool, ToolCall, ToolChoice, json_object, tool_violations
 
 DEFAULT_MAX_TOKENS = 256
-_ROLES = ("system", "user", "assistant")
+MAX_CHOICES = 8
+_ROLES = ("system", "user", "assistant", "tool")
+_MAX_TOP_LOGPROBS = 20
+_MAX_CONSTRAINT_BYTES = 64 * 1024
 _MAX_STOPS = 4
-_MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
 _MAX_BIASES = 300
 _MAX_BIAS = 100
 # A comparison with NaN is false, so NaN is in no range.
@@ -23,11 +28,26 @@ class Message:
 
     role: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Given:
+    """A text to continue as it stands: `text`, or token ids; `echo` = the answer begins with it."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    echo: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """A conversation and how to answer it. Absent numbers have their defaults already, except the seed: None = random."""
+    """A conversation or a text, and how to answer it. Absent numbers have their defaults already, except the seed: None = random.
+
+    `given` is there instead of `messages`. `logprobs` is how many of the likeliest tokens are told; None = nothing is.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -42,6 +62,17 @@ class Question:
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
+    given: Given | None = None
+    n: int = 1
+    logprobs: int | None = None
+    constraint: Constraint | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = AUTO
+
+    @property
+    def offered(self) -> tuple[Tool, ...]:
+        """The tools that the model is told of."""
+        return () if self.tool_choice.mode is Mode.NONE else self.tools
 
     def sampling(self, seed: int) -> Sampling:
         """How to choose tokens."""
@@ -50,22 +81,64 @@ class Question:
 
     def check(self) -> None:
         """Raises InvalidArgument naming every field that is wrong; `model` is the resolver's to judge."""
-        violations = [*_conversation(self.messages), *_numbers(self), *_stops(self.stop), *_biases(self.logit_bias)]
+        subject = _text(self.given) if self.given else _asked(self.messages)
+        shape = (*_constraint(self), *tool_violations(self.tools, self.tool_choice))
+        violations = [*subject, *_numbers(self), *_stops(self.stop), *_biases(self.logit_bias), *shape]
         if violations:
             raise InvalidArgument(*violations)
+
+    def check_as_conversation(self) -> None:
+        """Raises InvalidArgument unless it is a conversation in which the assistant has said something."""
+        violations = [*_conversation(self.messages), *_numbers(self), *tool_violations(self.tools, self.tool_choice)]
+        if self.messages and all(message.role != "assistant" for message in self.messages):
+            violations.append(Violation("messages", "no turn is the assistant's, so there is nothing to judge"))
+        if violations:
+            raise InvalidArgument(*violations)
+
+
+def _asked(messages: tuple[Message, ...]) -> Iterator[Violation]:
+    yield from _conversation(messages)
+    if messages and messages[-1].role == "assistant":
+        yield Violation(f"messages[{len(messages) - 1}].role", "the last turn is the assistant's, which is what is asked for")
 
 
 def _conversation(messages: tuple[Message, ...]) -> Iterator[Violation]:
     if not messages:
         yield Violation("messages", "is required; at least one message")
-        return
     for index, message in enumerate(messages):
         if message.role not in _ROLES:
             yield Violation(f"messages[{index}].role", f"{message.role[:40]!r} is none of {', '.join(_ROLES)}")
-        if not message.content:
+        if not message.content and not message.tool_calls:
             yield Violation(f"messages[{index}].content", "is required")
-    if messages[-1].role == "assistant":
-        yield Violation(f"messages[{len(messages) - 1}].role", "the last turn is the assistant's, which is what is asked for")
+        yield from _calls(f"messages[{index}]", message)
+
+
+def _calls(path: str, message: Message) -> Iterator[Violation]:
+    if message.tool_calls and message.role != "assistant":
+        yield Violation(f"{path}.tool_calls", f"only the assistant calls tools, this turn is {message.role[:40]!r}")
+    if (message.tool_call_id or message.name) and message.role != "tool":
+        yield Violation(f"{path}.tool_call_id", "only a turn of the role tool answers a call")
+    for index, call in enumerate(message.tool_calls):
+        if not call.name:
+            yield Violation(f"{path}.tool_calls[{index}].name", "is required")
+        try:
+            json_object(call.arguments or "{}")
+        except ValueError as error:
+            yield Violation(f"{path}.tool_calls[{index}].arguments", f"is not the JSON of an object: {error}")
+
+
+def _text(given: Given) -> Iterator[Violation]:
+    if not given.text and not given.ids:
+        yield Violation("prompt", "is required; a text or token ids")
+
+
+def _constraint(question: Question) -> Iterator[Violation]:
+    if question.constraint is None:
+        return
+    if len(question.constraint.text.encode()) > _MAX_CONSTRAINT_BYTES:
+        yield Violation(question.constraint.field, f"is longer than {_MAX_CONSTRAINT_BYTES:,} bytes")
+    if question.tools:
+        yield Violation("response_format", "excludes tools; make a tool strict instead")
 
 
 def _numbers(question: Question) -> Iterator[Violation]:
@@ -77,10 +150,15 @@ def _numbers(question: Question) -> Iterator[Violation]:
         value = getattr(question, name)
         if not 0 < value <= most:
             yield Violation(name, f"{value} is not more than 0 and at most {most}")
-    for name, least in (("max_tokens", 1), ("top_k", 0)):
+    no_tokens = question.given is not None and question.given.echo
+    for name, least in (("max_tokens", 0 if no_tokens else 1), ("top_k", 0)):
         if (value := getattr(question, name)) < least:
             yield Violation(name, f"{value} is less than {least}")
-    if question.seed is not None and not 0 <= question.seed <= _MAX_SEED:
+    if not 1 <= question.n <= MAX_CHOICES:
+        yield Violation("n", f"{question.n} is not between 1 and {MAX_CHOICES}")
+    if question.logprobs is not None and not 0 <= question.logprobs <= _MAX_TOP_LOGPROBS:
+        yield Violation("top_logprobs", f"{question.logprobs} is not between 0 and {_MAX_TOP_LOGPROBS}")
+    if question.seed is not None and not 0 <= question.seed <= MAX_SEED:
         yield Violation("seed", f"{question.seed} is not between 0 and 2^63-1")
 
 

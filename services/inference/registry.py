@@ -2,15 +2,18 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from services.common.errors import ServiceError
-from services.common.rendering import Renderer
+from services.common.rendering import Renderer, RenderError
 from services.inference import model_files
 from services.inference.engine import Engine
+from services.inference.guides import Vocabulary
 from services.inference.resolver import ModelFiles
+from services.inference.tool_text import speaks_tools
 
 log = structlog.get_logger()
 
@@ -27,6 +30,7 @@ class LoadedModel:
     memory_bytes: int
     load_time: datetime.datetime
     last_use_time: datetime.datetime | None = None
+    pinned: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class ReadyModel:
     end_of_turn_ids: frozenset[int]
     context_length: int
     vocabulary_size: int
+    vocabulary: Vocabulary
+    speaks_tools: bool
 
 
 class NoRoom(Exception):
@@ -46,15 +52,18 @@ class NoRoom(Exception):
 
 
 class Registry:
-    """The loaded models, in the order of their use. What somebody holds is never unloaded."""
+    """The loaded models, in the order of their use. What is held or pinned is never unloaded."""
 
-    def __init__(self, engine: Engine, *, max_bytes: int, now: Clock) -> None:
+    def __init__(self, engine: Engine, *, max_bytes: int, now: Clock, twice_up_to: int = 0) -> None:
+        """Base models of at most `twice_up_to` bytes take twice as much: the engine packs them."""
         self._engine = engine
+        self._twice_up_to = twice_up_to
         self._max_bytes = max_bytes
         self._now = now
         self._ready: dict[str, ReadyModel] = {}
         self._loaded: dict[str, LoadedModel] = {}
         self._held: dict[object, ModelFiles] = {}
+        self._pinned: tuple[ModelFiles, ...] = ()
         self._snapshot: tuple[LoadedModel, ...] = ()
 
     @property
@@ -85,6 +94,22 @@ class Registry:
         """Ends what `hold` began; a holder of nothing is ignored."""
         self._held.pop(holder, None)
 
+    def pin(self, wanted: Sequence[ModelFiles]) -> None:
+        """Loads these, which stay from now on instead of what was pinned before; raises what `load` raises."""
+        self._pinned = tuple(wanted)
+        for files in wanted:
+            self.load(files)
+        self._publish()
+
+    def unload_idle(self, longest: datetime.timedelta) -> None:
+        """Frees what was neither used nor loaded for so long, but for what is held or pinned; a base model after its adapters."""
+        oldest = self._now() - longest
+        # Adapters first.
+        for loaded in sorted(self._loaded.values(), key=lambda each: each.name == each.base_model):
+            is_needed = any(other.base_model == loaded.name != other.name for other in self._loaded.values())
+            if not is_needed and (loaded.last_use_time or loaded.load_time) < oldest and loaded.name not in self._names_to_stay():
+                self._unload(loaded.name)
+
     def unload(self, name: str) -> None:
         """Frees a model; a base model takes its adapters along; a name that is not loaded is ignored.
 
@@ -92,6 +117,8 @@ class Registry:
         """
         if name in self._names_in_use():
             raise ServiceError("MODEL_IN_USE", f"{name} is answering or about to")
+        if name in self._names_to_stay():
+            raise ServiceError("MODEL_PINNED", f"{name} is pinned by the operator, or an adapter on it is")
         self._unload(name)
 
     def _unload(self, name: str) -> None:
@@ -106,9 +133,8 @@ class Registry:
         if self._is_current(base.name, str(base.directory)):
             return
         size = model_files.fp32_bytes(base.directory, broken="BASE_MODEL_UNUSABLE")
-        renderer = Renderer.from_directory(base.directory)
-        sizes = model_files.context_length(base.directory), model_files.vocabulary_size(base.directory)
-        ready = ReadyModel(base.name, None, renderer, renderer.end_of_turn_ids, *sizes)
+        size = 2 * size if size <= self._twice_up_to else size
+        ready = _ready(base.name, base.directory)
         self._make_room(size, files)
         self._engine.load_base(base.name, base.directory)
         self._ready[base.name] = ready
@@ -138,11 +164,16 @@ class Registry:
 
     def _make_room(self, size: int, wanted: ModelFiles) -> None:
         in_use = self._names_in_use() - {wanted.base.name}
-        idle = [loaded for name, loaded in self._loaded.items() if name not in in_use | {wanted.base.name, wanted.name}]
+        staying = self._names_to_stay() | {wanted.base.name, wanted.name}
+        idle = [loaded for name, loaded in self._loaded.items() if name not in staying]
         excess = self._bytes() + size - self._max_bytes
-        # What is too large even when it is alone is loaded nevertheless, but not beside what is in use.
-        if in_use and excess > sum(loaded.memory_bytes for loaded in idle):
-            raise NoRoom
+        # What is too large even when it is alone is loaded nevertheless, but not beside what is in use or pinned.
+        if excess > sum(loaded.memory_bytes for loaded in idle):
+            if in_use:
+                raise NoRoom
+            if any(files != wanted for files in self._pinned):
+                message = f"{wanted.name} needs {size:,} bytes; with what is pinned that is more than {self._max_bytes:,}"
+                raise ServiceError("MODEL_TOO_LARGE", message)
         for loaded in idle:
             if excess <= 0:
                 return
@@ -153,8 +184,10 @@ class Registry:
         return sum(loaded.memory_bytes for loaded in self._loaded.values())
 
     def _names_in_use(self) -> set[str]:
-        held = self._held.values()
-        return {files.base.name for files in held} | {files.name for files in held}
+        return _names(self._held.values())
+
+    def _names_to_stay(self) -> set[str]:
+        return self._names_in_use() | _names(self._pinned)
 
     def _touch(self, name: str) -> None:
         self._loaded[name] = self._loaded.pop(name)
@@ -166,4 +199,27 @@ class Registry:
         log.info("model.unloaded", model=name)
 
     def _publish(self) -> None:
-        self._snapshot = tuple(reversed(self._loaded.values()))
+        pinned = {files.name for files in self._pinned}
+        newest_first = reversed(self._loaded.values())
+        self._snapshot = tuple(dataclasses.replace(loaded, pinned=loaded.name in pinned) for loaded in newest_first)
+
+
+def _names(files: Iterable[ModelFiles]) -> set[str]:
+    return {name for each in files for name in (each.base.name, each.name)}
+
+
+def _ready(name: str, directory: pathlib.Path) -> ReadyModel:
+    renderer = Renderer.from_directory(directory)
+    size = model_files.vocabulary_size(directory)
+    ends = _ends(renderer)
+    vocabulary = Vocabulary(directory, size=size, ends=ends)
+    context = model_files.context_length(directory)
+    return ReadyModel(name, None, renderer, ends, context, size, vocabulary, speaks_tools(renderer))
+
+
+def _ends(renderer: Renderer) -> frozenset[int]:
+    try:
+        return renderer.end_of_turn_ids
+    except RenderError:
+        # Without a usable chat template texts can still be continued; a conversation is refused when it is rendered.
+        return renderer.stop_ids

@@ -1,11 +1,16 @@
 """From the name in a request to complete local files: a base or tuned model, and the adapter on it if there is one."""
 
+import asyncio
 import dataclasses
 from typing import Protocol
 
 from services.common.bundles import Bundle
-from services.common.errors import ServiceError
+from services.common.errors import NotFound, ServiceError
+from services.inference.checkpoint import Recipe, servable
 from services.inference.model_name import Kind, ModelName, parse_model_name
+
+# Kinds of artifacts and versions.
+_ANSWERING = ("", "ADAPTER", "MODEL", "MERGED", "CHECKPOINT")
 
 
 class Bundles(Protocol):
@@ -19,9 +24,13 @@ class Bundles(Protocol):
 
 
 class Artifacts(Protocol):
-    """What a task's result and an alias stand for; artifact_lookup.ArtifactLookup is one."""
+    """What a task's result, a checkpoint and an alias stand for; artifact_lookup.ArtifactLookup is one."""
 
     async def newest(self, task: str) -> str | None: ...
+
+    async def checkpoint(self, task: str, step: int) -> str: ...
+
+    async def recipe(self, artifact: str) -> Recipe: ...
 
     async def version(self, name: str) -> str: ...
 
@@ -50,7 +59,8 @@ class Resolver:
         """The files of a model named as in a request.
 
         Raises InvalidArgument, MODEL_NOT_READY for a task without artifacts, and what storage says (BASE_MODEL_NOT_FOUND,
-        ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, MODEL_VERSION_NOT_FOUND, STORAGE_UNAVAILABLE, ...).
+        ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, CHECKPOINT_NOT_FOUND, MODEL_VERSION_NOT_FOUND, STORAGE_UNAVAILABLE, ...),
+        CHECKPOINT_UNSERVABLE.
         """
         name = parse_model_name(text)
         if name.kind is Kind.BASE_MODEL:
@@ -62,6 +72,8 @@ class Resolver:
     async def loaded_name(self, text: str) -> str | None:
         """The name a model has in memory, found without its files; None for a task without artifacts."""
         name = parse_model_name(text)
+        if name.kind is Kind.CHECKPOINT:
+            return await self._artifacts.checkpoint(name.name, name.step)
         if name.kind is Kind.REGISTERED:
             return await self._artifacts.version(name.name)
         return await self._artifacts.newest(name.name) if name.kind is Kind.TASK else name.name
@@ -69,6 +81,8 @@ class Resolver:
     async def _artifact(self, name: ModelName) -> str:
         if name.kind is Kind.ARTIFACT:
             return name.name
+        if name.kind is Kind.CHECKPOINT:
+            return await self._artifacts.checkpoint(name.name, name.step)
         artifact = await self._artifacts.newest(name.name)
         if artifact is None:
             message = f"{name.name} has no artifact yet: it has not succeeded, or there is no such task"
@@ -76,13 +90,19 @@ class Resolver:
         return artifact
 
     async def _tuned(self, adapter: Bundle) -> ModelFiles:
-        if not adapter.is_adapter:
+        if adapter.kind not in _ANSWERING:
+            raise NotFound(
+                "MODEL_NOT_FOUND", adapter.name, message=f"{adapter.name} is of kind {adapter.kind}, which cannot answer"
+            )
+        if not adapter.is_adapter and adapter.kind != "CHECKPOINT":
             return ModelFiles(adapter)
         base = await self._bundles.base_model(adapter.base_model)
+        if adapter.kind == "CHECKPOINT":
+            adapter = await asyncio.to_thread(servable, adapter, await self._artifacts.recipe(adapter.name), base)
         if adapter.base_model_revision not in ("", base.base_model_revision):
             raise ServiceError(
                 "BASE_MODEL_UNUSABLE",
                 f"{adapter.name} was tuned on revision {adapter.base_model_revision} of {base.name}, storage has"
                 f" {base.base_model_revision}",
             )
-        return ModelFiles(base, adapter)
+        return ModelFiles(base, adapter) if adapter.is_adapter else ModelFiles(adapter)

@@ -2,47 +2,60 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import torch
-from transformers import DynamicCache
 
 from services.common.errors import ServiceError
 from services.inference.adapters import Adapters
-from services.inference.engine import GenerationRequest
+from services.inference.engine import GenerationRequest, Written
+from services.inference.logprobs import judged
+from services.inference.prefix_store import PrefixStore
+from services.inference.reading import PIECE, Reading
 from services.inference.row_cache import RowCache
 from services.inference.sampling import Sampler
 
 log = structlog.get_logger()
 
-Outcomes = dict[int, int | ServiceError]
+Outcomes = dict[int, Written | ServiceError]
+
+T = TypeVar("T")
 
 
 class _Row:
-    """A request under way; `last` is the token that was written last."""
+    """A request under way; `last` is the token that was written last, `reading` is there until the prompt has been read."""
 
     def __init__(self, ticket: int, request: GenerationRequest) -> None:
         self.ticket = ticket
         self.request = request
         self.last = -1
-        self._sampler = Sampler(request.sampling, request.prompt)
+        self.reading: Reading | None = None
+        self._sampler = Sampler(request.sampling, request.prompt, request.guide)
 
-    def choose(self, logits: torch.Tensor) -> int:
+    def choose(self, logits: torch.Tensor) -> Written:
         """The next token; raises ValueError when the numbers are not finite. `logits` has the shape [vocabulary]."""
         if not bool(torch.isfinite(logits).all()):
             raise ValueError("the model's numbers are not finite")
         self.last = self._sampler.choose(logits)
-        return self.last
+        prompt = tuple(self.reading.judged) if self.reading else ()
+        if self.request.logprobs is None:
+            return Written(self.last, prompt=prompt)
+        (token,) = judged([self.last], logits[None], self.request.logprobs)
+        return Written(token.id, token.logprob, token.top, prompt)
 
 
 class RunningBatch:
-    """A model, its adapters, and the rows it works on. `threads` are those of the tensor library."""
+    """A model, its adapters, and the rows it works on. `threads` are those of the tensor library.
 
-    def __init__(self, model: Any, *, threads: int) -> None:
+    `prefix_tokens` of prompts are remembered, see PrefixStore.
+    """
+
+    def __init__(self, model: Any, *, threads: int, prefix_tokens: int = 0) -> None:
         self.adapters = Adapters(model)
         self._model = model
         self._threads = threads
+        self._prefixes = PrefixStore(prefix_tokens)
         self._unread: list[_Row] = []
         # In the order of the cache's rows.
         self._rows: list[_Row] = []
@@ -51,6 +64,11 @@ class RunningBatch:
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine."""
         self._unread.append(_Row(ticket, request))
+
+    def unload_adapter(self, name: str) -> None:
+        """Frees an adapter; one that is not loaded is ignored."""
+        self.adapters.unload(name)
+        self._prefixes.forget(name)
 
     @torch.inference_mode()
     def leave(self, ticket: int) -> None:
@@ -63,26 +81,40 @@ class RunningBatch:
 
     @torch.inference_mode()
     def step(self) -> Outcomes:
-        """See Engine. Rows that are new get their prompt read and their first token."""
+        """See Engine. Prompts are read in the order they came, about a piece in a step; with the end comes the first token."""
         outcomes = self._write()
-        unread, self._unread = self._unread, []
-        for row in unread:
-            outcomes[row.ticket] = _guarded(row, functools.partial(self._read, row))
+        left = PIECE
+        while self._unread and left > 0:
+            row = self._unread[0]
+            before = row.reading.position if row.reading else 0
+            outcome = _guarded(row, functools.partial(self._read, row))
+            if outcome is not None:
+                self._unread.remove(row)
+                outcomes[row.ticket] = outcome
+            left -= row.reading.position - before if row.reading else 0
+            row.reading = row.reading if outcome is None else None
         return outcomes
 
-    def _read(self, row: _Row) -> int:
-        """Computes a prompt alone, and adds the row to the batch once its first token is known."""
+    def _read(self, row: _Row) -> Written | None:
+        """Reads a piece of a prompt, alone; with the last one the row joins the batch, and its first token is returned."""
         torch.set_num_threads(self._threads)
-        self.adapters.route([row.request.adapter])
-        cache = DynamicCache()
-        # Only the last position is needed; over the whole prompt the output head would cost as much as the rest of the model.
-        output = self._model(
-            input_ids=torch.tensor([row.request.prompt]), past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        token = row.choose(output.logits[0, -1])
-        self._cache.join(cache)
+        request = row.request
+        if row.reading is None:
+            row.reading = Reading(request, self._prefixes.find(request.adapter, self._reusable(request)))
+        self.adapters.route([request.adapter])
+        logits = row.reading.read_piece(self._model)
+        if not row.reading.is_done:
+            return None
+        token = row.choose(logits)
+        self._prefixes.keep(request.adapter, request.prompt, row.reading.cache)
+        self._cache.join(row.reading.cache)
         self._rows.append(row)
         return token
+
+    @staticmethod
+    def _reusable(request: GenerationRequest) -> tuple[int, ...]:
+        # What is judged has to be computed.
+        return request.prompt if request.judged_from is None else request.prompt[: request.judged_from]
 
     def _write(self) -> Outcomes:
         """One token for every row that has been read."""
@@ -103,7 +135,7 @@ class RunningBatch:
             self._drop(self._rows.index(row))
         return outcomes
 
-    def _choose(self, index: int, logits: torch.Tensor | None) -> int:
+    def _choose(self, index: int, logits: torch.Tensor | None) -> Written:
         return self._rows[index].choose(self._forward(slice(index, index + 1))[0] if logits is None else logits)
 
     def _forward(self, rows: slice) -> torch.Tensor:
@@ -126,7 +158,7 @@ class RunningBatch:
         del self._rows[-1]
 
 
-def _guarded(row: _Row, work: Callable[[], int]) -> int | ServiceError:
+def _guarded(row: _Row, work: Callable[[], T]) -> T | ServiceError:
     try:
         return work()
     except (RuntimeError, ValueError, IndexError) as error:

@@ -3,23 +3,28 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
-from services.inference.engine import Sampling
+from services.inference.engine import Guide, Sampling
 
 
 class Sampler:
-    """The choices of one answer to `prompt`; equal seeds make equal choices on the same logits."""
+    """The choices of one answer to `prompt`, within what `guide` allows; equal seeds make equal choices on the same logits."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int] = ()) -> None:
+    def __init__(self, sampling: Sampling, prompt: Sequence[int] = (), guide: Guide | None = None) -> None:
         self._sampling = sampling
         self._generator = torch.Generator().manual_seed(sampling.seed)
         self._prompt = set(prompt)
         self._written: Counter[int] = Counter()
+        self._guide = guide
 
     def choose(self, logits: torch.Tensor) -> int:
-        """The next token id. `logits` has the shape [vocabulary]."""
-        token = self._pick(self._adjusted(logits))
+        """The next token id; raises ValueError when the guide is lost. `logits` has the shape [vocabulary]."""
+        logits = self._adjusted(logits)
+        token = self._pick(_allowed(logits, self._guide.allowed()) if self._guide else logits)
+        if self._guide:
+            self._guide.take(token)
         self._written[token] += 1
         return token
 
@@ -59,6 +64,16 @@ def _repetition_penalized(logits: torch.Tensor, tokens: Sequence[int], penalty: 
 
 def _added(logits: torch.Tensor, tokens: Sequence[int], values: Sequence[float]) -> torch.Tensor:
     return logits.index_add(0, torch.tensor(tokens), torch.tensor(values, dtype=logits.dtype))
+
+
+def _allowed(logits: torch.Tensor, bits: bytes) -> torch.Tensor:
+    """The logits, minus infinity for tokens whose bit is 0 and for those without a bit, see Guide."""
+    mask = np.zeros(len(logits), dtype=np.bool_)
+    known = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little")[: len(logits)]
+    mask[: len(known)] = known
+    if not mask.any():
+        raise ValueError("the constraint allows no token here")
+    return logits.masked_fill(~torch.from_numpy(mask), -torch.inf)
 
 
 def _likeliest(probabilities: torch.Tensor, count: int) -> torch.Tensor:

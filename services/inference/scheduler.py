@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from services.common.errors import ServiceError
-from services.inference.engine import Engine, GenerationRequest
+from services.inference.engine import Engine, GenerationRequest, Written
 from services.inference.worker import Worker
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ class Reader(Protocol):
     def gone(self) -> bool:
         """Whether nobody waits for tokens any more."""
 
-    def take(self, token: int) -> bool:
+    def take(self, token: Written) -> bool:
         """Gets the next token; True = it was the last one wanted."""
 
     def end(self, error: Exception | None) -> None:
@@ -40,8 +40,6 @@ class Limits:
 
     rows: int
     tokens: int
-    # Prompt tokens that are read between two steps, though at least one prompt: rows that run wait so long.
-    prompt_tokens: int = 512
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -98,20 +96,18 @@ class Scheduler:
     def _seated(self) -> list[Seat]:
         """Those who have a seat in the batch from now on. Nobody overtakes: a long one waits until there is room for it."""
         entering: list[Seat] = []
-        while self._waiting and self._fits(self._waiting[0], entering):
+        while self._waiting and self._fits(self._waiting[0]):
             entering.append(self._waiting.popleft())
             self._running[entering[-1].ticket] = entering[-1]
         return entering
 
-    def _fits(self, seat: Seat, entering: list[Seat]) -> bool:
-        if entering and sum(len(one.request.prompt) for one in (*entering, seat)) > self._limits.prompt_tokens:
-            return False
+    def _fits(self, seat: Seat) -> bool:
         rows = [*self._running.values(), seat]
         tokens = len(rows) * max(row.length for row in rows)
         return len(rows) == 1 or (len(rows) <= self._limits.rows and tokens <= self._limits.tokens)
 
     async def _step(self, base: str, entering: list[Seat]) -> None:
-        def work() -> Mapping[int, int | ServiceError]:
+        def work() -> Mapping[int, Written | ServiceError]:
             for seat in entering:
                 self._engine.admit(seat.ticket, seat.request)
             return self._engine.step(base)
@@ -127,7 +123,7 @@ class Scheduler:
             if ticket in self._running:
                 self._hand_over(self._running[ticket], outcome)
 
-    def _hand_over(self, seat: Seat, outcome: int | ServiceError) -> None:
+    def _hand_over(self, seat: Seat, outcome: Written | ServiceError) -> None:
         if isinstance(outcome, ServiceError):
             self._end(seat, outcome)
             return

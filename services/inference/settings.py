@@ -23,12 +23,21 @@ class InferenceSettings(ServerSettings):
     """Where fetched files of base models and artifacts are kept."""
     max_loaded_bytes: int = 4 * 1024**3
     """Weights in memory at most; the least recently used models make room. One model may be larger: then it is alone."""
+    pack_up_to_bytes: int = 1024**3
+    """Base models of at most so many bytes in fp32 are kept twice, the second time in the order that a CPU reads fastest for
+    several questions at once; 0 = none."""
     threads: int = 0
     """CPU threads of the tensor library; 0 = one per core."""
     max_running: int = 16
     """Questions that are answered at the same time; the others wait in the order they came."""
     max_waiting: int = 256
     """Questions that wait at most; more are refused with TOO_MANY_QUESTIONS."""
+    prefix_tokens: int = 2048
+    """Prompt tokens of each base model whose keys and values are remembered: the same beginning is read once; 0 = none."""
+    pinned_models: tuple[str, ...] = ()
+    """Models that are loaded at the start and stay, separated by commas, as in requests: base models, artifacts, tasks, …"""
+    idle_unload_seconds: int = 1800
+    """A model that has not been used for so long is unloaded; 0 = never."""
     max_batch_tokens: int = 65536
     """Tokens of conversation and answer that are kept at the same time, each question counted as long as the longest."""
 
@@ -36,7 +45,7 @@ class InferenceSettings(ServerSettings):
         ServerSettings.__post_init__(self)
         if self.max_loaded_bytes <= 0:
             raise ConfigError(f"{PREFIX}MAX_LOADED_BYTES={self.max_loaded_bytes}: expected more than 0")
-        for name in ("threads", "max_waiting"):
+        for name in ("threads", "max_waiting", "prefix_tokens", "idle_unload_seconds", "pack_up_to_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 or more")
         for name in ("max_running", "max_batch_tokens"):

@@ -3,6 +3,7 @@
 Importing this module takes seconds; `__main__` has it done in the engine's own thread, once the server is listening.
 """
 
+import gc
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,16 +16,22 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging as transformers_logging
 
 from services.common.errors import ServiceError
-from services.inference.engine import GenerationRequest
+from services.inference.engine import GenerationRequest, Written
+from services.inference.packing import is_packable, pack
 from services.inference.running_batch import RunningBatch
 
 log = structlog.get_logger()
 
 
 class TransformersEngine:
-    """Base models by name, each with its batch. `threads` 0 = torch's own choice."""
+    """Base models by name, each with its batch. `threads` 0 = torch's own choice; `prefix_tokens` as RunningBatch's.
 
-    def __init__(self, *, threads: int = 0) -> None:
+    Base models of at most `pack_up_to` bytes of weights take twice the memory and write faster, see packing.
+    """
+
+    def __init__(self, *, threads: int = 0, prefix_tokens: int = 0, pack_up_to: int = 0) -> None:
+        self._prefix_tokens = prefix_tokens
+        self._pack_up_to = pack_up_to
         self._threads = threads or torch.get_num_threads()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
@@ -34,10 +41,12 @@ class TransformersEngine:
         """See Engine."""
         try:
             model = _load(directory)
+            if model.get_memory_footprint(return_buffers=False) <= self._pack_up_to and is_packable(model):
+                pack(model)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             log.exception("base_model.load_failed", base_model=name)
             raise ServiceError("BASE_MODEL_UNUSABLE", f"{name} does not load: {error}") from error
-        self._batches[name] = RunningBatch(model, threads=self._threads)
+        self._batches[name] = RunningBatch(model, threads=self._threads, prefix_tokens=self._prefix_tokens)
 
     def load_adapter(self, base: str, name: str, directory: pathlib.Path) -> None:
         """See Engine."""
@@ -45,15 +54,17 @@ class TransformersEngine:
 
     def unload(self, name: str) -> None:
         """See Engine."""
-        self._batches.pop(name, None)
+        if self._batches.pop(name, None):
+            # A layer whose forward pass was replaced refers to itself, and would keep its weights until some later collection.
+            gc.collect()
         for batch in self._batches.values():
-            batch.adapters.unload(name)
+            batch.unload_adapter(name)
 
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine."""
         self._batches[request.base].admit(ticket, request)
 
-    def step(self, base: str) -> Mapping[int, int | ServiceError]:
+    def step(self, base: str) -> Mapping[int, Written | ServiceError]:
         """See Engine."""
         return self._batches[base].step()
 

@@ -17,24 +17,31 @@ from services.common.channels import connect
 from services.common.errors import ServiceError
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
+from services.storage import event_archive_servicer
 from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
+from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
+from services.storage.event_archive import EventArchive
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
+from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore, ObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.process_checker import start_checker
-from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, register
+from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Surroundings, dataset_deletion, register
 from services.storage.registry_repository import PostgresRegistryRepository
+from services.storage.scrub_repository import PostgresScrubRepository
+from services.storage.scrubber import Scrubber
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
 from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
 from services.storage.tokens.client import TokenWorker
+from tunesmith.v1 import event_archive_service_pb2_grpc
 
 _MIGRATIONS = pathlib.Path(__file__).with_name("migrations")
 # Every transfer holds a thread while it waits for S3 or the disk; a few stalled ones must not stop the others.
@@ -75,10 +82,11 @@ async def run(settings: StorageSettings) -> None:
     await _serve(settings, store, stop)
 
 
-async def _prepare(settings: StorageSettings, store: ObjectStore) -> None:
+async def _prepare(settings: StorageSettings, store: MinioObjectStore) -> None:
     timeout = settings.start_timeout.total_seconds()
     await wait_for(lambda: migrate(settings.postgres_dsn, "storage", _MIGRATIONS), "postgres", timeout=timeout)
     await wait_for(store.prepare, "s3", timeout=timeout)
+    await wait_for(store.probe, "s3", timeout=timeout)
 
 
 async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.Task[object]") -> None:
@@ -104,16 +112,30 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
             small_files=BaseModelFiles(store, small_files),
             tasks=tasks,
             upload_lifetime=settings.upload_lifetime,
+            scrub_interval=settings.scrub_interval,
             analyses=settings.analyses,
         )
 
+        expiry = DatasetExpiry(repositories.datasets, dataset_deletion(repositories, around), limit=settings.sweep_limit)
+        archive = event_archive_servicer.EventArchiveServicer(EventArchive(pool, store, repositories.pending))
+
         def add_servicers(server: grpc.aio.Server) -> None:
             register(server, repositories, around)
+            event_archive_service_pb2_grpc.add_EventArchiveServiceServicer_to_server(archive, server)
 
-        async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
-            sweeping = group.create_task(sweeper.run(settings.sweep_interval), name="sweeper")
+        names = (*NAMES, event_archive_servicer.NAME)
+        async with serving(settings, add_servicers, names, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
+            loops = [group.create_task(loop.run(settings.sweep_interval)) for loop in (sweeper, expiry)]
+            loops.append(group.create_task(_scrubber(repositories, store, settings).run(), name="scrubber"))
             await stop
-            sweeping.cancel()
+            for loop in loops:
+                loop.cancel()
+
+
+def _scrubber(repositories: Repositories, store: ObjectStore, settings: StorageSettings) -> Scrubber:
+    return Scrubber(
+        repositories.scrubs, store, bytes_per_second=settings.scrub_bytes_per_second, interval=settings.scrub_interval
+    )
 
 
 @contextlib.asynccontextmanager
@@ -146,6 +168,8 @@ def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
         token_statistics=PostgresTokenStatisticsRepository(pool),
         sweeps=PostgresSweepRepository(pool, settings.retention_policy, settings.upload_lifetime),
         registry=PostgresRegistryRepository(pool, settings.retention_policy),
+        notices=PostgresNoticeRepository(pool),
+        scrubs=PostgresScrubRepository(pool),
     )
 
 

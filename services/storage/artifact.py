@@ -22,6 +22,8 @@ class ArtifactDraft:
     manifest: bytes
     """The manifest as the caller serialised it; opaque here, so that fields of newer callers survive."""
     files: tuple[File, ...]
+    retention: datetime.timedelta | None = None
+    """How long it is kept from its commit; None = by the policy."""
     checkpoint: CheckpointFacts | None = None
     """Of a checkpoint: what decides how long it and those before it are kept."""
 

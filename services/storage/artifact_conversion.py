@@ -20,7 +20,7 @@ from tunesmith.v1 import artifact_pb2, artifact_service_pb2
 
 State, Kind = artifact_pb2.Artifact.State, artifact_pb2.Artifact.Kind
 
-_STORED_KINDS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact_pb2.Artifact.CHECKPOINT)
+_STORED_KINDS = [name for name, number in Kind.items() if number]
 
 
 def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID) -> ArtifactDraft:
@@ -35,6 +35,7 @@ def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID)
         request_id=header.request_id,
         manifest=header.manifest.SerializeToString(deterministic=True),
         files=files,
+        retention=_retention(header.manifest),
         checkpoint=_checkpoint_facts(header) if header.kind == artifact_pb2.Artifact.CHECKPOINT else None,
     )
 
@@ -77,6 +78,7 @@ def to_artifact(artifact: Artifact) -> artifact_pb2.Artifact:
         pinned=artifact.life.pinned,
         reason=artifact.life.reason,
         hold_expire_time=timestamp(artifact.life.hold_until),
+        damaged_files=[file.path for file in artifact.files if file.damage],
     )
 
 
@@ -116,20 +118,28 @@ def moment(time: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
         raise
 
 
+def _retention(manifest: artifact_pb2.ArtifactManifest) -> datetime.timedelta | None:
+    if not manifest.HasField("retention"):
+        return None
+    return min(datetime.timedelta(seconds=max(1, min(manifest.retention.seconds, 10**9))), MAX_AHEAD)
+
+
 def _checkpoint_facts(header: artifact_service_pb2.ArtifactHeader) -> CheckpointFacts:
     manifest = header.manifest
     return CheckpointFacts(
         labelled=bool(manifest.labels),
         eval_loss=manifest.eval_loss if manifest.HasField("eval_loss") and math.isfinite(manifest.eval_loss) else None,
         limit=max(1, manifest.effective_hyperparameters.save_total_limit or DEFAULT_LIMIT),
+        attempt=manifest.attempt,
+        first_attempt=header.first_attempt,
     )
 
 
 def _header_violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> Iterator[Violation]:
     yield from text_violations(header.request_id, "header.request_id")
     yield from file_violations(files, "header.manifest.files")
-    if header.kind not in _STORED_KINDS:
-        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use ADAPTER, MODEL or CHECKPOINT")
+    if header.kind not in map(Kind.Value, _STORED_KINDS):
+        yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use {', '.join(_STORED_KINDS)}")
     if header.epoch < 1:
         yield Violation("header.epoch", f"{header.epoch} is not an epoch; the first is 1")
 

@@ -21,7 +21,8 @@ from services.storage.superseding import supersede
 _COLUMNS = """artifact.id, artifact.kind, artifact.task, artifact.manifest, artifact.size_bytes, artifact.create_time,
     artifact.state, artifact.expire_time, artifact.delete_time, artifact.pinned, artifact.reason, artifact.hold_until,
     storage.clock() AS now, (
-        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key) ORDER BY file.position)
+        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+            ORDER BY file.position)
         FROM storage.artifact_file AS file JOIN storage.blob USING (sha256) WHERE file.artifact = artifact.id
     ) AS files"""
 _HEAD = "SELECT epoch FROM storage.artifact_epoch WHERE task = %(task)s"
@@ -31,10 +32,9 @@ _RAISE_HEAD = """
     RETURNING epoch"""
 _INSERT = """
     INSERT INTO storage.artifact (id, kind, task, epoch, request_id, manifest, size_bytes, labelled, eval_loss,
-        create_time, expire_time)
+        attempt, create_time, expire_time)
     VALUES (%(id)s, %(kind)s, %(task)s, %(epoch)s, %(request_id)s, %(manifest)s, %(size_bytes)s, %(labelled)s,
-        %(eval_loss)s, storage.clock(),
-        storage.clock() + %(retention)s)"""
+        %(eval_loss)s, %(attempt)s, storage.clock(), storage.clock() + %(retention)s)"""
 _INSERT_FILE = """
     INSERT INTO storage.artifact_file (artifact, position, path, sha256)
     VALUES (%(artifact)s, %(position)s, %(path)s, %(sha256)s)"""
@@ -100,7 +100,7 @@ class PostgresArtifactRepository:
 
     async def add(self, draft: ArtifactDraft, keys: Mapping[str, str]) -> Artifact:
         """Commits an artifact, or returns the first of the same task and request_id; see ArtifactRepository."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "artifacts.add") as connection:
             # The head row stays locked until the end, so commits of one task come one after another.
             head = await first_row(connection, _RAISE_HEAD, {"task": draft.task, "epoch": draft.epoch})
             refuse_stale(draft.task, draft.epoch, head["epoch"] if head else draft.epoch)
@@ -108,7 +108,7 @@ class PostgresArtifactRepository:
             if stored is None:
                 await self._insert(connection, draft, keys)
                 if draft.checkpoint is not None:
-                    await supersede(connection, draft.task, draft.checkpoint.limit)
+                    await supersede(connection, draft.task, draft.checkpoint)
                 stored = await self._of_request(connection, draft.task, draft.request_id)
             assert stored is not None, "the row was inserted in this transaction"
             return stored
@@ -150,7 +150,8 @@ class PostgresArtifactRepository:
             "size_bytes": draft.size_bytes,
             "labelled": draft.checkpoint is not None and draft.checkpoint.labelled,
             "eval_loss": draft.checkpoint and draft.checkpoint.eval_loss,
-            "retention": self._policy.retention,
+            "attempt": draft.checkpoint.attempt if draft.checkpoint is not None else 0,
+            "retention": draft.retention or self._policy.retention,
         }
         await connection.execute(_INSERT, row)
         for position, file in enumerate(files):

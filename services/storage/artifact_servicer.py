@@ -3,7 +3,7 @@
 # ruff: noqa: N802 - methods are named as in the protos
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from grpc.aio import ServicerContext
@@ -16,13 +16,16 @@ from services.storage.artifact_repository import ArtifactRepository
 from services.storage.artifact_upload import ArtifactUpload
 from services.storage.export import Export
 from services.storage.file import find_file
-from services.storage.object_store import ObjectStore
+from services.storage.notice_conversion import checked_sequence, optional_task, to_notices, to_storage_check
+from services.storage.notice_repository import NoticeRepository
 from services.storage.position import Position, decode_position, encode_position
 from services.storage.registry_conversion import to_export_draft, to_model_version
 from services.storage.request_fields import checked_offset, checked_text
 from services.storage.retention_change import Change, Expire, Hold, Pin, Restore, Unpin
+from services.storage.scrub import ScrubStatus
 from services.storage.sweeper import Sweeper
 from services.storage.upload_stream import drained, read_header, read_items
+from services.storage.verified_read import VerifiedRead
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc, registered_model_pb2
 
 Context = ServicerContext[Any, Any]
@@ -35,14 +38,18 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self,
         *,
         repository: ArtifactRepository,
-        store: ObjectStore,
+        files: VerifiedRead,
+        notices: NoticeRepository,
+        scrub_status: Callable[[], Awaitable[ScrubStatus]],
         upload: ArtifactUpload,
         export: Export,
         sweeper: Sweeper,
         new_id: Callable[[], uuid.UUID],
     ) -> None:
         self._repository = repository
-        self._store = store
+        self._files = files
+        self._notices = notices
+        self._scrub_status = scrub_status
         self._upload = upload
         self._export = export
         self._sweeper = sweeper
@@ -81,7 +88,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         artifact = await self._repository.change(_artifact_id(request.name), Hold())
         file = find_file(artifact.files, request.path, artifact.name)
         offset = checked_offset(request.offset, file.size_bytes)
-        async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
+        async for chunk in self._files.read(file, artifact.name, offset, context):
             yield artifact_service_pb2.DownloadArtifactResponse(chunk=chunk)
 
     async def HoldArtifact(self, request: artifact_service_pb2.HoldArtifactRequest, context: Context) -> artifact_pb2.Artifact:
@@ -128,6 +135,19 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         """Ends what is due."""
         sweep, dry_run = await self._sweeper.sweep(dry_run=request.dry_run)
         return to_sweep_response(sweep, dry_run=dry_run)
+
+    async def ListArtifactNotices(
+        self, request: artifact_service_pb2.ListArtifactNoticesRequest, context: Context
+    ) -> artifact_service_pb2.ListArtifactNoticesResponse:
+        """What was announced, after a number."""
+        after, task = checked_sequence(request.after_sequence), optional_task(request.task)
+        return to_notices(await self._notices.page(page_size(request.page_size), after, task), after)
+
+    async def GetStorageCheck(
+        self, request: artifact_service_pb2.GetStorageCheckRequest, context: Context
+    ) -> artifact_service_pb2.StorageCheck:
+        """How far the scrubber is."""
+        return to_storage_check(await self._scrub_status())
 
     async def _changed(self, name: str, change: Change) -> artifact_pb2.Artifact:
         return to_artifact(await self._repository.change(_artifact_id(name), change))

@@ -1,20 +1,12 @@
-"""Domain values of base models, and what makes a base model safe to load; used by the upload and the repository."""
+"""Domain values of base models, and what one needs; used by the upload and the repository."""
 
 import dataclasses
 import datetime
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
-
-import msgspec
 
 from services.common.content_key import content_key
-from services.common.errors import ServiceError, Violation
+from services.common.errors import Violation
 from services.storage.file import File, StoredFile
-
-# Formats that hold data only; everything else may run code when it is loaded.
-SAFE_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
-_MAX_CONFIG_BYTES = 4 * 2**20
-_MAX_TENSOR_HEADER_BYTES = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,46 +68,3 @@ def missing_files(files: Sequence[File], field: str) -> Iterator[Violation]:
             yield Violation(field, f"{required} is missing")
     if not any(path.endswith(".safetensors") for path in paths):
         yield Violation(field, "weights are missing; declare at least one .safetensors file")
-
-
-def refuse_unsafe_names(files: Sequence[File]) -> None:
-    """Raises BASE_MODEL_UNSAFE naming every file whose format could carry code."""
-    unsafe = [file.path for file in files if not file.path.endswith(SAFE_SUFFIXES)]
-    if unsafe:
-        allowed = ", ".join(SAFE_SUFFIXES)
-        raise _unsafe(", ".join(unsafe[:10]), f"only {allowed} files are taken")
-
-
-def refuse_unsafe_content(file: File, content: BinaryIO) -> None:
-    """Raises BASE_MODEL_UNSAFE when the file asks for code to be run or is not what its name says; `content` is at its start."""
-    if file.path.endswith(".safetensors"):
-        _check_tensor_header(file, content)
-    elif file.path.endswith("config.json"):
-        _check_config(file, content)
-
-
-def _check_config(file: File, content: BinaryIO) -> None:
-    if file.size_bytes > _MAX_CONFIG_BYTES:
-        raise _unsafe(file.path, f"it has {file.size_bytes} bytes; a configuration has at most {_MAX_CONFIG_BYTES}")
-    if "auto_map" in _json_object(file, content.read()):
-        raise _unsafe(file.path, 'its "auto_map" asks for Python code to be loaded')
-
-
-def _check_tensor_header(file: File, content: BinaryIO) -> None:
-    """The layout is: 8 bytes little-endian length, that many bytes of JSON, tensors."""
-    length = int.from_bytes(content.read(8), "little")
-    if file.size_bytes < 8 or not 2 <= length <= min(_MAX_TENSOR_HEADER_BYTES, file.size_bytes - 8):
-        raise _unsafe(file.path, f"it is not a safetensors file: its header claims {length} of {file.size_bytes} bytes")
-    _json_object(file, content.read(length))
-
-
-def _json_object(file: File, text: bytes) -> dict[str, msgspec.Raw]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _unsafe(file.path, f"its JSON cannot be read: {error}") from error
-
-
-def _unsafe(path: str, why: str) -> ServiceError:
-    violation = Violation(path, why)
-    return ServiceError("BASE_MODEL_UNSAFE", f"{path}: {why}", metadata={"path": path}, violations=[violation])

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator, Mapping
 
 import structlog
 
-from services.storage.base_model import BaseModel, BaseModelDraft, refuse_unsafe_names
+from services.storage.base_model import BaseModel, BaseModelDraft
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.file import StoredFile
+from services.storage.model_safety import refuse_unsafe_names
 from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import pending_objects

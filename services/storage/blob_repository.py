@@ -8,12 +8,18 @@ from services.storage.file import File, StoredFile
 from services.storage.pending_object_repository import claim, condemn
 from services.storage.rows import first_row
 
-_KNOWN = "SELECT sha256, object_key FROM storage.blob WHERE sha256 = ANY(%(sha256s)s)"
+# What is damaged is not known: its bytes are taken anew.
+_KNOWN = "SELECT sha256, object_key FROM storage.blob WHERE sha256 = ANY(%(sha256s)s) AND damage = ''"
 _INSERT = """
     INSERT INTO storage.blob (sha256, size_bytes, object_key) VALUES (%(sha256)s, %(size_bytes)s, %(object_key)s)
     ON CONFLICT (sha256) DO NOTHING
     RETURNING object_key"""
 _HOLD = "SELECT object_key FROM storage.blob WHERE sha256 = %(sha256)s FOR KEY SHARE"
+_HEAL = """
+    UPDATE storage.blob AS blob SET object_key = %(object_key)s, damage = '', check_time = storage.clock(), checking_until = NULL
+    FROM (SELECT object_key FROM storage.blob WHERE sha256 = %(sha256)s FOR UPDATE) AS before
+    WHERE blob.sha256 = %(sha256)s AND blob.damage <> '' AND blob.object_key <> %(object_key)s
+    RETURNING before.object_key"""
 _LOCK = "SELECT sha256 FROM storage.blob WHERE sha256 = ANY(%(sha256s)s) ORDER BY sha256 FOR UPDATE"
 _DROP = """
     DELETE FROM storage.blob
@@ -76,11 +82,18 @@ async def drop_unused_blobs(connection: Connection, sha256s: Collection[str]) ->
 
 
 async def _settle(connection: Connection, sha256: str, size_bytes: int, key: str) -> tuple[str, bool]:
-    """The key that counts for a content, and whether its row is new; the row cannot go away before the transaction ends."""
+    """The key that counts for a content, and whether it is `key`, new; the row cannot go away before the transaction ends.
+
+    Bytes that lie damaged are replaced by those that have arrived.
+    """
     while True:
         row = await first_row(connection, _INSERT, {"sha256": sha256, "size_bytes": size_bytes, "object_key": key})
         if row is not None:
             return row["object_key"], True
+        healed = await first_row(connection, _HEAL, {"sha256": sha256, "object_key": key})
+        if healed is not None:
+            await condemn(connection, {healed["object_key"]: size_bytes})
+            return key, True
         # Between the two statements a deletion may take the row away; then the next insert succeeds.
         row = await first_row(connection, _HOLD, {"sha256": sha256})
         if row is not None:

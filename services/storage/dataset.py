@@ -26,6 +26,8 @@ class DatasetHeader:
     request_id: uuid.UUID | None
     """Name the caller gave to the upload, None = it gave none."""
     budget: Budget
+    lifetime: datetime.timedelta | None = None
+    """How long the dataset is kept; None = until somebody deletes it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Dataset:
     dropped_rows_by_reason: Mapping[str, int]
     files: tuple[StoredFile, ...]
     create_time: datetime.datetime
+    expire_time: datetime.datetime | None = None
+    """None = kept until somebody deletes it."""
 
     @property
     def name(self) -> str:

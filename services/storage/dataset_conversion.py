@@ -29,6 +29,7 @@ def to_dataset(dataset: Dataset) -> dataset_pb2.Dataset:
         dropped_rows_by_reason=dataset.dropped_rows_by_reason,
         warnings=[parsed(warning, dataset_pb2.DatasetWarning()) for warning in dataset.warnings],
         rows_sha256=dataset.rows.sha256,
+        expire_time=_timestamp(dataset.expire_time) if dataset.expire_time else None,
     )
 
 

@@ -18,8 +18,9 @@ from services.storage.position import Position
 from services.storage.rows import first_row
 
 _COLUMNS = """dataset.id, dataset.display_name, dataset.version, dataset.format, dataset.example_count, dataset.statistics,
-    dataset.warnings, dataset.dropped_rows_by_reason, dataset.create_time, dataset.sha256, (
-        SELECT jsonb_agg(jsonb_build_array(file.content, blob.size_bytes, blob.sha256, blob.object_key) ORDER BY file.content)
+    dataset.warnings, dataset.dropped_rows_by_reason, dataset.create_time, dataset.expire_time, dataset.sha256, (
+        SELECT jsonb_agg(jsonb_build_array(file.content, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+            ORDER BY file.content)
         FROM storage.dataset_file AS file JOIN storage.blob USING (sha256) WHERE file.dataset = dataset.id
     ) AS files"""
 # A dataset somebody is about to delete is not there, unless they died over it.
@@ -33,9 +34,9 @@ _NEXT_VERSION = """
     RETURNING last_version"""
 _INSERT = """
     INSERT INTO storage.dataset (id, display_name, version, size_bytes, sha256, format, example_count, statistics, warnings,
-        dropped_rows_by_reason, request_id)
+        dropped_rows_by_reason, request_id, expire_time)
     VALUES (%(id)s, %(display_name)s, %(version)s, %(size_bytes)s, %(sha256)s, %(format)s, %(example_count)s, %(statistics)s,
-        %(warnings)s, %(dropped_rows_by_reason)s, %(request_id)s)
+        %(warnings)s, %(dropped_rows_by_reason)s, %(request_id)s, storage.clock() + %(lifetime)s)
     ON CONFLICT (request_id) DO NOTHING
     RETURNING id"""
 _INSERT_FILE = """
@@ -51,6 +52,12 @@ _OF_CONTENT = f"""
     SELECT {_COLUMNS} FROM storage.dataset AS dataset
     WHERE dataset.display_name = %(display_name)s AND dataset.sha256 = %(sha256)s AND {_THERE}
     ORDER BY dataset.version LIMIT 1 FOR KEY SHARE OF dataset"""  # noqa: S608
+# No bound beats any bound: greatest() would leave NULL out.
+_KEEP_LONGER = """
+    UPDATE storage.dataset SET expire_time = CASE WHEN %(lifetime)s::interval IS NULL THEN NULL
+        ELSE greatest(expire_time, storage.clock() + %(lifetime)s::interval) END
+    WHERE id = %(id)s AND expire_time IS NOT NULL"""
+_EXPIRED = "SELECT id FROM storage.dataset WHERE expire_time <= storage.clock() ORDER BY expire_time LIMIT %(limit)s"
 _ONE = f"SELECT {_COLUMNS} FROM storage.dataset AS dataset WHERE dataset.id = %(id)s AND {_THERE}"  # noqa: S608
 _PAGE = f"""
     SELECT {_COLUMNS} FROM storage.dataset AS dataset
@@ -110,6 +117,9 @@ class DatasetRepository(Protocol):
 
         Raises NotFound (DATASET_NOT_FOUND) when it is not hidden by `deletion` any more.
         """
+
+    async def expired(self, limit: int) -> Sequence[uuid.UUID]:
+        """At most `limit` datasets whose time has come, those first that are due longest."""
 
     async def nearest_row(self, rows_sha256: str, row: int) -> tuple[int, int]:
         """The last row up to `row` whose place is known, from 1, and its first byte; (1, 0) when there is no index."""
@@ -180,6 +190,11 @@ class PostgresDatasetRepository:
             await connection.execute(_DELETE, {"id": identifier})
             return await drop_unused_blobs(connection, contents)
 
+    async def expired(self, limit: int) -> list[uuid.UUID]:
+        """At most `limit` datasets whose time has come."""
+        async with transaction(self._pool) as connection:
+            return [row["id"] async for row in await connection.execute(_EXPIRED, {"limit": limit})]
+
     async def nearest_row(self, rows_sha256: str, row: int) -> tuple[int, int]:
         """The last row up to `row` whose place is known, and its first byte."""
         async with transaction(self._pool) as connection:
@@ -208,7 +223,11 @@ async def _known(connection: Connection, draft: DatasetDraft) -> Dataset | None:
         row = await first_row(connection, _OF_REQUEST, {"request_id": header.request_id})
         if row is not None:
             return same_request(_dataset(row), draft)
-    row = await first_row(connection, _OF_CONTENT, {"display_name": header.display_name, "sha256": draft.sha256})
+    content = {"display_name": header.display_name, "sha256": draft.sha256}
+    row = await first_row(connection, _OF_CONTENT, content)
+    if row is not None and row["expire_time"] is not None:
+        await connection.execute(_KEEP_LONGER, {"id": row["id"], "lifetime": header.lifetime})
+        row = await first_row(connection, _OF_CONTENT, content)
     return _dataset(row) if row else None
 
 
@@ -245,6 +264,7 @@ def _parameters(draft: DatasetDraft, version: int) -> dict[str, Any]:
         "warnings": Jsonb(list(draft.warnings)),
         "dropped_rows_by_reason": Jsonb(dict(draft.dropped_rows_by_reason)),
         "request_id": draft.header.request_id,
+        "lifetime": draft.header.lifetime,
     }
 
 
@@ -265,4 +285,5 @@ def _dataset(row: DictRow) -> Dataset:
         dropped_rows_by_reason=row["dropped_rows_by_reason"],
         files=tuple(StoredFile(*file) for file in row["files"]),
         create_time=row["create_time"],
+        expire_time=row["expire_time"],
     )

@@ -1,6 +1,7 @@
 """Requests of DatasetService to domain values; every bad field is named. Used by the dataset servicer."""
 
 import dataclasses
+import datetime
 import re
 import uuid
 from collections.abc import Iterator
@@ -16,9 +17,12 @@ from services.storage.dataset_pieces import MAX_PIECES, JoinedFile
 from services.storage.file import is_sha256
 from services.storage.part_upload import MAX_FILE_BYTES
 from services.storage.request_fields import refuse, text_violations
+from services.storage.upload_stream import Seal
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2
 
 MAX_PREVIEW_ROWS = 20
+MIN_LIFETIME, MAX_LIFETIME = 3600, 30 * 86_400
+"""Of a dataset that is removed by itself, in seconds."""
 _MD5 = re.compile("[0-9a-f]{32}")
 
 
@@ -44,7 +48,16 @@ def header_of(header: dataset_service_pb2.DatasetHeader) -> DatasetHeader:
         header.max_invalid_ratio if header.HasField("max_invalid_ratio") else None,
     )
     request_id = uuid.UUID(header.request_id) if header.request_id else None
-    return DatasetHeader(header.display_name, header.sha256, request_id, budget)
+    lifetime = datetime.timedelta(seconds=header.lifetime_seconds) if header.HasField("lifetime_seconds") else None
+    return DatasetHeader(header.display_name, header.sha256, request_id, budget, lifetime)
+
+
+def with_lifetime(header: DatasetHeader, seal: Seal) -> DatasetHeader:
+    """The header with what its stream said at the end; raises InvalidArgument."""
+    if seal.lifetime_seconds is None:
+        return header
+    refuse(list(_lifetime_violations("late_lifetime_seconds", seal.lifetime_seconds)))
+    return dataclasses.replace(header, lifetime=datetime.timedelta(seconds=seal.lifetime_seconds))
 
 
 def part_upload_of(request: dataset_service_pb2.CreateDatasetUploadRequest) -> tuple[DatasetHeader, int]:
@@ -114,6 +127,13 @@ def _header_violations(header: dataset_service_pb2.DatasetHeader) -> Iterator[Vi
     # Written so that NaN is refused, too.
     if not 0 <= header.max_invalid_ratio < 1:
         yield Violation("header.max_invalid_ratio", f"{header.max_invalid_ratio:g} is not from 0 to less than 1")
+    if header.HasField("lifetime_seconds"):
+        yield from _lifetime_violations("header.lifetime_seconds", header.lifetime_seconds)
+
+
+def _lifetime_violations(field: str, seconds: int) -> Iterator[Violation]:
+    if not MIN_LIFETIME <= seconds <= MAX_LIFETIME:
+        yield Violation(field, f"{seconds} is not from {MIN_LIFETIME} to {MAX_LIFETIME}")
 
 
 def _is_uuid(text: str) -> bool:

@@ -27,15 +27,16 @@ from services.storage.dataset_requests import (
     piece_upload_id,
     preview_range,
     upload_id,
+    with_lifetime,
 )
 from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
 from services.storage.file import StoredFile
-from services.storage.object_store import ObjectStore
 from services.storage.part_uploads import PartUploads
 from services.storage.position import Position, decode_position, encode_position
 from services.storage.request_fields import checked_offset
-from services.storage.upload_stream import drained, read_chunks, read_header, read_sealed_chunks
+from services.storage.upload_stream import Seal, drained, read_chunks, read_header, read_sealed_chunks
+from services.storage.verified_read import VerifiedRead
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2, dataset_service_pb2_grpc
 
 Context = ServicerContext[Any, Any]
@@ -47,7 +48,7 @@ class DatasetWork:
 
     repository: DatasetRepository
     models: BaseModelRepository
-    store: ObjectStore
+    files: VerifiedRead
     intake: DatasetIntake
     upload: DatasetUpload
     part_uploads: PartUploads
@@ -67,9 +68,11 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.Dataset:
         """Stores a file after its every row was checked."""
         async with drained(request_iterator):
-            header = (await read_header(request_iterator)).header
-            chunks = read_sealed_chunks(request_iterator) if header.sha256_follows else read_chunks(request_iterator)
-            return to_dataset(await self._work.upload.receive(header_of(header), chunks))
+            header, seal = (await read_header(request_iterator)).header, Seal()
+            sealed = header.sha256_follows
+            chunks = read_sealed_chunks(request_iterator, seal) if sealed else read_chunks(request_iterator)
+            received = self._work.upload.receive(header_of(header), chunks, lambda given: with_lifetime(given, seal))
+            return to_dataset(await received)
 
     async def CreateDatasetUpload(
         self, request: dataset_service_pb2.CreateDatasetUploadRequest, context: Context
@@ -144,10 +147,11 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_service_pb2.DownloadDatasetRequest, context: Context
     ) -> AsyncIterator[dataset_service_pb2.DownloadDatasetResponse]:
         """The file as uploaded, the rows that train, or those that were left out."""
-        file = _content(await self._dataset(request.name), request.content)
+        dataset = await self._dataset(request.name)
+        file = _content(dataset, request.content)
         offset = checked_offset(request.offset, file.size_bytes if file else 0)
         if file is not None:
-            async for chunk in self._work.store.read(file.object_key, offset, file.size_bytes):
+            async for chunk in self._work.files.read(file, dataset.name, offset, context):
                 yield dataset_service_pb2.DownloadDatasetResponse(chunk=chunk)
 
     async def PreviewDataset(

@@ -33,8 +33,15 @@ class DatasetUpload:
         self._pending = pending
         self._new_id = new_id
 
-    async def receive(self, header: DatasetHeader, chunks: AsyncIterator[bytes]) -> Dataset:
+    async def receive(
+        self,
+        header: DatasetHeader,
+        chunks: AsyncIterator[bytes],
+        completed: Callable[[DatasetHeader], DatasetHeader] = lambda header: header,
+    ) -> Dataset:
         """Stores a file whose every row is good, or whose bad rows the budget covers.
+
+        `completed` adds to the header what the caller has said behind the last chunk.
 
         Raises ServiceError: DATASET_INVALID and its kin, CHECKSUM_MISMATCH, REQUEST_ID_REUSED, UPLOAD_EXPIRED, DISK_FULL,
         CHECKER_FAILED, Unavailable.
@@ -43,7 +50,7 @@ class DatasetUpload:
             self._intake.accepted(header, chunks, keep_original=True) as file,
             pending_objects(self._store, self._pending) as pending,
         ):
-            return await self._stored(header, file, {}, pending)
+            return await self._stored(completed(header), file, {}, pending)
 
     async def complete(self, upload: PartUpload) -> Dataset:
         """The same for a file that lies in the store under the upload's key; a failure leaves it there.

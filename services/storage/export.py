@@ -56,6 +56,7 @@ class Export:
         earlier = await self._registry.find(draft) if draft.request_id else None
         if earlier is not None:
             return earlier
+        assert draft.artifact is not None, "only an artifact is exported"
         artifact = await self._artifacts.change(draft.artifact, Hold())
         draft = dataclasses.replace(draft, format=fitting_format(draft, artifact.name, artifact.kind))
         files = [file for file in artifact.files if file.path != PATH]

@@ -29,6 +29,8 @@ class StoredFile:
     size_bytes: int
     sha256: str
     object_key: str
+    damage: str = ""
+    """What is known to be wrong with the stored bytes; empty = nothing."""
 
 
 def find_file(files: Sequence[StoredFile], path: str, owner: str) -> StoredFile:

@@ -1,4 +1,4 @@
-"""Asks the task manager which tasks live, and which of them need a dataset; used by the deletion and the sweeper."""
+"""Asks the task manager which tasks live and which need a dataset or an artifact; used by the deletion and the sweeper."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -8,11 +8,15 @@ import grpc
 
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
+from services.common.names import resource_uuid
+from services.storage.artifact import artifact_name
 from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc, task_pb2
 
 _LIVE = tuple(
     state for name, state in task_pb2.Task.State.items() if name not in ("STATE_UNSPECIFIED", "SUCCEEDED", "FAILED", "CANCELLED")
 )
+
+_NAMES_AT_ONCE, _PAGE = 100, 1000
 
 
 class LiveTasks(Protocol):
@@ -27,6 +31,9 @@ class LiveTasks(Protocol):
     async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
         """Those of the tasks that exist and are not terminal; raises Unavailable (TASK_MANAGER_UNAVAILABLE)."""
 
+    async def starting_from(self, artifacts: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """Those of the artifacts from which a live task starts; raises Unavailable (TASK_MANAGER_UNAVAILABLE)."""
+
 
 class NoTasks:
     """A storage service without a task manager."""
@@ -36,6 +43,10 @@ class NoTasks:
         return ()
 
     async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """None ever."""
+        return ()
+
+    async def starting_from(self, artifacts: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
         """None ever."""
         return ()
 
@@ -51,13 +62,30 @@ class GrpcLiveTasks:
     async def needing(self, dataset: str, limit: int) -> Sequence[str]:
         """Names of at most `limit` live tasks that need the dataset; raises Unavailable."""
         request = task_manager_service_pb2.ListTasksRequest(page_size=limit, states=_LIVE, dataset=dataset)
-        with translated("TASK_MANAGER_UNAVAILABLE", "the task manager"):
-            answer = await self._stub.ListTasks(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
-        return [task.name for task in answer.tasks]
+        return [task.name for task in (await self._list(request)).tasks]
 
     async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
         """Those of the tasks that exist and are not terminal; raises Unavailable."""
         return [task for task in tasks if await self._is_alive(task)]
+
+    async def starting_from(self, artifacts: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """Those of the artifacts from which a live task starts; raises Unavailable."""
+        found: set[uuid.UUID] = set()
+        names = sorted(map(artifact_name, artifacts))
+        for first in range(0, len(names), _NAMES_AT_ONCE):
+            few = names[first : first + _NAMES_AT_ONCE]
+            request = task_manager_service_pb2.ListTasksRequest(page_size=_PAGE, states=_LIVE, initial_artifacts=few)
+            while True:
+                answer = await self._list(request)
+                found |= {resource_uuid(task.origin.artifact, "artifacts") for task in answer.tasks}
+                if not answer.next_page_token:
+                    break
+                request.page_token = answer.next_page_token
+        return found
+
+    async def _list(self, request: task_manager_service_pb2.ListTasksRequest) -> task_manager_service_pb2.ListTasksResponse:
+        with translated("TASK_MANAGER_UNAVAILABLE", "the task manager"):
+            return await self._stub.ListTasks(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
     async def _is_alive(self, task: uuid.UUID) -> bool:
         request = task_manager_service_pb2.GetTaskRequest(name=f"tasks/{task}")

@@ -17,12 +17,13 @@ from services.storage.base_model import BaseModel, BaseModelDraft, missing_files
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
 from services.storage.file import File, file_violations, find_file
-from services.storage.object_store import ObjectStore
+from services.storage.model_import import ModelImport
 from services.storage.registered_model import ModelVersion
-from services.storage.registry_conversion import to_file, to_model_version, to_registered_model
+from services.storage.registry_conversion import to_file, to_import_draft, to_model_version, to_registered_model
 from services.storage.registry_repository import RegistryRepository
 from services.storage.request_fields import checked_offset, refuse, text_violations
 from services.storage.upload_stream import drained, read_header, read_items
+from services.storage.verified_read import VerifiedRead
 from tunesmith.v1 import base_model_pb2, model_service_pb2, model_service_pb2_grpc, registered_model_pb2
 
 log = structlog.get_logger()
@@ -34,12 +35,19 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     """Keeps base models, and what was exported."""
 
     def __init__(
-        self, repository: BaseModelRepository, registry: RegistryRepository, store: ObjectStore, upload: BaseModelUpload
+        self,
+        *,
+        repository: BaseModelRepository,
+        registry: RegistryRepository,
+        files: VerifiedRead,
+        upload: BaseModelUpload,
+        importing: ModelImport,
     ) -> None:
         self._repository = repository
         self._registry = registry
-        self._store = store
+        self._files = files
         self._upload = upload
+        self._import = importing
 
     async def RegisterBaseModel(
         self, request_iterator: AsyncIterator[model_service_pb2.RegisterBaseModelRequest], context: Context
@@ -72,7 +80,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         bind_contextvars(model=model.name)
         file = find_file(model.files, request.path, model.name)
         offset = checked_offset(request.offset, file.size_bytes)
-        async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
+        async for chunk in self._files.read(file, model.name, offset, context):
             yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
     async def GetModel(
@@ -107,6 +115,15 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         token = encode_token((str(found[size - 1].version),), f"versions of {model}") if len(found) > size else ""
         versions = map(to_model_version, found[:size])
         return model_service_pb2.ListModelVersionsResponse(model_versions=versions, next_page_token=token)
+
+    async def ImportModel(
+        self, request_iterator: AsyncIterator[model_service_pb2.ImportModelRequest], context: Context
+    ) -> registered_model_pb2.ModelVersion:
+        """Keeps what was made elsewhere."""
+        async with drained(request_iterator):
+            draft = to_import_draft((await read_header(request_iterator)).header)
+            bind_contextvars(model=draft.model)
+            return to_model_version(await self._import.receive(draft, read_items(request_iterator)))
 
     async def SetModelAlias(
         self, request: model_service_pb2.SetModelAliasRequest, context: Context

@@ -12,13 +12,15 @@ from minio.datatypes import Part
 from minio.error import MinioException
 
 from services.common.errors import Unavailable
+from services.common.failpoints import around
 from services.storage.blocking import in_thread
 from services.storage.bucket_lifecycle import abort_abandoned_uploads
+from services.storage.endpoint_probe import probe
 from services.storage.sweep import StoredObject
 
 CHUNK_BYTES = 2**20
-# S3 parts are held in memory one at a time; 10,000 of them make the largest object 160 GB.
-_PART_BYTES = 16 * 2**20
+# S3 takes at most 10,000 parts; the SDK holds one at a time in memory, a few times over.
+_PART_BYTES, _MAX_PARTS = 8 * 2**20, 10_000
 _CONNECTIONS = 32
 
 
@@ -84,16 +86,21 @@ class MinioObjectStore:
                 await in_thread(self._make_bucket)
             await in_thread(abort_abandoned_uploads, self._client, self._bucket)
 
-    async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
-        """Stores the bytes in parts of 16 MiB; the object appears when the last part has arrived."""
+    async def probe(self) -> None:
+        """Asks whether the server keeps S3's promises; raises ServiceError (OBJECT_STORE_UNFIT)."""
         with _translated():
+            await in_thread(probe, self._client, self._bucket)
+
+    async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
+        """Stores the bytes in parts of 8 MiB, of an object above 80 GB in larger ones; it appears when the last has arrived."""
+        with _translated(), around("object.put"):
             await in_thread(
                 self._client.put_object,
                 self._bucket,
                 key,
                 content,
                 size_bytes,
-                part_size=_PART_BYTES,
+                part_size=part_bytes(size_bytes),
                 num_parallel_uploads=1,
             )
 
@@ -188,6 +195,11 @@ class MinioObjectStore:
         except minio.S3Error as error:
             if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
+
+
+def part_bytes(size_bytes: int) -> int:
+    """Size of the parts of an object, whole MiB."""
+    return max(_PART_BYTES, -(-size_bytes // (_MAX_PARTS * 2**20)) * 2**20)
 
 
 def _client(endpoint: str, access_key: str, secret_key: str, region: str) -> minio.Minio:

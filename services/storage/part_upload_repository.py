@@ -15,12 +15,12 @@ from services.storage.pending_object_repository import condemn
 from services.storage.rows import first_row
 
 _COLUMNS = """id, display_name, sha256, request_id, max_invalid_rows, max_invalid_ratio, size_bytes, object_key, multipart_id,
-    dataset, expire_time"""
+    dataset, expire_time, lifetime_seconds"""
 _INSERT = f"""
     INSERT INTO storage.dataset_upload (id, display_name, sha256, request_id, max_invalid_rows, max_invalid_ratio, size_bytes,
-        object_key, multipart_id, expire_time)
+        object_key, multipart_id, expire_time, lifetime_seconds)
     VALUES (%(id)s, %(display_name)s, %(sha256)s, %(request_id)s, %(max_invalid_rows)s, %(max_invalid_ratio)s, %(size_bytes)s,
-        %(object_key)s, %(multipart_id)s, storage.clock() + %(lifetime)s)
+        %(object_key)s, %(multipart_id)s, storage.clock() + %(lifetime)s, %(lifetime_seconds)s)
     RETURNING {_COLUMNS}"""  # noqa: S608 - constants only
 _ONE = f"SELECT {_COLUMNS} FROM storage.dataset_upload WHERE id = %(id)s AND expire_time > storage.clock()"  # noqa: S608
 _END = "DELETE FROM storage.dataset_upload WHERE id = %(id)s AND dataset IS NULL RETURNING object_key, size_bytes"
@@ -79,7 +79,11 @@ def _found(row: DictRow | None, identifier: uuid.UUID) -> PartUpload:
     return PartUpload(
         id=row["id"],
         header=DatasetHeader(
-            row["display_name"], row["sha256"], row["request_id"], Budget(row["max_invalid_rows"], row["max_invalid_ratio"])
+            row["display_name"],
+            row["sha256"],
+            row["request_id"],
+            Budget(row["max_invalid_rows"], row["max_invalid_ratio"]),
+            datetime.timedelta(seconds=row["lifetime_seconds"]) if row["lifetime_seconds"] else None,
         ),
         size_bytes=row["size_bytes"],
         object_key=row["object_key"],
@@ -104,6 +108,7 @@ def _parameters(draft: PartUploadDraft) -> dict[str, Any]:
         "request_id": header.request_id,
         "max_invalid_rows": header.budget.max_rows,
         "max_invalid_ratio": header.budget.max_ratio,
+        "lifetime_seconds": header.lifetime.total_seconds() if header.lifetime else None,
         "size_bytes": draft.size_bytes,
         "object_key": draft.object_key,
         "multipart_id": draft.multipart_id,

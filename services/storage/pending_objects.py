@@ -1,13 +1,12 @@
 """Objects that no row refers to yet; makes sure that an upload which fails leaves no bytes behind."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Sequence
 from typing import BinaryIO, TypeVar
 
 import structlog
 
-from services.common.errors import Unavailable
+from services.common.errors import ServiceError, Unavailable
 from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
 
@@ -37,8 +36,10 @@ class PendingObjects:
         """
         try:
             return await work
-        except (Unavailable, asyncio.CancelledError):
-            self._keys.clear()
+        except BaseException as error:
+            # Only a refusal says that nothing was committed; whatever else broke may have broken behind the commit.
+            if isinstance(error, Unavailable) or not isinstance(error, ServiceError):
+                self._keys.clear()
             raise
 
     def keep(self, keys: Iterable[str]) -> None:

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Mapping
 
 from services.common.errors import ServiceError
-from services.storage.checkpoint_retention import CHECKPOINT
 from services.storage.file import StoredFile
 
 
@@ -31,7 +30,8 @@ class RegisteredModel:
 class ExportDraft:
     """What somebody wants to keep for good."""
 
-    artifact: uuid.UUID
+    artifact: uuid.UUID | None
+    """None = it comes from outside, with a `manifest`."""
     model: str
     format: str
     """Name of the format, for example ADAPTER; empty = what the artifact is."""
@@ -40,6 +40,8 @@ class ExportDraft:
     description: str
     request_id: str
     """Empty = none."""
+    manifest: bytes = b""
+    """Of what comes from outside: a serialised ArtifactManifest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class ModelVersion:
     aliases: tuple[str, ...]
     format: str
     description: str
-    artifact: uuid.UUID
+    artifact: uuid.UUID | None
+    """None = it was imported."""
     manifest: bytes
     """The artifact's manifest; `files` are what counts."""
     files: tuple[StoredFile, ...]
@@ -76,23 +79,34 @@ class Lineage:
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, str]
     versions: Mapping[str, str]
+    parent: str = ""
+    """The artifact that an export made it from; empty = it is what its task has trained."""
+
+
+MADE_BY_TASKS = ("MERGED", "GGUF")
+"""Formats that a task of kind export makes of others."""
+
+_FORMATS = ("ADAPTER", "MODEL", *MADE_BY_TASKS)
 
 
 def fitting_format(draft: ExportDraft, artifact: str, kind: str) -> str:
     """The format in which an artifact of that kind is exported; raises ServiceError (EXPORT_FORMAT_UNFIT) for any other."""
-    if kind == CHECKPOINT:
+    if draft.format in ("", kind) and kind in _FORMATS:
+        return kind
+    message, hint = f"{artifact} is of kind {kind} and cannot be exported as {draft.format or 'a model'}", ""
+    if draft.format in MADE_BY_TASKS and kind not in MADE_BY_TASKS:
+        command = f"tunesmith artifact export {artifact} {draft.model} --format {draft.format.lower()}"
+        hint = f"A task of kind export makes it of {artifact}, format {draft.format}; then export its result. In one: {command}"
+    elif kind == "CHECKPOINT":
         message = f"{artifact} is a checkpoint: it continues a task, and is no model by itself"
         hint = "Export the result of the task, or start a task from the checkpoint: tunesmith task create --from."
-        raise ServiceError("EXPORT_FORMAT_UNFIT", message, hint=hint, metadata={"resource": artifact, "kind": kind})
-    if draft.format not in ("", kind):
-        message = f"{artifact} is of kind {kind} and cannot be exported as {draft.format}"
-        raise ServiceError("EXPORT_FORMAT_UNFIT", message, metadata={"resource": artifact, "kind": kind})
-    return kind
+    raise ServiceError("EXPORT_FORMAT_UNFIT", message, hint=hint, metadata={"resource": artifact, "kind": kind})
 
 
 def same_export(version: ModelVersion, draft: ExportDraft) -> ModelVersion:
     """The version when the draft asks for it again; raises ServiceError (REQUEST_ID_REUSED) when it asks for another."""
     if version.artifact != draft.artifact or draft.format not in ("", version.format):
-        message = f"request_id {draft.request_id!r} of models/{draft.model} has exported artifacts/{version.artifact} before"
+        what = f"exported artifacts/{version.artifact}" if version.artifact else "imported other files"
+        message = f"request_id {draft.request_id!r} of models/{draft.model} has {what} before"
         raise ServiceError("REQUEST_ID_REUSED", message, metadata={"resource": version.name})
     return version

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import uuid
 from collections.abc import Callable
 
@@ -10,7 +11,6 @@ import grpc
 from services.storage.artifact_repository import ArtifactRepository
 from services.storage.artifact_servicer import ArtifactServicer
 from services.storage.artifact_upload import ArtifactUpload
-from services.storage.base_model import refuse_unsafe_content
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
@@ -24,18 +24,23 @@ from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
 from services.storage.export import Export
 from services.storage.live_tasks import LiveTasks
+from services.storage.model_import import ModelImport
+from services.storage.model_safety import refuse_unsafe_content
 from services.storage.model_servicer import ModelServicer
+from services.storage.notice_repository import NoticeRepository
 from services.storage.object_store import ObjectStore
 from services.storage.part_upload_repository import PartUploadRepository
 from services.storage.part_uploads import PartUploads
 from services.storage.pending_object_repository import PendingObjectRepository
-from services.storage.registry_conversion import read_lineage
+from services.storage.registry_conversion import read_lineage, write_manifest
 from services.storage.registry_repository import RegistryRepository
+from services.storage.scrub_repository import ScrubRepository
 from services.storage.sweep_repository import SweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_port import Tokens
 from services.storage.token_statistics_repository import TokenStatisticsRepository
 from services.storage.upload import FileUpload
+from services.storage.verified_read import VerifiedRead
 from tunesmith.v1 import artifact_service_pb2_grpc, dataset_service_pb2_grpc, model_service_pb2_grpc
 
 NAMES = ("tunesmith.v1.DatasetService", "tunesmith.v1.ArtifactService", "tunesmith.v1.ModelService")
@@ -61,6 +66,8 @@ class Repositories:
     token_statistics: TokenStatisticsRepository
     sweeps: SweepRepository
     registry: RegistryRepository
+    notices: NoticeRepository
+    scrubs: ScrubRepository
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class Surroundings:
     tasks: LiveTasks
     upload_lifetime: datetime.timedelta
     """How long an upload in parts may take."""
+    scrub_interval: datetime.timedelta = datetime.timedelta(days=30)
+    """When stored bytes are due to be read again."""
     analyses: int = 2
     """Datasets analyzed at once."""
     new_id: Callable[[], uuid.UUID] = uuid.uuid4
@@ -84,10 +93,22 @@ def register(server: grpc.aio.Server, repositories: Repositories, around: Surrou
     """Adds the three services to `server`."""
     datasets = DatasetServicer(_dataset_work(repositories, around))
     artifacts = _artifact_servicer(repositories, around)
-    models = ModelServicer(repositories.models, repositories.registry, around.store, _model_upload(repositories, around))
+    files = VerifiedRead(around.store, repositories.scrubs)
+    models = ModelServicer(
+        repository=repositories.models,
+        registry=repositories.registry,
+        files=files,
+        upload=_model_upload(repositories, around),
+        importing=_model_import(repositories, around),
+    )
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+
+
+def dataset_deletion(repositories: Repositories, around: Surroundings) -> DatasetDeletion:
+    """How datasets are removed, on demand and when their time has come."""
+    return DatasetDeletion(repositories.datasets, repositories.pending, around.store, around.tasks, around.new_id)
 
 
 def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWork:
@@ -97,7 +118,7 @@ def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWo
     return DatasetWork(
         repository=datasets,
         models=repositories.models,
-        store=store,
+        files=VerifiedRead(store, repositories.scrubs),
         intake=intake,
         upload=upload,
         part_uploads=PartUploads(
@@ -110,7 +131,7 @@ def _dataset_work(repositories: Repositories, around: Surroundings) -> DatasetWo
             lifetime=around.upload_lifetime,
         ),
         pieces=DatasetPieces(datasets=datasets, pending=pending, store=store, upload=upload, new_id=around.new_id),
-        deletion=DatasetDeletion(datasets, pending, store, around.tasks, around.new_id),
+        deletion=dataset_deletion(repositories, around),
         tokens=DatasetTokens(
             datasets=datasets,
             statistics=repositories.token_statistics,
@@ -126,7 +147,9 @@ def _artifact_servicer(repositories: Repositories, around: Surroundings) -> Arti
     files = FileUpload(repositories.blobs, around.new_id)
     return ArtifactServicer(
         repository=repositories.artifacts,
-        store=around.store,
+        files=VerifiedRead(around.store, repositories.scrubs),
+        notices=repositories.notices,
+        scrub_status=functools.partial(repositories.scrubs.status, around.scrub_interval),
         upload=ArtifactUpload(repositories.artifacts, around.store, repositories.pending, files),
         export=Export(
             registry=repositories.registry,
@@ -151,4 +174,16 @@ def _model_upload(repositories: Repositories, around: Surroundings) -> BaseModel
         files=files,
         small_files=around.small_files,
         tokens=around.tokens,
+    )
+
+
+def _model_import(repositories: Repositories, around: Surroundings) -> ModelImport:
+    return ModelImport(
+        registry=repositories.registry,
+        base_models=repositories.models,
+        blobs=repositories.blobs,
+        store=around.store,
+        pending=repositories.pending,
+        new_id=around.new_id,
+        write_manifest=write_manifest,
     )

@@ -1,26 +1,27 @@
 """Registered models and exports between protos and domain values; used by the artifact and the model servicer."""
 
+from collections.abc import Iterator
+
 from services.common.errors import Violation
-from services.common.names import alias_name, registered_model_id, resource_uuid
+from services.common.names import alias_name, base_model_id, registered_model_id, resource_uuid
 from services.storage.artifact_conversion import timestamp
-from services.storage.file import StoredFile
+from services.storage.file import File, StoredFile, file_violations
+from services.storage.model_import import ImportDraft
 from services.storage.registered_model import ExportDraft, Lineage, ModelVersion, RegisteredModel
 from services.storage.request_fields import refuse, text_violations
-from tunesmith.v1 import artifact_pb2, artifact_service_pb2, registered_model_pb2
+from tunesmith.v1 import artifact_pb2, artifact_service_pb2, model_service_pb2, registered_model_pb2
 
 _MAX_DESCRIPTION = 4096
 _Format = registered_model_pb2.ModelVersion.Format
+_KNOWN = ", ".join(name for name, number in _Format.items() if number)
 
 
 def to_export_draft(request: artifact_service_pb2.ExportArtifactRequest) -> ExportDraft:
     """What an export asks for; raises InvalidArgument."""
     violations = [*text_violations(request.request_id, "request_id", required=False)]
     if request.format not in _Format.values():
-        violations.append(Violation("format", f"{request.format} is not a format this server makes; use ADAPTER or MODEL"))
-    if len(request.description) > _MAX_DESCRIPTION:
-        violations.append(Violation("description", f"has {len(request.description)} characters; at most {_MAX_DESCRIPTION}"))
-    if any(character < " " and character not in "\n\t" for character in request.description):
-        violations.append(Violation("description", "holds a control character"))
+        violations.append(Violation("format", f"{request.format} is not a format this server knows; use {_KNOWN}"))
+    violations += _description_violations(request.description, "description")
     refuse(violations)
     return ExportDraft(
         artifact=resource_uuid(request.name, "artifacts"),
@@ -30,6 +31,30 @@ def to_export_draft(request: artifact_service_pb2.ExportArtifactRequest) -> Expo
         description=request.description,
         request_id=request.request_id,
     )
+
+
+def to_import_draft(header: model_service_pb2.ImportModelHeader) -> ImportDraft:
+    """What an import asks for; raises InvalidArgument."""
+    files = tuple(File(file.path, file.size_bytes, file.sha256) for file in header.files)
+    violations = [
+        *text_violations(header.request_id, "header.request_id", required=False),
+        *_description_violations(header.description, "header.description"),
+        *file_violations(files, "header.files"),
+    ]
+    refuse(violations)
+    return ImportDraft(
+        model=registered_model_id(header.model, "header.model"),
+        base_model=base_model_id(header.base_model, "header.base_model") if header.base_model else "",
+        alias=alias_name(header.alias, "header.alias") if header.alias else "",
+        description=header.description,
+        request_id=header.request_id,
+        files=files,
+    )
+
+
+def write_manifest(base_model: str, revision: str) -> bytes:
+    """The manifest of what was imported; both are empty when no base model is beneath."""
+    return artifact_pb2.ArtifactManifest(base_model=base_model, base_model_revision=revision).SerializeToString()
 
 
 def read_lineage(manifest: bytes) -> Lineage:
@@ -44,6 +69,7 @@ def read_lineage(manifest: bytes) -> Lineage:
         metrics=dict(sorted(message.metrics.items())),
         hyperparameters=_numbers(message),
         versions=dict(message.versions),
+        parent=message.parent,
     )
 
 
@@ -69,16 +95,24 @@ def to_model_version(version: ModelVersion) -> registered_model_pb2.ModelVersion
         aliases=version.aliases,
         format=_Format.Value(version.format),
         description=version.description,
-        artifact=f"artifacts/{version.artifact}",
+        artifact=f"artifacts/{version.artifact}" if version.artifact else "",
         manifest=manifest,
         size_bytes=version.size_bytes,
         create_time=timestamp(version.create_time),
+        damaged_files=[file.path for file in version.files if file.damage],
     )
 
 
 def to_file(file: StoredFile) -> artifact_pb2.File:
     """A file as callers see it."""
     return artifact_pb2.File(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+
+
+def _description_violations(text: str, field: str) -> Iterator[Violation]:
+    if len(text) > _MAX_DESCRIPTION:
+        yield Violation(field, f"has {len(text)} characters; at most {_MAX_DESCRIPTION}")
+    if any(character < " " and character not in "\n\t" for character in text):
+        yield Violation(field, "holds a control character")
 
 
 def _numbers(manifest: artifact_pb2.ArtifactManifest) -> dict[str, str]:

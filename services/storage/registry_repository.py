@@ -30,7 +30,8 @@ _VERSION = """version.model, version.version, version.format, version.descriptio
         SELECT coalesce(jsonb_agg(alias ORDER BY alias), '[]') FROM storage.model_alias AS alias
         WHERE alias.model = version.model AND alias.version = version.version
     ) AS aliases, (
-        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key) ORDER BY file.position)
+        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+            ORDER BY file.position)
         FROM storage.model_version_file AS file JOIN storage.blob USING (sha256)
         WHERE file.model = version.model AND file.version = version.version
     ) AS files"""
@@ -118,8 +119,7 @@ class PostgresRegistryRepository:
     async def add(self, draft: ExportDraft, files: Sequence[File], keys: Mapping[str, str]) -> ModelVersion:
         """Commits the next version under the locks of artifact and model; see RegistryRepository."""
         async with transaction(self._pool) as connection:
-            artifact, now = await lock_artifact(connection, draft.artifact, self._policy)
-            require_available(artifact.name, artifact.life, now, self._policy)
+            manifest = await self._manifest(connection, draft)
             await connection.execute(_TAKE_MODEL, {"model": draft.model})
             earlier = await _earlier(connection, draft)
             if earlier is not None:
@@ -127,8 +127,16 @@ class PostgresRegistryRepository:
             row = await first_row(connection, _NEXT, {"model": draft.model})
             assert row is not None, "the row was made in this transaction"
             version = int(row["last_version"])
-            await _insert(connection, draft, version, artifact.manifest, await add_blobs(connection, files, keys))
+            await _insert(connection, draft, version, manifest, await add_blobs(connection, files, keys))
             return await _version(connection, RegisteredName(draft.model, version))
+
+    async def _manifest(self, connection: Connection, draft: ExportDraft) -> bytes:
+        """Of an artifact, whose row stays locked until the end: it must not expire meanwhile."""
+        if draft.artifact is None:
+            return draft.manifest
+        artifact, now = await lock_artifact(connection, draft.artifact, self._policy)
+        require_available(artifact.name, artifact.life, now, self._policy)
+        return artifact.manifest
 
     async def model(self, identifier: str) -> RegisteredModel:
         """One model; raises NotFound."""

@@ -45,6 +45,10 @@ class StorageSettings(ServerSettings):
     """Time between two looks at what has expired and what uploads have left behind."""
     sweep_limit: int = 1000
     """How many artifacts, and how many objects, one sweep ends at most."""
+    scrub_interval: datetime.timedelta = datetime.timedelta(days=30)
+    """Stored bytes are read and compared with their checksum again when they have not been for so long."""
+    scrub_bytes_per_second: int = 4 * 2**20
+    """How fast that goes at most, so that it disturbs nobody; the default reads 10 TB in 30 days."""
     sweep_dry_run: bool = False
     """Only log what would expire and be deleted."""
     task_manager_address: str = ""
@@ -72,6 +76,10 @@ class StorageSettings(ServerSettings):
             raise ConfigError("TUNESMITH_STORAGE_SWEEP_INTERVAL: expected a duration above zero, such as 5m")
         if self.sweep_limit < 1:
             raise ConfigError("TUNESMITH_STORAGE_SWEEP_LIMIT: expected a number above zero, such as 1000")
+        if self.scrub_interval <= datetime.timedelta(0):
+            raise ConfigError("TUNESMITH_STORAGE_SCRUB_INTERVAL: expected a duration above zero, such as 30d")
+        if self.scrub_bytes_per_second < 1:
+            raise ConfigError("TUNESMITH_STORAGE_SCRUB_BYTES_PER_SECOND: expected a number above zero, such as 4194304")
         if self.analyses < 1:
             raise ConfigError("TUNESMITH_STORAGE_ANALYSES: expected a number above zero")
 

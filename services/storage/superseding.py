@@ -3,11 +3,12 @@
 import uuid
 
 from services.common.postgres import Connection
-from services.storage.checkpoint_retention import Kept, superseded
+from services.storage.checkpoint_retention import CheckpointFacts, Kept, superseded
 
 # What somebody reads or has pinned stays until a later commit looks again.
 _KEPT_SO_FAR = """
-    SELECT id, labelled, eval_loss, pinned OR coalesce(hold_until > storage.clock(), false) AS in_use FROM storage.artifact
+    SELECT id, labelled, eval_loss, attempt, pinned OR coalesce(hold_until > storage.clock(), false) AS in_use
+    FROM storage.artifact
     WHERE task = %(task)s AND kind = 'CHECKPOINT' AND state = 'AVAILABLE'
     ORDER BY create_time DESC, id DESC"""
 _SUPERSEDE = """
@@ -19,8 +20,8 @@ _SUPERSEDE = """
     SELECT id, 'EXPIRE', 'caller', 'superseded', expire_time FROM done"""
 
 
-async def supersede(connection: Connection, task: uuid.UUID, limit: int) -> None:
+async def supersede(connection: Connection, task: uuid.UUID, newest: CheckpointFacts) -> None:
     """Ends what the newest checkpoint makes superfluous; the sweeper takes the bytes."""
     rows = await (await connection.execute(_KEPT_SO_FAR, {"task": task})).fetchall()
-    if ended := superseded([Kept(**row) for row in rows], limit):
+    if ended := superseded([Kept(**row) for row in rows], newest.limit, newest.first_attempt):
         await connection.execute(_SUPERSEDE, {"ids": ended})

@@ -1,8 +1,9 @@
 """What a sweep finds and what it does about it, as values; used by the sweeper, its repository and the artifact servicer."""
 
 import dataclasses
-import datetime
 import uuid
+
+from services.storage.notice import Notice
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,12 +15,22 @@ class StoredObject:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Notice:
-    """The announcement that at most `days` are left to an artifact."""
+class Ending:
+    """An artifact that ends soon, or a checkpoint that can be superseded soon, unless a live task needs it."""
 
     artifact: uuid.UUID
-    days: int
-    expire_time: datetime.datetime
+    task: uuid.UUID
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Needed:
+    """What is kept for the sake of live tasks."""
+
+    tasks: frozenset[uuid.UUID] = frozenset()
+    """They live: their checkpoints stay."""
+    origins: frozenset[uuid.UUID] = frozenset()
+    """Artifacts from which live tasks start."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

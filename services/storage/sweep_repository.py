@@ -14,14 +14,15 @@ from typing import Any, LiteralString, Protocol
 from services.common.errors import ServiceError
 from services.common.postgres import Connection, Pool, session, transaction
 from services.storage.blob_repository import drop_unused_blobs
+from services.storage.notice_repository import announce_expiring
 from services.storage.part_upload_repository import drop_expired_uploads
 from services.storage.pending_object_repository import condemn, take_due
-from services.storage.retention import NOTICE_DAYS, ORPHAN_WAIT, Policy, ahead
+from services.storage.retention import HOLD, ORPHAN_WAIT, Policy, ahead
 from services.storage.rows import first_row
-from services.storage.sweep import Notice, StoredObject, Sweep
+from services.storage.sweep import Ending, Needed, StoredObject, Sweep
 
 # Any constant will do as long as every replica uses the same one.
-_SWEEP_LOCK = 7_163_912_205
+SWEEP_LOCK = 7_163_912_205
 _EXPIRE = """
     WITH due AS (
         SELECT id FROM storage.artifact WHERE state = 'AVAILABLE' AND due_time <= storage.clock()
@@ -48,17 +49,23 @@ _DELETE = """
         SELECT id, 'DELETE', 'sweeper', expire_time FROM done
     )
     SELECT id, ARRAY(SELECT sha256 FROM files WHERE artifact = id) AS contents FROM done ORDER BY id"""
+# A checkpoint that was in use: a live task may start from it, and the next commit supersedes what nobody holds.
 _ENDING = """
-    SELECT DISTINCT task FROM storage.artifact
-    WHERE kind = 'CHECKPOINT' AND state = 'AVAILABLE' AND due_time <= storage.clock() + %(horizon)s"""
+    SELECT id AS artifact, task, kind FROM storage.artifact
+    WHERE state = 'AVAILABLE' AND (due_time <= storage.clock() + %(horizon)s
+        OR (kind = 'CHECKPOINT' AND hold_until BETWEEN storage.clock() - %(horizon)s AND storage.clock() + %(hold)s))"""
 _KEEP = """
     WITH done AS (
         UPDATE storage.artifact SET expire_time = storage.clock() + %(retention)s
-        WHERE kind = 'CHECKPOINT' AND state = 'AVAILABLE' AND due_time <= storage.clock() + %(horizon)s AND task = ANY(%(tasks)s)
+        WHERE state = 'AVAILABLE' AND due_time <= storage.clock() + %(horizon)s
+            AND (id = ANY(%(origins)s) OR (kind = 'CHECKPOINT' AND task = ANY(%(tasks)s)))
         RETURNING id, expire_time
     )
     INSERT INTO storage.artifact_audit (artifact, action, actor, reason, expire_time)
-    SELECT id, 'EXTEND', 'sweeper', 'its task lives', expire_time FROM done"""
+    SELECT id, 'EXTEND', 'sweeper', 'a live task needs it', expire_time FROM done"""
+_HOLD = """
+    UPDATE storage.artifact SET hold_until = greatest(hold_until, storage.clock() + %(hold)s)
+    WHERE state = 'AVAILABLE' AND kind = 'CHECKPOINT' AND id = ANY(%(origins)s)"""
 _STRAY = """
     SELECT found.key AS object_key, found.size_bytes
     FROM unnest(%(keys)s::text[], %(sizes)s::bigint[]) AS found (key, size_bytes)
@@ -77,17 +84,9 @@ _JUDGE = """
         ORDER BY find_time, object_key LIMIT %(limit)s
     ) RETURNING object_key, size_bytes"""
 _ORPHAN_COUNT = "SELECT count(*) FROM storage.orphan_object"
-_NOTICES = """
-    INSERT INTO storage.artifact_notice (artifact, expire_time, days)
-    SELECT artifact.id, artifact.expire_time, due.days FROM storage.artifact CROSS JOIN LATERAL (
-        SELECT min(days) AS days FROM unnest(%(days)s::int[]) AS days
-        WHERE artifact.expire_time - make_interval(days => days) <= storage.clock()
-    ) AS due
-    WHERE artifact.state = 'AVAILABLE' AND artifact.due_time > storage.clock()
-        AND artifact.expire_time > artifact.create_time + make_interval(days => due.days)
-    ORDER BY artifact.expire_time, artifact.id
-    ON CONFLICT DO NOTHING
-    RETURNING artifact, days, expire_time"""
+
+
+NOTHING_NEEDED = Needed()
 
 
 class SweepRepository(Protocol):
@@ -96,16 +95,17 @@ class SweepRepository(Protocol):
     def alone(self) -> AbstractAsyncContextManager[None]:
         """Inside the block no other sweep runs, in any replica; raises ServiceError (SWEEP_RUNNING) when one does."""
 
-    async def ending_checkpoints(self) -> Collection[uuid.UUID]:
-        """The tasks that have checkpoints which will end soon, or have ended but were not marked yet."""
+    async def ending(self) -> Collection[Ending]:
+        """What will end soon, or has ended but was not marked yet, and the checkpoints that were in use within the last day."""
 
-    async def keep_checkpoints(self, tasks: Collection[uuid.UUID]) -> None:
-        """Gives those checkpoints of these tasks the retention anew."""
+    async def keep(self, needed: Needed) -> None:
+        """Gives what is needed of that the retention anew, and holds the checkpoints from which live tasks start."""
 
-    async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
-        """Marks what is due, at most `limit` of each sort; `found` is what lies in the bucket. A dry run changes nothing.
+    async def decide(self, found: Sequence[StoredObject], limit: int, *, needed: Needed = NOTHING_NEEDED, dry_run: bool) -> Sweep:
+        """Keeps what is needed and marks what is due, at most `limit` of each sort; `found` is what lies in the bucket.
 
-        Nothing will ever refer to the `objects` of the outcome. They stay due until their records are forgotten.
+        A dry run changes nothing. Nothing will ever refer to the `objects` of the outcome. They stay due until their records are
+        forgotten.
         """
 
 
@@ -121,29 +121,35 @@ class PostgresSweepRepository:
     async def alone(self) -> AsyncIterator[None]:
         """Holds an advisory lock of the session; it goes with the connection when the process dies."""
         async with session(self._pool) as connection:
-            row = await first_row(connection, "SELECT pg_try_advisory_lock(%(lock)s) AS free", {"lock": _SWEEP_LOCK})
+            row = await first_row(connection, "SELECT pg_try_advisory_lock(%(lock)s) AS free", {"lock": SWEEP_LOCK})
             if row is None or not row["free"]:
                 raise ServiceError("SWEEP_RUNNING", "another sweep is at work")
             try:
                 yield
             finally:
-                await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _SWEEP_LOCK})
+                await connection.execute("SELECT pg_advisory_unlock(%(lock)s)", {"lock": SWEEP_LOCK})
 
-    async def ending_checkpoints(self) -> Collection[uuid.UUID]:
-        """The tasks that have checkpoints which will end soon; see SweepRepository."""
+    async def ending(self) -> Collection[Ending]:
+        """What will end soon; see SweepRepository."""
         async with transaction(self._pool) as connection:
-            rows = await _rows(connection, _ENDING, {"horizon": ahead(self._policy)})
-        return [row["task"] for row in rows]
+            rows = await _rows(connection, _ENDING, {"horizon": ahead(self._policy), "hold": HOLD})
+        return [Ending(**row) for row in rows]
 
-    async def keep_checkpoints(self, tasks: Collection[uuid.UUID]) -> None:
-        """Gives those checkpoints of these tasks the retention anew."""
-        parameters = {"tasks": list(tasks), "horizon": ahead(self._policy), "retention": self._policy.retention}
+    async def keep(self, needed: Needed) -> None:
+        """Gives what is needed the retention anew; see SweepRepository."""
         async with transaction(self._pool) as connection:
-            await connection.execute(_KEEP, parameters)
+            await self._keep(connection, needed)
 
-    async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
-        """Marks what is due in one transaction; see SweepRepository."""
+    async def _keep(self, connection: Connection, needed: Needed) -> None:
+        parameters = {"tasks": list(needed.tasks), "origins": list(needed.origins), "hold": HOLD}
+        parameters |= {"horizon": ahead(self._policy), "retention": self._policy.retention}
+        await connection.execute(_KEEP, parameters)
+        await connection.execute(_HOLD, parameters)
+
+    async def decide(self, found: Sequence[StoredObject], limit: int, *, needed: Needed = NOTHING_NEEDED, dry_run: bool) -> Sweep:
+        """Keeps and marks in one transaction; see SweepRepository."""
         async with transaction(self._pool) as connection, connection.transaction(force_rollback=dry_run):
+            await self._keep(connection, needed)
             await _judge_orphans(connection, found, limit)
             await drop_expired_uploads(connection)
             expired = await _ids(connection, _EXPIRE, {"limit": limit, "grace": self._policy.grace})
@@ -154,7 +160,7 @@ class PostgresSweepRepository:
                 deleted=deleted,
                 objects=objects,
                 orphan_count=await _count(connection, _ORPHAN_COUNT, {}),
-                notices=tuple(Notice(**row) for row in await _rows(connection, _NOTICES, {"days": list(NOTICE_DAYS)})),
+                notices=await announce_expiring(connection),
                 truncated=limit in (len(expired), len(deleted), len(objects)),
             )
 

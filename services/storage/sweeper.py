@@ -12,11 +12,12 @@ import structlog
 
 from services.common.errors import ServiceError
 from services.storage.artifact import artifact_name
+from services.storage.checkpoint_retention import CHECKPOINT
 from services.storage.live_tasks import LiveTasks, NoTasks
 from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import remove_objects
-from services.storage.sweep import StoredObject, Sweep
+from services.storage.sweep import Needed, StoredObject, Sweep
 from services.storage.sweep_repository import SweepRepository
 
 log = structlog.get_logger()
@@ -28,7 +29,10 @@ BLOBS = "blobs/"
 
 
 class Sweeper:
-    """Sweeps at most `limit` artifacts and objects at a time. Switched to `dry_run` it only tells, whoever asks."""
+    """Sweeps at most `limit` artifacts and objects at a time.
+
+    Switched to `dry_run` it ends and removes nothing, whoever asks; what live tasks need is kept from its end all the same.
+    """
 
     def __init__(
         self,
@@ -58,30 +62,35 @@ class Sweeper:
 
         Its `objects` are those that were removed. Raises ServiceError (SWEEP_RUNNING) and Unavailable.
         """
-        if dry_run or self._dry_run:
-            return await self._decide(dry_run=True), True
+        needed = await self._needed()
+        if dry_run:
+            return await self._decide(needed, dry_run=True), True
         async with self._repository.alone():
-            await self._keep_checkpoints()
-            sweep = await self._decide(dry_run=False)
+            if self._dry_run:
+                await self._repository.keep(needed)
+                return await self._decide(needed, dry_run=True), True
+            sweep = await self._decide(needed, dry_run=False)
             _announce(sweep)
             return dataclasses.replace(sweep, objects=await self._remove(sweep.objects)), False
 
-    async def _keep_checkpoints(self) -> None:
-        """A task that lives needs what it continues from, however long it is paused; one nobody can ask about counts as alive."""
-        tasks = await self._repository.ending_checkpoints()
-        if not tasks:
-            return
+    async def _needed(self) -> Needed:
+        """A live task needs what it continues and what it starts from, however long it rests; what nobody can tell is needed."""
+        ending = await self._repository.ending()
+        tasks = frozenset(each.task for each in ending if each.kind == CHECKPOINT)
+        artifacts = frozenset(each.artifact for each in ending)
         try:
-            alive = await self._tasks.alive(tasks)
+            return Needed(
+                tasks=frozenset(await self._tasks.alive(tasks)) if tasks else tasks,
+                origins=frozenset(await self._tasks.starting_from(artifacts)) if artifacts else artifacts,
+            )
         except ServiceError as error:
-            log.warning("checkpoints.kept", tasks=len(tasks), reason=error.reason)
-            alive = tasks
-        await self._repository.keep_checkpoints(alive)
+            log.warning("artifacts.kept", artifacts=len(artifacts), reason=error.reason)
+            return Needed(tasks, artifacts)
 
-    async def _decide(self, *, dry_run: bool) -> Sweep:
+    async def _decide(self, needed: Needed, *, dry_run: bool) -> Sweep:
         # The list is older than the decision: what has come since is not in it and cannot be taken for an orphan.
         found = await self._store.list(BLOBS)
-        return await self._repository.decide(found, self._limit, dry_run=dry_run)
+        return await self._repository.decide(found, self._limit, needed=needed, dry_run=dry_run)
 
     async def _remove(self, objects: tuple[StoredObject, ...]) -> tuple[StoredObject, ...]:
         removed = set(await remove_objects(self._store, self._pending, [item.key for item in objects]))

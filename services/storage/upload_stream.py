@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeVar
@@ -64,7 +65,15 @@ async def read_chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
         yield request.chunk
 
 
-async def read_sealed_chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+@dataclasses.dataclass(slots=True)
+class Seal:
+    """What the last message of a sealed stream says besides the SHA-256; filled once the stream has been read."""
+
+    lifetime_seconds: int | None = None
+    """How long the file is to be kept; None = as the header says."""
+
+
+async def read_sealed_chunks(requests: AsyncIterator[Any], last: Seal) -> AsyncIterator[bytes]:
     """As `read_chunks`, but the last message holds the SHA-256 of all of them: a stream without it was broken off.
 
     Raises InvalidArgument (UPLOAD_MALFORMED), ServiceError (CHECKSUM_MISMATCH).
@@ -76,6 +85,8 @@ async def read_sealed_chunks(requests: AsyncIterator[Any]) -> AsyncIterator[byte
             raise malformed(f"a message holds {kind or 'nothing'}; after the header come chunks, then the SHA-256")
         if kind == "sha256":
             seal = request.sha256
+            if request.HasField("late_lifetime_seconds"):
+                last.lifetime_seconds = request.late_lifetime_seconds
             continue
         digest.update(request.chunk)
         yield request.chunk

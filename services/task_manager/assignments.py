@@ -1,17 +1,18 @@
 """Reads owned tasks as assignments; used by the queue and the claims."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.common.postgres import Connection
 from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import State
 from services.task_manager.rows import progress_from_row
 
 SELECT = """
 SELECT t.id, t.state, t.state_reason, t.attempt, t.runner, t.run_name, t.processes, t.max_attempts, t.first_attempt,
-       t.spec, t.effective_hyperparameters,
+       t.spec, t.effective_hyperparameters, t.kind,
        h.epoch, h.owner, h.run_sequence,
        p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
 FROM task_manager.task t
@@ -27,6 +28,13 @@ async def read_one(connection: Connection, task_id: uuid.UUID) -> Assignment:
     return from_row(row)
 
 
+async def read_many(connection: Connection, task_ids: Sequence[uuid.UUID]) -> list[Assignment]:
+    """The assignments of tasks whose heads the caller has locked, in that order."""
+    rows = await (await connection.execute(f"{SELECT} WHERE t.id = ANY(%(ids)s)".encode(), {"ids": list(task_ids)})).fetchall()
+    found = {row["id"]: from_row(row) for row in rows}
+    return [found[task_id] for task_id in task_ids]
+
+
 def from_row(row: Mapping[str, Any]) -> Assignment:
     """The assignment in a row that SELECT gives."""
     same = ("state_reason", "attempt", "runner", "run_name", "run_sequence", "processes", "max_attempts", "first_attempt")
@@ -34,6 +42,7 @@ def from_row(row: Mapping[str, Any]) -> Assignment:
     return Assignment(
         claim=Claim(row["id"], row["epoch"], row["owner"]),
         state=State(row["state"]),
+        kind=Kind(row["kind"]),
         progress=progress_from_row(row) if row["step"] is not None else None,
         **{name: row[name] for name in (*same, *messages)},
     )

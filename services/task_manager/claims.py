@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.common.postgres import Pool, transaction
-from services.task_manager import assignments, run_speeds, state_changes
+from services.task_manager import assignments, follow_ups, run_speeds, state_changes
 from services.task_manager.domain.attempt import after_loss, moves
 from services.task_manager.domain.backoff import rest
 from services.task_manager.domain.claim import Assignment, Claim
@@ -49,13 +49,13 @@ class ClaimRepository:
 
     async def adopt(self) -> int:
         """Takes over every active task without a living owner; returns how many."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "claims.adopt") as connection:
             cursor = await connection.execute(_ADOPT, self._parameters())
             return cursor.rowcount
 
     async def renew(self) -> None:
         """Extends the lease of everything this process owns, in one statement."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "claims.renew") as connection:
             await connection.execute(
                 "UPDATE task_manager.event_head SET lease_expire_time = now() + %(lease)s WHERE owner = %(owner)s",
                 self._parameters(),
@@ -63,7 +63,7 @@ class ClaimRepository:
 
     async def release(self) -> None:
         """Gives up everything this process owns, so that a successor adopts it at once."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "claims.release") as connection:
             await connection.execute(
                 "UPDATE task_manager.event_head SET owner = NULL, lease_expire_time = NULL WHERE owner = %(owner)s",
                 self._parameters(),
@@ -84,7 +84,7 @@ class ClaimRepository:
 
     async def explain(self, claim: Claim, reason: str) -> None:
         """Says why an owned task is in its state; raises StaleClaim."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "claims.explain") as connection:
             await state_changes.lock_owned(connection, claim)
             await connection.execute(
                 "UPDATE task_manager.task SET state_reason = %(reason)s, update_time = now()"
@@ -97,14 +97,18 @@ class ClaimRepository:
 
         `speed`: how fast the run was, kept for the plans of later tasks.
 
+        A fine-tuning that succeeds gets the evaluation it asks for in the same transaction.
+
         While CANCELLING only SUCCEEDED is kept as it is: a crash, a loss or a failure then ends as CANCELLED, never again QUEUED.
         While PAUSING, what would be QUEUED again is PAUSED.
         """
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "claims.finish") as connection:
             locked = await state_changes.lock_owned(connection, claim)
             for step in moves(locked.state, change):
                 await state_changes.move(connection, locked, step)
                 locked = dataclasses.replace(locked, state=step.to)
+            if locked.state is State.SUCCEEDED:
+                await follow_ups.create(connection, locked.id)
             if speed is not None:
                 await run_speeds.record(connection, locked.id, locked.attempt, speed)
         self._announce(claim)
@@ -116,7 +120,7 @@ class ClaimRepository:
 
         Before another attempt the task rests, `first_rest` after its first loss and longer after each further one.
         """
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "claims.lose") as connection:
             locked = await state_changes.lock_owned(connection, claim)
             loss = after_loss(locked.state, locked.lost_run_count, max_lost_runs, failure, retry)
             await connection.execute(

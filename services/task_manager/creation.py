@@ -8,19 +8,15 @@ from collections.abc import Callable
 
 from services.common.names import resource_uuid
 from services.task_manager.domain import validation
-from services.task_manager.domain.findings import Findings
-from services.task_manager.domain.plan import Plan
 from services.task_manager.domain.task import NewTask, Task
-from services.task_manager.domain.validation import Draft, FineTuning
-from services.task_manager.inquiry import Inquiry
+from services.task_manager.domain.validation import A, Draft
+from services.task_manager.kinds.table import Kinds
+from services.task_manager.kinds.work import Work
 from services.task_manager.origins import Origins
-from services.task_manager.planning import Planning
 from services.task_manager.repository import TaskRepository
-from services.task_manager.spec_conversion import draft_from_proto, hyperparameters_to_proto, spec_to_store
+from services.task_manager.spec_conversion import draft_from_proto
 from services.task_manager.times import to_timestamp
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
-
-_NOT_COUNTED = "its tokens were not counted in time, so training checks the lengths of its rows"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,15 +34,13 @@ class TaskCreation:
         self,
         *,
         repository: TaskRepository,
-        inquiry: Inquiry,
-        planning: Planning,
+        kinds: Kinds,
         origins: Origins,
         patience: Patience,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._repository = repository
-        self._inquiry = inquiry
-        self._planning = planning
+        self._kinds = kinds
         self._origins = origins
         self._patience = patience
         self._new_id = new_id
@@ -56,29 +50,30 @@ class TaskCreation:
 
         Raises InvalidArgument with every bad field, NotFound for dataset or base model, Unavailable, REQUEST_ID_REUSED.
         """
-        draft, ask = _checked(request.task, named=True)
-        spec = spec_to_store(request.task.spec, ask)
+        draft, work = self._checked(request.task, named=True)
         request_id = validation.check_request_id(request.request_id)
-        digest = _digest(draft, spec)
+        digest = _digest(draft, work.spec())
         # Asked first, so that a repeat is answered even while storage is away.
         if request_id and (first := await self._repository.find_request(request_id, digest)):
             return first
         cloned_from = resource_uuid(request.cloned_from, "tasks", "cloned_from") if request.cloned_from else None
-        ask, origin = await self._origins.of(ask)
-        findings = await self._inquiry.about(ask, patience=self._patience.create)
+        found = await work.resolve(patience=self._patience.create)
+        if origin := found.origin:
+            await self._origins.keep(origin.name)
         new = NewTask(
             id=self._new_id(),
             display_name=draft.display_name,
             description=draft.description,
             labels=draft.labels,
-            spec=spec_to_store(request.task.spec, ask),
-            effective_hyperparameters=hyperparameters_to_proto(findings.effective).SerializeToString(),
-            processes=findings.effective.num_processes or 1,
-            datasets=_datasets(ask),
-            base_model=ask.base_model,
-            method=ask.method,
-            tuning=ask.tuning,
-            note=_note(findings),
+            kind=found.kind,
+            spec=found.spec,
+            effective_hyperparameters=found.effective_hyperparameters.SerializeToString(),
+            processes=found.processes,
+            datasets=found.datasets,
+            base_model=found.base_model,
+            method=found.method,
+            tuning=found.tuning,
+            note=found.note,
             request_id=request_id,
             request_digest=digest,
             priority=draft.priority,
@@ -88,16 +83,15 @@ class TaskCreation:
             cloned_from=cloned_from,
             not_before=draft.not_before,
             max_attempts=draft.max_attempts,
-            expected_duration=await self._planning.expected_duration(findings),
+            expected_duration=found.expected_duration,
         )
         return await self._repository.create(new)
 
     async def preview(self, request: task_manager_service_pb2.CreateTaskRequest) -> task_pb2.Task:
         """The task as it would be, without a name; stores nothing and raises as `create` does."""
-        draft, ask = _checked(request.task, named=True)
+        draft, work = self._checked(request.task, named=True)
         validation.check_request_id(request.request_id)
-        ask, _ = await self._origins.of(ask)
-        findings = await self._inquiry.about(ask, patience=self._patience.create)
+        found = await work.resolve(patience=self._patience.create)
         return task_pb2.Task(
             display_name=draft.display_name,
             description=draft.description,
@@ -105,39 +99,26 @@ class TaskCreation:
             priority=draft.priority,
             not_before_time=to_timestamp(draft.not_before),
             max_attempts=draft.max_attempts or 0,
-            spec=task_spec_pb2.TaskSpec.FromString(spec_to_store(request.task.spec, ask)),
-            effective_hyperparameters=hyperparameters_to_proto(findings.effective),
+            spec=task_spec_pb2.TaskSpec.FromString(found.spec),
+            effective_hyperparameters=found.effective_hyperparameters,
             state=task_pb2.Task.QUEUED,
         )
 
-    async def plan(self, task: task_pb2.Task) -> Plan:
+    async def plan(self, task: task_pb2.Task) -> task_manager_service_pb2.TaskPlan:
         """What the task would do; raises as `create` does."""
-        _, ask = _checked(task, named=False)
-        ask, _ = await self._origins.of(ask)
-        return await self._planning.plan(ask, patience=self._patience.plan)
+        _, work = self._checked(task, named=False)
+        return await work.plan(patience=self._patience.plan)
+
+    def _checked(self, task: task_pb2.Task, *, named: bool) -> tuple[Draft[Work], Work]:
+        draft = draft_from_proto(task, self._kinds.read(task.spec))
+        return draft, validation.check(draft, named=named, kinds=self._kinds.known)
 
 
-def _checked(task: task_pb2.Task, *, named: bool) -> tuple[Draft, FineTuning]:
-    draft = draft_from_proto(task)
-    return draft, validation.check(draft, named=named)
-
-
-def _datasets(ask: FineTuning) -> tuple[uuid.UUID, ...]:
-    names = {source.dataset for source in ask.sources} | ({ask.validation_dataset} if ask.validation_dataset else set())
-    return tuple(resource_uuid(name, "datasets") for name in sorted(names))
-
-
-def _note(findings: Findings) -> str:
-    is_counted = findings.tokens.known and (findings.inputs.validation is None or findings.tokens.validation is not None)
-    return "" if is_counted else _NOT_COUNTED
-
-
-def _digest(draft: Draft, spec: bytes) -> bytes:
-    said = dataclasses.replace(draft, fine_tuning=None)
-    words: list[object] = [said.display_name, said.description, dict(said.labels)]
+def _digest(draft: Draft[A], spec: bytes) -> bytes:
+    words: list[object] = [draft.display_name, draft.description, dict(draft.labels)]
     # What is left out is not in the digest, so that those of tasks from before stay what they were.
-    words += [said.priority] if said.priority else []
-    words += [f"not before {said.not_before.isoformat()}"] if said.not_before else []
-    words += [f"at most {said.max_attempts}"] if said.max_attempts else []
+    words += [draft.priority] if draft.priority else []
+    words += [f"not before {draft.not_before.isoformat()}"] if draft.not_before else []
+    words += [f"at most {draft.max_attempts}"] if draft.max_attempts else []
     text = json.dumps(words, sort_keys=True)
     return hashlib.sha256(text.encode() + b"\0" + spec).digest()

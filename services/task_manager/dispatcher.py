@@ -8,21 +8,21 @@ import dataclasses
 import datetime
 import functools
 import uuid
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import structlog
 
 from services.common.errors import ServiceError
-from services.task_manager.cancellation import check_cancelled
 from services.task_manager.claims import ClaimRepository
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.schedule import Machine, decide
 from services.task_manager.domain.task import State
 from services.task_manager.event_log import EventLog
 from services.task_manager.fleet import Fleet
-from services.task_manager.hub import Hub, wait_for
+from services.task_manager.hub import Hub
 from services.task_manager.jobs import Jobs, Start
 from services.task_manager.orphans import OrphanSweep
+from services.task_manager.repeating import repeat
 from services.task_manager.run_asking import ask_repeatedly
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.settings import TaskManagerSettings
@@ -76,7 +76,7 @@ class Dispatcher:
                     ("orphans", self._sweep, settings.orphan_interval, asyncio.Event()),
                     ("totals", self._totals.compact, _TOTALS_INTERVAL, asyncio.Event()),
                 ):
-                    group.create_task(_repeat(name, action, interval, hint), name=name)
+                    group.create_task(repeat(name, action, interval, hint), name=name)
         finally:
             await self._release()
 
@@ -124,7 +124,8 @@ class Dispatcher:
         largest = max((capacity.total_processes for capacity in capacities.values()), default=0)
         queue = await self._queue.look(largest=largest)
         machines = {address: _machine(address, capacity, free[address], queue) for address, capacity in capacities.items()}
-        decision = decide(queue.waiting, list(machines.values()), queue.running, datetime.datetime.now(datetime.UTC))
+        quota = self._settings.project_max_processes
+        decision = decide(queue.waiting, list(machines.values()), queue.running, queue.now, quota)
         for address, machine in machines.items():
             chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
             machines[address] = await self._start(jobs, chosen, machine)
@@ -178,18 +179,3 @@ async def _capacity(trainer: Trainer) -> Capacity | None:
     except ServiceError as error:
         log.debug("trainer.silent", reason=error.reason, message=error.message)
         return None
-
-
-async def _repeat(name: str, action: Callable[[], Awaitable[None]], interval: datetime.timedelta, hint: asyncio.Event) -> None:
-    while True:
-        check_cancelled()
-        hint.clear()
-        try:
-            await action()
-        except ServiceError as error:
-            log.warning("loop.interrupted", loop=name, reason=error.reason, message=error.message)
-            await asyncio.sleep(interval.total_seconds())
-        except Exception:
-            log.exception("loop.crashed", loop=name)
-            await asyncio.sleep(interval.total_seconds())
-        await wait_for(hint, interval.total_seconds())

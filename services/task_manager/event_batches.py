@@ -7,9 +7,11 @@ from services.task_manager.frames import MAX_EVENTS
 from services.task_manager.trainer_port import RunMessage
 from tunesmith.v1 import task_event_pb2
 
+_MAX_BYTES = 4 * 1024 * 1024
+
 
 async def gathered(messages: AsyncIterator[RunMessage], seconds: float) -> AsyncGenerator[list[RunMessage], None]:
-    """Groups of messages in order: what arrives within `seconds` of the first one, at most MAX_EVENTS messages.
+    """Groups of messages in order: what arrives within `seconds` of the first one, at most MAX_EVENTS messages and about 4 MiB.
 
     When the stream breaks, what had arrived is given first and the error is raised then.
     """
@@ -17,11 +19,12 @@ async def gathered(messages: AsyncIterator[RunMessage], seconds: float) -> Async
     reading = asyncio.ensure_future(_next(iterator))
     try:
         while (message := await reading) is not None:
-            group = [message]
+            group, size = [message], message.size
             reading = asyncio.ensure_future(_next(iterator))
             deadline = asyncio.get_running_loop().time() + seconds
-            while len(group) < MAX_EVENTS and await _has_message(reading, deadline):
+            while len(group) < MAX_EVENTS and size < _MAX_BYTES and await _has_message(reading, deadline):
                 group.append(_message(reading))
+                size += group[-1].size
                 reading = asyncio.ensure_future(_next(iterator))
             yield group
     finally:
@@ -38,6 +41,25 @@ def in_order(events: Iterable[task_event_pb2.TaskEvent], after: int) -> Iterator
         if event.sequence == after + 1:
             after += 1
             yield event
+
+
+def begins(event: task_event_pb2.TaskEvent) -> str:
+    """What begins with the event, in words; empty when nothing does."""
+    if event.HasField("training_started"):
+        return "the training loop begins"
+    return "models begin to answer" if event.HasField("answering_started") else ""
+
+
+def split_at_start(events: Iterable[task_event_pb2.TaskEvent]) -> Iterator[list[task_event_pb2.TaskEvent]]:
+    """All events in at most a few groups: the beginning of the work opens one, so that the state changes right before it."""
+    group: list[task_event_pb2.TaskEvent] = []
+    for event in events:
+        if group and begins(event):
+            yield group
+            group = []
+        group.append(event)
+    if group:
+        yield group
 
 
 async def _next(iterator: AsyncIterator[RunMessage]) -> RunMessage | None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import datetime
+import re
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -14,6 +16,9 @@ from services.task_manager.domain.task import State
 from services.task_manager.domain.task_filter import TaskFilter
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1 import task_spec_pb2
+
+_ID_PREFIX = re.compile("[0-9a-f]{1,32}")
+_MAX_ARTIFACTS = 100
 
 
 def filter_of_list(request: api.ListTasksRequest) -> TaskFilter:
@@ -30,6 +35,7 @@ def filter_of_list(request: api.ListTasksRequest) -> TaskFilter:
         states=states or wanted.states,
         display_name_contains=request.display_name_contains,
         dataset=resource_uuid(request.dataset, "datasets", "dataset") if request.dataset else None,
+        origin_artifacts=tuple(_artifacts(request.initial_artifacts)),
     )
 
 
@@ -43,7 +49,9 @@ def filter_from_proto(given: api.TaskFilter) -> TaskFilter:
         base_model=f"baseModels/{base_model_id(given.base_model, 'filter.base_model')}" if given.base_model else "",
         methods=tuple(sorted(map(task_spec_pb2.FineTuning.Method.Name, given.methods))),
         tunings=tuple(sorted(map(task_spec_pb2.FineTuning.Tuning.Name, given.tunings))),
+        kinds=tuple(sorted(map(task_spec_pb2.TaskSpec.Kind.Name, given.kinds))),
         labels=dict(sorted(given.labels.items())),
+        ids=_ids(given.id_prefix),
         from_create_time=_time(given, "from_create_time"),
         before_create_time=_time(given, "before_create_time"),
     )
@@ -57,13 +65,27 @@ def time_of(stamp: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
         raise InvalidArgument(Violation(field, "is not a time between the years 1 and 9999")) from None
 
 
+def _artifacts(names: Sequence[str]) -> Iterator[str]:
+    if len(names) > _MAX_ARTIFACTS:
+        raise InvalidArgument(Violation("initial_artifacts", f"{len(names)} names are too many; at most {_MAX_ARTIFACTS}"))
+    for index, name in enumerate(names):
+        yield f"artifacts/{resource_uuid(name, 'artifacts', f'initial_artifacts[{index}]')}"
+
+
 def _violations(given: api.TaskFilter) -> Iterator[Violation]:
     yield from _unknown_states("filter.states", given.states)
     yield from _unknown("filter.methods", given.methods, task_spec_pb2.FineTuning.Method, "method")
     yield from _unknown("filter.tunings", given.tunings, task_spec_pb2.FineTuning.Tuning, "tuning")
+    yield from _unknown("filter.kinds", given.kinds, task_spec_pb2.TaskSpec.Kind, "kind of task")
     yield from _nul("filter.text", given.text)
+    if given.id_prefix and not _ID_PREFIX.fullmatch(given.id_prefix):
+        yield Violation("filter.id_prefix", "is not 1 to 32 digits 0-9 and a-f")
     for key, value in sorted(given.labels.items()):
         yield from _nul(f"filter.labels[{key[:80]!r}]", key + value)
+
+
+def _ids(prefix: str) -> tuple[uuid.UUID, uuid.UUID] | None:
+    return (uuid.UUID(prefix.ljust(32, "0")), uuid.UUID(prefix.ljust(32, "f"))) if prefix else None
 
 
 def _unknown_states(field: str, numbers: Sequence[int]) -> Iterator[Violation]:

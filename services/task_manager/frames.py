@@ -1,5 +1,6 @@
 """Many events as the bytes of one row, and how many are sent or stored at once; used by the event log and the streams."""
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 from tunesmith.v1 import task_event_pb2, task_manager_service_pb2
@@ -13,22 +14,65 @@ def encode(events: Sequence[task_event_pb2.TaskEvent]) -> bytes:
     return task_manager_service_pb2.WatchTaskResponse(events=events).SerializeToString()
 
 
-def decode(payload: bytes) -> Sequence[task_event_pb2.TaskEvent]:
-    """The events of a frame."""
-    return task_manager_service_pb2.WatchTaskResponse.FromString(payload).events
+def pack(events: Iterable[task_event_pb2.TaskEvent]) -> tuple[list[int], list[bytes]]:
+    """Many events as frames: how many events each has, and its bytes.
+
+    The same bytes as `encode` makes of the groups of `split`, put together from those of the events without copying the events.
+    """
+    counts: list[int] = []
+    frames: list[bytes] = []
+    parts: list[bytes] = []
+    size = 0
+    for event in events:
+        body = event.SerializeToString()
+        if parts and (len(parts) == MAX_EVENTS or size + len(body) > MAX_BYTES):
+            counts.append(len(parts))
+            frames.append(b"".join(parts))
+            parts, size = [], 0
+        parts.append(_prefix(len(body)) + body)
+        size += len(body)
+    if parts:
+        counts.append(len(parts))
+        frames.append(b"".join(parts))
+    return counts, frames
+
+
+def concatenated(events: Iterable[task_event_pb2.TaskEvent]) -> bytes:
+    """The same bytes as `encode` makes, without copying the events."""
+    return b"".join(_prefix(len(body)) + body for body in (event.SerializeToString() for event in events))
+
+
+@functools.lru_cache(maxsize=4096)
+def _prefix(length: int) -> bytes:
+    """What stands before an event of so many bytes: the number of the field with its wire type 2, and the length as a varint.
+
+    https://protobuf.dev/programming-guides/encoding
+    """
+    prefix = bytearray([task_manager_service_pb2.WatchTaskResponse.EVENTS_FIELD_NUMBER << 3 | 2])
+    while length >= 0x80:
+        prefix.append(length & 0x7F | 0x80)
+        length >>= 7
+    prefix.append(length)
+    return bytes(prefix)
+
+
+def decode(first_sequence: int, attempt: int | None, payload: bytes) -> Sequence[task_event_pb2.TaskEvent]:
+    """The events of a row: its number and, where it knows it, its attempt count, whatever the payload says."""
+    events = task_manager_service_pb2.WatchTaskResponse.FromString(payload).events
+    for sequence, event in enumerate(events, first_sequence):
+        event.sequence = sequence
+        if attempt is not None:
+            event.attempt = attempt
+    return events
 
 
 def split(events: Iterable[task_event_pb2.TaskEvent]) -> Iterator[list[task_event_pb2.TaskEvent]]:
-    """Groups of at most MAX_EVENTS events and, unless a single one is larger, MAX_BYTES bytes.
-
-    The beginning of the training opens a group, so that the state changes right before it.
-    """
+    """Groups of at most MAX_EVENTS events and, unless a single one is larger, MAX_BYTES bytes."""
     group: list[task_event_pb2.TaskEvent] = []
     size = 0
     for event in events:
         length = event.ByteSize()
-        is_full = len(group) == MAX_EVENTS or size + length > MAX_BYTES
-        if group and (is_full or event.HasField("training_started")):
+        if group and (len(group) == MAX_EVENTS or size + length > MAX_BYTES):
             yield group
             group, size = [], 0
         group.append(event)

@@ -1,18 +1,15 @@
 """Asks storage about a task's data and base model, and refuses what cannot work; used when a task is created or planned."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
 
-from services.common.errors import InvalidArgument, ServiceError
+from services.common.errors import InvalidArgument
 from services.task_manager.domain import hyperparameters, methods, suitability
 from services.task_manager.domain.findings import Findings
+from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.inputs import Inputs, Tokens
 from services.task_manager.domain.training_data import count_rows
-from services.task_manager.domain.validation import FINE_TUNING, FineTuning
+from services.task_manager.served_models import naming
 from services.task_manager.storage_port import Storage
-
-Found = TypeVar("Found")
 
 
 class Inquiry:
@@ -47,8 +44,8 @@ class Inquiry:
         asked = [(ask.source_field(index), source.dataset) for index, source in enumerate(ask.sources)]
         if ask.validation_dataset:
             asked.append((f"{FINE_TUNING}.validation_dataset", ask.validation_dataset))
-        datasets = list(await asyncio.gather(*(_found(field, self._storage.dataset(name)) for field, name in asked)))
-        base_model = await _found(f"{FINE_TUNING}.base_model", self._storage.base_model(ask.base_model))
+        datasets = list(await asyncio.gather(*(naming(field, self._storage.dataset(name)) for field, name in asked)))
+        base_model = await naming(f"{FINE_TUNING}.base_model", self._storage.base_model(ask.base_model))
         validation = datasets.pop() if ask.validation_dataset else None
         return Inputs(tuple(datasets), validation, base_model)
 
@@ -65,14 +62,3 @@ class Inquiry:
             )
         )
         return Tokens(tuple(counted[: len(names)]), counted[len(names)] if ask.validation_dataset else None)
-
-
-async def _found(field: str, answer: Awaitable[Found]) -> Found:
-    """The answer; says which field of the request asked for it when it does not exist."""
-    try:
-        return await answer
-    except ServiceError as error:
-        if error.status != "NOT_FOUND":
-            raise
-        metadata = {**error.metadata, "field": field}
-        raise ServiceError(error.reason, f"{field}: {error.message}", hint=error.hint, metadata=metadata) from error

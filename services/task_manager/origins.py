@@ -6,8 +6,8 @@ import uuid
 
 from services.common.errors import InvalidArgument, NotFound, Violation
 from services.common.names import resource_uuid
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.origin import FIELD, ArtifactFacts, violations, with_adapter_of
-from services.task_manager.domain.validation import FineTuning
 from services.task_manager.repository import TaskRepository
 from services.task_manager.storage_port import Storage
 
@@ -33,30 +33,48 @@ class Origins:
         base_model = await self._storage.base_model(ask.base_model)
         if unfit := list(violations(ask, origin, base_model.revision)):
             raise InvalidArgument(*unfit)
-        return dataclasses.replace(with_adapter_of(ask, origin), initial_artifact=origin.name), origin
+        return dataclasses.replace(with_adapter_of(ask, origin.hyperparameters.lora), initial_artifact=origin.name), origin
 
-    async def find(self, name: str) -> ArtifactFacts:
-        """What `artifacts/{uuid}`, `tasks/{uuid}` or `tasks/{uuid}@step-N` names; raises InvalidArgument and NotFound."""
+    async def keep(self, artifact: str) -> None:
+        """Holds what a task that is about to be queued starts from; the sweeper of storage goes on with it while the task lives.
+
+        Raises NotFound (ARTIFACT_EXPIRED) when it is too late, and Unavailable.
+        """
+        await self._storage.hold(artifact)
+
+    async def find(self, name: str, field: str = FIELD) -> ArtifactFacts:
+        """What `artifacts/{uuid}`, `tasks/{uuid}` or `tasks/{uuid}@step-N` names; `field` is where the request says it.
+
+        Raises InvalidArgument and NotFound.
+        """
         if name.startswith("artifacts/"):
-            return await self._storage.artifact(f"artifacts/{resource_uuid(name, 'artifacts', FIELD)}")
+            return await self._storage.artifact(f"artifacts/{resource_uuid(name, 'artifacts', field)}")
         if match := _CHECKPOINT.fullmatch(name):
-            return await self._checkpoint(resource_uuid(match["task"], "tasks", FIELD), int(match["step"]))
+            return await self._checkpoint(resource_uuid(match["task"], "tasks", field), int(match["step"]), field)
         if name.startswith("tasks/") and "@" not in name:
-            return await self._result(resource_uuid(name, "tasks", FIELD))
-        raise InvalidArgument(Violation(FIELD, f"{name[:80]!r} is not a name of the form {_FORMS}"), reason="INVALID_NAME")
+            return await self._result(resource_uuid(name, "tasks", field), field)
+        raise InvalidArgument(Violation(field, f"{name[:80]!r} is not a name of the form {_FORMS}"), reason="INVALID_NAME")
 
-    async def _checkpoint(self, task_id: uuid.UUID, step: int) -> ArtifactFacts:
-        found = await self._storage.checkpoints(f"tasks/{task_id}")
+    async def _checkpoint(self, task_id: uuid.UUID, step: int, field: str) -> ArtifactFacts:
+        first = await self._first_attempt(task_id)
+        found = [each for each in await self._storage.checkpoints(f"tasks/{task_id}") if each.attempt >= first]
         for checkpoint in found:
             if checkpoint.step == step:
                 return checkpoint
         known = ", ".join(str(checkpoint.step) for checkpoint in found) or "none"
         name = f"tasks/{task_id}@step-{step}"
-        raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{FIELD}: {name} does not exist; steps with a checkpoint: {known}")
+        raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{field}: {name} does not exist; steps with a checkpoint: {known}")
 
-    async def _result(self, task_id: uuid.UUID) -> ArtifactFacts:
+    async def _first_attempt(self, task_id: uuid.UUID) -> int:
+        """What the attempts before it have saved is not the task's any more; a task that is deleted leaves all it had."""
+        try:
+            return (await self._repository.get(task_id)).first_attempt
+        except NotFound:
+            return 0
+
+    async def _result(self, task_id: uuid.UUID, field: str) -> ArtifactFacts:
         task = await self._repository.get(task_id)
         if not task.artifact:
             text = f"{task.name} is {task.state.value} and has no result; name a checkpoint: {task.name}@step-N"
-            raise InvalidArgument(Violation(FIELD, text))
+            raise InvalidArgument(Violation(field, text))
         return await self._storage.artifact(task.artifact)

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from services.common.errors import ServiceError
 from services.task_manager.domain.findings import Findings, Machines
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.plan import Plan, estimate, make_plan
 from services.task_manager.domain.throughput import RunSpeed
-from services.task_manager.domain.validation import FineTuning
 from services.task_manager.inquiry import Inquiry
 from services.task_manager.storage_port import Storage
 from services.task_manager.trainer_port import Capacity, Trainer

@@ -13,39 +13,28 @@ from services.task_manager import state_changes
 from services.task_manager.domain import transitions
 from services.task_manager.domain.task import Change, NewTask, State, Task, TaskUpdate, Transition
 from services.task_manager.hub import Hub
+from services.task_manager.insertion import insert
+from services.task_manager.project_quota import ProjectQuota
 from services.task_manager.rows import TASK_SELECT, task_from_row
 
 
 class TaskRepository:
     """One method per question; every method is one transaction and raises Unavailable when Postgres is away."""
 
-    def __init__(self, pool: Pool, hub: Hub) -> None:
+    def __init__(self, pool: Pool, hub: Hub, quota: ProjectQuota | None = None) -> None:
+        """`quota`: what projects may have, None = anything."""
+        self._quota = quota or ProjectQuota()
         self._pool = pool
         self._hub = hub
 
     async def create(self, new: NewTask) -> Task:
         """Records a task and its first event; a repeat of a request returns the first task.
 
-        Raises ServiceError REQUEST_ID_REUSED when the id was used for another request.
+        Raises ServiceError REQUEST_ID_REUSED when the id was used for another request, PROJECT_QUOTA_EXCEEDED.
         """
-        async with transaction(self._pool) as connection:
-            parameters = dataclasses.asdict(new) | {"labels": Jsonb(dict(new.labels)), "reason": "waits for a trainer"}
-            parameters["datasets"] = list(new.datasets)
-            cursor = await connection.execute(
-                "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,"
-                " processes, datasets, base_model, method, tuning, priority, request_id, request_digest,"
-                " state_reason, origin_artifact, origin_task, origin_step, cloned_from,"
-                " not_before, max_attempts, expected_duration)"
-                " VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,"
-                " %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s,"
-                " %(request_digest)s, %(reason)s, %(origin_artifact)s, %(origin_task)s, %(origin_step)s, %(cloned_from)s,"
-                " %(not_before)s, %(max_attempts)s, %(expected_duration)s)"
-                " ON CONFLICT (request_id) DO NOTHING RETURNING id",
-                parameters,
-            )
-            if await cursor.fetchone():
-                await connection.execute("INSERT INTO task_manager.event_head (task_id) VALUES (%(id)s)", parameters)
-                await state_changes.record(connection, new.id, 0, None, _created(new.note))
+        async with transaction(self._pool, "tasks.create") as connection:
+            await self._quota.check(connection, new.labels.get("project", ""), new.processes)
+            await insert(connection, new)
         self._hub.work.set()
         if new.request_id and (first := await self.find_request(new.request_id, new.request_digest)):
             return first
@@ -82,7 +71,7 @@ class TaskRepository:
 
     async def cancel(self, task_id: uuid.UUID, reason: str) -> Task:
         """Records the wish: CANCELLED at once where no run can be, else CANCELLING; raises NotFound."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.cancel") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
@@ -108,7 +97,7 @@ class TaskRepository:
         return await self._ask(task_id, transitions.after_resume, "resuming was asked for")
 
     async def _ask(self, task_id: uuid.UUID, after: Callable[[State], State], text: str) -> Task:
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.ask") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
@@ -145,7 +134,7 @@ class TaskRepository:
 
     async def delete(self, task_id: uuid.UUID) -> None:
         """Removes a terminal task and everything recorded about it; raises NotFound or ServiceError TASK_NOT_TERMINAL."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.delete") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
@@ -163,7 +152,3 @@ def not_found(task_id: uuid.UUID) -> NotFound:
 def _transition(row: Mapping[str, Any]) -> Transition:
     before = State(row["from_state"]) if row["from_state"] else None
     return Transition(before, State(row["to_state"]), row["reason"], row["attempt"], row["time"])
-
-
-def _created(note: str) -> Change:
-    return Change(State.QUEUED, f"the task was created; {note}" if note else "the task was created")

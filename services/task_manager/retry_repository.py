@@ -21,7 +21,8 @@ UPDATE task_manager.task SET lost_run_count = 0, cancel_request_time = NULL, can
     first_attempt = CASE WHEN %(from_start)s THEN attempt + 1 ELSE first_attempt END,
     overrides = coalesce(%(overrides)s, overrides),
     effective_hyperparameters = coalesce(%(effective_hyperparameters)s, effective_hyperparameters),
-    processes = coalesce(%(processes)s, processes)
+    processes = coalesce(%(processes)s, processes),
+    expected_duration = CASE WHEN %(effective_hyperparameters)s IS NULL THEN expected_duration ELSE %(expected_duration)s END
 WHERE id = %(task_id)s
 """
 _KNOWN = "SELECT task_id, request_digest FROM task_manager.task_retry WHERE request_id = %(request_id)s"
@@ -42,7 +43,7 @@ class RetryRepository:
 
     async def retry(self, wanted: Retry) -> Task:
         """Queues the task; raises NotFound, ServiceError TASK_NOT_ENDED_BADLY, REQUEST_ID_REUSED. A repeat changes nothing."""
-        async with transaction(self._pool) as connection:
+        async with transaction(self._pool, "tasks.retry") as connection:
             locked = await state_changes.lock(connection, wanted.task_id)
             if locked is None:
                 raise not_found(wanted.task_id)

@@ -5,13 +5,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import State, Task
 
 TASK_SELECT = """
 SELECT t.id, t.display_name, t.description, t.labels, t.spec, t.effective_hyperparameters, t.priority,
        t.origin_artifact, t.origin_task, t.origin_step, t.cloned_from, t.overrides, t.first_attempt,
-       t.processes, t.not_before, t.max_attempts, t.change_xid::text,
+       t.processes, t.not_before, t.max_attempts, t.change_xid::text, t.kind,
        t.state, t.state_reason, t.attempt,
        h.epoch, h.head_sequence, t.error, t.artifact, t.create_time, t.start_time, t.end_time, t.update_time,
        p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
@@ -21,14 +22,14 @@ LEFT JOIN task_manager.task_progress p ON p.task_id = t.id
 """
 
 
-_MADE = ("state", "progress", "expected_start_time")
+_MADE = ("state", "kind", "progress", "expected_start_time")
 
 
 def task_from_row(row: Mapping[str, Any]) -> Task:
     """The task in a row of TASK_SELECT."""
     names = [field.name for field in dataclasses.fields(Task) if field.name not in _MADE]
     progress = progress_from_row(row) if row["step"] is not None else None
-    return Task(**{name: row[name] for name in names}, state=State(row["state"]), progress=progress)
+    return Task(**{name: row[name] for name in names}, state=State(row["state"]), kind=Kind(row["kind"]), progress=progress)
 
 
 def progress_from_row(row: Mapping[str, Any]) -> Progress:

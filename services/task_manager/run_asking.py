@@ -19,4 +19,7 @@ async def ask_repeatedly(ask: Callable[[str], Awaitable[None]], run_name: str, i
             await ask(run_name)
         except ServiceError as error:
             log.info("run.asking_refused", run=run_name, reason=error.reason)
+        except Exception:
+            # What is wrong with one run must not end the dispatcher.
+            log.exception("run.asking_failed", run=run_name)
         await asyncio.sleep(interval)

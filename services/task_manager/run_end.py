@@ -14,7 +14,8 @@ _TRANSIENT = task_error_pb2.ERROR_CLASS_TRANSIENT
 def change_of_end(end: RunEnd, assignment: Assignment) -> Change:
     """The task's next state for the end the trainer reports."""
     if end.state is State.SUCCEEDED and end.artifact:
-        ended = f"the training ended early ({end.early_end})" if end.early_end else "the training finished"
+        work = f"the {assignment.kind.noun}"
+        ended = f"{work} ended early ({end.early_end})" if end.early_end else f"{work} finished"
         return Change(State.SUCCEEDED, f"{ended} and the artifact is stored", artifact=end.artifact)
     if end.state is State.CANCELLED and assignment.state is State.CANCELLING:
         return Change(State.CANCELLED, "the run was ended as asked for")

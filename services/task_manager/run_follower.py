@@ -14,14 +14,14 @@ from services.common.errors import ServiceError, Unavailable
 from services.task_manager.cancellation import check_cancelled
 from services.task_manager.domain.attempt import Step, next_step
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
-from services.task_manager.domain.progress import ProgressTracker
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import Change, State
-from services.task_manager.domain.throughput import RunSpeed, SpeedMeter
-from services.task_manager.event_batches import gathered, in_order
+from services.task_manager.domain.throughput import RunSpeed
+from services.task_manager.event_batches import gathered, in_order, split_at_start
 from services.task_manager.follower_store import Claims, Events
-from services.task_manager.frames import split
 from services.task_manager.hub import Hub, wait_for
 from services.task_manager.run_end import change_of_end, interruption, lost_run_changes, refusal_change
+from services.task_manager.run_measures import RunMeasures
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.spec_conversion import run_kind
 from services.task_manager.trainer_port import RunEnd, RunEvents, RunMessage, Trainer
@@ -59,8 +59,7 @@ class RunFollower:
         self._refused_since: float | None = None
         self._not_found = 0
         self._explained = False
-        self._tracker = ProgressTracker(assignment.progress)
-        self._meter = SpeedMeter()
+        self._measures = RunMeasures(assignment.progress)
         self._stored = assignment.run_sequence
 
     async def run(self) -> None:
@@ -159,8 +158,8 @@ class RunFollower:
     async def _store(self, group: list[RunMessage]) -> bool:
         """Whether the run's end was among the messages and is recorded."""
         given = [event for message in group if isinstance(message, RunEvents) for event in message.events]
-        for frame in split(in_order(given, self._stored)):
-            await self._append(frame)
+        for events in split_at_start(in_order(given, self._stored)):
+            await self._append(events)
         if given and given[-1].sequence > self._stored:
             raise SequenceGap(self._stored + 1, given[-1].sequence)
         for message in group:
@@ -178,24 +177,14 @@ class RunFollower:
             await self._finish(change_of_end(end, self.assignment), self._speed())
 
     def _speed(self) -> RunSpeed | None:
-        if (measured := self._meter.tokens_per_second) is None:
+        measured = self._measures.tokens_per_second
+        if measured is None or self.assignment.kind is not Kind.FINE_TUNING:
             return None
         return RunSpeed(run_kind(self.assignment.spec, self.assignment.effective_hyperparameters), measured)
 
     async def _append(self, events: list[task_event_pb2.TaskEvent]) -> None:
-        for event in events:
-            self._track(event)
-        self._stored = await self._events.append(self.assignment.claim, self._stored, events, self._tracker.progress)
-
-    def _track(self, event: task_event_pb2.TaskEvent) -> None:
-        if event.HasField("training_started"):
-            self._tracker.started(event.training_started.total_steps)
-            self._meter.started(event.training_started.resumed_step)
-        elif event.HasField("step_metrics"):
-            metrics = event.step_metrics
-            remaining = metrics.remaining.ToTimedelta() if metrics.HasField("remaining") else None
-            self._tracker.measured(metrics.step, dict(metrics.values), event.time.ToDatetime(), remaining)
-            self._meter.measured(metrics.values)
+        self._measures.observe(events)
+        self._stored = await self._events.append(self.assignment.claim, self._stored, events, self._measures.progress)
 
     async def _lost(self, error: ServiceError) -> bool:
         self._not_found += 1

@@ -23,8 +23,8 @@ from services.task_manager.filter_conversion import filter_from_proto, time_of
 from services.task_manager.history import History
 from services.task_manager.outlook import Outlook
 from services.task_manager.repository import TaskRepository
+from services.task_manager.results import Results
 from services.task_manager.retrying import Retrying
-from services.task_manager.spec_conversion import plan_to_proto
 from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_watch import TaskWatch
@@ -53,6 +53,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         checkpoints: Checkpoints,
         outlook: Outlook,
         comparison: TaskComparison,
+        results: Results,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -64,6 +65,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._checkpoints = checkpoints
         self._outlook = outlook
         self._comparison = comparison
+        self._results = results
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -75,7 +77,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
 
     async def PlanTask(self, request: api.PlanTaskRequest, context: Context) -> api.TaskPlan:
         """What CreateTask would do."""
-        return plan_to_proto(await self._creation.plan(request.task))
+        return await self._creation.plan(request.task)
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
         """One task."""
@@ -83,6 +85,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         message = task_to_proto(task)
         if task.state is State.QUEUED:
             message.queue_position = await self._pages.queue_position(task.id)
+        await self._results.tell(task, message)
         message.transitions.extend(map(transition_to_proto, await self._repository.transitions(task.id)))
         return message
 

@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Any, TypeVar
 
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import Hyperparameters, Lora, Preference
 from services.task_manager.domain.plan import Plan
 from services.task_manager.domain.throughput import RunKind
 from services.task_manager.domain.training_data import WeightedDataset
-from services.task_manager.domain.validation import Draft, FineTuning
+from services.task_manager.domain.validation import A, Draft
 from services.task_manager.filter_conversion import time_of
 from services.task_manager.times import to_duration
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
@@ -19,14 +20,13 @@ _TUNINGS = task_spec_pb2.FineTuning.Tuning
 _GROUPS = ("lora", "preference")
 
 
-def draft_from_proto(task: task_pb2.Task) -> Draft:
-    """The task as asked for; nothing is checked yet."""
-    fine_tuning = task.spec.fine_tuning if task.spec.WhichOneof("kind") == "fine_tuning" else None
+def draft_from_proto(task: task_pb2.Task, ask: A | None) -> Draft[A]:
+    """The task as asked for, `ask` what its spec says; nothing is checked yet."""
     return Draft(
         display_name=task.display_name,
         description=task.description,
         labels=dict(task.labels),
-        fine_tuning=_fine_tuning(fine_tuning) if fine_tuning else None,
+        ask=ask,
         priority=task.priority,
         not_before=time_of(task.not_before_time, "task.not_before_time") if task.HasField("not_before_time") else None,
         max_attempts=task.max_attempts or None,
@@ -43,6 +43,7 @@ def spec_to_store(spec: task_spec_pb2.TaskSpec, ask: FineTuning) -> bytes:
         kept.dataset = named.dataset
     stored.fine_tuning.validation_dataset = ask.validation_dataset
     stored.fine_tuning.initial_artifact = ask.initial_artifact
+    stored.fine_tuning.evaluation_dataset = ask.evaluation_dataset
     stored.fine_tuning.method = _METHODS.Value(ask.method)
     stored.fine_tuning.tuning = _TUNINGS.Value(ask.tuning)
     return stored.SerializeToString(deterministic=True)
@@ -92,7 +93,8 @@ def run_kind(spec: bytes, effective_hyperparameters: bytes) -> RunKind:
     )
 
 
-def _fine_tuning(ask: task_spec_pb2.FineTuning) -> FineTuning:
+def fine_tuning_from_proto(ask: task_spec_pb2.FineTuning) -> FineTuning:
+    """The ask; nothing is checked yet."""
     return FineTuning(
         base_model=ask.base_model,
         dataset=ask.dataset,
@@ -106,6 +108,8 @@ def _fine_tuning(ask: task_spec_pb2.FineTuning) -> FineTuning:
         validation_split_ratio=ask.validation_split_ratio if ask.HasField("validation_split_ratio") else None,
         initial_artifact=ask.initial_artifact,
         sample_prompts=tuple(ask.sample_prompts),
+        artifact_retention_seconds=ask.artifact_retention.seconds if ask.HasField("artifact_retention") else None,
+        evaluation_dataset=ask.evaluation_dataset,
     )
 
 

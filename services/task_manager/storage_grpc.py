@@ -56,7 +56,9 @@ class GrpcStorage:
         request = model_service_pb2.GetBaseModelRequest(name=name)
         with translated(_REASON, "storage"):
             answer = await self._models.GetBaseModel(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
-        return BaseModelFacts(answer.context_length, answer.parameter_count, answer.chat_template_problem, answer.revision)
+        return BaseModelFacts(
+            answer.context_length, answer.parameter_count, answer.chat_template_problem, answer.revision, answer.family
+        )
 
     async def model_shape(self, base_model: str) -> ModelShape | None:
         """See Storage."""
@@ -92,6 +94,12 @@ class GrpcStorage:
         with translated(_REASON, "storage"):
             answer = await self._artifacts.GetArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
         return artifact_facts(answer)
+
+    async def hold(self, artifact: str) -> None:
+        """See Storage."""
+        request = artifact_service_pb2.HoldArtifactRequest(name=artifact)
+        with translated(_REASON, "storage"):
+            await self._artifacts.HoldArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
     async def checkpoints(self, task: str) -> list[ArtifactFacts]:
         """See Storage."""

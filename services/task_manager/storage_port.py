@@ -23,6 +23,9 @@ class Storage(Protocol):
     async def artifact(self, name: str) -> ArtifactFacts:
         """Of `artifacts/{uuid}`; raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED)."""
 
+    async def hold(self, artifact: str) -> None:
+        """Keeps `artifacts/{uuid}` for an hour; raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED)."""
+
     async def checkpoints(self, task: str) -> Sequence[ArtifactFacts]:
         """The committed checkpoints of `tasks/{uuid}` that have not expired, newest step first."""
 

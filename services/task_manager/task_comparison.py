@@ -54,9 +54,11 @@ def _own_differences(first: Task, second: Task) -> Iterator[Difference]:
 
 
 def _spec(task: Task) -> Fields:
-    spec = task_spec_pb2.TaskSpec.FromString(task.spec)
-    spec.fine_tuning.ClearField("hyperparameters")
-    return {path.removeprefix("fine_tuning."): text for path, text in fields_of(spec).items()}
+    prefix = f"{task.kind.field}."
+    fields = {path.removeprefix(prefix): text for path, text in fields_of(task_spec_pb2.TaskSpec.FromString(task.spec)).items()}
+    # What they resolved to is a section of its own.
+    asked = {path: text for path, text in fields.items() if not path.startswith("hyperparameters.")}
+    return {"kind": task.kind.value} | asked
 
 
 def _hyperparameters(task: Task) -> Fields:

@@ -12,16 +12,20 @@ _CONDITIONS = {
     "display_name_contains": "position(lower(%(display_name_contains)s) IN lower(t.display_name)) > 0",
     "text": "(position(lower(%(text)s) IN lower(t.display_name)) > 0 OR position(lower(%(text)s) IN lower(t.description)) > 0)",
     "dataset": "t.datasets @> ARRAY[%(dataset)s]::uuid[]",
+    "origin_artifacts": "t.origin_artifact <> '' AND t.origin_artifact = ANY(%(origin_artifacts)s)",
     "base_model": "t.base_model = %(base_model)s",
     "methods": "t.method = ANY(%(methods)s)",
     "tunings": "t.tuning = ANY(%(tunings)s)",
+    "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
+    "ids": "t.id BETWEEN (%(ids)s::uuid[])[1] AND (%(ids)s::uuid[])[2]",
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
 _SINGLE = {
     "states": "t.state = %(states)s::task_manager.task_state",
     "methods": "t.method = %(methods)s",
+    "kinds": "t.kind = %(kinds)s",
 }
 
 
@@ -30,8 +34,11 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
     parameters = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted)}
     parameters |= {
         "states": [state.value for state in wanted.states],
+        "origin_artifacts": list(wanted.origin_artifacts),
         "methods": list(wanted.methods),
         "tunings": list(wanted.tunings),
+        "kinds": list(wanted.kinds),
+        "ids": list(wanted.ids or ()),
         "labels": Jsonb(dict(wanted.labels)) if wanted.labels else None,
     }
     given = {name: value for name, value in parameters.items() if value}

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 import grpc
 
 from services.common.channels import call_metadata, connect, translated
+from services.common.failpoints import around
 from services.task_manager.conversion import state_from_proto
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.trainer_port import Capacity, LiveRun, RunEnd, RunEvents, RunMessage
@@ -33,13 +34,13 @@ class GrpcTrainer:
     async def start_run(self, assignment: Assignment) -> None:
         """See Trainer."""
         request = trainer_service_pb2.StartRunRequest(run=_run(assignment))
-        with translated(_REASON, self._peer):
+        with translated(_REASON, self._peer), around("start_run"):
             await self._stub.StartRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
     async def cancel_run(self, name: str) -> None:
         """See Trainer."""
         request = trainer_service_pb2.CancelRunRequest(name=name)
-        with translated(_REASON, self._peer):
+        with translated(_REASON, self._peer), around("cancel_run"):
             await self._stub.CancelRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
     async def pause_run(self, name: str) -> None:
@@ -66,7 +67,7 @@ class GrpcTrainer:
         request = trainer_service_pb2.StreamRunEventsRequest(name=name, after_sequence=after)
         with translated(_REASON, self._peer):
             async for response in self._stub.StreamRunEvents(request, metadata=call_metadata(self._api_key)):
-                yield _end(response.end) if response.HasField("end") else RunEvents(response.events)
+                yield _end(response.end) if response.HasField("end") else RunEvents(response.events, response.ByteSize())
 
 
 class GrpcTrainers:

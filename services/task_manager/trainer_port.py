@@ -26,6 +26,8 @@ class RunEvents:
     """Some events of a run in order, numbered per run; none = a sign of life."""
 
     events: Sequence[task_event_pb2.TaskEvent]
+    size: int = 0
+    """In bytes, about."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class RunEnd:
     artifact: str
     early_end: str = ""
     """Why the training made fewer steps than planned; empty when it did not."""
+    size: int = 0
+    """In bytes, about; next to nothing."""
 
 
 RunMessage = RunEvents | RunEnd

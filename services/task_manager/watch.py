@@ -88,10 +88,11 @@ class Watch:
                     for group in split(filter(wanted, page)):
                         yield Events(group)
                         sent_at = time.monotonic()
-                elif snapshot.state.is_terminal:
-                    yield End(snapshot)
-                    return
-                else:
+                # What came since the snapshot has set the hint.
+                if cursor == snapshot.head_sequence:
+                    if snapshot.state.is_terminal:
+                        yield End(snapshot)
+                        return
                     due = sent_at + self._heartbeat_interval - time.monotonic()
                     await wait_for(hint, max(0.0, min(self._poll_interval, due)))
                 self._check_not_stopping(cursor)
@@ -99,7 +100,7 @@ class Watch:
                     yield Idle(cursor, self._now())
                     sent_at = time.monotonic()
 
-    async def _page(self, task_id: uuid.UUID, cursor: int, snapshot: Snapshot) -> list[task_event_pb2.TaskEvent]:
+    async def _page(self, task_id: uuid.UUID, cursor: int, snapshot: Snapshot) -> Sequence[task_event_pb2.TaskEvent]:
         page = await self._log.page(task_id, cursor)
         if not page or page[0].sequence != cursor + 1 or page[-1].sequence != cursor + len(page):
             # Deleted or dropped since the snapshot: the reader must learn it, never skip it.

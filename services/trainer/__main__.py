@@ -21,7 +21,8 @@ from services.common.server import serving, wait_for_signal
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivery
 from services.trainer.keeper import Means
-from services.trainer.launcher import Launcher
+from services.trainer.kinds.table import describe
+from services.trainer.launcher import Launcher, supervisor_options
 from services.trainer.preparation import Preparation
 from services.trainer.ranks import has_gpu
 from services.trainer.restoring import Restoring
@@ -30,6 +31,7 @@ from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.speed import Speed
 from services.trainer.storage_client import StorageClient
+from services.trainer.warm_pool import WarmPool
 from tunesmith.v1 import trainer_service_pb2, trainer_service_pb2_grpc
 
 log = structlog.get_logger()
@@ -55,18 +57,25 @@ async def run(settings: TrainerSettings) -> None:
     stopping = asyncio.Event()
     authority = _read(settings.storage_tls_ca) if settings.storage_tls_ca else None
     async with connect(settings.storage_address, tls_ca=authority) as channel:
-        runs = _runs(settings, channel)
+        warm = _warm_pool(settings)
+        runs = _runs(settings, channel, warm)
         device = "cuda" if has_gpu() else "cpu"
         speed = Speed(settings.data_dir / "speed.json", module=settings.speed_module, threads=settings.threads_for(1))
-        servicer = TrainerServicer(runs, device=device, speed=speed, stopping=stopping, clock=time.time)
+        servicer = TrainerServicer(runs, device=device, speed=speed, warm=warm, stopping=stopping, clock=time.time)
 
         def register(server: grpc.aio.Server) -> None:
             trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server)
 
-        async with runs.kept(), serving(settings, register, [_NAME], stopping=stopping), _beside(speed.measure(runs.is_idle)):
+        async with runs.kept(), serving(settings, register, [_NAME], stopping=stopping), _beside(_while_idle(runs, speed, warm)):
             if await wait_for_signal() is signal.SIGINT:
                 log.info("runs.stopping", count=len(runs.active()))
                 await runs.stop()
+
+
+async def _while_idle(runs: Runs, speed: Speed, warm: WarmPool) -> None:
+    """Both would measure or disturb the other."""
+    await speed.measure(runs.is_idle)
+    await warm.keep(runs.is_idle)
 
 
 @contextlib.asynccontextmanager
@@ -80,8 +89,18 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.wait({task})
 
 
-def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
-    storage = StorageClient(channel, api_key=settings.storage_api_key)
+def _warm_pool(settings: TrainerSettings) -> WarmPool:
+    options = supervisor_options(
+        settings.training_module,
+        settings.stop_grace.total_seconds(),
+        settings.threads_for(1),
+        settings.stall_floor.total_seconds(),
+    )
+    return WarmPool(settings.warm_processes, options, settings.warm_module)
+
+
+def _runs(settings: TrainerSettings, channel: grpc.aio.Channel, warm: WarmPool) -> Runs:
+    storage = StorageClient(channel, describe=describe, api_key=settings.storage_api_key)
     base_models = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key)
     means = Means(
         preparation=Preparation(storage, base_models, time.monotonic),
@@ -93,6 +112,8 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel) -> Runs:
             settings.stop_grace.total_seconds(),
             settings.threads_for,
             settings.stall_floor.total_seconds(),
+            settings.inference_environment(),
+            warm,
         ),
     )
     return Runs(

@@ -12,8 +12,12 @@ from services.trainer.training.batch_cut import fitting, path_beside
 
 
 def cut(config: pathlib.Path) -> Mapping[str, int] | None:
-    """Writes and returns the next smaller sizes by name; None when single rows are the batch already. Raises OSError."""
-    asked = json.loads(config.read_text())["hyperparameters"]
+    """Writes and returns the next smaller sizes by name; None when single rows are the batch already, or the run has no batches.
+
+    Raises OSError.
+    """
+    if (asked := json.loads(config.read_text()).get("hyperparameters")) is None:
+        return None
     before = fitting(config, asked)
     smaller = halved(asked | before)
     if smaller is None and not before and asked["gradient_accumulation_steps"] > 1:
@@ -38,9 +42,17 @@ def halved(numbers: Mapping[str, Any]) -> dict[str, int] | None:
     return {"per_device_train_batch_size": smaller, "gradient_accumulation_steps": share // smaller}
 
 
+def least(config: pathlib.Path) -> str:
+    """What a run that has no memory left was doing, as the rest of a sentence."""
+    has_batches = json.loads(config.read_text()).get("hyperparameters") is not None
+    return ", with one row in a forward pass" if has_batches else ""
+
+
 def hint(config: pathlib.Path, longest_row: str) -> str:
     """What helps when single rows are too much; `longest_row` in tokens, empty = not known."""
-    limit = json.loads(config.read_text())["hyperparameters"]["max_seq_length"]
+    if (numbers := json.loads(config.read_text()).get("hyperparameters")) is None:
+        return "Use a machine with more memory."
+    limit = numbers["max_seq_length"]
     tokens = min(int(longest_row or limit), limit)
     known = f" (the longest row has {tokens:,} tokens)" if longest_row else ""
     return f"Set max_seq_length to {max(8, tokens // 2)} or less{known}, or use a machine with more memory."

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _POLL_SECONDS = 0.25
 _PAUSE_SECONDS = 2.0
+_EXPECTED = (ServiceError, TimeoutError, OSError)
 
 
 class Artifacts(Protocol):
@@ -54,6 +55,9 @@ class CheckpointDelivery:
             except OSError as error:
                 log.warning("checkpoint.not_stored", message=str(error))
                 await asyncio.sleep(_PAUSE_SECONDS)
+            except Exception:  # a defect must not end delivery in silence; the next try may go well
+                log.exception("checkpoint.not_stored")
+                await asyncio.sleep(_PAUSE_SECONDS)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def finish(self, run: RunDirectory, journal: Journal, seconds: float) -> None:
@@ -63,8 +67,8 @@ class CheckpointDelivery:
         try:
             async with asyncio.timeout(seconds):
                 await self._deliver_new(run, set(), tell)
-        except (ServiceError, TimeoutError, OSError) as error:
-            log.warning("checkpoint.kept_here", message=str(error))
+        except Exception as error:  # whatever it is, the run ends, and what it has saved is told
+            log.warning("checkpoint.kept_here", message=str(error), exc_info=not isinstance(error, _EXPECTED))
             for name in _new(run, set()):
                 if (manifest := await asyncio.to_thread(_readable, run.checkpoints / name)) is not None:
                     tell(_fields(manifest, ""))

@@ -1,28 +1,17 @@
 """Between the protos and the words of the trainer; used by servicer, storage client and registry."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import InvalidArgument, Violation
-from services.common.names import base_model_id, resource_uuid
 from services.trainer.history import History
 from services.trainer.journal import Record
-from services.trainer.run import Failure, Request, RunName, Source, State, Wish
+from services.trainer.kinds.table import kind_of
+from services.trainer.run import Failure, Request, RunName, State, Wish
 from services.trainer.wishes import LABEL
-from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2, trainer_service_pb2
-
-_FIELD = "run.spec.fine_tuning"
-_OF_OLD: Mapping[str, Any] = {
-    "save_total_limit": 2,
-    "non_finite_policy": "fail",
-    "max_skipped_batches": 3,
-    "rehearsal": "auto",
-    "stall_policy": "warn",
-}
-_MAX_WEIGHT, _MAX_SPLIT_RATIO = 100, 0.5
+from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, trainer_service_pb2
 
 
 def request_from_proto(run: trainer_service_pb2.Run, create_time: float) -> Request:
@@ -32,9 +21,7 @@ def request_from_proto(run: trainer_service_pb2.Run, create_time: float) -> Requ
         raise InvalidArgument(Violation("run.name", f"{name} is not attempt {run.attempt} of {run.task!r}"))
     if run.epoch < 1:
         raise InvalidArgument(Violation("run.epoch", f"{run.epoch} is not an epoch; they begin at 1"))
-    if run.spec.WhichOneof("kind") != "fine_tuning":
-        raise InvalidArgument(Violation("run.spec", "this trainer runs fine_tuning only"))
-    _check_inputs(run)
+    kind_of(run).check(run)
     asked = trainer_service_pb2.Run(
         name=str(name),
         task=run.task,
@@ -52,25 +39,17 @@ def request_from_document(document: str) -> Request:
     """The same from the proto JSON kept on disk; raises ValueError when it is no run."""
     try:
         run = json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True)
-        name = RunName.parse(run.name)
+        name, kind = RunName.parse(run.name), kind_of(run)
     except (json_format.ParseError, InvalidArgument) as error:
         raise ValueError(f"not the proto JSON of a run: {error}") from error
-    tuning = run.spec.fine_tuning
     return Request(
         name=name,
         epoch=run.epoch,
-        base_model=tuning.base_model,
-        sources=_sources(tuning),
-        validation_dataset=tuning.validation_dataset,
-        validation_split_ratio=tuning.validation_split_ratio if tuning.HasField("validation_split_ratio") else None,
-        method=(task_spec_pb2.FineTuning.Method.Name(tuning.method or task_spec_pb2.FineTuning.SFT)).lower(),
-        tuning=(task_spec_pb2.FineTuning.Tuning.Name(tuning.tuning or task_spec_pb2.FineTuning.LORA)).lower(),
-        hyperparameters=numbers(run.hyperparameters),
-        sample_prompts=tuple(tuning.sample_prompts),
+        kind=kind.field,
+        ask=kind.read(run),
         create_time=run.create_time.ToMicroseconds() / 1e6,
         document=document,
         first_attempt=run.first_attempt,
-        initial_artifact=tuning.initial_artifact,
     )
 
 
@@ -78,23 +57,6 @@ def check_label(label: str) -> None:
     """Raises InvalidArgument when nothing can be called so; empty is no label."""
     if label and not LABEL.fullmatch(label):
         raise InvalidArgument(Violation("label", f"{label[:80]!r} does not match {LABEL.pattern}"))
-
-
-def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
-    """Every hyperparameter by name, None where unset; groups are mappings, None when nothing in them is set."""
-    values = _scalars(message)
-    values["lora"] = (
-        _scalars(message.lora) | {"target_modules": list(message.lora.target_modules)} if message.HasField("lora") else None
-    )
-    values["preference"] = _scalars(message.preference) if message.HasField("preference") else None
-    values["num_processes"] = values["num_processes"] or 1
-    # Tasks from before there was such a number do not say it.
-    return {name: _OF_OLD[name] if value is None and name in _OF_OLD else value for name, value in values.items()}
-
-
-def hyperparameters(document: str) -> task_spec_pb2.Hyperparameters:
-    """The numbers of a run's document as they came."""
-    return json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True).hyperparameters
 
 
 def run_to_proto(request: Request, history: History, wish: Wish | None) -> trainer_service_pb2.Run:
@@ -132,42 +94,6 @@ def event_to_proto(record: Record, attempt: int) -> task_event_pb2.TaskEvent:
     event = task_event_pb2.TaskEvent(sequence=record["sequence"], time=_timestamp(record["time"]), attempt=attempt)
     _EVENTS[record["kind"]](event, record)
     return event
-
-
-def _check_inputs(run: trainer_service_pb2.Run) -> None:
-    tuning = run.spec.fine_tuning
-    base_model_id(tuning.base_model, f"{_FIELD}.base_model")
-    _check_sources(tuning)
-    if tuning.initial_artifact:
-        resource_uuid(tuning.initial_artifact, "artifacts", f"{_FIELD}.initial_artifact")
-    if tuning.validation_dataset:
-        resource_uuid(tuning.validation_dataset, "datasets", f"{_FIELD}.validation_dataset")
-    if run.hyperparameters.HasField("num_processes") and run.hyperparameters.num_processes < 1:
-        raise InvalidArgument(Violation("run.hyperparameters.num_processes", "a run has at least 1 process"))
-
-
-def _check_sources(tuning: task_spec_pb2.FineTuning) -> None:
-    if not tuning.mixture:
-        resource_uuid(tuning.dataset, "datasets", f"{_FIELD}.dataset")
-    for index, entry in enumerate(tuning.mixture):
-        resource_uuid(entry.dataset, "datasets", f"{_FIELD}.mixture[{index}].dataset")
-        if entry.HasField("weight") and not 0 < entry.weight <= _MAX_WEIGHT:
-            raise InvalidArgument(Violation(f"{_FIELD}.mixture[{index}].weight", f"{entry.weight:g} is not a weight"))
-    if tuning.HasField("validation_split_ratio") and (
-        tuning.validation_dataset or not 0 < tuning.validation_split_ratio <= _MAX_SPLIT_RATIO
-    ):
-        raise InvalidArgument(Violation(f"{_FIELD}.validation_split_ratio", f"{tuning.validation_split_ratio:g} cannot be used"))
-
-
-def _sources(tuning: task_spec_pb2.FineTuning) -> tuple[Source, ...]:
-    if not tuning.mixture:
-        return (Source(tuning.dataset, 1.0),)
-    return tuple(Source(entry.dataset, entry.weight if entry.HasField("weight") else 1.0) for entry in tuning.mixture)
-
-
-def _scalars(message: Any) -> dict[str, Any]:
-    fields = [field for field in message.DESCRIPTOR.fields if field.message_type is None and not field.is_repeated]
-    return {field.name: getattr(message, field.name) if message.HasField(field.name) else None for field in fields}
 
 
 def _step_metrics(event: task_event_pb2.TaskEvent, record: Record) -> None:
@@ -220,6 +146,20 @@ def _checkpoint_saved(event: task_event_pb2.TaskEvent, record: Record) -> None:
     saved.labels.extend(map(_text, record.get("labels", ())))
 
 
+def _answering_started(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    started = event.answering_started
+    started.total_answers, started.resumed_answers = record["total_answers"], record["resumed_answers"]
+    started.models.extend(map(_text, record["models"]))
+
+
+def _evaluation_finished(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    json_format.ParseDict(record["result"], event.evaluation_finished.result, ignore_unknown_fields=True)
+
+
+def _generation_finished(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    json_format.ParseDict(record["result"], event.generation_finished.result, ignore_unknown_fields=True)
+
+
 _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "metrics": _step_metrics,
     "log": _log_entry,
@@ -228,6 +168,9 @@ _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "sample_generated": _sample_generated,
     "checkpoint_saved": _checkpoint_saved,
     "artifact_created": _artifact_created,
+    "answering_started": _answering_started,
+    "evaluation_finished": _evaluation_finished,
+    "generation_finished": _generation_finished,
 }
 
 

@@ -1,16 +1,28 @@
-"""Brings the adapter of a finished run to storage; used by the keeper."""
+"""Brings the result of a finished run to storage; used by the keeper."""
 
 import asyncio
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from services.common.errors import ServiceError
+from services.trainer.journal import Event
+from services.trainer.kinds.kind import Uploads
+from services.trainer.kinds.table import KINDS
 from services.trainer.persistence import Note, loses_the_result, persist
 from services.trainer.run_directory import RunDirectory
 from services.trainer.storage_client import Adapter, StoredAdapter, adapter_files
 
 
-class Adapters(Protocol):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delivered:
+    """What storage has now, and what else is to be told of it."""
+
+    stored: StoredAdapter
+    news: Sequence[Event]
+
+
+class Adapters(Uploads, Protocol):
     """Where adapters go."""
 
     async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
@@ -24,14 +36,22 @@ class Delivery:
         self._adapters = adapters
         self._clock = clock
 
-    async def deliver(self, run: RunDirectory, note: Note) -> StoredAdapter:
+    async def deliver(self, run: RunDirectory, note: Note) -> Delivered:
         """Until storage has it; raises STALE_EPOCH, and TRAINING_FAILED when there is nothing to deliver."""
         adapter = await asyncio.to_thread(adapter_of, run)
         size = sum(file.size_bytes for file in adapter.files)
-        note(f"uploading adapter, {len(adapter.files)} files, {size / 1e6:.1f} MB")
-        return await persist(
+        note(f"uploading {adapter.result.kind.lower()}, {len(adapter.files)} files, {size / 1e6:.1f} MB")
+        kind = KINDS[run.request.kind]
+        news = await persist(lambda: kind.news(run, self._adapters), is_final=_is_hopeless, note=note, clock=self._clock)
+        stored = await persist(
             lambda: self._adapters.upload_adapter(adapter), is_final=loses_the_result, note=note, clock=self._clock
         )
+        return Delivered(stored, news)
+
+
+def _is_hopeless(error: ServiceError) -> bool:
+    """What the process has not left will not be there the next time either."""
+    return error.reason == "TRAINING_FAILED" or loses_the_result(error)
 
 
 def adapter_of(run: RunDirectory) -> Adapter:

@@ -11,10 +11,13 @@ _STOPPED = 128 + signal.SIGTERM
 _FOUND_BY_SUPERVISOR = ("OUT_OF_MEMORY", "TRAINING_STALLED")
 
 
-def failure_of(history: History) -> Failure:
-    """The failure of a run whose processes are gone and did not all end well."""
+def failure_of(history: History, *, loses_nothing: bool = False) -> Failure:
+    """The failure of a run whose processes are gone and did not all end well. `loses_nothing`: when they are killed, another
+    attempt goes on where this one stopped."""
     assert history.exit is not None
     failure = _failure(history.exit, history.failure)
+    if loses_nothing and failure.reason == "TRAINING_PROCESS_KILLED":
+        failure = Failure.because("RUN_LOST", failure.message, **failure.metadata)
     return dataclasses.replace(failure, step=failure.step or history.step)
 
 

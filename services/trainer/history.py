@@ -50,6 +50,8 @@ class History:
     step: int = 0
     """Newest optimizer step reported."""
     started: bool = False
+    patience: float = 0.0
+    """Seconds beyond its grace that the supervisor may give the ranks to save what they have done."""
     supervisor: Identity | None = None
     failure: Failure | None = None
     """What the training process itself gave as the reason; the first counts."""
@@ -103,6 +105,8 @@ class History:
                 news = {"failure": self.failure or Failure.from_record(record)}
             case "checkpoint":
                 news = {"saved": (*self.saved, record["name"])}
+            case "patience":
+                news = {"patience": float(record["seconds"])}
             case "retry":
                 # What the ranks before failed of is over.
                 news = {"failure": None}
@@ -117,7 +121,7 @@ def _step(event: Record) -> int:
     """The last step that an event tells to be done."""
     if event["kind"] == "metrics":
         return int(event["step"])
-    return int(event.get("resumed_step", 0)) if event["kind"] == "training_started" else 0
+    return int(event.get("resumed_step") or event.get("resumed_answers") or 0)
 
 
 def _exit(record: Record) -> Exit:

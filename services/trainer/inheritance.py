@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Sequence
 
 _CUT = "batch_cut.json"
+_SCRATCH = re.compile(r"\.[0-9a-f]{32}")
 _NAME = re.compile(r"step-([1-9][0-9]*)")
 
 
@@ -25,6 +26,31 @@ def inherit(own: pathlib.Path, older: Sequence[pathlib.Path]) -> int:
                 link(source, own / source.name)
         _inherit_cut(directory, own)
     return max((int(path.name.removeprefix("step-")) for path in _checkpoints(own)), default=0)
+
+
+def clear_cut_short(*directories: pathlib.Path) -> None:
+    """Removes links and downloads that a killed process has left without their name. Nothing may be under way."""
+    for directory in directories:
+        for path in directory.iterdir() if directory.is_dir() else ():
+            if _SCRATCH.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def inherit_answers(own: pathlib.Path, older: Sequence[pathlib.Path]) -> None:
+    """Copies what models have answered in the newest of the directories `older` that has any to `own`, whole or not at all.
+
+    A copy, for the new run goes on writing. May be repeated: what is there already stays.
+    """
+    newest = next((directory for directory in older if directory.is_dir()), None)
+    if newest is None or own.exists():
+        return
+    scratch = own.with_name(f".{own.name}.{uuid.uuid4().hex}")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copytree(newest, scratch)
+            scratch.rename(own)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _inherit_cut(older: pathlib.Path, own: pathlib.Path) -> None:

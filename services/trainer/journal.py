@@ -15,7 +15,18 @@ from types import TracebackType
 from typing import Any, Self
 
 EVENT_KINDS = frozenset(
-    {"log", "metrics", "training_started", "anomaly", "artifact_created", "checkpoint_saved", "sample_generated"}
+    {
+        "log",
+        "metrics",
+        "training_started",
+        "anomaly",
+        "artifact_created",
+        "checkpoint_saved",
+        "sample_generated",
+        "answering_started",
+        "evaluation_finished",
+        "generation_finished",
+    }
 )
 Record = dict[str, Any]
 

@@ -15,20 +15,21 @@ from typing import Any, TypeVar
 import structlog
 
 from services.common.errors import ServiceError
+from services.common.failpoints import around
 from services.trainer import processes
 from services.trainer.checkpoint_delivery import CheckpointDelivery
-from services.trainer.delivery import Delivery
+from services.trainer.delivery import Delivered, Delivery
 from services.trainer.exit_failure import failure_of
 from services.trainer.history import Exit, History
-from services.trainer.inheritance import inherit
-from services.trainer.journal import Journal, JournalBusy, is_busy
+from services.trainer.inheritance import clear_cut_short, inherit, inherit_answers
+from services.trainer.journal import Event, Journal, JournalBusy, is_busy
+from services.trainer.kinds.table import KINDS
 from services.trainer.launcher import Launcher
 from services.trainer.persistence import Note, disk_trouble_named, is_not_transient, persist
 from services.trainer.preparation import Preparation
 from services.trainer.restoring import Restoring
 from services.trainer.run import Failure, State, Wish
 from services.trainer.run_directory import RunDirectory
-from services.trainer.storage_client import StoredAdapter
 
 log = structlog.get_logger()
 
@@ -146,9 +147,11 @@ class Keeper:
 
     async def _inherit(self, note: Note) -> None:
         first = self.run.request.first_attempt
-        older = [run.checkpoints for run in self._predecessors() if run.request.name.attempt >= first]
+        older = [run for run in self._predecessors() if run.request.name.attempt >= first]
         with disk_trouble_named():
-            step = await asyncio.to_thread(inherit, self.run.checkpoints, older)
+            await asyncio.to_thread(clear_cut_short, self.run.checkpoints)
+            step = await asyncio.to_thread(inherit, self.run.checkpoints, [run.checkpoints for run in older])
+            await asyncio.to_thread(inherit_answers, self.run.answers, [run.answers for run in older])
         if step:
             note(f"an earlier attempt left a checkpoint of step {step}")
 
@@ -164,12 +167,23 @@ class Keeper:
                 )
 
     async def _launch(self) -> None:
-        supervisor = self._supervisor = await asyncio.to_thread(self._means.launcher.launch, self.run)
+        launcher = self._means.launcher
+        # One that waited for a run may be lost at this very moment; that is no fault of the run.
+        for launch in (launcher.launch_warm, launcher.launch):
+            if await self._has_started(await asyncio.to_thread(launch, self.run)) or self._wished.is_set():
+                return
+        self._end_unstarted()
+
+    async def _has_started(self, supervisor: subprocess.Popen[bytes] | None) -> bool:
+        """Whether it has taken the run over; waits until it has or is gone."""
+        if supervisor is None:
+            return False
+        await self._reap()
+        self._supervisor = supervisor
         log.info("supervisor.started", pid=supervisor.pid)
         while supervisor.poll() is None and not self.run.history().started:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(_POLL_SECONDS / 4)
-        if not self.run.history().started and not self._wished.is_set():
-            self._end_unstarted()
+        return self.run.history().started
 
     def _end_unstarted(self) -> None:
         message = f"the run's supervisor did not start: {self.run.supervisor_log()}"
@@ -188,12 +202,14 @@ class Keeper:
     async def _watch_supervisor(self) -> None:
         asked: float | None = None
         while is_busy(self.run.journal):
-            supervisor = self.run.history().supervisor
+            history = self.run.history()
+            supervisor = history.supervisor
             if self._wished.is_set() and supervisor is not None:
                 if asked is None:
                     asked = self._means.clock()
-                    supervisor.send(signal.SIGTERM)
-                elif self._means.clock() - asked > self._means.launcher.grace + _KILL_MARGIN_SECONDS:
+                    with around("kill"):
+                        supervisor.send(signal.SIGTERM)
+                elif self._means.clock() - asked > self._means.launcher.grace + history.patience + _KILL_MARGIN_SECONDS:
                     log.warning("supervisor.killed", pid=supervisor.pid)
                     processes.kill(await asyncio.to_thread(processes.of_run, self.run.path, supervisor))
             await asyncio.sleep(_POLL_SECONDS)
@@ -225,13 +241,14 @@ class Keeper:
 
     async def _finish(self, journal: Journal, history: History, end: Exit) -> None:
         if not end.went_well():
-            return self._end(journal, State.FAILED, failure=failure_of(history))
+            loses_nothing = KINDS[self.run.request.kind].asks_models
+            return self._end(journal, State.FAILED, failure=failure_of(history, loses_nothing=loses_nothing))
         if not history.artifact:
             try:
-                stored = await self._unless_wished(self._means.delivery.deliver(self.run, _notes(journal, history.step)))
+                delivered = await self._unless_wished(self._means.delivery.deliver(self.run, _notes(journal, history.step)))
             except ServiceError as error:
                 return self._end(journal, State.FAILED, failure=dataclasses.replace(Failure.of(error), step=history.step))
-            _record_artifact(journal, stored)
+            _record(journal, delivered)
         return self._end(journal, State.SUCCEEDED, artifact=self.run.history().artifact)
 
     def _end_as_wished(self, journal: Journal, history: History, wish: Wish) -> None:
@@ -283,8 +300,11 @@ def _notes(journal: Journal, step: int = 0) -> Note:
     return note
 
 
-def _record_artifact(journal: Journal, stored: StoredAdapter) -> None:
-    journal.event("artifact_created", artifact=stored.name, size_bytes=stored.size_bytes, expire_time=stored.expire_time)
+def _record(journal: Journal, delivered: Delivered) -> None:
+    # With one write, so that nothing is told twice.
+    stored = delivered.stored
+    told = {"artifact": stored.name, "size_bytes": stored.size_bytes, "expire_time": stored.expire_time}
+    journal.events([*delivered.news, Event("artifact_created", told)])
 
 
 def _preparation_failure(error: ServiceError) -> Failure:

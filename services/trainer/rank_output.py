@@ -27,6 +27,10 @@ class RankOutput:
         self._step = 0
         self._training = False
         self._retried = False
+        self.saving: set[int] = set()
+        """Ranks that are writing their part of a checkpoint."""
+        self.was_heard = False
+        """Some rank has said something other than that it is alive."""
         self.port_was_taken = False
         """Some rank said that the port of the process group is in use, before training began."""
         self.out_of_memory: Event | None = None
@@ -83,9 +87,11 @@ class RankOutput:
         """The ranks start once more, and what they failed of is over; a taken port is a failure from now on."""
         self._retried = True
         self.port_was_taken, self.out_of_memory = False, None
+        self.saving.clear()
         self._journal.control("retry")
 
     def _line(self, rank: int, source: str, line: Line) -> None:
+        self.was_heard = self.was_heard or source != "events"
         if source == "events":
             self._report(rank, line)
         elif line.data:
@@ -111,12 +117,20 @@ class RankOutput:
             self.flush()
             self._journal.control("checkpoint", **event.fields)
         elif event.kind == "beat":
-            if self._stalls is not None:
-                self._stalls.beat(rank, event.fields["step"], event.fields["phase"])
+            self._beat(rank, event.fields["step"], event.fields["phase"])
         elif event.kind == "failure":
+            self.was_heard = True
             self._failed(event)
         else:
             self._events.append(event)
+
+    def _beat(self, rank: int, step: int, phase: str) -> None:
+        if phase == "saving":
+            self.saving.add(rank)
+        elif phase == "saved":
+            self.saving.discard(rank)
+        if self._stalls is not None:
+            self._stalls.beat(rank, step, phase)
 
     def _failed(self, event: Event) -> None:
         self._look_for_taken_port(event.fields["message"])

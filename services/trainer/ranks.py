@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from services.trainer.processes import RUN_VARIABLE
+from services.trainer.warm_start import WarmRank
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -39,6 +40,8 @@ class Rank:
     pipes: dict[str, IO[bytes]]
     """`stdout`, `stderr` and `events`, not blocking."""
     exit_code: int | None = None
+    is_warm: bool = False
+    """It was started before the run."""
 
     def send(self, number: signal.Signals) -> None:
         """A signal to the process, if it still runs."""
@@ -47,17 +50,39 @@ class Rank:
                 os.kill(self.process.pid, number)
 
 
-def start(launch: Launch, number: int, port: int) -> Rank:
-    """Starts one rank; raises OSError when the machine has no room for a process."""
+def start(launch: Launch, number: int, port: int, warm: WarmRank | None = None) -> Rank:
+    """Starts one rank, out of `warm` if that is still there; raises OSError when the machine has no room for a process."""
+    if warm is not None:
+        own = {RUN_VARIABLE: str(launch.directory), "MASTER_PORT": str(port)}
+        if warm.order([str(launch.directory / "config.json")], own):
+            return Rank(number, warm.process, dict(warm.pipes), is_warm=True)
+        warm.dismiss()
+    command = [launch.module, str(launch.directory / "config.json")]
+    own = {RUN_VARIABLE: str(launch.directory), "RANK": str(number), "LOCAL_RANK": str(number), "MASTER_PORT": str(port)}
+    process, pipes = _spawn(command, own | _of_all(launch.processes, launch.threads), subprocess.DEVNULL)
+    return Rank(number, process, pipes)
+
+
+def start_warm(module: str, imports: str, threads: int) -> WarmRank:
+    """Starts the only rank of a run that is to come; `imports` is the module that imports what takes long. Raises OSError."""
+    command = ["services.trainer.warm_rank", module, imports]
+    process, pipes = _spawn(command, {"RANK": "0", "LOCAL_RANK": "0"} | _of_all(1, threads), subprocess.PIPE)
+    return WarmRank(process, pipes, module)
+
+
+def _spawn(
+    command: Sequence[str], environment: Mapping[str, str], stdin: int
+) -> tuple[subprocess.Popen[bytes], dict[str, IO[bytes]]]:
+    """`python -m command`, and its pipes `stdout`, `stderr` and `events`."""
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", launch.module, str(launch.directory / "config.json")],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", *command],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env=_environment(launch, number, port, writing),
+            env={**os.environ, **environment, "TUNESMITH_EVENTS_FD": str(writing)},
             pass_fds=(writing,),
             # The supervisor has one thread, so running Python between fork and exec is safe.
             preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509
@@ -67,7 +92,7 @@ def start(launch: Launch, number: int, port: int) -> Rank:
         raise
     finally:
         os.close(writing)
-    return Rank(number, process, _pipes(process, reading))
+    return process, _pipes(process, reading)
 
 
 def free_port() -> int:
@@ -87,18 +112,14 @@ def has_gpu() -> bool:
     return any(pathlib.Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _environment(launch: Launch, number: int, port: int, events: int) -> dict[str, str]:
-    environment = os.environ | {
-        RUN_VARIABLE: str(launch.directory),
-        "RANK": str(number),
-        "LOCAL_RANK": str(number),
-        "WORLD_SIZE": str(launch.processes),
+def _of_all(processes: int, threads: int) -> dict[str, str]:
+    """What all ranks have alike. Threads and their waiting are settled when torch is imported."""
+    environment = {
+        "WORLD_SIZE": str(processes),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         # All ranks are on this machine; otherwise gloo listens where the host's name points to.
         "GLOO_SOCKET_IFNAME": "lo",
-        "OMP_NUM_THREADS": str(launch.threads),
-        "TUNESMITH_EVENTS_FD": str(events),
+        "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",

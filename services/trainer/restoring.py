@@ -2,16 +2,19 @@
 training process, on whatever trainer that is."""
 
 import asyncio
+import contextlib
+import json
 import pathlib
 import shutil
 import uuid
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import structlog
 
 from services.common.errors import ServiceError
-from services.trainer.checkpoint_files import Torn, check, checkpoints, is_file_name, read_manifest, step_of
+from services.trainer.checkpoint_files import Manifest, Torn, check, checkpoints, is_file_name, read_manifest, step_of
+from services.trainer.kinds.fine_tuning_ask import FineTuning
 from services.trainer.persistence import Note, is_not_transient
 from services.trainer.run_directory import RunDirectory
 from services.trainer.storage_client import AdapterFile, StoredCheckpoint
@@ -49,7 +52,7 @@ class Restoring:
         return step
 
     async def _newest(self, run: RunDirectory, newest_first: Sequence[StoredCheckpoint], note: Note) -> int:
-        own = await asyncio.to_thread(newest_whole, run.checkpoints)
+        own = await asyncio.to_thread(newest_whole, run.checkpoints, _numbers(run))
         for each in newest_first:
             if each.step <= own:
                 break
@@ -78,7 +81,7 @@ class Restoring:
             _check_names(stored)
             for file in stored.files:
                 await self._stored.fetch_file(stored.name, file, scratch / file.path)
-            await asyncio.to_thread(check, scratch)
+            await asyncio.to_thread(_check, scratch, _numbers(run))
             await asyncio.to_thread(_replace, scratch, target)
         except (ServiceError, Torn) as error:
             if isinstance(error, ServiceError) and error.reason != "CHECKSUM_MISMATCH" and not is_not_transient(error):
@@ -90,15 +93,32 @@ class Restoring:
         return True
 
 
-def newest_whole(directory: pathlib.Path) -> int:
-    """Step of the newest checkpoint in `directory` that is whole, every byte looked at; 0 = none."""
+def _numbers(run: RunDirectory) -> Mapping[str, Any]:
+    """Hyperparameters; tasks of other kinds have neither those nor checkpoints."""
+    ask = run.request.ask
+    return ask.hyperparameters if isinstance(ask, FineTuning) else {}
+
+
+def newest_whole(directory: pathlib.Path, numbers: Mapping[str, Any]) -> int:
+    """Step of the newest whole checkpoint, every byte looked at, that is of these hyperparameters; 0 = none."""
     for path in checkpoints(directory):
-        try:
-            check(path)
-        except Torn:
-            continue
-        return step_of(path.name)
+        with contextlib.suppress(Torn):
+            if belongs(check(path), numbers):
+                return step_of(path.name)
     return 0
+
+
+def belongs(manifest: Manifest, numbers: Mapping[str, Any]) -> bool:
+    """Whether a run with these hyperparameters may continue from it, as far as can be told before data and device are looked at:
+    what the checkpoint holds of them must be the same, but for those that the run leaves to the device."""
+    wanted = json.loads(json.dumps(dict(numbers)))
+    held = manifest.identity.get("hyperparameters", {})
+    return all(wanted.get(name) in (None, value) for name, value in held.items())
+
+
+def _check(path: pathlib.Path, numbers: Mapping[str, Any]) -> None:
+    if not belongs(check(path), numbers):
+        raise Torn("it is of other numbers than this run's")
 
 
 def _check_names(stored: StoredCheckpoint) -> None:

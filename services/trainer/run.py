@@ -5,7 +5,7 @@ import enum
 import re
 import uuid
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from services.common.catalogue import CATALOGUE, ErrorClass
 from services.common.errors import InvalidArgument, ServiceError, Violation
@@ -51,12 +51,12 @@ class RunName:
         return f"runs/{self.id}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-    """A dataset to train on, and how often one pass sees each of its rows."""
+class Ask(Protocol):
+    """What a run of one kind works on."""
 
-    dataset: str
-    weight: float
+    @property
+    def num_processes(self) -> int:
+        """Ranks it needs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,40 +65,20 @@ class Request:
 
     name: RunName
     epoch: int
-    base_model: str
-    sources: tuple[Source, ...]
-    """At least one."""
-    validation_dataset: str
-    """Empty = none."""
-    validation_split_ratio: float | None
-    """Share of the rows that is held out; None = none."""
-    method: str
-    tuning: str
-    hyperparameters: Mapping[str, Any]
-    """All numbers by their proto names; None where unset; `lora` is a mapping of its own."""
-    sample_prompts: tuple[str, ...]
+    kind: str
+    """The field of TaskSpec that is set, for example fine_tuning."""
+    ask: Ask
+    """Of that kind."""
     create_time: float
     document: str
     """The whole ask as proto JSON of Run; the domain does not look into it."""
     first_attempt: int = 0
     """Checkpoints of attempts before this one are not used."""
-    initial_artifact: str = ""
-    """Weights to start from; empty = those of the base model."""
 
     @property
     def num_processes(self) -> int:
         """Ranks it needs."""
-        return int(self.hyperparameters["num_processes"])
-
-    @property
-    def seed(self) -> int:
-        """Decides which rows are held out and which part of a dataset is taken."""
-        return int(self.hyperparameters["seed"] or 0)
-
-    @property
-    def is_composed(self) -> bool:
-        """Whether the training data is anything but one dataset as it is."""
-        return self.validation_split_ratio is not None or [source.weight for source in self.sources] != [1.0]
+        return self.ask.num_processes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ journal.jsonl  what happened                result.json   what the training proc
 checkpoints/   where a next attempt starts, and wishes for more of them
 stored/        which of them storage has committed and no event has told yet
 uploading/     links to what is on its way to storage
+answers/       what models have answered, of a run that asks them
 """
 
 import collections
@@ -20,6 +21,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Self
 
+from services.common.errors import ServiceError
 from services.trainer.history import History
 from services.trainer.journal_reader import JournalReader, tail
 from services.trainer.run import Failure, Request, State, Wish
@@ -55,6 +57,10 @@ class Provenance:
     validation_split_ratio: float | None = None
     validation_rows: int = 0
     """Rows held out by the ratio."""
+    parent: str = ""
+    """Of an export: the artifact it is made from."""
+    parent_manifest: str = ""
+    """Of an export: the manifest of that, as proto JSON."""
 
     @classmethod
     def from_document(cls, document: str) -> Self:
@@ -87,6 +93,7 @@ class RunDirectory:
         self.output = path / "output"
         self.checkpoints = path / "checkpoints"
         self.stored = path / "stored"
+        self.answers = path / "answers"
         self.training_data = path / "data" / "train.jsonl"
         self.validation_data = path / "data" / "validation.jsonl"
         self.sources = path / "data" / "sources"
@@ -161,6 +168,13 @@ class RunDirectory:
             return Result(str(value["kind"]), int(value["step"]), dict(value["metrics"]), digest, dict(value["versions"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+    def found(self, field: str) -> dict[str, Any]:
+        """What the process says of its result in a field of result.json; raises TRAINING_FAILED when it says nothing."""
+        try:
+            return dict(json.loads((self.path / "result.json").read_text())[field])
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise ServiceError("TRAINING_FAILED", f"the process left no {field}: {error!r}") from error
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines the run printed, oldest first."""

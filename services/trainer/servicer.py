@@ -12,6 +12,7 @@ from services.trainer.run import RunName
 from services.trainer.run_directory import RunDirectory
 from services.trainer.runs import Runs
 from services.trainer.speed import Speed, memory_bytes
+from services.trainer.warm_pool import WarmPool
 from tunesmith.v1 import task_event_pb2, trainer_service_pb2, trainer_service_pb2_grpc
 
 HEARTBEAT_SECONDS = 15.0
@@ -26,6 +27,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         *,
         device: str,
         speed: Speed,
+        warm: WarmPool,
         stopping: asyncio.Event,
         clock: Callable[[], float],
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
@@ -33,6 +35,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self._runs = runs
         self._device = device
         self._speed = speed
+        self._warm = warm
         self._stopping = stopping
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
@@ -74,6 +77,8 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
             device=self._device,
             flops_per_second=self._speed.flops_per_second,
             total_memory_bytes=memory_bytes(),
+            warm_processes=self._warm.ready_count,
+            warm_memory_bytes=self._warm.memory_bytes,
         )
 
     async def StreamRunEvents(

@@ -23,6 +23,14 @@ class TrainerSettings(ServerSettings):
     """Key that storage asks for; empty = none."""
     storage_tls_ca: pathlib.Path | None = None
     """PEM file of the authority that signed storage's certificate; unset = no TLS."""
+    inference_address: str = ""
+    """Where the inference service listens, as host:port; without it evaluations and generations fail."""
+    inference_api_key: Secret = Secret("")
+    """Key that the inference service asks for; empty = none."""
+    inference_tls_ca: pathlib.Path | None = None
+    """PEM file of the authority that signed the inference service's certificate; unset = no TLS."""
+    inference_questions: int = 16
+    """Questions that one evaluation or generation asks at the same time."""
     data_dir: pathlib.Path
     """Where runs live; survives restarts, belongs to one trainer."""
     cache_dir: pathlib.Path
@@ -39,6 +47,10 @@ class TrainerSettings(ServerSettings):
     """How long the directory of a finished run is kept."""
     training_module: str = "services.trainer.training"
     """What a rank runs with `python -m`."""
+    warm_processes: int = 1
+    """Processes that are kept ready for runs of one process, with their imports done, while no run is active; 0 = none."""
+    warm_module: str = "services.trainer.training.imports"
+    """What imports all that `training_module` needs."""
     speed_module: str = "services.trainer.training.speed"
     """What measures the machine's speed once with `python -m`, while nothing runs; empty = nothing does."""
 
@@ -46,8 +58,19 @@ class TrainerSettings(ServerSettings):
         super().__post_init__()
         if self.processes < 1:
             raise ConfigError(f"TUNESMITH_TRAINER_PROCESSES={self.processes}: expected at least 1")
+        if self.inference_questions < 1:
+            raise ConfigError(f"TUNESMITH_TRAINER_INFERENCE_QUESTIONS={self.inference_questions}: expected at least 1")
+        if self.warm_processes < 0:
+            raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
         if self.threads < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_THREADS={self.threads}: expected 0 or more")
+
+    def inference_environment(self) -> dict[str, str]:
+        """What a process that asks models is told of the inference service."""
+        told = {"ADDRESS": self.inference_address, "API_KEY": str(self.inference_api_key)}
+        told |= {"TLS_CA": str(self.inference_tls_ca.resolve()) if self.inference_tls_ca else ""}
+        told |= {"QUESTIONS": str(self.inference_questions)}
+        return {f"TUNESMITH_RUN_INFERENCE_{name}": value for name, value in told.items() if value}
 
     def threads_for(self, processes: int) -> int:
         """OMP_NUM_THREADS for each rank of a run with so many."""

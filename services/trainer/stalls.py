@@ -86,6 +86,10 @@ class StallWatch:
                 found.append(Stall(rank, pulse.step, now - pulse.last, usual, tuple(pulse.lines)))
         return found
 
+    def usual(self) -> float:
+        """Seconds that a step takes as a rule, of the slowest rank; 0 = not known."""
+        return max((median(pulse.gaps) for pulse in self._pulses.values() if len(pulse.gaps) >= _FEWEST), default=0.0)
+
     def forget(self) -> None:
         """The ranks start once more."""
         self._pulses.clear()

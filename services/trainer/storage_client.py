@@ -11,17 +11,20 @@ import grpc
 
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
-from services.trainer import conversion
+from services.common.failpoints import around
 from services.trainer.run import Request
-from services.trainer.run_directory import DatasetUse, Provenance, Result
+from services.trainer.run_directory import Provenance, Result
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
     artifact_service_pb2_grpc,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
-    task_spec_pb2,
+    model_service_pb2,
+    model_service_pb2_grpc,
 )
+
+Upload = artifact_service_pb2.UploadArtifactRequest
 
 _CALL_SECONDS = 20.0
 _CHUNK_BYTES = 512 * 1024
@@ -85,11 +88,22 @@ class DatasetDigests:
 
 
 class StorageClient:
-    """Calls of one storage service; every failure is a ServiceError, STORAGE_UNAVAILABLE when it did not answer."""
+    """Calls of one storage service; every failure is a ServiceError, STORAGE_UNAVAILABLE when it did not answer.
 
-    def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "") -> None:
+    `describe` tells what the manifest of a result says of how it was made.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        describe: Callable[[Adapter], artifact_pb2.ArtifactManifest],
+        api_key: str = "",
+    ) -> None:
+        self._describe = describe
         self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(channel)
         self._api_key = api_key
 
     async def fetch_dataset(self, name: str, target: pathlib.Path, on_download: Callable[[], None]) -> DatasetDigests:
@@ -107,10 +121,26 @@ class StorageClient:
                 await _write_verified(target, expected, self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
         return DatasetDigests(dataset.sha256, dataset.rows_sha256)
 
+    async def trained_on(self, model: str) -> list[tuple[str, int]]:
+        """Names and sizes in bytes of the datasets that a model was trained on, as far as they are still there.
+
+        Of `artifacts/{uuid}` and versions of registered models; empty for every other name. Raises NotFound for one that is gone.
+        """
+        uses = (await self._manifest(model)).datasets
+        sizes = {name: await self._dataset_size(name) for name in dict.fromkeys(use.dataset for use in uses)}
+        return [(name, size) for name, size in sizes.items() if size is not None]
+
+    async def upload_dataset(self, display_name: str, path: pathlib.Path) -> str:
+        """Stores a file of rows as a dataset and returns its name; the same rows under the same name are the same dataset."""
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            dataset = await self._datasets.UploadDataset(_rows(display_name, path), metadata=call_metadata(self._api_key))
+        return str(dataset.name)
+
     async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
         """Stores an adapter; a repeat with the same request_id returns the first. Raises STALE_EPOCH."""
-        with translated("STORAGE_UNAVAILABLE", "storage"):
-            artifact = await self._artifacts.UploadArtifact(_upload(adapter), metadata=call_metadata(self._api_key))
+        described = self._describe(adapter)
+        with translated("STORAGE_UNAVAILABLE", "storage"), around("upload"):
+            artifact = await self._artifacts.UploadArtifact(_upload(adapter, described), metadata=call_metadata(self._api_key))
         return StoredAdapter(artifact.name, artifact.size_bytes, artifact.expire_time.ToMicroseconds() / 1e6)
 
     async def list_checkpoints(self, task: str) -> list[StoredCheckpoint]:
@@ -126,6 +156,29 @@ class StorageClient:
         with translated("STORAGE_UNAVAILABLE", "storage"):
             responses = self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key))
             await _write_verified(target, file.sha256, _chunks(responses))
+
+    async def _manifest(self, model: str) -> artifact_pb2.ArtifactManifest:
+        metadata = call_metadata(self._api_key)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            if model.startswith("artifacts/"):
+                artifact = artifact_service_pb2.GetArtifactRequest(name=model)
+                return (await self._artifacts.GetArtifact(artifact, timeout=_CALL_SECONDS, metadata=metadata)).manifest
+            if model.startswith("models/"):
+                version = model_service_pb2.GetModelVersionRequest(name=model)
+                return (await self._models.GetModelVersion(version, timeout=_CALL_SECONDS, metadata=metadata)).manifest
+        return artifact_pb2.ArtifactManifest()
+
+    async def _dataset_size(self, name: str) -> int | None:
+        """In bytes; None when it does not exist any more."""
+        request = dataset_service_pb2.GetDatasetRequest(name=name)
+        try:
+            with translated("STORAGE_UNAVAILABLE", "storage"):
+                dataset = await self._datasets.GetDataset(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        except ServiceError as error:
+            if error.reason != "DATASET_NOT_FOUND":
+                raise
+            return None
+        return int(dataset.size_bytes)
 
     async def _dataset_chunks(self, name: str, *, has_rows: bool) -> AsyncIterator[bytes]:
         request = dataset_service_pb2.DownloadDatasetRequest(name=name)
@@ -151,46 +204,42 @@ async def _chunks(responses: AsyncIterable[artifact_service_pb2.DownloadArtifact
         yield response.chunk
 
 
-async def _upload(adapter: Adapter) -> AsyncIterator[artifact_service_pb2.UploadArtifactRequest]:
-    yield artifact_service_pb2.UploadArtifactRequest(header=_header(adapter))
+async def _rows(display_name: str, path: pathlib.Path) -> AsyncIterator[dataset_service_pb2.UploadDatasetRequest]:
+    yield dataset_service_pb2.UploadDatasetRequest(header=dataset_service_pb2.DatasetHeader(display_name=display_name))
+    with path.open("rb") as content:
+        while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
+            yield dataset_service_pb2.UploadDatasetRequest(chunk=chunk)
+
+
+async def _upload(adapter: Adapter, described: artifact_pb2.ArtifactManifest) -> AsyncIterator[Upload]:
+    yield Upload(header=_header(adapter, described))
     for file in adapter.files:
-        yield artifact_service_pb2.UploadArtifactRequest(path=file.path)
+        yield Upload(path=file.path)
         with (adapter.directory / file.path).open("rb") as content:
             while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
-                yield artifact_service_pb2.UploadArtifactRequest(chunk=chunk)
+                yield Upload(chunk=chunk)
 
 
-def _header(adapter: Adapter) -> artifact_service_pb2.ArtifactHeader:
+def _header(adapter: Adapter, described: artifact_pb2.ArtifactManifest) -> artifact_service_pb2.ArtifactHeader:
     manifest = artifact_pb2.ArtifactManifest(
         files=[artifact_pb2.File(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256) for file in adapter.files],
         task=adapter.task,
         step=adapter.result.step,
-        base_model=adapter.provenance.base_model,
-        base_model_revision=adapter.provenance.base_model_revision,
-        dataset_sha256=adapter.provenance.dataset_sha256,
-        effective_hyperparameters=conversion.hyperparameters(adapter.request.document),
         versions=adapter.result.versions,
         metrics=adapter.result.metrics,
         rendered_rows_sha256=adapter.result.rendered_rows_sha256,
-        datasets=[_use(use) for use in adapter.provenance.datasets],
-        validation_dataset=_use(adapter.provenance.validation) if adapter.provenance.validation else None,
-        validation_split_ratio=adapter.provenance.validation_split_ratio,
         attempt=adapter.request.name.attempt,
-        method=task_spec_pb2.FineTuning.Method.Value(adapter.request.method.upper()),
-        tuning=task_spec_pb2.FineTuning.Tuning.Value(adapter.request.tuning.upper()),
         labels=adapter.labels,
         eval_loss=adapter.eval_loss,
     )
+    manifest.MergeFrom(described)
     return artifact_service_pb2.ArtifactHeader(
         kind=artifact_pb2.Artifact.Kind.Value(adapter.result.kind),
         manifest=manifest,
         epoch=adapter.request.epoch,
         request_id=adapter.request_id,
+        first_attempt=adapter.request.first_attempt,
     )
-
-
-def _use(use: DatasetUse) -> artifact_pb2.DatasetUse:
-    return artifact_pb2.DatasetUse(dataset=use.dataset, sha256=use.sha256, rows_sha256=use.rows_sha256, weight=use.weight)
 
 
 async def _write_verified(target: pathlib.Path, sha256: str, chunks: AsyncIterator[bytes]) -> None:

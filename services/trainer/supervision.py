@@ -14,9 +14,13 @@ from services.trainer.kernel_kills import out_of_memory_kills
 from services.trainer.rank_output import RankOutput
 from services.trainer.ranks import Launch, Rank
 from services.trainer.stalls import StallWatch, stall_message
+from services.trainer.warm_start import WarmRank
 
 STORED = "stored"
 """Directory of a run in which the face leaves word of committed checkpoints."""
+
+SAVING_SECONDS = 600.0
+"""A run that is asked to rest gets so long beyond its grace, if that brings what it has done into a checkpoint."""
 
 _TURN_SECONDS = 0.2
 _LEFTOVER_SECONDS = 10.0
@@ -27,7 +31,7 @@ class Supervision:
     """One run. `grace` is the time between SIGTERM and SIGKILL in seconds, `clock` is monotonic.
 
     `stalls` tells ranks that do not move, which are ended with `ends_stalls`. `kernel_kills` counts processes ended for lack of
-    memory.
+    memory. `warm` is the only rank of the run, started before it.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Supervision:
         stalls: StallWatch,
         ends_stalls: bool = False,
         kernel_kills: Callable[[], int] = out_of_memory_kills,
+        warm: WarmRank | None = None,
     ) -> None:
         self._journal = journal
         self._launch = launch
@@ -55,6 +60,8 @@ class Supervision:
         self._cancelled = False
         self._failed_rank: int | None = None
         self._kill_time: float | None = None
+        self._warm = warm
+        self._told_of_patience = False
 
     def run(self, *, identity: processes.Identity | None) -> None:
         """Until no process is left; the journal then has an `exit` record. `identity` is written down for whoever comes after."""
@@ -74,7 +81,8 @@ class Supervision:
         port = ranks.free_port()
         try:
             for number in range(self._launch.processes):
-                self._add(ranks.start(self._launch, number, port))
+                warm, self._warm = self._warm, None
+                self._add(ranks.start(self._launch, number, port, warm))
         except OSError as error:
             self._output.failure(reason="TRAINING_FAILED", message=f"a process could not be started: {error}")
             self._stop()
@@ -94,7 +102,7 @@ class Supervision:
         self._look_for_stalls()
         if self._kill_time is None and (self._cancelled or self._failed_rank is not None):
             self._stop()
-        if self._kill_time is not None and self._clock() >= self._kill_time:
+        if self._kill_time is not None and self._clock() >= self._kill_time and not self._is_patient(self._kill_time):
             self._signal(signal.SIGKILL)
 
     def _read(self, timeout: float) -> bool:
@@ -126,6 +134,22 @@ class Supervision:
     def _stop(self) -> None:
         self._kill_time = self._clock() + self._grace
         self._signal(signal.SIGTERM)
+
+    def _is_patient(self, since: float) -> bool:
+        """Whether ranks whose time is up should still be let: until a checkpoint under way is durable, or a long step is done."""
+        unwanted = not self._cancelled or self._failed_rank is not None or (self._launch.directory / "cancel").exists()
+        if unwanted:
+            return False
+        working = any(rank.exit_code is None and rank.number in self._output.saving for rank in self._ranks.values())
+        seconds = SAVING_SECONDS if working else min(SAVING_SECONDS, 2 * self._stalls.usual())
+        waits = self._clock() < since + seconds
+        if waits and not self._told_of_patience:
+            self._told_of_patience = True
+            # Whoever watches the supervisor has to be as patient.
+            self._journal.control("patience", seconds=SAVING_SECONDS)
+            what = "a checkpoint is being written" if working else "a step takes longer than that"
+            self._output.note(f"{self._grace:g} s are over, but {what}: the processes get at most {seconds:.0f} s more")
+        return waits
 
     def _signal(self, number: signal.Signals) -> None:
         for rank in self._ranks.values():
@@ -159,10 +183,14 @@ class Supervision:
         """Whether the ranks that are gone now deserve another start."""
         if self._failed_rank is None or self._cancelled:
             return False
+        failed = self._ranks[self._failed_rank]
+        if failed.is_warm and (failed.exit_code or 0) < 0 and not self._output.was_heard:
+            self._output.note("the process that was kept ready is gone; starting another")
+            return True
         if self._output.port_was_taken:
             self._output.note("the port of the process group was taken; starting again with another")
             return True
-        return self._memory_ran_out(self._ranks[self._failed_rank]) and self._cut_batches()
+        return self._memory_ran_out(failed) and self._cut_batches()
 
     def _memory_ran_out(self, failed: Rank) -> bool:
         by_kernel = failed.exit_code == -signal.SIGKILL and self._kernel_kills() > self._kills_before
@@ -178,7 +206,7 @@ class Supervision:
             longest = told.fields["metadata"].get("longest_row_tokens", "") if told else ""
             self._output.failure(
                 reason="OUT_OF_MEMORY",
-                message=f"{what}, with one row in a forward pass",
+                message=f"{what}{batch_cut.least(self._launch.directory / 'config.json')}",
                 hint=batch_cut.hint(self._launch.directory / "config.json", longest),
             )
             return False

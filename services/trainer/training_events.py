@@ -94,6 +94,14 @@ def _checkpoint_saved(value: dict[str, Any], rank: int) -> dict[str, Any]:
     return _metrics(value, rank) | {"name": _text(value, "name"), "size_bytes": _count(value, "size_bytes")}
 
 
+def _answering_started(value: dict[str, Any], rank: int) -> dict[str, Any]:
+    models = value.get("models")
+    if not isinstance(models, list):
+        raise UnreadableEvent("answering_started without models")
+    counts = {name: _count(value, name) for name in ("total_answers", "resumed_answers")}
+    return counts | {"models": [str(model) for model in models]}
+
+
 def _failure(value: dict[str, Any], rank: int) -> dict[str, Any]:
     metadata = value.get("metadata")
     pairs = metadata.items() if isinstance(metadata, dict) else ()
@@ -108,6 +116,7 @@ _PARSERS = {
     "sample_generated": _sample_generated,
     "beat": _beat,
     "checkpoint_saved": _checkpoint_saved,
+    "answering_started": _answering_started,
     "failure": _failure,
 }
 

@@ -1,7 +1,7 @@
-"""What the gateway costs: CPU per streamed token and memory, with many chat and event streams at once; `make bench` runs it.
+"""What the gateway costs: CPU per streamed token and memory, with many chat and event streams at once, and with a big file.
 
-A scripted inference and a scripted task manager answer at once, so everything measured is the gateway's own work. Its CPU seconds
-are read from the system: the speed of this client does not matter.
+`make bench` runs it. Scripted services answer at once, so everything measured is the gateway's own work. Its CPU seconds are read
+from the system: the speed of this client does not matter.
 """
 
 import asyncio
@@ -20,13 +20,25 @@ import psutil
 
 from services.gateway import identifiers
 from tests.ports import free_port
+from tunesmith.v1 import (
+    dataset_service_pb2_grpc,
+    inference_service_pb2_grpc,
+    task_manager_service_pb2,
+    task_manager_service_pb2_grpc,
+)
 from tunesmith.v1 import inference_service_pb2 as inference
-from tunesmith.v1 import inference_service_pb2_grpc, task_manager_service_pb2, task_manager_service_pb2_grpc
+from tunesmith.v1.dataset_pb2 import Dataset
 from tunesmith.v1.task_event_pb2 import StepMetrics, StreamEnd, TaskEvent
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
 
 CHATS, TOKENS = 500, 50
 WATCHERS, EVENTS = 200, 200
+FILE_MIB = 511
+FORM = (
+    b'content-disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n--b\r\n'
+    b'content-disposition: form-data; name="file"; filename="x.jsonl"\r\n\r\n'
+)
 TASK = f"tasks/{uuid.UUID(int=1)}"
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "stream": True}
 
@@ -41,7 +53,7 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
 
 class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     async def GetTask(self, request, context):
-        return Task(name=TASK, head_sequence=EVENTS)
+        return Task(name=TASK, head_sequence=EVENTS, spec=TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny")))
 
     async def WatchTask(self, request, context):
         for sequence in range(1, EVENTS + 1):
@@ -51,9 +63,16 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         yield task_manager_service_pb2.WatchTaskResponse(end=StreamEnd(state=Task.SUCCEEDED))
 
 
+class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
+    async def UploadDataset(self, request_iterator, context):
+        size = sum([len(request.chunk) async for request in request_iterator])
+        return Dataset(name=f"datasets/{uuid.UUID(int=1)}", size_bytes=size)
+
+
 @contextlib.asynccontextmanager
 async def scripted_services() -> AsyncIterator[str]:
     server = grpc.aio.server()
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(Datasets(), server)
     inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(Inference(), server)
     task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server(Tasks(), server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -67,6 +86,7 @@ def gateway(services: str):
     port = free_port()
     settings = {f"TUNESMITH_GATEWAY_{name}_ADDRESS": services for name in ("TASK_MANAGER", "STORAGE", "INFERENCE")}
     settings |= {"TUNESMITH_GATEWAY_LISTEN": f"127.0.0.1:{port}", "TUNESMITH_GATEWAY_REQUESTS_PER_SECOND": "0"}
+    settings |= {"TUNESMITH_GATEWAY_ADDRESS_REQUESTS_PER_SECOND": "0"}
     command = [sys.executable, "-m", "services.gateway"]
     with subprocess.Popen(command, env={**os.environ, **settings}, stderr=subprocess.DEVNULL) as process:
         try:
@@ -86,8 +106,35 @@ async def watch(client: httpx2.AsyncClient) -> int:
         return sum([chunk.count(b"\ndata: ") async for chunk in answer.aiter_raw()])
 
 
+async def upload(url: str, process: psutil.Process) -> dict[str, float]:
+    """A file as large as is permitted: its speed, and the most memory the gateway took meanwhile."""
+    piece = b"x" * 2**20
+
+    async def form() -> AsyncIterator[bytes]:
+        yield b"--b\r\n" + FORM
+        for _ in range(FILE_MIB):
+            yield piece
+        yield b"\r\n--b--\r\n"
+
+    peak, before, began = 0, sum(process.cpu_times()[:2]), time.monotonic()
+    async with httpx2.AsyncClient(base_url=url, timeout=300) as client:
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        sending = asyncio.create_task(client.post("/v1/files", content=form(), headers=headers))
+        while not sending.done():
+            peak = max(peak, process.memory_info().rss)
+            await asyncio.wait((sending,), timeout=0.05)
+    answer = sending.result()
+    assert answer.json()["bytes"] == FILE_MIB * 2**20, answer.text
+    return {
+        "mib": FILE_MIB,
+        "seconds": round(time.monotonic() - began, 2),
+        "cpu_seconds": round(sum(process.cpu_times()[:2]) - before, 2),
+        "peak_memory_mb": round(peak / 1e6, 1),
+    }
+
+
 async def direct(services: str) -> float:
-    """Seconds for the same answers over gRPC alone, this client included."""
+    """CPU microseconds a token for the same answers over gRPC alone, of client and scripted service together."""
     async with grpc.aio.insecure_channel(services) as channel:
         stub = inference_service_pb2_grpc.InferenceServiceStub(channel)
 
@@ -95,9 +142,9 @@ async def direct(services: str) -> float:
             async for _ in stub.StreamChat(inference.StreamChatRequest(model="tiny")):
                 pass
 
-        began = time.monotonic()
+        began = time.process_time()
         await asyncio.gather(*(one() for _ in range(CHATS)))
-        return time.monotonic() - began
+        return round((time.process_time() - began) / (CHATS * TOKENS) * 1e6, 1)
 
 
 async def measured(process: psutil.Process, streams: list, each: int) -> dict[str, float]:
@@ -124,9 +171,10 @@ async def main() -> None:
                 report = {
                     "load_average": os.getloadavg()[0],
                     "memory_mb_idle": idle,
-                    "direct_seconds": round(await direct(services), 2),
+                    "direct_cpu_microseconds_each": await direct(services),
                     "chat": await measured(process, [chat(client) for _ in range(CHATS)], TOKENS),
                     "events": await measured(process, [watch(client) for _ in range(WATCHERS)], EVENTS),
+                    "upload": await upload(url, process),
                 }
     print(json.dumps(report, indent=2))
 

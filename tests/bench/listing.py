@@ -1,7 +1,7 @@
 """Speed of the task manager's tables: `python -m tests.bench.listing [--tasks 1000000] [--queued 100000]`.
 
 Everything is measured inside one process against a Postgres with its default settings, fsync included: pages of ListTasks from
-request to response, claims, appends that are acknowledged after the commit, the replay of a long stream. No network is in it.
+request to response, claims, the replay of a long stream. No network is in it.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_queue import TaskQueue
 from services.task_manager.watch import Watch
+from tests.bench.appends import points
 from tests.bench.cpu import spent
 from tests.bench.task_tables import fill, postgres
-from tunesmith.v1 import task_event_pb2, task_pb2, task_spec_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
+from tunesmith.v1 import task_pb2, task_spec_pb2
 
 Task, Filter = task_pb2.Task, api.TaskFilter
 
 _PAGES = 200
 _SECONDS = 10.0
-_POINTS = 100
 _REPLAYED = 100_000
 _ROOMY = Machine("bench:1", 1_000_000, 1_000_000)
 
@@ -63,7 +63,6 @@ async def measure(dsn: str, tasks: int, queued: int) -> None:
         queue = TaskQueue(pool, Hub(), owner=uuid.uuid4(), lease=datetime.timedelta(hours=1))
         await print_pages(pool, queue)
         claimed = await print_claims(pool, queue)
-        await print_appends(pool, claimed)
         await print_replay(pool, claimed[0])
 
 
@@ -139,28 +138,6 @@ async def print_claims(pool: Pool, queue: TaskQueue) -> list[Assignment]:
     return claimed
 
 
-async def print_appends(pool: Pool, claimed: list[Assignment]) -> None:
-    """Frames of 100 points, eight tasks at once, each append acknowledged before the next."""
-    log = EventLog(pool, Hub())
-    deadline = time.perf_counter() + _SECONDS
-
-    async def write(assignment: Assignment) -> int:
-        # Made once: what a trainer's message costs to read is not measured here.
-        frames, frame = 0, points(0)
-        while time.perf_counter() < deadline:
-            for number, event in enumerate(frame, frames * _POINTS + 1):
-                event.sequence = number
-            await log.append(assignment.claim, frames * _POINTS, frame, None)
-            frames += 1
-        return frames
-
-    before = await spent(pool)
-    frames = sum(await asyncio.gather(*(write(assignment) for assignment in claimed[1:9])))
-    processor = 1000 * (await spent(pool) - before) / frames
-    rate = frames / _SECONDS
-    print(f"appends: {rate:.0f} frames ({rate * _POINTS:,.0f} points) a second, {processor:.2f} ms of processor each", flush=True)
-
-
 async def print_replay(pool: Pool, assignment: Assignment) -> None:
     """A stream of 100,000 points from its beginning, until the message before the reader waits."""
     hub = Hub()
@@ -177,15 +154,6 @@ async def print_replay(pool: Pool, assignment: Assignment) -> None:
             break
     elapsed, processor = time.perf_counter() - started, await spent(pool) - before
     print(f"replay: {events:,} events, {size / 1e6:.0f} MB, in {elapsed:.1f} s, {processor:.1f} s of processor")
-
-
-def points(after: int, count: int = _POINTS) -> list[task_event_pb2.TaskEvent]:
-    """Metric events that follow on a run's event."""
-    values = {"loss": 1.25, "learning_rate": 2e-4, "grad_norm": 0.5, "tokens": 1e6, "tokens_per_second": 140.0, "epoch": 0.5}
-    return [
-        task_event_pb2.TaskEvent(sequence=number, step_metrics=task_event_pb2.StepMetrics(step=number, values=values))
-        for number in range(after + 1, after + count + 1)
-    ]
 
 
 if __name__ == "__main__":

@@ -10,10 +10,21 @@ import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
+from tests.chat_families import FAMILIES
 from tests.e2e.local_stack import LocalStack
+from tests.e2e.register import register_base_model
 from tests.shared_stack import TINY
+from tests.tiny_model import make_tiny_model
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-openai.md"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked nightly runs when it is asked for by that name."""
+    if "nightly" not in (config.option.markexpr or ""):
+        heavy = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +54,13 @@ def job(stack: LocalStack, client: openai.OpenAI, rows: pathlib.Path, tmp_path_f
     assert done.returncode == 0, done.stderr
     assert "Succeeded" in done.stdout
     return client.fine_tuning.jobs.retrieve(done.stdout.split()[-1])
+
+
+@pytest.fixture(scope="session")
+def tools_model(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A base model whose chat template knows tools."""
+    name = "tiny-tools"
+    template = FAMILIES["qwen3"].template
+    model = make_tiny_model(tmp_path_factory.mktemp("tools") / name, context_length=2048, chat_template=template)
+    register_base_model(stack.state()["addresses"]["storage"], name, model)
+    return name

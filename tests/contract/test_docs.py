@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from docs import works_with
 from docs.dataset_errors import EXAMPLES
 from services.common.catalogue import CATALOGUE
 from services.common.dataset_reasons import FILE_PROBLEMS, ROW_PROBLEMS
@@ -20,6 +21,7 @@ ANOMALIES = {
     "LOSS_PLATEAU",
     "OVERFITTING",
     "LEARNING_RATE_WITHOUT_EFFECT",
+    "DATA_STARVATION",
     "BATCH_WITHOUT_TARGETS",
     "OUT_OF_MEMORY",
     "TRAINING_STALLED",
@@ -38,9 +40,17 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("name", ["errors.md", "settings.md", "api.md", "cli.md"])
+@pytest.mark.parametrize("name", ["errors.md", "settings.md", "api.md", "cli.md", "openai.md"])
 def test_the_committed_page_is_what_the_code_says(generator, name: str) -> None:
     assert (ROOT / "docs" / "reference" / name).read_text() == generator.PAGES[name](), "run `make docs`"
+
+
+def test_the_table_of_clients_in_readme_is_what_their_tests_saw() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert readme == works_with.with_table(readme), "run `make docs`"
+    for client, outcome in works_with.seen().items():
+        assert f"| {client} | {outcome['version']} |" in readme
+        assert set(outcome["did"]) <= set(works_with.COLUMNS)
 
 
 def test_every_reason_has_a_row(generator) -> None:

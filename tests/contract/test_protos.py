@@ -11,6 +11,7 @@ from tests.contract.fresh_stubs import stale_stubs
 from tunesmith.v1 import (
     artifact_service_pb2,
     dataset_service_pb2,
+    event_archive_service_pb2,
     inference_service_pb2,
     model_service_pb2,
     task_manager_service_pb2,
@@ -23,6 +24,7 @@ SERVICES: list[FileDescriptor] = [
     for module in (
         artifact_service_pb2,
         dataset_service_pb2,
+        event_archive_service_pb2,
         inference_service_pb2,
         model_service_pb2,
         task_manager_service_pb2,

@@ -33,6 +33,8 @@ class LocalStack:
             **{name: value for name, value in os.environ.items() if not name.startswith("TUNESMITH_")},
             "TUNESMITH_DATA_DIR": str(directory),
             "OMP_NUM_THREADS": "1",
+            # Imports that nobody waits for take time from every test.
+            "TUNESMITH_TRAINER_WARM_PROCESSES": "0",
             "NO_COLOR": "1",
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -121,9 +123,10 @@ def _is_supervisor(process: psutil.Process) -> bool:
 
 
 @contextlib.contextmanager
-def local_stack(directory: pathlib.Path, *options: str) -> Iterator[LocalStack]:
+def local_stack(directory: pathlib.Path, *options: str, **variables: str) -> Iterator[LocalStack]:
     """A stack that is up inside the block and gone after it, whatever happens."""
     stack = LocalStack(directory)
+    stack.environment |= variables
     try:
         stack.up("--free-ports", *options)
         yield stack

@@ -47,7 +47,12 @@ def unbroken(stack: LocalStack, dataset: str) -> tuple[dict[int, float], str]:
 
 def running(stack: LocalStack, task: str) -> None:
     """Until it has measured something."""
-    eventually(lambda: stack.json("task", "show", task).get("progress", {}).get("step"), 60, "no step")
+    eventually(lambda: reached(stack, task), 60, "no step")
+
+
+def reached(stack: LocalStack, task: str) -> int:
+    """Its last step."""
+    return int(stack.json("task", "show", task).get("progress", {}).get("step", 0))
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +64,13 @@ def survivor(stack: LocalStack, dataset: str) -> tuple[str, list[int]]:
     stack.run("task", "pause", task)
     eventually(lambda: state_of(stack, task) == "PAUSED", 30, "paused")
     steps = [int(each["step"]) for each in stack.json_lines("task", "checkpoints", task)]
+    # It has not ended, and answers all the same.
+    answer = stack.json("model", "chat", f"{task}@step-{max(steps)}", "-m", "hello", "--max-tokens", "4", "--json")
+    assert int(answer["usage"].get("completion_tokens", 0)) <= 4
     (directory,) = stack.directory.rglob(f"runs/{task.removeprefix('tasks/')}-1")
     shutil.rmtree(directory)
     stack.run("task", "resume", task)
-    eventually(stack.ranks, 60, "no rank")
-    running(stack, task)
+    eventually(lambda: reached(stack, task) > max(steps), 60, "it does not continue")
     stack.ranks()[0].kill()
     eventually(lambda: state_of(stack, task) == "FAILED", 30, "failed")
     refused = stack.run("task", "retry", task, "--set", "seed=1", "--json", check=False)

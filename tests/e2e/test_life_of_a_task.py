@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from tests.e2e.conftest import TINY
-from tests.e2e.local_stack import LocalStack, eventually
+from tests.e2e.local_stack import LocalStack, eventually, local_stack
 from tunesmith import Client
 from tunesmith.v1 import task_pb2
 
@@ -188,3 +188,35 @@ def test_two_processes_learn_what_one_learns(stack: LocalStack, dataset: str) ->
 def test_the_second_client_sees_the_task_in_the_list(stack: LocalStack, finished: dict) -> None:
     names = [task["name"] for task in stack.json_lines("task", "ls")]
     assert finished["task"]["name"] in names
+
+
+def test_an_exported_adapter_is_imported_back_and_answers_the_same(
+    stack: LocalStack, finished: dict, tmp_path: pathlib.Path
+) -> None:
+    artifact, question = finished["task"]["artifact"], ("-m", "number 3", "--max-tokens", "4")
+    stack.run("artifact", "export", artifact, "exported")
+    stack.run("registry", "download", "exported", str(tmp_path / "files"))
+    how = ("--name", "imported", "--base-model", TINY, "--alias", "mine")
+    version = stack.json("registry", "import", str(tmp_path / "files"), *how)
+    assert (version["name"], version["format"]) == ("models/imported/versions/1", "ADAPTER")
+    answers = [stack.json("model", "chat", name, *question)["message"] for name in (artifact, "models/imported@mine")]
+    assert answers[0] == answers[1]
+
+
+def test_a_backup_of_the_running_stack_comes_back_in_another(stack: LocalStack, finished: dict, tmp_path: pathlib.Path) -> None:
+    task = finished["task"]
+    artifact = stack.json("artifact", "show", task["artifact"])
+    saved = stack.json("backup", str(tmp_path / "backup"))
+    assert (saved["damaged"], saved["contents"] > 0) == ([], True)
+    other = LocalStack(tmp_path / "restored")
+    restored = other.json("restore", str(tmp_path / "backup"), "--data-dir", str(other.directory))
+    assert restored["contents"] == saved["contents"]
+    with local_stack(tmp_path / "restored", "--no-base-model") as second:
+        assert second.json("task", "show", task["name"]) == task
+        assert second.json_lines("task", "watch", task["name"]) == finished["events"]
+        # Compares every checksum with those of the first stack.
+        second.run("artifact", "download", task["artifact"], str(tmp_path / "files"))
+        assert second.json("artifact", "show", task["artifact"])["manifest"] == artifact["manifest"]
+    again = other.run("restore", str(tmp_path / "backup"), check=False)
+    assert again.returncode != 0
+    assert "--data-dir" in again.stderr

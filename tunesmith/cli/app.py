@@ -7,7 +7,24 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from tunesmith.cli import artifact, data, demo, errors, model, registry, stack, task
+from tunesmith.cli import (
+    api,
+    artifact,
+    artifact_notices,
+    backup,
+    batch,
+    completion,
+    data,
+    demo,
+    errors,
+    evaluate,
+    model,
+    model_add,
+    registry,
+    registry_import,
+    stack,
+    task,
+)
 from tunesmith.errors import TunesmithError
 from tunesmith.local.errors import LocalError
 
@@ -44,11 +61,19 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(task.app, name="task")
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(batch.app, name="batch")
 app.add_typer(model.app, name="model")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(registry.app, name="registry")
+artifact_notices.register(artifact.app)
+model_add.register(model.app)
+registry_import.register(registry.app)
 stack.register(app)
+backup.register(app)
 demo.register(app)
+api.register(app)
+completion.register(app)
 
 
 @app.command()

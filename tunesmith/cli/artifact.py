@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunesmith.cli import artifact_export
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, time_left, when
 from tunesmith.cli.progress import transfer_progress
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tunesmith.v1.artifact_pb2 import Artifact
 
 app = typer.Typer(help="Results of tasks: list, show, download, keep, export.", no_args_is_help=True)
+app.command("export")(artifact_export.export)
 
 _Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="ID or name of an artifact.")]
 _Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorded.")]
@@ -137,28 +139,6 @@ def restore(artifact: _Artifact, reason: _OptionalReason = "", as_json: Json = F
 
 
 @app.command()
-def export(
-    artifact: _Artifact,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered model it becomes a version of; made when new.")],
-    *,
-    alias: Annotated[str, typer.Option(help="Alias that points to the new version from now on.")] = "",
-    description: Annotated[str, typer.Option("--description", "-d", help="What it is for; goes into the model card.")] = "",
-    request_id: Annotated[str, typer.Option(help="Repeating the command with it makes nothing new.", show_default=False)] = "",
-    as_json: Json = False,
-) -> None:
-    """Keep an artifact for good, as a version of a registered model."""
-    from tunesmith.client import Client
-
-    with Client() as client:
-        version = client.export_artifact(artifact, model, alias=alias, description=description, request_id=request_id)
-    if as_json:
-        print_json(version)
-        return
-    print(version.name)
-    talk(f"checksums verified; get it with: tunesmith registry download {version.name}")
-
-
-@app.command()
 def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen.")] = False, as_json: Json = False
 ) -> None:
@@ -218,6 +198,8 @@ def _print_artifact(artifact: "Artifact") -> None:
             ("kept", f"{life(artifact, datetime.now(UTC))} ({when(artifact.expire_time)})"),
             ("reason", artifact.reason),
             ("size", size(artifact.size_bytes)),
+            ("damaged", "\n".join(artifact.damaged_files)),
+            ("made from", manifest.parent),
             ("task", manifest.task),
             ("step", str(manifest.step)),
             ("base model", manifest.base_model),

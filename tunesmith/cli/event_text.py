@@ -1,8 +1,17 @@
 """What happened in a run as text for people: anomalies and samples; used by `task watch` and `task show`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tunesmith.v1.task_event_pb2 import Anomaly, SampleGenerated, TaskEvent
+from tunesmith.v1.task_event_pb2 import (
+    Anomaly,
+    AnsweringStarted,
+    CheckpointSaved,
+    EvaluationFinished,
+    LogEntry,
+    SampleGenerated,
+    TaskEvent,
+    TrainingStarted,
+)
 
 _MOST_ROWS = 12
 _MOST_ANOMALIES = 10
@@ -37,6 +46,38 @@ def sample_text(sample: SampleGenerated) -> str:
     """`sample after step 20: Where is my parcel? -> tracking`, on one line each."""
     end = " …" if sample.truncated else ""
     return f"sample after step {sample.step}: {_flat(sample.prompt)} -> {_flat(sample.text)}{end}"
+
+
+def _checkpoint(saved: CheckpointSaved) -> str:
+    return f"checkpoint of step {saved.step} saved ({saved.size_bytes / 1e6:.1f} MB)"
+
+
+def _training(started: TrainingStarted) -> str:
+    return f"continues behind step {started.resumed_step} of {started.total_steps}" if started.resumed_step else ""
+
+
+def _answering(started: AnsweringStarted) -> str:
+    return f"goes on behind {started.resumed_answers} of {started.total_answers} answers" if started.resumed_answers else ""
+
+
+def _evaluation(finished: EvaluationFinished) -> str:
+    return finished.result.summary
+
+
+def _log(entry: LogEntry) -> str:
+    return f"[rank {entry.rank}] {entry.text}" if entry.severity >= LogEntry.WARNING else ""
+
+
+NOTES: Mapping[str, Callable[..., str]] = {
+    "anomaly": anomaly_text,
+    "sample_generated": sample_text,
+    "checkpoint_saved": _checkpoint,
+    "training_started": _training,
+    "answering_started": _answering,
+    "evaluation_finished": _evaluation,
+    "log_entry": _log,
+}
+"""By the field of TaskEvent: what deserves to be seen while a task is followed; empty for the rest."""
 
 
 def _flat(text: str) -> str:

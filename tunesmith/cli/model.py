@@ -1,17 +1,17 @@
 """`tunesmith model …`: base models, and conversations with anything that can answer."""
 
-import json
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunesmith.cli import conversations
 from tunesmith.cli.options import Json
-from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, when
+from tunesmith.cli.output import print_fields, print_json, print_table, size, when
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
-    from tunesmith.client import Client
+    from tunesmith.v1.inference_service_pb2 import ResponseFormat
 
 app = typer.Typer(help="Base models, and conversations with base models, tasks and artifacts.", no_args_is_help=True)
 
@@ -66,28 +66,36 @@ def show(model: Annotated[str, typer.Argument(help="ID or name of a base model."
     )
 
 
+Message = Annotated[str, typer.Option("--message", "-m", help="Answer this and end; without it, a conversation.")]
+System = Annotated[str, typer.Option(help="The system message.")]
+Temperature = Annotated[float | None, typer.Option(help="0 = always the likeliest token (default).")]
+MaxTokens = Annotated[int | None, typer.Option(help="Tokens to write at most.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the sampling.")]
+SchemaFile = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A JSON Schema that the answer has to fit.")]
+
+
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="A base model's ID, a task's ID, or artifacts/ID.")],
+    model: Annotated[str, typer.Argument(help="A base model's ID, a task's ID, tasks/ID@step-N, or artifacts/ID.")],
     *,
-    message: Annotated[str, typer.Option("--message", "-m", help="Answer this and end; without it, a conversation.")] = "",
-    system: Annotated[str, typer.Option(help="The system message.")] = "",
-    temperature: Annotated[float | None, typer.Option(help="0 = always the likeliest token (default).")] = None,
+    message: Message = "",
+    system: System = "",
+    temperature: Temperature = None,
     top_p: Annotated[float | None, typer.Option(help="Only the likeliest tokens up to this probability.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens to write at most.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = None,
     top_k: Annotated[int | None, typer.Option(help="Only so many of the likeliest tokens.")] = None,
     min_p: Annotated[float | None, typer.Option(help="Only tokens so probable in relation to the likeliest.")] = None,
     frequency_penalty: Annotated[float | None, typer.Option(help="Less of a token each time it was written.")] = None,
     presence_penalty: Annotated[float | None, typer.Option(help="Less of a token once it was written.")] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Less of what stands there already; 1 = no less.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="A text that ends the answer; may be repeated.")] = None,
-    compare: Annotated[
-        list[str] | None, typer.Option(help="A model to answer beside it, with --message; may be repeated.")
-    ] = None,
+    json_schema: SchemaFile = None,
+    regex: Annotated[str, typer.Option(help="A regular expression that the answer has to match.")] = "",
+    compare: Annotated[list[str] | None, typer.Option(help="A model to answer beside it; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Chat with a model. The answer is printed as it is written."""
+    """Chat with a model. The answer is printed as it is written. Beside others, the conversation goes on with what MODEL said."""
     from tunesmith.client import Client
 
     sampling = {
@@ -101,51 +109,54 @@ def chat(
         "presence_penalty": presence_penalty,
         "repetition_penalty": repetition_penalty,
         "stop": stop,
+        "response_format": _format(json_schema, regex),
     }
+    if as_json and not message:
+        raise typer.BadParameter("--json needs --message", param_hint="--message")
+    models = [model, *(compare or ())]
     with Client() as client:
-        if (as_json or compare) and not message:
-            raise typer.BadParameter(f"{'--compare' if compare else '--json'} needs --message", param_hint="--message")
-        if compare:
-            _compare(client, [model, *compare], message, system, sampling, as_json=as_json)
-        elif as_json:
+        if not message:
+            conversations.converse(client, models, system, sampling)
+        elif as_json and not compare:
             print_json(client.chat(model, message, system or None, **sampling))
-        elif message:
-            _answer(client, model, [{"role": "user", "content": message}], system, sampling)
         else:
-            _converse(client, model, system, sampling)
+            turns = [{"role": "user", "content": message}]
+            conversations.answers(client, models, turns, system, sampling, as_json=as_json)
 
 
-def _compare(client: "Client", models: list[str], message: str, system: str, sampling: dict[str, Any], *, as_json: bool) -> None:
-    answers = [""] * len(models)
-    for part in client.compare_chat(models, message, system or None, **sampling):
-        answers[part.index] += part.delta
-    for model, answer in zip(models, answers, strict=True):
-        print(json.dumps({"model": model, "answer": answer}, ensure_ascii=False) if as_json else f"{model}\n  {answer}")
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Two to eight models: base models, tasks, tasks/ID@step-N, artifacts.")],
+    *,
+    message: Message = "",
+    system: System = "",
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = None,
+    json_schema: SchemaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Ask several models the same. Without --message, question after question; each goes on with what the first model said."""
+    from tunesmith.client import Client
+
+    if len(models) < 2:
+        raise typer.BadParameter("needs two models at least", param_hint="MODELS")
+    if as_json and not message:
+        raise typer.BadParameter("--json needs --message", param_hint="--message")
+    sampling = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "response_format": _format(json_schema, "")}
+    with Client() as client:
+        if message:
+            turns = [{"role": "user", "content": message}]
+            conversations.answers(client, models, turns, system, sampling, as_json=as_json)
+        else:
+            conversations.converse(client, models, system, sampling)
 
 
-def _converse(client: "Client", model: str, system: str, sampling: dict[str, Any]) -> None:
-    talk(f"talking to {model}; Ctrl-D ends")
-    turns: list[dict[str, str]] = []
-    while True:
-        print("you> " if sys.stdin.isatty() else "", end="", file=sys.stderr, flush=True)
-        words = sys.stdin.readline()
-        if not words:
-            talk("")
-            return
-        if words.strip():
-            turns.append({"role": "user", "content": words.strip()})
-            turns.append({"role": "assistant", "content": _answer(client, model, turns, system, sampling)})
+def _format(json_schema: Path | None, regex: str) -> "ResponseFormat | None":
+    from tunesmith.v1.inference_service_pb2 import ResponseFormat
 
-
-def _answer(client: "Client", model: str, turns: list[dict[str, str]], system: str, sampling: dict[str, Any]) -> str:
-    pieces: list[str] = []
-    usage = None
-    for part in client.stream_chat(model, turns, system or None, **sampling):
-        pieces.append(part.delta)
-        print(part.delta, end="", flush=True)
-        usage = part.usage if part.HasField("usage") else usage
-    print()
-    if usage is not None and sys.stderr.isatty():
-        seconds = usage.total_time.ToMilliseconds() / 1000
-        talk(f"({usage.completion_tokens} tokens in {seconds:.1f} s)")
-    return "".join(pieces)
+    if json_schema and regex:
+        raise typer.BadParameter("--json-schema and --regex exclude each other", param_hint="--regex")
+    if json_schema:
+        return ResponseFormat(json_schema=json_schema.read_text(encoding="utf-8"))
+    return ResponseFormat(regex=regex) if regex else None

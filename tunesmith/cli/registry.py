@@ -55,7 +55,7 @@ def show(model: _Version, as_json: Json = False) -> None:
             return
         rows = [_row(version) for version in client.list_model_versions(model)]
     print_fields([("name", found.name), ("aliases", _aliases(found)), ("created", when(found.create_time))])
-    print_table(["VERSION", "ALIASES", "BASE MODEL", "SIZE", "CREATED", "FOR"], rows, "all versions have been deleted")
+    print_table(["VERSION", "FORMAT", "ALIASES", "BASE MODEL", "SIZE", "CREATED", "FOR"], rows, "all versions have been deleted")
 
 
 @app.command()
@@ -119,10 +119,18 @@ def _aliases(model: "RegisteredModel") -> str:
     return ", ".join(f"{alias} → {version}" for alias, version in sorted(model.aliases.items()))
 
 
+def _format(version: "ModelVersion") -> str:
+    """`merged`; empty when this client does not know it."""
+    from tunesmith.v1.registered_model_pb2 import ModelVersion
+
+    known = ModelVersion.Format.DESCRIPTOR.values_by_number
+    return known[version.format].name.lower() if version.format and version.format in known else ""
+
+
 def _row(version: "ModelVersion") -> tuple[str, ...]:
     base, made = bare_id(version.manifest.base_model), when(version.create_time)
     purpose = version.description.partition("\n")[0][:60]
-    return (str(version.version), ", ".join(version.aliases), base, size(version.size_bytes), made, purpose)
+    return (str(version.version), _format(version), ", ".join(version.aliases), base, size(version.size_bytes), made, purpose)
 
 
 def _print_version(version: "ModelVersion") -> None:
@@ -131,6 +139,7 @@ def _print_version(version: "ModelVersion") -> None:
         [
             ("name", version.name),
             ("aliases", ", ".join(version.aliases)),
+            ("format", _format(version)),
             ("for", version.description),
             ("artifact", version.artifact),
             ("task", manifest.task),

@@ -22,6 +22,7 @@ def ls(
     text: Annotated[str, typer.Option(help="Only tasks whose name or description contains this.")] = "",
     model: Annotated[str, typer.Option(help="Only tasks trained from this base model.")] = "",
     method: Annotated[list[str] | None, typer.Option(help="Only these methods, for example dpo; repeatable.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only tasks of these kinds, for example export; repeatable.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only tasks with this label; repeatable.")] = None,
     since: Annotated[datetime.datetime | None, typer.Option(help="Only tasks created at this local time or later.")] = None,
     totals: Annotated[bool, typer.Option("--totals", help="Only count the tasks by state.")] = False,
@@ -39,6 +40,7 @@ def ls(
         "text": text,
         "base_model": model,
         "methods": method or [],
+        "kinds": kind or [],
         "labels": key_values(label or [], "--label"),
         "from_create_time": since,
     }
@@ -53,15 +55,18 @@ def ls(
 
 
 def _list(tasks: "list[Task]", *, as_json: bool) -> None:
-    from tunesmith.cli.task_text import progress_text, state_name
+    from tunesmith.cli.task_text import kind_name, progress_text, state_name
 
     if as_json:
         for task in tasks:
             print_json(task, compact=True)
         return
-    rows = [(bare_id(t.name), t.display_name, state_name(t.state), progress_text(t), when(t.create_time)) for t in tasks]
+    rows = [
+        (bare_id(t.name), t.display_name, kind_name(t.spec), state_name(t.state), progress_text(t), when(t.create_time))
+        for t in tasks
+    ]
     nothing = "no tasks; create one with: tunesmith task create --data FILE"
-    print_table(["ID", "NAME", "STATE", "PROGRESS", "CREATED"], rows, nothing)
+    print_table(["ID", "NAME", "KIND", "STATE", "PROGRESS", "CREATED"], rows, nothing)
 
 
 def _count(client: "Client", conditions: dict[str, Any], *, as_json: bool) -> None:

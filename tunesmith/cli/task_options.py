@@ -20,6 +20,12 @@ Method = Annotated[
 ]
 Tuning = Annotated[str | None, typer.Option(help="Which weights move: lora or full.", show_default="lora")]
 ValidationData = Annotated[str | None, typer.Option(help="Held-out data, an ID or a file; its loss is measured while training.")]
+EvaluationData = Annotated[
+    str | None,
+    typer.Option(
+        "--eval-data", metavar="ID|FILE", help="Questions with known answers; the result is compared with the base model on them."
+    ),
+]
 ValidationSplit = Annotated[
     float | None, typer.Option(metavar="RATIO", help="Share of the training data to hold out instead, at most 0.5.")
 ]

@@ -13,7 +13,9 @@ _BASIS = {
 def print_plan(plan: TaskPlan) -> None:
     """Steps, tokens, time, memory, whether it can be served, every number; warnings are talk."""
     held_out = f", {plan.validation_example_count:,} more held out" if plan.validation_example_count else ""
-    print(f"{plan.total_steps:,} steps over {plan.example_count:,} examples{held_out}")
+    # Only fine-tuning has steps that are known before it runs.
+    if plan.total_steps:
+        print(f"{plan.total_steps:,} steps over {plan.example_count:,} examples{held_out}")
     print_fields(
         [
             ("tokens", _tokens(plan)),

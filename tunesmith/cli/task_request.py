@@ -32,6 +32,7 @@ class Request:
     tuning: str | None = None
     validation_data: str | None = None
     validation_split: float | None = None
+    evaluation_data: str | None = None
     origin: str = ""
     """What the task starts from: a name of an artifact, of a task, or of a task's checkpoint."""
     samples: Sequence[str] = ()
@@ -47,6 +48,8 @@ class Request:
             InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, NAME_INVALID.
         """
         self._require_sense()
+        if (kind := task.spec.WhichOneof("kind")) not in (None, "fine_tuning"):
+            return self._over_other(task, kind)
         spec = task.spec.fine_tuning
         if self.origin:
             spec.initial_artifact = self.origin
@@ -63,7 +66,21 @@ class Request:
             spec.sample_prompts[:] = self.samples
         self._set_queueing(task)
         self._set_validation(spec, client)
+        if self.evaluation_data:
+            spec.evaluation_dataset = _dataset(client, self.evaluation_data)
         self._set_data(spec, client)
+        return task
+
+    def _over_other(self, task: Task, kind: str) -> Task:
+        """A task of another kind from a file has what every task has; the rest belongs to fine-tuning."""
+        given = (self.data, self.model, self.method, self.tuning, self.validation_data, self.origin, self.samples)
+        if any(given) or self.validation_split is not None or self.numbers.ByteSize():
+            raise typer.BadParameter(
+                f"the file describes an {kind}: only names, priority, time and attempts can be given with it"
+            )
+        task.display_name = self.name or task.display_name
+        task.description = task.description if self.description is None else self.description
+        self._set_queueing(task)
         return task
 
     def _base_model(self, client: Client) -> str:

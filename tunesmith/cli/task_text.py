@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from google.protobuf.json_format import MessageToDict
 
 from tunesmith.cli.output import duration, print_fields, when
+from tunesmith.cli.spec_text import spec_fields
 from tunesmith.names import enum_value
 from tunesmith.v1.task_error_pb2 import ERROR_CLASS_PLATFORM, ERROR_CLASS_TRANSIENT, ERROR_CLASS_USER, TaskError
 from tunesmith.v1.task_pb2 import Task, TaskTransition
-from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters
+from tunesmith.v1.task_spec_pb2 import Hyperparameters, TaskSpec
 
 _WHO_ACTS = {
     ERROR_CLASS_USER: "user, the task or its data can be mended",
@@ -20,6 +21,11 @@ _WHO_ACTS = {
 def state_name(state: int) -> str:
     """`RUNNING`; a number this client does not know stays a number."""
     return Task.State.Name(state) if state in Task.State.values() else str(state)  # type: ignore[arg-type]
+
+
+def kind_name(spec: TaskSpec) -> str:
+    """`fine-tuning`; empty when this client does not know the kind."""
+    return (spec.WhichOneof("kind") or "").replace("_", "-")
 
 
 def states_named(words: Sequence[str]) -> list[Task.State.ValueType]:
@@ -75,7 +81,6 @@ def _move(transition: TaskTransition) -> str:
 
 def print_task(task: Task) -> None:
     """Every field that is set."""
-    tuning = task.spec.fine_tuning
     print_fields(
         [
             ("name", task.name),
@@ -92,11 +97,12 @@ def print_task(task: Task) -> None:
             ("error", error_text(task.error) if task.HasField("error") else ""),
             ("artifact", task.artifact),
             ("from", f"{task.origin.artifact} (step {task.origin.step} of {task.origin.task})" if task.origin.artifact else ""),
+            ("evaluation", task.evaluation_task),
+            ("found", task.evaluation_result.summary),
+            ("made", task.generation_result.dataset),
             ("clone of", task.origin.cloned_from),
-            ("base model", tuning.base_model),
-            ("dataset", tuning.dataset),
-            ("validation", tuning.validation_dataset),
-            ("method", f"{FineTuning.Method.Name(tuning.method)}, {FineTuning.Tuning.Name(tuning.tuning)}".lower()),
+            ("kind", kind_name(task.spec)),
+            *spec_fields(task.spec),
             ("attempt", str(task.attempt) if task.attempt > 1 else ""),
             ("created", when(task.create_time)),
             ("started", when(task.start_time)),

@@ -32,7 +32,9 @@ class TaskView:
         if kind == "state_change":
             self.state = state_name(event.state_change.to_state)
         elif kind == "training_started":
-            self._begin(event, moment)
+            self._begin(event.attempt, event.training_started.total_steps)
+        elif kind == "answering_started":
+            self._begin(event.attempt, event.answering_started.total_answers)
         elif kind == "step_metrics":
             self._measure(event, moment)
 
@@ -65,6 +67,8 @@ class TaskView:
             parts.append(f"loss {self.metrics['loss']:.3f}{held_out}")
         if "tokens_per_second" in self.metrics:
             parts.append(f"{self.metrics['tokens_per_second']:,.0f} tok/s")
+        if "answers_per_second" in self.metrics:
+            parts.append(f"{self.metrics['answers_per_second']:.1f} answers/s")
         if self.state == "RUNNING":
             parts += self._outlook()
         return "".join(f"  {part}" for part in parts)
@@ -76,10 +80,9 @@ class TaskView:
         remaining = self.remaining_seconds()
         return [] if remaining is None else [f"ETA {duration(remaining)}"]
 
-    def _begin(self, event: TaskEvent, moment: float) -> None:
+    def _begin(self, attempt: int, total_steps: int) -> None:
         """A new attempt starts measuring anew: its pace is its own."""
-        self.attempt = event.attempt
-        self.total_steps = event.training_started.total_steps
+        self.attempt, self.total_steps = attempt, total_steps
         self._first_point = self._expected = None
 
     def _measure(self, event: TaskEvent, moment: float) -> None:

@@ -1,5 +1,6 @@
 """`tunesmith task watch`: a live line on a terminal, one line per point elsewhere, NDJSON for programs."""
 
+import functools
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -37,8 +38,10 @@ def watch(
         follow(client, task, after_sequence=after, as_json=as_json)
 
 
-def follow(client: "Client", task: str, *, after_sequence: int, as_json: bool) -> None:
-    """Follow to the end and exit with the task's exit code."""
+def follow(
+    client: "Client", task: str, *, after_sequence: int, as_json: bool, succeeded: Callable[[], None] | None = None
+) -> None:
+    """Follow to the end and exit with the task's exit code; `succeeded` says what came of it, instead of the artifact's name."""
     stream = client.watch_task(task, after_sequence, on_interruption=_say_when_it_lasts)
     try:
         with stream:
@@ -47,7 +50,8 @@ def follow(client: "Client", task: str, *, after_sequence: int, as_json: bool) -
         talk(f"detached; the task goes on. Come back with: tunesmith task watch {bare_id(task)} --after {stream.last_sequence}")
         raise typer.Exit(errors.INTERRUPTED) from detached
     if stream.end is not None:
-        raise typer.Exit(_conclude(stream.end, as_json=as_json))
+        say = succeeded or (None if as_json else functools.partial(_say_next_step, client, task, stream.end.artifact))
+        raise typer.Exit(_conclude(stream.end, say, as_json=as_json))
 
 
 def _say_when_it_lasts(attempts: int) -> None:
@@ -117,32 +121,25 @@ def _print_event(event: "TaskEvent") -> None:
 
 def _note(event: "TaskEvent") -> str:
     """What deserves to be seen above the line; empty for the rest."""
-    from tunesmith.cli.event_text import anomaly_text, sample_text
-    from tunesmith.v1.task_event_pb2 import LogEntry
+    from tunesmith.cli.event_text import NOTES
 
-    kind = event.WhichOneof("event")
-    if kind == "anomaly":
-        return anomaly_text(event.anomaly)
-    if kind == "sample_generated":
-        return sample_text(event.sample_generated)
-    if kind == "checkpoint_saved":
-        saved = event.checkpoint_saved
-        return f"checkpoint of step {saved.step} saved ({saved.size_bytes / 1e6:.1f} MB)"
-    if kind == "training_started" and event.training_started.resumed_step:
-        return f"continues behind step {event.training_started.resumed_step} of {event.training_started.total_steps}"
-    if kind == "log_entry" and event.log_entry.severity >= LogEntry.WARNING:
-        return f"[rank {event.log_entry.rank}] {event.log_entry.text}"
-    return ""
+    kind = event.WhichOneof("event") or ""
+    return NOTES[kind](getattr(event, kind)) if kind in NOTES else ""
 
 
-def _conclude(end: "StreamEnd", *, as_json: bool) -> int:
+def _say_next_step(client: "Client", task: str, artifact: str) -> None:
+    is_model = client.get_task(task).spec.WhichOneof("kind") == "fine_tuning"
+    talk(f"succeeded: {artifact}")
+    talk(f"try it: tunesmith model chat {artifact}" if is_model else f"look at it: tunesmith artifact show {artifact}")
+
+
+def _conclude(end: "StreamEnd", succeeded: Callable[[], None] | None, *, as_json: bool) -> int:
     """Say how it ended; the exit code."""
     from tunesmith.v1.task_pb2 import Task
 
     if end.state == Task.SUCCEEDED:
-        if not as_json:
-            talk(f"succeeded: {end.artifact}")
-            talk(f"try it: tunesmith model chat {end.artifact}")
+        if succeeded is not None:
+            succeeded()
         return errors.OK
     if end.HasField("error"):
         errors.show_reason(end.error.reason, end.error.message)

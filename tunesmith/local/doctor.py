@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunesmith.client import Client
+from tunesmith.errors import TunesmithError
 from tunesmith.local import base_model, object_store, postgres
 from tunesmith.local.daemon import running
 from tunesmith.local.errors import LocalError
@@ -96,13 +98,27 @@ def _disk(root: Path) -> Check:
     )
 
 
+def _stored_bytes(storage_address: str) -> Check:
+    """What the scrubber has found."""
+    fix = "Upload the same content again, or restore a backup; see: tunesmith artifact notices."
+    with Client(storage=storage_address) as client:
+        try:
+            check = client.get_storage_check()
+        except TunesmithError as error:
+            return Check("stored bytes", False, error.message, error.hint or "Try again.")
+    owners = sorted({owner for damage in check.damages for owner in damage.owners})
+    found = f"{check.content_count} contents, {check.size_bytes / 1e9:.1f} GB, none known to be damaged"
+    if check.damages:
+        found = f"{len(check.damages)} damaged, of {', '.join(owners[:5])}{' and others' if len(owners) > 5 else ''}"
+    return Check("stored bytes", not check.damages, found, fix)
+
+
 def _ports_or_services(directory: DataDirectory) -> list[Check]:
     if running(directory):
         fix = f"Look into {directory.logs}, then: tunesmith down; tunesmith up"
-        return [
-            Check(service.name, service.healthy, f"{service.health} at {service.address}", fix)
-            for service in inspect(directory).services
-        ]
+        services = inspect(directory).services
+        checks = [Check(service.name, service.healthy, f"{service.health} at {service.address}", fix) for service in services]
+        return [*checks, *(_stored_bytes(service.address) for service in services if service.name == "storage")]
     return [
         Check(f"port {port}", is_free(port), f"for {name}", f"Start with --port {name}=NUMBER or --free-ports.")
         for name, port in DEFAULT_PORTS.items()

@@ -32,17 +32,19 @@ class Backends:
     store: ObjectStore | None
 
 
-def choose_backends(root: Path, kept: KeptSettings, given: Mapping[str, str]) -> tuple[Backends, KeptSettings]:
+def choose_backends(
+    root: Path, kept: KeptSettings, given: Mapping[str, str], pick: Callable[[list[int], int], list[int]] = keep_or_pick
+) -> tuple[Backends, KeptSettings]:
     """What the environment names, else embedded servers on free ports: the remembered ones where they are still free."""
     cluster, store = None, None
     dsn = given.get("TUNESMITH_POSTGRES_DSN", "")
     if not dsn:
-        kept = replace(kept, postgres_ports=keep_or_pick(kept.postgres_ports, 1))
+        kept = replace(kept, postgres_ports=pick(kept.postgres_ports, 1))
         cluster = Cluster(directory=root / "postgres", password=kept.postgres_password, port=kept.postgres_ports[0])
         dsn = cluster.dsn
     s3 = {name: value for name, value in given.items() if name.startswith("TUNESMITH_S3_")}
     if "TUNESMITH_S3_ENDPOINT" not in s3:
-        kept = replace(kept, s3_ports=keep_or_pick(kept.s3_ports, PORT_COUNT))
+        kept = replace(kept, s3_ports=pick(kept.s3_ports, PORT_COUNT))
         store = ObjectStore(root / "s3", kept.s3_access_key, kept.s3_secret_key, tuple(kept.s3_ports))
         s3 |= {
             "TUNESMITH_S3_ENDPOINT": store.endpoint,
@@ -122,6 +124,7 @@ def _service_settings(root: Path, addresses: Mapping[str, str], backends: Backen
         "trainer": {
             "TUNESMITH_TRAINER_LISTEN": addresses["trainer"],
             "TUNESMITH_TRAINER_STORAGE_ADDRESS": storage,
+            "TUNESMITH_TRAINER_INFERENCE_ADDRESS": addresses["inference"],
             "TUNESMITH_TRAINER_DATA_DIR": str(root / "trainer"),
             "TUNESMITH_TRAINER_CACHE_DIR": cache,
         },

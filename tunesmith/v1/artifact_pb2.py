@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tunesmith.v1 import task_spec_pb2 as tunesmith_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btunesmith/v1/artifact.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctunesmith/v1/task_spec.proto\"8\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\xa4\x06\n\x10\x41rtifactManifest\x12!\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.tunesmith.v1.File\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x1b\n\x13\x62\x61se_model_revision\x18\x05 \x01(\t\x12\x16\n\x0e\x64\x61taset_sha256\x18\x06 \x01(\t\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x07 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12>\n\x08versions\x18\x08 \x03(\x0b\x32,.tunesmith.v1.ArtifactManifest.VersionsEntry\x12<\n\x07metrics\x18\t \x03(\x0b\x32+.tunesmith.v1.ArtifactManifest.MetricsEntry\x12\x1c\n\x14rendered_rows_sha256\x18\n \x01(\t\x12*\n\x08\x64\x61tasets\x18\x14 \x03(\x0b\x32\x18.tunesmith.v1.DatasetUse\x12\x34\n\x12validation_dataset\x18\x15 \x01(\x0b\x32\x18.tunesmith.v1.DatasetUse\x12#\n\x16validation_split_ratio\x18\x16 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x61ttempt\x18\x17 \x01(\x05\x12/\n\x06method\x18\x18 \x01(\x0e\x32\x1f.tunesmith.v1.FineTuning.Method\x12/\n\x06tuning\x18\x19 \x01(\x0e\x32\x1f.tunesmith.v1.FineTuning.Tuning\x12\x0e\n\x06labels\x18\x1a \x03(\t\x12\x16\n\teval_loss\x18\x1b \x01(\x01H\x01\x88\x01\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x19\n\x17_validation_split_ratioB\x0c\n\n_eval_loss\"R\n\nDatasetUse\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x13\n\x0brows_sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\"\xbd\x04\n\x08\x41rtifact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.tunesmith.v1.Artifact.Kind\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.tunesmith.v1.Artifact.State\x12\x30\n\x08manifest\x18\x04 \x01(\x0b\x32\x1e.tunesmith.v1.ArtifactManifest\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06pinned\x18\t \x01(\x08\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x34\n\x10hold_expire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41\x44\x41PTER\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\x0e\n\nCHECKPOINT\x10\x03\"V\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tUPLOADING\x10\x01\x12\r\n\tAVAILABLE\x10\x02\x12\x0b\n\x07\x45XPIRED\x10\x03\x12\x0b\n\x07\x44\x45LETED\x10\x04\x42r\n\x10\x64\x65v.tunesmith.v1B\rArtifactProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btunesmith/v1/artifact.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctunesmith/v1/task_spec.proto\"8\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\xe4\x06\n\x10\x41rtifactManifest\x12!\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.tunesmith.v1.File\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x12\n\nbase_model\x18\x04 \x01(\t\x12\x1b\n\x13\x62\x61se_model_revision\x18\x05 \x01(\t\x12\x16\n\x0e\x64\x61taset_sha256\x18\x06 \x01(\t\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x07 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12>\n\x08versions\x18\x08 \x03(\x0b\x32,.tunesmith.v1.ArtifactManifest.VersionsEntry\x12<\n\x07metrics\x18\t \x03(\x0b\x32+.tunesmith.v1.ArtifactManifest.MetricsEntry\x12\x1c\n\x14rendered_rows_sha256\x18\n \x01(\t\x12*\n\x08\x64\x61tasets\x18\x14 \x03(\x0b\x32\x18.tunesmith.v1.DatasetUse\x12\x34\n\x12validation_dataset\x18\x15 \x01(\x0b\x32\x18.tunesmith.v1.DatasetUse\x12#\n\x16validation_split_ratio\x18\x16 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x61ttempt\x18\x17 \x01(\x05\x12/\n\x06method\x18\x18 \x01(\x0e\x32\x1f.tunesmith.v1.FineTuning.Method\x12/\n\x06tuning\x18\x19 \x01(\x0e\x32\x1f.tunesmith.v1.FineTuning.Tuning\x12\x0e\n\x06labels\x18\x1a \x03(\t\x12\x16\n\teval_loss\x18\x1b \x01(\x01H\x01\x88\x01\x01\x12-\n\tretention\x18\xbe\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x06parent\x18\x96\x01 \x01(\t\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x19\n\x17_validation_split_ratioB\x0c\n\n_eval_loss\"R\n\nDatasetUse\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x13\n\x0brows_sha256\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\"\x8b\x05\n\x08\x41rtifact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.tunesmith.v1.Artifact.Kind\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.tunesmith.v1.Artifact.State\x12\x30\n\x08manifest\x18\x04 \x01(\x0b\x32\x1e.tunesmith.v1.ArtifactManifest\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06pinned\x18\t \x01(\x08\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x34\n\x10hold_expire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\rdamaged_files\x18\xbe\x01 \x03(\t\"z\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41\x44\x41PTER\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\x0e\n\nCHECKPOINT\x10\x03\x12\n\n\x06MERGED\x10\x04\x12\x08\n\x04GGUF\x10\x05\x12\x0e\n\nEVALUATION\x10\x06\x12\x0e\n\nGENERATION\x10\x07\"V\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tUPLOADING\x10\x01\x12\r\n\tAVAILABLE\x10\x02\x12\x0b\n\x07\x45XPIRED\x10\x03\x12\x0b\n\x07\x44\x45LETED\x10\x04\x42r\n\x10\x64\x65v.tunesmith.v1B\rArtifactProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,20 +39,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTMANIFEST_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_ARTIFACTMANIFEST_METRICSENTRY']._loaded_options = None
   _globals['_ARTIFACTMANIFEST_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_FILE']._serialized_start=108
-  _globals['_FILE']._serialized_end=164
-  _globals['_ARTIFACTMANIFEST']._serialized_start=167
-  _globals['_ARTIFACTMANIFEST']._serialized_end=971
-  _globals['_ARTIFACTMANIFEST_VERSIONSENTRY']._serialized_start=835
-  _globals['_ARTIFACTMANIFEST_VERSIONSENTRY']._serialized_end=882
-  _globals['_ARTIFACTMANIFEST_METRICSENTRY']._serialized_start=884
-  _globals['_ARTIFACTMANIFEST_METRICSENTRY']._serialized_end=930
-  _globals['_DATASETUSE']._serialized_start=973
-  _globals['_DATASETUSE']._serialized_end=1055
-  _globals['_ARTIFACT']._serialized_start=1058
-  _globals['_ARTIFACT']._serialized_end=1631
-  _globals['_ARTIFACT_KIND']._serialized_start=1475
-  _globals['_ARTIFACT_KIND']._serialized_end=1543
-  _globals['_ARTIFACT_STATE']._serialized_start=1545
-  _globals['_ARTIFACT_STATE']._serialized_end=1631
+  _globals['_FILE']._serialized_start=140
+  _globals['_FILE']._serialized_end=196
+  _globals['_ARTIFACTMANIFEST']._serialized_start=199
+  _globals['_ARTIFACTMANIFEST']._serialized_end=1067
+  _globals['_ARTIFACTMANIFEST_VERSIONSENTRY']._serialized_start=931
+  _globals['_ARTIFACTMANIFEST_VERSIONSENTRY']._serialized_end=978
+  _globals['_ARTIFACTMANIFEST_METRICSENTRY']._serialized_start=980
+  _globals['_ARTIFACTMANIFEST_METRICSENTRY']._serialized_end=1026
+  _globals['_DATASETUSE']._serialized_start=1069
+  _globals['_DATASETUSE']._serialized_end=1151
+  _globals['_ARTIFACT']._serialized_start=1154
+  _globals['_ARTIFACT']._serialized_end=1805
+  _globals['_ARTIFACT_KIND']._serialized_start=1595
+  _globals['_ARTIFACT_KIND']._serialized_end=1717
+  _globals['_ARTIFACT_STATE']._serialized_start=1719
+  _globals['_ARTIFACT_STATE']._serialized_end=1805
 # @@protoc_insertion_point(module_scope)

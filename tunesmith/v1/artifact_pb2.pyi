@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -115,6 +116,8 @@ class ArtifactManifest(_message.Message):
     TUNING_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     EVAL_LOSS_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The task that made it. Format: `tasks/{uuid}`."""
     step: _builtins.int
@@ -139,6 +142,8 @@ class ArtifactManifest(_message.Message):
     """Which weights were trained."""
     eval_loss: _builtins.float
     """Of a checkpoint: the validation loss of exactly these weights; absent when it was not measured at this step."""
+    parent: _builtins.str
+    """Of an export: the artifact it was made from. Format: `artifacts/{uuid}`."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
         """Every file."""
@@ -167,6 +172,12 @@ class ArtifactManifest(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of a checkpoint: the labels it was asked for with. One with a label is kept whatever comes after it."""
 
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long the artifact is kept from its commit, as its task asked for (`FineTuning.artifact_retention`); above 365 days counts as
+        365. Absent = the server's retention.
+        """
+
     def __init__(
         self,
         *,
@@ -188,10 +199,12 @@ class ArtifactManifest(_message.Message):
         tuning: _task_spec_pb2.FineTuning.Tuning.ValueType = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         eval_loss: _builtins.float | None = ...,
+        retention: _duration_pb2.Duration | None = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss", "_validation_split_ratio", b"_validation_split_ratio", "effective_hyperparameters", b"effective_hyperparameters", "eval_loss", b"eval_loss", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss", "_validation_split_ratio", b"_validation_split_ratio", "effective_hyperparameters", b"effective_hyperparameters", "eval_loss", b"eval_loss", "retention", b"retention", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss", "_validation_split_ratio", b"_validation_split_ratio", "attempt", b"attempt", "base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "datasets", b"datasets", "effective_hyperparameters", b"effective_hyperparameters", "eval_loss", b"eval_loss", "files", b"files", "labels", b"labels", "method", b"method", "metrics", b"metrics", "rendered_rows_sha256", b"rendered_rows_sha256", "step", b"step", "task", b"task", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss", "_validation_split_ratio", b"_validation_split_ratio", "attempt", b"attempt", "base_model", b"base_model", "base_model_revision", b"base_model_revision", "dataset_sha256", b"dataset_sha256", "datasets", b"datasets", "effective_hyperparameters", b"effective_hyperparameters", "eval_loss", b"eval_loss", "files", b"files", "labels", b"labels", "method", b"method", "metrics", b"metrics", "parent", b"parent", "rendered_rows_sha256", b"rendered_rows_sha256", "retention", b"retention", "step", b"step", "task", b"task", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eval_loss: _TypeAlias = _typing.Literal["eval_loss"]  # noqa: Y015
     _WhichOneofArgType__eval_loss: _TypeAlias = _typing.Literal["_eval_loss", b"_eval_loss"]  # noqa: Y015
@@ -259,8 +272,16 @@ class Artifact(_message.Message):
         CHECKPOINT: Artifact._Kind.ValueType  # 3
         """What a task continues from: trained weights, moments of the optimizer, random numbers and the loop's own state, as
         safetensors and JSON. Kept as long as the task lives: the newest few (`Hyperparameters.save_total_limit`), the one with the
-        lowest validation loss and those with a label; of a task that has ended, as every artifact. Cannot be chatted with.
+        lowest validation loss and those with a label; of a task that has ended, as every artifact. Its weights answer, too (`tasks/{uuid}@step-N`).
         """
+        MERGED: Artifact._Kind.ValueType  # 4
+        """A whole model of the weights of base and adapter together, made by a task of kind export. In the layout of MODEL."""
+        GGUF: Artifact._Kind.ValueType  # 5
+        """One GGUF file for programs of llama.cpp's family, made by a task of kind export. Cannot be chatted with here."""
+        EVALUATION: Artifact._Kind.ValueType  # 6
+        """What an evaluation has found: a summary and an outcome per row and model."""
+        GENERATION: Artifact._Kind.ValueType  # 7
+        """What a generation has written: an answer per row."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the files are. Values may be added."""
@@ -274,8 +295,16 @@ class Artifact(_message.Message):
     CHECKPOINT: Artifact.Kind.ValueType  # 3
     """What a task continues from: trained weights, moments of the optimizer, random numbers and the loop's own state, as
     safetensors and JSON. Kept as long as the task lives: the newest few (`Hyperparameters.save_total_limit`), the one with the
-    lowest validation loss and those with a label; of a task that has ended, as every artifact. Cannot be chatted with.
+    lowest validation loss and those with a label; of a task that has ended, as every artifact. Its weights answer, too (`tasks/{uuid}@step-N`).
     """
+    MERGED: Artifact.Kind.ValueType  # 4
+    """A whole model of the weights of base and adapter together, made by a task of kind export. In the layout of MODEL."""
+    GGUF: Artifact.Kind.ValueType  # 5
+    """One GGUF file for programs of llama.cpp's family, made by a task of kind export. Cannot be chatted with here."""
+    EVALUATION: Artifact.Kind.ValueType  # 6
+    """What an evaluation has found: a summary and an outcome per row and model."""
+    GENERATION: Artifact.Kind.ValueType  # 7
+    """What a generation has written: an answer per row."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -319,6 +348,7 @@ class Artifact(_message.Message):
     PINNED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     HOLD_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    DAMAGED_FILES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `artifacts/{uuid}`."""
     kind: Global___Artifact.Kind.ValueType
@@ -353,6 +383,12 @@ class Artifact(_message.Message):
     def hold_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. It is in use (downloaded, exported, chatted with) and does not expire before this moment; unset = never used."""
 
+    @_builtins.property
+    def damaged_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Paths of files whose stored bytes are damaged, as the scrubber or a download has found: downloading one is DATA_LOSS
+        (FILE_DAMAGED). Empty = no damage is known.
+        """
+
     def __init__(
         self,
         *,
@@ -367,10 +403,11 @@ class Artifact(_message.Message):
         pinned: _builtins.bool = ...,
         reason: _builtins.str = ...,
         hold_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        damaged_files: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "kind", b"kind", "manifest", b"manifest", "name", b"name", "pinned", b"pinned", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "damaged_files", b"damaged_files", "delete_time", b"delete_time", "expire_time", b"expire_time", "hold_expire_time", b"hold_expire_time", "kind", b"kind", "manifest", b"manifest", "name", b"name", "pinned", b"pinned", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

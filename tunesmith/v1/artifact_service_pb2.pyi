@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tunesmith.v1 import artifact_pb2 as _artifact_pb2
 from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
 import builtins as _builtins
@@ -66,12 +67,17 @@ class ArtifactHeader(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FIRST_ATTEMPT_FIELD_NUMBER: _builtins.int
     kind: _artifact_pb2.Artifact.Kind.ValueType
     """Required. What the files are."""
     epoch: _builtins.int
     """Required. The epoch of the attempt that made it."""
     request_id: _builtins.str
     """Required. Names this result: a repeat returns the first artifact. 1 to 128 characters."""
+    first_attempt: _builtins.int
+    """Of a checkpoint, optional. None of attempts before this one is kept for being the best, since the task does not continue from
+    them. Default: 0, all of them count.
+    """
     @_builtins.property
     def manifest(self) -> _artifact_pb2.ArtifactManifest:
         """Required. Every file with size and SHA-256, and where they came from."""
@@ -83,10 +89,11 @@ class ArtifactHeader(_message.Message):
         manifest: _artifact_pb2.ArtifactManifest | None = ...,
         epoch: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        first_attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "kind", b"kind", "manifest", b"manifest", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "first_attempt", b"first_attempt", "kind", b"kind", "manifest", b"manifest", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -423,8 +430,8 @@ class ExportArtifactRequest(_message.Message):
     model: _builtins.str
     """Required. Format: `models/{model}`; made when there is none."""
     format: _registered_model_pb2.ModelVersion.Format.ValueType
-    """Optional. What to make. Default: what the artifact is, and nothing else is made of it: FAILED_PRECONDITION
-    (EXPORT_FORMAT_UNFIT).
+    """Optional. Must be what the artifact is, the default: FAILED_PRECONDITION (EXPORT_FORMAT_UNFIT) otherwise. Other forms are made by
+    a task of kind export, whose result is then exported.
     """
     alias: _builtins.str
     """Optional. Alias that points to the new version from its first moment, taken from the version that had it. Matches
@@ -559,3 +566,243 @@ class SweepArtifactsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SweepArtifactsResponse: _TypeAlias = SweepArtifactsResponse  # noqa: Y015
+
+@_typing.final
+class ListArtifactNoticesRequest(_message.Message):
+    """Which announcements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. Announcements per answer; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
+    after_sequence: _builtins.int
+    """Optional. Only announcements with a higher `sequence`: the last one the reader has seen. Default: 0, all."""
+    task: _builtins.str
+    """Optional. Only about artifacts of this task. Format: `tasks/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        after_sequence: _builtins.int = ...,
+        task: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "page_size", b"page_size", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListArtifactNoticesRequest: _TypeAlias = ListArtifactNoticesRequest  # noqa: Y015
+
+@_typing.final
+class ListArtifactNoticesResponse(_message.Message):
+    """Announcements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTICES_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    last_sequence: _builtins.int
+    """`after_sequence` of the next call: the number of the last one here, or that of the request when there is none."""
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArtifactNotice]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        notices: _abc.Iterable[Global___ArtifactNotice] | None = ...,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_sequence", b"last_sequence", "notices", b"notices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListArtifactNoticesResponse: _TypeAlias = ListArtifactNoticesResponse  # noqa: Y015
+
+@_typing.final
+class ArtifactNotice(_message.Message):
+    """One announcement about an artifact. It never changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ArtifactNotice._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ArtifactNotice._Kind.ValueType  # 0
+        """Never stored."""
+        EXPIRING: ArtifactNotice._Kind.ValueType  # 1
+        """Its end is near, see `days`."""
+        DAMAGED: ArtifactNotice._Kind.ValueType  # 2
+        """The stored bytes of a file are damaged, see `path`."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What is announced. Values may be added."""
+
+    KIND_UNSPECIFIED: ArtifactNotice.Kind.ValueType  # 0
+    """Never stored."""
+    EXPIRING: ArtifactNotice.Kind.ValueType  # 1
+    """Its end is near, see `days`."""
+    DAMAGED: ArtifactNotice.Kind.ValueType  # 2
+    """The stored bytes of a file are damaged, see `path`."""
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the announcement: 1, 2, and so on, in the order in which they became visible."""
+    kind: Global___ArtifactNotice.Kind.ValueType
+    """What is announced."""
+    artifact: _builtins.str
+    """Format: `artifacts/{uuid}`."""
+    task: _builtins.str
+    """The task that made it. Format: `tasks/{uuid}`."""
+    days: _builtins.int
+    """Of one that expires: at most so many days were left, 7, 3 or 1; else 0."""
+    path: _builtins.str
+    """Of a damaged one: the file."""
+    damage: _builtins.str
+    """Of a damaged one: what is wrong with the file, in words."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was going to expire."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was announced."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        kind: Global___ArtifactNotice.Kind.ValueType = ...,
+        artifact: _builtins.str = ...,
+        task: _builtins.str = ...,
+        days: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        path: _builtins.str = ...,
+        damage: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "create_time", b"create_time", "damage", b"damage", "days", b"days", "expire_time", b"expire_time", "kind", b"kind", "path", b"path", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArtifactNotice: _TypeAlias = ArtifactNotice  # noqa: Y015
+
+@_typing.final
+class GetStorageCheckRequest(_message.Message):
+    """Nothing to choose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStorageCheckRequest: _TypeAlias = GetStorageCheckRequest  # noqa: Y015
+
+@_typing.final
+class StorageCheck(_message.Message):
+    """State of the stored bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Damage(_message.Message):
+        """Stored bytes that are not what they should be."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SHA256_FIELD_NUMBER: _builtins.int
+        SIZE_BYTES_FIELD_NUMBER: _builtins.int
+        DAMAGE_FIELD_NUMBER: _builtins.int
+        CHECK_TIME_FIELD_NUMBER: _builtins.int
+        OWNERS_FIELD_NUMBER: _builtins.int
+        sha256: _builtins.str
+        """SHA-256 they should have, lower-case hexadecimal."""
+        size_bytes: _builtins.int
+        """Bytes there should be."""
+        damage: _builtins.str
+        """What is wrong, in words."""
+        @_builtins.property
+        def check_time(self) -> _timestamp_pb2.Timestamp:
+            """When that was found."""
+
+        @_builtins.property
+        def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Everything that has them, sorted. Format: `artifacts/{uuid}`, `baseModels/{base_model}`, `datasets/{uuid}` or
+            `models/{model}/versions/{version}`.
+            """
+
+        def __init__(
+            self,
+            *,
+            sha256: _builtins.str = ...,
+            size_bytes: _builtins.int = ...,
+            damage: _builtins.str = ...,
+            check_time: _timestamp_pb2.Timestamp | None = ...,
+            owners: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "damage", b"damage", "owners", b"owners", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CONTENT_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    OLDEST_CHECK_TIME_FIELD_NUMBER: _builtins.int
+    OVERDUE_BYTES_FIELD_NUMBER: _builtins.int
+    DAMAGES_FIELD_NUMBER: _builtins.int
+    content_count: _builtins.int
+    """Contents that are stored; equal files are one."""
+    size_bytes: _builtins.int
+    """Size of all contents."""
+    overdue_bytes: _builtins.int
+    """Bytes that should have been read again by now; 0 = the scrubber keeps its pace."""
+    @_builtins.property
+    def oldest_check_time(self) -> _timestamp_pb2.Timestamp:
+        """When the content that was read longest ago was read; unset = nothing is stored."""
+
+    @_builtins.property
+    def damages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageCheck.Damage]:
+        """What is damaged, by SHA-256; at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        content_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        oldest_check_time: _timestamp_pb2.Timestamp | None = ...,
+        overdue_bytes: _builtins.int = ...,
+        damages: _abc.Iterable[Global___StorageCheck.Damage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_check_time", b"oldest_check_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_count", b"content_count", "damages", b"damages", "oldest_check_time", b"oldest_check_time", "overdue_bytes", b"overdue_bytes", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StorageCheck: _TypeAlias = StorageCheck  # noqa: Y015

@@ -97,6 +97,16 @@ class ArtifactServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsResponse.FromString,
                 _registered_method=True)
+        self.ListArtifactNotices = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/ListArtifactNotices',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.ListArtifactNoticesRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.ListArtifactNoticesResponse.FromString,
+                _registered_method=True)
+        self.GetStorageCheck = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/GetStorageCheck',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.GetStorageCheckRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.StorageCheck.FromString,
+                _registered_method=True)
 
 
 class ArtifactServiceServicer:
@@ -129,7 +139,10 @@ class ArtifactServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadArtifact(self, request, context):
-        """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places.
+        """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
+        metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
+        the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+        manifest. Places the hold that HoldArtifact places.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +213,22 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListArtifactNotices(self, request, context):
+        """What has been announced about artifacts, oldest first: an end that is near (once each at 7, 3 and 1 days before it, by the clock
+        of the database; an end that was moved away is announced anew), and damage. A reader that asks again with the last number it has
+        seen misses none and gets none twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStorageCheck(self, request, context):
+        """How far the scrubber is, which reads all stored bytes again and again, and everything it has found damaged. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ArtifactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -262,6 +291,16 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.SweepArtifacts,
                     request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsResponse.SerializeToString,
+            ),
+            'ListArtifactNotices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListArtifactNotices,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.ListArtifactNoticesRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.ListArtifactNoticesResponse.SerializeToString,
+            ),
+            'GetStorageCheck': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStorageCheck,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.GetStorageCheckRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.StorageCheck.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -589,6 +628,60 @@ class ArtifactService:
             '/tunesmith.v1.ArtifactService/SweepArtifacts',
             tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsRequest.SerializeToString,
             tunesmith_dot_v1_dot_artifact__service__pb2.SweepArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListArtifactNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/ListArtifactNotices',
+            tunesmith_dot_v1_dot_artifact__service__pb2.ListArtifactNoticesRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__service__pb2.ListArtifactNoticesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStorageCheck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/GetStorageCheck',
+            tunesmith_dot_v1_dot_artifact__service__pb2.GetStorageCheckRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__service__pb2.StorageCheck.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,7 +48,11 @@ class ArtifactServiceStub:
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]
     """Artifacts, newest first."""
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]
-    """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places."""
+    """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
+    metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
+    the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+    manifest. Places the hold that HoldArtifact places.
+    """
     HoldArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]
     """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
     bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
@@ -81,6 +85,13 @@ class ArtifactServiceStub:
     """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
     sweep is at work. For operators.
     """
+    ListArtifactNotices: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactNoticesRequest, _artifact_service_pb2.ListArtifactNoticesResponse]
+    """What has been announced about artifacts, oldest first: an end that is near (once each at 7, 3 and 1 days before it, by the clock
+    of the database; an end that was moved away is announced anew), and damage. A reader that asks again with the last number it has
+    seen misses none and gets none twice.
+    """
+    GetStorageCheck: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.GetStorageCheckRequest, _artifact_service_pb2.StorageCheck]
+    """How far the scrubber is, which reads all stored bytes again and again, and everything it has found damaged. For operators."""
 
 @_typing.type_check_only
 class ArtifactServiceAsyncStub(ArtifactServiceStub):
@@ -100,7 +111,11 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]  # type: ignore[assignment]
     """Artifacts, newest first."""
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
-    """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places."""
+    """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
+    metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
+    the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+    manifest. Places the hold that HoldArtifact places.
+    """
     HoldArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
     """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
     bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
@@ -133,6 +148,13 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
     sweep is at work. For operators.
     """
+    ListArtifactNotices: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactNoticesRequest, _artifact_service_pb2.ListArtifactNoticesResponse]  # type: ignore[assignment]
+    """What has been announced about artifacts, oldest first: an end that is near (once each at 7, 3 and 1 days before it, by the clock
+    of the database; an end that was moved away is announced anew), and damage. A reader that asks again with the last number it has
+    seen misses none and gets none twice.
+    """
+    GetStorageCheck: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetStorageCheckRequest, _artifact_service_pb2.StorageCheck]  # type: ignore[assignment]
+    """How far the scrubber is, which reads all stored bytes again and again, and everything it has found damaged. For operators."""
 
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps what tasks produce."""
@@ -173,7 +195,11 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_service_pb2.DownloadArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_service_pb2.DownloadArtifactResponse], _abc.AsyncIterator[_artifact_service_pb2.DownloadArtifactResponse]]:
-        """The bytes of one file, in chunks of at most 1 MiB. Places the hold that HoldArtifact places."""
+        """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
+        metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
+        the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+        manifest. Places the hold that HoldArtifact places.
+        """
 
     @_abc_1.abstractmethod
     def HoldArtifact(
@@ -254,5 +280,24 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
         sweep is at work. For operators.
         """
+
+    @_abc_1.abstractmethod
+    def ListArtifactNotices(
+        self,
+        request: _artifact_service_pb2.ListArtifactNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.ListArtifactNoticesResponse, _abc.Awaitable[_artifact_service_pb2.ListArtifactNoticesResponse]]:
+        """What has been announced about artifacts, oldest first: an end that is near (once each at 7, 3 and 1 days before it, by the clock
+        of the database; an end that was moved away is announced anew), and damage. A reader that asks again with the last number it has
+        seen misses none and gets none twice.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStorageCheck(
+        self,
+        request: _artifact_service_pb2.GetStorageCheckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.StorageCheck, _abc.Awaitable[_artifact_service_pb2.StorageCheck]]:
+        """How far the scrubber is, which reads all stored bytes again and again, and everything it has found damaged. For operators."""
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atunesmith/v1/dataset.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x04\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x33\n\nstatistics\x18\x05 \x01(\x0b\x32\x1f.tunesmith.v1.DatasetStatistics\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x07 \x01(\x05\x12,\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x1c.tunesmith.v1.Dataset.Format\x12\x19\n\x11\x64ropped_row_count\x18\t \x01(\x03\x12N\n\x16\x64ropped_rows_by_reason\x18\n \x03(\x0b\x32..tunesmith.v1.Dataset.DroppedRowsByReasonEntry\x12.\n\x08warnings\x18\x0b \x03(\x0b\x32\x1c.tunesmith.v1.DatasetWarning\x12\x13\n\x0brows_sha256\x18\x0c \x01(\t\x1a:\n\x18\x44roppedRowsByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"Q\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x08\n\x04\x43HAT\x10\x01\x12\x0e\n\nPREFERENCE\x10\x02\x12\x08\n\x04TEXT\x10\x03\x12\x0b\n\x07LABELED\x10\x04\"\xe0\x04\n\x11\x44\x61tasetStatistics\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12\x15\n\rmessage_count\x18\x02 \x01(\x03\x12M\n\x10messages_by_role\x18\x03 \x03(\x0b\x32\x33.tunesmith.v1.DatasetStatistics.MessagesByRoleEntry\x12!\n\x19\x61ssistant_character_count\x18\x04 \x01(\x03\x12\x1c\n\x14without_system_count\x18\x05 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x06 \x01(\x03\x12\x1c\n\x14near_duplicate_count\x18\x07 \x01(\x03\x12 \n\x18last_not_assistant_count\x18\x08 \x01(\x03\x12\x1b\n\x13\x65mpty_content_count\x18\t \x01(\x03\x12\x18\n\x10with_tools_count\x18\n \x01(\x03\x12O\n\x11\x65xamples_by_turns\x18\x0b \x03(\x0b\x32\x34.tunesmith.v1.DatasetStatistics.ExamplesByTurnsEntry\x12(\n\x06labels\x18\x0c \x03(\x0b\x32\x18.tunesmith.v1.LabelCount\x12\x13\n\x0blabel_count\x18\r \x01(\x03\x1a\x35\n\x13MessagesByRoleEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x36\n\x14\x45xamplesByTurnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"2\n\nLabelCount\x12\r\n\x05label\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\x03\"]\n\x0e\x44\x61tasetWarning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\r\n\x05lines\x18\x05 \x03(\x03\"i\n\x0cRowViolation\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x06 \x01(\x03\"\x9c\x03\n\rDatasetReport\x12\r\n\x05valid\x18\x01 \x01(\x08\x12.\n\nviolations\x18\x02 \x03(\x0b\x32\x1a.tunesmith.v1.RowViolation\x12\x17\n\x0fviolation_count\x18\x03 \x01(\x03\x12Q\n\x14violations_by_reason\x18\x04 \x03(\x0b\x32\x33.tunesmith.v1.DatasetReport.ViolationsByReasonEntry\x12\x33\n\nstatistics\x18\x05 \x01(\x0b\x32\x1f.tunesmith.v1.DatasetStatistics\x12,\n\x06\x66ormat\x18\x06 \x01(\x0e\x32\x1c.tunesmith.v1.Dataset.Format\x12.\n\x08warnings\x18\x07 \x03(\x0b\x32\x1c.tunesmith.v1.DatasetWarning\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x1a\x39\n\x17ViolationsByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xf7\x02\n\x0fTokenStatistics\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x1b\n\x13\x62\x61se_model_revision\x18\x02 \x01(\t\x12\x16\n\x0emax_seq_length\x18\x03 \x01(\x05\x12\x15\n\rexample_count\x18\x04 \x01(\x03\x12\x13\n\x0btoken_count\x18\x05 \x01(\x03\x12\x1d\n\x15trainable_token_count\x18\x06 \x01(\x03\x12\x31\n\x07lengths\x18\x07 \x01(\x0b\x32 .tunesmith.v1.LengthDistribution\x12\x19\n\x11over_length_count\x18\x08 \x01(\x03\x12\x1e\n\x16truncated_answer_count\x18\t \x01(\x03\x12\x19\n\x11untrainable_count\x18\n \x01(\x03\x12.\n\nviolations\x18\x0b \x03(\x0b\x32\x1a.tunesmith.v1.RowViolation\x12\x17\n\x0fviolation_count\x18\x0c \x01(\x03\"\xe7\x01\n\x12LengthDistribution\x12\x0b\n\x03min\x18\x01 \x01(\x03\x12\x0b\n\x03max\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x46\n\x0bpercentiles\x18\x04 \x03(\x0b\x32\x31.tunesmith.v1.LengthDistribution.PercentilesEntry\x12-\n\thistogram\x18\x05 \x03(\x0b\x32\x1a.tunesmith.v1.LengthBucket\x1a\x32\n\x10PercentilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\",\n\x0cLengthBucket\x12\r\n\x05up_to\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x42q\n\x10\x64\x65v.tunesmith.v1B\x0c\x44\x61tasetProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atunesmith/v1/dataset.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x04\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x33\n\nstatistics\x18\x05 \x01(\x0b\x32\x1f.tunesmith.v1.DatasetStatistics\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x07 \x01(\x05\x12,\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x1c.tunesmith.v1.Dataset.Format\x12\x19\n\x11\x64ropped_row_count\x18\t \x01(\x03\x12N\n\x16\x64ropped_rows_by_reason\x18\n \x03(\x0b\x32..tunesmith.v1.Dataset.DroppedRowsByReasonEntry\x12.\n\x08warnings\x18\x0b \x03(\x0b\x32\x1c.tunesmith.v1.DatasetWarning\x12\x13\n\x0brows_sha256\x18\x0c \x01(\t\x12\x30\n\x0b\x65xpire_time\x18\xfa\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a:\n\x18\x44roppedRowsByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"Q\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x08\n\x04\x43HAT\x10\x01\x12\x0e\n\nPREFERENCE\x10\x02\x12\x08\n\x04TEXT\x10\x03\x12\x0b\n\x07LABELED\x10\x04\"\xe0\x04\n\x11\x44\x61tasetStatistics\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12\x15\n\rmessage_count\x18\x02 \x01(\x03\x12M\n\x10messages_by_role\x18\x03 \x03(\x0b\x32\x33.tunesmith.v1.DatasetStatistics.MessagesByRoleEntry\x12!\n\x19\x61ssistant_character_count\x18\x04 \x01(\x03\x12\x1c\n\x14without_system_count\x18\x05 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x06 \x01(\x03\x12\x1c\n\x14near_duplicate_count\x18\x07 \x01(\x03\x12 \n\x18last_not_assistant_count\x18\x08 \x01(\x03\x12\x1b\n\x13\x65mpty_content_count\x18\t \x01(\x03\x12\x18\n\x10with_tools_count\x18\n \x01(\x03\x12O\n\x11\x65xamples_by_turns\x18\x0b \x03(\x0b\x32\x34.tunesmith.v1.DatasetStatistics.ExamplesByTurnsEntry\x12(\n\x06labels\x18\x0c \x03(\x0b\x32\x18.tunesmith.v1.LabelCount\x12\x13\n\x0blabel_count\x18\r \x01(\x03\x1a\x35\n\x13MessagesByRoleEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x36\n\x14\x45xamplesByTurnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"2\n\nLabelCount\x12\r\n\x05label\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\x03\"]\n\x0e\x44\x61tasetWarning\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\r\n\x05lines\x18\x05 \x03(\x03\"i\n\x0cRowViolation\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x06 \x01(\x03\"\x9c\x03\n\rDatasetReport\x12\r\n\x05valid\x18\x01 \x01(\x08\x12.\n\nviolations\x18\x02 \x03(\x0b\x32\x1a.tunesmith.v1.RowViolation\x12\x17\n\x0fviolation_count\x18\x03 \x01(\x03\x12Q\n\x14violations_by_reason\x18\x04 \x03(\x0b\x32\x33.tunesmith.v1.DatasetReport.ViolationsByReasonEntry\x12\x33\n\nstatistics\x18\x05 \x01(\x0b\x32\x1f.tunesmith.v1.DatasetStatistics\x12,\n\x06\x66ormat\x18\x06 \x01(\x0e\x32\x1c.tunesmith.v1.Dataset.Format\x12.\n\x08warnings\x18\x07 \x03(\x0b\x32\x1c.tunesmith.v1.DatasetWarning\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x1a\x39\n\x17ViolationsByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xf7\x02\n\x0fTokenStatistics\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x1b\n\x13\x62\x61se_model_revision\x18\x02 \x01(\t\x12\x16\n\x0emax_seq_length\x18\x03 \x01(\x05\x12\x15\n\rexample_count\x18\x04 \x01(\x03\x12\x13\n\x0btoken_count\x18\x05 \x01(\x03\x12\x1d\n\x15trainable_token_count\x18\x06 \x01(\x03\x12\x31\n\x07lengths\x18\x07 \x01(\x0b\x32 .tunesmith.v1.LengthDistribution\x12\x19\n\x11over_length_count\x18\x08 \x01(\x03\x12\x1e\n\x16truncated_answer_count\x18\t \x01(\x03\x12\x19\n\x11untrainable_count\x18\n \x01(\x03\x12.\n\nviolations\x18\x0b \x03(\x0b\x32\x1a.tunesmith.v1.RowViolation\x12\x17\n\x0fviolation_count\x18\x0c \x01(\x03\"\xe7\x01\n\x12LengthDistribution\x12\x0b\n\x03min\x18\x01 \x01(\x03\x12\x0b\n\x03max\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x46\n\x0bpercentiles\x18\x04 \x03(\x0b\x32\x31.tunesmith.v1.LengthDistribution.PercentilesEntry\x12-\n\thistogram\x18\x05 \x03(\x0b\x32\x1a.tunesmith.v1.LengthBucket\x1a\x32\n\x10PercentilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\",\n\x0cLengthBucket\x12\r\n\x05up_to\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x42q\n\x10\x64\x65v.tunesmith.v1B\x0c\x44\x61tasetProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,33 +44,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LENGTHDISTRIBUTION_PERCENTILESENTRY']._loaded_options = None
   _globals['_LENGTHDISTRIBUTION_PERCENTILESENTRY']._serialized_options = b'8\001'
   _globals['_DATASET']._serialized_start=78
-  _globals['_DATASET']._serialized_end=643
-  _globals['_DATASET_DROPPEDROWSBYREASONENTRY']._serialized_start=502
-  _globals['_DATASET_DROPPEDROWSBYREASONENTRY']._serialized_end=560
-  _globals['_DATASET_FORMAT']._serialized_start=562
-  _globals['_DATASET_FORMAT']._serialized_end=643
-  _globals['_DATASETSTATISTICS']._serialized_start=646
-  _globals['_DATASETSTATISTICS']._serialized_end=1254
-  _globals['_DATASETSTATISTICS_MESSAGESBYROLEENTRY']._serialized_start=1145
-  _globals['_DATASETSTATISTICS_MESSAGESBYROLEENTRY']._serialized_end=1198
-  _globals['_DATASETSTATISTICS_EXAMPLESBYTURNSENTRY']._serialized_start=1200
-  _globals['_DATASETSTATISTICS_EXAMPLESBYTURNSENTRY']._serialized_end=1254
-  _globals['_LABELCOUNT']._serialized_start=1256
-  _globals['_LABELCOUNT']._serialized_end=1306
-  _globals['_DATASETWARNING']._serialized_start=1308
-  _globals['_DATASETWARNING']._serialized_end=1401
-  _globals['_ROWVIOLATION']._serialized_start=1403
-  _globals['_ROWVIOLATION']._serialized_end=1508
-  _globals['_DATASETREPORT']._serialized_start=1511
-  _globals['_DATASETREPORT']._serialized_end=1923
-  _globals['_DATASETREPORT_VIOLATIONSBYREASONENTRY']._serialized_start=1866
-  _globals['_DATASETREPORT_VIOLATIONSBYREASONENTRY']._serialized_end=1923
-  _globals['_TOKENSTATISTICS']._serialized_start=1926
-  _globals['_TOKENSTATISTICS']._serialized_end=2301
-  _globals['_LENGTHDISTRIBUTION']._serialized_start=2304
-  _globals['_LENGTHDISTRIBUTION']._serialized_end=2535
-  _globals['_LENGTHDISTRIBUTION_PERCENTILESENTRY']._serialized_start=2485
-  _globals['_LENGTHDISTRIBUTION_PERCENTILESENTRY']._serialized_end=2535
-  _globals['_LENGTHBUCKET']._serialized_start=2537
-  _globals['_LENGTHBUCKET']._serialized_end=2581
+  _globals['_DATASET']._serialized_end=693
+  _globals['_DATASET_DROPPEDROWSBYREASONENTRY']._serialized_start=552
+  _globals['_DATASET_DROPPEDROWSBYREASONENTRY']._serialized_end=610
+  _globals['_DATASET_FORMAT']._serialized_start=612
+  _globals['_DATASET_FORMAT']._serialized_end=693
+  _globals['_DATASETSTATISTICS']._serialized_start=696
+  _globals['_DATASETSTATISTICS']._serialized_end=1304
+  _globals['_DATASETSTATISTICS_MESSAGESBYROLEENTRY']._serialized_start=1195
+  _globals['_DATASETSTATISTICS_MESSAGESBYROLEENTRY']._serialized_end=1248
+  _globals['_DATASETSTATISTICS_EXAMPLESBYTURNSENTRY']._serialized_start=1250
+  _globals['_DATASETSTATISTICS_EXAMPLESBYTURNSENTRY']._serialized_end=1304
+  _globals['_LABELCOUNT']._serialized_start=1306
+  _globals['_LABELCOUNT']._serialized_end=1356
+  _globals['_DATASETWARNING']._serialized_start=1358
+  _globals['_DATASETWARNING']._serialized_end=1451
+  _globals['_ROWVIOLATION']._serialized_start=1453
+  _globals['_ROWVIOLATION']._serialized_end=1558
+  _globals['_DATASETREPORT']._serialized_start=1561
+  _globals['_DATASETREPORT']._serialized_end=1973
+  _globals['_DATASETREPORT_VIOLATIONSBYREASONENTRY']._serialized_start=1916
+  _globals['_DATASETREPORT_VIOLATIONSBYREASONENTRY']._serialized_end=1973
+  _globals['_TOKENSTATISTICS']._serialized_start=1976
+  _globals['_TOKENSTATISTICS']._serialized_end=2351
+  _globals['_LENGTHDISTRIBUTION']._serialized_start=2354
+  _globals['_LENGTHDISTRIBUTION']._serialized_end=2585
+  _globals['_LENGTHDISTRIBUTION_PERCENTILESENTRY']._serialized_start=2535
+  _globals['_LENGTHDISTRIBUTION_PERCENTILESENTRY']._serialized_end=2585
+  _globals['_LENGTHBUCKET']._serialized_start=2587
+  _globals['_LENGTHBUCKET']._serialized_end=2631
 # @@protoc_insertion_point(module_scope)

@@ -89,6 +89,7 @@ class Dataset(_message.Message):
     DROPPED_ROWS_BY_REASON_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     ROWS_SHA256_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `datasets/{uuid}`."""
     display_name: _builtins.str
@@ -125,6 +126,10 @@ class Dataset(_message.Message):
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetWarning]:
         """Output only. What deserves a second look; never blocks."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it will be removed, unless a live task needs it then: once none does. Absent = when it is deleted."""
+
     def __init__(
         self,
         *,
@@ -140,10 +145,11 @@ class Dataset(_message.Message):
         dropped_rows_by_reason: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         warnings: _abc.Iterable[Global___DatasetWarning] | None = ...,
         rows_sha256: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "statistics", b"statistics"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "dropped_row_count", b"dropped_row_count", "dropped_rows_by_reason", b"dropped_rows_by_reason", "format", b"format", "name", b"name", "rows_sha256", b"rows_sha256", "sha256", b"sha256", "size_bytes", b"size_bytes", "statistics", b"statistics", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "dropped_row_count", b"dropped_row_count", "dropped_rows_by_reason", b"dropped_rows_by_reason", "expire_time", b"expire_time", "format", b"format", "name", b"name", "rows_sha256", b"rows_sha256", "sha256", b"sha256", "size_bytes", b"size_bytes", "statistics", b"statistics", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

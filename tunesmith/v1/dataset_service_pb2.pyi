@@ -30,10 +30,13 @@ class UploadDatasetRequest(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    LATE_LIFETIME_SECONDS_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """The next bytes of the file; at most 1 MiB."""
     sha256: _builtins.str
     """Last message. SHA-256 of the whole file, lower-case hexadecimal; a mismatch is refused (DATA_LOSS)."""
+    late_lifetime_seconds: _builtins.int
+    """Optional. Only beside `sha256`: `lifetime_seconds` of the header, for callers that learn of it late."""
     @_builtins.property
     def header(self) -> Global___DatasetHeader:
         """First message."""
@@ -44,13 +47,19 @@ class UploadDatasetRequest(_message.Message):
         header: Global___DatasetHeader | None = ...,
         chunk: _builtins.bytes = ...,
         sha256: _builtins.str = ...,
+        late_lifetime_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_late_lifetime_seconds", b"_late_lifetime_seconds", "chunk", b"chunk", "header", b"header", "late_lifetime_seconds", b"late_lifetime_seconds", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_late_lifetime_seconds", b"_late_lifetime_seconds", "chunk", b"chunk", "header", b"header", "late_lifetime_seconds", b"late_lifetime_seconds", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__late_lifetime_seconds: _TypeAlias = _typing.Literal["late_lifetime_seconds"]  # noqa: Y015
+    _WhichOneofArgType__late_lifetime_seconds: _TypeAlias = _typing.Literal["_late_lifetime_seconds", b"_late_lifetime_seconds"]  # noqa: Y015
     _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk", "sha256"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__late_lifetime_seconds) -> _WhichOneofReturnType__late_lifetime_seconds | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
 Global___UploadDatasetRequest: _TypeAlias = UploadDatasetRequest  # noqa: Y015
@@ -89,6 +98,7 @@ class DatasetHeader(_message.Message):
     MAX_INVALID_ROWS_FIELD_NUMBER: _builtins.int
     MAX_INVALID_RATIO_FIELD_NUMBER: _builtins.int
     SHA256_FOLLOWS_FIELD_NUMBER: _builtins.int
+    LIFETIME_SECONDS_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Required. What people call it; 1 to 128 characters."""
     sha256: _builtins.str
@@ -105,6 +115,10 @@ class DatasetHeader(_message.Message):
     """Optional. Only for UploadDataset: the SHA-256 comes in the last message, for callers that pass a file on and do not have all of
     it yet. A stream that ends without it is refused (UPLOAD_MALFORMED): it was broken off. Default: false.
     """
+    lifetime_seconds: _builtins.int
+    """Optional. Seconds after which the dataset is removed, 3,600 to 2,592,000 (30 days). The same content under the same display name is
+    one dataset, which is kept as long as the longest of its uploads asks for. Default: it is kept until it is deleted.
+    """
     def __init__(
         self,
         *,
@@ -114,15 +128,20 @@ class DatasetHeader(_message.Message):
         max_invalid_rows: _builtins.int | None = ...,
         max_invalid_ratio: _builtins.float | None = ...,
         sha256_follows: _builtins.bool = ...,
+        lifetime_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lifetime_seconds", b"_lifetime_seconds", "_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "lifetime_seconds", b"lifetime_seconds", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "display_name", b"display_name", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows", "request_id", b"request_id", "sha256", b"sha256", "sha256_follows", b"sha256_follows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lifetime_seconds", b"_lifetime_seconds", "_max_invalid_ratio", b"_max_invalid_ratio", "_max_invalid_rows", b"_max_invalid_rows", "display_name", b"display_name", "lifetime_seconds", b"lifetime_seconds", "max_invalid_ratio", b"max_invalid_ratio", "max_invalid_rows", b"max_invalid_rows", "request_id", b"request_id", "sha256", b"sha256", "sha256_follows", b"sha256_follows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lifetime_seconds: _TypeAlias = _typing.Literal["lifetime_seconds"]  # noqa: Y015
+    _WhichOneofArgType__lifetime_seconds: _TypeAlias = _typing.Literal["_lifetime_seconds", b"_lifetime_seconds"]  # noqa: Y015
     _WhichOneofReturnType__max_invalid_ratio: _TypeAlias = _typing.Literal["max_invalid_ratio"]  # noqa: Y015
     _WhichOneofArgType__max_invalid_ratio: _TypeAlias = _typing.Literal["_max_invalid_ratio", b"_max_invalid_ratio"]  # noqa: Y015
     _WhichOneofReturnType__max_invalid_rows: _TypeAlias = _typing.Literal["max_invalid_rows"]  # noqa: Y015
     _WhichOneofArgType__max_invalid_rows: _TypeAlias = _typing.Literal["_max_invalid_rows", b"_max_invalid_rows"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lifetime_seconds) -> _WhichOneofReturnType__lifetime_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_invalid_ratio) -> _WhichOneofReturnType__max_invalid_ratio | None: ...
     @_typing.overload

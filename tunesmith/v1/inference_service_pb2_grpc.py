@@ -30,8 +30,9 @@ class InferenceServiceStub:
     """Answers with base models and with what was tuned, for testing.
 
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
-    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
-    artifact does not expire within an hour of an answer.
+    (`tasks/{uuid}`), a checkpoint, also of a task that is still training (`tasks/{uuid}@step-N`), or a registered model
+    (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An artifact does not expire within an hour of
+    an answer.
 
     Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
     order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
@@ -59,6 +60,21 @@ class InferenceServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatResponse.FromString,
                 _registered_method=True)
+        self.Complete = channel.unary_unary(
+                '/tunesmith.v1.InferenceService/Complete',
+                request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.CompleteRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.CompleteResponse.FromString,
+                _registered_method=True)
+        self.StreamComplete = channel.unary_stream(
+                '/tunesmith.v1.InferenceService/StreamComplete',
+                request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamCompleteRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamCompleteResponse.FromString,
+                _registered_method=True)
+        self.ScoreChat = channel.unary_unary(
+                '/tunesmith.v1.InferenceService/ScoreChat',
+                request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.ScoreChatRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.ScoreChatResponse.FromString,
+                _registered_method=True)
         self.LoadModel = channel.unary_unary(
                 '/tunesmith.v1.InferenceService/LoadModel',
                 request_serializer=tunesmith_dot_v1_dot_inference__service__pb2.LoadModelRequest.SerializeToString,
@@ -80,8 +96,9 @@ class InferenceServiceServicer:
     """Answers with base models and with what was tuned, for testing.
 
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
-    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
-    artifact does not expire within an hour of an answer.
+    (`tasks/{uuid}`), a checkpoint, also of a task that is still training (`tasks/{uuid}@step-N`), or a registered model
+    (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An artifact does not expire within an hour of
+    an answer.
 
     Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
     order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
@@ -110,6 +127,28 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Complete(self, request, context):
+        """Continues a text as it stands, without a chat template.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamComplete(self, request, context):
+        """Continues a text as it stands, as it is written. Cancelling the call ends the generation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreChat(self, request, context):
+        """How probable the assistant's turns of a given conversation are to a model: the numbers that training makes its loss of. Writes
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LoadModel(self, request, context):
         """Loads a model before it is used. A model that is loaded already is returned as it is.
         """
@@ -119,7 +158,7 @@ class InferenceServiceServicer:
 
     def UnloadModel(self, request, context):
         """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-        FAILED_PRECONDITION (MODEL_IN_USE).
+        FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,6 +189,21 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_inference__service__pb2.CompareChatResponse.SerializeToString,
             ),
+            'Complete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Complete,
+                    request_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.CompleteRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_inference__service__pb2.CompleteResponse.SerializeToString,
+            ),
+            'StreamComplete': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamComplete,
+                    request_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamCompleteRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_inference__service__pb2.StreamCompleteResponse.SerializeToString,
+            ),
+            'ScoreChat': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScoreChat,
+                    request_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.ScoreChatRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_inference__service__pb2.ScoreChatResponse.SerializeToString,
+            ),
             'LoadModel': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadModel,
                     request_deserializer=tunesmith_dot_v1_dot_inference__service__pb2.LoadModelRequest.FromString,
@@ -177,8 +231,9 @@ class InferenceService:
     """Answers with base models and with what was tuned, for testing.
 
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
-    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
-    artifact does not expire within an hour of an answer.
+    (`tasks/{uuid}`), a checkpoint, also of a task that is still training (`tasks/{uuid}@step-N`), or a registered model
+    (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An artifact does not expire within an hour of
+    an answer.
 
     Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
     order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
@@ -256,6 +311,87 @@ class InferenceService:
             '/tunesmith.v1.InferenceService/CompareChat',
             tunesmith_dot_v1_dot_inference__service__pb2.CompareChatRequest.SerializeToString,
             tunesmith_dot_v1_dot_inference__service__pb2.CompareChatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Complete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.InferenceService/Complete',
+            tunesmith_dot_v1_dot_inference__service__pb2.CompleteRequest.SerializeToString,
+            tunesmith_dot_v1_dot_inference__service__pb2.CompleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamComplete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tunesmith.v1.InferenceService/StreamComplete',
+            tunesmith_dot_v1_dot_inference__service__pb2.StreamCompleteRequest.SerializeToString,
+            tunesmith_dot_v1_dot_inference__service__pb2.StreamCompleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreChat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.InferenceService/ScoreChat',
+            tunesmith_dot_v1_dot_inference__service__pb2.ScoreChatRequest.SerializeToString,
+            tunesmith_dot_v1_dot_inference__service__pb2.ScoreChatResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,8 +31,9 @@ class InferenceServiceStub:
     """Answers with base models and with what was tuned, for testing.
 
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
-    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
-    artifact does not expire within an hour of an answer.
+    (`tasks/{uuid}`), a checkpoint, also of a task that is still training (`tasks/{uuid}@step-N`), or a registered model
+    (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An artifact does not expire within an hour of
+    an answer.
 
     Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
     order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
@@ -51,11 +52,19 @@ class InferenceServiceStub:
     """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
     model fails, the call fails with its error.
     """
+    Complete: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.CompleteRequest, _inference_service_pb2.CompleteResponse]
+    """Continues a text as it stands, without a chat template."""
+    StreamComplete: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.StreamCompleteRequest, _inference_service_pb2.StreamCompleteResponse]
+    """Continues a text as it stands, as it is written. Cancelling the call ends the generation."""
+    ScoreChat: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ScoreChatRequest, _inference_service_pb2.ScoreChatResponse]
+    """How probable the assistant's turns of a given conversation are to a model: the numbers that training makes its loss of. Writes
+    nothing.
+    """
     LoadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadedModel]
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]
     """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-    FAILED_PRECONDITION (MODEL_IN_USE).
+    FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
     """
     ListLoadedModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListLoadedModelsRequest, _inference_service_pb2.ListLoadedModelsResponse]
     """What is in memory."""
@@ -65,8 +74,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Answers with base models and with what was tuned, for testing.
 
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
-    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
-    artifact does not expire within an hour of an answer.
+    (`tasks/{uuid}`), a checkpoint, also of a task that is still training (`tasks/{uuid}@step-N`), or a registered model
+    (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An artifact does not expire within an hour of
+    an answer.
 
     Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
     order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
@@ -82,11 +92,19 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
     model fails, the call fails with its error.
     """
+    Complete: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.CompleteRequest, _inference_service_pb2.CompleteResponse]  # type: ignore[assignment]
+    """Continues a text as it stands, without a chat template."""
+    StreamComplete: _aio.UnaryStreamMultiCallable[_inference_service_pb2.StreamCompleteRequest, _inference_service_pb2.StreamCompleteResponse]  # type: ignore[assignment]
+    """Continues a text as it stands, as it is written. Cancelling the call ends the generation."""
+    ScoreChat: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ScoreChatRequest, _inference_service_pb2.ScoreChatResponse]  # type: ignore[assignment]
+    """How probable the assistant's turns of a given conversation are to a model: the numbers that training makes its loss of. Writes
+    nothing.
+    """
     LoadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadedModel]  # type: ignore[assignment]
     """Loads a model before it is used. A model that is loaded already is returned as it is."""
     UnloadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-    FAILED_PRECONDITION (MODEL_IN_USE).
+    FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
     """
     ListLoadedModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListLoadedModelsRequest, _inference_service_pb2.ListLoadedModelsResponse]  # type: ignore[assignment]
     """What is in memory."""
@@ -95,8 +113,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers with base models and with what was tuned, for testing.
 
     `model` is a base model (`baseModels/{base_model}` or the bare id), an artifact (`artifacts/{uuid}`), a task's result
-    (`tasks/{uuid}`), or a registered model (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An
-    artifact does not expire within an hour of an answer.
+    (`tasks/{uuid}`), a checkpoint, also of a task that is still training (`tasks/{uuid}@step-N`), or a registered model
+    (`models/{model}`, `models/{model}@{alias or version}`). It is loaded on first use. An artifact does not expire within an hour of
+    an answer.
 
     Questions are answered together, whatever model they are for, up to a number that the operator sets; further ones wait in the
     order they came, and are refused with RESOURCE_EXHAUSTED (TOO_MANY_QUESTIONS) once too many wait. A call that is cancelled or
@@ -130,6 +149,32 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def Complete(
+        self,
+        request: _inference_service_pb2.CompleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.CompleteResponse, _abc.Awaitable[_inference_service_pb2.CompleteResponse]]:
+        """Continues a text as it stands, without a chat template."""
+
+    @_abc_1.abstractmethod
+    def StreamComplete(
+        self,
+        request: _inference_service_pb2.StreamCompleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_service_pb2.StreamCompleteResponse], _abc.AsyncIterator[_inference_service_pb2.StreamCompleteResponse]]:
+        """Continues a text as it stands, as it is written. Cancelling the call ends the generation."""
+
+    @_abc_1.abstractmethod
+    def ScoreChat(
+        self,
+        request: _inference_service_pb2.ScoreChatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.ScoreChatResponse, _abc.Awaitable[_inference_service_pb2.ScoreChatResponse]]:
+        """How probable the assistant's turns of a given conversation are to a model: the numbers that training makes its loss of. Writes
+        nothing.
+        """
+
+    @_abc_1.abstractmethod
     def LoadModel(
         self,
         request: _inference_service_pb2.LoadModelRequest,
@@ -144,7 +189,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Frees a model's memory. A model that is not loaded is not an error; one that answers, or whose adapter does, is not freed:
-        FAILED_PRECONDITION (MODEL_IN_USE).
+        FAILED_PRECONDITION (MODEL_IN_USE), and so is one that the operator pinned (MODEL_PINNED).
         """
 
     @_abc_1.abstractmethod

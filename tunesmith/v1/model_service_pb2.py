@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from tunesmith.v1 import artifact_pb2 as tunesmith_dot_v1_dot_artifact__pb2
 from tunesmith.v1 import base_model_pb2 as tunesmith_dot_v1_dot_base__model__pb2
 from tunesmith.v1 import registered_model_pb2 as tunesmith_dot_v1_dot_registered__model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunesmith/v1/model_service.proto\x12\x0ctunesmith.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1dtunesmith/v1/base_model.proto\x1a#tunesmith/v1/registered_model.proto\"q\n\x18RegisterBaseModelRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.tunesmith.v1.BaseModelH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x15ListBaseModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x16ListBaseModelsResponse\x12,\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x14\x44ownloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"&\n\x15\x44ownloadModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.tunesmith.v1.RegisteredModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListModelVersionsResponse\x12\x32\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\x1a.tunesmith.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\")\n\x19\x44\x65leteModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xec\x06\n\x0cModelService\x12V\n\x11RegisterBaseModel\x12&.tunesmith.v1.RegisterBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel(\x01\x12J\n\x0cGetBaseModel\x12!.tunesmith.v1.GetBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel\x12[\n\x0eListBaseModels\x12#.tunesmith.v1.ListBaseModelsRequest\x1a$.tunesmith.v1.ListBaseModelsResponse\x12Z\n\rDownloadModel\x12\".tunesmith.v1.DownloadModelRequest\x1a#.tunesmith.v1.DownloadModelResponse0\x01\x12H\n\x08GetModel\x12\x1d.tunesmith.v1.GetModelRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12O\n\nListModels\x12\x1f.tunesmith.v1.ListModelsRequest\x1a .tunesmith.v1.ListModelsResponse\x12S\n\x0fGetModelVersion\x12$.tunesmith.v1.GetModelVersionRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12\x64\n\x11ListModelVersions\x12&.tunesmith.v1.ListModelVersionsRequest\x1a\'.tunesmith.v1.ListModelVersionsResponse\x12R\n\rSetModelAlias\x12\".tunesmith.v1.SetModelAliasRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12U\n\x12\x44\x65leteModelVersion\x12\'.tunesmith.v1.DeleteModelVersionRequest\x1a\x16.google.protobuf.EmptyBv\n\x10\x64\x65v.tunesmith.v1B\x11ModelServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunesmith/v1/model_service.proto\x12\x0ctunesmith.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1btunesmith/v1/artifact.proto\x1a\x1dtunesmith/v1/base_model.proto\x1a#tunesmith/v1/registered_model.proto\"q\n\x18RegisterBaseModelRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.tunesmith.v1.BaseModelH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x15ListBaseModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x16ListBaseModelsResponse\x12,\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x14\x44ownloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"&\n\x15\x44ownloadModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.tunesmith.v1.RegisteredModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListModelVersionsResponse\x12\x32\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\x1a.tunesmith.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\")\n\x19\x44\x65leteModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"s\n\x12ImportModelRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.tunesmith.v1.ImportModelHeaderH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"\x91\x01\n\x11ImportModelHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x12.tunesmith.v1.File\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\r\n\x05\x61lias\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t2\xbb\x07\n\x0cModelService\x12V\n\x11RegisterBaseModel\x12&.tunesmith.v1.RegisterBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel(\x01\x12J\n\x0cGetBaseModel\x12!.tunesmith.v1.GetBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel\x12[\n\x0eListBaseModels\x12#.tunesmith.v1.ListBaseModelsRequest\x1a$.tunesmith.v1.ListBaseModelsResponse\x12Z\n\rDownloadModel\x12\".tunesmith.v1.DownloadModelRequest\x1a#.tunesmith.v1.DownloadModelResponse0\x01\x12H\n\x08GetModel\x12\x1d.tunesmith.v1.GetModelRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12O\n\nListModels\x12\x1f.tunesmith.v1.ListModelsRequest\x1a .tunesmith.v1.ListModelsResponse\x12S\n\x0fGetModelVersion\x12$.tunesmith.v1.GetModelVersionRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12\x64\n\x11ListModelVersions\x12&.tunesmith.v1.ListModelVersionsRequest\x1a\'.tunesmith.v1.ListModelVersionsResponse\x12M\n\x0bImportModel\x12 .tunesmith.v1.ImportModelRequest\x1a\x1a.tunesmith.v1.ModelVersion(\x01\x12R\n\rSetModelAlias\x12\".tunesmith.v1.SetModelAliasRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12U\n\x12\x44\x65leteModelVersion\x12\'.tunesmith.v1.DeleteModelVersionRequest\x1a\x16.google.protobuf.EmptyBv\n\x10\x64\x65v.tunesmith.v1B\x11ModelServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,34 +36,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tunesmith.v1.model_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\021ModelServiceProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
-  _globals['_REGISTERBASEMODELREQUEST']._serialized_start=147
-  _globals['_REGISTERBASEMODELREQUEST']._serialized_end=260
-  _globals['_GETBASEMODELREQUEST']._serialized_start=262
-  _globals['_GETBASEMODELREQUEST']._serialized_end=297
-  _globals['_LISTBASEMODELSREQUEST']._serialized_start=299
-  _globals['_LISTBASEMODELSREQUEST']._serialized_end=361
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=363
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=458
-  _globals['_DOWNLOADMODELREQUEST']._serialized_start=460
-  _globals['_DOWNLOADMODELREQUEST']._serialized_end=526
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=528
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=566
-  _globals['_GETMODELREQUEST']._serialized_start=568
-  _globals['_GETMODELREQUEST']._serialized_end=599
-  _globals['_LISTMODELSREQUEST']._serialized_start=601
-  _globals['_LISTMODELSREQUEST']._serialized_end=659
-  _globals['_LISTMODELSRESPONSE']._serialized_start=661
-  _globals['_LISTMODELSRESPONSE']._serialized_end=753
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=755
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=793
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=795
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=876
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=878
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=982
-  _globals['_SETMODELALIASREQUEST']._serialized_start=984
-  _globals['_SETMODELALIASREQUEST']._serialized_end=1052
-  _globals['_DELETEMODELVERSIONREQUEST']._serialized_start=1054
-  _globals['_DELETEMODELVERSIONREQUEST']._serialized_end=1095
-  _globals['_MODELSERVICE']._serialized_start=1098
-  _globals['_MODELSERVICE']._serialized_end=1974
+  _globals['_REGISTERBASEMODELREQUEST']._serialized_start=176
+  _globals['_REGISTERBASEMODELREQUEST']._serialized_end=289
+  _globals['_GETBASEMODELREQUEST']._serialized_start=291
+  _globals['_GETBASEMODELREQUEST']._serialized_end=326
+  _globals['_LISTBASEMODELSREQUEST']._serialized_start=328
+  _globals['_LISTBASEMODELSREQUEST']._serialized_end=390
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=392
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=487
+  _globals['_DOWNLOADMODELREQUEST']._serialized_start=489
+  _globals['_DOWNLOADMODELREQUEST']._serialized_end=555
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=557
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=595
+  _globals['_GETMODELREQUEST']._serialized_start=597
+  _globals['_GETMODELREQUEST']._serialized_end=628
+  _globals['_LISTMODELSREQUEST']._serialized_start=630
+  _globals['_LISTMODELSREQUEST']._serialized_end=688
+  _globals['_LISTMODELSRESPONSE']._serialized_start=690
+  _globals['_LISTMODELSRESPONSE']._serialized_end=782
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=784
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=822
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=824
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=905
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=907
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1011
+  _globals['_SETMODELALIASREQUEST']._serialized_start=1013
+  _globals['_SETMODELALIASREQUEST']._serialized_end=1081
+  _globals['_DELETEMODELVERSIONREQUEST']._serialized_start=1083
+  _globals['_DELETEMODELVERSIONREQUEST']._serialized_end=1124
+  _globals['_IMPORTMODELREQUEST']._serialized_start=1126
+  _globals['_IMPORTMODELREQUEST']._serialized_end=1241
+  _globals['_IMPORTMODELHEADER']._serialized_start=1244
+  _globals['_IMPORTMODELHEADER']._serialized_end=1389
+  _globals['_MODELSERVICE']._serialized_start=1392
+  _globals['_MODELSERVICE']._serialized_end=2347
 # @@protoc_insertion_point(module_scope)

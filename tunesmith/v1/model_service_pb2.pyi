@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tunesmith.v1 import artifact_pb2 as _artifact_pb2
 from tunesmith.v1 import base_model_pb2 as _base_model_pb2
 from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
 import builtins as _builtins
@@ -389,3 +390,84 @@ class DeleteModelVersionRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteModelVersionRequest: _TypeAlias = DeleteModelVersionRequest  # noqa: Y015
+
+@_typing.final
+class ImportModelRequest(_message.Message):
+    """A message of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The chunks that follow belong to this file."""
+    chunk: _builtins.bytes
+    """The next bytes of the file; at most 1 MiB."""
+    @_builtins.property
+    def header(self) -> Global___ImportModelHeader:
+        """First message."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ImportModelHeader | None = ...,
+        path: _builtins.str = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "path", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
+
+Global___ImportModelRequest: _TypeAlias = ImportModelRequest  # noqa: Y015
+
+@_typing.final
+class ImportModelHeader(_message.Message):
+    """What is imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Required. Format: `models/{model}`; made when there is none."""
+    base_model: _builtins.str
+    """Required for an adapter: the base model it was trained on. Format: `baseModels/{base_model}`."""
+    alias: _builtins.str
+    """Optional. Alias that points to the new version from its first moment. Matches `[a-z][a-z0-9_-]{0,62}`."""
+    description: _builtins.str
+    """Optional. What the version is for; at most 4,096 characters."""
+    request_id: _builtins.str
+    """Optional. Names this import within the model: a repeat returns the first version. At most 128 characters; empty = none."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_artifact_pb2.File]:
+        """Required. Every file with size and SHA-256. With `adapter_config.json` they are an adapter in the layout of Hugging Face peft,
+        which needs `adapter_model.safetensors`; without, a whole model in that of transformers, which needs `config.json`,
+        `tokenizer.json` and safetensors.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        files: _abc.Iterable[_artifact_pb2.File] | None = ...,
+        base_model: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        description: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "base_model", b"base_model", "description", b"description", "files", b"files", "model", b"model", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportModelHeader: _TypeAlias = ImportModelHeader  # noqa: Y015

@@ -78,6 +78,11 @@ class ModelServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
                 _registered_method=True)
+        self.ImportModel = channel.stream_unary(
+                '/tunesmith.v1.ModelService/ImportModel',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+                _registered_method=True)
         self.SetModelAlias = channel.unary_unary(
                 '/tunesmith.v1.ModelService/SetModelAlias',
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
@@ -118,7 +123,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadModel(self, request, context):
-        """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB.
+        """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+        and damage as of ArtifactService.DownloadArtifact.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +153,17 @@ class ModelServiceServicer:
 
     def ListModelVersions(self, request, context):
         """Versions of a registered model, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportModel(self, request_iterator, context):
+        """Keeps an adapter or a whole model that was made elsewhere, as the next version of a registered model. First the header, then for
+        every file in order its path and its chunks, checked as by UploadArtifact. What could run code or is not what it says is refused
+        (BASE_MODEL_UNSAFE): anything but safetensors, JSON, templates and texts, archives in disguise, tensors that overlap or lie
+        outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
+        Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +225,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModelVersions,
                     request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'ImportModel': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportModel,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
             ),
             'SetModelAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.SetModelAlias,
@@ -437,6 +459,33 @@ class ModelService:
             '/tunesmith.v1.ModelService/ListModelVersions',
             tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
             tunesmith_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportModel(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tunesmith.v1.ModelService/ImportModel',
+            tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
             options,
             channel_credentials,
             insecure,

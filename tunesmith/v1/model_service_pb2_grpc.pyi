@@ -46,7 +46,9 @@ class ModelServiceStub:
     ListBaseModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]
     """Base models by id."""
     DownloadModel: _grpc.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]
-    """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+    """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+    and damage as of ArtifactService.DownloadArtifact.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]
     """One registered model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
@@ -55,6 +57,13 @@ class ModelServiceStub:
     """One version of a registered model, by number, by alias, or the newest."""
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelVersionsRequest, _model_service_pb2.ListModelVersionsResponse]
     """Versions of a registered model, newest first."""
+    ImportModel: _grpc.StreamUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _registered_model_pb2.ModelVersion]
+    """Keeps an adapter or a whole model that was made elsewhere, as the next version of a registered model. First the header, then for
+    every file in order its path and its chunks, checked as by UploadArtifact. What could run code or is not what it says is refused
+    (BASE_MODEL_UNSAFE): anything but safetensors, JSON, templates and texts, archives in disguise, tensors that overlap or lie
+    outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
+    Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
+    """
     SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]
@@ -75,7 +84,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
     """Base models by id."""
     DownloadModel: _aio.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]  # type: ignore[assignment]
-    """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+    """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+    and damage as of ArtifactService.DownloadArtifact.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
     """One registered model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -84,6 +95,13 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """One version of a registered model, by number, by alias, or the newest."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelVersionsRequest, _model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Versions of a registered model, newest first."""
+    ImportModel: _aio.StreamUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Keeps an adapter or a whole model that was made elsewhere, as the next version of a registered model. First the header, then for
+    every file in order its path and its chunks, checked as by UploadArtifact. What could run code or is not what it says is refused
+    (BASE_MODEL_UNSAFE): anything but safetensors, JSON, templates and texts, archives in disguise, tensors that overlap or lie
+    outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
+    Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
+    """
     SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
@@ -125,7 +143,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.DownloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_service_pb2.DownloadModelResponse], _abc.AsyncIterator[_model_service_pb2.DownloadModelResponse]]:
-        """The bytes of one file of a base model or of a version of a registered model, in chunks of at most 1 MiB."""
+        """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
+        and damage as of ArtifactService.DownloadArtifact.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -158,6 +178,19 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelVersionsResponse, _abc.Awaitable[_model_service_pb2.ListModelVersionsResponse]]:
         """Versions of a registered model, newest first."""
+
+    @_abc_1.abstractmethod
+    def ImportModel(
+        self,
+        request_iterator: _MaybeAsyncIterator[_model_service_pb2.ImportModelRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """Keeps an adapter or a whole model that was made elsewhere, as the next version of a registered model. First the header, then for
+        every file in order its path and its chunks, checked as by UploadArtifact. What could run code or is not what it says is refused
+        (BASE_MODEL_UNSAFE): anything but safetensors, JSON, templates and texts, archives in disguise, tensors that overlap or lie
+        outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
+        Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
+        """
 
     @_abc_1.abstractmethod
     def SetModelAlias(

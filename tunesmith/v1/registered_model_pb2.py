@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tunesmith.v1 import artifact_pb2 as tunesmith_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tunesmith/v1/registered_model.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btunesmith/v1/artifact.proto\"\xec\x01\n\x0fRegisteredModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0enewest_version\x18\x02 \x01(\x05\x12\x15\n\rversion_count\x18\x03 \x01(\x03\x12;\n\x07\x61liases\x18\x04 \x03(\x0b\x32*.tunesmith.v1.RegisteredModel.AliasesEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\xc9\x02\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x31\n\x06\x66ormat\x18\x04 \x01(\x0e\x32!.tunesmith.v1.ModelVersion.Format\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x30\n\x08manifest\x18\x07 \x01(\x0b\x32\x1e.tunesmith.v1.ArtifactManifest\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41\x44\x41PTER\x10\x01\x12\t\n\x05MODEL\x10\x02\x42y\n\x10\x64\x65v.tunesmith.v1B\x14RegisteredModelProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tunesmith/v1/registered_model.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btunesmith/v1/artifact.proto\"\xec\x01\n\x0fRegisteredModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0enewest_version\x18\x02 \x01(\x05\x12\x15\n\rversion_count\x18\x03 \x01(\x03\x12;\n\x07\x61liases\x18\x04 \x03(\x0b\x32*.tunesmith.v1.RegisteredModel.AliasesEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\xf7\x02\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x31\n\x06\x66ormat\x18\x04 \x01(\x0e\x32!.tunesmith.v1.ModelVersion.Format\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x30\n\x08manifest\x18\x07 \x01(\x0b\x32\x1e.tunesmith.v1.ArtifactManifest\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\rdamaged_files\x18\xbe\x01 \x03(\t\"N\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41\x44\x41PTER\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\n\n\x06MERGED\x10\x03\x12\x08\n\x04GGUF\x10\x04\x42y\n\x10\x64\x65v.tunesmith.v1B\x14RegisteredModelProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTEREDMODEL_ALIASESENTRY']._serialized_start=306
   _globals['_REGISTEREDMODEL_ALIASESENTRY']._serialized_end=352
   _globals['_MODELVERSION']._serialized_start=355
-  _globals['_MODELVERSION']._serialized_end=684
-  _globals['_MODELVERSION_FORMAT']._serialized_start=628
-  _globals['_MODELVERSION_FORMAT']._serialized_end=684
+  _globals['_MODELVERSION']._serialized_end=730
+  _globals['_MODELVERSION_FORMAT']._serialized_start=652
+  _globals['_MODELVERSION_FORMAT']._serialized_end=730
 # @@protoc_insertion_point(module_scope)

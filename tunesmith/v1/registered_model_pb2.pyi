@@ -105,6 +105,10 @@ class ModelVersion(_message.Message):
         """LoRA weights alone, in the layout of Hugging Face peft."""
         MODEL: ModelVersion._Format.ValueType  # 2
         """A whole model, in the layout of Hugging Face transformers: what full tuning leaves."""
+        MERGED: ModelVersion._Format.ValueType  # 3
+        """A whole model of the weights of base and adapter together, in the layout of MODEL."""
+        GGUF: ModelVersion._Format.ValueType  # 4
+        """One GGUF file, `model-F16.gguf` or by another type of its matrices."""
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper):
         """What the files are. Values may be added."""
@@ -115,6 +119,10 @@ class ModelVersion(_message.Message):
     """LoRA weights alone, in the layout of Hugging Face peft."""
     MODEL: ModelVersion.Format.ValueType  # 2
     """A whole model, in the layout of Hugging Face transformers: what full tuning leaves."""
+    MERGED: ModelVersion.Format.ValueType  # 3
+    """A whole model of the weights of base and adapter together, in the layout of MODEL."""
+    GGUF: ModelVersion.Format.ValueType  # 4
+    """One GGUF file, `model-F16.gguf` or by another type of its matrices."""
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -125,6 +133,7 @@ class ModelVersion(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DAMAGED_FILES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `models/{model}/versions/{version}`."""
     version: _builtins.int
@@ -134,7 +143,7 @@ class ModelVersion(_message.Message):
     description: _builtins.str
     """Output only. What it is for, in the words of who exported it."""
     artifact: _builtins.str
-    """Output only. The artifact it was made from, which may have expired since. Format: `artifacts/{uuid}`."""
+    """Output only. The artifact it was made from, which may have expired since. Format: `artifacts/{uuid}`; empty = it was imported."""
     size_bytes: _builtins.int
     """Output only. Size of all files."""
     @_builtins.property
@@ -149,6 +158,12 @@ class ModelVersion(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was exported."""
 
+    @_builtins.property
+    def damaged_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Paths of files whose stored bytes are damaged: downloading one is DATA_LOSS (FILE_DAMAGED). Empty = no damage is
+        known.
+        """
+
     def __init__(
         self,
         *,
@@ -161,10 +176,11 @@ class ModelVersion(_message.Message):
         manifest: _artifact_pb2.ArtifactManifest | None = ...,
         size_bytes: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        damaged_files: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifact", b"artifact", "create_time", b"create_time", "description", b"description", "format", b"format", "manifest", b"manifest", "name", b"name", "size_bytes", b"size_bytes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifact", b"artifact", "create_time", b"create_time", "damaged_files", b"damaged_files", "description", b"description", "format", b"format", "manifest", b"manifest", "name", b"name", "size_bytes", b"size_bytes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

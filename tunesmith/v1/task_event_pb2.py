@@ -24,11 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tunesmith.v1 import evaluation_pb2 as tunesmith_dot_v1_dot_evaluation__pb2
+from tunesmith.v1 import generation_pb2 as tunesmith_dot_v1_dot_generation__pb2
 from tunesmith.v1 import task_pb2 as tunesmith_dot_v1_dot_task__pb2
 from tunesmith.v1 import task_error_pb2 as tunesmith_dot_v1_dot_task__error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/task_event.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tunesmith/v1/task.proto\x1a\x1dtunesmith/v1/task_error.proto\"\xc1\x05\n\tTaskEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x31\n\x0cstate_change\x18\n \x01(\x0b\x32\x19.tunesmith.v1.StateChangeH\x00\x12\x31\n\x0cstep_metrics\x18\x0b \x01(\x0b\x32\x19.tunesmith.v1.StepMetricsH\x00\x12+\n\tlog_entry\x18\x0c \x01(\x0b\x32\x16.tunesmith.v1.LogEntryH\x00\x12\x39\n\x10training_started\x18\r \x01(\x0b\x32\x1d.tunesmith.v1.TrainingStartedH\x00\x12\x39\n\x10\x61rtifact_created\x18\x0e \x01(\x0b\x32\x1d.tunesmith.v1.ArtifactCreatedH\x00\x12(\n\x07\x61nomaly\x18\x0f \x01(\x0b\x32\x15.tunesmith.v1.AnomalyH\x00\x12\x39\n\x10\x63heckpoint_saved\x18\x10 \x01(\x0b\x32\x1d.tunesmith.v1.CheckpointSavedH\x00\x12\x39\n\x10sample_generated\x18% \x01(\x0b\x32\x1d.tunesmith.v1.SampleGeneratedH\x00\"\xb4\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_CHANGE\x10\x01\x12\x10\n\x0cSTEP_METRICS\x10\x02\x12\r\n\tLOG_ENTRY\x10\x03\x12\x14\n\x10TRAINING_STARTED\x10\x04\x12\x14\n\x10\x41RTIFACT_CREATED\x10\x05\x12\x0b\n\x07\x41NOMALY\x10\x06\x12\x14\n\x10\x43HECKPOINT_SAVED\x10\x07\x12\x14\n\x10SAMPLE_GENERATED\x10\x1c\x42\x07\n\x05\x65vent\"\x9f\x01\n\x0bStateChange\x12,\n\nfrom_state\x18\x01 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12*\n\x08to_state\x18\x02 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12&\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.TaskError\"\xaf\x01\n\x0bStepMetrics\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x35\n\x06values\x18\x02 \x03(\x0b\x32%.tunesmith.v1.StepMetrics.ValuesEntry\x12,\n\tremaining\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xdd\x01\n\x08LogEntry\x12\x31\n\x08severity\x18\x01 \x01(\x0e\x32\x1f.tunesmith.v1.LogEntry.Severity\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\ttruncated\x18\x05 \x01(\x08\x12\x0c\n\x04step\x18\x06 \x01(\x03\"Q\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\t\n\x05\x44\x45\x42UG\x10\x01\x12\x08\n\x04INFO\x10\x02\x12\x0b\n\x07WARNING\x10\x03\x12\t\n\x05\x45RROR\x10\x04\"\xb5\x02\n\x0fTrainingStarted\x12\x13\n\x0btotal_steps\x18\x01 \x01(\x03\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12\x13\n\x0btoken_count\x18\x03 \x01(\x03\x12\x1a\n\x12target_token_count\x18\x04 \x01(\x03\x12!\n\x19trainable_parameter_count\x18\x05 \x01(\x03\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x03\x12\x15\n\rnum_processes\x18\x07 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x08 \x01(\t\x12\x11\n\tprecision\x18\t \x01(\t\x12\x14\n\x0cresumed_step\x18\n \x01(\x03\x12\x19\n\x11\x63ut_example_count\x18\x0b \x01(\x03\x12\x1e\n\x16left_out_example_count\x18\x0c \x01(\x03\"h\n\x0f\x41rtifactCreated\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x07\x41nomaly\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0c\n\x04rank\x18\x18 \x01(\x05\x12\x0c\n\x04rows\x18\x19 \x03(\x03\x12\x12\n\nsuggestion\x18\x1a \x01(\t\x12\x11\n\tlog_lines\x18\x1b \x03(\t\"_\n\x0fSampleGenerated\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\ttruncated\x18\x05 \x01(\x08\"\xcd\x01\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x39\n\x06values\x18\x04 \x03(\x0b\x32).tunesmith.v1.CheckpointSaved.ValuesEntry\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x0e\n\x06labels\x18\x06 \x03(\t\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x7f\n\x0cStreamHeader\x12 \n\x18\x66irst_available_sequence\x18\x01 \x01(\x03\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\"L\n\tHeartbeat\x12\x15\n\rhead_sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\tStreamEnd\x12\x15\n\rhead_sequence\x18\x01 \x01(\x03\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\x04 \x01(\t\x12\x11\n\tearly_end\x18\x19 \x01(\tBs\n\x10\x64\x65v.tunesmith.v1B\x0eTaskEventProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/task_event.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtunesmith/v1/evaluation.proto\x1a\x1dtunesmith/v1/generation.proto\x1a\x17tunesmith/v1/task.proto\x1a\x1dtunesmith/v1/task_error.proto\"\xcf\x07\n\tTaskEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x31\n\x0cstate_change\x18\n \x01(\x0b\x32\x19.tunesmith.v1.StateChangeH\x00\x12\x31\n\x0cstep_metrics\x18\x0b \x01(\x0b\x32\x19.tunesmith.v1.StepMetricsH\x00\x12+\n\tlog_entry\x18\x0c \x01(\x0b\x32\x16.tunesmith.v1.LogEntryH\x00\x12\x39\n\x10training_started\x18\r \x01(\x0b\x32\x1d.tunesmith.v1.TrainingStartedH\x00\x12\x39\n\x10\x61rtifact_created\x18\x0e \x01(\x0b\x32\x1d.tunesmith.v1.ArtifactCreatedH\x00\x12(\n\x07\x61nomaly\x18\x0f \x01(\x0b\x32\x15.tunesmith.v1.AnomalyH\x00\x12\x39\n\x10\x63heckpoint_saved\x18\x10 \x01(\x0b\x32\x1d.tunesmith.v1.CheckpointSavedH\x00\x12\x39\n\x10sample_generated\x18% \x01(\x0b\x32\x1d.tunesmith.v1.SampleGeneratedH\x00\x12@\n\x13\x65valuation_finished\x18\x82\x01 \x01(\x0b\x32 .tunesmith.v1.EvaluationFinishedH\x00\x12@\n\x13generation_finished\x18\x83\x01 \x01(\x0b\x32 .tunesmith.v1.GenerationFinishedH\x00\x12<\n\x11\x61nswering_started\x18\x84\x01 \x01(\x0b\x32\x1e.tunesmith.v1.AnsweringStartedH\x00\"\x80\x02\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_CHANGE\x10\x01\x12\x10\n\x0cSTEP_METRICS\x10\x02\x12\r\n\tLOG_ENTRY\x10\x03\x12\x14\n\x10TRAINING_STARTED\x10\x04\x12\x14\n\x10\x41RTIFACT_CREATED\x10\x05\x12\x0b\n\x07\x41NOMALY\x10\x06\x12\x14\n\x10\x43HECKPOINT_SAVED\x10\x07\x12\x14\n\x10SAMPLE_GENERATED\x10\x1c\x12\x18\n\x13\x45VALUATION_FINISHED\x10\x82\x01\x12\x18\n\x13GENERATION_FINISHED\x10\x83\x01\x12\x16\n\x11\x41NSWERING_STARTED\x10\x84\x01\x42\x07\n\x05\x65vent\"\x9f\x01\n\x0bStateChange\x12,\n\nfrom_state\x18\x01 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12*\n\x08to_state\x18\x02 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12&\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x17.tunesmith.v1.TaskError\"\xaf\x01\n\x0bStepMetrics\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x35\n\x06values\x18\x02 \x03(\x0b\x32%.tunesmith.v1.StepMetrics.ValuesEntry\x12,\n\tremaining\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xdd\x01\n\x08LogEntry\x12\x31\n\x08severity\x18\x01 \x01(\x0e\x32\x1f.tunesmith.v1.LogEntry.Severity\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\ttruncated\x18\x05 \x01(\x08\x12\x0c\n\x04step\x18\x06 \x01(\x03\"Q\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\t\n\x05\x44\x45\x42UG\x10\x01\x12\x08\n\x04INFO\x10\x02\x12\x0b\n\x07WARNING\x10\x03\x12\t\n\x05\x45RROR\x10\x04\"\xb5\x02\n\x0fTrainingStarted\x12\x13\n\x0btotal_steps\x18\x01 \x01(\x03\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12\x13\n\x0btoken_count\x18\x03 \x01(\x03\x12\x1a\n\x12target_token_count\x18\x04 \x01(\x03\x12!\n\x19trainable_parameter_count\x18\x05 \x01(\x03\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x03\x12\x15\n\rnum_processes\x18\x07 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x08 \x01(\t\x12\x11\n\tprecision\x18\t \x01(\t\x12\x14\n\x0cresumed_step\x18\n \x01(\x03\x12\x19\n\x11\x63ut_example_count\x18\x0b \x01(\x03\x12\x1e\n\x16left_out_example_count\x18\x0c \x01(\x03\"h\n\x0f\x41rtifactCreated\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x07\x41nomaly\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0c\n\x04rank\x18\x18 \x01(\x05\x12\x0c\n\x04rows\x18\x19 \x03(\x03\x12\x12\n\nsuggestion\x18\x1a \x01(\t\x12\x11\n\tlog_lines\x18\x1b \x03(\t\"_\n\x0fSampleGenerated\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\ttruncated\x18\x05 \x01(\x08\"R\n\x10\x41nsweringStarted\x12\x15\n\rtotal_answers\x18\x01 \x01(\x03\x12\x17\n\x0fresumed_answers\x18\x02 \x01(\x03\x12\x0e\n\x06models\x18\x03 \x03(\t\"D\n\x12\x45valuationFinished\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tunesmith.v1.EvaluationResult\"D\n\x12GenerationFinished\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tunesmith.v1.GenerationResult\"\xcd\x01\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x39\n\x06values\x18\x04 \x03(\x0b\x32).tunesmith.v1.CheckpointSaved.ValuesEntry\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x0e\n\x06labels\x18\x06 \x03(\t\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x7f\n\x0cStreamHeader\x12 \n\x18\x66irst_available_sequence\x18\x01 \x01(\x03\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\"L\n\tHeartbeat\x12\x15\n\rhead_sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\tStreamEnd\x12\x15\n\rhead_sequence\x18\x01 \x01(\x03\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\x04 \x01(\t\x12\x11\n\tearly_end\x18\x19 \x01(\tBs\n\x10\x64\x65v.tunesmith.v1B\x0eTaskEventProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,36 +42,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPMETRICS_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_CHECKPOINTSAVED_VALUESENTRY']._loaded_options = None
   _globals['_CHECKPOINTSAVED_VALUESENTRY']._serialized_options = b'8\001'
-  _globals['_TASKEVENT']._serialized_start=169
-  _globals['_TASKEVENT']._serialized_end=874
-  _globals['_TASKEVENT_KIND']._serialized_start=685
-  _globals['_TASKEVENT_KIND']._serialized_end=865
-  _globals['_STATECHANGE']._serialized_start=877
-  _globals['_STATECHANGE']._serialized_end=1036
-  _globals['_STEPMETRICS']._serialized_start=1039
-  _globals['_STEPMETRICS']._serialized_end=1214
-  _globals['_STEPMETRICS_VALUESENTRY']._serialized_start=1169
-  _globals['_STEPMETRICS_VALUESENTRY']._serialized_end=1214
-  _globals['_LOGENTRY']._serialized_start=1217
-  _globals['_LOGENTRY']._serialized_end=1438
-  _globals['_LOGENTRY_SEVERITY']._serialized_start=1357
-  _globals['_LOGENTRY_SEVERITY']._serialized_end=1438
-  _globals['_TRAININGSTARTED']._serialized_start=1441
-  _globals['_TRAININGSTARTED']._serialized_end=1750
-  _globals['_ARTIFACTCREATED']._serialized_start=1752
-  _globals['_ARTIFACTCREATED']._serialized_end=1856
-  _globals['_ANOMALY']._serialized_start=1858
-  _globals['_ANOMALY']._serialized_end=1981
-  _globals['_SAMPLEGENERATED']._serialized_start=1983
-  _globals['_SAMPLEGENERATED']._serialized_end=2078
-  _globals['_CHECKPOINTSAVED']._serialized_start=2081
-  _globals['_CHECKPOINTSAVED']._serialized_end=2286
-  _globals['_CHECKPOINTSAVED_VALUESENTRY']._serialized_start=1169
-  _globals['_CHECKPOINTSAVED_VALUESENTRY']._serialized_end=1214
-  _globals['_STREAMHEADER']._serialized_start=2288
-  _globals['_STREAMHEADER']._serialized_end=2415
-  _globals['_HEARTBEAT']._serialized_start=2417
-  _globals['_HEARTBEAT']._serialized_end=2493
-  _globals['_STREAMEND']._serialized_start=2496
-  _globals['_STREAMEND']._serialized_end=2648
+  _globals['_TASKEVENT']._serialized_start=231
+  _globals['_TASKEVENT']._serialized_end=1206
+  _globals['_TASKEVENT_KIND']._serialized_start=941
+  _globals['_TASKEVENT_KIND']._serialized_end=1197
+  _globals['_STATECHANGE']._serialized_start=1209
+  _globals['_STATECHANGE']._serialized_end=1368
+  _globals['_STEPMETRICS']._serialized_start=1371
+  _globals['_STEPMETRICS']._serialized_end=1546
+  _globals['_STEPMETRICS_VALUESENTRY']._serialized_start=1501
+  _globals['_STEPMETRICS_VALUESENTRY']._serialized_end=1546
+  _globals['_LOGENTRY']._serialized_start=1549
+  _globals['_LOGENTRY']._serialized_end=1770
+  _globals['_LOGENTRY_SEVERITY']._serialized_start=1689
+  _globals['_LOGENTRY_SEVERITY']._serialized_end=1770
+  _globals['_TRAININGSTARTED']._serialized_start=1773
+  _globals['_TRAININGSTARTED']._serialized_end=2082
+  _globals['_ARTIFACTCREATED']._serialized_start=2084
+  _globals['_ARTIFACTCREATED']._serialized_end=2188
+  _globals['_ANOMALY']._serialized_start=2190
+  _globals['_ANOMALY']._serialized_end=2313
+  _globals['_SAMPLEGENERATED']._serialized_start=2315
+  _globals['_SAMPLEGENERATED']._serialized_end=2410
+  _globals['_ANSWERINGSTARTED']._serialized_start=2412
+  _globals['_ANSWERINGSTARTED']._serialized_end=2494
+  _globals['_EVALUATIONFINISHED']._serialized_start=2496
+  _globals['_EVALUATIONFINISHED']._serialized_end=2564
+  _globals['_GENERATIONFINISHED']._serialized_start=2566
+  _globals['_GENERATIONFINISHED']._serialized_end=2634
+  _globals['_CHECKPOINTSAVED']._serialized_start=2637
+  _globals['_CHECKPOINTSAVED']._serialized_end=2842
+  _globals['_CHECKPOINTSAVED_VALUESENTRY']._serialized_start=1501
+  _globals['_CHECKPOINTSAVED_VALUESENTRY']._serialized_end=1546
+  _globals['_STREAMHEADER']._serialized_start=2844
+  _globals['_STREAMHEADER']._serialized_end=2971
+  _globals['_HEARTBEAT']._serialized_start=2973
+  _globals['_HEARTBEAT']._serialized_end=3049
+  _globals['_STREAMEND']._serialized_start=3052
+  _globals['_STREAMEND']._serialized_end=3204
 # @@protoc_insertion_point(module_scope)

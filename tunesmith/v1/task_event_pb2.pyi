@@ -10,6 +10,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tunesmith.v1 import evaluation_pb2 as _evaluation_pb2
+from tunesmith.v1 import generation_pb2 as _generation_pb2
 from tunesmith.v1 import task_error_pb2 as _task_error_pb2
 from tunesmith.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
@@ -55,6 +57,12 @@ class TaskEvent(_message.Message):
         """`checkpoint_saved` is set."""
         SAMPLE_GENERATED: TaskEvent._Kind.ValueType  # 28
         """`sample_generated` is set."""
+        EVALUATION_FINISHED: TaskEvent._Kind.ValueType  # 130
+        """`evaluation_finished` is set."""
+        GENERATION_FINISHED: TaskEvent._Kind.ValueType  # 131
+        """`generation_finished` is set."""
+        ANSWERING_STARTED: TaskEvent._Kind.ValueType  # 132
+        """`answering_started` is set."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What an event is about; used to filter. Values may be added."""
@@ -77,6 +85,12 @@ class TaskEvent(_message.Message):
     """`checkpoint_saved` is set."""
     SAMPLE_GENERATED: TaskEvent.Kind.ValueType  # 28
     """`sample_generated` is set."""
+    EVALUATION_FINISHED: TaskEvent.Kind.ValueType  # 130
+    """`evaluation_finished` is set."""
+    GENERATION_FINISHED: TaskEvent.Kind.ValueType  # 131
+    """`generation_finished` is set."""
+    ANSWERING_STARTED: TaskEvent.Kind.ValueType  # 132
+    """`answering_started` is set."""
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -89,6 +103,9 @@ class TaskEvent(_message.Message):
     ANOMALY_FIELD_NUMBER: _builtins.int
     CHECKPOINT_SAVED_FIELD_NUMBER: _builtins.int
     SAMPLE_GENERATED_FIELD_NUMBER: _builtins.int
+    EVALUATION_FINISHED_FIELD_NUMBER: _builtins.int
+    GENERATION_FINISHED_FIELD_NUMBER: _builtins.int
+    ANSWERING_STARTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Dense number within its stream, from 1: no gap, no duplicate."""
     attempt: _builtins.int
@@ -103,7 +120,7 @@ class TaskEvent(_message.Message):
 
     @_builtins.property
     def step_metrics(self) -> Global___StepMetrics:
-        """Numbers measured at one optimizer step."""
+        """Numbers measured at one step."""
 
     @_builtins.property
     def log_entry(self) -> Global___LogEntry:
@@ -111,7 +128,7 @@ class TaskEvent(_message.Message):
 
     @_builtins.property
     def training_started(self) -> Global___TrainingStarted:
-        """The training loop begins; says how long it will be."""
+        """The training loop, or other work, begins; says how long it will be."""
 
     @_builtins.property
     def artifact_created(self) -> Global___ArtifactCreated:
@@ -129,6 +146,18 @@ class TaskEvent(_message.Message):
     def sample_generated(self) -> Global___SampleGenerated:
         """What the model answers at this point of the training."""
 
+    @_builtins.property
+    def evaluation_finished(self) -> Global___EvaluationFinished:
+        """What an evaluation found."""
+
+    @_builtins.property
+    def generation_finished(self) -> Global___GenerationFinished:
+        """What a generation made."""
+
+    @_builtins.property
+    def answering_started(self) -> Global___AnsweringStarted:
+        """Models begin to answer; says how many answers there will be."""
+
     def __init__(
         self,
         *,
@@ -143,12 +172,15 @@ class TaskEvent(_message.Message):
         anomaly: Global___Anomaly | None = ...,
         checkpoint_saved: Global___CheckpointSaved | None = ...,
         sample_generated: Global___SampleGenerated | None = ...,
+        evaluation_finished: Global___EvaluationFinished | None = ...,
+        generation_finished: Global___GenerationFinished | None = ...,
+        answering_started: Global___AnsweringStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "answering_started", b"answering_started", "artifact_created", b"artifact_created", "checkpoint_saved", b"checkpoint_saved", "evaluation_finished", b"evaluation_finished", "event", b"event", "generation_finished", b"generation_finished", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "artifact_created", b"artifact_created", "attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "event", b"event", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "answering_started", b"answering_started", "artifact_created", b"artifact_created", "attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "evaluation_finished", b"evaluation_finished", "event", b"event", "generation_finished", b"generation_finished", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly", "checkpoint_saved", "sample_generated"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly", "checkpoint_saved", "sample_generated", "evaluation_finished", "generation_finished", "answering_started"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -192,7 +224,9 @@ Global___StateChange: _TypeAlias = StateChange  # noqa: Y015
 
 @_typing.final
 class StepMetrics(_message.Message):
-    """Numbers measured at one optimizer step. A metric that was not measured is absent, never 0."""
+    """Numbers measured at one optimizer step, or, of other tasks than fine-tuning, at a step of their work. A metric that was not measured
+    is absent, never 0.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -226,8 +260,9 @@ class StepMetrics(_message.Message):
         """Value by metric name. Training: loss (nats; mean over the window's target tokens, pairs or labels, as the method learns),
         learning_rate, grad_norm (before clipping), tokens (non-padding tokens since the start), target_tokens, tokens_per_second,
         epoch. SFT and CPT: token_accuracy. DPO, KTO and ORPO: rewards_chosen, rewards_rejected, rewards_margin, rewards_accuracy;
-        KTO: kl. CLASSIFICATION: accuracy. Validation: the loss and the method's own, with `eval_` before. NaN and Inf are sent as
-        they are.
+        KTO: kl. CLASSIFICATION: accuracy. Validation: the loss and the method's own, with `eval_` before. Evaluations and generations:
+        answers, answers_per_second and, of each model and each grader that asks one, for example model_0_answers; `step` counts
+        answers then. NaN and Inf are sent as they are.
         """
 
     @_builtins.property
@@ -324,8 +359,9 @@ Global___LogEntry: _TypeAlias = LogEntry  # noqa: Y015
 
 @_typing.final
 class TrainingStarted(_message.Message):
-    """The training loop begins. A new attempt that continues from a checkpoint says so here; it reports the steps behind that
-    checkpoint once more, with the same values on the same machine.
+    """The work begins; of other tasks than fine-tuning, `total_steps` are its stages or rows, and what does not apply is 0. A new
+    attempt that continues from a checkpoint says so here; it reports the steps behind that checkpoint once more, with the same
+    values on the same machine.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -511,6 +547,88 @@ class SampleGenerated(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SampleGenerated: _TypeAlias = SampleGenerated  # noqa: Y015
+
+@_typing.final
+class AnsweringStarted(_message.Message):
+    """Models begin to answer the rows of a dataset, for an evaluation or a generation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_ANSWERS_FIELD_NUMBER: _builtins.int
+    RESUMED_ANSWERS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    total_answers: _builtins.int
+    """Answers in all: rows times models; of graders that ask a model one more for each answer."""
+    resumed_answers: _builtins.int
+    """Answers that an earlier attempt has left, which are not asked for again."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The models, in the order of the spec."""
+
+    def __init__(
+        self,
+        *,
+        total_answers: _builtins.int = ...,
+        resumed_answers: _builtins.int = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "resumed_answers", b"resumed_answers", "total_answers", b"total_answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnsweringStarted: _TypeAlias = AnsweringStarted  # noqa: Y015
+
+@_typing.final
+class EvaluationFinished(_message.Message):
+    """An evaluation has its result; the rows are in the task's artifact. An attempt that was interrupted at its very end may tell it
+    once more, with the same numbers.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> _evaluation_pb2.EvaluationResult:
+        """As in `Task.evaluation_result`."""
+
+    def __init__(
+        self,
+        *,
+        result: _evaluation_pb2.EvaluationResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluationFinished: _TypeAlias = EvaluationFinished  # noqa: Y015
+
+@_typing.final
+class GenerationFinished(_message.Message):
+    """A generation has its result. An attempt that was interrupted at its very end may tell it once more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> _generation_pb2.GenerationResult:
+        """As in `Task.generation_result`."""
+
+    def __init__(
+        self,
+        *,
+        result: _generation_pb2.GenerationResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationFinished: _TypeAlias = GenerationFinished  # noqa: Y015
 
 @_typing.final
 class CheckpointSaved(_message.Message):

@@ -211,6 +211,7 @@ class ListTasksRequest(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTALS_FIELD_NUMBER: _builtins.int
+    INITIAL_ARTIFACTS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. Tasks per page; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
@@ -229,6 +230,10 @@ class ListTasksRequest(_message.Message):
     def filter(self) -> Global___TaskFilter:
         """Optional. Further conditions."""
 
+    @_builtins.property
+    def initial_artifacts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Only tasks that start from one of these artifacts. Format: `artifacts/{uuid}`; at most 100."""
+
     def __init__(
         self,
         *,
@@ -239,10 +244,11 @@ class ListTasksRequest(_message.Message):
         dataset: _builtins.str = ...,
         filter: Global___TaskFilter | None = ...,
         include_totals: _builtins.bool = ...,
+        initial_artifacts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "display_name_contains", b"display_name_contains", "filter", b"filter", "include_totals", b"include_totals", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "display_name_contains", b"display_name_contains", "filter", b"filter", "include_totals", b"include_totals", "initial_artifacts", b"initial_artifacts", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -282,10 +288,14 @@ class TaskFilter(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     FROM_CREATE_TIME_FIELD_NUMBER: _builtins.int
     BEFORE_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    ID_PREFIX_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Optional. Display name or description contains this text, in any case."""
     base_model: _builtins.str
     """Optional. Trained from this base model. Format: `baseModels/{base_model}`."""
+    id_prefix: _builtins.str
+    """Optional. Its id, written without hyphens, begins with these 1 to 32 digits 0-9 and a-f: how short names are found."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.Task.State.ValueType]:
         """Optional. In one of these states."""
@@ -310,6 +320,10 @@ class TaskFilter(_message.Message):
     def before_create_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Created before this time."""
 
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_task_spec_pb2.TaskSpec.Kind.ValueType]:
+        """Optional. Of one of these kinds."""
+
     def __init__(
         self,
         *,
@@ -321,10 +335,12 @@ class TaskFilter(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         from_create_time: _timestamp_pb2.Timestamp | None = ...,
         before_create_time: _timestamp_pb2.Timestamp | None = ...,
+        kinds: _abc.Iterable[_task_spec_pb2.TaskSpec.Kind.ValueType] | None = ...,
+        id_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["before_create_time", b"before_create_time", "from_create_time", b"from_create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "before_create_time", b"before_create_time", "from_create_time", b"from_create_time", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "before_create_time", b"before_create_time", "from_create_time", b"from_create_time", "id_prefix", b"id_prefix", "kinds", b"kinds", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,11 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tunesmith.v1 import evaluation_pb2 as tunesmith_dot_v1_dot_evaluation__pb2
+from tunesmith.v1 import generation_pb2 as tunesmith_dot_v1_dot_generation__pb2
 from tunesmith.v1 import task_error_pb2 as tunesmith_dot_v1_dot_task__error__pb2
 from tunesmith.v1 import task_spec_pb2 as tunesmith_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tunesmith/v1/task.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtunesmith/v1/task_error.proto\x1a\x1ctunesmith/v1/task_spec.proto\"\xca\x08\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.tunesmith.v1.TaskSpec\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x05 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12,\n\x08progress\x18\x08 \x01(\x0b\x32\x1a.tunesmith.v1.TaskProgress\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\x15\n\rhead_sequence\x18\r \x01(\x03\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06labels\x18\x18 \x03(\x0b\x32\x1e.tunesmith.v1.Task.LabelsEntry\x12\x10\n\x08priority\x18< \x01(\x05\x12\x16\n\x0equeue_position\x18= \x01(\x03\x12(\n\x06origin\x18\x46 \x01(\x0b\x32\x18.tunesmith.v1.TaskOrigin\x12\x33\n\x0fnot_before_time\x18\x66 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cmax_attempts\x18g \x01(\x05\x12\x37\n\x13\x65xpected_start_time\x18h \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0btransitions\x18i \x03(\x0b\x32\x1c.tunesmith.v1.TaskTransition\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0c\n\x08STARTING\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\x0b\n\x07PAUSING\x10\x04\x12\n\n\x06PAUSED\x10\x05\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tSUCCEEDED\x10\x07\x12\n\n\x06\x46\x41ILED\x10\x08\x12\r\n\tCANCELLED\x10\t\"O\n\nTaskOrigin\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x13\n\x0b\x63loned_from\x18\x04 \x01(\t\"\xb3\x02\n\x0eTaskTransition\x12,\n\nfrom_state\x18\x01 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12*\n\x08to_state\x18\x02 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x31\n\x05\x61\x63tor\x18\x03 \x01(\x0e\x32\".tunesmith.v1.TaskTransition.Actor\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\n\n\x06\x43\x41LLER\x10\x01\x12\x10\n\x0cTASK_MANAGER\x10\x02\x12\x0b\n\x07TRAINER\x10\x03\"\xd8\x01\n\x0cTaskProgress\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x01\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x07metrics\x18\x05 \x03(\x0b\x32\'.tunesmith.v1.TaskProgress.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42n\n\x10\x64\x65v.tunesmith.v1B\tTaskProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tunesmith/v1/task.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtunesmith/v1/evaluation.proto\x1a\x1dtunesmith/v1/generation.proto\x1a\x1dtunesmith/v1/task_error.proto\x1a\x1ctunesmith/v1/task_spec.proto\"\xdc\t\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.tunesmith.v1.TaskSpec\x12@\n\x19\x65\x66\x66\x65\x63tive_hyperparameters\x18\x05 \x01(\x0b\x32\x1d.tunesmith.v1.Hyperparameters\x12\'\n\x05state\x18\x06 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12,\n\x08progress\x18\x08 \x01(\x0b\x32\x1a.tunesmith.v1.TaskProgress\x12&\n\x05\x65rror\x18\t \x01(\x0b\x32\x17.tunesmith.v1.TaskError\x12\x10\n\x08\x61rtifact\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\x15\n\rhead_sequence\x18\r \x01(\x03\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06labels\x18\x18 \x03(\x0b\x32\x1e.tunesmith.v1.Task.LabelsEntry\x12\x10\n\x08priority\x18< \x01(\x05\x12\x16\n\x0equeue_position\x18= \x01(\x03\x12(\n\x06origin\x18\x46 \x01(\x0b\x32\x18.tunesmith.v1.TaskOrigin\x12\x33\n\x0fnot_before_time\x18\x66 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cmax_attempts\x18g \x01(\x05\x12\x37\n\x13\x65xpected_start_time\x18h \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0btransitions\x18i \x03(\x0b\x32\x1c.tunesmith.v1.TaskTransition\x12:\n\x11\x65valuation_result\x18\x82\x01 \x01(\x0b\x32\x1e.tunesmith.v1.EvaluationResult\x12:\n\x11generation_result\x18\x83\x01 \x01(\x0b\x32\x1e.tunesmith.v1.GenerationResult\x12\x18\n\x0f\x65valuation_task\x18\x84\x01 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x98\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0c\n\x08STARTING\x10\x02\x12\x0b\n\x07RUNNING\x10\x03\x12\x0b\n\x07PAUSING\x10\x04\x12\n\n\x06PAUSED\x10\x05\x12\x0e\n\nCANCELLING\x10\x06\x12\r\n\tSUCCEEDED\x10\x07\x12\n\n\x06\x46\x41ILED\x10\x08\x12\r\n\tCANCELLED\x10\t\"O\n\nTaskOrigin\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x13\n\x0b\x63loned_from\x18\x04 \x01(\t\"\xb3\x02\n\x0eTaskTransition\x12,\n\nfrom_state\x18\x01 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12*\n\x08to_state\x18\x02 \x01(\x0e\x32\x18.tunesmith.v1.Task.State\x12\x31\n\x05\x61\x63tor\x18\x03 \x01(\x0e\x32\".tunesmith.v1.TaskTransition.Actor\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\n\n\x06\x43\x41LLER\x10\x01\x12\x10\n\x0cTASK_MANAGER\x10\x02\x12\x0b\n\x07TRAINER\x10\x03\"\xd8\x01\n\x0cTaskProgress\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x01\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x07metrics\x18\x05 \x03(\x0b\x32\'.tunesmith.v1.TaskProgress.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42n\n\x10\x64\x65v.tunesmith.v1B\tTaskProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,20 +42,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASK_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_TASKPROGRESS_METRICSENTRY']._loaded_options = None
   _globals['_TASKPROGRESS_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_TASK']._serialized_start=168
-  _globals['_TASK']._serialized_end=1266
-  _globals['_TASK_LABELSENTRY']._serialized_start=1066
-  _globals['_TASK_LABELSENTRY']._serialized_end=1111
-  _globals['_TASK_STATE']._serialized_start=1114
-  _globals['_TASK_STATE']._serialized_end=1266
-  _globals['_TASKORIGIN']._serialized_start=1268
-  _globals['_TASKORIGIN']._serialized_end=1347
-  _globals['_TASKTRANSITION']._serialized_start=1350
-  _globals['_TASKTRANSITION']._serialized_end=1657
-  _globals['_TASKTRANSITION_ACTOR']._serialized_start=1584
-  _globals['_TASKTRANSITION_ACTOR']._serialized_end=1657
-  _globals['_TASKPROGRESS']._serialized_start=1660
-  _globals['_TASKPROGRESS']._serialized_end=1876
-  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_start=1830
-  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_end=1876
+  _globals['_TASK']._serialized_start=230
+  _globals['_TASK']._serialized_end=1474
+  _globals['_TASK_LABELSENTRY']._serialized_start=1274
+  _globals['_TASK_LABELSENTRY']._serialized_end=1319
+  _globals['_TASK_STATE']._serialized_start=1322
+  _globals['_TASK_STATE']._serialized_end=1474
+  _globals['_TASKORIGIN']._serialized_start=1476
+  _globals['_TASKORIGIN']._serialized_end=1555
+  _globals['_TASKTRANSITION']._serialized_start=1558
+  _globals['_TASKTRANSITION']._serialized_end=1865
+  _globals['_TASKTRANSITION_ACTOR']._serialized_start=1792
+  _globals['_TASKTRANSITION_ACTOR']._serialized_end=1865
+  _globals['_TASKPROGRESS']._serialized_start=1868
+  _globals['_TASKPROGRESS']._serialized_end=2084
+  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_start=2038
+  _globals['_TASKPROGRESS_METRICSENTRY']._serialized_end=2084
 # @@protoc_insertion_point(module_scope)

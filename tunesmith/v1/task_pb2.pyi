@@ -10,6 +10,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tunesmith.v1 import evaluation_pb2 as _evaluation_pb2
+from tunesmith.v1 import generation_pb2 as _generation_pb2
 from tunesmith.v1 import task_error_pb2 as _task_error_pb2
 from tunesmith.v1 import task_spec_pb2 as _task_spec_pb2
 import builtins as _builtins
@@ -125,6 +127,9 @@ class Task(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     EXPECTED_START_TIME_FIELD_NUMBER: _builtins.int
     TRANSITIONS_FIELD_NUMBER: _builtins.int
+    EVALUATION_RESULT_FIELD_NUMBER: _builtins.int
+    GENERATION_RESULT_FIELD_NUMBER: _builtins.int
+    EVALUATION_TASK_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `tasks/{uuid}`."""
     display_name: _builtins.str
@@ -153,13 +158,17 @@ class Task(_message.Message):
     """Optional. Attempts that may end through no fault of the task (a lost run, a failure of class TRANSIENT) until the task fails,
     1 to 100; 1 = such an end is final. Other failures are always final. Default: the server's setting, 3.
     """
+    evaluation_task: _builtins.str
+    """Output only. The evaluation of the result that was created when a fine-tuning with `FineTuning.evaluation_dataset` succeeded;
+    empty before, and when it was deleted. Format: `tasks/{uuid}`. Only GetTask tells it.
+    """
     @_builtins.property
     def spec(self) -> _task_spec_pb2.TaskSpec:
         """Required. What was asked for; immutable."""
 
     @_builtins.property
     def effective_hyperparameters(self) -> _task_spec_pb2.Hyperparameters:
-        """Output only. What every unset hyperparameter resolved to."""
+        """Output only. What every unset hyperparameter resolved to; empty unless the task is a fine-tuning."""
 
     @_builtins.property
     def progress(self) -> Global___TaskProgress:
@@ -209,6 +218,16 @@ class Task(_message.Message):
     def transitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskTransition]:
         """Output only. Its moves between states, oldest first, at most the newest 100. Only GetTask tells them."""
 
+    @_builtins.property
+    def evaluation_result(self) -> _evaluation_pb2.EvaluationResult:
+        """Output only. What an evaluation found; of a fine-tuning with `FineTuning.evaluation_dataset` what `evaluation_task` found.
+        Absent while there is no result. Only GetTask tells it.
+        """
+
+    @_builtins.property
+    def generation_result(self) -> _generation_pb2.GenerationResult:
+        """Output only. What a generation made; absent while there is no result. Only GetTask tells it."""
+
     def __init__(
         self,
         *,
@@ -237,10 +256,13 @@ class Task(_message.Message):
         max_attempts: _builtins.int = ...,
         expected_start_time: _timestamp_pb2.Timestamp | None = ...,
         transitions: _abc.Iterable[Global___TaskTransition] | None = ...,
+        evaluation_result: _evaluation_pb2.EvaluationResult | None = ...,
+        generation_result: _generation_pb2.GenerationResult | None = ...,
+        evaluation_task: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "expected_start_time", b"expected_start_time", "not_before_time", b"not_before_time", "origin", b"origin", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "evaluation_result", b"evaluation_result", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "not_before_time", b"not_before_time", "origin", b"origin", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "expected_start_time", b"expected_start_time", "head_sequence", b"head_sequence", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "transitions", b"transitions", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "evaluation_result", b"evaluation_result", "evaluation_task", b"evaluation_task", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "head_sequence", b"head_sequence", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "transitions", b"transitions", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,7 +279,7 @@ class TaskOrigin(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     CLONED_FROM_FIELD_NUMBER: _builtins.int
     artifact: _builtins.str
-    """The artifact whose weights it starts from; empty = none. Format: `artifacts/{uuid}`."""
+    """The artifact whose weights it starts from, or which it exports; empty = none. Format: `artifacts/{uuid}`."""
     task: _builtins.str
     """The task that made that artifact. Format: `tasks/{uuid}`."""
     step: _builtins.int
@@ -383,9 +405,9 @@ class TaskProgress(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
-    """Optimizer steps done."""
+    """Optimizer steps done; of an evaluation or generation, answers."""
     total_steps: _builtins.int
-    """Optimizer steps planned."""
+    """Optimizer steps planned; of an evaluation or generation, answers in all."""
     epoch: _builtins.float
     """Passes over the data done, with fraction."""
     @_builtins.property

@@ -5,9 +5,13 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tunesmith.v1 import evaluation_pb2 as _evaluation_pb2
+from tunesmith.v1 import export_pb2 as _export_pb2
+from tunesmith.v1 import generation_pb2 as _generation_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -25,21 +29,70 @@ class TaskSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TaskSpec._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: TaskSpec._Kind.ValueType  # 0
+        """Every kind."""
+        FINE_TUNING: TaskSpec._Kind.ValueType  # 1
+        """`fine_tuning` is set."""
+        EVALUATION: TaskSpec._Kind.ValueType  # 2
+        """`evaluation` is set."""
+        GENERATION: TaskSpec._Kind.ValueType  # 3
+        """`generation` is set."""
+        EXPORT: TaskSpec._Kind.ValueType  # 4
+        """`export` is set."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The kinds of work, to filter by. Values may be added."""
+
+    KIND_UNSPECIFIED: TaskSpec.Kind.ValueType  # 0
+    """Every kind."""
+    FINE_TUNING: TaskSpec.Kind.ValueType  # 1
+    """`fine_tuning` is set."""
+    EVALUATION: TaskSpec.Kind.ValueType  # 2
+    """`evaluation` is set."""
+    GENERATION: TaskSpec.Kind.ValueType  # 3
+    """`generation` is set."""
+    EXPORT: TaskSpec.Kind.ValueType  # 4
+    """`export` is set."""
+
     FINE_TUNING_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    EXPORT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fine_tuning(self) -> Global___FineTuning:
         """Tune a base model on a dataset."""
+
+    @_builtins.property
+    def evaluation(self) -> _evaluation_pb2.Evaluation:
+        """Measure models on a dataset of questions with known answers."""
+
+    @_builtins.property
+    def generation(self) -> _generation_pb2.Generation:
+        """Let a model answer every row of a dataset."""
+
+    @_builtins.property
+    def export(self) -> _export_pb2.Export:
+        """Make another form of a task's result."""
 
     def __init__(
         self,
         *,
         fine_tuning: Global___FineTuning | None = ...,
+        evaluation: _evaluation_pb2.Evaluation | None = ...,
+        generation: _generation_pb2.Generation | None = ...,
+        export: _export_pb2.Export | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fine_tuning", b"fine_tuning", "kind", b"kind"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "export", b"export", "fine_tuning", b"fine_tuning", "generation", b"generation", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fine_tuning", b"fine_tuning", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "export", b"export", "fine_tuning", b"fine_tuning", "generation", b"generation", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fine_tuning"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fine_tuning", "evaluation", "generation", "export"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -143,6 +196,8 @@ class FineTuning(_message.Message):
     VALIDATION_SPLIT_RATIO_FIELD_NUMBER: _builtins.int
     INITIAL_ARTIFACT_FIELD_NUMBER: _builtins.int
     SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
+    ARTIFACT_RETENTION_FIELD_NUMBER: _builtins.int
+    EVALUATION_DATASET_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
@@ -164,6 +219,11 @@ class FineTuning(_message.Message):
     `tasks/{uuid}@step-N` (a checkpoint); the server replaces the last two by the artifact's name. Unset numbers of the adapter
     are then those of the earlier task.
     """
+    evaluation_dataset: _builtins.str
+    """Optional. Questions with known answers, of format CHAT or LABELED: when the task succeeds, the server creates an evaluation task
+    that compares the result with the base model on them, see `Task.evaluation_task` and `Task.evaluation_result`. Format as
+    `dataset`. Not with CLASSIFICATION.
+    """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
         """Optional. Every field left unset is resolved by the server and echoed in `Task.effective_hyperparameters`."""
@@ -176,6 +236,12 @@ class FineTuning(_message.Message):
     def sample_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Prompts that the model answers whenever the validation loss is measured, as SAMPLE_GENERATED events; at most 5, each of
         1 to 2,000 characters. With CPT the model continues them. Not with CLASSIFICATION.
+        """
+
+    @_builtins.property
+    def artifact_retention(self) -> _duration_pb2.Duration:
+        """Optional. How long what the task makes is kept, from the commit of each artifact: 1 hour to 365 days, in whole seconds. Default:
+        the server's retention (15 days unless set otherwise).
         """
 
     def __init__(
@@ -191,10 +257,12 @@ class FineTuning(_message.Message):
         validation_split_ratio: _builtins.float | None = ...,
         initial_artifact: _builtins.str = ...,
         sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
+        artifact_retention: _duration_pb2.Duration | None = ...,
+        evaluation_dataset: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "base_model", b"base_model", "dataset", b"dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "base_model", b"base_model", "dataset", b"dataset", "evaluation_dataset", b"evaluation_dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015
@@ -269,6 +337,7 @@ class Hyperparameters(_message.Message):
     EARLY_STOPPING_PATIENCE_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_MIN_DELTA_FIELD_NUMBER: _builtins.int
     TIME_LIMIT_SECONDS_FIELD_NUMBER: _builtins.int
+    PACKING_FIELD_NUMBER: _builtins.int
     num_train_epochs: _builtins.float
     """Passes over the training data, more than 0, at most 100. Default: 3. Ignored when `max_steps` is set."""
     max_steps: _builtins.int
@@ -352,6 +421,12 @@ class Hyperparameters(_message.Message):
     """Seconds the training may take over all attempts, at least 1, waiting and pauses not counted. The step under way is finished, and
     the task succeeds with what was learned until then. Default: no limit.
     """
+    packing: _builtins.bool
+    """Whether the rows of a step go through the model together, as far as memory allows, instead of `per_device_train_batch_size` at a
+    time. On a CPU in fp32 (families llama and qwen2) they then lie behind each other without padding; with an attention of variable
+    length on a GPU (FlashAttention) so do those of a micro-batch; elsewhere rows of about the same length share a rectangle either
+    way. Positions and attention never cross rows, and the loss is the same. Default: true.
+    """
     @_builtins.property
     def lora(self) -> Global___Lora:
         """Numbers of the adapter. Only with tuning LORA."""
@@ -394,10 +469,11 @@ class Hyperparameters(_message.Message):
         early_stopping_patience: _builtins.int | None = ...,
         early_stopping_min_delta: _builtins.float | None = ...,
         time_limit_seconds: _builtins.float | None = ...,
+        packing: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_skipped_batches", b"_max_skipped_batches", "_max_steps", b"_max_steps", "_non_finite_policy", b"_non_finite_policy", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_rehearsal", b"_rehearsal", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_stall_policy", b"_stall_policy", "_time_limit_seconds", b"_time_limit_seconds", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_skipped_batches", b"max_skipped_batches", "max_steps", b"max_steps", "non_finite_policy", b"non_finite_policy", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "rehearsal", b"rehearsal", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "stall_policy", b"stall_policy", "time_limit_seconds", b"time_limit_seconds", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_skipped_batches", b"_max_skipped_batches", "_max_steps", b"_max_steps", "_non_finite_policy", b"_non_finite_policy", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_packing", b"_packing", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_rehearsal", b"_rehearsal", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_stall_policy", b"_stall_policy", "_time_limit_seconds", b"_time_limit_seconds", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_skipped_batches", b"max_skipped_batches", "max_steps", b"max_steps", "non_finite_policy", b"non_finite_policy", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "packing", b"packing", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "rehearsal", b"rehearsal", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "stall_policy", b"stall_policy", "time_limit_seconds", b"time_limit_seconds", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_skipped_batches", b"_max_skipped_batches", "_max_steps", b"_max_steps", "_non_finite_policy", b"_non_finite_policy", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_rehearsal", b"_rehearsal", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_stall_policy", b"_stall_policy", "_time_limit_seconds", b"_time_limit_seconds", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_skipped_batches", b"max_skipped_batches", "max_steps", b"max_steps", "non_finite_policy", b"non_finite_policy", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "rehearsal", b"rehearsal", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "stall_policy", b"stall_policy", "time_limit_seconds", b"time_limit_seconds", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_steps", b"_eval_steps", "_global_batch_size", b"_global_batch_size", "_gradient_accumulation_steps", b"_gradient_accumulation_steps", "_learning_rate", b"_learning_rate", "_logging_steps", b"_logging_steps", "_lr_scheduler_type", b"_lr_scheduler_type", "_max_grad_norm", b"_max_grad_norm", "_max_seq_length", b"_max_seq_length", "_max_skipped_batches", b"_max_skipped_batches", "_max_steps", b"_max_steps", "_non_finite_policy", b"_non_finite_policy", "_num_processes", b"_num_processes", "_num_train_epochs", b"_num_train_epochs", "_packing", b"_packing", "_per_device_train_batch_size", b"_per_device_train_batch_size", "_precision", b"_precision", "_rehearsal", b"_rehearsal", "_save_interval_seconds", b"_save_interval_seconds", "_save_steps", b"_save_steps", "_save_total_limit", b"_save_total_limit", "_seed", b"_seed", "_stall_policy", b"_stall_policy", "_time_limit_seconds", b"_time_limit_seconds", "_warmup_ratio", b"_warmup_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "_zero_stage", b"_zero_stage", "deepspeed_overrides", b"deepspeed_overrides", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_steps", b"eval_steps", "global_batch_size", b"global_batch_size", "gradient_accumulation_steps", b"gradient_accumulation_steps", "learning_rate", b"learning_rate", "logging_steps", b"logging_steps", "lora", b"lora", "lr_scheduler_type", b"lr_scheduler_type", "max_grad_norm", b"max_grad_norm", "max_seq_length", b"max_seq_length", "max_skipped_batches", b"max_skipped_batches", "max_steps", b"max_steps", "non_finite_policy", b"non_finite_policy", "num_processes", b"num_processes", "num_train_epochs", b"num_train_epochs", "packing", b"packing", "per_device_train_batch_size", b"per_device_train_batch_size", "precision", b"precision", "preference", b"preference", "rehearsal", b"rehearsal", "save_interval_seconds", b"save_interval_seconds", "save_steps", b"save_steps", "save_total_limit", b"save_total_limit", "seed", b"seed", "stall_policy", b"stall_policy", "time_limit_seconds", b"time_limit_seconds", "warmup_ratio", b"warmup_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay", "zero_stage", b"zero_stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deepspeed_overrides: _TypeAlias = _typing.Literal["deepspeed_overrides"]  # noqa: Y015
     _WhichOneofArgType__deepspeed_overrides: _TypeAlias = _typing.Literal["_deepspeed_overrides", b"_deepspeed_overrides"]  # noqa: Y015
@@ -431,6 +507,8 @@ class Hyperparameters(_message.Message):
     _WhichOneofArgType__num_processes: _TypeAlias = _typing.Literal["_num_processes", b"_num_processes"]  # noqa: Y015
     _WhichOneofReturnType__num_train_epochs: _TypeAlias = _typing.Literal["num_train_epochs"]  # noqa: Y015
     _WhichOneofArgType__num_train_epochs: _TypeAlias = _typing.Literal["_num_train_epochs", b"_num_train_epochs"]  # noqa: Y015
+    _WhichOneofReturnType__packing: _TypeAlias = _typing.Literal["packing"]  # noqa: Y015
+    _WhichOneofArgType__packing: _TypeAlias = _typing.Literal["_packing", b"_packing"]  # noqa: Y015
     _WhichOneofReturnType__per_device_train_batch_size: _TypeAlias = _typing.Literal["per_device_train_batch_size"]  # noqa: Y015
     _WhichOneofArgType__per_device_train_batch_size: _TypeAlias = _typing.Literal["_per_device_train_batch_size", b"_per_device_train_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
@@ -489,6 +567,8 @@ class Hyperparameters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_processes) -> _WhichOneofReturnType__num_processes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_train_epochs) -> _WhichOneofReturnType__num_train_epochs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__packing) -> _WhichOneofReturnType__packing | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__per_device_train_batch_size) -> _WhichOneofReturnType__per_device_train_batch_size | None: ...
     @_typing.overload

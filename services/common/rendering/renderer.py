@@ -75,6 +75,11 @@ class Renderer:
         """The token that begins a text, for models that have one."""
         return self._bos_id
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that the model's files name as the end of a text; they need no chat template."""
+        return self._stop_ids
+
     @cached_property
     def end_of_turn_ids(self) -> frozenset[int]:
         """Ids that end a generation: the model's end of text and the token that closes the assistant's turn."""
@@ -133,6 +138,14 @@ class Renderer:
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[int]:
         """Token ids that ask the model for the next assistant turn."""
         return self.render_prompt(messages, tools).token_ids
+
+    def text_prompt(self, text: str) -> list[int]:
+        """Token ids that ask the model to continue a text; control tokens in it are tokens.
+
+        It begins with BOS only for a tokenizer that puts BOS before every text, unless the text has it already.
+        """
+        start = "" if self._text_start and text.startswith(self._text_start) else self._text_start
+        return list(self._tokenizer.encode(start + text, add_special_tokens=False).ids)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of ids the model produced."""

@@ -4,6 +4,7 @@ import dataclasses
 import uuid
 
 from services.common.errors import ServiceError
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import State
 
@@ -38,6 +39,7 @@ class Assignment:
     """Checkpoints of attempts before this one are not used."""
     max_attempts: int | None = None
     """Runs that may be lost until the task fails; None = what the server is set to."""
+    kind: Kind = Kind.FINE_TUNING
 
 
 class StaleClaim(ServiceError):

@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.inputs import Inputs, Tokens
 from services.task_manager.domain.throughput import RunKind
 from services.task_manager.domain.training_data import RowCounts
-from services.task_manager.domain.validation import FineTuning
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ class Hyperparameters:
     non_finite_policy: str | None = None
     max_skipped_batches: int | None = None
     rehearsal: str | None = None
+    packing: bool | None = None
     stall_policy: str | None = None
     early_stopping_patience: int | None = None
     early_stopping_min_delta: float | None = None
@@ -150,6 +151,7 @@ def _with_plain_defaults(given: Hyperparameters, learning_rate: float) -> Hyperp
         non_finite_policy=_or(given.non_finite_policy, "fail"),
         max_skipped_batches=_or(given.max_skipped_batches, 3),
         rehearsal=_or(given.rehearsal, "auto"),
+        packing=_or(given.packing, True),
         stall_policy=_or(given.stall_policy, "warn"),
         early_stopping_min_delta=_or(given.early_stopping_min_delta, 0.0 if given.early_stopping_patience else None),
     )

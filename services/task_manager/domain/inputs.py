@@ -24,6 +24,8 @@ class BaseModelFacts:
     """Why it cannot learn conversations; empty = it can."""
     revision: str = ""
     """Which weights they are; empty = not known."""
+    family: str = ""
+    """For example llama; empty = not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

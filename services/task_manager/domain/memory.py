@@ -1,11 +1,7 @@
 """How much main memory a run needs at its peak; used by PlanTask.
 
-The constants were measured on 2026-11-24 with SmolLM2-135M (30 layers, 576 wide) in fp32 on a CPU, peaks of the resident set:
-
-    batch 2, rows of  80 tokens, rank  16: 1.41 GB     batch 4, rows of 188 tokens, rank 16: 2.56 GB
-    batch 8, rows of  80 tokens, rank  16: 2.27 GB     batch 4, rows of 486 tokens, rank 16: 5.47 GB
-    batch 8, rows of  80 tokens, rank 128: 2.74 GB
-
+Where the trainer's lean path is taken (its package `fast` says when), far less is kept of a token, but micro-batches are merged.
+The constants were measured with SmolLM2-135M in fp32 on a CPU, on each path; the tests hold the peaks.
 Rows that begin alike share that part, which is left out here: the estimate is then a little high.
 """
 
@@ -23,6 +19,11 @@ _LOGITS_BYTES = 3 * 4
 _RUNTIME_BYTES = 550_000_000
 # What backward and the allocator add to what forward keeps.
 _OVERHEAD = 1.5
+_LEAN_OVERHEAD = 1.25
+# Micro-batches are merged up to this; the trainer's fast/merging.py has the same number.
+_MERGED_BYTES = 3 * 2**29
+# Logits that the lean path has at a time.
+_LEAN_LOGITS = 2**24
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,11 +36,19 @@ class MemoryNeed:
     precision: str
     """Of weights and activations; empty counts as fp32."""
     batch_size: int
-    """Rows of one forward pass."""
+    """Rows of one forward pass, before any are merged."""
+    passes: int
+    """Forward passes of a step."""
     longest: int
-    """Tokens of the longest row after cutting: its batch is padded to it."""
+    """Tokens of the longest row after cutting: its batch is padded to it, but on the lean path."""
+    mean: float
+    """Tokens of a row."""
     targets: float
     """Tokens of a row that carry loss."""
+    is_lean: bool = False
+    """Whether the trainer's lean path will be taken."""
+    dropped_inputs: int = 0
+    """Numbers of a token and layer that adapters with dropout read, counted once for each adapter; 0 = no dropout."""
 
 
 def peak_bytes(need: MemoryNeed, processes: int) -> int:
@@ -47,15 +56,34 @@ def peak_bytes(need: MemoryNeed, processes: int) -> int:
     width = _BYTES.get(need.precision, 4)
     weights = need.parameter_count * width
     trained = need.trained_parameters * _TRAINED_BYTES
-    activations = need.batch_size * need.longest * _kept_per_token(need.shape) * width * _OVERHEAD
-    logits = need.batch_size * need.targets * need.shape.vocabulary * _LOGITS_BYTES
+    kept = need.shape.layers * ((_lean_layer if need.is_lean else _layer)(need.shape) + need.dropped_inputs) * width
+    rows = _merged_rows(need, kept) if need.is_lean else need.batch_size
+    # A batch on the lean path is as long as its rows together; one with the longest row among them is longer than most.
+    length = (need.longest + min(need.mean, need.longest)) / 2 if need.is_lean else need.longest
+    activations = rows * length * kept * (_LEAN_OVERHEAD if need.is_lean else _OVERHEAD)
+    logits = rows * need.targets * need.shape.vocabulary
+    if need.is_lean:
+        logits = min(logits, _LEAN_LOGITS)
+    logits *= _LOGITS_BYTES
     return processes * round(_RUNTIME_BYTES + weights + trained + activations + logits)
 
 
-def _kept_per_token(shape: ModelShape) -> int:
-    """Numbers that forward keeps of a token for backward.
+def _layer(shape: ModelShape) -> int:
+    """Numbers that forward keeps of a token and layer for backward.
 
-    A layer keeps the input and the result of two norms, queries, keys and values as attention takes them (repeated to the full
-    width), its result, twice where it is laid out anew, and four times the inner width of the feed-forward part.
+    The input and the result of two norms, queries, keys and values as attention takes them (repeated to the full width), its
+    result, twice where it is laid out anew, and four times the inner width of the feed-forward part.
     """
-    return shape.layers * (10 * shape.hidden + 2 * shape.key_value + 4 * shape.intermediate)
+    return 10 * shape.hidden + 2 * shape.key_value + 4 * shape.intermediate
+
+
+def _lean_layer(shape: ModelShape) -> int:
+    """The same on the lean path: two states, queries and what attention found, keys and values, gate and up."""
+    return 4 * shape.hidden + 2 * shape.key_value + 2 * shape.intermediate
+
+
+def _merged_rows(need: MemoryNeed, kept: int) -> int:
+    """Rows of a forward pass: the most that divide a process' share of the step and stay below the bound."""
+    share = need.batch_size * need.passes
+    most = _MERGED_BYTES // max(1, need.longest * kept)
+    return max((rows for rows in range(need.batch_size, min(share, most) + 1) if share % rows == 0), default=need.batch_size)

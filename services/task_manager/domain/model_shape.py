@@ -23,6 +23,8 @@ class ModelShape:
     key_value: int
     """Width of keys, and of values."""
     vocabulary: int
+    family: str = "llama"
+    """`model_type` of transformers."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ModelShape | None":
@@ -35,7 +37,7 @@ class ModelShape:
         layers, hidden, intermediate, vocabulary, heads = numbers
         head_width, key_value_heads = text.get("head_dim"), text.get("num_key_value_heads")
         key_value = _positive(key_value_heads, heads) * _positive(head_width, hidden // heads)
-        return cls(layers, hidden, intermediate, key_value, vocabulary)
+        return cls(layers, hidden, intermediate, key_value, vocabulary, str(text.get("model_type", "")))
 
     @classmethod
     def guessed(cls, parameter_count: int) -> "ModelShape":
@@ -58,6 +60,13 @@ class ModelShape:
         wanted = set(target_modules)
         chosen = widths.values() if "all-linear" in wanted else [widths.get(name, hidden + intermediate) for name in wanted]
         return self.layers * rank * sum(chosen)
+
+    def adapter_inputs(self, target_modules: Iterable[str]) -> int:
+        """Numbers that the adapters of a layer read of a token, counted once for each adapter."""
+        wanted = set(target_modules)
+        widths = dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"), self.hidden)
+        widths["down_proj"] = self.intermediate
+        return sum(widths.values() if "all-linear" in wanted else (widths.get(name, self.intermediate) for name in wanted))
 
 
 def _positive(number: object, default: int) -> int:

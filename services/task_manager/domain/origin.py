@@ -5,14 +5,15 @@ import datetime
 from collections.abc import Iterator
 
 from services.common.errors import Violation
+from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
-from services.task_manager.domain.validation import FINE_TUNING, FineTuning
 
 FIELD = f"{FINE_TUNING}.initial_artifact"
 
 # Dropout changes nothing about what the weights mean.
 _ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora")
 _CUTS_WEIGHTS = 3
+_STARTS = ("ADAPTER", "MODEL", "CHECKPOINT")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class ArtifactFacts:
 
     name: str
     kind: str
-    """ADAPTER, MODEL or CHECKPOINT."""
+    """Name of a value of Artifact.Kind."""
     task: str
     step: int
     attempt: int
@@ -38,6 +39,11 @@ class ArtifactFacts:
     create_time: datetime.datetime | None = None
     expire_time: datetime.datetime | None = None
 
+    @property
+    def is_cut(self) -> bool:
+        """A checkpoint of which each process holds a part of the weights: nothing but its own task can read it."""
+        return self.kind == "CHECKPOINT" and self.hyperparameters.zero_stage == _CUTS_WEIGHTS
+
 
 def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str) -> Iterator[Violation]:
     """Everything that keeps the task from starting with these weights; `base_model_revision` is today's, empty = not known."""
@@ -45,22 +51,25 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield Violation(FIELD, f"{origin.name} was made from {origin.base_model}; this task names {ask.base_model}")
     elif base_model_revision and origin.base_model_revision not in ("", base_model_revision):
         yield Violation(FIELD, f"{origin.name} was made from other weights that were registered as {origin.base_model} then")
+    if origin.kind not in _STARTS:
+        yield Violation(FIELD, f"{origin.name} is of kind {origin.kind}; a task starts from {', '.join(_STARTS)}")
+        return
     tuning = _tuning(origin)
     if tuning != ask.tuning:
         yield Violation(FIELD, f"{origin.name} is of tuning {tuning or 'unknown'}; this task has tuning {ask.tuning}")
     if origin.method and "CLASSIFICATION" in {origin.method, ask.method} and origin.method != ask.method:
         yield Violation(FIELD, f"{origin.name} is of method {origin.method}; its head does not fit method {ask.method}")
-    if origin.kind == "CHECKPOINT" and origin.hyperparameters.zero_stage == _CUTS_WEIGHTS:
+    if origin.is_cut:
         yield Violation(FIELD, f"{origin.name} holds weights in the parts of ZeRO 3; use the task's result")
     if tuning == ask.tuning == "LORA":
         yield from _adapter(ask.hyperparameters.lora, origin)
 
 
-def with_adapter_of(ask: FineTuning, origin: ArtifactFacts) -> FineTuning:
-    """The ask, its unset numbers of the adapter as those of the earlier task."""
+def with_adapter_of(ask: FineTuning, earlier: Lora) -> FineTuning:
+    """The ask, its unset numbers of the adapter as those of what it starts from or continues."""
     if ask.tuning != "LORA":
         return ask
-    lora, earlier = ask.hyperparameters.lora, origin.hyperparameters.lora
+    lora = ask.hyperparameters.lora
     unset = [name for name in _ADAPTER_FIELDS if getattr(lora, name) in (None, ())]
     lora = dataclasses.replace(lora, **{name: getattr(earlier, name) for name in unset})
     return dataclasses.replace(ask, hyperparameters=dataclasses.replace(ask.hyperparameters, lora=lora))

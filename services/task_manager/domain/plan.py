@@ -13,6 +13,10 @@ from services.task_manager.domain.steps import steps_per_epoch
 from services.task_manager.domain.throughput import RunSpeed, expected_speed
 from services.task_manager.domain.token_totals import TokenTotals
 
+_LEAN_FAMILIES = ("llama", "qwen2")
+_CUTS_WEIGHTS = 3
+"""The ZeRO stage from which on no rank has a weight whole."""
+
 
 class EstimateBasis(enum.Enum):
     """What an estimate of time rests on; the values are names of TaskPlan.EstimateBasis."""
@@ -112,10 +116,20 @@ def _peak_memory(findings: Findings, shape: ModelShape | None) -> int:
         trained_parameters=parameters if findings.is_full else adapter,
         precision=effective.precision or "",
         batch_size=effective.per_device_train_batch_size or 1,
+        passes=(effective.gradient_accumulation_steps or 1) if effective.packing else 1,
         longest=min(findings.max_seq_length, max(facts.longest for facts in known)),
+        mean=max(facts.token_count / max(1, facts.example_count) for facts in known),
         targets=max(facts.trainable_token_count / max(1, facts.example_count) for facts in known),
+        is_lean=_is_lean(effective, shape),
+        dropped_inputs=shape.adapter_inputs(effective.lora.target_modules) if effective.lora.dropout else 0,
     )
     return memory.peak_bytes(need, effective.num_processes or 1)
+
+
+def _is_lean(effective: Hyperparameters, shape: ModelShape) -> bool:
+    """Whether the trainer will take its lean path on a CPU, as far as can be told from here."""
+    is_exact = effective.precision in (None, "", "fp32") and not effective.lora.use_dora
+    return is_exact and shape.family in _LEAN_FAMILIES and (effective.zero_stage or 0) < _CUTS_WEIGHTS
 
 
 def _serving_problem(findings: Findings) -> str:

@@ -28,6 +28,7 @@ CHANGEABLE = frozenset(
         "non_finite_policy",
         "max_skipped_batches",
         "rehearsal",
+        "packing",
         "stall_policy",
         "early_stopping_patience",
         "early_stopping_min_delta",

@@ -12,6 +12,8 @@ import datetime
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
+from services.task_manager.domain.shares import has_quota, held_by_project, in_fair_order
+
 PATIENCE = datetime.timedelta(minutes=30)
 """How long after its creation a task lets others pass because they are expected to be short."""
 _MARGIN = 1.5
@@ -27,6 +29,7 @@ class Waiting:
     create_time: datetime.datetime
     duration: datetime.timedelta | None = None
     priority: int = 0
+    project: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Running:
     create_time: datetime.datetime
     remaining: datetime.timedelta | None = None
     priority: int = 0
+    project: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class _Lane:
     def start(self, task: Waiting) -> None:
         """It holds its processes from now on."""
         self.free -= task.processes
-        self._running.append(Running(self.trainer, task.processes, task.create_time, task.duration, task.priority))
+        self._running.append(run_of(task, self.trainer))
 
     def has_room_in(self, processes: int) -> datetime.timedelta | None:
         """When so many processes are expected to be free; None = not known."""
@@ -89,7 +93,9 @@ class _Lane:
         return datetime.timedelta() if free >= processes else None
 
     def _is_left_over(self, task: Waiting, kept: Waiting) -> bool:
-        overtaking = sum(run.processes for run in self._running if _place(run) > _place(kept))
+        # Where projects take turns, age does not say who was next: whatever others hold is counted.
+        behind = (run for run in self._running if run.project != kept.project or _place(run) > _place(kept))
+        overtaking = sum(run.processes for run in behind)
         return overtaking + task.processes <= self.total - kept.processes
 
     def _ends_in_time(self, task: Waiting, kept: Waiting) -> bool:
@@ -99,19 +105,31 @@ class _Lane:
         return room_in is not None and task.duration * _MARGIN <= room_in
 
 
+def run_of(task: Waiting, trainer: str) -> Running:
+    """The task once it has started."""
+    return Running(trainer, task.processes, task.create_time, task.duration, task.priority, task.project)
+
+
 def decide(
-    waiting: Sequence[Waiting], machines: Sequence[Machine], running: Sequence[Running], now: datetime.datetime
+    waiting: Sequence[Waiting], machines: Sequence[Machine], running: Sequence[Running], now: datetime.datetime, quota: int = 0
 ) -> Decision:
-    """What starts now; `waiting` is in the order of the queue."""
+    """What starts now; `waiting` is in the order of the queue, in which projects take turns.
+
+    `quota`: processes that a project may hold, 0 = no limit. Who is over it waits and keeps nobody else waiting.
+    """
+    held = held_by_project(running)
     lanes = [_Lane(machine, running, now) for machine in machines]
     starts: dict[uuid.UUID, str] = {}
     kept: dict[uuid.UUID, str] = {}
-    for task in waiting:
+    for task in in_fair_order(waiting, running):
         if not any(lane.free for lane in lanes):
             break
+        if not has_quota(held, task.project, task.processes, quota):
+            continue
         if lane := max((lane for lane in lanes if lane.admits(task)), key=lambda lane: lane.free, default=None):
             lane.start(task)
             starts[task.id] = lane.trainer
+            held[task.project] += task.processes
         elif lane := min(_keepable(lanes, task), key=lambda lane: _wait(lane, task), default=None):
             lane.kept = task
             kept[task.id] = lane.trainer
@@ -119,7 +137,7 @@ def decide(
 
 
 def forecast(
-    waiting: Sequence[Waiting], machines: Sequence[Machine], running: Sequence[Running], now: datetime.datetime
+    waiting: Sequence[Waiting], machines: Sequence[Machine], running: Sequence[Running], now: datetime.datetime, quota: int = 0
 ) -> Mapping[uuid.UUID, datetime.datetime]:
     """When tasks are expected to start if nothing else comes; those of whom nothing can be told are left out.
 
@@ -128,12 +146,12 @@ def forecast(
     expected: dict[uuid.UUID, datetime.datetime] = {}
     left, runs, free = list(waiting), list(running), {machine.trainer: machine.free for machine in machines}
     while left:
-        decision = decide(left, [dataclasses.replace(one, free=free[one.trainer]) for one in machines], runs, now)
+        decision = decide(left, [dataclasses.replace(one, free=free[one.trainer]) for one in machines], runs, now, quota)
         for task in left:
             if trainer := decision.starts.get(task.id):
                 expected[task.id] = now
                 free[trainer] -= task.processes
-                runs.append(Running(trainer, task.processes, task.create_time, task.duration, task.priority))
+                runs.append(run_of(task, trainer))
         left = [task for task in left if task.id not in expected]
         ends = [run.remaining for run in runs if run.remaining is not None]
         if not ends:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from services.common.errors import Violation
+from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.formats import FORMATS, learns_tokens, needs_chat_template
 from services.task_manager.domain.inputs import DatasetFacts, Inputs, TokenFacts, Tokens
 from services.task_manager.domain.training_data import RowCounts
-from services.task_manager.domain.validation import FINE_TUNING, FineTuning
 
 _NAMED_ROWS = 5
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.progress import Progress
 
 
@@ -82,6 +83,7 @@ class Task:
     """Runs that may be lost until it fails; None = what the server is set to."""
     expected_start_time: datetime.datetime | None = None
     """Never stored; told when it is read."""
+    kind: Kind = Kind.FINE_TUNING
 
     @property
     def name(self) -> str:
@@ -125,7 +127,8 @@ class NewTask:
     max_attempts: int | None = None
     """Runs that may be lost until it fails; None = what the server is set to."""
     expected_duration: datetime.timedelta | None = None
-    """Of its training; None = not known."""
+    """Of its work; None = not known."""
+    kind: Kind = Kind.FINE_TUNING
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ class Retry:
     overrides: bytes | None = None
     effective_hyperparameters: bytes | None = None
     processes: int | None = None
+    expected_duration: datetime.timedelta | None = None
 
     def parameters(self) -> dict[str, Any]:
         """By name, for a query."""

@@ -18,13 +18,19 @@ class TaskFilter:
     """In the display name or the description, in any case."""
     dataset: uuid.UUID | None = None
     """Trained or validated on it."""
+    origin_artifacts: Sequence[str] = ()
+    """Starts from one of them; full resource names."""
     base_model: str = ""
     """Full resource name."""
     methods: Sequence[str] = ()
     """Names of values of FineTuning.Method."""
     tunings: Sequence[str] = ()
     """Names of values of FineTuning.Tuning."""
+    kinds: Sequence[str] = ()
+    """Values of Kind."""
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Each of them with this value."""
+    ids: tuple[uuid.UUID, uuid.UUID] | None = None
+    """The first and the last id that are meant."""
     from_create_time: datetime.datetime | None = None
     before_create_time: datetime.datetime | None = None

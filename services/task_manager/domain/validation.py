@@ -4,13 +4,10 @@ import dataclasses
 import datetime
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, Protocol, Self, TypeVar
 
 from services.common.errors import InvalidArgument, Violation
-from services.common.names import base_model_id
-from services.task_manager.domain import batch_sizes, deepspeed_overrides, evaluation, limits, methods, training_data
-from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, asked_batch_sizes, default_zero_stage
 from services.task_manager.domain.task import TaskUpdate
-from services.task_manager.domain.training_data import WeightedDataset
 
 MAX_DISPLAY_NAME = 128
 MAX_DESCRIPTION = 2000
@@ -21,65 +18,45 @@ MAX_REASON = 500
 MAX_PRIORITY = 100
 MAX_ATTEMPTS = 100
 
-FINE_TUNING = "task.spec.fine_tuning"
-"""Where the ask stands in a request."""
+
+class Ask(Protocol):
+    """What a task of one kind asks for."""
+
+    def violations(self) -> Iterator[Violation]:
+        """Everything that is wrong with it."""
+
+    def with_full_names(self) -> Self:
+        """The same, bare ids made resource names."""
+
+
+A = TypeVar("A", bound=Ask)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FineTuning:
-    """The ask for a fine-tuning."""
-
-    base_model: str
-    dataset: str
-    validation_dataset: str
-    method_known: bool
-    tuning_known: bool
-    hyperparameters: Hyperparameters
-    method: str = "SFT"
-    """Name of a value of FineTuning.Method."""
-    tuning: str = "LORA"
-    """Name of a value of FineTuning.Tuning."""
-    mixture: tuple[WeightedDataset, ...] = ()
-    validation_split_ratio: float | None = None
-    initial_artifact: str = ""
-    """What it starts from; empty = the base model alone."""
-    sample_prompts: tuple[str, ...] = ()
-
-    @property
-    def sources(self) -> tuple[WeightedDataset, ...]:
-        """The training data: the mixture, or the one dataset."""
-        return self.mixture or (WeightedDataset(self.dataset),)
-
-    @property
-    def has_validation_data(self) -> bool:
-        """Whether a validation loss will be measured."""
-        return bool(self.validation_dataset) or self.validation_split_ratio is not None
-
-    def source_field(self, index: int) -> str:
-        """Where the dataset at `index` of `sources` stands in the request."""
-        return f"{FINE_TUNING}.mixture[{index}].dataset" if self.mixture else f"{FINE_TUNING}.dataset"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Draft:
-    """A task as a caller sent it; `fine_tuning` is None when the kind of work is missing."""
+class Draft(Generic[A]):
+    """A task as a caller sent it; `ask` is None when the kind of work is missing or not known."""
 
     display_name: str
     description: str
     labels: Mapping[str, str]
-    fine_tuning: FineTuning | None
+    ask: A | None
     priority: int = 0
     not_before: datetime.datetime | None = None
     max_attempts: int | None = None
     """None = what the server is set to."""
 
 
-def check(draft: Draft, *, named: bool) -> FineTuning:
-    """The ask, with full resource names; raises InvalidArgument with every violation. `named`: a display name is required."""
+def check(draft: Draft[A], *, named: bool, kinds: str = "fine_tuning") -> A:
+    """The ask, with full resource names; raises InvalidArgument with every violation.
+
+    `named`: a display name is required. `kinds`: what an ask may be, for the hint.
+    """
     found = list(_violations(draft, named))
-    if found or draft.fine_tuning is None:
+    if draft.ask is None:
+        raise InvalidArgument(*found, Violation("task.spec.kind", f"is required; set {kinds}"))
+    if found := [*found, *draft.ask.violations()]:
         raise InvalidArgument(*found)
-    return _with_full_names(draft.fine_tuning)
+    return draft.ask.with_full_names()
 
 
 def check_update(update: TaskUpdate) -> None:
@@ -111,17 +88,21 @@ def check_reason(reason: str) -> None:
         raise InvalidArgument(*found)
 
 
-def _violations(draft: Draft, named: bool) -> Iterator[Violation]:
+def name_violations(parse: Callable[[], object]) -> Iterator[Violation]:
+    """What `parse` refuses."""
+    try:
+        parse()
+    except InvalidArgument as error:
+        yield from error.violations
+
+
+def _violations(draft: Draft[A], named: bool) -> Iterator[Violation]:
     yield from _text("task.display_name", draft.display_name, 1 if named else 0, MAX_DISPLAY_NAME)
     yield from _text("task.description", draft.description, 0, MAX_DESCRIPTION)
     yield from _labels(draft.labels)
     yield from _priority(draft.priority)
     if draft.max_attempts is not None and not 1 <= draft.max_attempts <= MAX_ATTEMPTS:
         yield Violation("task.max_attempts", f"{draft.max_attempts} is not between 1 and {MAX_ATTEMPTS}; 0 = the default")
-    if draft.fine_tuning is None:
-        yield Violation("task.spec.kind", "is required; set fine_tuning")
-    else:
-        yield from _fine_tuning(draft.fine_tuning)
 
 
 def _text(field: str, text: str, low: int, high: int) -> Iterator[Violation]:
@@ -145,53 +126,3 @@ def _labels(labels: Mapping[str, str]) -> Iterator[Violation]:
 def _priority(priority: int) -> Iterator[Violation]:
     if abs(priority) > MAX_PRIORITY:
         yield Violation("task.priority", f"{priority} is not between -{MAX_PRIORITY} and {MAX_PRIORITY}")
-
-
-def _fine_tuning(ask: FineTuning) -> Iterator[Violation]:
-    yield from _name(lambda: base_model_id(ask.base_model, f"{FINE_TUNING}.base_model"))
-    yield from training_data.violations(ask.dataset, ask.mixture, ask.validation_dataset, ask.validation_split_ratio, FINE_TUNING)
-    if not ask.method_known:
-        yield Violation(
-            f"{FINE_TUNING}.method", "is not a method this server knows; use SFT, DPO, KTO, ORPO, CPT or CLASSIFICATION"
-        )
-    if not ask.tuning_known:
-        yield Violation(f"{FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA or FULL")
-    yield from _hyperparameters(ask)
-    if ask.method_known and ask.tuning_known:
-        yield from methods.violations(ask.method, ask.tuning, ask.hyperparameters, spec=FINE_TUNING, numbers=PATH)
-    yield from _deepspeed_overrides(ask.hyperparameters)
-    yield from evaluation.prompt_violations(ask.sample_prompts, ask.method, f"{FINE_TUNING}.sample_prompts")
-
-
-def _deepspeed_overrides(given: Hyperparameters) -> Iterator[Violation]:
-    if given.deepspeed_overrides:
-        stage = default_zero_stage(given.num_processes or 1) if given.zero_stage is None else given.zero_stage
-        yield from deepspeed_overrides.violations(given.deepspeed_overrides, stage, f"{PATH}.deepspeed_overrides")
-
-
-def _hyperparameters(ask: FineTuning) -> Iterator[Violation]:
-    out_of_range = list(limits.violations(ask.hyperparameters, PATH))
-    yield from out_of_range
-    yield from evaluation.violations(
-        ask.hyperparameters, PATH, has_validation_data=ask.has_validation_data, has_samples=bool(ask.sample_prompts)
-    )
-    # Sizes out of range are already told; the sum of several wrongs would only confuse.
-    if not out_of_range:
-        yield from _name(lambda: batch_sizes.resolve(asked_batch_sizes(ask.hyperparameters), PATH))
-
-
-def _name(parse: Callable[[], object]) -> Iterator[Violation]:
-    try:
-        parse()
-    except InvalidArgument as error:
-        yield from error.violations
-
-
-def _with_full_names(ask: FineTuning) -> FineTuning:
-    return dataclasses.replace(
-        ask,
-        base_model=f"baseModels/{base_model_id(ask.base_model)}",
-        dataset=training_data.full_name(ask.dataset),
-        mixture=tuple(dataclasses.replace(each, dataset=training_data.full_name(each.dataset)) for each in ask.mixture),
-        validation_dataset=training_data.full_name(ask.validation_dataset),
-    )

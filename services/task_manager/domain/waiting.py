@@ -12,12 +12,24 @@ def reason(
     machines: Sequence[Machine],
     silent: Sequence[str],
     now: datetime.datetime,
+    *,
+    held: int = 0,
+    quota: int = 0,
 ) -> str:
-    """`machines` are the trainers that answer, `silent` the addresses of those that do not."""
+    """`machines` are the trainers that answer, `silent` the addresses of those that do not.
+
+    `held`: processes of the task's project, which may hold `quota` of them, 0 = any number.
+    """
     if not_before and not_before > now:
         return f"waits until {not_before.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if quota and held + processes > quota:
+        return f"waits for its project, which holds {held} of {quota} processes; it needs {processes}"
     if not machines:
         return f"waits for a trainer: {', '.join(silent)} does not answer"
+    return _room(processes, machines, silent)
+
+
+def _room(processes: int, machines: Sequence[Machine], silent: Sequence[str]) -> str:
     largest, free = max(one.total for one in machines), max(one.free for one in machines)
     # One that is silent may be the largest.
     if processes > largest and not silent:

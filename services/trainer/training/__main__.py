@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from services.common.rendering import Renderer
-from services.trainer.training.allocation import keep_freed_memory
 from services.trainer.training.config import TrainConfig, load_config
 from services.trainer.training.data import Dataset, load_dataset
 from services.trainer.training.events import BeatSink, EventSink, FdSink
 from services.trainer.training.failures import as_failure
 from services.trainer.training.objectives.forms import FORMS
 from services.trainer.training.progress import Progress, Result
-from services.trainer.training.quiet import quiet_libraries
 from services.trainer.training.schedule import total_steps
 
 _STOPPED = 128 + signal.SIGTERM
@@ -61,10 +59,7 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     """The whole run on this rank; returns whether it was stopped early. Torch loads only after the data has proved usable."""
     renderer = Renderer.from_directory(config.base_model_dir)
     training, validation = _load_data(config, renderer, progress)
-    quiet_libraries()
-    keep_freed_memory()
-    # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from services.trainer.training import imports  # noqa: F401 - first: it prepares what the others import
     from services.trainer.training.assembly import assemble
     from services.trainer.training.loop import train
     from services.trainer.training.rehearsal import rehearse

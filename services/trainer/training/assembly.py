@@ -16,6 +16,7 @@ from services.trainer.training.fast import FastDecoder, fast_decoder, merged
 from services.trainer.training.initial import load_initial, with_initial_model
 from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
 from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.objectives.packed import can_pack
 from services.trainer.training.objectives.registry import OBJECTIVES
 from services.trainer.training.precision import with_precision
 
@@ -48,8 +49,9 @@ def assemble(config: TrainConfig, training: Dataset, validation: Dataset | None)
     _log.info("%s loaded: %s parameters, %s of them are trained", config.base_model, f"{parameters:,}", f"{trained:,}")
     decoder = fast_decoder(model, config)
     config = _with_merged_batches(config, training, decoder)
-    engine = Engine.start(ObjectiveModule(model, objective, autocast_dtype(config), decoder), objective, config, device)
     numbers = config.hyperparameters
+    module = ObjectiveModule(model, objective, autocast_dtype(config), decoder, packs=numbers.packing and can_pack(model.config))
+    engine = Engine.start(module, objective, config, device)
     # The reference is the model before training: it is asked before a checkpoint takes its place.
     if objective.reference_is_stored:
         training = engine.with_reference(training, numbers)
@@ -71,6 +73,6 @@ def _model(config: TrainConfig, objective: Objective, training: Dataset, device:
 
 def _with_merged_batches(config: TrainConfig, training: Dataset, decoder: FastDecoder | None) -> TrainConfig:
     # What was cut because memory ran out must not grow again.
-    if decoder is None or batch_cut.read(config.output_dir):
+    if decoder is None or not config.hyperparameters.packing or batch_cut.read(config.output_dir):
         return config
     return replace(config, hyperparameters=merged(config.hyperparameters, training.lengths, decoder.bytes_per_token))

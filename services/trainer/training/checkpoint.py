@@ -3,6 +3,7 @@
 What a checkpoint is, and what proves it, is said in `services.trainer.checkpoint_files`.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -15,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from services.trainer.checkpoint_files import MANIFEST, FileEntry, Manifest, Torn, encoded, read_checked
-from services.trainer.training.durable import sync_directory, write_file
+from services.trainer.training.durable import exchange, sync_directory, write_file
 
 
 def write_tensors(directory: Path, name: str, tensors: Mapping[str, Tensor]) -> FileEntry:
@@ -30,11 +31,26 @@ def commit(work: Path, directory: Path, manifest: Manifest) -> Path:
     write_file(work / MANIFEST, encoded(manifest))
     sync_directory(work)
     target = directory / f"step-{manifest.step}"
-    # Training only comes to a step again when the checkpoint of that step was found torn.
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(work, target)
+    if target.exists():
+        _replace(work, target)
+    else:
+        os.rename(work, target)
     sync_directory(directory)
     return target
+
+
+def _replace(work: Path, target: Path) -> None:
+    """The one that was there may be whole: torn ones are replaced, and those whose weights have been evaluated since."""
+    try:
+        exchange(work, target)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            raise
+        # Without the call there is an instant with neither; the one before them is then the newest.
+        os.rename(target, aside := work.with_name(f"{work.name}.part"))
+        os.rename(work, target)
+        work = aside
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def read_tensors(path: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:

@@ -84,6 +84,8 @@ class Hyperparameters:
     """How often, before the run fails all the same."""
     rehearsal: Literal["auto", "always", "never"]
     """Whether the longest micro-batch runs once before the first step."""
+    packing: bool
+    """Whether rows go through the model together as far as memory allows, without padding where it can be."""
     stall_policy: Literal["warn", "fail"]
     """Heeded by the supervisor."""
     early_stopping_patience: int | None
@@ -156,6 +158,11 @@ def parse_config(value: object) -> TrainConfig:
         "preference", numbers.preference, config.method in _PREFERENCE_METHODS, f"methods {', '.join(_PREFERENCE_METHODS)}"
     )
     return config
+
+
+def parse_as(kind: Any, value: object, path: str) -> Any:
+    """A dataclass from a decoded JSON value; raises ConfigError naming the key below `path` that is unknown, missing or wrong."""
+    return _parse(kind, value, path)
 
 
 def _only_with(name: str, group: object, wanted: bool, owner: str) -> None:

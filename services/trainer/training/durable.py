@@ -1,7 +1,13 @@
-"""Files that are on disk when a call returns; used wherever a checkpoint is written."""
+"""Files that are on disk when a call returns, and directories that change places; used wherever a checkpoint is written."""
 
+import ctypes
+import errno
 import os
 from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -23,3 +29,16 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swaps two names at one instant: whoever dies or looks sees one or the other order, never a name less.
+
+    Raises OSError; EINVAL and ENOSYS where the file system or the C library cannot.
+    """
+    swap = getattr(_libc, "renameat2", None)
+    if swap is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if swap(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one))

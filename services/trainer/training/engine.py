@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -63,11 +64,16 @@ class Engine:
         self.rank = distributed.get_rank()
         self.alive: Callable[[], None] = lambda: None
         """Called between the micro-batches of what takes longer than a step."""
+        self.data_seconds = 0.0
+        """What making the batches of all windows has taken so far."""
+        self._norm: Tensor | None = None
+        # Without ZeRO DeepSpeed would measure the norm of the gradients once more to clip them.
+        engine.clip_fp32_gradients = self._clip
 
     @classmethod
     def start(cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device) -> Self:
         """Join the other ranks (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say where) and wrap `module`."""
-        deepspeed = _import_deepspeed()
+        deepspeed = import_deepspeed()
         # Ranks meet through a file: a port for it would be open to the network. A new try, with a new port, is a new file.
         meeting = config.output_dir.parent.resolve() / f"rendezvous-{os.environ['MASTER_PORT']}"
         deepspeed.init_distributed(
@@ -97,7 +103,9 @@ class Engine:
         `units` counts the whole window over all ranks. DeepSpeed averages gradients over ranks, hence the factor: every unit of
         the window weighs the same, however the window is cut.
         """
+        began = time.perf_counter()
         batches = [self._objective.collate(examples, self._device) for examples in micro_batches]
+        self.data_seconds += time.perf_counter() - began
         baseline = self._baseline(batches)
         scale = self._world_size / torch.tensor(units, dtype=torch.float32, device=self._device)
         total: Tensor | None = None
@@ -115,7 +123,8 @@ class Engine:
         wishes = torch.tensor([stop, save, finish], dtype=torch.float64, device=self._device)
         shared = torch.cat([sums.double(), wishes])
         self._sum_over_ranks(shared)
-        norm = self._grad_norm().double().reshape(1)
+        self._norm = self._grad_norm()
+        norm = self._norm.double().reshape(1)
         # The one host sync of an optimizer step, none per micro-batch: a step that is not finite must not be applied.
         *found, stops, saves, finishes, grad_norm = torch.cat([shared, norm]).tolist()
         return Measurement(self._named(found, units), grad_norm, stops > 0, saves > 0, finishes > 0)
@@ -187,9 +196,7 @@ class Engine:
         """Inside, the first rank has all trained and frozen weights whole; every rank must enter."""
         if self._engine.zero_optimization_stage() < _CUTS_WEIGHTS:
             return nullcontext()
-        gathered: AbstractContextManager[Any] = _import_deepspeed().zero.GatheredParameters(
-            list(self._engine.module.parameters())
-        )
+        gathered: AbstractContextManager[Any] = import_deepspeed().zero.GatheredParameters(list(self._engine.module.parameters()))
         return gathered
 
     def exchange(self, values: Sequence[int]) -> list[list[int]]:
@@ -254,6 +261,10 @@ class Engine:
         self._sum_over_ranks(squares)
         return squares.sqrt()
 
+    def _clip(self) -> None:
+        assert self._norm is not None, "a window is measured before it is applied"
+        torch.nn.utils.clip_grads_with_norm_(self._engine.module.parameters(), self._engine.gradient_clipping(), self._norm)
+
     def _sum_over_ranks(self, values: Tensor) -> None:
         if self._world_size > 1:
             distributed.all_reduce(values)
@@ -267,7 +278,8 @@ def local_device() -> torch.device:
     return torch.device("cpu")
 
 
-def _import_deepspeed() -> Any:
+def import_deepspeed() -> Any:
+    """The module, quiet and without its C++ builder. Call `local_device` first."""
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     import deepspeed
     import deepspeed.utils

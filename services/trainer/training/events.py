@@ -32,7 +32,10 @@ class EventSink(Protocol):
         """A checkpoint is durable; `name` is its directory's, `metrics` are the last values of all metrics."""
 
     def beat(self, step: int, phase: str = "") -> None:
-        """This rank moves: a step is done, or with phase `busy` a part of something else. Phase `end`: there are no more."""
+        """This rank moves: a step is done, or with phase `busy` a part of something else. Phase `end`: there are no more.
+
+        Between `saving` and `saved` its part of a checkpoint is being written; both may come from another thread.
+        """
 
 
 class FdSink:

@@ -51,9 +51,14 @@ def save_result(result: Result, kind: str, rendered_rows_sha256: str, path: Path
         "step": result.step,
         "metrics": result.metrics,
         "rendered_rows_sha256": rendered_rows_sha256,
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
     }
     save_json(value, path)
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide what comes out."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def save_json(value: Any, path: Path) -> None:

@@ -38,8 +38,11 @@ def train(
     evaluation = Evaluation(engine, data, samples, numbers, sink=sink, progress=progress, watch=watch, meter=meter)
 
     if progress.done:
+        watch.continues()
         # A run that was asked to stop leaves its validation to the one that continues it.
-        evaluation.run_if_due()
+        if evaluation.run_if_due():
+            saver.save(engine, progress)
+            watch.remember()
     for window in itertools.islice(windows(training.lengths, numbers), progress.done, None):
         if progress.ended:
             break

@@ -16,6 +16,9 @@ from services.trainer.training.fast import FastDecoder
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.policy import Policy
 
+_PLAIN = tuple(
+    f"transformers.models.{name}" for name in ("llama.modeling_llama.LlamaForCausalLM", "qwen2.modeling_qwen2.Qwen2ForCausalLM")
+)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -31,7 +34,7 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     base = _load_base(config.base_model_dir, frozen_dtype(config), labels)
     # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads that.
     base.name_or_path = config.base_model
-    if not labels:
+    if not labels and not has_plain_logits(base):
         check_logits(base)
     model = add_adapter(base, numbers.lora, "SEQ_CLS" if labels else "CAUSAL_LM") if numbers.lora else base
     for parameter in model.parameters():
@@ -55,18 +58,26 @@ class ObjectiveModule(nn.Module):
     """Model and objective as the one module DeepSpeed wraps: its forward pass is what the objective computes of a micro-batch."""
 
     def __init__(
-        self, model: Any, objective: Objective, autocast: torch.dtype | None = None, decoder: FastDecoder | None = None
+        self,
+        model: Any,
+        objective: Objective,
+        autocast: torch.dtype | None = None,
+        decoder: FastDecoder | None = None,
+        *,
+        packs: bool = False,
     ) -> None:
-        """`autocast` = format of activations when it is not that of the weights; `decoder` = what stands in for the model's."""
+        """`autocast` = format of activations when it is not that of the weights; `decoder` = what stands in for the model's;
+        `packs`: the model's own takes rows behind each other."""
         super().__init__()
         self.model = model
         self._objective = objective
         self._autocast = autocast
         self._decoder = decoder
+        self._packs = packs
 
     def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
         """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective."""
-        policy = Policy(self.model, self._decoder)
+        policy = Policy(self.model, self._decoder, packs=self._packs)
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
             if ask == "baseline":
@@ -91,6 +102,11 @@ def _load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str]) -> An
         return AutoModelForSequenceClassification.from_pretrained(directory, id2label=names, label2id=ids, **common)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ServiceError("BASE_MODEL_UNUSABLE", f"the base model {directory.name} cannot be loaded: {error}") from error
+
+
+def has_plain_logits(base: Any) -> bool:
+    """Whether the family is known to leave its logits as the output head gives them: asking takes a quarter of a second."""
+    return f"{type(base).__module__}.{type(base).__qualname__}" in _PLAIN
 
 
 def check_logits(base: Any) -> None:

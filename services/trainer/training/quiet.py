@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 
-_LOUD = ("transformers", "DeepSpeed", "peft", "torch", "huggingface_hub")
+_LOUD = ("transformers", "DeepSpeed", "peft", "torch", "huggingface_hub", "gguf")
 
 
 def quiet_libraries() -> None:

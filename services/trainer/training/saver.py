@@ -73,6 +73,7 @@ class Saver:
         work = unfinished(self._directory, progress.done, tickets[0][0])
         part = Part(work, engine.rank, len(tickets), engine.snapshot(), manifest)
         self._step = progress.done
+        self._sink.beat(progress.done, "saving")
         self._writing = self._threads.submit(self._write, part)
         self._since = self._clock()
 
@@ -94,6 +95,12 @@ class Saver:
             self._threads.shutdown()
 
     def _write(self, part: Part) -> None:
+        try:
+            self._write_part(part)
+        finally:
+            self._sink.beat(part.manifest.step, "saved")
+
+    def _write_part(self, part: Part) -> None:
         entries: dict[str, FileEntry] = {}
         trouble: Trouble | None = None
         try:
@@ -120,7 +127,7 @@ class Saver:
             return self._give_up(part, Trouble.of(error).reason, str(error))
         self._sink.checkpoint_saved(manifest.step, path.name, manifest.size, manifest.metrics)
         with contextlib.suppress(OSError):
-            prune(self._directory, self._numbers.save_total_limit)
+            prune(self._directory, self._numbers.save_total_limit, self._identity)
         return None
 
     def _give_up(self, part: Part, reason: str, cause: str) -> None:

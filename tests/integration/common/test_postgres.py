@@ -93,3 +93,15 @@ async def test_a_postgres_that_is_away_is_unavailable(postgres_dsn: str) -> None
             async with transaction(pool):
                 pass
     assert caught.value.hint
+
+
+async def test_a_connection_that_postgres_has_closed_is_replaced_before_it_is_used(postgres_dsn: str) -> None:
+    async with open_pool(postgres_dsn, application="cut", max_size=1) as pool:
+        async with transaction(pool) as connection:
+            await connection.execute("SELECT 1")
+        async with await psycopg.AsyncConnection.connect(postgres_dsn, autocommit=True) as other:
+            query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'cut'"
+            assert await (await other.execute(query)).fetchall() == [(True,)]
+        async with transaction(pool) as connection:
+            cursor = await connection.execute("SELECT 2 AS two")
+            assert await cursor.fetchall() == [{"two": 2}]

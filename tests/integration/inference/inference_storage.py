@@ -31,6 +31,8 @@ class DirectoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_ser
         self.artifacts: dict[str, tuple[Path, str, str]] = {}
         self.expired: set[str] = set()
         self.downloads: list[str] = []
+        self.others: dict[str, artifact_pb2.Artifact] = {}
+        """Artifacts of which only the record is asked for."""
 
     def add_artifact(self, name: str, directory: Path, *, base_model: str, task: str) -> None:
         self.artifacts[name] = (directory, base_model, task)
@@ -55,11 +57,18 @@ class DirectoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_ser
             raise NotFound("ARTIFACT_NOT_FOUND", request.name)
         return self._artifact(request.name)
 
+    async def GetArtifact(self, request: artifact_service_pb2.GetArtifactRequest, context: Any) -> artifact_pb2.Artifact:
+        if request.name not in self.others:
+            raise NotFound("ARTIFACT_NOT_FOUND", request.name)
+        return self.others[request.name]
+
     async def ListArtifacts(
         self, request: artifact_service_pb2.ListArtifactsRequest, context: Any
     ) -> artifact_service_pb2.ListArtifactsResponse:
         newest_first = [name for name, (_, _, task) in reversed(self.artifacts.items()) if task == request.task]
         page = [self._artifact(name) for name in newest_first[: request.page_size or None]]
+        page += [each for each in self.others.values() if each.manifest.task == request.task]
+        page = [each for each in page if request.kind in (each.kind, artifact_pb2.Artifact.KIND_UNSPECIFIED)]
         return artifact_service_pb2.ListArtifactsResponse(artifacts=page)
 
     async def DownloadArtifact(

@@ -13,7 +13,7 @@ from services.inference.engine import Engine, GenerationRequest
 from services.inference.lazy_engine import LazyEngine
 from services.inference.transformers_engine import TransformersEngine
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")]
+pytestmark = pytest.mark.integration
 
 BASE = "baseModels/tiny"
 ENGINES = {"fake": FakeEngine, "transformers": lambda: TransformersEngine(threads=1), "lazy": lambda: LazyEngine(FakeEngine)}
@@ -52,7 +52,7 @@ def test_an_answer_can_be_left_at_any_step(engine: Engine, base_directory: Path)
     assert set(engine.step(BASE)) == {3}
     engine.leave(3)
     assert engine.step(BASE) == {}
-    assert alone(engine, request_for(max_tokens=2)) == [first[2], second[2]]
+    assert alone(engine, request_for(max_tokens=2)) == [first[2].id, second[2].id]
 
 
 def test_rows_come_and_go_between_steps_and_each_gets_its_own_tokens(

@@ -161,7 +161,7 @@ async def test_base_model_and_tuned_models_answer_as_plain_transformers_and_peft
     loaded = await service.stub.ListLoadedModels(pb2.ListLoadedModelsRequest())
     assert [model.model for model in loaded.models] == [BASE, ARTIFACT, OTHER_ARTIFACT]
     assert [model.base_model for model in loaded.models] == [BASE] * 3
-    assert loaded.models[0].memory_bytes == 27_136 * 4
+    assert loaded.models[0].memory_bytes == 2 * 27_136 * 4
     assert 0 < loaded.models[2].memory_bytes < loaded.models[1].memory_bytes
 
 

@@ -132,7 +132,7 @@ def test_a_row_that_breaks_a_running_batch_fails_alone(
     assert isinstance(written[2][1], ServiceError)
     assert "a kernel failed" in written[2][1].message
     assert [1 in step for step in written] == [True] * 3 + [False] * 9
-    assert [[step[ticket] for step in written] for ticket in (0, 2)] == expected
+    assert [[step[ticket].id for step in written] for ticket in (0, 2)] == expected
 
 
 def test_numbers_that_are_not_finite_are_a_failure_and_do_not_spread(

@@ -17,12 +17,14 @@ SUITES = (
     "dataset_suite",
     "dataset_tokens_suite",
     "dataset_version_suite",
+    "import_suite",
     "model_suite",
     "object_store_suite",
     "part_upload_suite",
     "piece_suite",
     "repository_suite",
     "retention_suite",
+    "scrub_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
@@ -36,12 +38,14 @@ from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
+from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
 from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.registration import Repositories
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.retention import Policy
+from services.storage.scrub_repository import PostgresScrubRepository
 from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
 
@@ -136,4 +140,6 @@ def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY, upload_li
         token_statistics=PostgresTokenStatisticsRepository(pool),
         sweeps=PostgresSweepRepository(pool, policy, upload_lifetime),
         registry=PostgresRegistryRepository(pool, policy),
+        notices=PostgresNoticeRepository(pool),
+        scrubs=PostgresScrubRepository(pool),
     )

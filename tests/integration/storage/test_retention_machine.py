@@ -17,7 +17,9 @@ from services.storage.object_store import MinioObjectStore
 
 pytestmark = pytest.mark.integration
 MIGRATIONS = pathlib.Path(storage.__file__).with_name("migrations")
-EMPTY = "TRUNCATE storage.artifact, storage.blob, storage.registered_model, storage.pending_object, storage.orphan_object CASCADE"
+EMPTY = """
+    TRUNCATE storage.artifact, storage.blob, storage.registered_model, storage.pending_object, storage.orphan_object CASCADE;
+    UPDATE storage.artifact_notice_head SET sequence = 0"""
 
 
 def test_sixty_days_lose_nothing_and_keep_nothing_too_long(postgres_dsn: str, s3: S3) -> None:
@@ -51,8 +53,11 @@ def test_sixty_days_lose_nothing_and_keep_nothing_too_long(postgres_dsn: str, s3
             return row["now"]
 
         def teardown(self) -> None:
-            self.runner.run(self.opening.__aexit__(None, None, None))
-            self.runner.close()
+            try:
+                super().teardown()
+            finally:
+                self.runner.run(self.opening.__aexit__(None, None, None))
+                self.runner.close()
 
     asyncio.run(migrate(postgres_dsn, "storage", MIGRATIONS))
     limits = settings(max_examples=6, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))

@@ -223,6 +223,7 @@ class FakeStorage(
     def __init__(self) -> None:
         self.calls = 0
         self.artifacts: list[artifact_pb2.Artifact] = []
+        self.held: list[str] = []
         self.formats = {DATASET: dataset_pb2.Dataset.CHAT, OTHER_DATASET: dataset_pb2.Dataset.CHAT}
         self.tokens: dict[str, dataset_pb2.TokenStatistics] = {}
         self.shared_rows = 0
@@ -261,6 +262,10 @@ class FakeStorage(
             if artifact.name == request.name:
                 return artifact
         raise NotFound("ARTIFACT_NOT_FOUND", request.name)
+
+    async def HoldArtifact(self, request: Any, context: Any) -> artifact_pb2.Artifact:
+        self.held.append(request.name)
+        return await self.GetArtifact(request, context)
 
     async def ListArtifacts(self, request: Any, context: Any) -> artifact_service_pb2.ListArtifactsResponse:
         found = [each for each in self.artifacts if (each.manifest.task, each.kind) == (request.task, request.kind)]

@@ -68,6 +68,11 @@ async def test_tasks_are_found_by_when_they_were_created(manager: Platform) -> N
     first, second = await create(manager, "first"), await create(manager, "second")
     times = [(await manager.get(name)).create_time for name in (first, second)]
 
+    for name, task in (("first", first), ("second", second)):
+        hexadecimal = uuid.UUID(task.removeprefix("tasks/")).hex
+        assert await names(manager, id_prefix=hexadecimal) == [name]
+        assert name in await names(manager, id_prefix=hexadecimal[:8])
+        assert name not in await names(manager, id_prefix=("0" if hexadecimal[0] != "0" else "1"))
     assert await names(manager, from_create_time=times[1]) == ["second"]
     assert await names(manager, before_create_time=times[1]) == ["first"]
     assert await names(manager, from_create_time=times[0], before_create_time=times[1]) == ["first"]

@@ -11,22 +11,25 @@ import pytest
 
 from services import task_manager
 from services.common.errors import ServiceError
-from services.common.postgres import Pool, migrate
-from services.task_manager import state_changes
+from services.common.postgres import Pool, migrate, transaction
+from services.task_manager import follow_ups, state_changes
 from services.task_manager.claims import ClaimRepository
 from services.task_manager.conversion import make_error
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, NewTask, State, TaskUpdate
 from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.domain.transitions import ALLOWED, IllegalTransition
 from services.task_manager.event_log import EventLog
+from services.task_manager.follow_ups import evaluation_id
 from services.task_manager.hub import Hub
 from services.task_manager.repository import TaskRepository
+from services.task_manager.results import Results
 from services.task_manager.task_listing import TaskListing
 from services.task_manager.task_queue import TaskQueue
 from services.task_manager.totals import TaskTotals
-from tunesmith.v1 import task_event_pb2, task_spec_pb2
+from tunesmith.v1 import evaluation_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
 pytestmark = pytest.mark.integration
 
@@ -312,6 +315,29 @@ async def test_an_append_is_numbered_after_what_the_task_has(owner: Owner) -> No
         (5, "line 3", 1),
         (6, "line 4", 1),
     ]
+
+
+async def test_many_events_are_stored_together_or_not_at_all(owner: Owner, pool: Pool) -> None:
+    claim = (await owner.claimed()).claim
+
+    assert await owner.events.append(claim, 0, lines(1, 1700), Progress(step=3)) == 1700
+    with pytest.raises(SequenceGap):
+        await owner.events.append(claim, 1701, lines(1702, 3000), Progress(step=9))
+
+    assert await sequences(owner, claim.task_id) == list(range(1, 1703))
+    progress = (await owner.tasks.get(claim.task_id)).progress
+    assert progress
+    assert progress.step == 3
+
+
+async def test_what_a_run_says_about_its_state_is_counted_and_not_stored(owner: Owner) -> None:
+    claim = (await owner.claimed()).claim
+    said = task_event_pb2.TaskEvent(sequence=1, state_change=task_event_pb2.StateChange(reason="of the run"))
+
+    assert await owner.events.append(claim, 0, [said], None) == 1
+    assert await owner.events.append(claim, 1, lines(2, 2), None) == 2
+
+    assert [event.log_entry.text for event in await owner.events.page(claim.task_id, 2)] == ["line 2"]
 
 
 async def test_a_repeat_stores_nothing_and_is_acknowledged_with_what_is_stored(owner: Owner) -> None:
@@ -672,3 +698,51 @@ async def test_tasks_from_before_know_their_datasets_after_the_migration(postgre
 
         rows = await (await connection.execute("SELECT datasets FROM task_manager.task ORDER BY length(spec)")).fetchall()
     assert [set(row[0]) for row in rows] == [set(), set(ids)]
+
+
+# ---- results, and what follows on a task
+
+
+async def test_a_result_is_kept_with_its_event_and_a_fine_tuning_shows_what_followed_on_it(pool: Pool, owner: Owner) -> None:
+    dataset = f"datasets/{uuid.uuid4()}"
+    ask = task_spec_pb2.FineTuning(base_model="baseModels/tiny", evaluation_dataset=dataset)
+    spec = task_spec_pb2.TaskSpec(fine_tuning=ask).SerializeToString()
+    await owner.tasks.create(dataclasses.replace(a_new_task(), spec=spec))
+    assignment = await owner.claim("t:1", 1)
+    assert assignment
+    task_id, artifact = assignment.claim.task_id, f"artifacts/{uuid.uuid4()}"
+    await owner.events.append(assignment.claim, 0, [started(1)], None)
+    await owner.claims.finish(assignment.claim, Change(State.SUCCEEDED, "done", artifact=artifact))
+    following = await owner.claim("t:1", 1)
+    assert following
+    assert following.claim.task_id == evaluation_id(task_id)
+    assert (following.kind, (await owner.tasks.get(following.claim.task_id)).origin_task) == (Kind.EVALUATION, task_id)
+    result = evaluation_pb2.EvaluationResult(row_count=5)
+    events = [
+        task_event_pb2.TaskEvent(sequence=1, answering_started=task_event_pb2.AnsweringStarted(total_answers=10)),
+        task_event_pb2.TaskEvent(sequence=2, evaluation_finished=task_event_pb2.EvaluationFinished(result=result)),
+    ]
+    for _ in range(2):
+        await owner.events.append(following.claim, 0, events, None)
+    assert (await owner.tasks.get(following.claim.task_id)).state is State.RUNNING
+    for told in (task_id, following.claim.task_id):
+        message = task_pb2.Task()
+        await Results(pool).tell(await owner.tasks.get(told), message)
+        assert message.evaluation_result == result
+    assert message.evaluation_task == ""
+
+
+async def test_the_same_evaluation_never_follows_twice(pool: Pool, owner: Owner) -> None:
+    dataset = f"datasets/{uuid.uuid4()}"
+    ask = task_spec_pb2.FineTuning(base_model="baseModels/tiny", evaluation_dataset=dataset)
+    spec = task_spec_pb2.TaskSpec(fine_tuning=ask).SerializeToString()
+    await owner.tasks.create(dataclasses.replace(a_new_task(), spec=spec))
+    assignment = await owner.claim("t:1", 1)
+    assert assignment
+    await owner.events.append(assignment.claim, 0, [started(1)], None)
+    await owner.claims.finish(assignment.claim, Change(State.SUCCEEDED, "done", artifact=f"artifacts/{uuid.uuid4()}"))
+    async with transaction(pool) as connection:
+        assert not await follow_ups.create(connection, assignment.claim.task_id)
+        cursor = await connection.execute("SELECT count(*) AS count FROM task_manager.task WHERE kind = 'EVALUATION'")
+        row = await cursor.fetchone()
+    assert row == {"count": 1}

@@ -194,6 +194,45 @@ async def test_a_task_starts_from_a_checkpoint_by_its_name_and_says_so(manager: 
     assert (await manager.stub.CreateTask(request)).name == task.name
     run = await manager.run_of(task)
     assert run.run.spec.fine_tuning.initial_artifact == name
+    assert set(storage.held) == {name}, "before the task is there"
+    from_it = api.ListTasksRequest(initial_artifacts=[name, f"artifacts/{uuid.uuid4()}"])
+    assert [each.name for each in (await manager.stub.ListTasks(from_it)).tasks] == [task.name]
+    from_other = api.ListTasksRequest(initial_artifacts=[f"artifacts/{uuid.uuid4()}"])
+    assert not (await manager.stub.ListTasks(from_other)).tasks
+
+
+async def test_what_a_task_started_from_may_be_gone_once_it_has_a_checkpoint(
+    manager: Platform, trainer: FakeTrainer, storage: FakeStorage
+) -> None:
+    origin = checkpoint(f"tasks/{uuid.uuid4()}", 20)
+    storage.artifacts.append(origin)
+    ask = a_task()
+    ask.spec.fine_tuning.initial_artifact = origin.name
+    task = await manager.stub.CreateTask(api.CreateTaskRequest(task=ask))
+    run = await manager.run_of(task)
+    await run.end(Task.FAILED)
+    await manager.until(task.name, Task.FAILED)
+    storage.artifacts.remove(origin)
+    assert (await refused(retry(manager, task.name)))[0] == "ARTIFACT_NOT_FOUND", "it would begin anew"
+    changes = task_spec_pb2.Hyperparameters(learning_rate=0.1)
+    assert (await refused(retry(manager, task.name, hyperparameters=changes)))[0] == "ARTIFACT_NOT_FOUND"
+    storage.artifacts.append(checkpoint(task.name, 5))
+    again = await retry(manager, task.name, hyperparameters=changes)
+    assert (again.effective_hyperparameters.learning_rate, again.effective_hyperparameters.lora.rank) == (0.1, 8)
+
+
+async def test_a_step_of_an_attempt_that_counts_no_more_is_not_found(
+    manager: Platform, trainer: FakeTrainer, storage: FakeStorage
+) -> None:
+    name = await failed(manager)
+    storage.artifacts.append(checkpoint(name, 20))
+    await retry(manager, name, from_start=True)
+    ask = a_task()
+    ask.spec.fine_tuning.initial_artifact = f"{name}@step-20"
+    create = api.CreateTaskRequest(task=ask)
+    assert (await refused(manager.stub.CreateTask(create)))[0] == "CHECKPOINT_NOT_FOUND"
+    storage.artifacts.append(checkpoint(name, 20, attempt=2))
+    assert (await manager.stub.CreateTask(create)).origin.artifact == storage.artifacts[1].name
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,11 @@ def show_environment(step: dict, directory: pathlib.Path) -> None:
     sys.stdout.write(json.dumps({name: os.environ.get(name) for name in step["names"]}) + "\n")
 
 
+def show_process(step: dict, directory: pathlib.Path) -> None:
+    shown = {"pid": os.getpid(), "arguments": sys.argv[1:], "stdin": sys.stdin.read()}
+    sys.stdout.write(json.dumps(shown) + "\n")
+
+
 VERBS = {
     "events": events,
     "steps": steps,
@@ -133,6 +138,7 @@ VERBS = {
     "port_taken_once": port_taken_once,
     "wait_for": wait_for,
     "environment": show_environment,
+    "process": show_process,
     "answer_with_stacks": answer_with_stacks,
     "beat": beat,
     "needs_rows": needs_rows,

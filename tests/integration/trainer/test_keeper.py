@@ -63,9 +63,13 @@ class Script:
 
     grace = 0.2
 
-    def __init__(self, code: str = "") -> None:
+    def __init__(self, code: str = "", warm: str = "") -> None:
         self.code = code
+        self.warm = warm
         self.launched = 0
+
+    def launch_warm(self, run: RunDirectory) -> subprocess.Popen[bytes] | None:
+        return subprocess.Popen([sys.executable, "-c", self.warm], cwd=run.path) if self.warm else None
 
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
         self.launched += 1
@@ -112,6 +116,14 @@ async def test_a_supervisor_that_does_not_start_fails_the_run_with_its_last_word
     assert (end.state, end.failure.reason) == (State.FAILED, "TRAINING_PROCESS_EXITED")
     assert "no more memory" in end.failure.message
     assert launcher.launched == 1
+
+
+async def test_a_waiting_supervisor_that_dies_with_its_order_gives_way_to_a_new_one(run: RunDirectory, tmp_path: Path) -> None:
+    launcher = Script(FINISHES, warm="raise SystemExit(1)")
+    await keep(Keeper(run, means(Inputs(tmp_path), launcher), lambda: ()))
+    end = run.history().end
+    assert end is not None
+    assert (end.state, launcher.launched) == (State.SUCCEEDED, 1)
 
 
 async def test_a_run_whose_processes_end_at_once_is_delivered(run: RunDirectory, tmp_path: Path) -> None:

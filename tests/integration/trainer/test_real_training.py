@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tiny_model import make_tiny_model
-from trainer_face import assert_dense, eventually, texts
+from trainer_face import assert_dense, eventually, eventually_async, texts
 from trainer_storage import FakeStorage
 
 from services.common.rendering import Renderer, digest, render_row
@@ -25,14 +25,19 @@ def rows(count: int) -> bytes:
     return b"".join(json.dumps(row(number)).encode() + b"\n" for number in range(count))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("processes", "warm"), [(1, 0), (2, 0), (1, 1)])
 async def test_a_tiny_model_is_tuned_and_its_adapter_stored(
-    make_face, storage: FakeStorage, tmp_path: Path, processes: int
+    make_face, storage: FakeStorage, tmp_path: Path, processes: int, warm: int
 ) -> None:
     model = make_tiny_model(tmp_path / "model")
     storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
-    face = await make_face(TRAINING_MODULE="services.trainer.training")
+    imports = {"WARM_PROCESSES": str(warm), "WARM_MODULE": "services.trainer.training.imports"}
+    face = await make_face(TRAINING_MODULE="services.trainer.training", **imports)
 
+    async def is_ready() -> bool:
+        return (await face.stub.GetCapacity(trainer_service_pb2.GetCapacityRequest())).warm_processes == warm
+
+    await eventually_async(is_ready, "nothing is kept ready")
     name = await face.submit(storage.add_dataset(rows(8 * processes)), processes=processes)
     events, end = await face.watch(name, seconds=240)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from supervised import Supervised, until
 
+from services.trainer.journal_reader import read
+
 pytestmark = pytest.mark.integration
 
 STANDS = ({"do": "answer_with_stacks"}, {"do": "beat", "times": 5}, {"do": "wait_for", "file": "go"})
@@ -47,6 +49,39 @@ def test_a_stopped_rank_is_told_without_stacks_and_ends_the_run_when_the_task_wa
     failure = supervised.controls()["failure"]
     assert failure["reason"] == "TRAINING_STALLED"
     assert supervised.controls()["exit"]["failed_rank"] == int(failure["metadata"]["rank"])
+
+
+SAVES = (
+    {"do": "ignore_sigterm"},
+    {"do": "events", "events": [{"kind": "beat", "step": 5, "phase": "saving"}]},
+    {"do": "make", "file": "ready"},
+    {"do": "wait_for", "file": "go"},
+)
+
+
+def test_a_checkpoint_under_way_is_waited_for_beyond_the_grace(supervised: Supervised) -> None:
+    process = supervised.start(*SAVES, {"do": "exit", "code": 143})
+    supervised.wait_for("ready")
+    process.terminate()
+    until(lambda: "patience" in supervised.controls(), "the supervisor does not wait")
+    (supervised.directory / "go").touch()
+    assert process.wait(60) == 0
+    assert supervised.controls()["exit"]["exit_codes"] == {"0": 143}
+    texts = [record["text"] for record in read(supervised.journal) if record.get("kind") == "log"]
+    assert any("a checkpoint is being written: the processes get at most 600 s more" in text for text in texts)
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "saved"])
+def test_nothing_is_waited_for_when_the_run_is_cancelled_or_the_checkpoint_is_done(supervised: Supervised, reason: str) -> None:
+    done = {"do": "events", "events": [{"kind": "beat", "step": 5, "phase": "saved"}]}
+    process = supervised.start(*SAVES[:2], *([done] if reason == "saved" else []), *SAVES[2:])
+    supervised.wait_for("ready")
+    if reason == "cancelled":
+        (supervised.directory / "cancel").touch()
+    process.terminate()
+    assert process.wait(60) == 0
+    assert "patience" not in supervised.controls()
+    assert supervised.controls()["exit"]["exit_codes"] == {"0": -9}
 
 
 def test_memory_that_runs_out_on_one_rank_halves_the_batches_of_all_until_it_suffices(supervised: Supervised) -> None:

@@ -36,6 +36,8 @@ class Face:
             "STOP_GRACE": "500ms",
             "TRAINING_MODULE": "fake_training",
             "SPEED_MODULE": "",
+            "WARM_PROCESSES": "0",
+            "WARM_MODULE": "json",
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None

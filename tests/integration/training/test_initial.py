@@ -9,7 +9,7 @@ from training_rows import rows
 
 from services.common.errors import ServiceError
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
+pytestmark = pytest.mark.integration
 
 EARLIER = {"max_steps": 6, "save_steps": 6, "learning_rate": 0.02, "validation": False}
 # The first loss of a run is measured before its first step: it tells the weights it started with.

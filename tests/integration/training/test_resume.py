@@ -16,10 +16,11 @@ from training_ranks import Ranks
 from training_rows import rows
 
 from services.trainer.checkpoint_files import checkpoints, step_of
+from services.trainer.kinds.fine_tuning_ask import FineTuning
 from services.trainer.restoring import Restoring
 from services.trainer.storage_client import AdapterFile, StoredCheckpoint
 
-pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")]
+pytestmark = pytest.mark.integration
 
 STEPS = 12
 NUMBERS = {
@@ -69,6 +70,10 @@ POINTS = [
     *(("apply", step, True) for step in range(2, STEPS + 1, 2)),
     *(("evaluate", number, False) for number in (1, 2, 3)),
 ]
+if os.environ.get("TUNESMITH_EVERY_KILL_POINT"):  # `make bench`
+    METHODS = ("accumulate", "measure", "apply")
+    POINTS = [(method, step, after) for method in METHODS for step in range(1, STEPS + 1) for after in (False, True)]
+    POINTS += [("evaluate", number, after) for number in (1, 2, 3) for after in (False, True)]
 
 
 @pytest.mark.parametrize(("method", "number", "after"), POINTS, ids=str)
@@ -88,6 +93,12 @@ def test_a_run_that_dies_anywhere_continues_to_the_same_end(tmp_path, monkeypatc
     assert first.values.items() <= values.items()
     assert first.values | second.values == values
     assert weights_sha256(config) == adapter
+
+
+def asked(config):
+    """What the run was asked for, as the trainer keeps it."""
+    numbers = config["hyperparameters"]
+    return FineTuning("baseModels/tiny", (), "", None, config["method"], config["tuning"], numbers, ())
 
 
 class Shelf:
@@ -119,7 +130,7 @@ def test_a_run_whose_trainer_is_gone_continues_on_another_to_the_same_end(tmp_pa
         die_in_call(patch, Engine, "apply", 7, after=True)
         first, _ = run(lost)
     elsewhere = configured(tmp_path / "elsewhere", model, **changes)
-    request = SimpleNamespace(name=SimpleNamespace(task_id=uuid.UUID(int=1), attempt=2), first_attempt=0)
+    request = SimpleNamespace(name=SimpleNamespace(task_id=uuid.UUID(int=1), attempt=2), first_attempt=0, ask=asked(elsewhere))
     directory = SimpleNamespace(request=request, checkpoints=tmp_path / "elsewhere/checkpoints")
     restoring = Restoring(Shelf(tmp_path / "lost/checkpoints", damaged))
     assert asyncio.run(restoring.restore(directory, lambda text, severity="INFO": None)) == step

@@ -150,7 +150,6 @@ def test_loss_on_a_set_that_can_be_memorised_falls_to_nearly_nothing(memorised):
     assert losses[-1] < 0.1
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_the_adapter_loads_in_plain_peft_and_answers_what_it_learned_and_then_stops(memorised, model):
     import torch
     from peft import PeftModel

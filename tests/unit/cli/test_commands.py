@@ -7,6 +7,7 @@ from fake_platform import NOW, a_run
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
+from tunesmith.v1.artifact_service_pb2 import ArtifactNotice
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_event_pb2 import TaskEvent
@@ -440,8 +441,32 @@ class TestModels:
         assert json_lines(run(*asking, "--json").stdout)[1] == {"model": "tasks/t1", "answer": "echo you by tasks/t1"}
         assert [asked.top_k for asked in platform.inference.asked] == [3, 3]
 
-    def test_compare_without_a_message_is_a_usage_error(self, run):
-        assert run("model", "chat", "tiny", "--compare", "tiny").exit_code == 2
+    def test_a_conversation_beside_others_goes_on_with_the_first_models_answer(self, run, platform):
+        for asking in (("chat", "tiny", "--compare", "tasks/t1"), ("compare", "tiny", "tasks/t1")):
+            platform.inference.asked.clear()
+            result = run("model", *asking, input="one\ntwo\n")
+            assert result.stdout.startswith("tiny\n  echo one by baseModels/tiny\ntasks/t1\n  echo one by tasks/t1\ntiny\n")
+            turns = [(turn.role, turn.content) for turn in platform.inference.asked[1].messages]
+            assert turns == [("user", "one"), ("assistant", "echo one by baseModels/tiny"), ("user", "two")]
+
+    def test_models_are_compared_in_a_command_of_their_own(self, run, platform):
+        asking = ("model", "compare", "tiny", "tasks/t1@step-4", "-m", "you", "--seed", 3)
+        assert run(*asking).stdout == "tiny\n  echo you by baseModels/tiny\ntasks/t1@step-4\n  echo you by tasks/t1@step-4\n"
+        assert [line["model"] for line in json_lines(run(*asking, "--json").stdout)] == ["tiny", "tasks/t1@step-4"]
+        assert [asked.seed for asked in platform.inference.asked] == [3, 3]
+
+    def test_a_comparison_needs_two_models_and_json_a_message(self, run):
+        assert run("model", "compare", "tiny", "-m", "you").exit_code == 2
+        assert run("model", "compare", "tiny", "tiny", "--json").exit_code == 2
+
+    def test_a_schema_and_an_expression_are_sent_but_not_both(self, run, platform, tmp_path):
+        schema = tmp_path / "schema.json"
+        schema.write_text('{"type": "object"}')
+        run("model", "chat", "tiny", "-m", "you", "--json-schema", schema)
+        run("model", "chat", "tiny", "-m", "you", "--regex", "yes|no")
+        formats = [asked.response_format for asked in platform.inference.asked]
+        assert [(each.json_schema, each.regex) for each in formats] == [('{"type": "object"}', ""), ("", "yes|no")]
+        assert run("model", "chat", "tiny", "-m", "you", "--json-schema", schema, "--regex", "a").exit_code == 2
 
     def test_json_without_a_message_is_a_usage_error(self, run):
         assert run("model", "chat", "tiny", "--json").exit_code == 2
@@ -462,6 +487,25 @@ class TestArtifacts:
     def test_show_lists_files(self, run, platform):
         artifact = platform.artifacts.add({"adapter.bin": b"1234"})
         assert "adapter.bin (4 B)" in run("artifact", "show", artifact.name).stdout
+
+    def test_show_names_damaged_files(self, run, platform):
+        artifact = platform.artifacts.add({"a": b"1"}, damaged_files=["adapter.bin"])
+        assert "damaged" in run("artifact", "show", artifact.name).stdout
+
+    def test_notices_are_told_from_a_number_on(self, run, platform):
+        for number in (1, 2, 3):
+            notice = ArtifactNotice(sequence=number, kind=ArtifactNotice.EXPIRING, artifact="artifacts/a", task="tasks/t")
+            notice.days = 4 - number
+            platform.artifacts.notices.append(notice)
+        damaged = ArtifactNotice(sequence=4, kind=ArtifactNotice.DAMAGED, path="w", damage="its object is gone")
+        platform.artifacts.notices.append(damaged)
+        told = run("artifact", "notices").stdout
+        assert "3 days left" in told
+        assert "1 day left" in told
+        assert "w is damaged: its object is gone" in told
+        found = json_lines(run("artifact", "notices", "--after", "2", "--json").stdout)
+        assert [notice["sequence"] for notice in found] == ["3", "4"]
+        assert "nothing was announced" in run("artifact", "notices", "--after", "4").stderr
 
     def test_download_prints_the_paths(self, run, platform, tmp_path):
         artifact = platform.artifacts.add({"adapter.bin": b"1234"})
@@ -514,6 +558,26 @@ class TestRegistry:
         assert "tunesmith registry download" in self.exported.stderr
         content = json.loads(run("artifact", "export", artifact.name, "models/other", "--json").stdout)
         assert content["artifact"] == artifact.name
+
+    def test_import_sends_every_file_and_finds_the_base_model(self, run, platform, tmp_path):
+        (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct"}')
+        (tmp_path / "adapter_model.safetensors").write_bytes(b"w" * 3)
+        result = run("registry", "import", tmp_path, "--name", "mine", "--alias", "best")
+        assert result.stdout == "models/mine/versions/1\n"
+        assert "tunesmith model chat models/mine/versions/1" in result.stderr
+        first, *rest = platform.models.imported
+        assert (first.header.base_model, first.header.alias) == ("baseModels/smollm2-135m-instruct", "best")
+        assert [message.path for message in rest if message.path] == ["adapter_config.json", "adapter_model.safetensors"]
+        assert b"".join(message.chunk for message in rest).endswith(b"www")
+        content = json.loads(run("registry", "import", tmp_path, "--name", "m", "--base-model", "other", "--json").stdout)
+        assert content["manifest"]["base_model"] == "baseModels/other"
+
+    def test_import_of_a_whole_model_names_no_base_model(self, run, platform, tmp_path):
+        for broken in (None, "{", "[]", "{}"):
+            if broken is not None:
+                (tmp_path / "adapter_config.json").write_text(broken)
+            assert run("registry", "import", tmp_path, "--name", "mine").exit_code == 0
+            assert platform.models.imported[0].header.base_model == ""
 
     def test_ls_and_show(self, run, artifact):
         assert "mine" in run("registry", "ls").stdout

@@ -64,3 +64,23 @@ def test_of_a_task_the_newest_anomalies_and_the_newest_answers_are_shown() -> No
         "sample after step 20: p1 -> t",
     ]
     assert told([]) == []
+
+
+def test_what_an_evaluation_tells_while_it_is_followed():
+    from tunesmith.cli.event_text import NOTES
+    from tunesmith.cli.task_view import TaskView
+    from tunesmith.v1.evaluation_pb2 import EvaluationResult
+    from tunesmith.v1.task_event_pb2 import AnsweringStarted, EvaluationFinished, StepMetrics, TaskEvent
+
+    begun = AnsweringStarted(total_answers=40, resumed_answers=10, models=["a"])
+    assert NOTES["answering_started"](begun) == "goes on behind 10 of 40 answers"
+    assert NOTES["answering_started"](AnsweringStarted(total_answers=40)) == ""
+    finished = EvaluationFinished(result=EvaluationResult(summary="b: better by 41 ± 5 points."))
+    assert NOTES["evaluation_finished"](finished) == "b: better by 41 ± 5 points."
+    view = TaskView(state="RUNNING")
+    view.apply(TaskEvent(attempt=2, answering_started=begun))
+    view.apply(TaskEvent(step_metrics=StepMetrics(step=20, values={"answers_per_second": 2.5})))
+    line = view.line().plain
+    assert "step 20/40" in line
+    assert "2.5 answers/s" in line
+    assert "attempt 2" in line

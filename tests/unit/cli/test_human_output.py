@@ -95,13 +95,13 @@ class TestTasks:
 
     def test_a_new_task_shows_nothing_of_what_has_not_happened(self, run, platform):
         shown = fields(run("task", "show", platform.tasks.add(Task.QUEUED, attempt=1).name).stdout)
-        assert set(shown) == {"name", "called", "state", "method", "created"}
+        assert set(shown) == {"name", "called", "state", "kind", "method", "created"}
 
     def test_listed_tasks_can_be_of_several_states_in_any_case(self, run, platform):
         for state in (Task.QUEUED, Task.RUNNING, Task.FAILED):
             platform.tasks.add(state)
         lines = run("task", "ls", "--state", "Queued", "--state", "FAILED").stdout.splitlines()
-        assert [line.split()[2] for line in lines[1:]] == ["QUEUED", "FAILED"]
+        assert [line.split()[2:4] for line in lines[1:]] == [["fine-tuning", "QUEUED"], ["fine-tuning", "FAILED"]]
 
     def test_no_tasks_lead_to_the_first_one(self, run):
         result = run("task", "ls")

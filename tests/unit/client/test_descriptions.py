@@ -207,3 +207,11 @@ def test_a_task_may_wait_for_its_time_and_be_tried_once():
 def test_what_the_model_is_asked_while_it_trains_is_part_of_the_task():
     task = describe_task(name="n", base_model="tiny", dataset="d", sample_prompts=["a", "b"])
     assert list(task.spec.fine_tuning.sample_prompts) == ["a", "b"]
+
+
+@pytest.mark.parametrize("days", [None, 30])
+def test_how_long_results_are_kept_is_asked_only_when_told(days):
+    wanted = None if days is None else datetime.timedelta(days=days)
+    spec = describe_task(name="n", base_model="tiny", dataset="d", artifact_retention=wanted).spec.fine_tuning
+    assert spec.HasField("artifact_retention") == (days is not None)
+    assert spec.artifact_retention.seconds == (days or 0) * 86400

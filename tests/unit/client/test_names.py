@@ -53,6 +53,8 @@ def test_the_collection_is_written_exactly():
         (UUID.upper(), f"tasks/{UUID}"),
         (UUID.replace("-", ""), f"tasks/{UUID}"),
         (UUID[:-1], f"baseModels/{UUID[:-1]}"),
+        (f"{UUID}@step-40", f"tasks/{UUID}@step-40"),
+        ("mine@champion", "models/mine@champion"),
         ("smollm2-135m-instruct", "baseModels/smollm2-135m-instruct"),
         (f"tasks/{UUID}", f"tasks/{UUID}"),
         (f"baseModels/{UUID}", f"baseModels/{UUID}"),

@@ -139,3 +139,21 @@ def test_paths_beyond_it_are_refused(tmp_path, path):
     with pytest.raises(InvalidArgument) as caught:
         safe_target(tmp_path, path)
     assert caught.value.reason == "PATH_UNSAFE"
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "inside", "nowhere"])
+def test_a_link_is_refused_wherever_it_points(tmp_path, target):
+    (tmp_path / "inside").write_bytes(b"x")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "config.json").symlink_to(target)
+    with pytest.raises(InvalidArgument, match=r"config\.json is a symbolic link") as caught:
+        describe(tmp_path)
+    assert caught.value.reason == "LINK_REFUSED"
+    assert "cp -rL" in caught.value.hint
+
+
+def test_a_directory_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "sub").symlink_to("/etc")
+    with pytest.raises(InvalidArgument):
+        describe(tmp_path / "model")

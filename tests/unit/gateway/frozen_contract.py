@@ -52,8 +52,11 @@ def check(method: str, path: str, status: int, content_type: str, text: str) -> 
         _check_stream(path, text)
 
 
+_STREAMED = {"/v1/chat/completions": "ChatCompletionChunk", "/v1/completions": "Completion"}
+
+
 def _check_stream(path: str, text: str) -> None:
-    schema = "ChatCompletionChunk" if path.endswith("completions") else "FineTuningEvent"
+    schema = _STREAMED.get(path, "FineTuningEvent")
     for line in text.splitlines():
         data = line.removeprefix("data: ")
         if data != line and data != "[DONE]" and not path.endswith("/metrics"):

@@ -1,6 +1,7 @@
 """A gateway that listens: who goes away ends the work, who is slow is not waited for."""
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -121,6 +122,36 @@ async def test_more_requests_than_it_may_answer_are_refused(settings, endless) -
         answer = await http.get("/v1/models")
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_more_connections_than_it_may_hold_are_closed_at_once_and_the_others_stay(settings) -> None:
+    small = dataclasses.replace(settings, max_connections=2)
+    async with serving(small):
+        held = [await asyncio.open_connection(*_place(small)) for _ in range(2)]
+        reader, writer = await asyncio.open_connection(*_place(small))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        reader, writer = held[0]
+        writer.write(_head("GET", "/healthz", 0))
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        for _, writer in held:
+            writer.close()
+
+
+async def test_a_body_that_drips_is_refused_without_a_word_to_the_services(settings, platform) -> None:
+    """A slow-loris of the body: it never pauses long enough, and never has more than the head has promised."""
+    small = dataclasses.replace(settings, max_body_bytes=100)
+    async with serving(small):
+        reader, writer = await asyncio.open_connection(*_place(small))
+        writer.write(_head("POST", "/v1/fine_tuning/jobs", 10**9))
+        answer = asyncio.create_task(reader.readuntil(b"}}"))
+        while not answer.done():
+            writer.write(b" ")
+            await asyncio.wait((answer,), timeout=0.001)
+        assert b"413 " in answer.result()
+        writer.close()
+    assert platform.tasks.created == []
 
 
 def _place(settings) -> tuple[str, int]:

@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 
+from services.gateway import chat_request, completion_request, job_request
 from services.gateway.app import make_app
 from services.gateway.peers import connected
 from tests.unit.gateway.frozen_contract import DOCUMENT, check, validate_as
@@ -51,6 +52,17 @@ def test_every_schema_is_a_json_schema() -> None:
 def test_what_is_not_as_the_file_says_is_found(value: dict, schema: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         validate_as(value, schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "module"),
+    [("CreateChatCompletion", chat_request), ("CreateCompletion", completion_request), ("CreateJob", job_request)],
+)
+def test_a_field_is_in_the_file_or_refused_or_ignored(schema: str, module) -> None:
+    fields = set(DOCUMENT["components"]["schemas"][schema]["properties"])
+    assert not fields & set(module.REFUSED)
+    assert fields == {*module._READ, *getattr(module, "_CHECKED", ())}
+    assert module.ignored(dict.fromkeys([*fields, *module.REFUSED, "other"])) == ["other"]
 
 
 def test_an_answer_the_file_does_not_have_is_found() -> None:

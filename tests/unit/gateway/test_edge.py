@@ -1,9 +1,15 @@
 """What stands before every resource: key, ids, limits, and an answer in OpenAI's shape whatever happens."""
 
+import dataclasses
+
+import httpx2
 import pytest
 
+from services.common.config import Secret
 from services.common.errors import ServiceError
-from services.gateway.rate_limit import RateLimit
+from services.gateway.app import make_app
+from services.gateway.peers import connected
+from services.gateway.rate_limit import RateLimit, network_of
 from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -64,6 +70,20 @@ async def test_paths_that_lead_nowhere(http, method: str, path: str, status: int
     assert ("allow" in answer.headers) == (status == 405)
 
 
+async def test_a_method_that_a_path_has_not_is_told_all_those_it_has(http) -> None:
+    for path, allow in (("/v1/files", "GET, HEAD, POST"), ("/v1/models/a/b", "DELETE, GET, HEAD"), ("/v1/uploads", "POST")):
+        assert (await http.request("PATCH", path)).headers["allow"] == allow
+
+
+async def test_whatever_a_parameter_is_called_it_breaks_no_header(http) -> None:
+    odd = {"a\r\nset-cookie: x": 1, "ü": 1, "": 1, "x" * 65: 1, "fine[0].name-1": 1}
+    answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE, **odd})
+    assert (answer.status_code, answer.headers["x-tunesmith-ignored"]) == (200, "?, fine[0].name-1")
+    many = {f"p{number:03}": 1 for number in range(100)}
+    answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE, **many})
+    assert answer.headers["x-tunesmith-ignored"].count("p") == 32
+
+
 async def test_every_answer_has_its_id_and_the_services_get_it_too(http, platform) -> None:
     answer = await http.post(JOBS, json={"model": "tiny", "training_file": FILE}, headers={"x-request-id": "mine-1"})
     assert answer.headers["x-request-id"] == "mine-1"
@@ -118,24 +138,73 @@ async def test_requests_are_counted_by_route_and_not_by_path(http, platform) -> 
     assert "tunesmith_gateway_active_requests 1\n" in page
 
 
-def test_a_bucket_fills_again_at_its_rate() -> None:
+async def test_a_stranger_without_the_key_uses_up_nothing_of_those_who_have_it(changed) -> None:
+    async with changed(requests_per_second=1.0) as http:
+        for _ in range(5):
+            assert (await http.get(JOBS, headers={"authorization": "Bearer sk-wrong"})).status_code == 401
+        assert (await http.get(JOBS)).status_code == 200
+
+
+async def test_an_address_is_limited_before_its_key_is_looked_at(changed) -> None:
+    async with changed(address_requests_per_second=2.0) as http:
+        wrong = {"authorization": "Bearer sk-wrong"}
+        answers = [await http.get(JOBS, headers=wrong) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert 0 < int(answers[2].headers["retry-after-ms"]) <= 500
+
+
+async def test_without_keys_the_limit_is_one_of_each_address(settings) -> None:
+    limited = dataclasses.replace(settings, api_key=Secret(""), requests_per_second=1.0)
+    async with connected(limited) as peers:
+        app = make_app(limited, peers)
+        statuses = [await status_of(app, client) for client in ("10.0.0.1", "10.0.0.1", "10.0.0.2", None)]
+    assert statuses == [200, 429, 200, 200]
+
+
+async def status_of(app, client: str | None) -> int:
+    transport = httpx2.ASGITransport(app=app, client=(client, 1) if client else None)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        return (await http.get(JOBS)).status_code
+
+
+def test_a_bucket_fills_again_at_its_rate_and_is_its_callers_own() -> None:
     now = 0.0
     limit = RateLimit(2.0, now=lambda: now)
-    limit.take()
-    limit.take()
+    limit.take("a")
+    limit.take("a")
     with pytest.raises(ServiceError) as caught:
-        limit.take()
+        limit.take("a")
     assert caught.value.metadata == {"retry_after_ms": "500"}
+    limit.take("b")
     now = 0.5
-    limit.take()
+    limit.take("a")
     now = 100.0
-    limit.take()
-    limit.take()
+    limit.take("a")
+    limit.take("a")
     with pytest.raises(ServiceError):
-        limit.take()
+        limit.take("a")
+
+
+def test_callers_beyond_counting_are_forgotten_in_the_order_they_left() -> None:
+    limit = RateLimit(1.0, now=lambda: 0.0)
+    limit.take("first")
+    for number in range(10_000):
+        limit.take(str(number))
+    limit.take("first")
+    assert len(limit._buckets) == 10_000
+    with pytest.raises(ServiceError):
+        limit.take("9999")
 
 
 def test_no_limit_is_none() -> None:
     limit = RateLimit(0, now=lambda: 0.0)
     for _ in range(1000):
-        limit.take()
+        limit.take("a")
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [("10.0.0.7", "10.0.0.7"), ("2001:db8::7", "2001:db8::/64"), ("fe80::1%eth0", "fe80::/64"), ("", ""), ("unix:", "unix:")],
+)
+def test_of_ipv6_a_network_is_one_caller(host: str, network: str) -> None:
+    assert network_of(host) == network

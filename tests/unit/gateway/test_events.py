@@ -77,7 +77,7 @@ async def test_a_failure_is_an_error_with_its_cause(http, platform) -> None:
         (
             {"artifact_created": ArtifactCreated(artifact="artifacts/1")},
             "info",
-            "New fine-tuned model created: ft:tiny:acme::" + "0" * 32,
+            "New fine-tuned model created: ft:tiny:acme::" + "0" * 8,
         ),
         ({}, "info", "An event of a kind this gateway does not know"),
     ],
@@ -178,7 +178,7 @@ async def test_a_checkpoint_is_a_model_with_its_numbers(http, platform) -> None:
             "id": f"ftckpt_{hexadecimal}_20",
             "object": "fine_tuning.job.checkpoint",
             "created_at": 9,
-            "fine_tuned_model_checkpoint": f"ft:tiny:tunesmith::{hexadecimal}:ckpt-step-20",
+            "fine_tuned_model_checkpoint": f"ft:tiny:tunesmith::{hexadecimal[:8]}:ckpt-step-20",
             "fine_tuning_job_id": job,
             "metrics": {"step": 20, "train_loss": 1.5, "valid_loss": 2.0},
             "step_number": 20,

@@ -32,6 +32,7 @@ def test_all_four_keys_are_there_and_the_status_is_an_error(reason: str) -> None
         ("MODEL_NOT_FOUND", 404, "invalid_request_error", "model_not_found"),
         ("ARTIFACT_EXPIRED", 404, "invalid_request_error", "model_not_found"),
         ("MODEL_NOT_READY", 404, "invalid_request_error", "model_not_found"),
+        ("TOOLS_UNSUPPORTED", 400, "invalid_request_error", "tools_unsupported"),
         ("MEDIA_TYPE_UNSUPPORTED", 415, "invalid_request_error", "media_type_unsupported"),
         ("REQUEST_TIMED_OUT", 408, "invalid_request_error", "request_timed_out"),
         ("DISK_FULL", 507, "server_error", "disk_full"),
@@ -50,6 +51,13 @@ def test_status_type_and_code(reason: str, status: int, kind: str, code: str) ->
     error = ServiceError(reason, "x")
     body = failures.body_of(error)["error"]
     assert (failures.status_of(error), body["type"], body["code"]) == (status, kind, code)
+
+
+@pytest.mark.parametrize(
+    ("reason", "parameter"), [("MODEL_NOT_FOUND", "model"), ("TOOLS_UNSUPPORTED", "tools"), ("INTERNAL", None)]
+)
+def test_the_parameter_that_is_meant_is_told_where_no_field_is_named(reason: str, parameter: str | None) -> None:
+    assert failures.body_of(ServiceError(reason, "x"))["error"]["param"] == parameter
 
 
 def test_clients_do_not_repeat_what_only_a_changed_state_mends() -> None:

@@ -7,7 +7,7 @@ import pytest
 from services.gateway import identifiers
 from tests.fake_platform import NOW, a_run
 from tunesmith.v1.dataset_pb2 import Dataset
-from tunesmith.v1.task_event_pb2 import StepMetrics, TaskEvent
+from tunesmith.v1.task_event_pb2 import StepMetrics, TaskEvent, TrainingStarted
 
 FILES = "/v1/files"
 ROW = b'{"messages": []}\n'
@@ -73,9 +73,30 @@ async def test_a_wrong_purpose_behind_the_file_ends_the_upload_before_it_counts(
     assert platform.datasets.uploads == []
 
 
-async def test_an_expiry_is_refused_and_not_forgotten(http, platform) -> None:
-    answer = await upload(http, **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expires_after")
+async def test_a_file_may_end_by_itself_wherever_in_the_form_that_is_said(http, platform) -> None:
+    expiry = [_field("expires_after[anchor]", b"created_at"), _field("expires_after[seconds]", b"3600")]
+    parts = [_file(ROW), _field("purpose", b"fine-tune"), *expiry]
+    for order in (parts, parts[::-1]):
+        form = b"".join(b"--b\r\n" + part + b"\r\n" for part in order) + b"--b--\r\n"
+        answer = await http.post(FILES, content=form, headers={"content-type": "multipart/form-data; boundary=b"})
+        assert answer.json()["expires_at"] == NOW.seconds + 3600
+
+
+@pytest.mark.parametrize(
+    ("fields", "parameter"),
+    [
+        ({"expires_after[anchor]": "created_at"}, "expires_after.seconds"),
+        ({"expires_after[seconds]": "3600"}, "expires_after.anchor"),
+        ({"expires_after[anchor]": "now", "expires_after[seconds]": "3600"}, "expires_after.anchor"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "3599"}, "expires_after.seconds"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "2592001"}, "expires_after.seconds"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "an hour"}, "expires_after.seconds"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_an_expiry_that_cannot_be_is_refused_and_leaves_nothing(http, platform, fields: dict, parameter: str) -> None:
+    answer = await upload(http, **fields)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, parameter)
     assert platform.datasets.stored == []
 
 
@@ -200,6 +221,55 @@ async def test_results_tell_every_step_once_with_all_that_was_measured(http, pla
     task = platform.tasks.add(events=events)
     text = (await http.get(f"{FILES}/{identifiers.results_id(task.name)}/content")).text
     assert text.splitlines()[1:] == ["1,2.0,0.5,3.0,", "2,1.0,,,", "3,nan,,,"]
+
+
+def started(attempt: int, resumed: int) -> dict:
+    return {"attempt": attempt, "training_started": TrainingStarted(resumed_step=resumed)}
+
+
+def measured(attempt: int, step: int, **values: float) -> dict:
+    return {"attempt": attempt, "step_metrics": StepMetrics(step=step, values=values)}
+
+
+async def csv_of(http, platform, *facts: dict) -> list[str]:
+    task = platform.tasks.add(events=[TaskEvent(sequence=n, **fact) for n, fact in enumerate(facts, start=1)])
+    return (await http.get(f"{FILES}/{identifiers.results_id(task.name)}/content")).text.splitlines()[1:]
+
+
+async def test_results_are_the_curve_of_the_run_that_counts(http, platform) -> None:
+    """The second attempt went on from step 2, the third from step 1: of the first only step 1 counts, of the second nothing."""
+    lines = await csv_of(
+        http,
+        platform,
+        started(1, 0),
+        *(measured(1, step, loss=1.0) for step in (1, 2, 3, 4)),
+        measured(1, 4, eval_loss=1.5),
+        started(2, 2),
+        *(measured(2, step, loss=2.0) for step in (3, 4, 5)),
+        started(3, 1),
+        measured(3, 2, loss=3.0),
+        measured(3, 3, loss=3.5),
+    )
+    assert lines == ["1,1.0,,,", "2,3.0,,,", "3,3.5,,,"]
+
+
+async def test_results_of_a_run_that_began_anew_have_nothing_of_the_one_before(http, platform) -> None:
+    before = [started(1, 0), measured(1, 1, loss=1.0), measured(1, 2, loss=1.0)]
+    assert await csv_of(http, platform, *before, started(2, 0), measured(2, 1, loss=2.0)) == ["1,2.0,,,"]
+    assert await csv_of(http, platform, *before, started(2, 0)) == []
+
+
+async def test_results_of_a_resumed_run_keep_what_was_measured_up_to_its_checkpoint(http, platform) -> None:
+    lines = await csv_of(
+        http,
+        platform,
+        started(1, 0),
+        measured(1, 1, loss=1.0),
+        measured(1, 2, loss=1.5, eval_loss=2.5),
+        started(2, 2),
+        measured(2, 3, loss=2.0),
+    )
+    assert lines == ["1,1.0,,,", "2,1.5,,2.5,", "3,2.0,,,"]
 
 
 async def test_results_of_no_job_are_not_found(http) -> None:

@@ -51,6 +51,10 @@ CHAT_FIELDS = (
 CHATS = st.fixed_dictionaries(
     {"model": st.just("tiny") | VALUES, "messages": MESSAGES | VALUES}, optional=dict.fromkeys(CHAT_FIELDS, VALUES)
 )
+TEXTS_TO_CONTINUE = st.fixed_dictionaries(
+    {"model": st.just("tiny") | VALUES, "prompt": TEXTS | st.lists(st.integers(), max_size=3) | VALUES},
+    optional=dict.fromkeys(("max_tokens", "n", "logprobs", "echo", "best_of", "suffix", "stop", "stream_options"), VALUES),
+)
 UPLOADS = st.fixed_dictionaries({"filename": VALUES, "purpose": st.just("fine-tune") | VALUES, "bytes": VALUES})
 SETTINGS = hypothesis.settings(
     max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
@@ -60,7 +64,7 @@ SETTINGS = hypothesis.settings(
 @pytest.fixture
 def settings(settings):
     """Without a limit of the rate: examples come as fast as they can."""
-    return dataclasses.replace(settings, requests_per_second=0.0)
+    return dataclasses.replace(settings, requests_per_second=0.0, address_requests_per_second=0.0)
 
 
 async def answered(http, path: str, body: object) -> None:
@@ -78,6 +82,12 @@ async def test_any_job(http, body) -> None:
 @hypothesis.given(body=CHATS)
 async def test_any_chat(http, body) -> None:
     await answered(http, "/v1/chat/completions", body)
+
+
+@SETTINGS
+@hypothesis.given(body=TEXTS_TO_CONTINUE)
+async def test_any_text_to_continue(http, body) -> None:
+    await answered(http, "/v1/completions", body)
 
 
 @SETTINGS

@@ -18,17 +18,23 @@ def test_every_kind_of_id_comes_back_as_the_resource_it_was_made_of() -> None:
         assert ids.task_name(ids.job_id(f"tasks/{identifier}")) == f"tasks/{identifier}"
         assert ids.results_task(ids.results_id(f"tasks/{identifier}")) == f"tasks/{identifier}"
         assert ids.event_sequence(ids.event_id(f"tasks/{identifier}", 7), f"tasks/{identifier}") == 7
-        tuned = ids.tuned_model_id("baseModels/tiny", "org", "Any Suffix: 1/2", f"tasks/{identifier}")
-        assert ids.tuned_model(tuned) == ids.TunedModel(f"tasks/{identifier}", "tiny")
-        assert ids.tuned_model(ids.checkpoint_model_id(tuned, 20)) == ids.TunedModel(f"tasks/{identifier}", "tiny", 20)
+        parts = ("baseModels/tiny", "org", "Any Suffix: 1/2", f"tasks/{identifier}")
+        for tuned in (ids.tuned_model_id(*parts), ids.long_tuned_model_id(*parts)):
+            for step in (None, 20):
+                name = ids.tuned_name(tuned if step is None else ids.checkpoint_model_id(tuned, step))
+                assert identifier.hex.startswith(name.digits)
+                assert (name.base_model, name.result, name.step) == ("tiny", tuned, step)
+        assert ids.tuned_name(ids.long_tuned_model_id(*parts)).task == f"tasks/{identifier}"
+        assert ids.tuned_name(ids.tuned_model_id(*parts)).task is None
 
 
 def test_ids_look_like_openais() -> None:
     assert ids.file_id(TASK.replace("tasks", "datasets")) == f"file-{HEX}"
     assert ids.job_id(TASK) == f"ftjob-{HEX}"
     assert ids.checkpoint_id(TASK, 20) == f"ftckpt_{HEX}_20"
-    assert ids.tuned_model_id("baseModels/tiny-1.0", "acme", "My Model", TASK) == f"ft:tiny-1.0:acme:my-model:{HEX}"
-    assert ids.tuned_model_id("baseModels/tiny", "acme", "", TASK) == f"ft:tiny:acme::{HEX}"
+    assert ids.tuned_model_id("baseModels/tiny-1.0", "acme", "My Model", TASK) == f"ft:tiny-1.0:acme:my-model:{HEX[:8]}"
+    assert ids.tuned_model_id("baseModels/tiny", "acme", "", TASK) == f"ft:tiny:acme::{HEX[:8]}"
+    assert ids.long_tuned_model_id("baseModels/tiny", "acme", "x", TASK) == f"ft:tiny:acme:x:{HEX}"
 
 
 def test_a_checkpoint_is_named_as_inference_names_it() -> None:
@@ -50,6 +56,7 @@ def test_an_event_of_another_job_is_none_of_this_one(given: str) -> None:
 
 
 def test_other_models_are_none_of_ours_and_a_broken_name_is_told() -> None:
-    assert ids.tuned_model("tiny") is None
-    with pytest.raises(NotFound):
-        ids.tuned_model("ft:tiny:acme::short")
+    assert ids.tuned_name("tiny") is None
+    for broken in ("ft:tiny:acme::short", f"ft:tiny:acme::{HEX[:9]}", f"ft:tiny:acme::{HEX[:8].upper()}", f"ft:tiny::{HEX}"):
+        with pytest.raises(NotFound):
+            ids.tuned_name(broken)

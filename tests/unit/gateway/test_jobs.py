@@ -41,6 +41,13 @@ async def test_a_job_can_start_from_what_another_has_learned(http, platform, end
     assert started.initial_artifact == f"tasks/{uuid.UUID(int=0)}{checkpoint}"
 
 
+async def test_a_job_can_start_from_a_short_name(http, platform) -> None:
+    earlier = add(platform, spec=SPEC)
+    name = identifiers.tuned_model_id("tiny", "o", "", earlier.name)
+    task = await created(http, platform, model=identifiers.checkpoint_model_id(name, 5))
+    assert (task.spec.fine_tuning.base_model, task.spec.fine_tuning.initial_artifact) == ("tiny", f"{earlier.name}@step-5")
+
+
 @pytest.mark.parametrize("reason", ["TASK_NOT_FOUND", "CHECKPOINT_NOT_FOUND", "ARTIFACT_EXPIRED"])
 async def test_a_tuned_model_that_is_gone_is_the_model_that_is_not_found(http, platform, monkeypatch, reason: str) -> None:
     async def gone(*_, **__):
@@ -210,7 +217,7 @@ async def test_a_finished_job_is_told_whole(http, platform) -> None:
         artifact="artifacts/x",
     )
     job = (await http.get(f"{JOBS}/{identifiers.job_id(task.name)}")).json()
-    tuned = f"ft:tiny:tunesmith:numbers:{uuid.UUID(task.name.removeprefix('tasks/')).hex}"
+    tuned = f"ft:tiny:tunesmith:numbers:{uuid.UUID(task.name.removeprefix('tasks/')).hex[:8]}"
     ours = job.pop("tunesmith")
     numbers = {"n_epochs": 3, "batch_size": 16, "learning_rate_multiplier": "auto"}
     assert job == {
@@ -245,7 +252,7 @@ async def test_a_finished_job_is_told_whole(http, platform) -> None:
         (Task.RUNNING, "running"),
         (Task.PAUSING, "running"),
         (Task.PAUSED, "paused"),
-        (Task.CANCELLING, "cancelled"),
+        (Task.CANCELLING, "running"),
         (Task.CANCELLED, "cancelled"),
         (Task.FAILED, "failed"),
     ],
@@ -363,6 +370,18 @@ async def test_what_the_state_forbids_is_a_conflict_that_is_not_repeated(http, p
     answer = await http.post(f"{JOBS}/{identifiers.job_id(task.name)}/{verb}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, code)
     assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_tasks_of_other_kinds_are_no_jobs(http, platform) -> None:
+    job = add(platform, spec=SPEC)
+    other = add(platform, spec=TaskSpec(evaluation={}), artifact="artifacts/1")
+    assert [each["id"] for each in (await http.get(JOBS)).json()["data"]] == [identifiers.job_id(job.name)]
+    path = f"{JOBS}/{identifiers.job_id(other.name)}"
+    asked = [http.get(path), http.get(path + "/events"), http.get(path + "/checkpoints")]
+    asked += [http.post(f"{path}/{verb}") for verb in ("cancel", "pause", "resume")]
+    for answer in asked:
+        found = await answer
+        assert (found.status_code, found.json()["error"]["code"]) == (404, "fine_tune_not_found")
 
 
 async def test_a_job_that_does_not_exist_is_not_found(http) -> None:

@@ -5,6 +5,7 @@ import uuid
 from services.gateway import identifiers
 from tests.fake_platform import NOW
 from tunesmith.v1.artifact_service_pb2 import ExportArtifactRequest
+from tunesmith.v1.task_manager_service_pb2 import Checkpoint
 from tunesmith.v1.task_pb2 import Task
 from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
 
@@ -18,7 +19,7 @@ def tuned(platform, *, kept: bool = True, pinned: bool = False, labels: dict | N
     task = platform.tasks.add(spec=SPEC, artifact=artifact.name, labels=labels or {})
     if not kept:
         platform.artifacts.stored.remove(artifact)
-    return f"ft:tiny:tunesmith:{(labels or {}).get('openai.suffix', '')}:{uuid.UUID(task.name[6:]).hex}"
+    return f"ft:tiny:tunesmith:{(labels or {}).get('openai.suffix', '')}:{uuid.UUID(task.name[6:]).hex[:8]}"
 
 
 async def test_the_list_has_base_tuned_and_registered_models(http, platform) -> None:
@@ -90,9 +91,54 @@ async def test_a_tuned_model_is_ended_and_then_not_found(http, platform) -> None
     assert (await http.delete(f"{MODELS}/{name}")).status_code == 404
 
 
-async def test_a_checkpoint_is_not_the_model_it_leads_to(http, platform) -> None:
-    name = identifiers.checkpoint_model_id(tuned(platform), 5)
-    for method in ("GET", "DELETE"):
-        answer = await http.request(method, f"{MODELS}/{name}")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
-    assert len(platform.artifacts.stored) == 1
+async def test_a_checkpoint_is_a_model_while_it_is_kept(http, platform) -> None:
+    name = tuned(platform)
+    (task,) = platform.tasks.stored
+    kept = platform.artifacts.add({"a": b"2"}, expire_time={"seconds": NOW.seconds + DAY})
+    platform.tasks.checkpoints[task.name] = [Checkpoint(step=5, artifact=kept.name)]
+    model = (await http.get(f"{MODELS}/{name}:ckpt-step-5")).json()
+    assert (model["id"], model["shutdown_date"]) == (f"{name}:ckpt-step-5", "2027-01-16")
+    answer = await http.get(f"{MODELS}/{name}:ckpt-step-6")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_a_checkpoint_ends_by_itself(http, platform) -> None:
+    name = tuned(platform)
+    (task,) = platform.tasks.stored
+    kept = platform.artifacts.add({"a": b"2"})
+    platform.tasks.checkpoints[task.name] = [Checkpoint(step=5, artifact=kept.name)]
+    answer = await http.delete(f"{MODELS}/{name}:ckpt-step-5")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_not_deletable")
+    assert len(platform.artifacts.stored) == 2
+
+
+def twins(platform, *suffixes: str) -> list[tuple[Task, str]]:
+    """Tasks whose ids begin alike, and their names."""
+    found = []
+    for number, suffix in enumerate(suffixes):
+        tuned(platform, labels={"openai.suffix": suffix})
+        task = platform.tasks.stored[-1]
+        task.name = f"tasks/{uuid.UUID(f'0123abcd{number:024x}')}"
+        found.append((task, f"ft:tiny:tunesmith:{suffix}:0123abcd"))
+    return found
+
+
+async def test_of_names_that_end_alike_the_rest_decides(http, platform) -> None:
+    for _, name in twins(platform, "one", "two"):
+        assert (await http.get(f"{MODELS}/{name}")).json()["id"] == name
+
+
+async def test_a_name_that_can_be_two_is_refused_and_told_how_to_say_which(http, platform) -> None:
+    (task, name), _ = twins(platform, "same", "same")
+    for path in (f"{MODELS}/{name}", f"{MODELS}/ft:tiny:tunesmith:other:0123abcd"):
+        answer = await http.get(path)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (400, "model_ambiguous", "model")
+        long = f"ft:tiny:tunesmith:same:{uuid.UUID(task.name[6:]).hex}"
+        assert long in error["message"]
+    assert (await http.get(f"{MODELS}/{long}")).json()["id"] == long
+
+
+async def test_the_organization_in_a_name_may_have_changed_since(http, platform) -> None:
+    name = tuned(platform).replace(":tunesmith:", ":acme:")
+    assert (await http.get(f"{MODELS}/{name}")).json()["id"] == name

@@ -56,7 +56,10 @@ async def test_a_repeat_under_one_key_is_the_same_upload(http) -> None:
         ({"bytes": 2**40}, "bytes"),
         ({"purpose": "vision"}, "purpose"),
         ({"purpose": None}, "purpose"),
-        ({"expires_after": {"anchor": "created_at", "seconds": 3600}}, "expires_after"),
+        ({"expires_after": 3600}, "expires_after"),
+        ({"expires_after": {"anchor": "created_at", "seconds": 3599}}, "expires_after.seconds"),
+        ({"expires_after": {"anchor": "last_active_at", "seconds": 3600}}, "expires_after.anchor"),
+        ({"expires_after": {"anchor": "created_at"}}, "expires_after.seconds"),
     ],
     ids=str,
 )
@@ -80,15 +83,26 @@ async def test_a_part_is_a_file_called_data(http, platform) -> None:
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
-def test_an_id_is_the_upload_for_an_hour() -> None:
-    token = UploadToken(uuid.uuid4(), 1000, 5, "ä" * 128)
+async def test_how_long_the_file_is_kept_is_told_to_storage_at_the_end(http, platform) -> None:
+    begin = {**BEGIN, "expires_after": {"anchor": "created_at", "seconds": 7200}}
+    upload = (await http.post(UPLOADS, json=begin)).json()
+    assert upload["expires_at"] == upload["created_at"] + 3600  # of the upload, not of the file
+    part = await http.post(f"{UPLOADS}/{upload['id']}/parts", files={"data": b"x"})
+    await http.post(f"{UPLOADS}/{upload['id']}/complete", json={"part_ids": [part.json()["id"]]})
+    assert platform.datasets.joined[0].header.lifetime_seconds == 7200
+
+
+@pytest.mark.parametrize("lifetime", [None, 3600])
+@pytest.mark.parametrize("name", ["ä" * 128, "x", "9", "3600_x"])
+def test_an_id_is_the_upload_for_an_hour(lifetime: int | None, name: str) -> None:
+    token = UploadToken(uuid.uuid4(), 1000, 5, name, lifetime)
     assert upload_of(str(token), 1000 + 3600) == token
     with pytest.raises(NotFound, match="more than an hour ago"):
         upload_of(str(token), 1000 + 3601)
 
 
 @pytest.mark.parametrize(
-    "given", ["", "upload_x", f"upload_{'0' * 32}_1_1_", f"upload_{'0' * 32}_1_1__w", f"upload_{'0' * 32}_x_1_YQ"]
+    "given", ["", "upload_x", f"upload_{'0' * 32}_1_1_0_", f"upload_{'0' * 32}_1_1_0__w", f"upload_{'0' * 32}_x_1_0_YQ"]
 )
 async def test_what_is_no_upload_is_not_found(http, given: str) -> None:
     with pytest.raises(NotFound):

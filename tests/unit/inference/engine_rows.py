@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from services.common.errors import ServiceError
-from services.inference.engine import Engine, GenerationRequest
+from services.inference.engine import Engine, GenerationRequest, Written
 
 _TICKETS = itertools.count(1_000_000)
 
@@ -22,7 +22,7 @@ def together(engine: Engine, requests: Sequence[GenerationRequest], *, stagger: 
             for ticket, outcome in engine.step(base).items():
                 if isinstance(outcome, ServiceError):
                     raise outcome
-                answers[ticket].append(outcome)
+                answers[ticket].append(outcome.id)
                 if len(answers[ticket]) == requests[tickets.index(ticket)].max_tokens:
                     engine.leave(ticket)
         step += 1
@@ -32,3 +32,17 @@ def together(engine: Engine, requests: Sequence[GenerationRequest], *, stagger: 
 def alone(engine: Engine, request: GenerationRequest) -> list[int]:
     """The request's `max_tokens` tokens, with nothing else in the batch."""
     return together(engine, [request])[0]
+
+
+def first_written(engine: Engine, request: GenerationRequest) -> Written:
+    """What comes with a request's first token, however many steps its prompt takes."""
+    ticket = next(_TICKETS)
+    engine.admit(ticket, request)
+    while True:
+        outcomes = engine.step(request.base)
+        if ticket in outcomes:
+            engine.leave(ticket)
+            outcome = outcomes[ticket]
+            if isinstance(outcome, ServiceError):
+                raise outcome
+            return outcome

@@ -1,5 +1,6 @@
 """Stand-ins for what the inference service talks to: an engine of scripted tokens, storage's answers, adapter files."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from safetensors.numpy import save_file
 
 from services.common.bundles import Bundle
 from services.common.errors import NotFound, ServiceError
-from services.inference.engine import GenerationRequest
+from services.inference.checkpoint import Recipe
+from services.inference.engine import GenerationRequest, Token, Written
 from services.inference.resolver import ModelFiles
 
 ARTIFACT = "artifacts/11111111-1111-4111-8111-111111111111"
@@ -33,7 +35,7 @@ class FakeEngine:
         self.bases: dict[str, Path] = {}
         self.adapters: dict[str, str] = {}
         self.requests: list[GenerationRequest] = []
-        self.rows: dict[int, tuple[str, Iterator[int]]] = {}
+        self.rows: dict[int, tuple[str, Iterator[Written]]] = {}
         self.steps: list[tuple[str, tuple[int, ...]]] = []
         self.stopped = threading.Event()
 
@@ -56,9 +58,9 @@ class FakeEngine:
         self.requests.append(request)
         assert request.base in self.bases
         assert request.adapter is None or self.adapters[request.adapter] == request.base
-        self.rows[ticket] = (request.base, self.script(request))
+        self.rows[ticket] = (request.base, _judging(request, self.script(request)))
 
-    def step(self, base: str) -> dict[int, int | ServiceError]:
+    def step(self, base: str) -> dict[int, Written | ServiceError]:
         rows = {ticket: script for ticket, (own, script) in self.rows.items() if own == base}
         self.steps.append((base, tuple(rows)))
         outcomes = {ticket: _next(script) for ticket, script in rows.items()}
@@ -71,7 +73,23 @@ class FakeEngine:
         self.stopped.set()
 
 
-def _next(script: Iterator[int]) -> int | ServiceError:
+def _judging(request: GenerationRequest, script: Iterator[int]) -> Iterator[Written]:
+    """Every token is half as probable as can be, and as likely as token 0, if that is asked for."""
+    half = math.log(0.5)
+
+    def told(token: int) -> tuple[int, float | None, tuple[tuple[int, float], ...]]:
+        return (token, None, ()) if request.logprobs is None else (token, half, ((0, half),) * min(1, request.logprobs))
+
+    judged = () if request.judged_from is None else request.prompt[request.judged_from :]
+    prompt = tuple(Token(*told(token)) if index or request.judged_from else Token(token) for index, token in enumerate(judged))
+    for token in script:
+        if request.guide:
+            request.guide.take(token)
+        yield Written(*told(token), prompt)
+        prompt = ()
+
+
+def _next(script: Iterator[Written]) -> Written | ServiceError:
     try:
         return next(script)
     except ServiceError as error:
@@ -103,13 +121,23 @@ class FakeBundles:
 
 
 class FakeArtifacts:
-    """The newest artifact by task; of a registered model, version 3."""
+    """The newest artifact by task, checkpoints by task and step, recipes by artifact; of a registered model, version 3."""
 
     def __init__(self, newest: dict[str, str] | None = None) -> None:
         self.by_task = newest or {}
+        self.checkpoints: dict[tuple[str, int], str] = {}
+        self.recipes: dict[str, Recipe] = {}
 
     async def newest(self, task: str) -> str | None:
         return self.by_task.get(task)
+
+    async def checkpoint(self, task: str, step: int) -> str:
+        if (task, step) not in self.checkpoints:
+            raise NotFound("CHECKPOINT_NOT_FOUND", f"{task}@step-{step}")
+        return self.checkpoints[task, step]
+
+    async def recipe(self, artifact: str) -> Recipe:
+        return self.recipes[artifact]
 
     async def version(self, name: str) -> str:
         return f"{name.partition('@')[0]}/versions/3"

@@ -13,11 +13,11 @@ from tiny_model import END, tiny_tokenizer
 
 from services.common.errors import InvalidArgument, ServiceError
 from services.common.rendering import RenderError
-from services.inference import generation
-from services.inference.engine import Sampling
+from services.inference.engine import Sampling, Written
 from services.inference.generation import Answer, Delta, Ending, FinishReason, Piece, Watch
 from services.inference.question import Message, Question
 from services.inference.registry import ReadyModel, Registry
+from services.inference.request import prompt_ids, request_for
 from services.inference.resolver import ModelFiles
 
 QUESTION = Question("tiny", (Message("user", "Say something"),))
@@ -50,8 +50,8 @@ def answered(tokens: Iterable[int], ready: ReadyModel, question: Question = QUES
     """What comes of the tokens; they are given one by one until the answer has enough."""
     ticks = itertools.count(1)
     watch = Watch(threading.Event(), 0.0, lambda: float(next(ticks)))
-    answer = Answer(ready, generation.request_for(ready, question, new_seed), question.stop, watch)
-    assert any(answer.take(token) for token in itertools.chain(tokens, itertools.repeat(END_ID)))
+    answer = Answer(ready, request_for(ready, question, new_seed), question, watch)
+    assert any(answer.take(Written(token)) for token in itertools.chain(tokens, itertools.repeat(END_ID)))
     *deltas, ending = pieces_of(answer)
     assert isinstance(ending, Ending)
     assert all(isinstance(delta, Delta) and delta.text for delta in deltas)
@@ -67,7 +67,7 @@ def test_the_answer_ends_with_the_models_turn(ready: ReadyModel) -> None:
 def test_the_prompt_is_the_renderers_and_is_counted(ready: ReadyModel) -> None:
     _, ending = answered(ids("ok"), ready)
     expected = ready.renderer.prompt([{"role": "user", "content": "Say something"}])
-    assert list(generation.request_for(ready, QUESTION, new_seed).prompt) == expected
+    assert list(request_for(ready, QUESTION, new_seed).prompt) == expected
     assert ending.prompt_tokens == len(expected)
 
 
@@ -75,11 +75,11 @@ def test_max_tokens_ends_the_answer_by_length(ready: ReadyModel) -> None:
     question = dataclasses.replace(QUESTION, max_tokens=3)
     text, ending = answered(ids("Hello"), ready, question)
     assert (text, ending.finish_reason, ending.completion_tokens) == ("Hel", FinishReason.LENGTH, 3)
-    assert generation.request_for(ready, question, new_seed).max_tokens == 3
+    assert request_for(ready, question, new_seed).max_tokens == 3
 
 
 def test_max_tokens_is_capped_by_the_context_length(ready: ReadyModel) -> None:
-    request = generation.request_for(ready, dataclasses.replace(QUESTION, max_tokens=100_000), new_seed)
+    request = request_for(ready, dataclasses.replace(QUESTION, max_tokens=100_000), new_seed)
     assert request.max_tokens == ready.context_length - len(request.prompt)
 
 
@@ -87,7 +87,7 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_both_lengths(ready: ReadyM
     prompt = ready.renderer.prompt([{"role": "user", "content": "Say something"}])
     for length in (len(prompt), len(prompt) - 1):
         with pytest.raises(ServiceError) as refused:
-            generation.request_for(dataclasses.replace(ready, context_length=length), QUESTION, new_seed)
+            request_for(dataclasses.replace(ready, context_length=length), QUESTION, new_seed)
         assert refused.value.reason == "CONTEXT_LENGTH_EXCEEDED"
         assert refused.value.metadata == {"prompt_tokens": str(len(prompt)), "context_length": str(length)}
 
@@ -121,30 +121,28 @@ def test_times_are_those_of_the_first_token_and_of_the_end(ready: ReadyModel) ->
 
 def test_the_sampling_and_the_model_reach_the_engine(ready: ReadyModel) -> None:
     question = dataclasses.replace(QUESTION, temperature=0.7, top_p=0.9, seed=11, top_k=5, logit_bias=((3, 1.5),))
-    request = generation.request_for(dataclasses.replace(ready, adapter="artifacts/x"), question, new_seed)
+    request = request_for(dataclasses.replace(ready, adapter="artifacts/x"), question, new_seed)
     assert (request.base, request.adapter) == (ready.base, "artifacts/x")
     assert request.sampling == Sampling(0.7, 0.9, 11, top_k=5, logit_bias=((3, 1.5),))
 
 
 def test_a_question_without_a_seed_gets_a_new_one_and_seed_0_is_a_seed(ready: ReadyModel) -> None:
-    seeds = [
-        generation.request_for(ready, dataclasses.replace(QUESTION, seed=seed), new_seed).sampling.seed for seed in (None, 0)
-    ]
+    seeds = [request_for(ready, dataclasses.replace(QUESTION, seed=seed), new_seed).sampling.seed for seed in (None, 0)]
     assert seeds == [new_seed(), 0]
 
 
 @pytest.mark.parametrize("token", [-1, 267])
 def test_a_bias_for_a_token_that_does_not_exist_is_refused(ready: ReadyModel, token: int) -> None:
-    generation.request_for(ready, dataclasses.replace(QUESTION, logit_bias=((0, 1.0), (266, 1.0))), new_seed)
+    request_for(ready, dataclasses.replace(QUESTION, logit_bias=((0, 1.0), (266, 1.0))), new_seed)
     with pytest.raises(InvalidArgument) as refused:
-        generation.request_for(ready, dataclasses.replace(QUESTION, logit_bias=((token, 1.0),)), new_seed)
+        request_for(ready, dataclasses.replace(QUESTION, logit_bias=((token, 1.0),)), new_seed)
     assert [violation.field for violation in refused.value.violations] == [f"logit_bias[{token}]"]
 
 
 def test_an_answer_is_gone_once_nobody_waits_and_then_ends_without_an_ending(ready: ReadyModel) -> None:
     watch = Watch(threading.Event(), 0.0)
-    answer = Answer(ready, generation.request_for(ready, QUESTION, new_seed), (), watch)
-    answer.take(ids("a")[0])
+    answer = Answer(ready, request_for(ready, QUESTION, new_seed), QUESTION, watch)
+    answer.take(Written(ids("a")[0]))
     assert not answer.gone
     watch.cancelled.set()
     assert answer.gone
@@ -153,8 +151,8 @@ def test_an_answer_is_gone_once_nobody_waits_and_then_ends_without_an_ending(rea
 
 
 def test_a_failure_comes_after_the_text_before_it(ready: ReadyModel) -> None:
-    answer = Answer(ready, generation.request_for(ready, QUESTION, new_seed), (), Watch(threading.Event(), 0.0))
-    answer.take(ids("a")[0])
+    answer = Answer(ready, request_for(ready, QUESTION, new_seed), QUESTION, Watch(threading.Event(), 0.0))
+    answer.take(Written(ids("a")[0]))
     answer.end(ServiceError("GENERATION_FAILED", "broken"))
     received: list[Piece] = []
 
@@ -173,18 +171,18 @@ class Refusing:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    def prompt(self, messages: object) -> list[int]:
+    def prompt(self, messages: object, tools: object) -> list[int]:
         raise RenderError("roles must alternate", reason=self._reason)
 
 
 def test_a_conversation_the_template_refuses_is_the_callers_error(ready: ReadyModel) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        generation.prompt_ids(dataclasses.replace(ready, renderer=Refusing("DATASET_UNUSABLE")), QUESTION)  # type: ignore[arg-type]
+        prompt_ids(dataclasses.replace(ready, renderer=Refusing("DATASET_UNUSABLE")), QUESTION)  # type: ignore[arg-type]
     assert [violation.field for violation in refused.value.violations] == ["messages"]
     assert "alternate" in refused.value.message
 
 
 def test_a_template_that_fails_is_the_base_models_fault(ready: ReadyModel) -> None:
     with pytest.raises(RenderError) as failed:
-        generation.prompt_ids(dataclasses.replace(ready, renderer=Refusing("BASE_MODEL_UNUSABLE")), QUESTION)  # type: ignore[arg-type]
+        prompt_ids(dataclasses.replace(ready, renderer=Refusing("BASE_MODEL_UNUSABLE")), QUESTION)  # type: ignore[arg-type]
     assert failed.value.reason == "BASE_MODEL_UNUSABLE"

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from services.common.errors import InvalidArgument
-from services.inference.question import Message, Question
+from services.inference.guides import Constraint, Language
+from services.inference.question import Given, Message, Question
+from services.inference.tools import Mode, Tool, ToolCall, ToolChoice
 
+CALL = ToolCall("c1", "bell", '{"loud": true}')
 GOOD = Question("tiny", (Message("system", "Be brief."), Message("user", "Hello")))
 
 
@@ -28,6 +31,10 @@ def fields_refused(**changes: Any) -> list[str]:
         {"seed": 2**63 - 1, "stop": ("a", "b", "c", "d")},
         {"messages": (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))},
         {"messages": (Message("system", "only an instruction"),)},
+        {"n": 8, "logprobs": 20, "constraint": Constraint(Language.REGEX, "a", "response_format.regex")},
+        {"messages": (Message("user", "a"), Message("assistant", "", (CALL,)), Message("tool", "b", tool_call_id="c1"))},
+        {"messages": (), "given": Given("a text")},
+        {"messages": (), "given": Given(ids=(1,), echo=True), "max_tokens": 0},
     ],
 )
 def test_what_is_within_the_limits_is_accepted(changes: dict[str, Any]) -> None:
@@ -45,6 +52,25 @@ def test_what_is_within_the_limits_is_accepted(changes: dict[str, Any]) -> None:
         ({"top_p": 1.1}, "top_p"),
         ({"top_p": float("nan")}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 0, "given": Given("a")}, "max_tokens"),
+        ({"given": Given()}, "prompt"),
+        ({"n": 0}, "n"),
+        ({"n": 9}, "n"),
+        ({"logprobs": 21}, "top_logprobs"),
+        ({"logprobs": -1}, "top_logprobs"),
+        ({"constraint": Constraint(Language.REGEX, "a" * 70_000, "response_format.regex")}, "response_format.regex"),
+        ({"constraint": Constraint(Language.REGEX, "a", "f"), "tools": (Tool("bell"),)}, "response_format"),
+        ({"tools": (Tool("a b"),)}, "tools[0].name"),
+        ({"messages": (Message("user", "a", (CALL,)),)}, "messages[0].tool_calls"),
+        ({"messages": (Message("user", "a", name="bell"),)}, "messages[0].tool_call_id"),
+        (
+            {"messages": (Message("assistant", "", (ToolCall("c", "", "{}"),)), Message("user", "b"))},
+            "messages[0].tool_calls[0].name",
+        ),
+        (
+            {"messages": (Message("assistant", "", (ToolCall("c", "bell", "[]"),)), Message("user", "b"))},
+            "messages[0].tool_calls[0].arguments",
+        ),
         ({"max_tokens": -5}, "max_tokens"),
         ({"top_k": -1}, "top_k"),
         ({"min_p": -0.1}, "min_p"),
@@ -81,3 +107,30 @@ def test_an_unbounded_role_does_not_reach_the_message() -> None:
     with pytest.raises(InvalidArgument) as refused:
         dataclasses.replace(GOOD, messages=(Message("x" * 10_000, "a"),)).check()
     assert len(refused.value.message) < 200
+
+
+def test_tools_are_offered_unless_none_may_be_called() -> None:
+    asked = dataclasses.replace(GOOD, tools=(Tool("bell"),))
+    assert asked.offered == (Tool("bell"),)
+    assert dataclasses.replace(asked, tool_choice=ToolChoice(Mode.NONE)).offered == ()
+
+
+@pytest.mark.parametrize(
+    ("messages", "refused"),
+    [
+        ((Message("user", "a"), Message("assistant", "b")), None),
+        ((Message("user", "a"), Message("assistant", "b"), Message("user", "c")), None),
+        ((Message("user", "a"),), "messages"),
+        ((), "messages"),
+        ((Message("robot", "a"), Message("assistant", "b")), "messages[0].role"),
+    ],
+    ids=["answered", "answered before", "no answer", "nothing", "unknown role"],
+)
+def test_only_a_conversation_with_an_answer_can_be_judged(messages: tuple[Message, ...], refused: str | None) -> None:
+    question = Question("tiny", messages)
+    if refused is None:
+        question.check_as_conversation()
+        return
+    with pytest.raises(InvalidArgument) as error:
+        question.check_as_conversation()
+    assert [violation.field for violation in error.value.violations] == [refused]

@@ -270,3 +270,54 @@ def test_other_files_under_the_same_name_wait_until_the_old_ones_are_released(
     registry.release("a")
     registry.hold("b", files_of("tiny", newer))
     assert engine.bases == {"baseModels/tiny": newer}
+
+
+def test_what_is_pinned_is_not_unloaded_until_others_are_pinned(
+    engine: FakeEngine, model_directory: Path, tuned: ModelFiles
+) -> None:
+    registry = registry_of(engine, max_bytes=2 * BASE_BYTES)
+    registry.pin([tuned])
+    assert [(loaded.name, loaded.pinned) for loaded in registry.snapshot] == [(ARTIFACT, True), ("baseModels/tiny", False)]
+    for name in (ARTIFACT, "baseModels/tiny"):
+        with pytest.raises(ServiceError) as refused:
+            registry.unload(name)
+        assert refused.value.reason == "MODEL_PINNED"
+    with pytest.raises(ServiceError, match="pinned") as refused:
+        registry.load(files_of("other", model_directory))
+    assert (refused.value.reason, refused.value.status) == ("MODEL_TOO_LARGE", "RESOURCE_EXHAUSTED")
+    registry.pin([])
+    registry.load(files_of("other", model_directory))
+    assert names(registry) == ["baseModels/other"]
+
+
+def test_what_nobody_has_used_for_long_is_unloaded_the_adapter_before_its_base(
+    engine: FakeEngine, tuned: ModelFiles, other_tuned: ModelFiles
+) -> None:
+    registry = registry_of(engine)
+    registry.load(other_tuned)
+    used(registry, tuned)
+    registry.unload_idle(datetime.timedelta(seconds=60))
+    assert len(names(registry)) == 3
+    holder = object()
+    registry.hold(holder, tuned)
+    registry.unload_idle(datetime.timedelta(seconds=0))
+    assert names(registry) == [ARTIFACT, "baseModels/tiny"]
+    registry.release(holder)
+    registry.pin([tuned])
+    registry.unload_idle(datetime.timedelta(seconds=0))
+    assert names(registry) == [ARTIFACT, "baseModels/tiny"]
+    registry.pin([])
+    registry.unload_idle(datetime.timedelta(seconds=0))
+    assert (registry.snapshot, engine.bases, engine.adapters) == ((), {}, {})
+
+
+@pytest.mark.parametrize(("limit", "times"), [(BASE_BYTES, 2), (BASE_BYTES - 1, 1), (0, 1)])
+def test_a_base_model_that_is_packed_weighs_twice_and_its_adapter_once(
+    engine: FakeEngine, tuned: ModelFiles, limit: int, times: int
+) -> None:
+    registry = Registry(engine, max_bytes=10**9, now=lambda: START, twice_up_to=limit)
+    registry.load(tuned)
+    assert {loaded.name: loaded.memory_bytes for loaded in registry.snapshot} == {
+        ARTIFACT: ADAPTER_BYTES,
+        "baseModels/tiny": times * BASE_BYTES,
+    }

@@ -1,12 +1,15 @@
 """From names to files."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from checkpoint_files import write_checkpoint
 from inference_fakes import ARTIFACT, TASK, FakeArtifacts, FakeBundles
 
 from services.common.bundles import Bundle
 from services.common.errors import ServiceError, Unavailable
+from services.inference.checkpoint import Recipe
 from services.inference.resolver import ModelFiles, Resolver
 
 BASE = Bundle("baseModels/tiny", Path("base"), "baseModels/tiny", "r1")
@@ -33,6 +36,19 @@ async def test_a_whole_model_needs_no_base_model() -> None:
     files = await resolver(TUNED).files(ARTIFACT)
     assert files == ModelFiles(TUNED)
     assert files.name == ARTIFACT
+
+
+@pytest.mark.parametrize("kind", ["MODEL", "MERGED"])
+async def test_a_whole_model_of_either_kind_stands_alone(kind: str) -> None:
+    whole = dataclasses.replace(TUNED, kind=kind)
+    assert await resolver(whole).files(ARTIFACT) == ModelFiles(whole)
+
+
+@pytest.mark.parametrize("kind", ["GGUF", "EVALUATION", "GENERATION"])
+async def test_what_is_no_model_is_refused_by_what_it_is(kind: str) -> None:
+    with pytest.raises(ServiceError, match=f"is of kind {kind}, which cannot answer") as refused:
+        await resolver(dataclasses.replace(TUNED, kind=kind)).files(ARTIFACT)
+    assert refused.value.reason == "MODEL_NOT_FOUND"
 
 
 async def test_a_task_is_its_newest_artifact() -> None:
@@ -104,3 +120,27 @@ async def test_an_alias_that_is_none_is_told_as_storage_says_it() -> None:
     with pytest.raises(ServiceError) as refused:
         await resolver(BASE).files("models/mine@nobody")
     assert refused.value.reason == "MODEL_VERSION_NOT_FOUND"
+
+
+@pytest.mark.parametrize("kind", ["GGUF", "EVALUATION", "GENERATION"])
+async def test_what_is_no_model_cannot_answer_and_says_what_it_is(kind: str) -> None:
+    with pytest.raises(ServiceError, match=f"of kind {kind}") as refused:
+        await resolver(BASE, Bundle(ARTIFACT, Path("x"), "baseModels/tiny", "r1", kind=kind)).files(ARTIFACT)
+    assert (refused.value.reason, refused.value.status) == ("MODEL_NOT_FOUND", "NOT_FOUND")
+
+
+async def test_a_checkpoint_answers_as_an_adapter_on_its_base_model(tmp_path: Path) -> None:
+    artifacts = FakeArtifacts()
+    artifacts.checkpoints[TASK, 40] = ARTIFACT
+    artifacts.recipes[ARTIFACT] = Recipe("SFT", {"r": 2})
+    stored = Bundle(ARTIFACT, write_checkpoint(tmp_path / "c"), "baseModels/tiny", "r1", kind="CHECKPOINT")
+    resolver = Resolver(FakeBundles(BASE, stored), artifacts)
+    for name in (f"{TASK}@step-40", ARTIFACT):
+        files = await resolver.files(name)
+        assert (files.base, files.name) == (BASE, ARTIFACT)
+        assert files.adapter is not None
+        assert (files.adapter.directory / "adapter_model.safetensors").is_file()
+    assert await resolver.loaded_name(f"{TASK}@step-40") == ARTIFACT
+    with pytest.raises(ServiceError) as refused:
+        await resolver.files(f"{TASK}@step-41")
+    assert refused.value.reason == "CHECKPOINT_NOT_FOUND"

@@ -10,7 +10,7 @@ import pytest
 from inference_fakes import FakeEngine
 
 from services.common.errors import ServiceError
-from services.inference.engine import GenerationRequest
+from services.inference.engine import GenerationRequest, Written
 from services.inference.scheduler import Limits, Scheduler, Seat
 from services.inference.worker import Worker
 
@@ -28,9 +28,9 @@ class Recorder:
         self._wanted = wanted
         self._on_token = on_token
 
-    def take(self, token: int) -> bool:
-        self.tokens.append(token)
-        self._on_token(token)
+    def take(self, token: Written) -> bool:
+        self.tokens.append(token.id)
+        self._on_token(token.id)
         if len(self.tokens) == self._wanted:
             self.ended.set()
         return len(self.tokens) == self._wanted
@@ -121,14 +121,6 @@ async def test_one_that_is_too_long_for_the_limit_is_answered_alone(worker: Work
     reader = hall.enter(asked(2, prompt=50))
     await hall.emptied()
     assert len(reader.tokens) == 2
-
-
-async def test_between_two_steps_only_so_many_prompt_tokens_are_read(worker: Worker, engine: FakeEngine) -> None:
-    hall = Hall(worker, engine, prompt_tokens=20)
-    for prompt in (10, 10, 1, 300):
-        hall.enter(asked(5, prompt=prompt))
-    await hall.emptied()
-    assert sizes(engine)[:3] == [2, 3, 4]
 
 
 async def test_every_model_gets_a_step_before_any_gets_two(worker: Worker, engine: FakeEngine) -> None:

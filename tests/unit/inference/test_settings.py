@@ -23,9 +23,16 @@ def test_nobody_may_wait_and_one_may_run() -> None:
     assert (settings.max_running, settings.max_waiting, settings.max_batch_tokens) == (1, 0, 1)
 
 
+def test_pinned_models_are_separated_by_commas() -> None:
+    assert loaded(PINNED_MODELS="tiny, models/mine@champion").pinned_models == ("tiny", "models/mine@champion")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MAX_RUNNING", "0"), ("MAX_BATCH_TOKENS", "0"), ("MAX_WAITING", "-1"), ("THREADS", "-1"), ("MAX_LOADED_BYTES", "0")],
+    [
+        *((name, "0") for name in ("MAX_RUNNING", "MAX_BATCH_TOKENS", "MAX_LOADED_BYTES")),
+        *((name, "-1") for name in ("MAX_WAITING", "THREADS", "PREFIX_TOKENS", "IDLE_UNLOAD_SECONDS", "PACK_UP_TO_BYTES")),
+    ],
 )
 def test_a_limit_that_makes_no_sense_is_named(name: str, value: str) -> None:
     with pytest.raises(config.ConfigError, match=f"{PREFIX}{name}={value}: expected"):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.fake_platform import serving
 from tunesmith.local import doctor
 from tunesmith.local.errors import LocalError
 from tunesmith.local.state import DataDirectory
@@ -70,6 +71,33 @@ def test_a_full_disk_is_a_failure(checks, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
     check = checks()["disk"]
     assert (check.ok, check.found) == (False, "1.0 GB free")
+
+
+@pytest.mark.parametrize(
+    ("damages", "found"),
+    [
+        ([], "3 contents, 2.0 GB, none known to be damaged"),
+        ([["artifacts/1", "models/m/versions/1"]], "1 damaged, of artifacts/1, models/m/versions/1"),
+        (
+            [[f"artifacts/{n}" for n in range(7)], ["artifacts/0"]],
+            "2 damaged, of artifacts/0, artifacts/1,",
+        ),
+    ],
+    ids=["none", "one", "many"],
+)
+def test_what_the_scrubber_has_found_is_told(damages, found):
+    with serving() as platform:
+        for owners in damages:
+            platform.artifacts.check.damages.add(owners=owners)
+        check = doctor._stored_bytes(platform.address)
+    assert (check.ok, check.found.startswith(found)) == (not damages, True)
+    assert "artifact notices" in check.fix
+
+
+def test_a_storage_service_that_cannot_tell_is_a_failure():
+    check = doctor._stored_bytes("127.0.0.1:1")
+    assert not check.ok
+    assert check.fix
 
 
 def test_without_a_stack_the_ports_are_checked(checks, monkeypatch):

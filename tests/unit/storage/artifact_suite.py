@@ -39,6 +39,13 @@ class ArtifactSuite:
         assert artifact.size_bytes == sum(map(len, FILES.values()))
         assert artifact.expire_time.seconds - artifact.create_time.seconds == 15 * 86400
 
+    @pytest.mark.parametrize(("wanted", "kept"), [(2, 2), (40, 40), (9999, 365)])
+    async def test_a_task_may_have_a_retention_of_its_own(self, service: Service, wanted: int, kept: int) -> None:
+        messages = artifact_messages(FILES)
+        messages[0].header.manifest.retention.FromSeconds(wanted * 86400)
+        artifact = await service.artifacts.UploadArtifact(messages)
+        assert artifact.expire_time.seconds - artifact.create_time.seconds == kept * 86400
+
     async def test_a_whole_model_is_stored_like_an_adapter(self, service: Service) -> None:
         header = artifact_header(FILES)
         header.kind = artifact_pb2.Artifact.MODEL

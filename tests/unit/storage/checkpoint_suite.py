@@ -21,14 +21,21 @@ def task() -> str:
 
 
 async def save(
-    service: Service, task: str, step: int, *, limit: int = 2, epoch: int = 1, **manifest: object
+    service: Service, task: str, step: int, *, limit: int = 2, epoch: int = 1, first_attempt: int = 0, **manifest: object
 ) -> artifact_pb2.Artifact:
     files = {"manifest.json": b"%d" % step, "shared.safetensors": b"weights of %d" % step}
-    header = artifact_header(files, task=task, kind=CHECKPOINT, epoch=epoch, request_id=f"run/step-{step}")
+    header = artifact_header(
+        files, task=task, kind=CHECKPOINT, epoch=epoch, request_id=f"run-{manifest.get('attempt', 0)}/step-{step}"
+    )
     header.manifest.MergeFrom(artifact_pb2.ArtifactManifest(**manifest))
     header.manifest.step = step
+    header.first_attempt = first_attempt
     header.manifest.effective_hyperparameters.save_total_limit = limit
     return await service.artifacts.UploadArtifact([Upload(header=header), *artifact_messages(files)[1:]])
+
+
+def identifier(artifact: artifact_pb2.Artifact) -> uuid.UUID:
+    return uuid.UUID(artifact.name.removeprefix("artifacts/"))
 
 
 async def steps(service: Service, task: str) -> list[int]:
@@ -135,6 +142,54 @@ class CheckpointSuite:
         await advance(days(15.1))
         await service.sweep()
         assert await steps(service, task) == []
+
+    async def test_the_start_of_a_live_task_is_kept_however_long_it_waits(
+        self, service: Service, advance: Advance, task: str
+    ) -> None:
+        origin, other = [await service.store_artifact({"adapter_model.safetensors": b"x"}) for _ in range(2)]
+        service.tasks.origins.add(identifier(origin))
+        for _ in range(3):
+            await advance(days(14.5))
+            await service.sweep()
+        assert await service.download_artifact(origin.name, "adapter_model.safetensors") == b"x"
+        assert [artifact.name for artifact in await service.list_artifacts(states=[State.DELETED])] == [other.name]
+
+    async def test_the_start_of_a_live_task_is_not_superseded(self, service: Service, advance: Advance, task: str) -> None:
+        origin = await save(service, task, 1)
+        await service.artifacts.HoldArtifact(artifact_service_pb2.HoldArtifactRequest(name=origin.name))
+        service.tasks.origins.add(identifier(origin))
+        for step in (2, 3, 4):
+            # Longer than one hold, so that it is the sweep that keeps it.
+            await advance(days(0.05))
+            await service.sweep()
+            await save(service, task, step)
+        assert await steps(service, task) == [4, 3, 1]
+        service.tasks.origins.clear()
+        await advance(days(0.05))
+        await service.sweep()
+        await save(service, task, 5)
+        assert await steps(service, task) == [5, 4]
+
+    async def test_a_dry_run_knows_what_live_tasks_need(self, service: Service, advance: Advance, task: str) -> None:
+        await save(service, task, 1)
+        origin = await service.store_artifact({"adapter_model.safetensors": b"x"})
+        service.tasks.living.add(uuid.UUID(task.removeprefix("tasks/")))
+        service.tasks.origins.add(identifier(origin))
+        await advance(days(20))
+        assert not (await service.sweep(dry_run=True)).expired
+        async with refused("ARTIFACT_EXPIRED"):
+            await service.download_artifact(origin.name, "adapter_model.safetensors")
+
+    async def test_after_a_retry_from_the_start_nothing_older_is_the_best(self, service: Service, task: str) -> None:
+        await save(service, task, 1, limit=1, eval_loss=0.1, attempt=1)
+        await save(service, task, 2, limit=1, eval_loss=0.5, attempt=2)
+        await save(service, task, 3, limit=1, eval_loss=0.6, attempt=2)
+        assert await steps(service, task) == [3, 1]
+        await save(service, task, 1, limit=1, eval_loss=0.7, attempt=3, first_attempt=3)
+        await save(service, task, 2, limit=1, eval_loss=0.8, attempt=3, first_attempt=3)
+        assert await steps(service, task) == [2, 1], "the best of the attempts that count"
+        kept = await service.list_artifacts(task=task, kind=CHECKPOINT)
+        assert {artifact.manifest.attempt for artifact in kept} == {3}
 
     async def test_it_is_no_model_to_export(self, service: Service, task: str) -> None:
         checkpoint = await save(service, task, 1)

@@ -13,12 +13,14 @@ SUITES = (
     "dataset_suite",
     "dataset_tokens_suite",
     "dataset_version_suite",
+    "import_suite",
     "model_suite",
     "object_store_suite",
     "part_upload_suite",
     "piece_suite",
     "repository_suite",
     "retention_suite",
+    "scrub_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))

@@ -160,6 +160,8 @@ class DatasetSuite:
             ({"sha256": "ABC"}, "header.sha256"),
             ({"request_id": "again"}, "header.request_id"),
             ({"max_invalid_rows": -1}, "header.max_invalid_rows"),
+            ({"lifetime_seconds": 3599}, "header.lifetime_seconds"),
+            ({"lifetime_seconds": 30 * 86_400 + 1}, "header.lifetime_seconds"),
             ({"max_invalid_ratio": -0.1}, "header.max_invalid_ratio"),
             ({"max_invalid_ratio": 1.0}, "header.max_invalid_ratio"),
             ({"max_invalid_ratio": float("nan")}, "header.max_invalid_ratio"),

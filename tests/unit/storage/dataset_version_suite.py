@@ -1,6 +1,7 @@
 """What DatasetService promises of names, versions, filters and deletion; run against the fakes and against Postgres and S3."""
 
 import asyncio
+import hashlib
 import uuid
 
 import grpc
@@ -11,6 +12,7 @@ from unit.storage.service import Service, lines, refused, row
 from services.common.errors import Unavailable
 from tunesmith.v1 import dataset_pb2, dataset_service_pb2
 
+Upload = dataset_service_pb2.UploadDatasetRequest
 Content = dataset_service_pb2.DownloadDatasetRequest
 
 
@@ -87,6 +89,22 @@ class DatasetVersionSuite:
             await service.delete(dropped.name)
         async with refused("DATASET_NOT_FOUND"):
             await service.download(dropped.name)
+
+    async def test_a_dataset_tells_when_it_ends(self, service: Service) -> None:
+        dataset = await service.upload(lines(row("a")), lifetime_seconds=7200)
+        assert 7190 < dataset.expire_time.seconds - dataset.create_time.seconds < 7210
+        assert not (await service.upload(lines(row("b")))).HasField("expire_time")
+
+    async def test_how_long_it_is_kept_may_be_said_with_the_seal(self, service: Service) -> None:
+        content = lines(row("a"))
+        seal = {"sha256": hashlib.sha256(content).hexdigest()}
+        header = dataset_service_pb2.DatasetHeader(display_name="late", sha256_follows=True)
+        first = [Upload(header=header), Upload(chunk=content)]
+        async with refused("INVALID_FIELD") as refusal:
+            await service.datasets.UploadDataset([*first, Upload(**seal, late_lifetime_seconds=1)])
+        assert refusal.fields == ["late_lifetime_seconds"]
+        dataset = await service.datasets.UploadDataset([*first, Upload(**seal, late_lifetime_seconds=7200)])
+        assert 7190 < dataset.expire_time.seconds - dataset.create_time.seconds < 7210
 
     async def test_a_dataset_a_live_task_needs_stays(self, service: Service) -> None:
         dataset = await service.upload(lines(row("a")))

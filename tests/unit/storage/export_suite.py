@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf import timestamp_pb2
 from unit.storage.retention_suite import FILES, Advance, days
-from unit.storage.service import Service, model_files, refused, sha256
+from unit.storage.service import Service, artifact_header, model_files, refused, sha256
 
 from services.storage.object_store import ObjectStore
 from tunesmith.v1 import artifact_pb2, model_service_pb2, registered_model_pb2
@@ -71,6 +71,36 @@ class ExportSuite:
         card = await service.download_model(version.name, "README.md")
         assert b'library_name: "transformers"' in card
         assert b"lora" not in card.lower()
+
+    @pytest.mark.parametrize("kind", ["MERGED", "GGUF"])
+    async def test_what_a_task_has_made_of_an_adapter_is_exported_with_its_difference(self, service: Service, kind: str) -> None:
+        parent = f"artifacts/{uuid.UUID(int=5)}"
+        manifest = artifact_header(FILES).manifest
+        manifest.parent, manifest.metrics["export_max_logit_difference"] = parent, 0.0625
+        made = await service.store_artifact(FILES, kind=artifact_pb2.Artifact.Kind.Value(kind), manifest=manifest)
+        version = await service.export(made.name, format=Format.Format.Value(kind))
+        assert (version.format, version.manifest.parent) == (Format.Format.Value(kind), parent)
+        card = (await service.download_model(version.name, "README.md")).decode()
+        form, _, measured = card.partition("## Form")[2].partition("## Metrics")
+        assert f"| made from | {parent} |" in form
+        assert "| max logit difference | 0.0625 |" in form
+        assert "| loss | 0.5 |" in measured
+        assert "logit" not in measured
+
+    @pytest.mark.parametrize("kind", ["MERGED", "GGUF"])
+    async def test_a_form_that_there_is_not_yet_is_answered_with_the_way_to_it(self, service: Service, kind: str) -> None:
+        adapter = await service.store_artifact(FILES)
+        async with refused("EXPORT_FORMAT_UNFIT") as refusal:
+            await service.export(adapter.name, format=Format.Format.Value(kind))
+        assert f"tunesmith artifact export {adapter.name} mine --format {kind.lower()}" in refusal.hint
+        assert "kind export" in refusal.hint
+
+    @pytest.mark.parametrize("kind", ["EVALUATION", "GENERATION", "CHECKPOINT"])
+    async def test_what_is_no_model_is_not_exported(self, service: Service, kind: str) -> None:
+        result = await service.store_artifact(FILES, kind=artifact_pb2.Artifact.Kind.Value(kind))
+        async with refused("EXPORT_FORMAT_UNFIT") as refusal:
+            await service.export(result.name)
+        assert result.name in refusal.message
 
     async def test_a_deleted_version_lets_go_of_what_nothing_else_needs(self, service: Service, advance: Advance) -> None:
         content = FILES["adapter_model.safetensors"]

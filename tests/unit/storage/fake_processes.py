@@ -170,6 +170,7 @@ class FakeTasks:
     def __init__(self) -> None:
         self.tasks: dict[str, list[str]] = {}
         self.living: set[uuid.UUID] = set()
+        self.origins: set[uuid.UUID] = set()
         self.error: Exception | None = None
         self.asked = None
 
@@ -184,3 +185,8 @@ class FakeTasks:
         if self.error is not None:
             raise self.error
         return [task for task in tasks if task in self.living]
+
+    async def starting_from(self, artifacts: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        if self.error is not None:
+            raise self.error
+        return [artifact for artifact in artifacts if artifact in self.origins]

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from unit.storage.memory_tables import Clock, Pending, Tables, newest_first
 from unit.storage.registry_fakes import MemoryRegistryRepository
 from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRepository, MemorySweepRepository
+from unit.storage.scrub_fakes import MemoryNoticeRepository, MemoryScrubRepository
 
 from services.common.errors import NotFound, Unavailable
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
@@ -157,7 +158,20 @@ class MemoryDatasetRepository:
             return same_request(known, draft)
         same = (draft.header.display_name, draft.sha256)
         found = [row for row in self._there() if (row.display_name, row.original.sha256) == same]
-        return min(found, key=lambda row: row.version, default=None)
+        first = min(found, key=lambda row: row.version, default=None)
+        if first is None or first.expire_time is None:
+            return first
+        asked = self._end(draft)
+        self.rows[first.id] = dataclasses.replace(first, expire_time=asked and max(asked, first.expire_time))
+        return self.rows[first.id]
+
+    def _end(self, draft: DatasetDraft) -> datetime.datetime | None:
+        return self._clock.now() + draft.header.lifetime if draft.header.lifetime is not None else None
+
+    async def expired(self, limit: int) -> list[uuid.UUID]:
+        now = self._clock.now()
+        due = [row for row in self.rows.values() if row.expire_time and row.expire_time <= now]
+        return [row.id for row in sorted(due, key=lambda row: row.expire_time)][:limit]
 
     def _inserted(self, draft: DatasetDraft, keys: Mapping[str, str]) -> Dataset:
         name = draft.header.display_name
@@ -165,9 +179,8 @@ class MemoryDatasetRepository:
         version = self._versions[name] = self._versions.get(name, 0) + 1
         same = ("format", "example_count", "statistics", "warnings", "dropped_rows_by_reason")
         fields = {field: getattr(draft, field) for field in same}
-        self.rows[draft.id] = Dataset(
-            id=draft.id, display_name=name, version=version, files=files, create_time=self._clock.now(), **fields
-        )
+        fields |= {"create_time": self._clock.now(), "expire_time": self._end(draft)}
+        self.rows[draft.id] = Dataset(id=draft.id, display_name=name, version=version, files=files, **fields)
         self._indices[self.rows[draft.id].rows.sha256] = draft.index.every, tuple(draft.index.offsets)
         if draft.header.request_id:
             self._by_request[draft.header.request_id] = draft.id
@@ -258,7 +271,7 @@ class MemoryBaseModelRepository:
     async def get(self, identifier: str) -> BaseModel:
         if identifier not in self.rows:
             raise NotFound("BASE_MODEL_NOT_FOUND", base_model_name(identifier))
-        return self.rows[identifier]
+        return dataclasses.replace(self.rows[identifier], files=self._tables.as_stored(self.rows[identifier].files))
 
     async def page(self, limit: int, after: str | None) -> list[BaseModel]:
         return [self.rows[key] for key in sorted(self.rows) if after is None or key > after][:limit]
@@ -282,4 +295,6 @@ def repositories_of(tables: Tables) -> Repositories:
         token_statistics=MemoryTokenStatisticsRepository(tables),
         sweeps=MemorySweepRepository(tables),
         registry=MemoryRegistryRepository(tables),
+        notices=MemoryNoticeRepository(tables),
+        scrubs=MemoryScrubRepository(tables),
     )

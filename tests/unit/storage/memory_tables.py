@@ -11,6 +11,7 @@ from services.storage.base_model import BaseModel
 from services.storage.checkpoint_retention import CheckpointFacts
 from services.storage.dataset import Dataset
 from services.storage.file import File, StoredFile
+from services.storage.notice import Notice
 from services.storage.part_upload import PartUpload
 from services.storage.pending_object_repository import refuse_unclaimed
 from services.storage.position import Position
@@ -35,6 +36,9 @@ class Clock:
 class Blob:
     size_bytes: int
     object_key: str
+    check_time: datetime.datetime
+    damage: str = ""
+    checking_until: datetime.datetime | None = None
 
 
 @dataclasses.dataclass
@@ -69,7 +73,7 @@ class Tables:
     pending: dict[str, Pending] = dataclasses.field(default_factory=dict)
     orphans: dict[str, tuple[int, datetime.datetime]] = dataclasses.field(default_factory=dict)
     registered: dict[str, "Registered"] = dataclasses.field(default_factory=dict)
-    notices: set[tuple[uuid.UUID, datetime.datetime, int]] = dataclasses.field(default_factory=set)
+    notices: list[Notice] = dataclasses.field(default_factory=list)
     audit: list[tuple[uuid.UUID, str, str, str]] = dataclasses.field(default_factory=list)
 
     def files(self) -> Iterator[StoredFile]:
@@ -89,10 +93,36 @@ class Tables:
 
     def settle(self, files: Sequence[File], keys: Mapping[str, str]) -> tuple[StoredFile, ...]:
         """What `add_blobs` does: the first object of a content counts."""
-        made = {file.sha256: Blob(file.size_bytes, keys[file.sha256]) for file in files if file.sha256 not in self.blobs}
+        now = self.clock.now()
+        made = {file.sha256: Blob(file.size_bytes, keys[file.sha256], now) for file in files if self._lacks(file, keys)}
         self.claim({blob.object_key for blob in made.values()})
+        self.condemn({self.blobs[each].object_key: self.blobs[each].size_bytes for each in made if each in self.blobs})
         self.blobs |= made
         return tuple(StoredFile(file.path, file.size_bytes, file.sha256, self.blobs[file.sha256].object_key) for file in files)
+
+    def _lacks(self, file: File, keys: Mapping[str, str]) -> bool:
+        blob = self.blobs.get(file.sha256)
+        return blob is None or (bool(blob.damage) and blob.object_key != keys[file.sha256])
+
+    def as_stored(self, files: Sequence[StoredFile]) -> tuple[StoredFile, ...]:
+        """The files with the keys and the damage of now."""
+        blobs = [(file, self.blobs[file.sha256]) for file in files]
+        return tuple(dataclasses.replace(file, object_key=blob.object_key, damage=blob.damage) for file, blob in blobs)
+
+    def announce(self, kind: str, artifact: Artifact, **what: object) -> Notice:
+        """The next announcement."""
+        fields = {"days": 0, "path": "", "damage": ""} | what
+        made = Notice(
+            sequence=len(self.notices) + 1,
+            kind=kind,
+            artifact=artifact.id,
+            task=artifact.task,
+            expire_time=artifact.expire_time,
+            create_time=self.clock.now(),
+            **fields,
+        )
+        self.notices.append(made)
+        return made
 
     def drop_unused(self, sha256s: Collection[str]) -> list[str]:
         """What `drop_unused_blobs` does."""
@@ -104,9 +134,7 @@ class Tables:
     def snapshot(self) -> dict[str, object]:
         """What `restore` brings back."""
         kept = ("clock", "policy", "upload_lifetime")
-        return {
-            field.name: copy.deepcopy(getattr(self, field.name)) for field in dataclasses.fields(self) if field.name not in kept
-        }
+        return {field.name: _copied(getattr(self, field.name)) for field in dataclasses.fields(self) if field.name not in kept}
 
     def restore(self, snapshot: dict[str, object]) -> None:
         """Rolls back; tables stay the objects they are."""
@@ -114,6 +142,13 @@ class Tables:
             table = getattr(self, name)
             table.clear()
             table.extend(rows) if isinstance(table, list) else table.update(rows)
+
+
+def _copied(table: dict | list) -> dict | list:
+    """Of the rows, only those a sweep changes in place are copied; the others are values."""
+    if isinstance(table, list):
+        return list(table)
+    return {key: copy.copy(row) if isinstance(row, Blob | Pending) else row for key, row in table.items()}
 
 
 def newest_first(rows: Collection, limit: int, after: Position | None) -> list:

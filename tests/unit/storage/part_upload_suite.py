@@ -42,12 +42,19 @@ async def abort(service: Service, name: str) -> None:
 class PartUploadSuite:
     """Tests take the fixtures `service` and `send_part`, which does what a caller does with a part's URL."""
 
+    async def test_a_dataset_of_parts_ends_when_its_header_says(self, service: Service, send_part: SendPart) -> None:
+        upload = await begin(service, BIG, lifetime_seconds=3600)
+        await send(upload, BIG, send_part)
+        dataset = await complete(service, upload)
+        assert 3590 < dataset.expire_time.seconds - dataset.create_time.seconds < 3610
+
     async def test_the_parts_make_the_dataset(self, service: Service, send_part: SendPart) -> None:
         upload = await begin(service, BIG)
         assert [part.number for part in upload.parts] == [1, 2]
         assert upload.parts[0].size_bytes == upload.parts[1].offset == MIN_PART_BYTES
         await send(upload, BIG, send_part)
         dataset = await complete(service, upload)
+        assert not dataset.HasField("expire_time")
         assert (dataset.size_bytes, dataset.sha256, dataset.version) == (len(BIG), sha256(BIG), 1)
         assert await service.download(dataset.name) == BIG
         assert len(await service.keys()) == 1

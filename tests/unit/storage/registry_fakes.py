@@ -1,6 +1,7 @@
 """The registry in memory; it passes the same suite as the one in Postgres."""
 
 import dataclasses
+import uuid
 from collections.abc import Mapping, Sequence
 
 from unit.storage.memory_tables import Registered, Tables
@@ -25,10 +26,7 @@ class MemoryRegistryRepository:
 
     async def add(self, draft: ExportDraft, files: Sequence[File], keys: Mapping[str, str]) -> ModelVersion:
         now = self._tables.clock.now()
-        if draft.artifact not in self._tables.artifacts:
-            raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(draft.artifact))
-        artifact = self._tables.artifacts[draft.artifact]
-        require_available(artifact.name, artifact.life, now, self._tables.policy)
+        manifest = draft.manifest if draft.artifact is None else self._manifest(draft.artifact)
         earlier = await self.find(draft)
         if earlier is not None:
             return earlier
@@ -42,7 +40,7 @@ class MemoryRegistryRepository:
             format=draft.format,
             description=draft.description,
             artifact=draft.artifact,
-            manifest=artifact.manifest,
+            manifest=manifest,
             files=stored,
             size_bytes=sum(file.size_bytes for file in stored),
             create_time=now,
@@ -51,8 +49,17 @@ class MemoryRegistryRepository:
             model.aliases[draft.alias] = model.last_version
         if draft.request_id:
             model.requests[draft.request_id] = model.last_version
-        self._tables.audit.append((draft.artifact, "EXPORT", "caller", f"models/{draft.model}/versions/{model.last_version}"))
+        if draft.artifact is not None:
+            told = f"models/{draft.model}/versions/{model.last_version}"
+            self._tables.audit.append((draft.artifact, "EXPORT", "caller", told))
         return self._read(draft.model, model.last_version)
+
+    def _manifest(self, identifier: uuid.UUID) -> bytes:
+        if identifier not in self._tables.artifacts:
+            raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
+        artifact = self._tables.artifacts[identifier]
+        require_available(artifact.name, artifact.life, self._tables.clock.now(), self._tables.policy)
+        return artifact.manifest
 
     async def model(self, identifier: str) -> RegisteredModel:
         model = self._find(identifier)
@@ -103,4 +110,5 @@ class MemoryRegistryRepository:
     def _read(self, identifier: str, number: int) -> ModelVersion:
         model = self._tables.registered[identifier]
         aliases = sorted(alias for alias, target in model.aliases.items() if target == number)
-        return dataclasses.replace(model.versions[number], aliases=tuple(aliases))
+        version = model.versions[number]
+        return dataclasses.replace(version, aliases=tuple(aliases), files=self._tables.as_stored(version.files))

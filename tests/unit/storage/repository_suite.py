@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Sequence
 
@@ -103,6 +104,31 @@ class RepositorySuite:
             (file.path, file.size_bytes, file.sha256) for file in draft.files
         ]
         assert dataset.create_time.tzinfo is not None
+
+    async def test_a_dataset_is_due_once_its_time_has_come(self, repositories: Repositories) -> None:
+        kept = await add_dataset(repositories, dataset_draft(1))
+        later = await add_dataset(repositories, dataset_draft(2, lifetime=datetime.timedelta(hours=1)))
+        for number in (3, 4):
+            await add_dataset(repositories, dataset_draft(number, lifetime=datetime.timedelta()))
+        assert kept.expire_time is None
+        assert datetime.timedelta(minutes=59) < later.expire_time - later.create_time < datetime.timedelta(minutes=61)
+        assert await repositories.datasets.expired(10) == [uuid.UUID(int=3), uuid.UUID(int=4)]
+        assert await repositories.datasets.expired(1) == [uuid.UUID(int=3)]
+        assert (await repositories.datasets.get(uuid.UUID(int=3))).expire_time is not None
+
+    @pytest.mark.parametrize(("hours", "kept_hours"), [([1, 5], 5), ([5, 1], 5), ([1, None], None), ([None, 1], None)], ids=str)
+    async def test_one_content_is_kept_as_long_as_anybody_asked(
+        self, repositories: Repositories, hours: list[int | None], kept_hours: int | None
+    ) -> None:
+        for number, each in enumerate(hours, start=1):
+            lifetime = datetime.timedelta(hours=each) if each else None
+            draft = dataset_draft(number, content=b"x", display_name="one", lifetime=lifetime)
+            dataset = await add_dataset(repositories, draft)
+        assert dataset == await repositories.datasets.get(uuid.UUID(int=1))
+        if kept_hours is None:
+            assert dataset.expire_time is None
+        else:
+            assert round((dataset.expire_time - dataset.create_time).total_seconds() / 3600) == kept_hours
 
     async def test_a_repeated_request_returns_the_first_row(self, repositories: Repositories) -> None:
         first = await add_dataset(repositories, dataset_draft(1, request_id=TASK, content=b"x"))

@@ -11,11 +11,13 @@ from unit.storage.memory_tables import Tables, newest_first
 from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import Artifact, ArtifactDraft, ArtifactFilter, artifact_name
 from services.storage.artifact_repository import refuse_stale
-from services.storage.checkpoint_retention import CHECKPOINT, Kept, superseded
+from services.storage.checkpoint_retention import CHECKPOINT, CheckpointFacts, Kept, superseded
+from services.storage.notice import EXPIRING, Notice
 from services.storage.position import Position
-from services.storage.retention import AVAILABLE, EXPIRED, ORPHAN_WAIT, Life, ahead, notice_due, require_available
+from services.storage.retention import AVAILABLE, EXPIRED, HOLD, ORPHAN_WAIT, Life, ahead, notice_due, require_available
 from services.storage.retention_change import Change
-from services.storage.sweep import Notice, StoredObject, Sweep
+from services.storage.sweep import Ending, Needed, StoredObject, Sweep
+from services.storage.sweep_repository import NOTHING_NEEDED
 
 
 class MemoryBlobRepository:
@@ -23,7 +25,8 @@ class MemoryBlobRepository:
         self._tables = tables
 
     async def known(self, sha256s: Collection[str]) -> dict[str, str]:
-        return {sha256: self._tables.blobs[sha256].object_key for sha256 in sha256s if sha256 in self._tables.blobs}
+        found = {sha256: self._tables.blobs[sha256] for sha256 in sha256s if sha256 in self._tables.blobs}
+        return {sha256: blob.object_key for sha256, blob in found.items() if not blob.damage}
 
 
 class MemoryArtifactRepository:
@@ -51,7 +54,7 @@ class MemoryArtifactRepository:
             files=self._tables.settle(draft.files, keys),
             size_bytes=draft.size_bytes,
             create_time=now,
-            life=Life(AVAILABLE, now + self._tables.policy.retention),
+            life=Life(AVAILABLE, now + (draft.retention or self._tables.policy.retention)),
             state=AVAILABLE,
             delete_time=None,
         )
@@ -60,14 +63,14 @@ class MemoryArtifactRepository:
         self._by_request[draft.task, draft.request_id] = draft.id
         if draft.checkpoint is not None:
             self._tables.checkpoints[draft.id] = draft.checkpoint
-            self._supersede(draft.task, draft.checkpoint.limit)
+            self._supersede(draft.task, draft.checkpoint)
         return artifact
 
-    def _supersede(self, task: uuid.UUID, limit: int) -> None:
+    def _supersede(self, task: uuid.UUID, newest_one: CheckpointFacts) -> None:
         tables, now = self._tables, self._tables.clock.now()
         rows = [row for row in tables.artifacts.values() if row.id in tables.checkpoints and row.task == task]
         newest = newest_first([row for row in rows if row.life.state == AVAILABLE], len(rows), None)
-        for identifier in superseded([_kept(row, tables, now) for row in newest], limit):
+        for identifier in superseded([_kept(row, tables, now) for row in newest], newest_one.limit, newest_one.first_attempt):
             row = tables.artifacts[identifier]
             life = dataclasses.replace(row.life, state=EXPIRED, delete_time=now, reason="superseded")
             tables.artifacts[identifier] = dataclasses.replace(row, life=life)
@@ -95,12 +98,19 @@ class MemoryArtifactRepository:
             raise NotFound("ARTIFACT_NOT_FOUND", artifact_name(identifier))
         artifact, now = self._tables.artifacts[identifier], self._tables.clock.now()
         delete_time = artifact.life.restorable_until(now, self._tables.policy) or artifact.life.delete_time
-        return dataclasses.replace(artifact, state=artifact.life.state_at(now), delete_time=delete_time)
+        files = self._tables.as_stored(artifact.files)
+        return dataclasses.replace(artifact, state=artifact.life.state_at(now), delete_time=delete_time, files=files)
 
 
 def _kept(row: Artifact, tables: Tables, now: datetime.datetime) -> Kept:
     facts, life = tables.checkpoints[row.id], row.life
-    return Kept(row.id, facts.labelled, facts.eval_loss, life.pinned or (life.hold_until is not None and life.hold_until > now))
+    in_use = life.pinned or (life.hold_until is not None and life.hold_until > now)
+    return Kept(row.id, facts.labelled, facts.eval_loss, in_use, facts.attempt)
+
+
+def _was_held(row: Artifact, now: datetime.datetime, horizon: datetime.timedelta) -> bool:
+    held = row.life.hold_until
+    return row.kind == CHECKPOINT and held is not None and now - horizon <= held <= now + HOLD
 
 
 def _matches(artifact: Artifact, wanted: ArtifactFilter) -> bool:
@@ -130,24 +140,31 @@ class MemorySweepRepository:
         finally:
             self._is_busy = False
 
-    async def ending_checkpoints(self) -> set[uuid.UUID]:
-        return {row.task for row in self._ending()}
+    async def ending(self) -> list[Ending]:
+        now, horizon = self._tables.clock.now(), ahead(self._tables.policy)
+        rows = [row for row in self._available() if row.life.is_due(now + horizon) or _was_held(row, now, horizon)]
+        return [Ending(row.id, row.task, row.kind) for row in rows]
 
-    async def keep_checkpoints(self, tasks: Collection[uuid.UUID]) -> None:
-        for row in self._ending():
-            if row.task in tasks:
-                expire_time = self._tables.clock.now() + self._tables.policy.retention
-                life = dataclasses.replace(row.life, expire_time=expire_time)
-                self._tables.artifacts[row.id] = dataclasses.replace(row, life=life)
-                self._tables.audit.append((row.id, "EXTEND", "sweeper", "its task lives"))
+    async def keep(self, needed: Needed) -> None:
+        self._keep(needed)
 
-    def _ending(self) -> list[Artifact]:
-        soon = self._tables.clock.now() + ahead(self._tables.policy)
-        rows = [row for row in self._tables.artifacts.values() if row.kind == CHECKPOINT and row.life.state == AVAILABLE]
-        return [row for row in rows if row.life.is_due(soon)]
+    def _keep(self, needed: Needed) -> None:
+        now, policy = self._tables.clock.now(), self._tables.policy
+        for row in self._available():
+            life, is_checkpoint, is_origin = row.life, row.kind == CHECKPOINT, row.id in needed.origins
+            if life.is_due(now + ahead(policy)) and (is_origin or (is_checkpoint and row.task in needed.tasks)):
+                life = dataclasses.replace(life, expire_time=now + policy.retention)
+                self._tables.audit.append((row.id, "EXTEND", "sweeper", "a live task needs it"))
+            if is_origin and is_checkpoint:
+                life = dataclasses.replace(life, hold_until=max(life.hold_until or now, now + HOLD))
+            self._tables.artifacts[row.id] = dataclasses.replace(row, life=life)
 
-    async def decide(self, found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
+    def _available(self) -> list[Artifact]:
+        return [row for row in self._tables.artifacts.values() if row.life.state == AVAILABLE]
+
+    async def decide(self, found: Sequence[StoredObject], limit: int, *, needed: Needed = NOTHING_NEEDED, dry_run: bool) -> Sweep:
         before = self._tables.snapshot()
+        self._keep(needed)
         self._judge_orphans(found, limit)
         self._drop_expired_uploads()
         expired, deleted = self._end(AVAILABLE, limit), self._end(EXPIRED, limit)
@@ -204,9 +221,9 @@ class MemorySweepRepository:
 
     def _notices(self) -> list[Notice]:
         now, made = self._tables.clock.now(), []
+        told = {(notice.artifact, notice.expire_time, notice.days) for notice in self._tables.notices}
         for row in sorted(self._tables.artifacts.values(), key=lambda row: (row.expire_time, row.id)):
             days = notice_due(row.life, row.create_time, now)
-            if days and (row.id, row.expire_time, days) not in self._tables.notices:
-                self._tables.notices.add((row.id, row.expire_time, days))
-                made.append(Notice(row.id, days, row.expire_time))
+            if days and (row.id, row.expire_time, days) not in told:
+                made.append(self._tables.announce(EXPIRING, row, days=days))
         return made

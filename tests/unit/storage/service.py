@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import pathlib
 import tempfile
 import uuid
@@ -112,6 +113,9 @@ class Service:
 
     async def register_model(self, files: Mapping[str, bytes], /, **header: object) -> base_model_pb2.BaseModel:
         return await self.models.RegisterBaseModel(model_messages(files, **header))
+
+    async def import_model(self, files: Mapping[str, bytes], /, **header: object) -> registered_model_pb2.ModelVersion:
+        return await self.models.ImportModel(import_messages(files, **header))
 
     async def download_model(self, name: str, path: str, offset: int = 0) -> bytes:
         request = model_service_pb2.DownloadModelRequest(name=name, path=path, offset=offset)
@@ -224,6 +228,12 @@ def model_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, *
     return [message(header=base_model_pb2.BaseModel(**fields)), *file_messages(message, files, chunk_bytes)]
 
 
+def import_messages(files: Mapping[str, bytes], /, **header: object) -> list:
+    message = model_service_pb2.ImportModelRequest
+    fields = {"model": "models/mine", "files": declared(files)} | header
+    return [message(header=model_service_pb2.ImportModelHeader(**fields)), *file_messages(message, files)]
+
+
 def file_messages(message: Callable, files: Mapping[str, bytes], chunk_bytes: int = 2**20) -> list:
     sent = []
     for path, data in files.items():
@@ -235,6 +245,16 @@ def file_messages(message: Callable, files: Mapping[str, bytes], chunk_bytes: in
 def tensors(payload: bytes = b"\0" * 16, header: bytes = b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}') -> bytes:
     """A safetensors file."""
     return len(header).to_bytes(8, "little") + header + payload
+
+
+def named_weights(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """A safetensors file of zeros, F32."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    return tensors(bytes(end), json.dumps(header).encode())
 
 
 def model_files(**changes: bytes) -> dict[str, bytes]:

@@ -6,8 +6,9 @@ import pytest
 from unit.storage.service import sha256, tensors
 
 from services.common.errors import ServiceError
-from services.storage.base_model import missing_files, refuse_unsafe_content, refuse_unsafe_names
+from services.storage.base_model import missing_files
 from services.storage.file import File
+from services.storage.model_safety import refuse_unsafe_content, refuse_unsafe_names
 
 
 def file(path: str, content: bytes = b"") -> File:
@@ -40,7 +41,7 @@ def test_names_that_only_look_like_those_are_not(path: str) -> None:
     [
         ("model.safetensors", tensors()),
         ("model.safetensors", tensors(payload=b"", header=b"{}")),
-        ("model.safetensors", tensors(header=b'{"a": {}}   ')),
+        ("model.safetensors", tensors(header=b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}   ')),
         ("config.json", b'{"model_type": "llama", "nested": {"auto_map": 1}}'),
         ("generation_config.json", b"{}"),
         ("tokenizer.json", b"this is not looked into"),

@@ -17,7 +17,9 @@ DATASET = "datasets/1"
 
 
 class TaskManager(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
-    """Has one task in every state."""
+    """Has one task in every state, and two live ones that start from each artifact of an odd number."""
+
+    largest_page = 100
 
     async def ListTasks(
         self, request: task_manager_service_pb2.ListTasksRequest, context: object
@@ -27,7 +29,17 @@ class TaskManager(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
             for name, state in State.items()
             if state in request.states and request.dataset == DATASET
         ]
-        return task_manager_service_pb2.ListTasksResponse(tasks=found[: request.page_size])
+        found += self._from(request)
+        start = int(request.page_token or 0)
+        end = start + min(request.page_size, self.largest_page)
+        token = str(end) if end < len(found) and not request.dataset else ""
+        return task_manager_service_pb2.ListTasksResponse(tasks=found[start:end], next_page_token=token)
+
+    def _from(self, request: task_manager_service_pb2.ListTasksRequest) -> list[task_pb2.Task]:
+        assert len(request.initial_artifacts) <= 100, "the contract of ListTasks"
+        known = [name for name in request.initial_artifacts if uuid.UUID(name.removeprefix("artifacts/")).int % 2]
+        live = [State.QUEUED, State.PAUSED] if State.QUEUED in request.states and State.SUCCEEDED not in request.states else []
+        return [task_pb2.Task(state=state, origin=task_pb2.TaskOrigin(artifact=name)) for name in known for state in live]
 
     async def GetTask(self, request: task_manager_service_pb2.GetTaskRequest, context: object) -> task_pb2.Task:
         number = uuid.UUID(request.name.removeprefix("tasks/")).int
@@ -63,11 +75,22 @@ async def test_of_tasks_those_live_that_are_there_and_have_not_ended(address: st
     assert {identifier.int for identifier in alive} == live
 
 
+@pytest.mark.parametrize("largest_page", [7, 100])
+async def test_artifacts_from_which_live_tasks_start(address: str, monkeypatch: pytest.MonkeyPatch, largest_page: int) -> None:
+    monkeypatch.setattr(TaskManager, "largest_page", largest_page)
+    async with connect(address, api_key="key") as channel:
+        found = await GrpcLiveTasks(channel, api_key="key").starting_from([uuid.UUID(int=number) for number in range(250)])
+    assert sorted(each.int for each in found) == list(range(1, 250, 2))
+
+
 async def test_about_tasks_that_nobody_can_be_asked_about_nothing_is_said() -> None:
     async with connect("127.0.0.1:1") as channel:
         with pytest.raises(Unavailable):
             await GrpcLiveTasks(channel).alive([uuid.UUID(int=1)])
+        with pytest.raises(Unavailable):
+            await GrpcLiveTasks(channel).starting_from([uuid.UUID(int=1)])
     assert list(await NoTasks().alive([uuid.UUID(int=1)])) == []
+    assert list(await NoTasks().starting_from([uuid.UUID(int=1)])) == []
 
 
 async def test_nobody_there_is_unavailable() -> None:

@@ -62,7 +62,7 @@ async def test_a_refused_commit_leaves_nothing(records: MemoryPendingObjectRepos
     assert store.objects == {}
 
 
-@pytest.mark.parametrize("error", [Unavailable("POSTGRES_UNAVAILABLE", "gone"), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [Unavailable("POSTGRES_UNAVAILABLE", "gone"), asyncio.CancelledError(), KeyError("x")])
 async def test_a_commit_of_unknown_outcome_leaves_the_bytes(records: MemoryPendingObjectRepository, error: BaseException) -> None:
     store = MemoryObjectStore()
     with pytest.raises(type(error)):

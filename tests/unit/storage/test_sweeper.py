@@ -6,6 +6,7 @@ import datetime
 import pytest
 from structlog.testing import capture_logs
 from unit.storage.artifact_suite import until
+from unit.storage.fake_processes import FakeTasks
 from unit.storage.fakes import MemoryObjectStore, repositories_of
 from unit.storage.memory_tables import Clock, Tables
 from unit.storage.repository_suite import artifact_draft, keys
@@ -78,6 +79,17 @@ async def test_switched_to_dry_run_it_never_changes_anything(repositories: Repos
     sweep, dry_run = await Sweeper(repositories.sweeps, repositories.pending, doomed, limit=9, dry_run=True).sweep(dry_run=False)
     assert (len(sweep.deleted), dry_run, len(doomed.objects)) == (1, True, 2)
     assert tables.snapshot() == before
+
+
+async def test_switched_to_dry_run_it_still_keeps_what_live_tasks_need(repositories: Repositories, clock: Clock) -> None:
+    stored = await repositories.artifacts.add(artifact_draft(), await keys(repositories, "one"))
+    tasks = FakeTasks()
+    tasks.origins.add(stored.id)
+    sweeper = Sweeper(repositories.sweeps, repositories.pending, MemoryObjectStore(), limit=9, dry_run=True, tasks=tasks)
+    clock.time += 16 * DAY
+    sweep, dry_run = await sweeper.sweep(dry_run=False)
+    assert (sweep.expired, dry_run) == ((), True)
+    assert (await repositories.artifacts.get(stored.id)).state == "AVAILABLE"
 
 
 async def test_the_loop_survives_failures_and_goes_on(repositories: Repositories, doomed: Fragile) -> None:

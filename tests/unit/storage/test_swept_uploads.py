@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from unit.storage.artifact_suite import until
@@ -103,12 +104,12 @@ async def test_the_loop_outlives_failures(
     calls = 0
     decide = sweeps.decide
 
-    async def fail_once(found: Sequence[StoredObject], limit: int, *, dry_run: bool) -> Sweep:
+    async def fail_once(found: Sequence[StoredObject], limit: int, **how: Any) -> Sweep:
         nonlocal calls
         calls += 1
         if calls == 1 and failure is not None:
             raise failure
-        return await decide(found, limit, dry_run=dry_run)
+        return await decide(found, limit, **how)
 
     sweeps.decide = fail_once
     sweeper = Sweeper(sweeps, service.repositories.pending, store, limit=100)

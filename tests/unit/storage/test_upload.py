@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from unit.storage.fakes import MemoryObjectStore, MemoryPendingObjectRepository
-from unit.storage.memory_tables import Blob, Clock, Tables
+from unit.storage.memory_tables import START, Blob, Clock, Tables
 from unit.storage.retention_fakes import MemoryBlobRepository
 from unit.storage.service import cut, sha256
 
@@ -116,7 +116,7 @@ async def test_the_same_content_twice_is_put_once() -> None:
 
 async def test_known_content_is_verified_and_not_put() -> None:
     store, tables = MemoryObjectStore(), Tables(Clock())
-    tables.blobs[sha256(b"alpha")] = Blob(5, "blobs/known")
+    tables.blobs[sha256(b"alpha")] = Blob(5, "blobs/known", START)
     upload = FileUpload(MemoryBlobRepository(tables), uuid.uuid4)
     keys = await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
     assert keys == {sha256(b"alpha"): "blobs/known"}

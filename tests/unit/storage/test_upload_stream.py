@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.common.errors import ServiceError
-from services.storage.upload_stream import drained, read_chunks, read_header, read_items, read_sealed_chunks
+from services.storage.upload_stream import Seal, drained, read_chunks, read_header, read_items, read_sealed_chunks
 from tunesmith.v1 import artifact_service_pb2, dataset_service_pb2
 
 Artifact = artifact_service_pb2.UploadArtifactRequest
@@ -101,7 +101,14 @@ def sealed(*chunks: bytes, seal: str | None = None) -> Requests:
 
 async def test_a_sealed_stream_is_its_chunks() -> None:
     requests = sealed(b"a", b"b", seal=hashlib.sha256(b"ab").hexdigest())
-    assert [chunk async for chunk in read_sealed_chunks(requests)] == [b"a", b"b"]
+    assert [chunk async for chunk in read_sealed_chunks(requests, Seal())] == [b"a", b"b"]
+
+
+async def test_a_seal_may_say_how_long_the_file_is_kept() -> None:
+    last = Seal()
+    requests = Requests(Dataset(chunk=b"a"), Dataset(sha256=hashlib.sha256(b"a").hexdigest(), late_lifetime_seconds=3600))
+    assert [chunk async for chunk in read_sealed_chunks(requests, last)] == [b"a"]
+    assert last == Seal(3600)
 
 
 @pytest.mark.parametrize(
@@ -117,5 +124,5 @@ async def test_a_sealed_stream_is_its_chunks() -> None:
 )
 async def test_a_stream_without_its_seal_is_no_file(requests: Requests, reason: str, says: str) -> None:
     with pytest.raises(ServiceError, match=says) as caught:
-        [chunk async for chunk in read_sealed_chunks(requests)]
+        [chunk async for chunk in read_sealed_chunks(requests, Seal())]
     assert caught.value.reason == reason

@@ -5,11 +5,11 @@ from typing import Any
 
 from services.task_manager.domain import hyperparameters
 from services.task_manager.domain.findings import Findings, Machines
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import Facts, Hyperparameters
 from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts, Inputs, TokenFacts, Tokens
 from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.training_data import WeightedDataset, count_rows
-from services.task_manager.domain.validation import FineTuning
 
 IDS = [f"{number}1111111-1111-4111-8111-111111111111" for number in range(1, 5)]
 SMOLLM2 = ModelShape(layers=30, hidden=576, intermediate=1536, key_value=192, vocabulary=49_152)

@@ -9,10 +9,10 @@ from task_values import NOW, a_task
 
 from services.common.catalogue import CATALOGUE
 from services.task_manager import conversion, spec_conversion, stream_messages
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import Hyperparameters, Lora, Preference
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
-from services.task_manager.domain.validation import FineTuning
 from services.task_manager.watch import End, Events, Header, Idle
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
@@ -42,6 +42,7 @@ EVERY = Hyperparameters(
     "skip",
     4,
     "always",
+    True,
     "fail",
     2,
     0.25,
@@ -52,11 +53,7 @@ EVERY = Hyperparameters(
 
 
 def draft_of(hyperparameters: task_spec_pb2.Hyperparameters) -> FineTuning:
-    task = task_pb2.Task()
-    task.spec.fine_tuning.hyperparameters.CopyFrom(hyperparameters)
-    ask = spec_conversion.draft_from_proto(task).fine_tuning
-    assert ask
-    return ask
+    return spec_conversion.fine_tuning_from_proto(task_spec_pb2.FineTuning(hyperparameters=hyperparameters))
 
 
 def test_the_value_has_every_field_of_the_message() -> None:
@@ -78,9 +75,8 @@ def test_hyperparameters_survive_both_ways_and_unset_stays_unset(values: Hyperpa
 def test_methods_and_tunings_are_read_and_stored_by_name(method: str, tuning: str) -> None:
     spec = task_spec_pb2.TaskSpec(fine_tuning=task_spec_pb2.FineTuning(method=method, tuning=tuning))  # type: ignore[arg-type]
 
-    ask = spec_conversion.draft_from_proto(task_pb2.Task(spec=spec)).fine_tuning
+    ask = spec_conversion.fine_tuning_from_proto(spec.fine_tuning)
 
-    assert ask
     assert (ask.method, ask.tuning) == (method, tuning)
     stored = task_spec_pb2.TaskSpec.FromString(spec_conversion.spec_to_store(spec, ask)).fine_tuning
     assert (stored.method, stored.tuning) == (spec.fine_tuning.method, spec.fine_tuning.tuning)
@@ -93,18 +89,12 @@ def test_a_group_of_which_nothing_is_set_is_not_in_the_message() -> None:
     assert not message.HasField("preference")
 
 
-def test_a_task_without_a_kind_has_no_ask() -> None:
-    assert spec_conversion.draft_from_proto(task_pb2.Task()).fine_tuning is None
-
-
 @pytest.mark.parametrize(("number", "known"), [(0, True), (1, True), (77, False)])
 def test_methods_and_tunings_of_a_newer_client_are_not_taken_for_known(number: int, known: bool) -> None:
     ask = task_spec_pb2.FineTuning(method=number, tuning=number)  # type: ignore[arg-type]
-    task = task_pb2.Task(spec=task_spec_pb2.TaskSpec(fine_tuning=ask))
 
-    found = spec_conversion.draft_from_proto(task).fine_tuning
+    found = spec_conversion.fine_tuning_from_proto(ask)
 
-    assert found
     assert (found.method_known, found.tuning_known) == (known, known)
 
 

@@ -41,7 +41,7 @@ class FakeQueue:
 
     async def look(self, *, largest: int, limit: int = 200) -> QueueView:
         fits = self.waits and self.processes <= largest
-        return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running)
+        return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running, START)
 
     async def claim(self, task_ids: Sequence[uuid.UUID], runner: str, total_processes: int) -> list[Assignment]:
         if not (self.waits and task_ids):
@@ -334,7 +334,7 @@ def test_settings_come_from_the_environment_and_hide_secrets() -> None:
     found = load(TaskManagerSettings, "TUNESMITH_TASK_MANAGER_", ENVIRONMENT)
 
     assert found.trainer_addresses == ("127.0.0.1:3", "127.0.0.1:4")
-    assert "secret" not in repr(found)
+    assert ":secret@" not in repr(found)
 
 
 @pytest.mark.parametrize(

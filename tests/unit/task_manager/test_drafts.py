@@ -22,33 +22,33 @@ def a_request(**changes: object) -> task_pb2.Task:
 
 
 def test_what_is_not_given_is_none() -> None:
-    draft = draft_from_proto(a_request())
+    draft = draft_from_proto(a_request(), None)
     assert (draft.not_before, draft.max_attempts) == (None, None)
 
 
 def test_time_and_attempts_are_read() -> None:
-    draft = draft_from_proto(a_request(not_before_time=TIME, max_attempts=2))
+    draft = draft_from_proto(a_request(not_before_time=TIME, max_attempts=2), None)
     assert draft.not_before == datetime.datetime(2030, 3, 17, 17, 46, 40, tzinfo=datetime.UTC)
     assert draft.max_attempts == 2
 
 
 def test_a_time_that_no_calendar_has_is_named() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        draft_from_proto(a_request(not_before_time=timestamp_pb2.Timestamp(seconds=10**15)))
+        draft_from_proto(a_request(not_before_time=timestamp_pb2.Timestamp(seconds=10**15)), None)
     assert [violation.field for violation in caught.value.violations] == ["task.not_before_time"]
 
 
 def test_every_difference_makes_another_request() -> None:
     variants = [{}, {"priority": 1}, {"not_before_time": TIME}, {"max_attempts": 1}, {"priority": 1, "max_attempts": 1}]
-    digests = [_digest(draft_from_proto(a_request(**changes)), b"spec") for changes in variants]
+    digests = [_digest(draft_from_proto(a_request(**changes), None), b"spec") for changes in variants]
     assert len(set(digests)) == len(variants)
-    assert digests == [_digest(draft_from_proto(a_request(**changes)), b"spec") for changes in variants]
+    assert digests == [_digest(draft_from_proto(a_request(**changes), None), b"spec") for changes in variants]
 
 
 def test_the_digest_of_a_plain_request_is_what_it_always_was() -> None:
     """Otherwise a repeat across an upgrade would be refused as another request."""
     expected = "39ac3c1e011c4ced5e54c7d5dd3a01126123ae04d5570474578cb3736d8e297a"
-    assert _digest(draft_from_proto(a_request()), b"spec").hex() == expected
+    assert _digest(draft_from_proto(a_request(), None), b"spec").hex() == expected
 
 
 class Speeds:

@@ -234,20 +234,58 @@ def test_memory_is_estimated_within_a_quarter_of_what_was_measured(
     batch: int, longest: int, rank: int, targets: float, measured: float
 ) -> None:
     trained = SMOLLM2.adapter_parameters(rank, ["all-linear"])
-    need = MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, trained, "", batch, longest, targets)
+    need = MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, trained, "", batch, 1, longest, longest, targets)
 
     assert memory.peak_bytes(need, 1) == pytest.approx(measured, rel=0.25)
 
 
+# The same on the lean path, on 2026-11-29: (batch, passes, longest, rank, dropout, targets, bytes); rank 0 = all weights.
+LEAN = [
+    (2, 1, 88, 16, 0.0, 9, 1.22e9),
+    (8, 1, 88, 16, 0.0, 9, 1.67e9),
+    (8, 1, 88, 16, 0.1, 9, 2.15e9),
+    (8, 1, 88, 128, 0.0, 9, 2.30e9),
+    (4, 1, 212, 16, 0.0, 33, 1.77e9),
+    (4, 1, 500, 16, 0.0, 101, 2.74e9),
+    (8, 4, 88, 16, 0.0, 9, 2.57e9),
+    (8, 1, 88, 0, 0.0, 9, 3.37e9),
+]
+
+
+@pytest.mark.parametrize(("batch", "passes", "longest", "rank", "dropout", "targets", "measured"), LEAN)
+def test_memory_on_the_lean_path_is_estimated_within_a_sixth_of_what_was_measured(
+    batch: int, passes: int, longest: int, rank: int, dropout: float, targets: float, measured: float
+) -> None:
+    trained = SMOLLM2.adapter_parameters(rank, ["all-linear"]) if rank else SMOLLM2_PARAMETERS
+    inputs = SMOLLM2.adapter_inputs(["all-linear"]) if dropout else 0
+    need = MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, trained, "", batch, passes, longest, longest, targets, True, inputs)
+
+    assert memory.peak_bytes(need, 1) == pytest.approx(measured, rel=1 / 6)
+
+
+def test_passes_are_merged_only_as_far_as_the_bound_goes() -> None:
+    def peak(passes: int) -> int:
+        return memory.peak_bytes(MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, 10**6, "", 8, passes, 88, 88, 9.0, True), 1)
+
+    assert peak(1) < peak(2) == peak(4)
+    assert peak(1) < peak(7) < peak(2), "14 rows divide 56, 16 do not"
+
+
+def test_adapters_with_dropout_keep_what_they_read() -> None:
+    assert SMOLLM2.adapter_inputs(["all-linear"]) == 6 * 576 + 1536
+    assert SMOLLM2.adapter_inputs(["q_proj", "down_proj"]) == 576 + 1536
+    assert SMOLLM2.adapter_inputs(["experts"]) == 1536
+
+
 def test_every_process_needs_its_own_memory() -> None:
-    need = MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, 0, "fp32", 8, 80, 8.25)
+    need = MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, 0, "fp32", 8, 1, 80, 80, 8.25)
 
     assert memory.peak_bytes(need, 3) == 3 * memory.peak_bytes(need, 1)
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 16}, {"longest": 200}, {"trained_parameters": 10**8}, {"targets": 80.0}])
 def test_more_of_anything_needs_more(changes: dict[str, object]) -> None:
-    need = MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, 10**6, "bf16", 8, 80, 8.25)
+    need = MemoryNeed(SMOLLM2, SMOLLM2_PARAMETERS, 10**6, "bf16", 8, 1, 80, 80, 8.25)
 
     assert memory.peak_bytes(dataclasses.replace(need, **changes), 1) > memory.peak_bytes(need, 1)  # type: ignore[arg-type]
     assert memory.peak_bytes(dataclasses.replace(need, precision="fp32"), 1) > memory.peak_bytes(need, 1)
@@ -256,6 +294,7 @@ def test_more_of_anything_needs_more(changes: dict[str, object]) -> None:
 # ---- shapes
 
 CONFIG = {
+    "model_type": "llama",
     "num_hidden_layers": 30,
     "hidden_size": 576,
     "intermediate_size": 1536,

@@ -26,6 +26,7 @@ def test_every_condition_arrives() -> None:
         methods=[task_spec_pb2.FineTuning.SFT, task_spec_pb2.FineTuning.DPO],
         tunings=[task_spec_pb2.FineTuning.FULL],
         labels={"team": "a"},
+        id_prefix="0123abcd",
         from_create_time=timestamp_pb2.Timestamp(seconds=1),
         before_create_time=timestamp_pb2.Timestamp(seconds=2),
     )
@@ -37,6 +38,7 @@ def test_every_condition_arrives() -> None:
         methods=("DPO", "SFT"),
         tunings=("FULL",),
         labels={"team": "a"},
+        ids=(uuid.UUID("0123abcd" + "0" * 24), uuid.UUID("0123abcd" + "f" * 24)),
         from_create_time=epoch + datetime.timedelta(seconds=1),
         before_create_time=epoch + datetime.timedelta(seconds=2),
     )
@@ -54,9 +56,18 @@ def test_a_list_has_conditions_of_its_own() -> None:
     assert filter_of_list(request) == TaskFilter(states=(State.QUEUED,), display_name_contains="x", text="y", dataset=DATASET)
 
 
+def test_a_list_by_what_tasks_start_from() -> None:
+    name = f"artifacts/{uuid.UUID(int=1)}"
+    assert filter_of_list(api.ListTasksRequest(initial_artifacts=[name])) == TaskFilter(origin_artifacts=(name,))
+    with pytest.raises(InvalidArgument) as caught:
+        filter_of_list(api.ListTasksRequest(initial_artifacts=[name] * 101))
+    assert "at most 100" in caught.value.violations[0].description
+
+
 @pytest.mark.parametrize(
     ("request_fields", "field"),
     [
+        ({"initial_artifacts": [f"artifacts/{uuid.UUID(int=1)}", "tasks/x"]}, "initial_artifacts[1]"),
         ({"states": [0]}, "states[0]"),
         ({"states": [1, 99]}, "states[1]"),
         ({"display_name_contains": "\0"}, "display_name_contains"),
@@ -69,6 +80,9 @@ def test_a_list_has_conditions_of_its_own() -> None:
         ({"filter": {"methods": [1, 77]}}, "filter.methods[1]"),
         ({"filter": {"tunings": [77]}}, "filter.tunings[0]"),
         ({"filter": {"labels": {"a": "\0"}}}, "filter.labels['a']"),
+        ({"filter": {"id_prefix": "0123ABCD"}}, "filter.id_prefix"),
+        ({"filter": {"id_prefix": "0" * 33}}, "filter.id_prefix"),
+        ({"filter": {"id_prefix": "0123-abc"}}, "filter.id_prefix"),
         ({"filter": {"from_create_time": timestamp_pb2.Timestamp(seconds=2**40)}}, "filter.from_create_time"),
     ],
 )

@@ -46,6 +46,7 @@ def resolved(facts: Facts = FACTS, **given: Any) -> Hyperparameters:
         ("non_finite_policy", "fail"),
         ("max_skipped_batches", 3),
         ("rehearsal", "auto"),
+        ("packing", True),
         ("stall_policy", "warn"),
         ("early_stopping_patience", None),
         ("early_stopping_min_delta", None),
@@ -80,6 +81,7 @@ GIVEN = {
     "non_finite_policy": "rollback",
     "max_skipped_batches": 7,
     "rehearsal": "never",
+    "packing": False,
     "stall_policy": "fail",
     "early_stopping_patience": 4,
     "early_stopping_min_delta": 0.0,
@@ -359,7 +361,7 @@ def test_preference_values_beyond_the_limits_are_refused_by_name(field: str, val
 
 
 def test_every_number_has_a_limit_and_a_test() -> None:
-    fields = set(Hyperparameters.__dataclass_fields__) - {"lora", "preference", "deepspeed_overrides"}
+    fields = set(Hyperparameters.__dataclass_fields__) - {"lora", "preference", "deepspeed_overrides", "packing"}
 
     assert fields == set(limits.RANGES) | set(limits.CHOICES) == {row[0] for row in BOUNDS}
     assert set(Lora.__dataclass_fields__) - {"use_rslora", "use_dora"} == {row[0] for row in LORA_BOUNDS}

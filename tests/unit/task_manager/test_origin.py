@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
 from services.task_manager.domain.origin import FIELD, ArtifactFacts, violations, with_adapter_of
-from services.task_manager.domain.validation import FineTuning
 
 EARLIER = Lora(rank=8, alpha=16.0, dropout=0.1, target_modules=("all-linear",), use_rslora=False, use_dora=True)
 ORIGIN = ArtifactFacts(
@@ -44,14 +44,14 @@ def test_an_adapter_fits_every_method_that_learns_text(method: str, kind: str) -
 
 
 def test_unset_numbers_of_the_adapter_are_those_of_the_earlier_one_but_for_dropout() -> None:
-    lora = with_adapter_of(asked(Lora(alpha=16.0)), ORIGIN).hyperparameters.lora
+    lora = with_adapter_of(asked(Lora(alpha=16.0)), EARLIER).hyperparameters.lora
     assert lora == dataclasses.replace(EARLIER, dropout=None)
-    assert found(with_adapter_of(asked(), ORIGIN)) == []
+    assert found(with_adapter_of(asked(), EARLIER)) == []
 
 
 def test_full_tuning_takes_nothing_from_an_adapter() -> None:
     ask = asked(tuning="FULL")
-    assert with_adapter_of(ask, ORIGIN) is ask
+    assert with_adapter_of(ask, EARLIER) is ask
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ from services.task_manager.domain.progress import Progress, ProgressTracker
 from services.task_manager.domain.steps import steps_per_epoch, total_steps
 from services.task_manager.domain.task import ACTIVE, TERMINAL, Change, State
 from services.task_manager.domain.transitions import Actor
-from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, encode, split
 from services.task_manager.hub import Hub, wait_for
-from tunesmith.v1 import task_event_pb2, task_pb2
+from tunesmith.v1 import task_pb2
 
 Q, S, R, PG, P, CG, OK, F, C = State
 PERMITTED = {
@@ -255,36 +254,6 @@ def test_what_is_not_a_number_survives() -> None:
 def test_half_of_the_points_asked_for_are_used_at_least() -> None:
     for count in (50, 99, 100, 101, 1000, 4097):
         assert len(thinned([float((number * 7919) % 1009) for number in range(count)], 100)) >= 25
-
-
-# ---- frames
-
-
-def log_event(sequence: int, size: int = 10) -> task_event_pb2.TaskEvent:
-    return task_event_pb2.TaskEvent(sequence=sequence, log_entry=task_event_pb2.LogEntry(text="x" * size))
-
-
-def test_a_frame_gives_back_its_events() -> None:
-    events = [log_event(1), log_event(2)]
-
-    assert list(decode(encode(events))) == events
-
-
-@pytest.mark.parametrize(("count", "size"), [(0, 1), (1, 1), (1200, 10), (40, 16_000), (3, 400_000)])
-def test_groups_are_bounded_and_join_to_the_whole(count: int, size: int) -> None:
-    events = [log_event(number, size) for number in range(1, count + 1)]
-
-    groups = list(split(events))
-
-    assert [event for group in groups for event in group] == events
-    assert all(1 <= len(group) <= MAX_EVENTS for group in groups)
-    assert all(len(group) == 1 or sum(event.ByteSize() for event in group) <= MAX_BYTES for group in groups)
-
-
-def test_the_beginning_of_the_training_opens_a_group() -> None:
-    start = task_event_pb2.TaskEvent(sequence=2, training_started=task_event_pb2.TrainingStarted())
-
-    assert [[event.sequence for event in group] for group in split([log_event(1), start, log_event(3)])] == [[1], [2, 3]]
 
 
 # ---- hints

@@ -1,8 +1,10 @@
 """What the end of a run means for its task."""
 
 import pytest
+from dispatch_fakes import assignment
 
 from services.task_manager.conversion import make_error
+from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import State
 from services.task_manager.run_end import change_of_end, interruption, lost_run_changes
 from services.task_manager.trainer_port import RunEnd
@@ -37,8 +39,16 @@ def test_an_end_without_failure_is_no_interruption(end: RunEnd) -> None:
     ids=["whole", "early"],
 )
 def test_a_success_says_whether_the_training_was_whole(early_end: str, reason: str) -> None:
-    change = change_of_end(RunEnd(7, State.SUCCEEDED, None, "artifacts/1", early_end), None)
+    change = change_of_end(RunEnd(7, State.SUCCEEDED, None, "artifacts/1", early_end), assignment())
     assert (change.to, change.reason, change.artifact) == (State.SUCCEEDED, reason, "artifacts/1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "noun"), [(Kind.EXPORT, "export"), (Kind.EVALUATION, "evaluation"), (Kind.GENERATION, "generation")]
+)
+def test_a_success_is_called_by_what_the_task_does(kind: Kind, noun: str) -> None:
+    change = change_of_end(RunEnd(7, State.SUCCEEDED, None, "artifacts/1"), assignment(kind=kind))
+    assert change.reason == f"the {noun} finished and the artifact is stored"
 
 
 def test_before_the_limit_the_task_waits_again_and_at_the_limit_it_fails_by_name() -> None:

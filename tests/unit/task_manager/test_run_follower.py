@@ -351,7 +351,8 @@ async def test_a_defect_in_the_store_is_logged_and_tried_again() -> None:
     assert states(store)[-1] is State.SUCCEEDED
 
 
-async def test_cancelling_is_asked_for_again_and_again() -> None:
+@pytest.mark.parametrize("error", [absent(), KeyError("nobody has thought of it")], ids=["refused", "unexpected"])
+async def test_cancelling_is_asked_for_again_and_again(error: Exception) -> None:
     asked_thrice = asyncio.Event()
 
     class Deaf(FakeTrainer):
@@ -359,7 +360,7 @@ async def test_cancelling_is_asked_for_again_and_again() -> None:
             self.cancelled.append(name)
             if len(self.cancelled) == 3:
                 asked_thrice.set()
-            raise absent()
+            raise error
 
     trainer = Deaf()
     task = asyncio.create_task(ask_repeatedly(trainer.cancel_run, RUN, 0.001))

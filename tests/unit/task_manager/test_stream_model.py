@@ -128,6 +128,18 @@ def test_each_broken_promise_is_found(break_it: Callable[[Messages], None], prom
         model.check()
 
 
+def test_another_try_behind_an_end_is_no_broken_promise() -> None:
+    messages = stream()
+    messages[3].events[0].CopyFrom(change(Task.FAILED))
+    messages[3].events[1].CopyFrom(change(Task.QUEUED))
+    for number, event in enumerate(messages[3].events, 3):
+        event.sequence = number
+    model = StreamModel()
+    model.connection(messages)
+    model.check()
+    assert [event.sequence for event in model.events()] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_cursor_that_is_ignored_is_found() -> None:
     model = StreamModel()
     model.connection(stream(0), after=3)

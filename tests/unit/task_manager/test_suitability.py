@@ -7,10 +7,10 @@ from plan_values import ASK, BASE_MODEL, IDS, inputs_of, mixed, token_facts
 
 from services.common.errors import Violation
 from services.task_manager.domain import suitability
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.formats import FORMATS, needs_chat_template
 from services.task_manager.domain.inputs import DatasetFacts, Inputs, RefusedRow, Tokens
 from services.task_manager.domain.training_data import count_rows
-from services.task_manager.domain.validation import FineTuning
 from tunesmith.v1 import dataset_pb2, task_spec_pb2
 
 PATH = "task.spec.fine_tuning"

@@ -11,9 +11,10 @@ from plan_values import ASK, IDS, mixed
 
 from services.common.errors import InvalidArgument
 from services.task_manager.domain import validation
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.training_data import WeightedDataset, count_rows
-from services.task_manager.domain.validation import Draft, FineTuning
+from services.task_manager.domain.validation import Draft
 
 PATH = "task.spec.fine_tuning"
 

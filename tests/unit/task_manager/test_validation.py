@@ -8,8 +8,9 @@ import pytest
 
 from services.common.errors import InvalidArgument
 from services.task_manager.domain import validation
+from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora, Preference
-from services.task_manager.domain.validation import Draft, FineTuning
+from services.task_manager.domain.validation import Draft
 
 UUID = "11111111-1111-4111-8111-111111111111"
 ASK = FineTuning(
@@ -20,7 +21,7 @@ ASK = FineTuning(
     tuning_known=True,
     hyperparameters=Hyperparameters(),
 )
-DRAFT = Draft(display_name="n", description="", labels={}, fine_tuning=ASK)
+DRAFT = Draft(display_name="n", description="", labels={}, ask=ASK)
 
 
 def refused(draft: Draft, *, named: bool = True) -> list[str]:
@@ -32,7 +33,7 @@ def refused(draft: Draft, *, named: bool = True) -> list[str]:
 
 
 def with_ask(**changes: Any) -> Draft:
-    return dataclasses.replace(DRAFT, fine_tuning=dataclasses.replace(ASK, **changes))
+    return dataclasses.replace(DRAFT, ask=dataclasses.replace(ASK, **changes))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
         ({"labels": {"k": "v" * 513}}, "task.labels['k']"),
         ({"labels": {"k": "\0"}}, "task.labels['k']"),
         ({"labels": {"a\0": ""}}, "task.labels['a\\x00']"),
-        ({"fine_tuning": None}, "task.spec.kind"),
+        ({"ask": None}, "task.spec.kind"),
     ],
 )
 def test_each_bad_text_is_named(changes: dict[str, Any], field: str) -> None:
@@ -95,6 +96,9 @@ def test_each_bad_text_is_named(changes: dict[str, Any], field: str) -> None:
         ({"sample_prompts": ("a", " ")}, "sample_prompts[1]"),
         ({"sample_prompts": ("a" * 2001,)}, "sample_prompts[0]"),
         ({"sample_prompts": ("a",), "method": "CLASSIFICATION"}, "sample_prompts"),
+        ({"artifact_retention_seconds": 0}, "artifact_retention"),
+        ({"artifact_retention_seconds": 3599}, "artifact_retention"),
+        ({"artifact_retention_seconds": 365 * 86400 + 1}, "artifact_retention"),
         ({"tuning": "QLORA"}, "tuning"),
         ({"tuning": "FULL", "hyperparameters": Hyperparameters(lora=Lora(use_dora=True))}, "hyperparameters.lora.use_dora"),
         ({"hyperparameters": Hyperparameters(preference=Preference(beta=0.1))}, "hyperparameters.preference.beta"),
@@ -124,6 +128,11 @@ def test_contradicting_batch_sizes_are_found_without_asking_storage() -> None:
     fields = refused(with_ask(hyperparameters=Hyperparameters(global_batch_size=10, per_device_train_batch_size=3)))
 
     assert f"{PATH}.global_batch_size" in fields
+
+
+@pytest.mark.parametrize("seconds", [3600, 30 * 86400, 365 * 86400])
+def test_a_task_may_choose_how_long_its_results_are_kept(seconds: int) -> None:
+    assert validation.check(with_ask(artifact_retention_seconds=seconds), named=True)
 
 
 def test_a_plan_needs_no_name() -> None:

@@ -36,6 +36,23 @@ def test_a_waiting_task_says_what_it_waits_for(processes: int, machines: list[Ma
     assert reason(processes, None, machines, silent, NOW) == said
 
 
+@pytest.mark.parametrize(("held", "quota", "waits"), [(2, 4, False), (3, 4, True), (9, 0, False), (9, 4, True)])
+def test_a_task_of_a_project_that_holds_its_quota_says_so(held: int, quota: int, waits: bool) -> None:
+    said = reason(2, None, [Machine("a:1", 8, 1)], [], NOW, held=held, quota=quota)
+    assert (said == f"waits for its project, which holds {held} of {quota} processes; it needs 2") is waits
+
+
+async def test_the_quota_is_told_from_the_runs_of_the_task_s_own_project() -> None:
+    fleet = Fleet()
+    fleet.tell([A], [])
+    mine, other = a_task(labels={"project": "p"}), a_task(labels={"project": "q"})
+    queue = FakeQueue()
+    queue.runs = [Running("a:1", 4, NOW, 5 * MINUTE, project="p")]
+    first, second = await Outlook(queue, fleet, lambda: NOW, quota=4).tell([mine, other])
+    assert first.state_reason == "waits for its project, which holds 4 of 4 processes; it needs 1"
+    assert second.state_reason == "waits for a free trainer"
+
+
 def test_a_task_that_is_not_due_says_when_it_is() -> None:
     assert reason(9, NOW + MINUTE, [A], [], NOW) == "waits until 2026-01-02 03:05:05 UTC"
     assert reason(1, NOW, [A], [], NOW) == "waits for a free trainer"
@@ -55,10 +72,11 @@ class FakeQueue:
 
     def __init__(self) -> None:
         self.looks = 0
+        self.runs = [Running("a:1", 4, NOW, 5 * MINUTE)]
 
     async def look(self, *, largest: int, limit: int) -> QueueView:
         self.looks += 1
-        return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], [Running("a:1", 4, NOW, 5 * MINUTE)])
+        return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], self.runs, NOW)
 
 
 async def told(fleet: Fleet, *tasks: object) -> tuple[Sequence[object], int]:

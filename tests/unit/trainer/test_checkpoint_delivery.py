@@ -10,6 +10,7 @@ import pytest
 from checkpoint_values import make_checkpoint
 
 from services.common.errors import ServiceError, Unavailable
+from services.trainer import checkpoint_delivery
 from services.trainer.checkpoint_delivery import CheckpointDelivery, leave
 from services.trainer.journal import Journal
 from services.trainer.journal_reader import read
@@ -150,3 +151,33 @@ async def test_a_stale_epoch_stores_nothing_and_tells_nothing(run, journal, shel
     shelf.error = ServiceError("STALE_EPOCH", "epoch 4 has written")
     await CheckpointDelivery(shelf).finish(run, journal, 10)
     assert told(run) == []
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_delivery(run, journal, shelf, monkeypatch) -> None:
+    monkeypatch.setattr(checkpoint_delivery, "_PAUSE_SECONDS", 0.0)
+    saved(run, journal, 2)
+    failures = iter([ValueError("a defect"), KeyError("another")])
+
+    def fail() -> None:
+        if (error := next(failures, None)) is not None:
+            raise error
+
+    shelf.before = fail
+    following = asyncio.create_task(CheckpointDelivery(shelf).follow(run))
+    async with asyncio.timeout(20):
+        while not (run.stored / "step-2").exists():  # noqa: ASYNC110 - another task makes it
+            await asyncio.sleep(0.01)
+    assert not following.done()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_an_error_that_nobody_foresaw_at_the_end_leaves_the_checkpoint_told(run, journal, shelf) -> None:
+    saved(run, journal, 2)
+
+    def fail() -> None:
+        raise ValueError("a defect")
+
+    shelf.before = fail
+    await CheckpointDelivery(shelf).finish(run, journal, 10)
+    assert told(run) == [("step-2", "")]

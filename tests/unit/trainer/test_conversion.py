@@ -12,20 +12,36 @@ from services.common.bundles import Bundle
 from services.common.errors import InvalidArgument
 from services.trainer import conversion
 from services.trainer.history import History
-from services.trainer.preparation import training_config
-from services.trainer.run import Failure, Source, State, Wish
+from services.trainer.hyperparameters import numbers as numbers_of
+from services.trainer.kinds.fine_tuning import artifact_retention, training_config
+from services.trainer.kinds.fine_tuning_ask import FineTuning, Source
+from services.trainer.run import Failure, Request, State, Wish
 from services.trainer.run_directory import RunDirectory
 from services.trainer.training.config import Hyperparameters, Lora, Preference, TrainConfig
 from tunesmith.v1 import task_error_pb2, task_event_pb2, task_pb2, task_spec_pb2
+
+
+def ask_of(request: Request) -> FineTuning:
+    assert isinstance(request.ask, FineTuning)
+    return request.ask
 
 
 def test_a_request_survives_the_disk() -> None:
     request = make_request()
     assert conversion.request_from_document(request.document) == request
     assert (request.epoch, request.num_processes, request.create_time) == (3, 2, NOW)
-    assert (request.sources, request.validation_dataset) == ((Source(DATASET, 1.0),), "")
-    assert (request.validation_split_ratio, request.is_composed) == (None, False)
-    assert (request.method, request.tuning) == ("sft", "lora")
+    assert (ask_of(request).sources, ask_of(request).validation_dataset) == ((Source(DATASET, 1.0),), "")
+    assert (ask_of(request).validation_split_ratio, ask_of(request).is_composed) == (None, False)
+    assert (ask_of(request).method, ask_of(request).tuning) == ("sft", "lora")
+
+
+@pytest.mark.parametrize("seconds", [None, 3600, 30 * 86400])
+def test_the_retention_of_a_task_goes_with_its_document(seconds: int | None) -> None:
+    run = make_run()
+    if seconds is not None:
+        run.spec.fine_tuning.artifact_retention.FromSeconds(seconds)
+    found = artifact_retention(conversion.request_from_proto(run, NOW).document)
+    assert (found and found.seconds) == seconds
 
 
 def test_a_mixture_and_a_split_survive_the_disk() -> None:
@@ -39,8 +55,8 @@ def test_a_mixture_and_a_split_survive_the_disk() -> None:
     request = conversion.request_from_proto(run, NOW)
 
     assert conversion.request_from_document(request.document) == request
-    assert request.sources == (Source(DATASET, 2.5), Source(VALIDATION, 1.0))
-    assert (request.validation_split_ratio, request.is_composed, request.seed) == (0.25, True, 0)
+    assert ask_of(request).sources == (Source(DATASET, 2.5), Source(VALIDATION, 1.0))
+    assert (ask_of(request).validation_split_ratio, ask_of(request).is_composed, ask_of(request).seed) == (0.25, True, 0)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +65,7 @@ def test_a_mixture_and_a_split_survive_the_disk() -> None:
 def test_only_one_whole_dataset_needs_no_composing(weights: list[float], ratio: float | None, composed: bool) -> None:
     sources = tuple(Source(DATASET, weight) for weight in weights)
 
-    assert dataclasses.replace(make_request(), sources=sources, validation_split_ratio=ratio).is_composed == composed
+    assert dataclasses.replace(ask_of(make_request()), sources=sources, validation_split_ratio=ratio).is_composed == composed
 
 
 @pytest.mark.parametrize(
@@ -77,7 +93,7 @@ def test_weights_and_ratios_have_limits(weight: float, ratio: float | None, fiel
 
 def test_the_configuration_names_validation_data_of_either_kind(run: RunDirectory) -> None:
     bundle = Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1")
-    run.request = dataclasses.replace(run.request, validation_split_ratio=0.1)
+    run.request = dataclasses.replace(run.request, ask=dataclasses.replace(ask_of(run.request), validation_split_ratio=0.1))
 
     assert training_config(run, bundle, None)["validation_file"] == str(run.validation_data)
 
@@ -94,7 +110,7 @@ def test_a_broken_document_is_a_value_error(document: str) -> None:
 
 
 def test_what_is_unset_is_none_and_zero_is_zero() -> None:
-    numbers = conversion.numbers(make_run().hyperparameters)
+    numbers = numbers_of(make_run().hyperparameters)
     assert (numbers["seed"], numbers["max_steps"], numbers["learning_rate"]) == (0, None, 0.5)
     unset = dict.fromkeys(("alpha", "dropout", "use_rslora", "use_dora"))
     assert numbers["lora"] == unset | {"rank": 4, "target_modules": ["q_proj"]}
@@ -103,7 +119,7 @@ def test_what_is_unset_is_none_and_zero_is_zero() -> None:
 
 def test_a_group_of_which_nothing_is_set_is_none_and_a_set_one_has_all_its_names() -> None:
     message = task_spec_pb2.Hyperparameters(preference=task_spec_pb2.Preference(beta=0.5, reference_free=False))
-    numbers = conversion.numbers(message)
+    numbers = numbers_of(message)
     assert numbers["lora"] is None
     assert set(numbers["preference"]) == {field.name for field in dataclasses.fields(Preference)}
     assert (numbers["preference"]["beta"], numbers["preference"]["reference_free"]) == (0.5, False)
@@ -223,8 +239,8 @@ def test_a_sample_and_the_time_that_remains() -> None:
 
 
 def test_tasks_of_old_get_what_they_did_not_say() -> None:
-    numbers = conversion.numbers(task_spec_pb2.Hyperparameters(max_skipped_batches=9))
-    named = {"non_finite_policy": "fail", "max_skipped_batches": 9, "rehearsal": "auto", "stall_policy": "warn"}
+    numbers = numbers_of(task_spec_pb2.Hyperparameters(max_skipped_batches=9))
+    named = {"non_finite_policy": "fail", "max_skipped_batches": 9, "rehearsal": "auto", "packing": True, "stall_policy": "warn"}
     assert named | {"save_total_limit": 2} == {name: numbers[name] for name in (*named, "save_total_limit")}
     assert numbers["time_limit_seconds"] is None
 
@@ -266,7 +282,7 @@ def test_the_weights_to_start_from_are_an_artifact_and_travel_to_the_training_pr
     asked = make_run(first_attempt=2)
     asked.spec.fine_tuning.initial_artifact = name
     request = conversion.request_from_proto(asked, NOW)
-    assert (request.initial_artifact, request.first_attempt) == (name, 2)
+    assert (ask_of(request).initial_artifact, request.first_attempt) == (name, 2)
     initial = Bundle(name, run.path / "weights", "baseModels/tiny", "r1", kind="CHECKPOINT")
     config = training_config(run, Bundle("baseModels/tiny", run.path / "model", "baseModels/tiny", "r1"), initial)
     assert config["initial_weights"] == {"directory": str((run.path / "weights").resolve()), "kind": "CHECKPOINT"}

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from services.trainer import inheritance
-from services.trainer.inheritance import inherit
+from services.trainer.inheritance import clear_cut_short, inherit
 
 
 def checkpoint(directory: Path, step: int, text: str = "x") -> Path:
@@ -68,3 +68,13 @@ def test_a_run_that_is_swept_away_meanwhile_leaves_nothing_half(tmp_path: Path, 
     monkeypatch.setattr(inheritance.os, "link", vanishing)
     assert inherit(tmp_path / "2", [tmp_path / "1"]) == 0
     assert list((tmp_path / "2").iterdir()) == []
+
+
+def test_what_a_killed_download_or_link_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 10)
+    checkpoint(tmp_path / f".{'0a' * 16}", 20)
+    (tmp_path / f".{'1b' * 16}").mkdir()
+    (tmp_path / ".step-3.7.part").mkdir()
+    (tmp_path / "batch_cut.json").touch()
+    clear_cut_short(tmp_path, tmp_path / "missing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".step-3.7.part", "batch_cut.json", "step-10"]

@@ -10,6 +10,7 @@ import pytest
     ("module", "forbidden"),
     [
         ("services.trainer.__main__", ("torch", "transformers", "peft", "deepspeed", "numpy")),
+        ("services.trainer.answering.__main__", ("torch", "transformers", "peft", "deepspeed")),
         ("services.trainer.supervisor", ("torch", "grpc", "structlog", "google", "asyncio", "tunesmith")),
     ],
 )

@@ -23,8 +23,8 @@ class Shelf:
         self.broken: dict[str, ServiceError] = {}
         self.fetched: list[str] = []
 
-    def add(self, step: int, attempt: int = 1, best_step: int = 0) -> StoredCheckpoint:
-        path = make_checkpoint(self.root / str(len(self.stored)), step, best_step=best_step)
+    def add(self, step: int, attempt: int = 1, best_step: int = 0, **numbers: object) -> StoredCheckpoint:
+        path = make_checkpoint(self.root / str(len(self.stored)), step, best_step=best_step, numbers=numbers)
         files = tuple(_file(file.name, file.read_bytes()) for file in sorted(path.iterdir()))
         self.stored.append(StoredCheckpoint(str(path), step, attempt, files, float(len(self.stored))))
         return self.stored[-1]
@@ -70,7 +70,7 @@ async def test_the_newest_step_is_fetched_and_only_that(run, shelf) -> None:
     notes: list[str] = []
     assert await restored(run, shelf, notes) == 30
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-30"]
-    assert newest_whole(run.checkpoints) == 30
+    assert newest_whole(run.checkpoints, {}) == 30
     assert notes == ["fetched the checkpoint of step 30 from storage"]
 
 
@@ -98,12 +98,44 @@ async def test_what_is_here_already_is_not_fetched(run, shelf) -> None:
     assert (await restored(run, shelf), shelf.fetched) == (12, [])
 
 
+async def test_one_here_of_other_numbers_does_not_keep_the_stored_one_away(run, shelf) -> None:
+    shelf.add(10, learning_rate=0.5)
+    make_checkpoint(run.checkpoints, 12, numbers={"learning_rate": 0.1})
+    assert await restored(run, shelf) == 10
+
+
+async def test_a_stored_one_of_other_numbers_gives_way_to_the_one_before(run, shelf) -> None:
+    shelf.add(10, learning_rate=0.5)
+    shelf.add(20, learning_rate=0.1)
+    assert await restored(run, shelf) == 10
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "expected"),
+    [
+        (
+            {"seed": 1, "lora": {"rank": 4, "target_modules": ["q_proj"]}},
+            {"lora": {"rank": 4, "target_modules": ("q_proj",)}},
+            True,
+        ),
+        ({"seed": 1}, {"seed": 2}, False),
+        ({"lora": {"rank": 4}}, {"lora": {"rank": 8}}, False),
+        ({"precision": "bf16"}, {"precision": None}, True),
+        ({"precision": "bf16"}, {"precision": "fp32"}, False),
+        ({}, {"seed": 1, "max_steps": 3}, True),
+    ],
+)
+def test_numbers_that_both_know_must_be_the_same(tmp_path, held, asked, expected: bool) -> None:
+    make_checkpoint(tmp_path, 3, numbers=held)
+    assert newest_whole(tmp_path, asked) == (3 if expected else 0)
+
+
 async def test_a_torn_one_here_is_replaced(run, shelf) -> None:
     shelf.add(10)
     torn = make_checkpoint(run.checkpoints, 10)
     (torn / "shared.safetensors").write_bytes(b"")
     assert await restored(run, shelf) == 10
-    assert newest_whole(run.checkpoints) == 10
+    assert newest_whole(run.checkpoints, {}) == 10
 
 
 @pytest.mark.parametrize("name", ["shared.safetensors", "rank-0.safetensors", "manifest.json"])
@@ -133,7 +165,7 @@ async def test_storage_that_is_away_is_waited_for_and_never_costs_steps(run, she
     shelf.broken[shelf.add(20).name] = Unavailable("STORAGE_UNAVAILABLE", "gone")
     with pytest.raises(Unavailable):
         await restored(run, shelf)
-    assert newest_whole(run.checkpoints) == 0
+    assert newest_whole(run.checkpoints, {}) == 0
     shelf.broken.clear()
     assert await restored(run, shelf) == 20
 

@@ -190,3 +190,8 @@ def test_an_error_becomes_a_failure_with_all_it_says() -> None:
     failure = Failure.of(NotFound("DATASET_NOT_FOUND", "datasets/x"))
     assert (failure.reason, failure.error_class) == ("DATASET_NOT_FOUND", "user")
     assert dict(failure.metadata) == {"resource": "datasets/x"}
+
+
+def test_the_supervisors_patience_is_known_to_whoever_watches_it() -> None:
+    assert History().patience == 0.0
+    assert History().after([{"control": "patience", "seconds": 600.0, "time": 1}]).patience == 600.0

@@ -134,3 +134,15 @@ def test_after_the_end_and_for_a_new_start_there_is_no_stall(clock: Clock) -> No
 )
 def test_a_stall_in_one_sentence(stall: Stall, text: str) -> None:
     assert stall_message(stall, "waits") == text
+
+
+def test_what_is_usual_is_the_slowest_ranks_median_and_unknown_at_first(clock: Clock) -> None:
+    watch = StallWatch(60, clock)
+    assert watch.usual() == 0.0
+    for step in range(5):
+        watch.beat(0, step, "")
+        clock.now += 1.0
+        watch.beat(1, 2 * step, "")
+        watch.beat(1, 2 * step + 1, "busy")
+        clock.now += 2.0
+    assert watch.usual() == 3.0

@@ -13,8 +13,9 @@ import torch
 from training_configs import numbers
 
 from services.trainer.checkpoint_files import SHARED, FileEntry, Manifest, Torn, check, checkpoints, rank_file
-from services.trainer.training import parts
+from services.trainer.training import checkpoint, parts
 from services.trainer.training.checkpoint import read_tensors, write_tensors
+from services.trainer.training.durable import exchange
 from services.trainer.training.parts import Part, Trouble, announce
 from services.trainer.training.progress import Progress
 from services.trainer.training.resume import newest
@@ -55,9 +56,13 @@ class FakeEngine:
 class ListSink:
     saved: list = field(default_factory=list)
     anomalies: list = field(default_factory=list)
+    beats: list = field(default_factory=list)
 
     def checkpoint_saved(self, step, name, size_bytes, metrics):
         self.saved.append((step, name, size_bytes, dict(metrics)))
+
+    def beat(self, step, phase=""):
+        self.beats.append((step, phase))
 
     def anomaly(self, reason, message, step):
         self.anomalies.append((reason, message, step))
@@ -66,9 +71,9 @@ class ListSink:
 class Run:
     """Saves checkpoints of steps into a directory."""
 
-    def __init__(self, directory, *, others=(), clock=lambda: 0.0, **changes):
+    def __init__(self, directory, *, others=(), clock=lambda: 0.0, identity=IDENTITY, **changes):
         self.directory, self.sink, self.engine = directory, ListSink(), FakeEngine(directory, others)
-        self.saver = Saver(directory, IDENTITY, numbers(**changes), sink=self.sink, clock=clock)
+        self.saver = Saver(directory, identity, numbers(**changes), sink=self.sink, clock=clock)
 
     def save(self, step, *, eval_loss=None):
         self.engine.step = step
@@ -276,8 +281,67 @@ def test_a_torn_checkpoint_never_counts_among_those_that_stay(tmp_path):
     for step in (1, 2, 3):
         run.save(step)
     (run.directory / "step-3/manifest.json").write_bytes(b"{")
-    prune(run.directory, 2)
+    prune(run.directory, 2, IDENTITY)
     assert [path.name for path in checkpoints(run.directory)] == ["step-2"]
+
+
+def test_checkpoints_of_other_numbers_never_push_out_those_of_the_run(tmp_path):
+    before = Run(tmp_path / "c", identity=IDENTITY | {"seed": 2}, save_total_limit=9)
+    before.save(7, eval_loss=0.1)
+    before.save(9)
+    run = Run(tmp_path / "c", save_total_limit=1)
+    run.save(3, eval_loss=2.0)
+    assert [path.name for path in checkpoints(run.directory)] == ["step-3"]
+    run.save(4, eval_loss=3.0)
+    assert [path.name for path in checkpoints(run.directory)] == ["step-4", "step-3"]
+
+
+def again(tmp_path, monkeypatch, *, without_exchange):
+    """(run, whether it died) after a save of step 2 over a good one of step 2, dying at one call after the other."""
+    for at in range(1, 1000):
+        run = Run(tmp_path / str(at))
+        run.save(1)
+        run.save(2)
+        with monkeypatch.context() as patch:
+            if without_exchange:
+                patch.setattr(checkpoint, "exchange", not_here)
+            faults = Faults(patch, at)
+            died = False
+            try:
+                run.save(2, eval_loss=1.0)
+            except Killed:
+                died = True
+        yield run, died
+        if not faults.happened:
+            return
+
+
+def not_here(one, other):
+    raise OSError(errno.EINVAL, "not on this file system")
+
+
+@pytest.mark.parametrize(("without_exchange", "worst"), [(False, 2), (True, 1)])
+def test_a_good_checkpoint_that_is_saved_again_is_there_whenever_the_process_dies(tmp_path, monkeypatch, without_exchange, worst):
+    found, losses = [], []
+    for run, died in again(tmp_path, monkeypatch, without_exchange=without_exchange):
+        found.append(newest_step(run.directory))
+        losses.append(newest(run.directory, IDENTITY).eval_loss)
+        if died:
+            run.save(3)
+            assert {path.name for path in run.directory.iterdir()} <= {"step-3", "step-2", "step-1"}
+    assert min(found) == worst
+    assert (losses[0], losses[-1]) == (None, 1.0)
+
+
+def test_two_directories_change_places(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    exchange(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a" / "b").exists()
+    assert (tmp_path / "b" / "a").exists()
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "a", tmp_path / "missing")
 
 
 def test_every_ranks_file_is_in_the_manifest(tmp_path):
@@ -314,6 +378,16 @@ def test_whatever_goes_wrong_while_writing_the_run_goes_on(tmp_path, monkeypatch
     assert "MemoryError" in message
     run.save(2)
     assert run.saved == [2]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_whoever_may_kill_the_process_hears_how_long_a_checkpoint_is_being_written(tmp_path, monkeypatch, works):
+    run = Run(tmp_path / "c")
+    if not works:
+        monkeypatch.setattr(parts, "write_tensors", lambda *_: 1 / 0)
+    run.save(1)
+    assert run.sink.beats == [(1, "saving"), (1, "saved")]
+    assert run.saved == ([1] if works else [])
 
 
 def test_steps_make_a_checkpoint_due(tmp_path):

@@ -22,6 +22,7 @@ class FakeEngine:
     """Every token's loss is 2 nats; the gradient norm is 0.5."""
 
     rank = 0
+    data_seconds = 0.0
 
     def __init__(self, broken_step=None, broken=(math.nan, 0.5)):
         self.rates, self.windows, self.discarded = [], [], []
@@ -326,8 +327,32 @@ def test_patience_ends_the_run_with_a_checkpoint_and_what_continues_goes_no_furt
     assert (4, "EARLY_STOPPED") in sink.records
     assert saver.steps[-1] == 4
     assert (progress.best_step, progress.best_eval_loss) == (2, 2.0)
-    again, later, engine, _ = run(progress=saver.saved[-1], **changes)
-    assert (again.step, again.ended, engine.rates, later.records) == (4, "EARLY_STOPPED", [], [])
+    again, later, engine, _ = run(progress=copy.deepcopy(saver.saved[-1]), **changes)
+    assert (again.step, again.ended, engine.rates) == (4, "EARLY_STOPPED", [])
+    assert later.records == [(4, "EARLY_STOPPED")], "whoever reads this attempt alone learns why it ends"
+    more, _, engine, _ = run(progress=saver.saved[-1], **changes | {"early_stopping_patience": 9, "max_steps": 6})
+    assert (more.step, more.ended, len(engine.rates)) == (6, "", 2)
+
+
+def test_an_evaluation_after_a_resume_that_is_the_best_so_far_is_saved():
+    losses, before, after = iter([3.0, 2.0, 2.5]), FakeSaver(), FakeSaver()
+    engine = FakeEngine()
+    engine.evaluate = lambda data, numbers: Sums((next(losses),), (), (1,))
+    changes = {"max_steps": 3, "eval_steps": 1, "validation": dataset(3)}
+    run(engine, saver=before, stop=stop_after(2), **changes)
+    assert (before.steps, before.saved[-1].evaluated) == ([1, 2], 1)
+    _, _, _, progress = run(engine, saver=after, progress=before.saved[-1], **changes)
+    assert (after.steps, after.saved[0].evaluated, progress.best_step) == ([2], 2, 2)
+
+
+def test_an_evaluation_after_a_resume_that_is_no_better_is_not_saved():
+    losses, before, after = iter([3.0, 4.0, 4.5]), FakeSaver(), FakeSaver()
+    engine = FakeEngine()
+    engine.evaluate = lambda data, numbers: Sums((next(losses),), (), (1,))
+    changes = {"max_steps": 3, "eval_steps": 1, "validation": dataset(3)}
+    run(engine, saver=before, stop=stop_after(2), **changes)
+    run(engine, saver=after, progress=before.saved[-1], **changes)
+    assert after.steps == []
 
 
 def test_patience_at_the_last_step_is_no_early_end():
@@ -344,6 +369,17 @@ def test_a_time_limit_finishes_the_step_and_saves():
     assert 1 <= result.step == len(engine.rates) < 50
     assert saver.steps == [result.step]
     assert sink.records[-1] == (result.step, "TIME_LIMIT_REACHED")
+    again, later, engine, _ = run(progress=copy.deepcopy(saver.saved[-1]), max_steps=50, time_limit_seconds=30.0)
+    assert (again.ended, engine.rates, later.records) == ("TIME_LIMIT_REACHED", [], [(result.step, "TIME_LIMIT_REACHED")])
+    for changes in ({}, {"time_limit_seconds": 1e9}):
+        more, _, engine, _ = run(progress=copy.deepcopy(saver.saved[-1]), max_steps=50, **changes)
+        assert (more.ended, len(engine.rates)) == ("", 50 - result.step)
+
+
+def test_a_run_that_ended_early_and_has_fewer_steps_now_is_simply_done():
+    progress = Progress(step=7, done=7, ended="TIME_LIMIT_REACHED", seconds=90.0)
+    result, sink, engine, _ = run(progress=progress, max_steps=7, time_limit_seconds=30.0)
+    assert (result.step, result.ended, engine.rates, sink.records) == (7, "", [], [])
 
 
 def test_the_time_that_remains_is_told_from_the_second_step_on_and_is_nothing_at_the_end():
@@ -359,3 +395,19 @@ def test_a_learning_rate_without_effect_is_told():
     engine.sample_of_weights = lambda: torch.ones(4)
     _, sink, _, _ = run(engine, max_steps=60)
     assert [step for step, values in sink.records if values == "LEARNING_RATE_WITHOUT_EFFECT"] == [40]
+
+
+def test_a_run_that_waits_for_its_data_is_told_once():
+    engine = FakeEngine()
+    accumulate, ticks = engine.accumulate, iter(range(10_000))
+
+    def slow(micro_batches, units):
+        engine.data_seconds += 3.0  # of the few seconds that a step takes on the test's clock
+        next(ticks)
+        return accumulate(micro_batches, units)
+
+    engine.accumulate = slow
+    _, sink, _, _ = run(engine, max_steps=60)
+    assert [step for step, values in sink.records if values == "DATA_STARVATION"] == [25]
+    _, sink, _, _ = run(FakeEngine(), max_steps=60)
+    assert "DATA_STARVATION" not in [values for _, values in sink.records]

@@ -1,5 +1,7 @@
 """The loss of supervised fine-tuning on a tiny random Llama: which tokens count, and that no cut into batches changes it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_model import make_tiny_model
@@ -11,9 +13,11 @@ from transformers import AutoModelForCausalLM
 from services.common.errors import ServiceError
 from services.trainer.training.batches import share
 from services.trainer.training.data import Dataset
-from services.trainer.training.model import add_adapter, check_logits, parameter_counts
+from services.trainer.training.model import add_adapter, check_logits, has_plain_logits, parameter_counts
+from services.trainer.training.objectives.packed import can_pack
 from services.trainer.training.objectives.policy import Policy
 from services.trainer.training.objectives.registry import OBJECTIVES
+from services.trainer.training.objectives.sequences import states_at
 
 # peft asks transformers an old question; both answer rightly.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -191,3 +195,44 @@ def test_a_family_that_changes_its_logits_after_the_head_is_refused(base):
     base.register_forward_hook(lambda module, inputs, output: type(output)(logits=output.logits * 2))
     with pytest.raises(ServiceError, match="llama change logits after the output head"):
         check_logits(base)
+
+
+def test_packed_rows_have_the_loss_and_the_gradients_of_rows_alone(model):
+    def gradients(loss):
+        found = torch.autograd.grad(loss, [each for each in model.parameters() if each.requires_grad])
+        return torch.cat([each.flatten() for each in found])
+
+    packed = OBJECTIVE.loss(Policy(model, packs=True), OBJECTIVE.collate(EXAMPLES, CPU), None)[0]
+    alone = sum(reference(model, each) for each in EXAMPLES)
+    torch.testing.assert_close(packed, alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients(packed), gradients(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_packed_row_says_changes_nothing_for_the_others(model):
+    batch = OBJECTIVE.collate(EXAMPLES, CPU)
+    before = states_at(Policy(model, packs=True), batch, batch.rows, batch.predictors)
+    batch.token_ids[3] = batch.token_ids[3] % 50 + 1
+    after = states_at(Policy(model, packs=True), batch, batch.rows, batch.predictors)
+    others = batch.rows != 3
+    torch.testing.assert_close(after[others], before[others], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(after[~others], before[~others], atol=1e-3)
+
+
+def test_families_that_are_known_to_leave_their_logits_alone_do(base):
+    from transformers import Gemma2ForCausalLM, LlamaForCausalLM, Qwen2ForCausalLM
+
+    class Capped(LlamaForCausalLM):
+        pass
+
+    assert has_plain_logits(base)
+    check_logits(base)
+    assert [has_plain_logits(kind.__new__(kind)) for kind in (Qwen2ForCausalLM, Gemma2ForCausalLM, Capped)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "sdpa", "eager", None])
+def test_only_an_attention_of_variable_length_packs(attention):
+    assert can_pack(SimpleNamespace(_attn_implementation=attention)) is (attention == "flash_attention_2")

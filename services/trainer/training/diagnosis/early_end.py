@@ -26,6 +26,18 @@ class EarlyEnd:
         self._progress.seconds = self._clock() - self._began
         return self._limit is not None and self._progress.seconds >= self._limit
 
+    def again(self, total: int) -> Finding | None:
+        """What an earlier attempt ended with, if this attempt's numbers, `total` steps among them, still say so."""
+        progress, before = self._progress, self._progress.ended
+        progress.ended = ""
+        if progress.done >= total:
+            return None
+        if before == TIME_LIMIT_REACHED and self._limit is not None and progress.seconds >= self._limit:
+            return self.out_of_time(progress.done, total)
+        if before == EARLY_STOPPED and self._is_out_of_patience():
+            return self._stopped(progress.done, progress.metrics["eval_loss"])
+        return None
+
     def out_of_time(self, step: int, total: int) -> Finding:
         """To be called once the ranks agree; ends the run."""
         self._progress.ended = TIME_LIMIT_REACHED
@@ -37,8 +49,15 @@ class EarlyEnd:
         best = self._progress.best_eval_loss
         is_gain = best is None or loss < best - self._delta
         self._progress.evaluations_without_gain = 0 if is_gain else self._progress.evaluations_without_gain + 1
-        if self._patience is None or self._progress.evaluations_without_gain < self._patience:
-            return None
+        return self._stopped(step, loss) if self._is_out_of_patience() else None
+
+    def _is_out_of_patience(self) -> bool:
+        return self._patience is not None and self._progress.evaluations_without_gain >= self._patience
+
+    def _stopped(self, step: int, loss: float) -> Finding:
+        """Ends the run; nobody runs out of patience before there is a best loss."""
+        best = self._progress.best_eval_loss
+        assert best is not None
         self._progress.ended = EARLY_STOPPED
         times = self._progress.evaluations_without_gain
         message = f"the validation loss did not become better {times} time{'s' if times > 1 else ''} in a row; it is {loss:.4g} "

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from services.trainer.training.config import Hyperparameters
 from services.trainer.training.data import Example
+from services.trainer.training.diagnosis.data_starvation import DataStarvation
 from services.trainer.training.diagnosis.detectors import Detectors
 from services.trainer.training.diagnosis.early_end import EarlyEnd
 from services.trainer.training.diagnosis.idle_learning_rate import MEASURE_EVERY
@@ -35,8 +36,14 @@ class Watch:
         self._detectors = Detectors.over(numbers, total_steps, sink=sink)
         self._remedy = Remedy(engine, numbers, sink=sink, detectors=self._detectors, progress=progress)
         self._early_end = EarlyEnd(numbers, progress, clock)
+        self._starvation, self._clock = DataStarvation(), clock
+        self._last = (clock(), engine.data_seconds)
         self._movement = Movement(engine.sample_of_weights())
         self.is_out_of_time = self._early_end.is_out_of_time
+
+    def continues(self) -> None:
+        """From a checkpoint: whether it had ended is judged anew, since its task may have other numbers now, and told again."""
+        self._detectors.report(self._early_end.again(self._total))
 
     def can_learn_from(self, step: int, examples: Sequence[Example], units: Sequence[int]) -> bool:
         """Whether anything in the batch carries loss; else the step is to be passed over."""
@@ -49,11 +56,18 @@ class Watch:
         self._sink.beat(step)
         moved = self._movement.since(self._engine.sample_of_weights()) if step % MEASURE_EVERY == 0 else None
         seen = Observation(step, measured.sums.loss, measured.grad_norm, rate, rows_of(examples), moved)
+        self._look_at_data(step)
         if measured.is_finite:
             self._detectors.step(seen)
         else:
             self._remedy.treat(seen)
         return measured.is_finite
+
+    def _look_at_data(self, step: int) -> None:
+        now, waited = self._clock(), self._engine.data_seconds
+        since, waited_before = self._last
+        self._last = now, waited
+        self._detectors.report(self._starvation.step(step, waited - waited_before, now - since))
 
     def evaluation(self, step: int, loss: float) -> None:
         """The validation loss after this step, before it may become the best so far. May end the run."""

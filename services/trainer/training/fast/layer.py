@@ -47,7 +47,8 @@ class FastLayer:
     def kept_per_token(self) -> int:
         """Numbers kept for the backward pass; narrow ones of adapters and sums are not counted."""
         states = 2 * len(self.norms[0].weight)
-        return states + self.inputs.width + self.output.inputs + self.widen.width
+        dropped = sum(each.dropped_inputs for each in (self.inputs, self.output, self.widen, self.narrow))
+        return states + self.inputs.width + self.output.inputs + self.widen.width + dropped
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that may be trained."""

@@ -60,6 +60,11 @@ class Projection:
         """Of every layer."""
         return self._layers[0].in_features
 
+    @property
+    def dropped_inputs(self) -> int:
+        """Numbers kept of a token because adapters with dropout read it, in training."""
+        return sum(self.inputs for module in self._modules if _has_dropout(module))
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that may be trained."""
         for module in self._modules:
@@ -119,6 +124,10 @@ def _adapter(module: Any) -> Adapter | None:
     dropout = module.lora_dropout[ADAPTER]
     rate = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0
     return Adapter(module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight, module.scaling[ADAPTER], rate)
+
+
+def _has_dropout(module: Any) -> bool:
+    return isinstance(module, LoraLinear) and getattr(module.lora_dropout[ADAPTER], "p", 0.0) > 0
 
 
 def _dropped(x: Tensor, rate: float) -> Tensor:

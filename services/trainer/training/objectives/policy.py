@@ -13,10 +13,12 @@ from services.trainer.training.fast import FastDecoder
 class Policy:
     """A causal language model or classifier of transformers, with or without a peft adapter in it."""
 
-    def __init__(self, model: Any, decoder: FastDecoder | None = None) -> None:
+    def __init__(self, model: Any, decoder: FastDecoder | None = None, *, packs: bool = False) -> None:
         """`decoder` = what computes the hidden states instead of the model's own decoder, from the same weights."""
         self._model = model
         self.fast_decoder = decoder
+        self.packs = packs
+        """The model's own decoder takes sequences behind each other; see `packed`."""
 
     @property
     def network(self) -> Any:

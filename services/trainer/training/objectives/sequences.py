@@ -18,6 +18,7 @@ from services.trainer.training.config import Hyperparameters
 from services.trainer.training.data import Dataset, Integers, Tokens
 from services.trainer.training.fast.head import target_scores as fast_target_scores
 from services.trainer.training.fast.layout import lay_out
+from services.trainer.training.objectives.packed import packed_states
 from services.trainer.training.objectives.policy import Policy
 
 # A second pass through the model costs about as much as this many tokens.
@@ -108,6 +109,8 @@ def states_at(policy: Policy, batch: SequenceBatch, rows: Tensor, columns: Tenso
     if policy.fast_decoder:
         layout = lay_out(batch.prefix, batch.token_ids, batch.lengths, rows, columns)
         return policy.fast_decoder.states(layout)
+    if policy.packs and not batch.prefix.numel():
+        return packed_states(policy.network.get_decoder(), batch.token_ids, batch.lengths, rows, columns)
     states: Tensor = _output(policy.network.get_decoder(), batch).last_hidden_state
     return states[rows, columns]
 

@@ -71,10 +71,9 @@ def test_its_memory_is_limited_and_a_lower_limit_is_kept() -> None:
     )
 
     def limits(hard: int) -> list[int]:
-        def lower() -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, preexec_fn=lower)
+        # Not between fork and exec: there, the memory of this process would be what is limited.
+        lower = f"import resource\nresource.setrlimit(resource.RLIMIT_AS, ({hard}, {hard}))\n"
+        done = subprocess.run([sys.executable, "-c", lower + code], capture_output=True, check=True)
         return [int(word) for word in done.stdout.split()]
 
     assert limits(resource.RLIM_INFINITY)[:3:2] == [2 * 2**30, 0]

@@ -1,9 +1,10 @@
 """Micro-batches are put together as far as memory goes, and never change how many rows a step has."""
 
 import pytest
+from fast_models import adapted, network
 from training_configs import numbers
 
-from services.trainer.training.fast import merged, merging
+from services.trainer.training.fast import FastDecoder, merged, merging
 
 ROOM = merging.ACTIVATION_BYTES
 
@@ -41,9 +42,14 @@ def test_each_rank_keeps_its_share():
     assert sizes(2, 4, 100, processes=2) == (8, 1)
 
 
-def test_a_decoder_knows_what_it_keeps_of_a_token(model):
-    from services.trainer.training.fast import FastDecoder
+def test_dropout_of_adapters_is_kept_of_each_token_too():
+    without, dropping = (adapted(network(), dropout=rate).get_base_model().get_decoder() for rate in (0.0, 0.1))
+    shape = dropping.config
+    read = 6 * shape.hidden_size + shape.intermediate_size
+    assert FastDecoder(dropping).bytes_per_token - FastDecoder(without).bytes_per_token == 4 * shape.num_hidden_layers * read
 
+
+def test_a_decoder_knows_what_it_keeps_of_a_token(model):
     decoder = model.get_decoder()
     shape = decoder.config
     widths = 2 * shape.hidden_size + 2 * shape.intermediate_size

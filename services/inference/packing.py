@@ -1,0 +1,36 @@
+"""Weights a second time, in the order that a CPU reads fastest for a few rows at once; used by the transformers engine.
+
+A matrix product of 2 to 32 rows spends much of its time on bringing the weights into such an order, anew in every step. Kept that
+way (oneDNN's), SmolLM2's products of 8 rows take 0.6 times as long; those of one row are faster as they are.
+"""
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+_FEWEST, _MOST = 2, 32
+
+
+def is_packable(model: Any) -> bool:
+    """Whether this build of torch can do so, for weights in fp32 on the CPU."""
+    weight = model.get_output_embeddings().weight
+    has_library = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(has_library and weight.device.type == "cpu" and weight.dtype is torch.float32)
+
+
+def pack(model: Any) -> None:
+    """Lets every linear layer use packed weights where they are faster. To be done before adapters are put in."""
+    for layer in model.modules():
+        if type(layer) is nn.Linear:
+            packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), _MOST // 4)
+            layer.forward = functools.partial(_forward, layer, packed)  # type: ignore[method-assign]
+
+
+def _forward(layer: nn.Linear, packed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    rows = x.numel() // x.shape[-1]
+    if not _FEWEST <= rows <= _MOST:
+        return nn.functional.linear(x, layer.weight, layer.bias)
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, layer.bias, "none", [], "")
+    return product

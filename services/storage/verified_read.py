@@ -1,0 +1,57 @@
+"""The bytes of a stored file on their way to a caller, compared with its checksum; used by the servicers' downloads."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from grpc.aio import ServicerContext
+
+from services.common.errors import ServiceError, Unavailable
+from services.storage.file import StoredFile
+from services.storage.object_store import ObjectStore
+from services.storage.scrub import StoredContent
+from services.storage.scrub_repository import ScrubRepository
+from services.storage.scrubber import CHANGED, report_damage
+
+TRAILER = "content-sha256"
+"""Trailing metadata: SHA-256 of the bytes this answer has sent, lower-case hexadecimal."""
+
+
+class VerifiedRead:
+    """Sends files, and refuses what is damaged."""
+
+    def __init__(self, store: ObjectStore, scrubs: ScrubRepository) -> None:
+        self._store = store
+        self._scrubs = scrubs
+
+    async def read(self, file: StoredFile, owner: str, offset: int, context: ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+        """The bytes from `offset` on, and their SHA-256 in the trailer.
+
+        Raises ServiceError (FILE_DAMAGED) before the first byte when damage is known. Damage that a read from the start meets is
+        told at its end, and recorded for all others. Raises Unavailable, also for bytes that had changed only on their way here.
+        """
+        if file.damage:
+            raise damaged(file, owner, file.damage)
+        digest = hashlib.sha256()
+        async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
+            digest.update(chunk)
+            yield chunk
+        if offset == 0 and digest.hexdigest() != file.sha256:
+            await self._judge(file)
+            raise damaged(file, owner, CHANGED)
+        context.set_trailing_metadata((*(context.trailing_metadata() or ()), (TRAILER, digest.hexdigest())))
+
+    async def _judge(self, file: StoredFile) -> None:
+        """Records damage that is met again; raises Unavailable when the bytes had only changed on their way here."""
+        digest = hashlib.sha256()
+        async for chunk in self._store.read(file.object_key, 0, file.size_bytes):
+            digest.update(chunk)
+        if digest.hexdigest() == file.sha256:
+            raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server has sent {file.path} with other bytes than it stores")
+        await report_damage(self._scrubs, StoredContent(file.sha256, file.size_bytes, file.object_key), CHANGED)
+
+
+def damaged(file: StoredFile, owner: str, damage: str) -> ServiceError:
+    """The error for stored bytes that are not what they were."""
+    message = f"{file.path} of {owner} lies damaged in the object store: {damage}"
+    return ServiceError("FILE_DAMAGED", message, metadata={"resource": owner, "path": file.path})

@@ -1,0 +1,103 @@
+"""The asks for evaluations and generations, and the rules about them that need nobody's answer."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Self
+
+from services.common.errors import Violation
+from services.common.grading import checks
+from services.common.grading.graders import Grader, asking
+from services.common.grading.sampling import Sampling
+from services.common.names import base_model_id, registered_name, resource_uuid
+from services.task_manager.domain.training_data import full_name
+from services.task_manager.domain.validation import MAX_DISPLAY_NAME, name_violations
+
+EVALUATION, GENERATION = "task.spec.evaluation", "task.spec.generation"
+"""Where the asks stand in a request."""
+QUESTIONS_WITH_ANSWERS = frozenset({"CHAT", "LABELED"})
+"""Formats of datasets, by the names of Dataset.Format."""
+QUESTIONS = QUESTIONS_WITH_ANSWERS | {"TEXT"}
+
+CHECKPOINT = re.compile(r"(?P<task>tasks/[0-9a-fA-F-]{32,36})@step-(?P<step>[1-9][0-9]{0,17})")
+"""A checkpoint as a model."""
+
+_DEFAULT = Sampling()
+_MOST_MODELS, _LONGEST_PROMPT = 8, 10_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The ask for an evaluation."""
+
+    models: tuple[str, ...]
+    dataset: str
+    graders: tuple[Grader, ...] = ()
+    sampling: Sampling = _DEFAULT
+    max_rows: int | None = None
+    system_prompt: str = ""
+
+    def violations(self) -> Iterator[Violation]:
+        """Everything that is wrong with it."""
+        if not 1 <= len(self.models) <= _MOST_MODELS:
+            yield Violation(f"{EVALUATION}.models", f"{len(self.models)} models are not between 1 and {_MOST_MODELS}")
+        for index, model in enumerate(self.models):
+            yield from name_violations(lambda name=model, at=index: full_model_name(name, f"{EVALUATION}.models[{at}]"))  # type: ignore[misc]
+        if len(set(self.models)) < len(self.models):
+            yield Violation(f"{EVALUATION}.models", "names a model twice")
+        yield from _shared(EVALUATION, self.dataset, self.sampling, self.max_rows, self.system_prompt)
+        yield from checks.violations(self.graders, f"{EVALUATION}.graders")
+        for judge in asking(self.graders):
+            if judge.model:
+                yield from name_violations(lambda name=judge.model: full_model_name(name, f"{EVALUATION}.graders"))  # type: ignore[misc]
+
+    def with_full_names(self) -> Self:
+        """The same, bare ids made resource names."""
+        models = tuple(full_model_name(model, f"{EVALUATION}.models") for model in self.models)
+        return dataclasses.replace(self, models=models, dataset=full_name(self.dataset))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Generation:
+    """The ask for a generation."""
+
+    model: str
+    dataset: str
+    sampling: Sampling = _DEFAULT
+    max_rows: int | None = None
+    system_prompt: str = ""
+    output_display_name: str = ""
+
+    def violations(self) -> Iterator[Violation]:
+        """Everything that is wrong with it."""
+        yield from name_violations(lambda: full_model_name(self.model, f"{GENERATION}.model"))
+        yield from _shared(GENERATION, self.dataset, self.sampling, self.max_rows, self.system_prompt)
+        if len(self.output_display_name) > MAX_DISPLAY_NAME:
+            text = f"{len(self.output_display_name)} characters are more than {MAX_DISPLAY_NAME}"
+            yield Violation(f"{GENERATION}.output_display_name", text)
+
+    def with_full_names(self) -> Self:
+        """The same, bare ids made resource names."""
+        model = full_model_name(self.model, f"{GENERATION}.model")
+        return dataclasses.replace(self, model=model, dataset=full_name(self.dataset))
+
+
+def full_model_name(name: str, field: str) -> str:
+    """Of a model as InferenceService names them; raises InvalidArgument naming `field`."""
+    if match := CHECKPOINT.fullmatch(name):
+        return f"tasks/{resource_uuid(match['task'], 'tasks', field)}@step-{match['step']}"
+    collection, slash, _ = name.partition("/")
+    if collection in ("artifacts", "tasks") and slash:
+        return f"{collection}/{resource_uuid(name, collection, field)}"
+    if collection == "models" and slash:
+        return str(registered_name(name, field))
+    return f"baseModels/{base_model_id(name, field)}"
+
+
+def _shared(path: str, dataset: str, sampling: Sampling, max_rows: int | None, system_prompt: str) -> Iterator[Violation]:
+    yield from name_violations(lambda: resource_uuid(dataset, "datasets", f"{path}.dataset"))
+    yield from sampling.violations(f"{path}.sampling")
+    if max_rows is not None and max_rows < 1:
+        yield Violation(f"{path}.max_rows", f"{max_rows} is less than 1")
+    if len(system_prompt) > _LONGEST_PROMPT:
+        yield Violation(f"{path}.system_prompt", f"{len(system_prompt):,} characters are more than {_LONGEST_PROMPT:,}")

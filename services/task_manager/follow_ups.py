@@ -1,0 +1,63 @@
+"""The evaluation that follows on a fine-tuning by itself: created with the end of that task, in the same transaction; used by the
+claims."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from services.common.names import resource_uuid
+from services.common.postgres import Connection
+from services.task_manager.domain.kind import Kind
+from services.task_manager.domain.task import NewTask
+from services.task_manager.domain.validation import MAX_DISPLAY_NAME
+from services.task_manager.insertion import insert
+from tunesmith.v1 import evaluation_pb2, task_spec_pb2
+
+_PREFIX = "Evaluation of "
+_NAMESPACE = uuid.UUID("6d0c0c38-6a5f-5c0e-8f0a-0f6f3a3c9b1e")
+_SELECT = """
+SELECT id, display_name, spec, artifact, priority FROM task_manager.task
+WHERE id = %(id)s AND kind = 'FINE_TUNING' AND state = 'SUCCEEDED'
+"""
+
+
+def evaluation_id(task_id: uuid.UUID) -> uuid.UUID:
+    """Of the evaluation that follows on a fine-tuning: always the same, so that there is never a second one."""
+    return uuid.uuid5(_NAMESPACE, str(task_id))
+
+
+async def create(connection: Connection, task_id: uuid.UUID) -> bool:
+    """Whether the task has succeeded just now and its evaluation was recorded."""
+    row = await (await connection.execute(_SELECT, {"id": task_id})).fetchone()
+    if row is None or (new := evaluation_of(row)) is None:
+        return False
+    return await insert(connection, new)
+
+
+def evaluation_of(row: Mapping[str, Any]) -> NewTask | None:
+    """The evaluation of a fine-tuning that has succeeded; None when nobody has asked for one."""
+    ask = task_spec_pb2.TaskSpec.FromString(row["spec"]).fine_tuning
+    if not ask.evaluation_dataset:
+        return None
+    evaluation = evaluation_pb2.Evaluation(models=[ask.base_model, row["artifact"]], dataset=ask.evaluation_dataset)
+    spec = task_spec_pb2.TaskSpec(evaluation=evaluation)
+    return NewTask(
+        id=evaluation_id(row["id"]),
+        display_name=f"{_PREFIX}{row['display_name']}"[:MAX_DISPLAY_NAME],
+        description="",
+        labels={},
+        kind=Kind.EVALUATION,
+        spec=spec.SerializeToString(deterministic=True),
+        effective_hyperparameters=b"",
+        processes=1,
+        datasets=(resource_uuid(ask.evaluation_dataset, "datasets"),),
+        base_model=ask.base_model,
+        method="",
+        tuning="",
+        note=f"tasks/{row['id']} has succeeded and asks for it",
+        request_id=None,
+        request_digest=b"",
+        priority=row["priority"],
+        origin_artifact=row["artifact"],
+        origin_task=row["id"],
+    )

@@ -1,0 +1,86 @@
+"""Evaluation tasks: models and dataset are looked up, a task's result is replaced by its artifact."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Self
+
+from services.common.errors import Violation
+from services.common.grading.conversion import graders_from_proto, sampling_from_proto
+from services.common.names import resource_uuid
+from services.task_manager.domain.asking import EVALUATION, QUESTIONS_WITH_ANSWERS, Evaluation
+from services.task_manager.domain.hyperparameters import Hyperparameters
+from services.task_manager.domain.kind import Kind
+from services.task_manager.kinds.work import Resolved, WorkKind
+from services.task_manager.served_models import ServedModels
+from tunesmith.v1 import evaluation_pb2, task_spec_pb2
+from tunesmith.v1 import task_manager_service_pb2 as api
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EvaluationWork:
+    """One ask."""
+
+    served: ServedModels
+    given: task_spec_pb2.TaskSpec
+    ask: Evaluation
+
+    def violations(self) -> Iterator[Violation]:
+        """See Work."""
+        return self.ask.violations()
+
+    def with_full_names(self) -> Self:
+        """See Work."""
+        return dataclasses.replace(self, ask=self.ask.with_full_names())
+
+    def spec(self) -> bytes:
+        """See Work."""
+        return _stored(self.given, self.ask)
+
+    async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
+        """See Work."""
+        await self._rows()
+        found = [await self.served.find(name, f"{EVALUATION}.models[{at}]") for at, name in enumerate(self.ask.models)]
+        ask = dataclasses.replace(self.ask, models=tuple(name for name, _ in found))
+        bases = {artifact.base_model if artifact else name for name, artifact in found}
+        return Resolved(
+            kind=Kind.EVALUATION,
+            spec=_stored(self.given, ask),
+            datasets=(resource_uuid(ask.dataset, "datasets"),),
+            base_model=bases.pop() if len(bases) == 1 else "",
+            # The last one is what the evaluation is about, most often.
+            origin=next((artifact for _, artifact in reversed(found) if artifact), None),
+        )
+
+    async def plan(self, *, patience: float) -> api.TaskPlan:
+        """See Work."""
+        rows = await self._rows()
+        await self.resolve(patience=patience)
+        return api.TaskPlan(example_count=rows, total_steps=rows * len(self.ask.models))
+
+    async def _rows(self) -> int:
+        facts = await self.served.dataset(self.ask.dataset, QUESTIONS_WITH_ANSWERS, f"{EVALUATION}.dataset")
+        return min(facts.example_count, self.ask.max_rows or facts.example_count)
+
+
+def evaluation(served: ServedModels) -> WorkKind:
+    """The kind."""
+    return WorkKind(Kind.EVALUATION, lambda spec: EvaluationWork(served, spec, _ask(spec.evaluation)))
+
+
+def _ask(spec: evaluation_pb2.Evaluation) -> Evaluation:
+    return Evaluation(
+        models=tuple(spec.models),
+        dataset=spec.dataset,
+        graders=graders_from_proto(spec.graders),
+        sampling=sampling_from_proto(spec.sampling),
+        max_rows=spec.max_rows if spec.HasField("max_rows") else None,
+        system_prompt=spec.system_prompt,
+    )
+
+
+def _stored(given: task_spec_pb2.TaskSpec, ask: Evaluation) -> bytes:
+    stored = task_spec_pb2.TaskSpec()
+    stored.CopyFrom(given)
+    stored.evaluation.models[:] = ask.models
+    stored.evaluation.dataset = ask.dataset
+    return stored.SerializeToString(deterministic=True)

@@ -1,0 +1,96 @@
+"""An evaluation: every model answers every row, then graders that ask a model are asked about every answer."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+from services.common.errors import ServiceError
+from services.common.grading import template
+from services.common.grading.graders import ScoreModel, asking
+from services.common.grading.sampling import Sampling
+from services.common.grading.template import MissingReference
+from services.trainer.answering.answer_file import AnswerFile
+from services.trainer.answering.asking import Asker, Question
+from services.trainer.answering.config import EvaluationConfig
+from services.trainer.answering.evaluation_results import evaluation_outcome
+from services.trainer.answering.outcome import Outcome
+from services.trainer.answering.reports import Progress, Reports
+from services.trainer.answering.rows import question_and_answer, read_items
+from services.trainer.evaluating.grading import template_values
+from services.trainer.evaluating.values import Answer, Item
+
+Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]
+"""By judge and the place of the model that is judged."""
+
+
+async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clock: Callable[[], float]) -> Outcome:
+    """Until the result files are written. Raises the first ServiceError that concerns more than a row, OSError."""
+    items = list(read_items(config.data, question_and_answer, most=config.max_rows, system=config.system_prompt))
+    if not items:
+        raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to evaluate with")
+    with contextlib.ExitStack() as stack:
+        files = [await _open(stack, config, asker, f"model-{place}", model) for place, model in enumerate(config.models)]
+        opinions = await _open_opinions(stack, config, asker)
+        parts = [*files, *opinions.values()]
+        total, done = len(parts) * len(items), sum(map(len, parts))
+        reports.started(total, done, config.models)
+        questioning = _Questioning(config, asker, items, Progress(reports, total, done, clock))
+        for place, file in enumerate(files):
+            await questioning.answer(place, file)
+        for (judge, place), file in opinions.items():
+            await questioning.judge(judge, files[place], file)
+        reports.beat(total, "busy")
+        return evaluation_outcome(config, items, files, opinions)
+
+
+async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str) -> AnswerFile:
+    return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model)))
+
+
+async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker) -> Opinions:
+    judges = dict.fromkeys(asking(config.graders))
+    return {
+        (judge, place): await _open(stack, config, asker, f"judge-{number}-{place}", judge.model)
+        for number, judge in enumerate(judges)
+        for place in range(len(config.models))
+    }
+
+
+class _Questioning:
+    """Asks about the rows of one evaluation."""
+
+    def __init__(self, config: EvaluationConfig, asker: Asker, items: Sequence[Item], progress: Progress) -> None:
+        self._config, self._asker, self._items, self._progress = config, asker, items, progress
+
+    async def answer(self, place: int, file: AnswerFile) -> None:
+        """By the model at `place`; raises NOTHING_ANSWERED when it can answer no row at all."""
+        questions = (Question(item.number, item.messages) for item in self._items)
+        counter = self._progress.counter(f"model_{place}", len(file))
+        await self._asker.answer(file.model, questions, file, self._config.sampling, counter)
+        failed = [answer for item in self._items if not (answer := file[item.number]).is_answered]
+        if len(failed) == len(self._items):
+            message = f"{self._config.models[place]} could answer no row; row {failed[0].row}: {failed[0].message}"
+            raise ServiceError("NOTHING_ANSWERED", message, metadata={"reason": failed[0].reason})
+
+    async def judge(self, judge: ScoreModel, answers: AnswerFile, file: AnswerFile) -> None:
+        """Rows that cannot be judged get the reason as their answer at once."""
+        counter = self._progress.counter(judge.name, len(file))
+        questions = []
+        for item in self._items:
+            asked = _asked_of(judge, item, answers[item.number])
+            if isinstance(asked, Question):
+                questions.append(asked)
+            elif item.number not in file:
+                file.append(asked)
+                counter()
+        await self._asker.answer(file.model, questions, file, Sampling(max_tokens=judge.max_tokens), counter)
+
+
+def _asked_of(judge: ScoreModel, item: Item, answer: Answer) -> Question | Answer:
+    """What the judge is asked about a row, or why it is not."""
+    if not answer.is_answered:
+        return Answer(item.number, reason=answer.reason, message=answer.message)
+    values = template_values(item.row, item.prompt, item.reference, answer.text)
+    try:
+        return Question(item.number, [(turn.role, template.render(turn.content, values)) for turn in judge.input])
+    except MissingReference as error:
+        return Answer(item.number, reason="INVALID_FIELD", message=str(error))

@@ -1,0 +1,66 @@
+"""A generation: a model answers every row, and the conversations with their answers become a dataset."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from services.common.errors import ServiceError
+from services.trainer.answering.answer_file import AnswerFile
+from services.trainer.answering.asking import Asker, Question
+from services.trainer.answering.config import GenerationConfig
+from services.trainer.answering.outcome import Outcome, write_lines
+from services.trainer.answering.reports import Progress, Reports
+from services.trainer.answering.rows import read_items, to_answer
+from services.trainer.evaluating.values import Answer, Item
+
+GENERATED = "generated.jsonl"
+"""The rows of the new dataset, in the run's directory."""
+_MOST_FAILED = 100
+
+
+async def generate(config: GenerationConfig, asker: Asker, reports: Reports, clock: Callable[[], float]) -> Outcome:
+    """Until the result files are written. Raises the first ServiceError that concerns more than a row, OSError.
+
+    Rows are read as they are needed: a dataset may be larger than memory.
+    """
+    total = sum(1 for _ in _items(config))
+    if not total:
+        raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to answer")
+    with AnswerFile.open(config.answers / "model-0.jsonl", await asker.load(config.model)) as file:
+        reports.started(total, len(file), [config.model])
+        progress = Progress(reports, total, len(file), clock)
+        questions = (Question(item.number, item.messages) for item in _items(config))
+        await asker.answer(file.model, questions, file, config.sampling, progress.counter("model_0", len(file)))
+        reports.beat(total, "busy")
+        return _outcome(config, file, total)
+
+
+def _items(config: GenerationConfig) -> Iterator[Item]:
+    return read_items(config.data, to_answer, most=config.max_rows, system=config.system_prompt)
+
+
+def _outcome(config: GenerationConfig, file: AnswerFile, total: int) -> Outcome:
+    counts = {"cut_count": 0, "completion_token_count": 0, "answered_count": 0}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for item in _items(config):
+            if (answer := _usable(file[item.number])).is_answered:
+                counts["answered_count"] += 1
+                counts["cut_count"] += answer.finish_reason == "LENGTH"
+                counts["completion_token_count"] += answer.tokens
+                turns = [*item.messages, ("assistant", answer.text)]
+                yield {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+    write_lines(config.directory / GENERATED, rows())
+    answers = (_usable(file[row]) for row in range(1, total + 1))
+    failed = [{"row": each.row, "reason": each.reason, "message": each.message} for each in answers if not each.is_answered]
+    write_lines(config.output / "failed.jsonl", failed)
+    result = {"row_count": total, "failed_count": len(failed), "failed_rows": failed[:_MOST_FAILED], **counts}
+    return Outcome("GENERATION", "generation", result, step=total, metrics={name: float(n) for name, n in counts.items()})
+
+
+def _usable(answer: Answer) -> Answer:
+    """A row of training data has an answer that says something and holds no NUL character."""
+    if answer.is_answered and (not answer.text.strip() or "\0" in answer.text):
+        what = "holds a NUL character" if answer.text.strip() else "is empty"
+        return Answer(answer.row, reason="ANSWER_UNUSABLE", message=f"the model's answer {what}")
+    return answer

@@ -1,0 +1,65 @@
+"""The inference service over gRPC, as a run asks it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import grpc
+
+from services.common.channels import call_metadata, translated
+from services.common.grading.sampling import Sampling
+from services.trainer.evaluating.values import Answer
+from tunesmith.v1 import inference_service_pb2 as pb2
+from tunesmith.v1 import inference_service_pb2_grpc
+
+Messages = Sequence[tuple[str, str]]
+"""(role, text) of each turn."""
+
+_CALL_SECONDS = 900.0
+_PEER = "the inference service"
+
+
+class Models(Protocol):
+    """Raises what inference says, and Unavailable (INFERENCE_UNAVAILABLE) when it does not answer."""
+
+    async def load(self, model: str) -> str:
+        """Loads a model and returns the name of what it is now: an alias may point elsewhere later."""
+
+    async def ask(self, model: str, row: int, messages: Messages, sampling: Sampling) -> Answer:
+        """The answer to a row."""
+
+
+class Inference:
+    """One inference service."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "") -> None:
+        self._stub = inference_service_pb2_grpc.InferenceServiceStub(channel)
+        self._api_key = api_key
+
+    async def load(self, model: str) -> str:
+        """See Models."""
+        request = pb2.LoadModelRequest(model=model)
+        with translated("INFERENCE_UNAVAILABLE", _PEER):
+            found = await self._stub.LoadModel(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        return found.model
+
+    async def ask(self, model: str, row: int, messages: Messages, sampling: Sampling) -> Answer:
+        """See Models."""
+        request = pb2.ChatRequest(
+            model=model,
+            messages=[pb2.ChatMessage(role=role, content=text) for role, text in messages],
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            # A seed of its own for each row: what is answered does not depend on the order, nor on where a run went on.
+            seed=sampling.seed + row,
+            stop=sampling.stop,
+        )
+        with translated("INFERENCE_UNAVAILABLE", _PEER):
+            found = await self._stub.Chat(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        return Answer(
+            row=row,
+            text=found.message.content,
+            finish_reason=pb2.FinishReason.Name(found.finish_reason).removeprefix("FINISH_REASON_"),
+            seconds=found.usage.total_time.ToMicroseconds() / 1e6,
+            tokens=found.usage.completion_tokens,
+        )

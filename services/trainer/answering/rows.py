@@ -1,0 +1,55 @@
+"""Rows of a dataset to questions; used by both kinds of runs."""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from services.trainer.evaluating.values import Item
+
+Row = Mapping[str, Any]
+Split = Callable[[Row], tuple[Sequence[Row], str]]
+"""The turns of a row that a model is asked, and the known answer or nothing."""
+
+
+def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: str) -> Iterator[Item]:
+    """At most so many rows, numbered from 1. A `system` text goes before each conversation, instead of its own."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if most is not None and number > most:
+                return
+            row = json.loads(line)
+            turns, reference = split(row)
+            yield Item(number, _messages(turns, system), reference, row)
+
+
+def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
+    """Of formats CHAT and LABELED: the known answer is the label, or the last turn of the assistant, and not what follows it."""
+    turns = row["messages"]
+    if "label" in row:
+        return turns, str(row["label"])
+    last = max((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
+    return turns[:last], _text(turns[last].get("content")) if last < len(turns) else ""
+
+
+def to_answer(row: Row) -> tuple[Sequence[Row], str]:
+    """Of formats CHAT, LABELED and TEXT: everything but a turn of the assistant at the very end; a text is a turn of the user."""
+    if "text" in row:
+        return [{"role": "user", "content": row["text"]}], ""
+    turns = row["messages"]
+    return turns[:-1] if turns[-1]["role"] == "assistant" else turns, ""
+
+
+def _messages(turns: Sequence[Row], system: str) -> tuple[tuple[str, str], ...]:
+    # What OpenAI calls developer is system to the models.
+    given = [("system" if turn["role"] == "developer" else str(turn["role"]), _text(turn.get("content"))) for turn in turns]
+    if not system:
+        return tuple(given)
+    return ("system", system), *(turn for turn in given if turn[0] != "system")
+
+
+def _text(content: Any) -> str:
+    """Of a text or of OpenAI's list of text parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content)
+    return content or ""

@@ -1,0 +1,1 @@
+"""How good answers are: scores of rows, their intervals and verdicts. Pure functions; no network, no torch."""

@@ -1,0 +1,86 @@
+"""The number that a grader gives an answer."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.common.grading import template
+from services.common.grading.arithmetic import BadExpression, Expression
+from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity
+from services.common.grading.template import MissingReference
+from services.trainer.evaluating.overlap import METRICS
+from services.trainer.evaluating.words import json_value
+
+# The number must stand by itself: not the 2 of `v2`.
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?![\w])")
+
+Judged = Callable[[ScoreModel], str | None]
+"""What the model of a grader has answered about the row; None = nothing."""
+
+_CHECKS: Mapping[str, Callable[[str, str], bool]] = {
+    "EQ": lambda text, reference: text == reference,
+    "NE": lambda text, reference: text != reference,
+    "LIKE": lambda text, reference: reference in text,
+    "ILIKE": lambda text, reference: reference.casefold() in text.casefold(),
+}
+
+
+class NotGraded(ValueError):
+    """An answer that a grader can give no number; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scale:
+    """What the numbers of a grader mean."""
+
+    lowest: float
+    """What counts when there is none."""
+    is_share: bool
+    """They are 0 to 1."""
+    pass_threshold: float | None
+
+
+def scale(grader: Grader) -> Scale:
+    """Of a checked grader."""
+    if isinstance(grader, ScoreModel):
+        return Scale(grader.range_min, (grader.range_min, grader.range_max) == (0, 1), grader.pass_threshold)
+    if isinstance(grader, Multi):
+        return Scale(0.0, False, grader.pass_threshold)
+    return Scale(0.0, True, grader.pass_threshold if isinstance(grader, TextSimilarity) else None)
+
+
+def grade(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
+    """The number; `values` are those of the templates. Raises NotGraded."""
+    try:
+        return _grade(grader, values, judged)
+    except (MissingReference, BadExpression) as error:
+        raise NotGraded(str(error)) from error
+
+
+def template_values(row: Mapping[str, Any], prompt: str, reference: str, answer: str) -> dict[str, Any]:
+    """What references may name. Keys of the row do not hide `reference` and `prompt`."""
+    sample = {"output_text": answer} | ({"output_json": value} if (value := json_value(answer)) is not None else {})
+    return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample}
+
+
+def number_in(text: str, least: float, most: float) -> float:
+    """The first number of a text, brought into the range; raises NotGraded."""
+    if not (match := _NUMBER.search(text)):
+        raise NotGraded(f"there is no number in {text[:80]!r}")
+    return max(least, min(most, float(match[0])))
+
+
+def _grade(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
+    if isinstance(grader, StringCheck | TextSimilarity):
+        text, reference = template.render(grader.input, values), template.render(grader.reference, values)
+        if isinstance(grader, StringCheck):
+            return float(_CHECKS[grader.operation](text, reference))
+        return METRICS[grader.metric](text, reference)
+    if isinstance(grader, ScoreModel):
+        if (answer := judged(grader)) is None:
+            raise NotGraded(f"{grader.model} gave no answer")
+        return number_in(answer, grader.range_min, grader.range_max)
+    assert isinstance(grader, Multi)
+    numbers = {each.name: _grade(each, values, judged) for each in grader.graders}
+    return Expression(grader.calculate_output).value(numbers)

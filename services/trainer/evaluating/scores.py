@@ -1,0 +1,86 @@
+"""The scores of every row: the built-in ones, then those of the graders."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from services.common.grading.graders import Grader, ScoreModel
+from services.trainer.evaluating import labels, overlap
+from services.trainer.evaluating.grading import NotGraded, Scale, grade, scale, template_values
+from services.trainer.evaluating.json_fields import is_object, json_field_f1, json_valid
+from services.trainer.evaluating.values import Answer, Item
+from services.trainer.evaluating.words import normalised
+
+JudgedRow = Callable[[ScoreModel, int], str | None]
+"""What the model of a grader has answered about a row, given its number."""
+
+_SHARE = Scale(0.0, True, None)
+_ALWAYS: Mapping[str, Callable[[str, str], float]] = {
+    "exact_match": lambda answer, reference: float(normalised(answer) == normalised(reference)),
+    "f1": overlap.f1,
+    "bleu": overlap.bleu,
+    "rouge_l": overlap.rouge_l,
+}
+_OF_JSON: Mapping[str, Callable[[str, str], float]] = {
+    "json_valid": lambda answer, _: json_valid(answer),
+    "json_field_f1": json_field_f1,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """One score of one model over all rows, in their order."""
+
+    name: str
+    scale: Scale
+    values: tuple[float, ...]
+    ungraded: Mapping[int, str]
+    """Why, by the number of the row; those count with the lowest score."""
+
+
+class Scoring:
+    """How the rows of one evaluation are scored; every item has a reference."""
+
+    def __init__(self, items: Sequence[Item], graders: Sequence[Grader]) -> None:
+        references = [item.reference for item in items]
+        self._items, self._graders = items, graders
+        self._built_in = dict(_ALWAYS) | (dict(_OF_JSON) if all(map(is_object, references)) else {})
+        self.has_labels = labels.are_labels(references)
+        self.primary = self._primary()
+        """What verdicts go by."""
+
+    def columns(self, answers: Mapping[int, Answer], judged: JudgedRow) -> list[Column]:
+        """All scores of one model, the one that verdicts go by first."""
+        found = [self._measured(name, metric, answers) for name, metric in self._built_in.items()]
+        found += [self._graded(grader, answers, judged) for grader in self._graders]
+        return sorted(found, key=lambda column: column.name != self.primary)
+
+    def _primary(self) -> str:
+        if self._graders:
+            return self._graders[0].name
+        if self.has_labels:
+            return "exact_match"
+        return "json_field_f1" if "json_field_f1" in self._built_in else "f1"
+
+    def _measured(self, name: str, metric: Callable[[str, str], float], answers: Mapping[int, Answer]) -> Column:
+        values = []
+        for item in self._items:
+            answer = answers[item.number]
+            values.append(metric(answer.text, item.reference) if answer.is_answered else 0.0)
+        return Column(name, _SHARE, tuple(values), {})
+
+    def _graded(self, grader: Grader, answers: Mapping[int, Answer], judged: JudgedRow) -> Column:
+        values, ungraded, means = [], {}, scale(grader)
+        for item in self._items:
+            try:
+                values.append(_grade(grader, item, answers[item.number], judged))
+            except NotGraded as error:
+                values.append(means.lowest)
+                ungraded[item.number] = str(error)
+        return Column(grader.name, means, tuple(values), ungraded)
+
+
+def _grade(grader: Grader, item: Item, answer: Answer, judged: JudgedRow) -> float:
+    if not answer.is_answered:
+        raise NotGraded(answer.message)
+    known = template_values(item.row, item.prompt, item.reference, answer.text)
+    return grade(grader, known, lambda asked: judged(asked, item.number))

@@ -1,0 +1,115 @@
+"""What an evaluation found, from the answers of all models: the fields of EvaluationResult as JSON has them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from services.trainer.evaluating import labels
+from services.trainer.evaluating.bootstrap import Interval, Numbers, interval, resampled_means
+from services.trainer.evaluating.scores import Column, Scoring
+from services.trainer.evaluating.values import Answer, Item
+from services.trainer.evaluating.verdict import amount, verdict
+
+_MOST_ROWS = 100
+_EPSILON = 1e-9
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """One model, its answers by row and its scores."""
+
+    model: str
+    answers: Mapping[int, Answer]
+    columns: Sequence[Column]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sample:
+    """The values of one model's scores (rows x scores) and their resampled means (resamples x scores)."""
+
+    values: Numbers
+    means: Numbers
+
+
+def summarise(items: Sequence[Item], scoring: Scoring, models: Sequence[Measured], seed: int) -> dict[str, Any]:
+    """All but the leaks. The first model is what the others are compared with; every row is drawn with all its models."""
+    samples = [_sample(measured, seed) for measured in models]
+    results = [_model(items, measured, sample, samples[0]) for measured, sample in zip(models, samples, strict=True)]
+    if scoring.has_labels:
+        for result, measured in zip(results, models, strict=True):
+            result["labels"] = _labels(items, measured.answers)
+    return {
+        "row_count": len(items),
+        "primary_score": scoring.primary,
+        "models": results,
+        "summary": " ".join(f"{result['model']}: {result['verdict_text']}." for result in results),
+    }
+
+
+def _sample(measured: Measured, seed: int) -> _Sample:
+    values = np.array([column.values for column in measured.columns], dtype=np.float64).T
+    # The same seed draws the same rows for every model, so that differences are paired.
+    return _Sample(values, resampled_means(values, seed))
+
+
+def _model(items: Sequence[Item], measured: Measured, own: _Sample, first: _Sample) -> dict[str, Any]:
+    answered = [measured.answers[item.number] for item in items if measured.answers[item.number].is_answered]
+    result: dict[str, Any] = {
+        "model": measured.model,
+        "answered_count": len(answered),
+        "failed_count": len(items) - len(answered),
+        "scores": [_score(index, column, own, first) for index, column in enumerate(measured.columns)],
+        "completion_token_count": sum(answer.tokens for answer in answered),
+    }
+    if answered:
+        result["latency"] = _latency([answer.seconds for answer in answered])
+    return result | _verdict(items, measured.columns[0], own, first)
+
+
+def _score(index: int, column: Column, own: _Sample, first: _Sample) -> dict[str, Any]:
+    found = interval(_mean(own, index), own.means[:, index])
+    score: dict[str, Any] = {"name": column.name, "value": found.value, "low": found.low, "high": found.high}
+    if own is not first:
+        delta = _delta(index, own, first)
+        score |= {"delta": delta.value, "delta_low": delta.low, "delta_high": delta.high}
+    if (least := column.scale.pass_threshold) is not None:
+        score["pass_rate"] = sum(value >= least - _EPSILON for value in column.values) / len(column.values)
+    return score | ({"ungraded_count": len(column.ungraded)} if column.ungraded else {})
+
+
+def _verdict(items: Sequence[Item], primary: Column, own: _Sample, first: _Sample) -> dict[str, Any]:
+    is_share = primary.scale.is_share
+    if own is first:
+        score = interval(_mean(own, 0), own.means[:, 0])
+        return {"verdict_text": f"{primary.name} {amount(score, is_share=is_share)}"}
+    found = verdict(_delta(0, own, first), len(items), is_share=is_share)
+    changes = own.values[:, 0] - first.values[:, 0]
+    worst = sorted((change, item.number) for change, item in zip(changes, items, strict=True) if change < -_EPSILON)
+    return {
+        "verdict": found.kind,
+        "verdict_text": found.text,
+        "regressed_rows": [number for _, number in worst[:_MOST_ROWS]],
+        "regressed_count": len(worst),
+        "improved_count": int((changes > _EPSILON).sum()),
+    }
+
+
+def _mean(sample: _Sample, index: int) -> float:
+    return float(sample.values[:, index].mean())
+
+
+def _delta(index: int, own: _Sample, first: _Sample) -> Interval:
+    return interval(_mean(own, index) - _mean(first, index), own.means[:, index] - first.means[:, index])
+
+
+def _latency(seconds: Sequence[float]) -> dict[str, str]:
+    return {f"p{share}": f"{float(np.quantile(seconds, share / 100)):.6f}s" for share in (50, 90, 99)}
+
+
+def _labels(items: Sequence[Item], answers: Mapping[int, Answer]) -> dict[str, Any]:
+    said = [answers[item.number].text if answers[item.number].is_answered else None for item in items]
+    found = labels.confusion(said, [item.reference for item in items])
+    counts = [{"expected": known, "answered": answer, "count": count} for known, answer, count in found.counts]
+    return {"macro_f1": found.macro_f1, "labels": list(found.labels), "counts": counts}

@@ -1,0 +1,53 @@
+"""Evaluation runs: models answer the rows of a dataset; what they were trained on is fetched, too, to look for leaks."""
+
+from typing import cast
+
+from services.trainer.fetching import Fetching
+from services.trainer.journal import Event
+from services.trainer.kinds import asking
+from services.trainer.kinds.asking import Asking
+from services.trainer.kinds.kind import Prepared, RunKind, Uploads
+from services.trainer.persistence import Note
+from services.trainer.run_directory import RunDirectory
+from tunesmith.v1 import trainer_service_pb2
+
+_LARGEST_BYTES = 256 * 1024 * 1024
+
+
+def check(run: trainer_service_pb2.Run) -> None:
+    """See RunKind."""
+    asking.check_ask(read(run), "run.spec.evaluation")
+
+
+def read(run: trainer_service_pb2.Run) -> Asking:
+    """See RunKind."""
+    return Asking(run.spec.evaluation.dataset, tuple(run.spec.evaluation.models))
+
+
+async def prepare(run: RunDirectory, fetching: Fetching, note: Note) -> Prepared:
+    """See RunKind."""
+    ask = cast(Asking, run.request.ask)
+    provenance = await asking.fetch(run, ask.dataset, fetching, note)
+    trained_on = {model: await _training_data(run, model, fetching, note) for model in dict.fromkeys(ask.models)}
+    return Prepared(provenance, asking.config(run, trained_on))
+
+
+async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:
+    """See RunKind."""
+    return [Event("evaluation_finished", {"result": run.found("evaluation")})]
+
+
+EVALUATION = RunKind("evaluation", asking.MODULE, check, read, prepare, asking.manifest, news=news, asks_models=True)
+
+
+async def _training_data(run: RunDirectory, model: str, fetching: Fetching, note: Note) -> dict[str, str]:
+    """Files of the datasets a model was trained on; those that are gone or very large are left out, and that is said."""
+    found = {}
+    for dataset, size in await fetching.trained_on(model, note):
+        if size > _LARGEST_BYTES:
+            note(f"{dataset} of {model} has {size / 1e6:,.0f} MB and is not searched for rows of the evaluation", "WARNING")
+            continue
+        target = run.path / "data" / f"trained-on-{dataset.removeprefix('datasets/')}.jsonl"
+        found[dataset] = str(target)
+        await fetching.dataset(dataset, target, 1.0, note)
+    return found

@@ -1,0 +1,26 @@
+"""Imports all that a run needs and touches no device; a warm rank does so before there is a run."""
+
+import os
+
+from services.trainer.training.allocation import keep_freed_memory
+from services.trainer.training.quiet import quiet_libraries
+
+
+def get_ready() -> None:
+    """What has to be as it is before torch is imported; more than once does no harm."""
+    quiet_libraries()
+    keep_freed_memory()
+    # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+get_ready()
+
+from services.trainer.training import assembly, export, loop, rehearsal, resume, room, samples, saver  # noqa: E402, F401
+from services.trainer.training.engine import import_deepspeed  # noqa: E402
+
+# Where there may be a GPU, DeepSpeed looks for it when it is imported.
+if os.environ.get("DS_ACCELERATOR") == "cpu":
+    import_deepspeed()
+    # transformers imports a family when its model is loaded; these are the ones that train here as a rule.
+    import transformers.models.llama.modeling_llama  # noqa: F401

@@ -1,0 +1,107 @@
+"""Evaluations and generations through the command line: verdicts, results equal to unbroken ones, datasets of answers."""
+
+import json
+import pathlib
+
+import psutil
+import pytest
+
+from tests.e2e.local_stack import LocalStack, eventually
+from tests.shared_stack import TINY, write_rows
+
+_NUMBERS = ("--max-tokens", "32")
+
+
+@pytest.fixture(scope="module")
+def tuned(stack: LocalStack, dataset: str, rows: pathlib.Path) -> dict:
+    """A fine-tuning that has succeeded and asked for its evaluation."""
+    numbers = ["--set", "max_steps=2", "--set", "global_batch_size=8", "--set", "max_seq_length=64", "--set", "lora.rank=2"]
+    run = ["task", "create", "--data", dataset, "--eval-data", dataset, "--model", TINY, "--name", "measured", *numbers]
+    return stack.json(*run)
+
+
+@pytest.fixture(scope="module")
+def questions(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Enough of them to break something in between."""
+    path = write_rows(tmp_path_factory.mktemp("questions") / "questions.jsonl", 160)
+    return str(stack.json("data", "upload", str(path))["name"])
+
+
+def ended(stack: LocalStack, task: str) -> dict:
+    assert stack.run("task", "watch", task, timeout=240).returncode == 0
+    return stack.json("task", "show", task)
+
+
+def without_times(result: dict) -> dict:
+    for model in result["models"]:
+        del model["latency"]
+    return result
+
+
+def test_a_fine_tuning_gets_its_verdict_by_itself(stack: LocalStack, tuned: dict, dataset: str) -> None:
+    done = ended(stack, tuned["name"])
+    evaluation = ended(stack, done["evaluation_task"])
+    assert evaluation["origin"] == {"artifact": done["artifact"], "task": tuned["name"]}
+    assert evaluation["spec"]["evaluation"] == {"models": [f"baseModels/{TINY}", done["artifact"]], "dataset": dataset}
+    found = stack.json("task", "show", tuned["name"])["evaluation_result"]
+    assert found == evaluation["evaluation_result"]
+    assert (found["row_count"], len(found["models"])) == ("24", 2)
+    assert found["models"][1]["verdict"] in ("BETTER", "NO_SIGNIFICANT_CHANGE", "WORSE")
+    # It was evaluated on what it has learned, and that is said.
+    assert [(leak["model"], leak["row_count"]) for leak in found["leaks"]] == [(done["artifact"], "24")]
+    shown = stack.run("eval", "show", tuned["name"])
+    assert "VERDICT" in shown.stdout
+    assert "was trained on 24 of these rows" in shown.stderr
+    lines = stack.run("eval", "rows", tuned["name"]).stdout.splitlines()
+    assert [json.loads(line)["row"] for line in lines] == list(range(1, 25))
+
+
+def test_whatever_is_killed_in_between_the_result_is_that_of_an_unbroken_run(
+    stack: LocalStack, tuned: dict, questions: str
+) -> None:
+    ended(stack, tuned["name"])
+    run = ["eval", "run", "--model", "base", "--model", tuned["name"], "--data", questions, *_NUMBERS]
+    whole = ended(stack, stack.json(*run)["name"])
+    broken = stack.json(*run)["name"]
+    answers_in(stack, broken, 20)
+    (process,) = [p for p in psutil.process_iter(["cmdline"]) if is_asking(p, broken)]
+    process.kill()
+    answers_in(stack, broken, 100)
+    stack.kill("trainer")
+    answers_in(stack, broken, 170)
+    stack.run("task", "pause", broken)
+    eventually(lambda: stack.json("task", "show", broken)["state"] == "PAUSED", 60, "it is not paused")
+    stack.run("task", "resume", broken)
+    done = ended(stack, broken)
+    assert done["attempt"] == 3
+    assert without_times(done["evaluation_result"]) == without_times(whole["evaluation_result"])
+    assert said(stack, broken) == said(stack, whole["name"])
+
+
+def test_answers_become_a_dataset_of_as_many_rows(stack: LocalStack, questions: str) -> None:
+    done = ended(stack, stack.json("batch", "run", "--model", TINY, "--data", questions, "--max-tokens", "8")["name"])
+    result = done["generation_result"]
+    assert int(result["answered_count"]) + int(result.get("failed_count", 0)) == 160
+    made = stack.json("data", "show", result["dataset"])
+    assert (made["format"], made["statistics"]["example_count"]) == ("CHAT", result["answered_count"])
+    assert "answered" in stack.run("batch", "show", done["name"]).stdout
+
+
+def answers_in(stack: LocalStack, task: str, count: int) -> None:
+    """Until so many answers are told."""
+
+    def step() -> int:
+        return int(stack.json("task", "show", task).get("progress", {}).get("step", 0))
+
+    eventually(lambda: step() >= count, 90, f"no {count} answers")
+
+
+def is_asking(process: psutil.Process, task: str) -> bool:
+    command = " ".join(process.info["cmdline"] or [])
+    return "services.trainer.answering" in command and task.removeprefix("tasks/") in command and "supervisor" not in command
+
+
+def said(stack: LocalStack, evaluation: str) -> list:
+    """What every row says but for times."""
+    rows = [json.loads(line) for line in stack.run("eval", "rows", evaluation).stdout.splitlines()]
+    return [[row["row"], [(answer.get("text"), answer["scores"]) for answer in row["answers"]]] for row in rows]

@@ -1,0 +1,75 @@
+"""Packed weights write what the others write."""
+
+import dataclasses
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from engine_rows import together
+from inference_fakes import ARTIFACT, OTHER_ARTIFACT
+from peft_reference import greedy, write_adapter
+
+from services.inference.engine import GenerationRequest, Sampling
+from services.inference.packing import is_packable
+from services.inference.transformers_engine import TransformersEngine
+
+pytestmark = pytest.mark.integration
+
+BASE = "baseModels/tiny"
+
+
+def loaded(base: Path, pack_up_to: int) -> TransformersEngine:
+    engine = TransformersEngine(threads=1, pack_up_to=pack_up_to)
+    engine.load_base(BASE, base)
+    return engine
+
+
+def is_packed(engine: TransformersEngine) -> bool:
+    layers = [layer for layer in engine._batches[BASE]._model.modules() if type(layer) is torch.nn.Linear]
+    return all("forward" in vars(layer) for layer in layers)
+
+
+def test_rows_of_base_and_adapters_get_what_forward_passes_without_cache_give(
+    base_directory: Path, adapter_directory: Path, tmp_path: Path
+) -> None:
+    engine = loaded(base_directory, 2**30)
+    assert is_packed(engine)
+    dora = write_adapter(base_directory, tmp_path / "dora", seed=4, target_modules="all-linear", use_dora=True)
+    engine.load_adapter(BASE, ARTIFACT, adapter_directory)
+    engine.load_adapter(BASE, OTHER_ARTIFACT, dora)
+    directories = {None: None, ARTIFACT: adapter_directory, OTHER_ARTIFACT: dora}
+    requests = [
+        GenerationRequest(BASE, adapter, tuple(range(5 + length, 5 + 2 * length)), 12)
+        for adapter, length in ((None, 3), (ARTIFACT, 40), (OTHER_ARTIFACT, 5), (ARTIFACT, 1), (None, 90))
+    ]
+    expected = [greedy(base_directory, directories[request.adapter], request.prompt, 12) for request in requests]
+    for stagger in (0, 2):
+        assert together(engine, requests, stagger=stagger) == expected
+
+
+def test_a_seed_writes_the_same_with_one_row_and_with_several(base_directory: Path) -> None:
+    request = GenerationRequest(BASE, None, (10, 11, 12), 30, Sampling(1.0, 0.9, 3))
+    others = [dataclasses.replace(request, sampling=Sampling(1.0, 1.0, seed)) for seed in range(3)]
+    engine = loaded(base_directory, 2**30)
+    (alone,) = together(engine, [request])
+    assert together(engine, [request, *others], stagger=1)[0] == alone
+    assert together(loaded(base_directory, 0), [request])[0] == alone
+
+
+def test_a_model_beyond_the_limit_and_one_in_another_precision_are_left_as_they_are(base_directory: Path) -> None:
+    weights = 27_136 * 4
+    assert is_packed(loaded(base_directory, weights))
+    engine = loaded(base_directory, weights - 1)
+    assert not is_packed(engine)
+    model = engine._batches[BASE]._model
+    assert is_packable(model)
+    assert not is_packable(model.to(torch.bfloat16))
+
+
+def test_an_unloaded_model_gives_its_weights_back_at_once(base_directory: Path, adapter_directory: Path) -> None:
+    engine = loaded(base_directory, 2**30)
+    engine.load_adapter(BASE, ARTIFACT, adapter_directory)
+    weights = weakref.ref(engine._batches[BASE]._model.get_output_embeddings().weight)
+    engine.unload(BASE)
+    assert weights() is None

@@ -1,0 +1,37 @@
+"""A model that answers by a rule; for unit tests of what asks it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from services.common.errors import ServiceError
+from services.common.grading.sampling import Sampling
+from services.trainer.answering.inference import Messages
+from services.trainer.evaluating.values import Answer
+
+Rule = Callable[[str, Messages], str]
+
+
+class FakeModels:
+    """`trouble` holds failures to raise for a row, one after the other, before it is answered."""
+
+    def __init__(self, rule: Rule, trouble: Mapping[int, list[ServiceError]] | None = None) -> None:
+        self._rule = rule
+        self._trouble = {row: list(errors) for row, errors in (trouble or {}).items()}
+        self.asked: list[tuple[str, int]] = []
+        self.most_at_once = 0
+        self._at_once = 0
+
+    async def load(self, model: str) -> str:
+        if errors := self._trouble.get(0):
+            raise errors.pop(0)
+        return f"loaded/{model}"
+
+    async def ask(self, model: str, row: int, messages: Messages, sampling: Sampling) -> Answer:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await asyncio.sleep(0)
+        self._at_once -= 1
+        if errors := self._trouble.get(row):
+            raise errors.pop(0)
+        self.asked.append((model, row))
+        return Answer(row, self._rule(model, messages), "STOP", 0.25, 3)

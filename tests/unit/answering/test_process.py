@@ -1,0 +1,135 @@
+"""The process as its supervisor runs it, and the inference service as it asks it, over loopback."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from services.common.channels import connect
+from services.common.errors import InvalidArgument, ServiceError, Violation
+from services.common.grading.sampling import Sampling
+from services.common.interceptors import EdgeInterceptor
+from services.trainer.answering.inference import Inference
+from tunesmith.v1 import inference_service_pb2 as pb2
+from tunesmith.v1 import inference_service_pb2_grpc
+
+
+class Service(inference_service_pb2_grpc.InferenceServiceServicer):
+    """Repeats the question; of `held`, waits for ever with the questions from that number on."""
+
+    def __init__(self) -> None:
+        self.asked: list[pb2.ChatRequest] = []
+        self.held = 10**9
+        self.waiting = asyncio.Event()
+
+    async def LoadModel(self, request: pb2.LoadModelRequest, context: Any) -> pb2.LoadedModel:
+        return pb2.LoadedModel(model=f"baseModels/{request.model}")
+
+    async def Chat(self, request: pb2.ChatRequest, context: Any) -> pb2.ChatResponse:
+        text = request.messages[-1].content
+        if text == "too long":
+            raise InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
+        if len(self.asked) >= self.held:
+            self.waiting.set()
+            await asyncio.Event().wait()
+        self.asked.append(request)
+        answer = pb2.ChatMessage(role="assistant", content=f"re: {text}")
+        response = pb2.ChatResponse(message=answer, finish_reason=pb2.FINISH_REASON_LENGTH)
+        response.usage.completion_tokens = 7
+        response.usage.total_time.FromMilliseconds(1500)
+        return response
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+async def address(service: Service) -> AsyncIterator[str]:
+    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
+    inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    rows = [{"messages": [{"role": "user", "content": f"q{n}"}]} for n in range(1, 9)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = {"generation": {"model": "tiny", "dataset": "datasets/x", "sampling": {"seed": 100, "max_tokens": 5, "stop": ["!"]}}}
+    config = {"spec": spec, "data": str(tmp_path / "data.jsonl"), "trained_on": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+async def run(
+    directory: Path, address: str, hold: asyncio.Event | None = None, number: int = 0
+) -> tuple[int, list[dict[str, Any]]]:
+    """The exit code and what it reported; with `hold`, a signal is sent once that is set."""
+    reading, writing = os.pipe()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNESMITH_")}
+    environment |= {"TUNESMITH_EVENTS_FD": str(writing), "TUNESMITH_RUN_INFERENCE_QUESTIONS": "4"}
+    environment |= {"TUNESMITH_RUN_INFERENCE_ADDRESS": address} if address else {}
+    command = [sys.executable, "-m", "services.trainer.answering", str(directory / "config.json")]
+    process = await asyncio.create_subprocess_exec(*command, env=environment, pass_fds=(writing,), stdout=DEVNULL, stderr=DEVNULL)
+    os.close(writing)
+    if hold is not None:
+        await asyncio.wait_for(hold.wait(), 30)
+        process.send_signal(number)
+    code = await asyncio.wait_for(process.wait(), 30)
+    with os.fdopen(reading) as pipe:
+        return code, [json.loads(line) for line in pipe]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)], ids=["kill", "term"])
+async def test_another_process_goes_on_where_one_was_ended(
+    service: Service, address: str, directory: Path, number: int, code: int
+) -> None:
+    service.held = 5
+    assert (await run(directory, address, service.waiting, number))[0] == code
+    service.held = 10**9
+    ended, told = await run(directory, address)
+    assert ended == 0
+    asked = [request.messages[-1].content for request in service.asked]
+    # What was answered and not yet on disk may be asked again, and nothing else.
+    assert set(asked) == {f"q{n}" for n in range(1, 9)}
+    assert len(asked) <= 8 + 4
+    rows = [json.loads(line) for line in (directory / "generated.jsonl").read_text().splitlines()]
+    assert [row["messages"][-1]["content"] for row in rows] == [f"re: q{n}" for n in range(1, 9)]
+    started = next(event for event in told if event["kind"] == "answering_started")
+    assert started["total_answers"] == 8
+    assert 1 <= started["resumed_answers"] <= 5
+    assert json.loads((directory / "result.json").read_text())["generation"]["cut_count"] == 8
+
+
+async def test_without_an_inference_service_it_says_what_to_set(directory: Path) -> None:
+    code, told = await run(directory, "")
+    assert code == 1
+    assert told[-1]["kind"] == "failure"
+    assert told[-1]["reason"] == "INFERENCE_NOT_SET"
+    assert "TUNESMITH_TRAINER_INFERENCE_ADDRESS" in told[-1]["hint"]
+
+
+async def test_a_question_and_its_answer_over_the_wire(service: Service, address: str) -> None:
+    async with connect(address) as channel:
+        inference = Inference(channel, api_key="")
+        assert await inference.load("tiny") == "baseModels/tiny"
+        sampling = Sampling(5, 0.5, 0.9, 100, ("!",))
+        answer = await inference.ask("tiny", 3, [("system", "s"), ("user", "q")], sampling)
+        with pytest.raises(ServiceError, match="too long") as caught:
+            await inference.ask("tiny", 4, [("user", "too long")], sampling)
+    assert (answer.row, answer.text, answer.finish_reason, answer.seconds, answer.tokens) == (3, "re: q", "LENGTH", 1.5, 7)
+    assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
+    (request,) = service.asked
+    assert (request.seed, request.max_tokens, request.temperature, request.top_p, list(request.stop)) == (103, 5, 0.5, 0.9, ["!"])

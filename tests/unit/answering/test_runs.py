@@ -1,0 +1,314 @@
+"""Evaluations and generations with models that answer by a rule."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.common.errors import InvalidArgument, NotFound, ServiceError, Unavailable, Violation
+from services.common.grading.graders import Grader, ScoreModel, StringCheck, Turn
+from services.common.grading.sampling import Sampling
+from services.trainer.answering import asking
+from services.trainer.answering.asking import Asker
+from services.trainer.answering.config import EvaluationConfig, GenerationConfig, load_config
+from services.trainer.answering.evaluation import evaluate
+from services.trainer.answering.generation import GENERATED, generate
+from services.trainer.answering.outcome import save_outcome
+from services.trainer.answering.reports import Reports
+from services.trainer.answering.rows import question_and_answer, read_items, to_answer
+from services.trainer.training_events import parse
+from tests.unit.answering.fake_models import FakeModels
+
+UNAVAILABLE = Unavailable("INFERENCE_UNAVAILABLE", "the inference service did not answer")
+BUSY = ServiceError("TOO_MANY_QUESTIONS", "256 questions wait")
+TOO_LONG = InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
+BROKEN = ServiceError("INTERNAL", "the engine failed")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_FIRST_PAUSE", 0.0)
+
+
+def chat(question: str, answer: str | None = None, **more: Any) -> dict[str, Any]:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question}]
+    return {"messages": turns + ([{"role": "assistant", "content": answer}] if answer is not None else []), **more}
+
+
+def chat_and(question: str, answer: str, turn: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [*chat(question, answer)["messages"], turn]}
+
+
+ANSWERED = chat("q", "a")["messages"][1:]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    write(path, [chat(f"q{n}", "even" if n % 2 == 0 else "odd") for n in range(1, 21)])
+    return path
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+class Told(Reports):
+    """Reports into a pipe that this test reads."""
+
+    def __init__(self) -> None:
+        self._reading, writing = os.pipe()
+        super().__init__(writing)
+
+    def events(self) -> list[Any]:
+        os.close(self._descriptor)
+        with os.fdopen(self._reading, "rb") as pipe:
+            return [parse(line, 0) for line in pipe]
+
+
+def evaluation(directory: Path, data: Path, graders: tuple[Grader, ...] = (), **more: Any) -> EvaluationConfig:
+    given: dict[str, Any] = {"max_rows": None, "system_prompt": "", "models": ("base", "tuned"), "trained_on": {}} | more
+    return EvaluationConfig(directory=directory, data=data, sampling=Sampling(), graders=graders, **given)
+
+
+def generation(directory: Path, data: Path, **more: Any) -> GenerationConfig:
+    given: dict[str, Any] = {"max_rows": None, "system_prompt": ""} | more
+    return GenerationConfig(directory=directory, data=data, sampling=Sampling(), model="base", **given)
+
+
+def parity(model: str, messages) -> str:
+    number = int(messages[-1][1].removeprefix("q"))
+    right = "even" if number % 2 == 0 else "odd"
+    return right if model.endswith("tuned") and number != 7 else "odd"
+
+
+def run_evaluation(config: EvaluationConfig, models: FakeModels):
+    told = Told()
+    asker = Asker(models, at_once=4, clock=lambda: 1.0)
+    return asyncio.run(evaluate(config, asker, told, lambda: 1.0)), told.events()
+
+
+def run_generation(config: GenerationConfig, models: FakeModels):
+    asker = Asker(models, at_once=4, clock=lambda: 1.0)
+    return asyncio.run(generate(config, asker, Told(), lambda: 1.0))
+
+
+def test_an_evaluation_says_who_is_better_and_keeps_every_row(tmp_path: Path, data: Path) -> None:
+    models = FakeModels(parity)
+    outcome, events = run_evaluation(evaluation(tmp_path, data), models)
+    base, tuned = outcome.result["models"]
+    assert (base["scores"][0]["name"], base["scores"][0]["value"]) == ("exact_match", 0.5)
+    assert (tuned["scores"][0]["value"], tuned["verdict"]) == (0.95 + 0.05, "BETTER")
+    assert sorted(models.asked) == sorted((f"loaded/{m}", row) for m in ("base", "tuned") for row in range(1, 21))
+    assert models.most_at_once == 4
+    rows = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in rows] == list(range(1, 21))
+    assert rows[1]["reference"] == "even"
+    assert [(a["model"], a["text"], a["scores"]["exact_match"]) for a in rows[1]["answers"]] == [
+        ("base", "odd", 0.0),
+        ("tuned", "even", 1.0),
+    ]
+    started, *rest = [event for event in events if event.kind != "beat"]
+    assert started.fields == {"total_answers": 40, "resumed_answers": 0, "models": ["base", "tuned"]}
+    assert [event.fields["step"] for event in rest] == list(range(1, 41))
+    assert rest[-1].fields["values"]["model_1_answers"] == 20
+
+
+def test_what_was_answered_is_not_asked_again_and_the_result_is_the_same(tmp_path: Path, data: Path) -> None:
+    whole, _ = run_evaluation(evaluation(tmp_path / "whole", data), FakeModels(parity))
+    config = evaluation(tmp_path / "broken", data)
+    with pytest.raises(ServiceError, match="it is gone"):
+        run_evaluation(config, FakeModels(parity, {13: [NotFound("MODEL_NOT_FOUND", "x", message="it is gone")]}))
+    models = FakeModels(parity)
+    resumed, events = run_evaluation(config, models)
+    assert resumed.result == whole.result
+    assert (config.output / "rows.jsonl").read_bytes() == (tmp_path / "whole" / "output" / "rows.jsonl").read_bytes()
+    done = next(event.fields["resumed_answers"] for event in events if event.kind == "answering_started")
+    assert 0 < done < 20
+    assert len(models.asked) == 40 - done
+
+
+def test_trouble_that_passes_is_waited_for_and_trouble_of_a_row_is_kept(tmp_path: Path, data: Path) -> None:
+    trouble = {0: [UNAVAILABLE], 2: [UNAVAILABLE, BUSY], 3: [TOO_LONG], 4: [BROKEN, BROKEN], 5: [BROKEN] * 3}
+    models = FakeModels(parity, trouble)
+    outcome, _ = run_evaluation(evaluation(tmp_path, data, models=("base",)), models)
+    base = outcome.result["models"][0]
+    assert (base["answered_count"], base["failed_count"]) == (18, 2)
+    rows = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert rows[2]["answers"][0]["error"]["reason"] == "CONTEXT_LENGTH_EXCEEDED"
+    assert rows[4]["answers"][0]["error"] == {"reason": "INTERNAL", "message": "the engine failed"}
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(NotFound, match="models/x does not exist"):
+        run_evaluation(evaluation(tmp_path, data), FakeModels(parity, {0: [NotFound("MODEL_NOT_FOUND", "models/x")]}))
+
+
+def test_no_answer_at_all_is_a_failure_that_names_the_first_row(tmp_path: Path, data: Path) -> None:
+    trouble = {row: [TOO_LONG] for row in range(1, 21)}
+    with pytest.raises(ServiceError, match="base could answer no row; row 1: messages: too long") as caught:
+        run_evaluation(evaluation(tmp_path, data), FakeModels(parity, trouble))
+    assert caught.value.reason == "NOTHING_ANSWERED"
+
+
+def test_judges_are_asked_about_every_answer_there_is(tmp_path: Path, data: Path) -> None:
+    judge = ScoreModel("quality", "judge", (Turn("user", "{{sample.output_text}} to {{item.prompt}}?"),), 0, 10)
+    broken = ScoreModel("broken", "judge", (Turn("user", "{{item.nothing}}"),))
+    graders = (judge, broken, StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "EQ"))
+
+    def rule(model: str, messages) -> str:
+        return f"Score: {len(messages[0][1])}" if model == "loaded/judge" else parity(model, messages)
+
+    models = FakeModels(rule, {3: [TOO_LONG]})
+    outcome, events = run_evaluation(evaluation(tmp_path, data, graders, models=("base",), max_rows=4), models)
+    scores = {score["name"]: score for score in outcome.result["models"][0]["scores"]}
+    # "odd to q1?" has 10 characters; row 3 was not answered.
+    assert (scores["quality"]["value"], scores["quality"]["ungraded_count"]) == (7.5, 1)
+    assert (scores["broken"]["value"], scores["broken"]["ungraded_count"]) == (0.0, 4)
+    assert (outcome.result["primary_score"], scores["same"]["value"]) == ("quality", 0.25)
+    assert [row for model, row in models.asked if model == "loaded/judge"] == [1, 2, 4]
+    assert events[-1].fields["step"] == 12
+
+
+def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> None:
+    learned = tmp_path / "learned.jsonl"
+    write(learned, [chat("Q3", "odd"), chat("other", "odd")])
+    config = evaluation(tmp_path, data, trained_on={"tuned": {"datasets/a": learned, "datasets/b": data}})
+    leaks = run_evaluation(config, FakeModels(parity))[0].result["leaks"]
+    assert [(leak["dataset"], leak["row_count"]) for leak in leaks] == [("datasets/a", 1), ("datasets/b", 20)]
+    assert leaks[0] == {"model": "tuned", "dataset": "datasets/a", "row_count": 1, "rows": [3]}
+
+
+def test_a_generation_answers_every_row_in_order(tmp_path: Path, data: Path) -> None:
+    models = FakeModels(lambda _, messages: f"re: {messages[-1][1]}", {4: [TOO_LONG]})
+    outcome = run_generation(generation(tmp_path, data), models)
+    rows = [json.loads(line) for line in (tmp_path / GENERATED).read_text().splitlines()]
+    assert len(rows) == 19
+    assert [row["messages"][-1]["content"] for row in rows[:4]] == ["re: q1", "re: q2", "re: q3", "re: q5"]
+    assert [turn["role"] for turn in rows[0]["messages"]] == ["system", "user", "assistant"]
+    failed = [json.loads(line) for line in (tmp_path / "output" / "failed.jsonl").read_text().splitlines()]
+    assert failed == [{"row": 4, "reason": "CONTEXT_LENGTH_EXCEEDED", "message": "messages: too long"}]
+    assert outcome.result == {
+        "row_count": 20,
+        "answered_count": 19,
+        "failed_count": 1,
+        "failed_rows": failed,
+        "cut_count": 0,
+        "completion_token_count": 57,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("", "is empty"), (" \n", "is empty"), ("a\0b", "holds a NUL character")], ids=["none", "spaces", "nul"]
+)
+def test_an_answer_that_nobody_could_learn_is_a_failed_row(tmp_path: Path, data: Path, text: str, what: str) -> None:
+    outcome = run_generation(generation(tmp_path, data, max_rows=1), FakeModels(lambda *_: text))
+    assert outcome.result["failed_rows"] == [{"row": 1, "reason": "ANSWER_UNUSABLE", "message": f"the model's answer {what}"}]
+    assert (tmp_path / GENERATED).read_text() == ""
+
+
+def test_a_generation_goes_on_where_it_stopped(tmp_path: Path, data: Path) -> None:
+    config = generation(tmp_path, data)
+    with pytest.raises(ServiceError):
+        run_generation(config, FakeModels(parity, {15: [NotFound("MODEL_NOT_FOUND", "x")]}))
+    models = FakeModels(parity)
+    run_generation(config, models)
+    assert 0 < len(models.asked) < 20
+    rows = [json.loads(line) for line in (tmp_path / GENERATED).read_text().splitlines()]
+    assert [row["messages"][1]["content"] for row in rows] == [f"q{n}" for n in range(1, 21)]
+
+
+def test_an_empty_dataset_is_no_work(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text("")
+    for config, run in ((evaluation(tmp_path, data), run_evaluation), (generation(tmp_path, data), run_generation)):
+        with pytest.raises(ServiceError) as caught:
+            run(config, FakeModels(parity))
+        assert caught.value.reason == "NOTHING_TO_ASK"
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "reference"),
+    [
+        (chat("q", "a"), [("system", "Be brief."), ("user", "q")], "a"),
+        (chat("q", label=3), [("system", "Be brief."), ("user", "q")], "3"),
+        (
+            {"messages": [*chat("q", "a")["messages"], {"role": "user", "content": "later"}]},
+            [("system", "Be brief."), ("user", "q")],
+            "a",
+        ),
+        (
+            {"messages": [{"role": "developer", "content": "d"}, *chat("q", "a")["messages"][1:]]},
+            [("system", "d"), ("user", "q")],
+            "a",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
+            [("user", "ab")],
+            "",
+        ),
+    ],
+    ids=["chat", "labeled", "later turn", "developer", "parts"],
+)
+def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, reference: str) -> None:
+    write(tmp_path / "d", [row])
+    (item,) = read_items(tmp_path / "d", question_and_answer, most=None, system="")
+    assert ([*item.messages], item.reference, item.prompt) == (asked, reference, asked[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        (chat("q", "a"), ["q"]),
+        (chat("q"), ["q"]),
+        (chat("q", label="x"), ["q"]),
+        (chat_and("q", "a", {"role": "user", "content": "more"}), ["q", "a", "more"]),
+        ({"text": "annotate me"}, ["annotate me"]),
+    ],
+    ids=["answered", "open", "labeled", "goes on", "text"],
+)
+def test_rows_to_what_a_generation_answers(tmp_path: Path, row, asked: list[str]) -> None:
+    write(tmp_path / "d", [row])
+    (item,) = read_items(tmp_path / "d", to_answer, most=None, system="")
+    assert [text for role, text in item.messages if role != "system"] == asked
+
+
+def test_a_system_prompt_takes_the_place_of_the_rows_own(tmp_path: Path) -> None:
+    write(tmp_path / "d", [chat("q", "a"), {"text": "t"}])
+    first, second = read_items(tmp_path / "d", to_answer, most=None, system="Mine.")
+    assert first.messages == (("system", "Mine."), ("user", "q"))
+    assert second.messages == (("system", "Mine."), ("user", "t"))
+
+
+def test_only_the_first_rows(tmp_path: Path, data: Path) -> None:
+    assert [item.number for item in read_items(data, to_answer, most=3, system="")] == [1, 2, 3]
+
+
+def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
+    spec = {"models": ["a", "b"], "dataset": "datasets/x", "graders": [{"name": "eq", "string_check": {"operation": "EQ"}}]}
+    common = {"data": "/d", "trained_on": {"b": {"datasets/y": "/y"}}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(common | {"spec": {"evaluation": spec | {"sampling": {"max_tokens": 5}, "max_rows": "7"}}}))
+    found = load_config(path)
+    assert isinstance(found, EvaluationConfig)
+    assert (found.models, found.sampling, found.max_rows) == (("a", "b"), Sampling(5), 7)
+    assert found.graders == (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
+    assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
+    assert found.answers == tmp_path / "answers"
+    path.write_text(json.dumps(common | {"spec": {"generation": {"model": "a", "dataset": "datasets/x", "system_prompt": "s"}}}))
+    other = load_config(path)
+    assert isinstance(other, GenerationConfig)
+    assert (other.model, other.system_prompt, other.max_rows) == ("a", "s", None)
+
+
+def test_the_outcome_is_what_the_face_reads(tmp_path: Path, data: Path) -> None:
+    config = evaluation(tmp_path, data)
+    outcome, _ = run_evaluation(config, FakeModels(parity))
+    save_outcome(outcome, tmp_path)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert (record["kind"], record["step"]) == ("EVALUATION", 40)
+    assert record["evaluation"] == json.loads((tmp_path / "output" / "summary.json").read_text())
+    assert record["metrics"]["exact_match_0"] == 0.5

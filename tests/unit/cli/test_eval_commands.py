@@ -1,0 +1,245 @@
+"""`tunesmith eval` and `tunesmith batch`, and the SDK beneath: what is sent, what is shown, how it ends."""
+
+import json
+
+import pytest
+from fake_platform import a_run
+from google.protobuf import json_format
+from typer.testing import CliRunner
+
+from tunesmith import Client
+from tunesmith.cli.app import app
+from tunesmith.errors import FailedPrecondition, InvalidArgument
+from tunesmith.graders import grader
+from tunesmith.v1.evaluation_pb2 import EvaluationResult
+from tunesmith.v1.generation_pb2 import FailedRow, Generation, GenerationResult
+from tunesmith.v1.grader_pb2 import Grader
+from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
+
+RESULT = {
+    "row_count": 20,
+    "primary_score": "exact_match",
+    "summary": "m0: exact_match 50 % (30 to 70). m1: better by 40 ± 20 points.",
+    "models": [
+        {
+            "model": "baseModels/tiny",
+            "answered_count": 20,
+            "scores": [{"name": "exact_match", "value": 0.5, "low": 0.3, "high": 0.7}],
+            "verdict_text": "exact_match 50 % (30 to 70)",
+            "latency": {"p50": "0.250s"},
+        },
+        {
+            "model": "artifacts/a",
+            "answered_count": 18,
+            "failed_count": 2,
+            "scores": [{"name": "exact_match", "value": 0.9, "low": 0.75, "high": 1.0, "delta": 0.4}],
+            "verdict": "BETTER",
+            "verdict_text": "better by 40 ± 20 points",
+            "regressed_rows": [2, 1],
+            "regressed_count": 2,
+            "improved_count": 10,
+        },
+    ],
+    "leaks": [{"model": "artifacts/a", "dataset": "datasets/d", "row_count": 3}],
+}
+
+
+def a_row(number, first, second):
+    messages = [{"role": "user", "content": f"question {number}"}]
+    answers = [{"model": "baseModels/tiny", "text": "right", "scores": {"exact_match": first}}]
+    answers.append({"model": "artifacts/a", "error": {"message": "too\x1b long"}, "scores": {"exact_match": second}})
+    return {"row": number, "messages": messages, "reference": "right", "answers": answers}
+
+
+ROWS = [a_row(1, 1.0, 0.0), a_row(2, 1.0, 0.0), a_row(3, 1.0, 1.0)]
+
+
+@pytest.fixture
+def run(platform):
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def evaluated(platform):
+    """An evaluation that has succeeded."""
+    body = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    artifact = platform.artifacts.add({"rows.jsonl": body, "summary.json": b"{}"})
+    result = json_format.ParseDict(RESULT, EvaluationResult())
+    spec = TaskSpec()
+    spec.evaluation.models[:] = ["baseModels/tiny", "artifacts/a"]
+    return platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact=artifact.name, evaluation_result=result)
+
+
+@pytest.fixture
+def questions(tmp_path):
+    path = tmp_path / "heldout.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}\n')
+    return path
+
+
+def test_an_evaluation_is_asked_for_with_files_and_the_base_model_by_that_word(run, platform, questions):
+    tuned = platform.tasks.add(Task.SUCCEEDED, spec=TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny")))
+    check = '{"type": "string_check", "name": "has", "operation": "ilike", "reference": "{{item.reference}}"}'
+    done = run(
+        *("eval", "run", "--model", "base", "--model", tuned.name, "--data", questions),
+        *("--grader", check, "--max-tokens", 8, "--seed", 7, "--system", "Be brief.", "--max-rows", 5),
+    )
+    assert done.exit_code == 0, done.output
+    (request,) = platform.tasks.created
+    assert request.task.display_name == "Evaluation on heldout"
+    asked = request.task.spec.evaluation
+    assert list(asked.models) == ["baseModels/tiny", tuned.name]
+    assert asked.dataset == platform.datasets.stored[0].name
+    assert (asked.sampling.max_tokens, asked.sampling.seed, asked.max_rows, asked.system_prompt) == (8, 7, 5, "Be brief.")
+    assert not asked.sampling.HasField("temperature")
+    (sent,) = asked.graders
+    assert (sent.name, sent.string_check.reference) == ("has", "{{item.reference}}")
+    assert "tunesmith eval show" in done.stderr
+
+
+def test_an_evaluation_is_watched_to_its_verdict(run, platform, questions):
+    def succeed(task):
+        platform.tasks.events[task.name] = a_run()
+        task.evaluation_result.CopyFrom(json_format.ParseDict({**RESULT, "models": RESULT["models"][:1]}, EvaluationResult()))
+
+    platform.tasks.on_create = succeed
+    done = run("eval", "run", "--model", "tiny", "--data", questions, "--watch")
+    assert done.exit_code == 0, done.output
+    assert "exact_match 50 % (30 to 70)" in done.stdout
+    assert "model chat" not in done.stderr
+
+
+def test_general_questions_come_with_the_program(run, platform):
+    assert run("eval", "run", "--model", "tiny", "--data", "general").exit_code == 0
+    (request,) = platform.tasks.created
+    assert request.task.display_name == "General questions"
+    assert [(each.name, each.string_check.operation) for each in request.task.spec.evaluation.graders] == [("knows", 4)]
+    (_, body) = platform.datasets.uploads[0]
+    rows = [json.loads(line)["messages"] for line in body.splitlines()]
+    assert len(rows) == len({question["content"] for question, _ in rows}) == 30
+    assert all(known["content"] and known["role"] == "assistant" for _, known in rows)
+
+
+@pytest.mark.parametrize("grader_", ['{"type": ', "[1]"], ids=["no json", "no object"])
+def test_a_grader_that_cannot_be_read_is_an_error_of_usage(run, questions, grader_):
+    assert run("eval", "run", "--model", "tiny", "--data", questions, "--grader", grader_).exit_code in (1, 2)
+
+
+def test_what_was_found_is_a_table_with_intervals_verdicts_and_the_worst_rows(run, evaluated):
+    done = run("eval", "show", evaluated.name)
+    assert done.exit_code == 0, done.output
+    assert "0.500 ± 0.200" in done.stdout
+    assert "0.25 s" in done.stdout
+    assert "artifacts/a: better by 40 ± 20 points on exact_match, 20 rows; 10 rows better, 2 worse" in done.stdout
+    assert done.stdout.index("row 2: question 2") < done.stdout.index("row 1: question 1")
+    assert "row 3" not in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "was trained on 3 of these rows (datasets/d)" in done.stderr
+
+
+def test_the_worst_rows_can_be_left_out_and_json_is_the_task(run, evaluated):
+    assert "question" not in run("eval", "show", evaluated.name, "--worst", 0).stdout
+    assert json.loads(run("eval", "show", evaluated.name, "--json").stdout)["evaluation_result"]["primary_score"] == "exact_match"
+
+
+def test_every_row_is_a_line_or_only_the_wrong_ones(run, evaluated):
+    assert [json.loads(line) for line in run("eval", "rows", evaluated.name).stdout.splitlines()] == ROWS
+    wrong = run("eval", "rows", evaluated.name, "--wrong").stdout.splitlines()
+    assert [json.loads(line)["row"] for line in wrong] == [1, 2]
+
+
+def test_a_fine_tuning_shows_the_evaluation_that_followed_on_it(run, platform, evaluated):
+    tuned = platform.tasks.add(
+        Task.SUCCEEDED, artifact="artifacts/a", evaluation_task=evaluated.name, evaluation_result=evaluated.evaluation_result
+    )
+    assert "row 2: question 2" in run("eval", "show", tuned.name).stdout
+    shown = run("task", "show", tuned.name).stdout
+    assert evaluated.name in shown
+    assert "better by 40 ± 20 points" in shown
+
+
+def test_what_has_found_nothing_yet_says_so(run, platform):
+    waiting = platform.tasks.add(Task.QUEUED, state_reason="waits for a trainer")
+    done = run("eval", "show", waiting.name)
+    assert (done.exit_code, "queued and has found nothing yet: waits for a trainer" in done.stderr.lower()) == (0, True)
+    with Client() as client, pytest.raises(FailedPrecondition) as caught:
+        list(client.evaluation_rows(waiting.name))
+    assert caught.value.reason == "RESULT_NOT_READY"
+
+
+def test_a_generation_is_asked_for_and_shown(run, platform, questions):
+    done = run("batch", "run", "--model", "tiny", "--data", questions, "--output-name", "answers", "--temperature", 0.5)
+    assert done.exit_code == 0, done.output
+    asked = platform.tasks.created[0].task.spec.generation
+    assert (asked.model, asked.output_display_name, asked.sampling.temperature) == ("tiny", "answers", 0.5)
+    failed = [FailedRow(row=4, reason="CONTEXT_LENGTH_EXCEEDED", message="too long")]
+    result = GenerationResult(dataset="datasets/made", row_count=9, answered_count=8, failed_count=1, failed_rows=failed)
+    artifact = platform.artifacts.add({"failed.jsonl": b'{"row": 4}\n'})
+    spec = TaskSpec(generation=Generation(model="tiny"))
+    made = platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact=artifact.name, generation_result=result)
+    shown = run("batch", "show", made.name)
+    assert "datasets/made" in shown.stdout
+    assert "8 of 9" in shown.stdout
+    assert "CONTEXT_LENGTH_EXCEEDED" in shown.stdout
+    with Client() as client:
+        assert list(client.failed_rows(made.name)) == [{"row": 4}]
+
+
+def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, questions):
+    assert run("task", "create", "--data", "d", "--eval-data", questions).exit_code == 0
+    assert platform.tasks.created[0].task.spec.fine_tuning.evaluation_dataset == platform.datasets.stored[0].name
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"type": "string_check", "name": "a", "operation": "eq"}, {"string_check": {"operation": "EQ"}}),
+        (
+            {"type": "text_similarity", "name": "a", "evaluation_metric": "rouge_l", "pass_threshold": 0.5},
+            {"text_similarity": {"metric": "ROUGE_L", "pass_threshold": 0.5}},
+        ),
+        (
+            {
+                "type": "score_model",
+                "name": "a",
+                "model": "m",
+                "range": [1, 5],
+                "input": [
+                    {"role": "user", "content": [{"type": "input_text", "text": "Rate "}, {"type": "input_text", "text": "it"}]}
+                ],
+            },
+            {"score_model": {"model": "m", "input": [{"role": "user", "content": "Rate it"}], "range_min": 1, "range_max": 5}},
+        ),
+        (
+            {
+                "type": "multi",
+                "name": "a",
+                "graders": {"x": {"type": "string_check", "operation": "ne"}},
+                "calculate_output": "1 - x",
+            },
+            {"multi": {"graders": [{"name": "x", "string_check": {"operation": "NE"}}], "calculate_output": "1 - x"}},
+        ),
+        ({"type": "python", "name": "a", "source": "s"}, {"python": {"source": "s"}}),
+    ],
+    ids=["string", "similarity", "score", "multi", "python"],
+)
+def test_graders_as_openai_writes_them(given, expected):
+    assert grader(given) == json_format.ParseDict({"name": "a", **expected}, Grader())
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"type": "label_model"}, "GRADER_UNKNOWN"),
+        ({"type": "string_check", "operation": "same"}, "GRADER_MALFORMED"),
+        ({"type": "text_similarity"}, "GRADER_MALFORMED"),
+        ({"type": "score_model", "model": "m", "input": "x"}, "GRADER_MALFORMED"),
+        ({"type": "multi", "graders": [], "calculate_output": ""}, "GRADER_MALFORMED"),
+    ],
+    ids=["type", "operation", "metric", "input", "graders"],
+)
+def test_what_is_no_grader_is_refused_before_any_call(given, reason):
+    with pytest.raises(InvalidArgument) as caught:
+        grader(given)
+    assert caught.value.reason == reason

@@ -1,0 +1,178 @@
+"""From answers to what an evaluation found."""
+
+import json
+
+import pytest
+from google.protobuf import json_format
+
+from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity, Turn
+from services.trainer.evaluating.grading import NotGraded, grade, number_in, template_values
+from services.trainer.evaluating.labels import are_labels, confusion
+from services.trainer.evaluating.leaks import fingerprint, leaked
+from services.trainer.evaluating.scores import Scoring
+from services.trainer.evaluating.summary import Measured, summarise
+from services.trainer.evaluating.values import Answer, Item
+from tunesmith.v1 import evaluation_pb2
+
+JUDGE = ScoreModel("judge", "m", (Turn("user", "Rate {{sample.output_text}}"),), 1, 10, 5)
+
+
+def item(number: int, reference: str, prompt: str = "") -> Item:
+    prompt = prompt or f"question {number}"
+    row = {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": reference}]}
+    return Item(number, (("user", prompt),), reference, row)
+
+
+def items(*references: str) -> list[Item]:
+    return [item(number, reference) for number, reference in enumerate(references, 1)]
+
+
+def answers(*texts: str | None) -> dict[int, Answer]:
+    return {
+        row: Answer(row, text, "STOP", row / 10, 3) if text is not None else Answer(row, reason="X", message="too long")
+        for row, text in enumerate(texts, 1)
+    }
+
+
+def summary(rows: list[Item], *said: dict[int, Answer], graders: tuple[Grader, ...] = (), judged=None) -> dict:
+    scoring = Scoring(rows, graders)
+    models = [Measured(f"m{i}", each, scoring.columns(each, judged or (lambda *_: None))) for i, each in enumerate(said)]
+    found = summarise(rows, scoring, models, 42)
+    # Everything must be a field of the message, and survive as it is.
+    json_format.ParseDict(json.loads(json.dumps(found)), evaluation_pb2.EvaluationResult())
+    return found
+
+
+def test_a_better_model_is_called_so_with_its_interval_and_its_regressions() -> None:
+    rows = items(*["refund", "delivery"] * 20)
+    base = answers(*["refund"] * 40)
+    tuned = answers(*["refund", "delivery"] * 19, "delivery", "delivery")
+    found = summary(rows, base, tuned)
+    assert (found["row_count"], found["primary_score"]) == (40, "exact_match")
+    first, second = found["models"]
+    assert first["verdict_text"] == "exact_match 50 % (35 to 65)" or first["verdict_text"].startswith("exact_match 50 %")
+    assert "verdict" not in first
+    assert "delta" not in first["scores"][0]
+    assert second["verdict"] == "BETTER"
+    assert second["scores"][0]["name"] == "exact_match"
+    assert second["scores"][0]["delta"] == pytest.approx(0.475)
+    assert second["regressed_rows"] == [39]
+    assert (second["regressed_count"], second["improved_count"]) == (1, 20)
+    assert second["labels"]["macro_f1"] == pytest.approx((2 * 19 / 39 + 2 * 20 / 41) / 2)
+    assert found["summary"].startswith("m0: exact_match 50 %")
+    assert "m1: better by 48 ± " in found["summary"] or "m1: better by 47 ± " in found["summary"]
+    assert second["latency"] == {"p50": "2.050000s", "p90": "3.610000s", "p99": "3.961000s"}
+    assert second["completion_token_count"] == 120
+
+
+def test_the_same_answers_are_no_change_and_fewer_right_ones_are_worse() -> None:
+    rows = items(*["a", "b"] * 10)
+    right, wrong = answers(*["a", "b"] * 10), answers(*["c"] * 20)
+    same, worse = summary(rows, right, right, wrong)["models"][1:]
+    assert (same["verdict"], same["verdict_text"]) == ("NO_SIGNIFICANT_CHANGE", "no significant change (+0 ± 0 points)")
+    assert (worse["verdict"], worse["regressed_count"]) == ("WORSE", 20)
+
+
+def test_rows_without_an_answer_count_as_wrong_and_are_counted() -> None:
+    found = summary(items("a b c", "d e f"), answers("a b c", None))["models"][0]
+    assert (found["answered_count"], found["failed_count"]) == (1, 1)
+    assert {score["name"]: score["value"] for score in found["scores"]} == {
+        "f1": 0.5,
+        "exact_match": 0.5,
+        "bleu": 0.5,
+        "rouge_l": 0.5,
+    }
+
+
+def test_no_answer_at_all_has_no_latency() -> None:
+    assert "latency" not in summary(items("a b c"), answers(None))["models"][0]
+
+
+def test_what_the_verdict_goes_by() -> None:
+    objects = [json.dumps({"name": f"n{n}"}) for n in range(6)]
+    assert Scoring(items(*objects), ()).primary == "json_field_f1"
+    assert Scoring(items(*["a", "b"] * 3), ()).primary == "exact_match"
+    assert Scoring(items("a long known answer", "another"), ()).primary == "f1"
+    assert Scoring(items("a", "b"), (StringCheck("mine", "", "", "EQ"),)).primary == "mine"
+
+
+def test_graders_have_their_own_scales() -> None:
+    graders = (
+        JUDGE,
+        TextSimilarity("alike", "{{sample.output_text}}", "{{item.reference}}", "F1", 0.6),
+        Multi("both", (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"), JUDGE), "eq + judge / 10"),
+    )
+    said = {1: "I give it 8.", 2: "no idea", 3: "99"}
+    rows = items("a b", "c d", "e f")
+    first, second = summary(
+        rows, answers("a b", "c", "x"), answers(None, "c d", "x"), graders=graders, judged=lambda _, n: said[n]
+    )["models"]
+    judge, alike, both = (next(score for score in first["scores"] if score["name"] == n) for n in ("judge", "alike", "both"))
+    assert first["scores"][0] is judge
+    assert (judge["value"], judge["pass_rate"], judge["ungraded_count"]) == (pytest.approx((8 + 1 + 10) / 3), 2 / 3, 1)
+    assert (alike["value"], alike["pass_rate"]) == (pytest.approx((1 + 2 / 3 + 0) / 3), 2 / 3)
+    assert both["value"] == pytest.approx((1.8 + 0 + 1.0) / 3)
+    assert "points" not in first["verdict_text"]
+    # A row that was not answered gets the lowest number of the range.
+    assert second["scores"][0]["value"] == pytest.approx((1 + 1 + 10) / 3)
+
+
+@pytest.mark.parametrize(
+    ("operation", "text", "expected"),
+    [
+        ("EQ", "ab", 1),
+        ("EQ", "aB", 0),
+        ("NE", "ab", 0),
+        ("NE", "x", 1),
+        ("LIKE", "xaby", 1),
+        ("LIKE", "xABy", 0),
+        ("ILIKE", "xABy", 1),
+    ],
+)
+def test_string_checks(operation: str, text: str, expected: float) -> None:
+    check = StringCheck("a", "{{sample.output_text}}", "{{item.reference}}", operation)
+    assert grade(check, template_values({}, "", "ab", text), lambda _: None) == expected
+
+
+def test_an_answer_that_is_json_can_be_taken_apart() -> None:
+    check = StringCheck("a", "{{sample.output_json.intent}}", "refund", "EQ")
+    assert grade(check, template_values({}, "", "", '{"intent": "refund"}'), lambda _: None) == 1
+    with pytest.raises(NotGraded, match=r"no sample\.output_json\.intent"):
+        grade(check, template_values({}, "", "", "refund"), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("8", 8), ("Score: 7.5/10", 7.5), ("-3", 0), ("v2 gets 4", 4), ("12", 10), ("3.", 3), (".5", 0.5), ("0.25)", 0.25)],
+)
+def test_the_first_number_of_an_answer(text: str, expected: float) -> None:
+    assert number_in(text, 0, 10) == expected
+
+
+@pytest.mark.parametrize("text", ["", "good", "v2", "2nd"])
+def test_no_number_is_no_grade(text: str) -> None:
+    with pytest.raises(NotGraded, match="no number"):
+        number_in(text, 0, 10)
+
+
+def test_labels_are_few_short_and_repeated() -> None:
+    assert are_labels(["yes", "no", "Yes", "no."])
+    assert not are_labels(["yes"] * 4)
+    assert not are_labels(["a", "b", "c"])
+    assert not are_labels(["this one is far too long to be a label", "b"] * 4)
+    assert not are_labels([])
+
+
+def test_a_confusion_matrix() -> None:
+    found = confusion(["yes", "YES.", "maybe", None], ["yes", "no", "no", "yes"])
+    assert found.labels == ("no", "yes")
+    assert found.counts == (("no", "", 1), ("no", "yes", 1), ("yes", "", 1), ("yes", "yes", 1))
+    assert found.macro_f1 == pytest.approx((0 + 2 / 4) / 2)
+
+
+def test_leaks_are_found_whatever_the_spaces_and_the_order_of_keys() -> None:
+    rows = [item(1, "a", "Where is it?"), item(2, "b", "Other"), item(3, "a", "where  is it?")]
+    trained = [{"messages": [{"content": "Where is it? ", "role": "user"}, {"role": "assistant", "content": "A", "weight": 1}]}]
+    assert leaked(rows, trained) == [1, 3]
+    assert leaked(rows, [{"text": "x"}]) == []
+    assert fingerprint({"text": "x"}) is None

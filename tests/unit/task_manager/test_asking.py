@@ -1,0 +1,294 @@
+"""Evaluations and generations as tasks: what is refused, what is looked up, what follows on a fine-tuning."""
+
+import dataclasses
+import uuid
+from typing import Any
+
+import pytest
+from task_values import a_task
+
+from services.common.errors import InvalidArgument, NotFound
+from services.common.grading.sampling import Sampling
+from services.task_manager.domain.asking import Evaluation, Generation, full_model_name
+from services.task_manager.domain.hyperparameters import Hyperparameters
+from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts
+from services.task_manager.domain.kind import Kind
+from services.task_manager.domain.origin import ArtifactFacts
+from services.task_manager.domain.task import State
+from services.task_manager.follow_ups import evaluation_id, evaluation_of
+from services.task_manager.kinds.evaluation import evaluation
+from services.task_manager.kinds.generation import generation
+from services.task_manager.results import found
+from services.task_manager.served_models import ServedModels
+from tunesmith.v1 import evaluation_pb2, generation_pb2, grader_pb2, task_event_pb2, task_spec_pb2
+
+ID = uuid.UUID(int=7)
+DATASET = f"datasets/{ID}"
+TUNED = ArtifactFacts(
+    name=f"artifacts/{ID}",
+    kind="ADAPTER",
+    task=f"tasks/{ID}",
+    step=9,
+    attempt=1,
+    base_model="baseModels/tiny",
+    base_model_revision="r",
+    method="SFT",
+    tuning="LORA",
+    hyperparameters=Hyperparameters(),
+)
+
+
+class FakeStorage:
+    """One dataset, one base model, one artifact with one checkpoint."""
+
+    def __init__(self) -> None:
+        self.facts = DatasetFacts(20, "CHAT")
+        self.base = BaseModelFacts(128)
+        self.tuned = TUNED
+
+    async def dataset(self, name: str) -> DatasetFacts:
+        if name != DATASET:
+            raise NotFound("DATASET_NOT_FOUND", name)
+        return self.facts
+
+    async def base_model(self, name: str) -> BaseModelFacts:
+        if name != "baseModels/tiny":
+            raise NotFound("BASE_MODEL_NOT_FOUND", name)
+        return self.base
+
+    async def artifact(self, name: str) -> ArtifactFacts:
+        if name != self.tuned.name:
+            raise NotFound("ARTIFACT_NOT_FOUND", name)
+        return self.tuned
+
+    async def checkpoints(self, task: str) -> list[ArtifactFacts]:
+        return [dataclasses.replace(TUNED, name="artifacts/c", kind="CHECKPOINT", step=4)]
+
+
+class Tasks:
+    """One task, of which every other thing is unknown."""
+
+    def __init__(self) -> None:
+        self.task = a_task(id=ID, state=State.SUCCEEDED, artifact=TUNED.name)
+
+    async def get(self, task_id: uuid.UUID) -> Any:
+        if task_id != ID:
+            raise NotFound("TASK_NOT_FOUND", f"tasks/{task_id}")
+        return self.task
+
+
+@pytest.fixture
+def storage() -> FakeStorage:
+    return FakeStorage()
+
+
+@pytest.fixture
+def tasks() -> Tasks:
+    return Tasks()
+
+
+@pytest.fixture
+def served(storage: FakeStorage, tasks: Tasks) -> ServedModels:
+    return ServedModels(storage, tasks)  # type: ignore[arg-type]
+
+
+def asked(ask: Evaluation | Generation) -> list[tuple[str, str]]:
+    return [(violation.field, violation.description) for violation in ask.violations()]
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("tiny", "baseModels/tiny"),
+        ("baseModels/tiny", "baseModels/tiny"),
+        (f"tasks/{ID.hex}", f"tasks/{ID}"),
+        (f"tasks/{ID}@step-12", f"tasks/{ID}@step-12"),
+        (f"artifacts/{ID}", f"artifacts/{ID}"),
+        ("models/support@best", "models/support@best"),
+    ],
+)
+def test_models_are_named_as_the_inference_service_names_them(name: str, full: str) -> None:
+    assert full_model_name(name, "f") == full
+
+
+@pytest.mark.parametrize("name", ["", "No", "tasks/x", "artifacts/", f"tasks/{ID}@step-0", "datasets/x", "models/@"])
+def test_other_names_are_refused_with_the_field(name: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        full_model_name(name, "the.field")
+    assert [violation.field for violation in caught.value.violations] == ["the.field"]
+
+
+GOOD = Evaluation(("tiny", f"tasks/{ID}"), str(ID))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"models": ()}, "task.spec.evaluation.models"),
+        ({"models": ("tiny",) * 9}, "task.spec.evaluation.models"),
+        ({"models": ("tiny", "tiny")}, "task.spec.evaluation.models"),
+        ({"models": ("tiny", "X")}, "task.spec.evaluation.models[1]"),
+        ({"dataset": ""}, "task.spec.evaluation.dataset"),
+        ({"sampling": Sampling(max_tokens=0)}, "task.spec.evaluation.sampling.max_tokens"),
+        ({"max_rows": 0}, "task.spec.evaluation.max_rows"),
+        ({"system_prompt": "x" * 10_001}, "task.spec.evaluation.system_prompt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_wrong_with_an_evaluation_is_named(changes: dict[str, Any], field: str) -> None:
+    assert field in [name for name, _ in asked(dataclasses.replace(GOOD, **changes))]
+
+
+def test_a_sensible_evaluation_passes_and_gets_full_names() -> None:
+    assert asked(GOOD) == []
+    assert GOOD.with_full_names() == Evaluation(("baseModels/tiny", f"tasks/{ID}"), DATASET)
+
+
+def test_what_is_wrong_with_a_generation_is_named() -> None:
+    wrong = Generation("X", "", Sampling(seed=-1), 0, "x" * 10_001, "x" * 129)
+    assert [name.removeprefix("task.spec.generation.") for name, _ in asked(wrong)] == [
+        "model",
+        "dataset",
+        "sampling.seed",
+        "max_rows",
+        "system_prompt",
+        "output_display_name",
+    ]
+    assert asked(Generation("tiny", str(ID))) == []
+
+
+def an_evaluation(served: ServedModels, **changes: Any) -> Any:
+    given = {"models": ["baseModels/tiny", f"tasks/{ID}"], "dataset": DATASET} | changes
+    return evaluation(served).read(task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(**given)))
+
+
+async def test_a_tasks_result_is_replaced_by_its_artifact(served: ServedModels) -> None:
+    graders = [grader_pb2.Grader(name="eq", string_check=grader_pb2.StringCheck(operation="EQ"))]
+    work = an_evaluation(served, graders=graders, max_rows=5)
+    resolved = await work.resolve(patience=1.0)
+    spec = task_spec_pb2.TaskSpec.FromString(resolved.spec).evaluation
+    assert (list(spec.models), spec.dataset, list(spec.graders)) == (["baseModels/tiny", TUNED.name], DATASET, graders)
+    assert (resolved.kind, resolved.processes, resolved.datasets) == (Kind.EVALUATION, 1, (ID,))
+    assert (resolved.base_model, resolved.origin) == ("baseModels/tiny", TUNED)
+    plan = await work.plan(patience=1.0)
+    assert (plan.example_count, plan.total_steps) == (5, 10)
+
+
+async def test_the_same_ask_is_stored_as_the_same_bytes(served: ServedModels) -> None:
+    short, full = an_evaluation(served, models=["tiny"], dataset=ID.hex), an_evaluation(served, models=["baseModels/tiny"])
+    assert short.with_full_names().spec() == full.with_full_names().spec()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("models/m@best", "models/m@best"), (f"tasks/{ID}@step-4", "artifacts/c"), (TUNED.name, TUNED.name)],
+    ids=["registered", "checkpoint", "artifact"],
+)
+async def test_what_can_be_asked(served: ServedModels, name: str, expected: str) -> None:
+    assert (await served.find(name, "f"))[0] == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["baseModels/other", f"artifacts/{uuid.UUID(int=8)}", f"tasks/{uuid.UUID(int=8)}", f"tasks/{ID}@step-5"],
+    ids=["base model", "artifact", "task", "checkpoint"],
+)
+async def test_what_does_not_exist_is_named_with_the_field(served: ServedModels, name: str) -> None:
+    with pytest.raises(Exception, match=r"the\.field: ") as caught:
+        await served.find(name, "the.field")
+    assert getattr(caught.value, "status", "") == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("kind", ["GGUF", "EVALUATION", "GENERATION"])
+async def test_what_cannot_be_chatted_with_is_refused(served: ServedModels, storage: FakeStorage, kind: str) -> None:
+    storage.tuned = dataclasses.replace(TUNED, kind=kind)
+    with pytest.raises(InvalidArgument, match=f"is of kind {kind} and cannot be chatted with"):
+        await served.find(TUNED.name, "f")
+
+
+async def test_a_classifier_and_a_base_model_without_template_are_refused(served: ServedModels, storage: FakeStorage) -> None:
+    storage.tuned = dataclasses.replace(TUNED, method="CLASSIFICATION")
+    with pytest.raises(InvalidArgument, match="is of method CLASSIFICATION"):
+        await served.find(TUNED.name, "f")
+    storage.base = BaseModelFacts(128, chat_template_problem="there is none")
+    with pytest.raises(InvalidArgument, match="there is none"):
+        await served.find("tiny", "f")
+
+
+async def test_a_task_without_a_result_is_refused(served: ServedModels, tasks: Tasks) -> None:
+    tasks.task = a_task(id=ID, state=State.RUNNING)
+    with pytest.raises(InvalidArgument, match="is RUNNING and has no result"):
+        await served.find(f"tasks/{ID}", "f")
+
+
+@pytest.mark.parametrize(
+    ("kind", "format_", "count", "words"),
+    [
+        ("evaluation", "TEXT", 5, "holds rows of format TEXT; use CHAT or LABELED"),
+        ("evaluation", "PREFERENCE", 5, "format PREFERENCE"),
+        ("evaluation", "CHAT", 0, "has no rows"),
+        ("generation", "PREFERENCE", 5, "use CHAT or LABELED or TEXT"),
+        ("evaluation", "LABELED", 5, ""),
+        ("generation", "TEXT", 5, ""),
+    ],
+)
+async def test_datasets_have_formats_that_can_be_asked(
+    served: ServedModels, storage: FakeStorage, kind: str, format_: str, count: int, words: str
+) -> None:
+    storage.facts = DatasetFacts(count, format_)
+    spec = generation_pb2.Generation(model="tiny", dataset=DATASET)
+    other = generation(served).read(task_spec_pb2.TaskSpec(generation=spec))
+    work = an_evaluation(served) if kind == "evaluation" else other
+    if not words:
+        assert (await work.resolve(patience=1.0)).datasets == (ID,)
+        return
+    with pytest.raises(InvalidArgument, match=words) as caught:
+        await work.resolve(patience=1.0)
+    assert caught.value.violations[0].field == f"task.spec.{kind}.dataset"
+
+
+async def test_a_generation_is_resolved_and_planned(served: ServedModels) -> None:
+    spec = generation_pb2.Generation(model=f"tasks/{ID}", dataset=DATASET, output_display_name="out")
+    work = generation(served).read(task_spec_pb2.TaskSpec(generation=spec))
+    resolved = await work.resolve(patience=1.0)
+    stored = task_spec_pb2.TaskSpec.FromString(resolved.spec).generation
+    assert (stored.model, stored.output_display_name) == (TUNED.name, "out")
+    assert (resolved.kind, resolved.base_model, resolved.origin) == (Kind.GENERATION, "baseModels/tiny", TUNED)
+    assert (await work.plan(patience=1.0)).total_steps == 20
+
+
+def a_row(**tuning: Any) -> dict[str, Any]:
+    spec = task_spec_pb2.TaskSpec(fine_tuning=task_spec_pb2.FineTuning(base_model="baseModels/tiny", **tuning))
+    return {"id": ID, "display_name": "n" * 128, "spec": spec.SerializeToString(), "artifact": TUNED.name, "priority": 3}
+
+
+def test_an_evaluation_follows_on_a_fine_tuning_that_asks_for_it() -> None:
+    new = evaluation_of(a_row(evaluation_dataset=DATASET))
+    assert new is not None
+    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
+    assert (list(spec.models), spec.dataset) == (["baseModels/tiny", TUNED.name], DATASET)
+    assert (new.kind, new.datasets, new.priority, len(new.display_name)) == (Kind.EVALUATION, (ID,), 3, 128)
+    assert (new.origin_task, new.origin_artifact) == (ID, TUNED.name)
+    # A repeat is the same task.
+    assert new.id == evaluation_id(ID) != evaluation_id(uuid.UUID(int=8))
+
+
+def test_nothing_follows_on_a_fine_tuning_that_does_not_ask() -> None:
+    assert evaluation_of(a_row()) is None
+    assert evaluation_of(a_row(validation_dataset=DATASET)) is None
+
+
+def test_the_newest_result_counts() -> None:
+    def event(rows: int) -> task_event_pb2.TaskEvent:
+        result = evaluation_pb2.EvaluationResult(row_count=rows)
+        return task_event_pb2.TaskEvent(evaluation_finished=task_event_pb2.EvaluationFinished(result=result))
+
+    log = task_event_pb2.TaskEvent(log_entry=task_event_pb2.LogEntry(text="x"))
+    newest = found([event(1), log, event(2), log])
+    assert newest is not None
+    assert newest.evaluation_result.row_count == 2
+    assert found([log]) is None
+    made = task_event_pb2.GenerationFinished(result=generation_pb2.GenerationResult(dataset=DATASET))
+    other = found([task_event_pb2.TaskEvent(generation_finished=made)])
+    assert other is not None
+    assert other.generation_result.dataset == DATASET

@@ -1,0 +1,97 @@
+"""What runs that ask models need of storage: what a model was trained on, and a place for the rows they made."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from services.common.channels import connect
+from services.common.errors import NotFound, ServiceError
+from services.common.interceptors import EdgeInterceptor
+from services.trainer.kinds.table import describe
+from services.trainer.storage_client import StorageClient
+from tunesmith.v1 import (
+    artifact_pb2,
+    artifact_service_pb2_grpc,
+    dataset_pb2,
+    dataset_service_pb2_grpc,
+    model_service_pb2_grpc,
+    registered_model_pb2,
+)
+
+MANIFEST = artifact_pb2.ArtifactManifest(
+    datasets=[artifact_pb2.DatasetUse(dataset=name) for name in ("datasets/a", "datasets/gone", "datasets/a", "datasets/b")]
+)
+
+
+class Storage(
+    dataset_service_pb2_grpc.DatasetServiceServicer,
+    artifact_service_pb2_grpc.ArtifactServiceServicer,
+    model_service_pb2_grpc.ModelServiceServicer,
+):
+    """Two datasets, one artifact, one version."""
+
+    def __init__(self) -> None:
+        self.uploads: list[tuple[str, bytes]] = []
+
+    async def GetArtifact(self, request: Any, context: Any) -> artifact_pb2.Artifact:
+        if request.name != "artifacts/x":
+            raise NotFound("ARTIFACT_NOT_FOUND", request.name)
+        return artifact_pb2.Artifact(name=request.name, manifest=MANIFEST)
+
+    async def GetModelVersion(self, request: Any, context: Any) -> registered_model_pb2.ModelVersion:
+        return registered_model_pb2.ModelVersion(name=request.name, manifest=MANIFEST)
+
+    async def GetDataset(self, request: Any, context: Any) -> dataset_pb2.Dataset:
+        if request.name == "datasets/gone":
+            raise NotFound("DATASET_NOT_FOUND", request.name)
+        if request.name == "datasets/b":
+            return dataset_pb2.Dataset(name=request.name, size_bytes=2)
+        return dataset_pb2.Dataset(name=request.name, size_bytes=1)
+
+    async def UploadDataset(self, requests: Any, context: Any) -> dataset_pb2.Dataset:
+        given = [request async for request in requests]
+        self.uploads.append((given[0].header.display_name, b"".join(request.chunk for request in given)))
+        return dataset_pb2.Dataset(name="datasets/new")
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return Storage()
+
+
+@pytest.fixture
+async def client(storage: Storage) -> AsyncIterator[StorageClient]:
+    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(storage, server)
+    artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(storage, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(storage, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with connect(f"127.0.0.1:{port}") as channel:
+        yield StorageClient(channel, describe=describe)
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("model", ["artifacts/x", "models/m@best"])
+async def test_what_a_model_was_trained_on_is_told_once_and_without_what_is_gone(client: StorageClient, model: str) -> None:
+    assert await client.trained_on(model) == [("datasets/a", 1), ("datasets/b", 2)]
+
+
+async def test_a_base_model_was_trained_on_nothing_of_ours(client: StorageClient) -> None:
+    assert await client.trained_on("baseModels/tiny") == []
+
+
+async def test_a_model_that_is_gone_is_said(client: StorageClient) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await client.trained_on("artifacts/y")
+    assert caught.value.reason == "ARTIFACT_NOT_FOUND"
+
+
+async def test_rows_become_a_dataset(client: StorageClient, storage: Storage, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"x" * 1_200_000)
+    assert await client.upload_dataset("answers", path) == "datasets/new"
+    assert storage.uploads == [("answers", b"x" * 1_200_000)]

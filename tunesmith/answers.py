@@ -1,0 +1,125 @@
+"""Verbs that let models answer whole datasets: evaluations and generations; part of `tunesmith.Client`."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tunesmith.artifacts import ArtifactVerbs
+from tunesmith.checkpoints import CheckpointVerbs
+from tunesmith.errors import FailedPrecondition
+from tunesmith.graders import grader
+from tunesmith.names import resource_name
+from tunesmith.v1.evaluation_pb2 import Evaluation
+from tunesmith.v1.generation_pb2 import Generation
+from tunesmith.v1.grader_pb2 import Grader
+from tunesmith.v1.sampling_pb2 import Sampling
+from tunesmith.v1.task_manager_service_pb2 import CreateTaskRequest
+from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import TaskSpec
+
+BASE = "base"
+"""Among models: the base model beneath the others."""
+
+
+class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
+    """Measured and used at scale."""
+
+    def evaluate(
+        self,
+        models: Sequence[str],
+        dataset: str,
+        *,
+        graders: Sequence[Grader | Mapping[str, Any]] = (),
+        name: str = "",
+        sampling: Mapping[str, Any] | None = None,
+        max_rows: int | None = None,
+        system_prompt: str = "",
+        request_id: str | None = None,
+    ) -> Task:
+        """Queue an evaluation; the first of `models` is what the others are compared with, and may be `base`.
+
+        `graders` as messages, or as OpenAI writes them; `sampling` as the fields of Sampling. `get_task` tells the result.
+
+        Raises:
+            InvalidArgument: every bad field is a violation. NotFound: a model or the dataset does not exist.
+        """
+        evaluation = Evaluation(
+            models=[self._model(model, models) for model in models],
+            dataset=resource_name("datasets", dataset),
+            graders=[each if isinstance(each, Grader) else grader(each) for each in graders],
+            sampling=Sampling(**(sampling or {})),
+            max_rows=max_rows,
+            system_prompt=system_prompt,
+        )
+        return self._ask(name or "Evaluation", TaskSpec(evaluation=evaluation), request_id)
+
+    def generate(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        name: str = "",
+        output_name: str = "",
+        sampling: Mapping[str, Any] | None = None,
+        max_rows: int | None = None,
+        system_prompt: str = "",
+        request_id: str | None = None,
+    ) -> Task:
+        """Queue a generation: the model answers every row, and the answers become a dataset called `output_name`.
+
+        Raises as `evaluate` does.
+        """
+        generation = Generation(
+            model=model,
+            dataset=resource_name("datasets", dataset),
+            sampling=Sampling(**(sampling or {})),
+            max_rows=max_rows,
+            output_display_name=output_name,
+            system_prompt=system_prompt,
+        )
+        return self._ask(name or "Generation", TaskSpec(generation=generation), request_id)
+
+    def evaluation_rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """Every row of an evaluation that has succeeded, in order: the question, the known answer, and each model's answer and
+        scores. Of a fine-tuning: those of the evaluation that followed on it.
+
+        Raises:
+            FailedPrecondition: RESULT_NOT_READY.
+        """
+        yield from self._result_lines(self._evaluation(name), "rows.jsonl")
+
+    def failed_rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """Every row that a generation could not answer, with the reason.
+
+        Raises:
+            FailedPrecondition: RESULT_NOT_READY.
+        """
+        yield from self._result_lines(self.get_task(name), "failed.jsonl")
+
+    def _evaluation(self, name: str) -> Task:
+        task = self.get_task(name)
+        return self.get_task(task.evaluation_task) if task.evaluation_task else task
+
+    def _result_lines(self, task: Task, path: str) -> Iterator[dict[str, Any]]:
+        if not task.artifact or task.spec.HasField("fine_tuning"):
+            message = f"{task.name} is {Task.State.Name(task.state)} and has no such result"
+            raise FailedPrecondition(message, reason="RESULT_NOT_READY", hint="Wait for it: tunesmith task watch.")
+        rest = b""
+        for chunk in self._artifact_bytes(task.artifact, path, 0):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from map(json.loads, lines)
+
+    def _model(self, model: str, models: Sequence[str]) -> str:
+        if model != BASE:
+            return model
+        for other in models:
+            if other.startswith("tasks/"):
+                return self.get_task(other).spec.fine_tuning.base_model
+            if other.startswith("artifacts/"):
+                return self.get_artifact(other).manifest.base_model
+        return model
+
+    def _ask(self, name: str, spec: TaskSpec, request_id: str | None) -> Task:
+        request = CreateTaskRequest(task=Task(display_name=name, spec=spec), request_id=request_id or str(uuid.uuid4()))
+        return self.connection("task_manager").call(self._tasks.CreateTask, request)

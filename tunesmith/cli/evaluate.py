@@ -1,0 +1,139 @@
+"""`tunesmith eval …`: whether a model got better."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunesmith.cli import ask_options as ask
+from tunesmith.cli.options import Json, TaskId
+from tunesmith.cli.output import print_json, talk
+from tunesmith.cli.task_options import Watch
+from tunesmith.names import bare_id
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
+    from tunesmith.v1.task_pb2 import Task
+
+app = typer.Typer(help="Evaluations: compare models on questions with known answers.", no_args_is_help=True)
+
+_WORST = 5
+_GENERAL = "general"
+_QUESTIONS = Path(__file__).parents[1] / "local" / "general" / "questions.jsonl"
+_CONTAINS = {"type": "string_check", "name": "knows", "operation": "ilike"}
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model", help="A model; repeatable. The first is what the others are compared with; `base` is their base model."
+    ),
+]
+Graders = Annotated[
+    list[str] | None,
+    typer.Option("--grader", metavar="JSON|FILE", help="A grader as OpenAI writes it, or a file of one or several; repeatable."),
+]
+
+
+@app.command()
+def run(
+    *,
+    model: Models,
+    data: ask.Data,
+    grader: Graders = None,
+    name: ask.Name = "",
+    system: ask.System = "",
+    max_rows: ask.MaxRows = None,
+    max_tokens: ask.MaxTokens = None,
+    temperature: ask.Temperature = None,
+    seed: ask.Seed = None,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Let models answer questions and compare the answers with the known ones.
+
+    Example: `tunesmith eval run --model base --model tasks/ID --data heldout.jsonl --watch`.
+    With `--data general`, 30 built-in questions tell whether tuning made the model forget what it knew.
+    """
+    from tunesmith.client import Client
+
+    graders = [each for given in grader or [] for each in _graders(given)]
+    if data == _GENERAL:
+        data, graders, name = str(_QUESTIONS), graders or [_CONTAINS], name or "General questions"
+    with Client() as client:
+        task = client.evaluate(
+            model,
+            ask.dataset(client, data),
+            graders=graders,
+            name=ask.named(name, data, "Evaluation on"),
+            sampling=ask.sampling(max_tokens=max_tokens, temperature=temperature, seed=seed),
+            max_rows=max_rows,
+            system_prompt=system,
+        )
+        print_json(task, compact=watch) if as_json else print(task.name)
+        if watch:
+            _follow(client, task, as_json=as_json)
+        elif not as_json:
+            talk(f"see what it finds: tunesmith eval show {bare_id(task.name)}")
+
+
+@app.command()
+def show(
+    task: TaskId,
+    worst: Annotated[int, typer.Option(min=0, max=100, help="Rows that got worse to show.")] = _WORST,
+    as_json: Json = False,
+) -> None:
+    """Show what an evaluation found: scores with their 95 % intervals, verdicts, and the rows that got worse most.
+
+    Of a fine-tuning with evaluation data it shows the evaluation that followed on it.
+    """
+    from tunesmith.client import Client
+
+    with Client() as client:
+        found = client.get_task(task)
+        print_json(found) if as_json else _show(client, found, worst)
+
+
+@app.command()
+def rows(
+    task: TaskId,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Only rows that the last model did not get fully right.")] = False,
+) -> None:
+    """Print every row of an evaluation as a JSON line: question, known answer, answers and scores of all models."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        for row in client.evaluation_rows(task):
+            if not wrong or next(iter(row["answers"][-1]["scores"].values())) < 1:
+                print(json.dumps(row, ensure_ascii=False))
+
+
+def _follow(client: "Client", task: "Task", *, as_json: bool) -> None:
+    from tunesmith.cli import task_watch
+
+    def conclude() -> None:
+        found = client.get_task(task.name)
+        print_json(found, compact=True) if as_json else _show(client, found, _WORST)
+
+    task_watch.follow(client, bare_id(task.name), after_sequence=0, as_json=as_json, succeeded=conclude)
+
+
+def _show(client: "Client", task: "Task", worst: int) -> None:
+    from tunesmith.cli.eval_text import print_result, print_rows, worst_rows
+    from tunesmith.cli.task_text import state_name
+
+    if not task.HasField("evaluation_result"):
+        talk(f"{task.name} is {state_name(task.state)} and has found nothing yet: {task.state_reason}")
+        return
+    print_result(task.evaluation_result)
+    if numbers := worst_rows(task.evaluation_result, worst):
+        print_rows(client.evaluation_rows(task.name), numbers)
+
+
+def _graders(given: str) -> list[dict[str, Any]]:
+    """One or several, from JSON or a file of it."""
+    text = given if given.lstrip().startswith(("{", "[")) else Path(given).read_text()
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{given[:80]!r} is not JSON: {error}", param_hint="--grader") from error
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,74 @@
+"""`tunesmith model add`: a model of one's own as a base model."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunesmith.cli.options import Json
+from tunesmith.cli.output import print_json, size, talk
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(add)
+
+
+def add(
+    directory: Annotated[
+        Path,
+        typer.Argument(help="Safetensors, tokenizer and chat template in Hugging Face's layout, or a GGUF file.", exists=True),
+    ],
+    name: Annotated[str, typer.Option("--id", help="ID of the base model, as in baseModels/ID.")],
+    *,
+    display_name: Annotated[str, typer.Option("--name", help="What people call it; its ID when left out.")] = "",
+    license_id: Annotated[str, typer.Option("--license", help="SPDX identifier, for example Apache-2.0.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Store a model as a base model. Family, parameters and context length are read from its files."""
+    from tunesmith.client import Client
+    from tunesmith.model_directory import read_model_directory
+
+    with _layout(directory) as (files, found_license), Client() as client:
+        facts = read_model_directory(files)
+        model = client.register_base_model(
+            name,
+            files,
+            display_name=display_name or name,
+            family=facts.family,
+            parameter_count=facts.parameter_count,
+            context_length=facts.context_length,
+            license=license_id or found_license,
+        )
+    if as_json:
+        print_json(model)
+        return
+    count = f"{model.parameter_count / 1e6:,.1f} M parameters"
+    print(f"{model.name}: {count}, {model.context_length:,} tokens, {size(model.size_bytes)}")
+    if model.chat_template_problem:
+        talk(f"it cannot train on conversations: {model.chat_template_problem}")
+    talk(f"tune it: tunesmith task create --model {name} --data DATASET --watch")
+
+
+@contextlib.contextmanager
+def _layout(given: Path) -> Iterator[tuple[Path, str]]:
+    """A directory in Hugging Face's layout and the licence that is known; a GGUF file is converted into one for the time."""
+    if given.is_dir():
+        yield given, ""
+        return
+    if given.suffix.lower() != ".gguf":
+        raise typer.BadParameter(f"{given} is neither a directory nor a .gguf file", param_hint="DIRECTORY")
+    import asyncio
+
+    from tunesmith.local.base_model import convert
+
+    talk(f"converting {given.name}: its weights become float16, as exact as the quantization left them")
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "model"
+        facts = asyncio.run(
+            convert(given, target, hint="Only families that transformers reads from GGUF can be added, as Llama.")
+        )
+        yield target, str(facts["license"])
