@@ -170,15 +170,16 @@ def test_responses_answer_whole_and_streamed_alike(client) -> None:
     whole = client.responses.create(**asked)
     assert whole.output_text
     assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens > 0
-    with client.responses.stream(**asked) as stream:
-        pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
-        last = stream.get_final_response()
-    assert "".join(pieces) == last.output_text == whole.output_text
-    assert last.usage.to_dict() == whole.usage.to_dict()
+    *events, last = client.responses.create(**asked, stream=True)
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(pieces) == last.response.output_text == whole.output_text
+    assert last.response.usage.to_dict() == whole.usage.to_dict()
+    assert (last.type, whole.status) in (("response.incomplete", "incomplete"), ("response.completed", "completed"))
     schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"], "additionalProperties": False}
     form = {"format": {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}}
-    answer = client.responses.create(model=TINY, input=[{"role": "user", "content": "Yes?"}], text=form, max_output_tokens=400)
-    assert set(json.loads(answer.output_text)) == {"yes"}
+    question = [{"role": "user", "content": "Yes?"}]
+    with client.responses.stream(model=TINY, input=question, text=form, max_output_tokens=400) as stream:
+        assert set(json.loads(stream.get_final_response().output_text)) == {"yes"}
     with pytest.raises(openai.BadRequestError) as stored:
         client.responses.create(**asked, previous_response_id="resp_1")
     assert stored.value.param == "previous_response_id"
