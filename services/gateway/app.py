@@ -12,6 +12,7 @@ from services.gateway.counters import Counters
 from services.gateway.edge import Edge
 from services.gateway.events import Events
 from services.gateway.files import Files
+from services.gateway.graders import Graders
 from services.gateway.health import Health
 from services.gateway.job_conversion import JobConversion
 from services.gateway.jobs import Jobs
@@ -37,6 +38,7 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
         *_models(Models(peers, settings, names, conversion)),
         Route("/v1/chat/completions", Chat(peers, settings, names).create, methods=["POST"]),
         Route("/v1/completions", Completions(peers, settings, names).create, methods=["POST"]),
+        *_graders(Graders(peers, settings, names)),
         *_operations(Health(peers), counters),
     ]
     router = Router(routes, redirect_slashes=False)
@@ -81,6 +83,13 @@ def _jobs(jobs: Jobs, events: Events, checkpoints: Checkpoints) -> list[Route]:
         Route(_JOB + "/events", events.index, methods=["GET"]),
         Route(_JOB + "/metrics", events.metrics, methods=["GET"]),
         Route(_JOB + "/checkpoints", checkpoints.index, methods=["GET"]),
+    ]
+
+
+def _graders(graders: Graders) -> list[Route]:
+    return [
+        Route("/v1/fine_tuning/alpha/graders/run", graders.run, methods=["POST"]),
+        Route("/v1/fine_tuning/alpha/graders/validate", graders.validate, methods=["POST"]),
     ]
 
 

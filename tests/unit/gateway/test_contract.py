@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from services.gateway import chat_request, completion_request, job_request
+from services.gateway import chat_request, completion_request, grader_request, job_request
 from services.gateway.app import make_app
 from services.gateway.peers import connected
 from tests.unit.gateway.frozen_contract import DOCUMENT, check, validate_as
@@ -56,7 +56,12 @@ def test_what_is_not_as_the_file_says_is_found(value: dict, schema: str) -> None
 
 @pytest.mark.parametrize(
     ("schema", "module"),
-    [("CreateChatCompletion", chat_request), ("CreateCompletion", completion_request), ("CreateJob", job_request)],
+    [
+        ("CreateChatCompletion", chat_request),
+        ("CreateCompletion", completion_request),
+        ("CreateJob", job_request),
+        ("RunGrader", grader_request),
+    ],
 )
 def test_a_field_is_in_the_file_or_refused_or_ignored(schema: str, module) -> None:
     fields = set(DOCUMENT["components"]["schemas"][schema]["properties"])
