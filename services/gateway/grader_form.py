@@ -1,5 +1,6 @@
 """Graders as OpenAI writes them, as messages; used by graders and evals. Every refusal names the place as the caller wrote it."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,9 +92,13 @@ def _range(given: Given, path: str) -> tuple[float | None, float | None]:
     limits = optional(given, "range", list, path)
     if limits is None:
         return None, None
-    if len(limits) != 2 or not all(isinstance(each, int | float) and not isinstance(each, bool) for each in limits):
+    if len(limits) != 2 or not all(map(_is_finite, limits)):
         raise refused(path + "range", "is not an array of two numbers")
     return limits[0], limits[1]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _threshold(given: Given, path: str) -> float | None:

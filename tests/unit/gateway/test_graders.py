@@ -1,5 +1,7 @@
 """Graders tried on one answer: the number, its parts, what went wrong; what makes no sense is refused by place."""
 
+import json
+
 import pytest
 
 from services.gateway import identifiers
@@ -201,6 +203,7 @@ async def test_a_good_grader_is_told_as_it_was_given(http, platform, grader: dic
         ({**JUDGE, "range": [1]}, "grader.range"),
         ({**JUDGE, "range": [1, True]}, "grader.range"),
         ({**JUDGE, "range": [2, 1]}, "grader.range"),
+        ({**JUDGE, "range": [0, 10**400]}, "grader.range"),
         ({**JUDGE, "input": "Rate it"}, "grader.input"),
         ({**JUDGE, "input": ["Rate it"]}, "grader.input[0]"),
         ({**JUDGE, "input": [{"role": "judge", "content": "x"}]}, "grader.input[0].role"),
@@ -263,6 +266,21 @@ async def test_what_changes_nothing_is_named_in_a_header(http) -> None:
     body = {"grader": EQUAL, "model_sample": "x", "item": {"answer": "x"}, "other": 1}
     answer = await http.post(f"{GRADERS}/run", json=body)
     assert answer.headers["x-tunesmith-ignored"] == "other"
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN"])
+async def test_a_range_has_ends(http, number: str) -> None:
+    body = json.dumps({"grader": {**JUDGE, "range": [0, "END"]}, "model_sample": "x"}).replace('"END"', number)
+    answer = await http.post(f"{GRADERS}/run", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "grader.range")
+
+
+@pytest.mark.parametrize("depth", range(100, 1000, 50))
+async def test_a_deep_item_is_graded_or_refused(http, depth: int) -> None:
+    item = '{"answer": ' + "[" * depth + "]" * depth + "}"
+    body = json.dumps({"grader": EQUAL, "model_sample": "x", "item": "ITEM"}).replace('"ITEM"', item)
+    answer = await http.post(f"{GRADERS}/run", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400), answer.text
 
 
 async def test_an_empty_answer_is_an_answer(http) -> None:
