@@ -478,14 +478,17 @@ class Registry(Models):
 
 
 class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
-    """Repeats what it is asked; `script(request, context)` answers streams instead when it is set."""
+    """Repeats what it is asked, unless `script(request, context)` answers streams or `chat_script` what is none."""
 
     def __init__(self):
         self.asked = []
         self.script = None
+        self.chat_script = None
 
     def Chat(self, request, context):
         self.asked.append(request)
+        if self.chat_script:
+            return self.chat_script(request, context)
         answer = inference_service_pb2.ChatMessage(role="assistant", content=f"echo {request.messages[-1].content}")
         return inference_service_pb2.ChatResponse(
             model=request.model, message=answer, finish_reason=inference_service_pb2.FINISH_REASON_STOP

@@ -13,6 +13,7 @@ from services.gateway.counters import Counters
 from services.gateway.edge import Edge
 from services.gateway.events import Events
 from services.gateway.files import Files
+from services.gateway.graders import Graders
 from services.gateway.health import Health
 from services.gateway.job_conversion import JobConversion
 from services.gateway.jobs import Jobs
@@ -41,6 +42,7 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
         Route("/v1/completions", Completions(peers, settings, names).create, methods=["POST"]),
         Route("/v1/responses", Responses(peers, settings, names).create, methods=["POST"]),
         *_batches(Batches(peers, settings, names)),
+        *_graders(Graders(peers, settings, names)),
         *_operations(Health(peers), counters),
     ]
     router = Router(routes, redirect_slashes=False)
@@ -94,6 +96,13 @@ def _jobs(jobs: Jobs, events: Events, checkpoints: Checkpoints) -> list[Route]:
         Route(_JOB + "/events", events.index, methods=["GET"]),
         Route(_JOB + "/metrics", events.metrics, methods=["GET"]),
         Route(_JOB + "/checkpoints", checkpoints.index, methods=["GET"]),
+    ]
+
+
+def _graders(graders: Graders) -> list[Route]:
+    return [
+        Route("/v1/fine_tuning/alpha/graders/run", graders.run, methods=["POST"]),
+        Route("/v1/fine_tuning/alpha/graders/validate", graders.validate, methods=["POST"]),
     ]
 
 

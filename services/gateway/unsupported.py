@@ -6,8 +6,10 @@ from services.gateway.bodies import Body
 from services.gateway.failures import refused
 
 
-def refuse_present(body: Body, reasons: Mapping[str, str]) -> None:
-    """Raises InvalidArgument (UNSUPPORTED_PARAMETER) for the first field of `reasons` that is there and not empty."""
+def refuse_present(body: Body, reasons: Mapping[str, str], path: str = "") -> None:
+    """Raises InvalidArgument (UNSUPPORTED_PARAMETER) for the first field of `reasons` that is there and not empty.
+
+    `path` is where the body stands."""
     for name, reason in reasons.items():
         if body.get(name) not in (None, "", [], {}, False, 0):
-            raise refused(name, reason, reason="UNSUPPORTED_PARAMETER")
+            raise refused(path + name, reason, reason="UNSUPPORTED_PARAMETER")

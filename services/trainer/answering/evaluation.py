@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from services.common.errors import ServiceError
 from services.common.grading import template
+from services.common.grading.grade import template_values
 from services.common.grading.graders import ScoreModel, asking
 from services.common.grading.sampling import Sampling
 from services.common.grading.template import MissingReference
@@ -15,7 +16,6 @@ from services.trainer.answering.evaluation_results import evaluation_outcome
 from services.trainer.answering.outcome import Outcome
 from services.trainer.answering.reports import Progress, Reports
 from services.trainer.answering.rows import question_and_answer, read_items
-from services.trainer.evaluating.grading import template_values
 from services.trainer.evaluating.values import Answer, Item
 
 Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]

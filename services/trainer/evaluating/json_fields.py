@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from services.trainer.evaluating.words import json_value, normalised
+from services.common.grading.words import json_value, normalised
 
 
 def json_valid(answer: str) -> float:

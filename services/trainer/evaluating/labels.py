@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from services.trainer.evaluating.words import normalised, words
+from services.common.grading.words import normalised, words
 
 _MOST_LABELS, _MOST_WORDS, _LONGEST = 50, 6, 80
 _ROWS_PER_LABEL = 2

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from services.common.grading import overlap
+from services.common.grading.grade import NotGraded, Scale, grade, scale, template_values
 from services.common.grading.graders import Grader, ScoreModel
-from services.trainer.evaluating import labels, overlap
-from services.trainer.evaluating.grading import NotGraded, Scale, grade, scale, template_values
+from services.common.grading.words import normalised
+from services.trainer.evaluating import labels
 from services.trainer.evaluating.json_fields import is_object, json_field_f1, json_valid
 from services.trainer.evaluating.values import Answer, Item
-from services.trainer.evaluating.words import normalised
 
 JudgedRow = Callable[[ScoreModel, int], str | None]
 """What the model of a grader has answered about a row, given its number."""

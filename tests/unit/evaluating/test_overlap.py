@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.trainer.evaluating import overlap
+from services.common.grading import overlap
+from services.common.grading.words import normalised, words
 from services.trainer.evaluating.json_fields import is_object, json_field_f1, json_valid
-from services.trainer.evaluating.words import normalised, words
 
 TEXTS = st.text(alphabet="ab c好!", max_size=20)
 

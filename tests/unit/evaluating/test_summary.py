@@ -5,8 +5,8 @@ import json
 import pytest
 from google.protobuf import json_format
 
+from services.common.grading.grade import NotGraded, grade, number_in, template_values
 from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity, Turn
-from services.trainer.evaluating.grading import NotGraded, grade, number_in, template_values
 from services.trainer.evaluating.labels import are_labels, confusion
 from services.trainer.evaluating.leaks import fingerprint, leaked
 from services.trainer.evaluating.scores import Scoring

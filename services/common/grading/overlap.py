@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
-from services.trainer.evaluating.words import words
+from services.common.grading.words import words
 
 _LONGEST_GRAM = 4
 

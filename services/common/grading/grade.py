@@ -8,9 +8,9 @@ from typing import Any
 from services.common.grading import template
 from services.common.grading.arithmetic import BadExpression, Expression
 from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity
+from services.common.grading.overlap import METRICS
 from services.common.grading.template import MissingReference
-from services.trainer.evaluating.overlap import METRICS
-from services.trainer.evaluating.words import json_value
+from services.common.grading.words import json_value
 
 # The number must stand by itself: not the 2 of `v2`.
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?![\w])")
@@ -53,25 +53,13 @@ def scale(grader: Grader) -> Scale:
 def grade(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
     """The number; `values` are those of the templates. Raises NotGraded."""
     try:
-        return _grade(grader, values, judged)
+        return score(grader, values, judged)
     except (MissingReference, BadExpression) as error:
         raise NotGraded(str(error)) from error
 
 
-def template_values(row: Mapping[str, Any], prompt: str, reference: str, answer: str) -> dict[str, Any]:
-    """What references may name. Keys of the row do not hide `reference` and `prompt`."""
-    sample = {"output_text": answer} | ({"output_json": value} if (value := json_value(answer)) is not None else {})
-    return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample}
-
-
-def number_in(text: str, least: float, most: float) -> float:
-    """The first number of a text, brought into the range; raises NotGraded."""
-    if not (match := _NUMBER.search(text)):
-        raise NotGraded(f"there is no number in {text[:80]!r}")
-    return max(least, min(most, float(match[0])))
-
-
-def _grade(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
+def score(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
+    """As `grade`, with the reason as it is: raises MissingReference, BadExpression, NotGraded."""
     if isinstance(grader, StringCheck | TextSimilarity):
         text, reference = template.render(grader.input, values), template.render(grader.reference, values)
         if isinstance(grader, StringCheck):
@@ -82,5 +70,21 @@ def _grade(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
             raise NotGraded(f"{grader.model} gave no answer")
         return number_in(answer, grader.range_min, grader.range_max)
     assert isinstance(grader, Multi)
-    numbers = {each.name: _grade(each, values, judged) for each in grader.graders}
-    return Expression(grader.calculate_output).value(numbers)
+    return Expression(grader.calculate_output).value({each.name: score(each, values, judged) for each in grader.graders})
+
+
+def template_values(row: Mapping[str, Any], prompt: str, reference: str, answer: str) -> dict[str, Any]:
+    """What references may name. Keys of the row do not hide `reference` and `prompt`."""
+    return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample_values(answer)}
+
+
+def sample_values(answer: str) -> dict[str, Any]:
+    """What references to the sample may name."""
+    return {"output_text": answer} | ({"output_json": value} if (value := json_value(answer)) is not None else {})
+
+
+def number_in(text: str, least: float, most: float) -> float:
+    """The first number of a text, brought into the range; raises NotGraded."""
+    if not (match := _NUMBER.search(text)):
+        raise NotGraded(f"there is no number in {text[:80]!r}")
+    return max(least, min(most, float(match[0])))
