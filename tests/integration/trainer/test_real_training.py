@@ -112,15 +112,12 @@ async def test_a_new_attempt_continues_from_the_last_checkpoint_and_ends_as_if_u
     after, end = await face.watch(second, seconds=240)
     assert end.state == task_pb2.Task.SUCCEEDED, texts(after)
     [started] = [event.training_started for event in after if event.HasField("training_started")]
-    # Whoever is killed may have saved another one that nobody has told.
-    assert started.resumed_step == last or (interruption == "RUN_LOST" and started.resumed_step == last + 20)
-    assert f"an earlier attempt left a checkpoint of step {started.resumed_step}" in texts(after)
+    assert started.resumed_step == last
+    assert f"an earlier attempt left a checkpoint of step {last}" in texts(after)
 
     whole = await face.submit(dataset, **numbers)
     unbroken, _ = await face.watch(whole, seconds=240)
-    told, expected = losses(before) | losses(after), losses(unbroken)
-    assert told == {step: expected[step] for step in told}
-    assert set(expected) - set(told) <= set(range(last + 1, started.resumed_step + 1))
+    assert losses(before) | losses(after) == losses(unbroken)
     weights = "adapter_model.safetensors"
     assert storage.contents[second][weights] == storage.contents[whole][weights]
 
