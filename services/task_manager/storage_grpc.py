@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import structlog
 
+from services.common.catalogue import ErrorClass
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
 from services.task_manager.domain.comparison import Provenance
@@ -66,6 +67,8 @@ class GrpcStorage:
         try:
             config = json.loads(await self._small_file(model, "config.json"))
         except (ServiceError, ValueError) as error:
+            if isinstance(error, ServiceError) and error.error_class is ErrorClass.TRANSIENT:
+                raise
             log.info("model.shape_unknown", model=model, message=str(error))
             return None
         return ModelShape.from_config(config) if isinstance(config, Mapping) else None

@@ -18,7 +18,10 @@ class Storage(Protocol):
         """Of `baseModels/{id}`."""
 
     async def model_shape(self, model: str) -> ModelShape | None:
-        """From the config.json of a base model or a version of a registered one; None when it has none or does not tell."""
+        """From the config.json of a base model or a version of a registered one; None when it has none or does not tell.
+
+        Raises ServiceError of class transient when it cannot be read now.
+        """
 
     async def artifact(self, name: str) -> ArtifactFacts:
         """Of `artifacts/{uuid}`; raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED)."""

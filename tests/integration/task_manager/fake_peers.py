@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from services.common.errors import NotFound, ServiceError
+from services.common.errors import NotFound, ServiceError, Unavailable
 from services.common.interceptors import EdgeInterceptor
 from tunesmith.v1 import (
     artifact_pb2,
@@ -283,6 +283,8 @@ class FakeStorage(
 
     async def DownloadModel(self, request: Any, context: Any) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
         if request.name.startswith("models/"):
+            if request.path not in self.version_files:
+                raise Unavailable("STORAGE_UNAVAILABLE", "the S3 server does not answer")
             yield model_service_pb2.DownloadModelResponse(chunk=self.version_files[request.path])
             return
         assert request.path == "config.json"

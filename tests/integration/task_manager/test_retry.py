@@ -312,6 +312,13 @@ async def test_a_whole_model_replaces_one_of_the_same_layout(
         assert await refused(manager.stub.CreateTask(create)) == ("INVALID_FIELD", ["task.spec.fine_tuning.initial_artifact"])
 
 
+async def test_a_layout_that_cannot_be_read_now_is_not_called_another(manager: Platform, storage: FakeStorage) -> None:
+    ask = a_task()
+    ask.spec.fine_tuning.tuning = task_spec_pb2.FineTuning.FULL
+    ask.spec.fine_tuning.initial_artifact = imported(storage, "MODEL")
+    assert await refused(manager.stub.CreateTask(api.CreateTaskRequest(task=ask))) == ("STORAGE_UNAVAILABLE", [])
+
+
 async def test_weights_that_do_not_fit_are_refused_by_field(manager: Platform, storage: FakeStorage) -> None:
     storage.artifacts.append(checkpoint(f"tasks/{uuid.uuid4()}", 20, base_model="baseModels/other"))
     ask = a_task()
