@@ -61,9 +61,7 @@ RESPONSES = st.fixed_dictionaries(
         "model": st.just("tiny") | VALUES,
         "input": TEXTS | VALUES | st.lists(st.fixed_dictionaries({"role": TEXTS, "content": TEXTS | VALUES}), max_size=3),
     },
-    optional=dict.fromkeys(
-        ("instructions", "max_output_tokens", "temperature", "metadata", "store", "truncation", "tool_choice"), VALUES
-    )
+    optional=dict.fromkeys(RESPONSE_FIELDS, VALUES)
     | {"text": st.fixed_dictionaries({"format": VALUES | st.fixed_dictionaries({"type": TEXTS}, optional={"schema": VALUES})})},
 )
 REQUESTS = st.fixed_dictionaries(
