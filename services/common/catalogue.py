@@ -185,6 +185,9 @@ _INFERENCE = {
         "FAILED_PRECONDITION", _USER, "Leave tools out, or use a base model whose chat template writes them in <tool_call> marks."
     ),
     "GENERATION_FAILED": Entry("INTERNAL", _PLATFORM, "Look up the request id in the inference log and report it."),
+    "ENGINE_CRASHED": Entry(
+        "UNAVAILABLE", _TRANSIENT, "Ask again: a new process starts. If it stays, see the inference log and the machine's memory."
+    ),
 }
 
 _DEPENDENCIES = {

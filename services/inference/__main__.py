@@ -8,7 +8,6 @@ import os
 import secrets
 import sys
 import time
-import warnings
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,9 +20,10 @@ from services.common.channels import connect
 from services.common.server import serving, wait_for_signal
 from services.inference.artifact_lookup import ArtifactLookup
 from services.inference.engine import Engine
+from services.inference.engine_process import Options
 from services.inference.host import ModelHost
-from services.inference.lazy_engine import LazyEngine
 from services.inference.registry import Registry
+from services.inference.remote_engine import EngineProcess, RemoteEngine
 from services.inference.resolver import Resolver
 from services.inference.scheduler import Limits, Scheduler
 from services.inference.servicer import InferenceServicer
@@ -44,30 +44,18 @@ def main() -> None:
     try:
         settings = config.load(InferenceSettings, PREFIX, os.environ)
         logs.configure("inference", settings.log_level)
-        _prepare_libraries()
         asyncio.run(serve(settings))
     except config.ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    # The engine's thread can neither be interrupted in an import or a forward pass, nor has it anything to save.
+    # The engine's thread can neither be interrupted while it waits for the engine's process, nor has it anything to save.
     logging.shutdown()
     os._exit(0)
 
 
-def _prepare_libraries() -> None:
-    """What must be settled before torch and transformers are imported."""
-    # Models come from storage alone; nothing here may ask a hub.
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    # Threads that spin while they wait make an answer ten times slower as soon as a training run shares the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.captureWarnings(True)
-    # What libraries announce to the programmers of other libraries.
-    warnings.simplefilter("ignore", FutureWarning)
-
-
 async def serve(settings: InferenceSettings) -> None:
     """Serves until a signal; the engine starts once the server is listening."""
-    engine = LazyEngine(lambda: _make_engine(settings))
+    engine = RemoteEngine(lambda: EngineProcess.start(_options(settings)))
     ca = settings.storage_tls_ca.read_bytes() if settings.storage_tls_ca else None
     async with connect(settings.storage_address, tls_ca=ca) as channel:
         with Worker("engine") as worker:
@@ -87,7 +75,7 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
         running.cancel()
 
 
-async def _run(worker: Worker, engine: LazyEngine, upkeep: Upkeep) -> None:
+async def _run(worker: Worker, engine: RemoteEngine, upkeep: Upkeep) -> None:
     started = time.monotonic()
     await worker.run(engine.start)
     log.info("engine.ready", seconds=round(time.monotonic() - started, 2))
@@ -111,13 +99,12 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
     )
 
 
-def _make_engine(settings: InferenceSettings) -> Engine:
-    from services.inference.transformers_engine import TransformersEngine
-
-    return TransformersEngine(
+def _options(settings: InferenceSettings) -> Options:
+    return Options(
         threads=settings.threads or os.cpu_count() or 1,
         prefix_tokens=settings.prefix_tokens,
         pack_up_to=settings.pack_up_to_bytes,
+        log_level=settings.log_level,
     )
 
 

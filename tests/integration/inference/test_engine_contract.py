@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 from engine_rows import alone, together
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT, FakeEngine
+from remote_engines import in_a_thread
 
 from services.common.errors import ServiceError
 from services.inference.engine import Engine, GenerationRequest
-from services.inference.lazy_engine import LazyEngine
+from services.inference.remote_engine import RemoteEngine
 from services.inference.transformers_engine import TransformersEngine
 
 pytestmark = pytest.mark.integration
 
 BASE = "baseModels/tiny"
-ENGINES = {"fake": FakeEngine, "transformers": lambda: TransformersEngine(threads=1), "lazy": lambda: LazyEngine(FakeEngine)}
+ENGINES = {
+    "fake": FakeEngine,
+    "transformers": lambda: TransformersEngine(threads=1),
+    "remote": lambda: RemoteEngine(lambda: in_a_thread(TransformersEngine(threads=1))),
+}
 
 
 @pytest.fixture(params=ENGINES.values(), ids=ENGINES)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -226,6 +227,40 @@ async def test_a_signal_ends_it_in_order(own_service: Process, number: signal.Si
     own_service.process.send_signal(number)
     assert await asyncio.wait_for(own_service.process.wait(), DEADLINE_SECONDS) == 0
     assert own_service.names()[-2:] == ["server.stopping", "server.stopped"]
+
+
+def engine_of(service: Process) -> psutil.Process:
+    """The process that computes."""
+    [child] = psutil.Process(service.process.pid).children()
+    assert "services.inference.engine_process" in child.cmdline()
+    return child
+
+
+async def test_a_crash_of_native_code_fails_who_was_being_answered_and_nobody_after(
+    own_service: Process, base_directory: Path, adapter_directory: Path
+) -> None:
+    await own_service.chat("tiny")
+    request = pb2.StreamChatRequest(model=TASK, messages=MESSAGES, max_tokens=200)
+    stream = aiter(own_service.stub.StreamChat(request, timeout=DEADLINE_SECONDS))
+    await anext(stream)
+    engine_of(own_service).send_signal(signal.SIGSEGV)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async for _ in stream:
+            pass
+    assert (refused.value.code(), reason_of(refused.value)) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_CRASHED")
+    assert "SIGSEGV" in str(refused.value.details())
+    assert (await own_service.chat(TASK)).message.content == expected(base_directory, adapter_directory)
+    assert (await own_service.chat("tiny")).message.content == expected(base_directory, None)
+    assert own_service.process.returncode is None
+
+
+async def test_a_killed_service_takes_its_engine_along(own_service: Process) -> None:
+    await own_service.chat("tiny")
+    engine = engine_of(own_service)
+    own_service.process.kill()
+    await own_service.process.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, [engine], 30)
+    assert alive == []
 
 
 async def test_a_signal_while_the_engine_starts_ends_it_too(own_service: Process) -> None:

@@ -15,7 +15,6 @@ from services.common.bundles import Bundle
 from services.common.interceptors import EdgeInterceptor
 from services.inference.engine import GenerationRequest
 from services.inference.host import ModelHost
-from services.inference.lazy_engine import LazyEngine
 from services.inference.registry import Registry
 from services.inference.resolver import Resolver
 from services.inference.scheduler import Limits, Scheduler
@@ -64,13 +63,12 @@ async def serving(model_directory: Path, tmp_path: Path) -> AsyncIterator[Servic
     bundles = FakeBundles(base, Bundle(ARTIFACT, write_adapter_weights(tmp_path / "a"), "baseModels/tiny", "r1", is_adapter=True))
     artifacts = FakeArtifacts({TASK: ARTIFACT})
     with Worker("engine") as worker:
-        lazy = LazyEngine(lambda: engine)
         host = ModelHost(
             resolver=Resolver(bundles, artifacts),
             worker=worker,
-            scheduler=Scheduler(worker, lazy, Limits(rows=4, tokens=10_000)),
+            scheduler=Scheduler(worker, engine, Limits(rows=4, tokens=10_000)),
             max_questions=6,
-            registry=Registry(lazy, max_bytes=10**9, now=lambda: NOW),
+            registry=Registry(engine, max_bytes=10**9, now=lambda: NOW),
             new_seed=lambda: 77,
         )
         server = grpc.aio.server(interceptors=[EdgeInterceptor()])

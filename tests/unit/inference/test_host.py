@@ -16,7 +16,6 @@ from services.common.errors import ServiceError
 from services.inference.engine import GenerationRequest
 from services.inference.generation import Ending, Piece
 from services.inference.host import ModelHost
-from services.inference.lazy_engine import LazyEngine
 from services.inference.question import Message, Question
 from services.inference.registry import Registry
 from services.inference.resolver import Resolver
@@ -154,20 +153,3 @@ async def test_the_time_to_the_first_token_includes_the_wait(host: ModelHost, he
     ending = (await second)[-1]
     assert isinstance(ending, Ending)
     assert ending.seconds_to_first_token >= 0.05
-
-
-def test_the_engine_is_made_once_by_start_or_by_its_first_use(tmp_path: Path) -> None:
-    made: list[FakeEngine] = []
-
-    def make() -> FakeEngine:
-        made.append(FakeEngine())
-        return made[-1]
-
-    engine = LazyEngine(make)
-    assert made == []
-    engine.unload("baseModels/tiny")
-    engine.start()
-    (tmp_path / "model.safetensors").touch()
-    engine.load_base("baseModels/tiny", tmp_path)
-    assert len(made) == 1
-    assert list(made[0].bases) == ["baseModels/tiny"]

@@ -1,0 +1,152 @@
+"""`python -m services.inference.engine_process FD PARENT OPTIONS`: an engine and nothing else, so that what native code breaks is
+this process alone; started by `remote_engine`.
+
+Questions come and answers go through the socket FD (`engine_wire`). It ends with the process PARENT, whatever happens to that.
+OPTIONS are the engine's, as JSON.
+"""
+
+import ctypes
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import signal
+import sys
+import warnings
+from multiprocessing.connection import Connection
+
+import structlog
+
+from services.common import logs
+from services.common.errors import ServiceError
+from services.inference import engine_wire as wire
+from services.inference.engine import Engine
+
+log = structlog.get_logger()
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """See InferenceSettings."""
+
+    threads: int
+    prefix_tokens: int
+    pack_up_to: int
+    log_level: str = "info"
+
+
+def main() -> None:
+    """Until nobody asks any more."""
+    descriptor, parent, options = int(sys.argv[1]), int(sys.argv[2]), Options(**json.loads(sys.argv[3]))
+    _die_with(parent)
+    # Who presses Ctrl-C means the service, which takes this process along.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logs.configure("inference", options.log_level)
+    prepare_libraries()
+    from services.inference.transformers_engine import TransformersEngine
+
+    engine = TransformersEngine(threads=options.threads, prefix_tokens=options.prefix_tokens, pack_up_to=options.pack_up_to)
+    with Connection(descriptor) as connection:
+        serve(connection, engine)
+    # Nothing here has to be saved, and freeing gigabytes one by one takes long.
+    logging.shutdown()
+    os._exit(0)
+
+
+def prepare_libraries() -> None:
+    """What must be settled before torch and transformers are imported."""
+    # Models come from storage alone; nothing here may ask a hub.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    # Threads that spin while they wait make an answer ten times slower as soon as a training run shares the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.captureWarnings(True)
+    # What libraries announce to the programmers of other libraries.
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+def serve(connection: "Connection", engine: Engine) -> None:
+    """Answers questions, the first answer unasked, until the other side is gone."""
+    asked = _Asked(engine)
+    try:
+        connection.send_bytes(wire.encode(wire.Done()))
+        while True:
+            connection.send_bytes(wire.encode(asked.answer(wire.decode_question(connection.recv_bytes()))))
+    except (EOFError, OSError):
+        return
+
+
+class _GuideElsewhere:
+    """A Guide whose parser is on the other side, which says before every step what is allowed, and is told what was written."""
+
+    def __init__(self) -> None:
+        self.mask = b""
+
+    def allowed(self) -> bytes:
+        return self.mask
+
+    def take(self, token: int) -> None:
+        pass
+
+
+class _Asked:
+    """An engine as the wire knows it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._guides: dict[int, _GuideElsewhere] = {}
+
+    def answer(self, question: wire.Question) -> wire.Answer:
+        try:
+            return self._do(question)
+        except Exception as error:
+            if not isinstance(error, ServiceError):
+                log.exception("engine.failed", question=type(question).__name__)
+            return wire.Failure.of(error)
+
+    def _do(self, question: wire.Question) -> wire.Answer:
+        match question:
+            case wire.LoadBase(name, directory):
+                self._engine.load_base(name, pathlib.Path(directory))
+            case wire.LoadAdapter(base, name, directory):
+                self._engine.load_adapter(base, name, pathlib.Path(directory))
+            case wire.Unload(name):
+                self._engine.unload(name)
+            case wire.Admit():
+                self._admit(question)
+            case wire.Step():
+                return self._step(question)
+            case wire.Leave(ticket):
+                self._guides.pop(ticket, None)
+                self._engine.leave(ticket)
+        return wire.Done()
+
+    def _admit(self, question: wire.Admit) -> None:
+        request = question.request
+        if question.is_guided:
+            guide = self._guides[question.ticket] = _GuideElsewhere()
+            request = dataclasses.replace(request, guide=guide)
+        self._engine.admit(question.ticket, request)
+
+    def _step(self, question: wire.Step) -> wire.Stepped:
+        for ticket, mask in question.allowed.items():
+            self._guides[ticket].mask = mask
+        outcomes = self._engine.step(question.base)
+        failed = {ticket: wire.Failure.of(each) for ticket, each in outcomes.items() if isinstance(each, ServiceError)}
+        for ticket in failed:
+            self._guides.pop(ticket, None)
+        written = {ticket: each for ticket, each in outcomes.items() if not isinstance(each, ServiceError)}
+        return wire.Stepped(written, failed)
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    # It may have died before the line above: then nobody would ever send the signal.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
