@@ -17,14 +17,13 @@ from services.common.channels import connect
 from services.common.errors import ServiceError
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
-from services.storage import event_archive_servicer
 from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
-from services.storage.event_archive import EventArchive
+from services.storage.event_segment_repository import PostgresEventSegmentRepository
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore, ObjectStore
@@ -41,7 +40,6 @@ from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
 from services.storage.tokens.client import TokenWorker
-from tunesmith.v1 import event_archive_service_pb2_grpc
 
 _MIGRATIONS = pathlib.Path(__file__).with_name("migrations")
 # Every transfer holds a thread while it waits for S3 or the disk; a few stalled ones must not stop the others.
@@ -117,14 +115,11 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
         )
 
         expiry = DatasetExpiry(repositories.datasets, dataset_deletion(repositories, around), limit=settings.sweep_limit)
-        archive = event_archive_servicer.EventArchiveServicer(EventArchive(pool, store, repositories.pending))
 
         def add_servicers(server: grpc.aio.Server) -> None:
             register(server, repositories, around)
-            event_archive_service_pb2_grpc.add_EventArchiveServiceServicer_to_server(archive, server)
 
-        names = (*NAMES, event_archive_servicer.NAME)
-        async with serving(settings, add_servicers, names, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
+        async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
             loops = [group.create_task(loop.run(settings.sweep_interval)) for loop in (sweeper, expiry)]
             loops.append(group.create_task(_scrubber(repositories, store, settings).run(), name="scrubber"))
             await stop
@@ -170,6 +165,7 @@ def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
         registry=PostgresRegistryRepository(pool, settings.retention_policy),
         notices=PostgresNoticeRepository(pool),
         scrubs=PostgresScrubRepository(pool),
+        segments=PostgresEventSegmentRepository(pool),
     )
 
 

@@ -22,6 +22,9 @@ from services.storage.dataset_repository import DatasetRepository
 from services.storage.dataset_servicer import DatasetServicer, DatasetWork
 from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
+from services.storage.event_archive import EventArchive
+from services.storage.event_archive_servicer import EventArchiveServicer
+from services.storage.event_segment_repository import EventSegmentRepository
 from services.storage.export import Export
 from services.storage.live_tasks import LiveTasks
 from services.storage.model_import import ModelImport
@@ -41,9 +44,19 @@ from services.storage.token_port import Tokens
 from services.storage.token_statistics_repository import TokenStatisticsRepository
 from services.storage.upload import FileUpload
 from services.storage.verified_read import VerifiedRead
-from tunesmith.v1 import artifact_service_pb2_grpc, dataset_service_pb2_grpc, model_service_pb2_grpc
+from tunesmith.v1 import (
+    artifact_service_pb2_grpc,
+    dataset_service_pb2_grpc,
+    event_archive_service_pb2_grpc,
+    model_service_pb2_grpc,
+)
 
-NAMES = ("tunesmith.v1.DatasetService", "tunesmith.v1.ArtifactService", "tunesmith.v1.ModelService")
+NAMES = (
+    "tunesmith.v1.DatasetService",
+    "tunesmith.v1.ArtifactService",
+    "tunesmith.v1.ModelService",
+    "tunesmith.v1.EventArchiveService",
+)
 SLOW_METHODS = {
     "/tunesmith.v1.DatasetService/CompleteDatasetUpload": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/JoinDatasetPieces": 6 * 3600.0,
@@ -68,6 +81,7 @@ class Repositories:
     registry: RegistryRepository
     notices: NoticeRepository
     scrubs: ScrubRepository
+    segments: EventSegmentRepository
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,10 +104,13 @@ class Surroundings:
 
 
 def register(server: grpc.aio.Server, repositories: Repositories, around: Surroundings) -> None:
-    """Adds the three services to `server`."""
+    """Adds the four services to `server`."""
     datasets = DatasetServicer(_dataset_work(repositories, around))
     artifacts = _artifact_servicer(repositories, around)
     files = VerifiedRead(around.store, repositories.scrubs)
+    archive = EventArchive(
+        segments=repositories.segments, files=files, store=around.store, pending=repositories.pending, new_id=around.new_id
+    )
     models = ModelServicer(
         repository=repositories.models,
         registry=repositories.registry,
@@ -104,6 +121,7 @@ def register(server: grpc.aio.Server, repositories: Repositories, around: Surrou
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+    event_archive_service_pb2_grpc.add_EventArchiveServiceServicer_to_server(EventArchiveServicer(archive), server)
 
 
 def dataset_deletion(repositories: Repositories, around: Surroundings) -> DatasetDeletion:

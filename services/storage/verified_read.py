@@ -1,4 +1,4 @@
-"""The bytes of a stored file on their way to a caller, compared with its checksum; used by the servicers' downloads."""
+"""The bytes of a stored file on their way to a caller, compared with its checksum; used by downloads and by the archive."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -40,6 +40,16 @@ class VerifiedRead:
             await self._judge(file)
             raise damaged(file, owner, CHANGED)
         context.set_trailing_metadata((*(context.trailing_metadata() or ()), (TRAILER, digest.hexdigest())))
+
+    async def whole(self, file: StoredFile, owner: str) -> bytes:
+        """All bytes of a small file; raises as `read` does, and returns nothing that is damaged."""
+        if file.damage:
+            raise damaged(file, owner, file.damage)
+        content = b"".join([chunk async for chunk in self._store.read(file.object_key, 0, file.size_bytes)])
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            await self._judge(file)
+            raise damaged(file, owner, CHANGED)
+        return content
 
     async def _judge(self, file: StoredFile) -> None:
         """Records damage that is met again; raises Unavailable when the bytes had only changed on their way here."""

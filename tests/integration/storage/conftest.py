@@ -38,6 +38,7 @@ from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
+from services.storage.event_segment_repository import PostgresEventSegmentRepository
 from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
@@ -142,4 +143,5 @@ def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY, upload_li
         registry=PostgresRegistryRepository(pool, policy),
         notices=PostgresNoticeRepository(pool),
         scrubs=PostgresScrubRepository(pool),
+        segments=PostgresEventSegmentRepository(pool),
     )

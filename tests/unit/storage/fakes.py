@@ -10,6 +10,7 @@ from unit.storage.memory_tables import Clock, Pending, Tables, newest_first
 from unit.storage.registry_fakes import MemoryRegistryRepository
 from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRepository, MemorySweepRepository
 from unit.storage.scrub_fakes import MemoryNoticeRepository, MemoryScrubRepository
+from unit.storage.segment_fakes import MemoryEventSegmentRepository
 
 from services.common.errors import NotFound, Unavailable
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
@@ -297,4 +298,5 @@ def repositories_of(tables: Tables) -> Repositories:
         registry=MemoryRegistryRepository(tables),
         notices=MemoryNoticeRepository(tables),
         scrubs=MemoryScrubRepository(tables),
+        segments=MemoryEventSegmentRepository(tables),
     )

@@ -65,6 +65,7 @@ class Tables:
     policy: Policy = dataclasses.field(default_factory=Policy)
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24)
     blobs: dict[str, Blob] = dataclasses.field(default_factory=dict)
+    segments: dict[tuple[uuid.UUID, str], Blob] = dataclasses.field(default_factory=dict)
     artifacts: dict[uuid.UUID, Artifact] = dataclasses.field(default_factory=dict)
     checkpoints: dict[uuid.UUID, CheckpointFacts] = dataclasses.field(default_factory=dict)
     models: dict[str, BaseModel] = dataclasses.field(default_factory=dict)

@@ -30,6 +30,8 @@ from tunesmith.v1 import (
     dataset_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    event_archive_service_pb2,
+    event_archive_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
     registered_model_pb2,
@@ -52,6 +54,7 @@ class Service:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
         self.artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        self.events = event_archive_service_pb2_grpc.EventArchiveServiceStub(self.channel)
 
     async def upload(self, content: bytes, *, chunk_bytes: int = 2**20, **header: object) -> dataset_pb2.Dataset:
         header = {"display_name": "rows"} | header
@@ -107,6 +110,14 @@ class Service:
 
     async def delete_version(self, name: str) -> None:
         await self.models.DeleteModelVersion(model_service_pb2.DeleteModelVersionRequest(name=name))
+
+    async def put_segment(self, task: str, content: bytes) -> None:
+        message = event_archive_service_pb2.PutEventSegmentRequest
+        await self.events.PutEventSegment(message(task=task, sha256=sha256(content), content=content))
+
+    async def segment(self, task: str, content: bytes) -> bytes:
+        message = event_archive_service_pb2.GetEventSegmentRequest
+        return (await self.events.GetEventSegment(message(task=task, sha256=sha256(content)))).content
 
     async def sweep(self, *, dry_run: bool = False) -> artifact_service_pb2.SweepArtifactsResponse:
         return await self.artifacts.SweepArtifacts(artifact_service_pb2.SweepArtifactsRequest(dry_run=dry_run))
