@@ -121,6 +121,18 @@ _STORAGE = {
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
     "MODEL_UNFIT": Entry("INVALID_ARGUMENT", _USER, "Name the base model that the adapter was trained on, with its layers."),
+    "SERVER_IMPORT_OFF": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Send the files instead: tunesmith registry import DIRECTORY, tunesmith model add DIRECTORY. Or ask the operator to set "
+        "TUNESMITH_STORAGE_IMPORT_ROOT or TUNESMITH_STORAGE_IMPORT_S3.",
+    ),
+    "IMPORT_SOURCE_NOT_FOUND": Entry(
+        "NOT_FOUND", _USER, "Name a directory or prefix relative to the one that the operator allows, with its files in it."
+    ),
+    "IMPORT_SOURCE_UNREADABLE": Entry(
+        "FAILED_PRECONDITION", _USER, "Ask the operator to let the storage service read the files and their directories."
+    ),
     "TOKEN_WORKER_FAILED": Entry(
         "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
     ),

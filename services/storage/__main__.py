@@ -34,6 +34,9 @@ from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Sur
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.scrub_repository import PostgresScrubRepository
 from services.storage.scrubber import Scrubber
+from services.storage.server_directory import ServerDirectory
+from services.storage.server_place import ServerPlace
+from services.storage.server_prefix import ServerPrefix
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
 from services.storage.sweep_repository import PostgresSweepRepository
@@ -62,14 +65,7 @@ def main() -> int:
 async def run(settings: StorageSettings) -> None:
     """Serves from the moment Postgres and S3 are ready until a signal comes; a signal ends the wait for them, too."""
     asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS, "blocking"))
-    store = MinioObjectStore(
-        settings.s3_endpoint,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-        bucket=settings.s3_bucket,
-        region=settings.s3_region,
-        public_endpoint=settings.public_s3,
-    )
+    store = _object_store(settings, settings.s3_bucket)
     stop = asyncio.create_task(wait_for_signal(), name="signal")
     preparation = asyncio.create_task(_prepare(settings, store), name="preparation")
     await asyncio.wait([stop, preparation], return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +74,27 @@ async def run(settings: StorageSettings) -> None:
         return
     preparation.result()
     await _serve(settings, store, stop)
+
+
+def _object_store(settings: StorageSettings, bucket: str) -> MinioObjectStore:
+    return MinioObjectStore(
+        settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key,
+        bucket=bucket,
+        region=settings.s3_region,
+        public_endpoint=settings.public_s3,
+    )
+
+
+def _server_places(settings: StorageSettings) -> dict[str, ServerPlace]:
+    places: dict[str, ServerPlace] = {}
+    if settings.import_root:
+        places["directory"] = ServerDirectory(settings.import_root)
+    if settings.import_s3:
+        bucket, prefix = settings.import_bucket_and_prefix
+        places["s3_prefix"] = ServerPrefix(_object_store(settings, bucket), prefix)
+    return places
 
 
 async def _prepare(settings: StorageSettings, store: MinioObjectStore) -> None:
@@ -112,6 +129,7 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
             upload_lifetime=settings.upload_lifetime,
             scrub_interval=settings.scrub_interval,
             analyses=settings.analyses,
+            server_places=_server_places(settings),
         )
 
         expiry = DatasetExpiry(repositories.datasets, dataset_deletion(repositories, around), limit=settings.sweep_limit)

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import functools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 
@@ -38,6 +38,8 @@ from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.registry_conversion import read_lineage, write_manifest
 from services.storage.registry_repository import RegistryRepository
 from services.storage.scrub_repository import ScrubRepository
+from services.storage.server_import import ServerImport
+from services.storage.server_place import ServerPlace
 from services.storage.sweep_repository import SweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_port import Tokens
@@ -62,8 +64,10 @@ SLOW_METHODS = {
     "/tunesmith.v1.DatasetService/JoinDatasetPieces": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/AnalyzeDataset": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/PreviewDataset": 300.0,
+    "/tunesmith.v1.ModelService/ImportServerModel": 6 * 3600.0,
+    "/tunesmith.v1.ModelService/RegisterServerBaseModel": 6 * 3600.0,
 }
-"""Methods that read whole datasets or start processes, with their longest time in seconds."""
+"""Methods that read whole datasets or models, or start processes, with their longest time in seconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Surroundings:
     """When stored bytes are due to be read again."""
     analyses: int = 2
     """Datasets analyzed at once."""
+    server_places: Mapping[str, ServerPlace] = dataclasses.field(default_factory=dict)
+    """Where models are read from by the server itself, by the fields of the proto's ServerPlace."""
     new_id: Callable[[], uuid.UUID] = uuid.uuid4
 
 
@@ -111,12 +117,14 @@ def register(server: grpc.aio.Server, repositories: Repositories, around: Surrou
     archive = EventArchive(
         segments=repositories.segments, files=files, store=around.store, pending=repositories.pending, new_id=around.new_id
     )
+    upload, importing = _model_upload(repositories, around), _model_import(repositories, around)
     models = ModelServicer(
         repository=repositories.models,
         registry=repositories.registry,
         files=files,
-        upload=_model_upload(repositories, around),
-        importing=_model_import(repositories, around),
+        upload=upload,
+        importing=importing,
+        from_server=ServerImport(around.server_places, models=importing, base_models=upload),
     )
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)

@@ -83,6 +83,16 @@ class ModelServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
                 _registered_method=True)
+        self.ImportServerModel = channel.unary_unary(
+                '/tunesmith.v1.ModelService/ImportServerModel',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ImportServerModelRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.RegisterServerBaseModel = channel.unary_unary(
+                '/tunesmith.v1.ModelService/RegisterServerBaseModel',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.RegisterServerBaseModelRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_base__model__pb2.BaseModel.FromString,
+                _registered_method=True)
         self.SetModelAlias = channel.unary_unary(
                 '/tunesmith.v1.ModelService/SetModelAlias',
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
@@ -169,6 +179,22 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportServerModel(self, request, context):
+        """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+        twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterServerBaseModel(self, request, context):
+        """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+        ImportServerModel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetModelAlias(self, request, context):
         """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error.
         """
@@ -230,6 +256,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ImportModel,
                     request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
+            ),
+            'ImportServerModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportServerModel,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ImportServerModelRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
+            ),
+            'RegisterServerBaseModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterServerBaseModel,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.RegisterServerBaseModelRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_base__model__pb2.BaseModel.SerializeToString,
             ),
             'SetModelAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.SetModelAlias,
@@ -486,6 +522,60 @@ class ModelService:
             '/tunesmith.v1.ModelService/ImportModel',
             tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
             tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportServerModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/ImportServerModel',
+            tunesmith_dot_v1_dot_model__service__pb2.ImportServerModelRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterServerBaseModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/RegisterServerBaseModel',
+            tunesmith_dot_v1_dot_model__service__pb2.RegisterServerBaseModelRequest.SerializeToString,
+            tunesmith_dot_v1_dot_base__model__pb2.BaseModel.FromString,
             options,
             channel_credentials,
             insecure,

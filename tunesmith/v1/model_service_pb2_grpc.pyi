@@ -64,6 +64,14 @@ class ModelServiceStub:
     outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
     Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
     """
+    ImportServerModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ImportServerModelRequest, _registered_model_pb2.ModelVersion]
+    """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+    twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+    """
+    RegisterServerBaseModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RegisterServerBaseModelRequest, _base_model_pb2.BaseModel]
+    """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+    ImportServerModel.
+    """
     SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]
@@ -101,6 +109,14 @@ class ModelServiceAsyncStub(ModelServiceStub):
     (BASE_MODEL_UNSAFE): anything but safetensors, JSON, templates and texts, archives in disguise, tensors that overlap or lie
     outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
     Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
+    """
+    ImportServerModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ImportServerModelRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+    twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+    """
+    RegisterServerBaseModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RegisterServerBaseModelRequest, _base_model_pb2.BaseModel]  # type: ignore[assignment]
+    """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+    ImportServerModel.
     """
     SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
@@ -190,6 +206,26 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         (BASE_MODEL_UNSAFE): anything but safetensors, JSON, templates and texts, archives in disguise, tensors that overlap or lie
         outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
         Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportServerModel(
+        self,
+        request: _model_service_pb2.ImportServerModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+        twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterServerBaseModel(
+        self,
+        request: _model_service_pb2.RegisterServerBaseModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_base_model_pb2.BaseModel, _abc.Awaitable[_base_model_pb2.BaseModel]]:
+        """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+        ImportServerModel.
         """
 
     @_abc_1.abstractmethod

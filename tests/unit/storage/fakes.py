@@ -87,9 +87,10 @@ class MemoryObjectStore:
         if parts := self.parts.pop((key, multipart_id), None):
             self.objects[key] = b"".join(parts[number] for number in sorted(parts))
 
-    async def list(self, prefix: str) -> Sequence[StoredObject]:
+    async def list(self, prefix: str, limit: int | None = None) -> Sequence[StoredObject]:
         self._require()
-        return [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
+        found = [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
+        return found[:limit]
 
     def _require(self) -> None:
         if self.away:
