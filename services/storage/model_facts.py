@@ -38,7 +38,7 @@ def with_facts(draft: BaseModelDraft, config: Mapping[str, msgspec.Raw], paramet
 def _number(config: Mapping[str, msgspec.Raw], key: str) -> int:
     """A number above zero; 0 = there is none."""
     value = msgspec.json.decode(config.get(key, b"0"))
-    return value if isinstance(value, int) and 0 < value < _MAX_CONTEXT else 0
+    return value if type(value) is int and 0 < value < _MAX_CONTEXT else 0
 
 
 def _text(config: Mapping[str, msgspec.Raw], key: str) -> str:

@@ -45,7 +45,7 @@ def checked_name(name: str, field: str) -> str:
 
 def is_hidden(path: str) -> bool:
     """Whether a part of the path begins with a dot: tools for downloads and version control keep theirs there."""
-    return any(part.startswith(".") for part in path.split("/"))
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 def checked_path(path: str) -> str:

@@ -25,11 +25,13 @@ SUITES = (
     "repository_suite",
     "retention_suite",
     "scrub_suite",
+    "server_import_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
 from embedded import S3
+from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service
 
 from services import storage
@@ -121,12 +123,14 @@ def client(s3: S3) -> minio.Minio:
 
 
 @pytest.fixture
-async def service(repositories: Repositories, store: MinioObjectStore, client: minio.Minio, s3: S3) -> AsyncIterator[Service]:
+async def service(
+    repositories: Repositories, store: MinioObjectStore, client: minio.Minio, s3: S3, tmp_path: pathlib.Path
+) -> AsyncIterator[Service]:
     async def keys() -> set[str]:
         found = await asyncio.to_thread(lambda: list(client.list_objects(s3.bucket, recursive=True)))
         return {item.object_name for item in found}
 
-    async with running_service(repositories, store, keys) as service:
+    async with running_service(repositories, store, keys, server_places=places_of(tmp_path, store)) as service:
         yield service
 
 

@@ -21,6 +21,7 @@ from services.common.rich_status import from_rpc_error, reason_of
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.object_store import ObjectStore
 from services.storage.registration import SLOW_METHODS, Repositories, Surroundings, register
+from services.storage.server_place import ServerPlace
 from services.storage.sweeper import Sweeper
 from tunesmith.v1 import (
     artifact_pb2,
@@ -139,6 +140,7 @@ async def running_service(
     store: ObjectStore,
     keys: Callable[[], Awaitable[set[str]]],
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
+    server_places: Mapping[str, ServerPlace] | None = None,
 ) -> AsyncIterator[Service]:
     """Serves on a free port of the loopback while the block runs."""
     server = grpc.aio.server(interceptors=[EdgeInterceptor(slow_methods=SLOW_METHODS)])
@@ -155,6 +157,7 @@ async def running_service(
                 small_files=files,
                 tasks=service.tasks,
                 upload_lifetime=upload_lifetime,
+                server_places=server_places or {},
             )
             register(server, repositories, around)
             await server.start()
