@@ -7,7 +7,7 @@ from services.storage.server_place import MAX_FILES, FoundFile, checked_path, is
 
 
 class ServerPrefix:
-    """What lies below `prefix`, which is empty or ends with a slash, in the bucket of `store`; see ServerPlace."""
+    """What lies below `prefix`, empty or with a slash at its end, in the bucket of `store`; see ServerPlace."""
 
     def __init__(self, store: ObjectStore, prefix: str) -> None:
         self._store = store

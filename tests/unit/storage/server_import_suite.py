@@ -83,12 +83,16 @@ class Shifting:
             yield chunk
 
 
-class ServerImportSuite:
-    """Tests take the fixtures `service`, `store` and `tmp_path`."""
+class Shelves:
+    """The places that a suite is run for."""
 
     @pytest.fixture(params=["directory", "s3_prefix"])
     def shelf(self, request: pytest.FixtureRequest, tmp_path: pathlib.Path, store: ObjectStore) -> Shelf:
         return Shelf(request.param, tmp_path, store)
+
+
+class ServerImportSuite(Shelves):
+    """What becomes of good files; tests take the fixtures `service`, `store` and `tmp_path`."""
 
     async def test_an_adapter_becomes_what_its_upload_would_become(self, service: Service, shelf: Shelf) -> None:
         base = await service.register_model(base_files())
@@ -122,11 +126,6 @@ class ServerImportSuite:
         assert {field: getattr(other, field) for field in told} == told
         assert other.revision == model.revision
 
-    async def test_a_base_model_is_asked_whether_its_template_trains(self, service: Service, shelf: Shelf) -> None:
-        broken = {"chat_template.jinja": b"broken: no generation prompt"}
-        source = await shelf.put("whole", base_files() | broken | {"config.json": CONFIG})
-        assert (await enter(service, source)).chat_template_problem == "no generation prompt"
-
     async def test_repeats_make_nothing_new(self, service: Service, shelf: Shelf) -> None:
         source = await shelf.put("whole", base_files() | {"config.json": CONFIG})
         version, model = await take(service, source, request_id="r"), await enter(service, source)
@@ -139,6 +138,23 @@ class ServerImportSuite:
             await take(service, source, request_id="r")
         async with refused("BASE_MODEL_EXISTS"):
             await enter(service, source)
+
+    async def test_what_is_not_there_is_told(self, service: Service, shelf: Shelf) -> None:
+        await shelf.put("whole", base_files())
+        await shelf.put("hidden", {".git/config": b"x"})
+        for name in ("other", "whole/config.json", "who", "whole/sub", "hidden"):
+            async with refused("IMPORT_SOURCE_NOT_FOUND") as refusal:
+                await take(service, shelf.named(name))
+            assert name in refusal.message
+
+
+class RefusedServerImportSuite(Shelves):
+    """What is refused, or told; tests take the fixtures `service`, `store` and `tmp_path`."""
+
+    async def test_a_base_model_is_asked_whether_its_template_trains(self, service: Service, shelf: Shelf) -> None:
+        broken = {"chat_template.jinja": b"broken: no generation prompt"}
+        source = await shelf.put("whole", base_files() | broken | {"config.json": CONFIG})
+        assert (await enter(service, source)).chat_template_problem == "no generation prompt"
 
     @pytest.mark.parametrize(
         ("path", "content", "why"),
@@ -223,14 +239,6 @@ class ServerImportSuite:
             await enter(service, source)
         assert refusal.fields == ["header.context_length"]
         assert (await enter(service, source, context_length=12)).family == ""
-
-    async def test_what_is_not_there_is_told(self, service: Service, shelf: Shelf) -> None:
-        await shelf.put("whole", base_files())
-        await shelf.put("hidden", {".git/config": b"x"})
-        for name in ("other", "whole/config.json", "who", "whole/sub", "hidden"):
-            async with refused("IMPORT_SOURCE_NOT_FOUND") as refusal:
-                await take(service, shelf.named(name))
-            assert name in refusal.message
 
     async def test_a_strange_name_among_the_files_is_refused(self, service: Service, shelf: Shelf) -> None:
         source = await shelf.put("whole", base_files() | {"my model.json": b"{}"})

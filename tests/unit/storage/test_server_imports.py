@@ -8,7 +8,17 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from unit.storage.fakes import Clock, MemoryObjectStore, memory_repositories
 from unit.storage.import_suite import base_files
-from unit.storage.server_import_suite import CONFIG, ServerImportSuite, Shelf, ShelfOnDiskSuite, Shifting, enter, places_of, take
+from unit.storage.server_import_suite import (
+    CONFIG,
+    RefusedServerImportSuite,
+    ServerImportSuite,
+    Shelf,
+    ShelfOnDiskSuite,
+    Shifting,
+    enter,
+    places_of,
+    take,
+)
 from unit.storage.service import Service, refused, running_service
 
 from services.common.errors import ServiceError
@@ -19,6 +29,10 @@ WHOLE = base_files() | {"config.json": CONFIG}
 
 
 class TestServerImports(ServerImportSuite):
+    """All rules of the suite."""
+
+
+class TestRefusedServerImports(RefusedServerImportSuite):
     """All rules of the suite."""
 
 
