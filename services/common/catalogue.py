@@ -141,7 +141,11 @@ _STORAGE = {
     "ARTIFACT_NOT_EXPIRED": Entry("FAILED_PRECONDITION", _USER, "Nothing is needed: it is there; extend or pin it to keep it."),
     "REGISTERED_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the registered models: tunesmith registry ls."),
     "MODEL_VERSION_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the versions and aliases: tunesmith registry show MODEL."),
-    "MODEL_VERSION_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Point the alias elsewhere first: tunesmith registry alias."),
+    "MODEL_VERSION_IN_USE": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Point the alias elsewhere first, tunesmith registry alias, or wait for its tasks.",
+    ),
     "SWEEP_RUNNING": Entry("ABORTED", _TRANSIENT, "Wait for the other sweep to end, then try again."),
     "EXPORT_FORMAT_UNFIT": Entry("FAILED_PRECONDITION", _USER, "Leave the format out: it is exported as what it is."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),

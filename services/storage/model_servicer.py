@@ -5,7 +5,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import structlog
 from google.protobuf import empty_pb2
 from grpc.aio import ServicerContext
 from structlog.contextvars import bind_contextvars
@@ -27,9 +26,8 @@ from services.storage.server_import import ServerImport, Source
 from services.storage.server_place import checked_name
 from services.storage.upload_stream import drained, read_header, read_items
 from services.storage.verified_read import VerifiedRead
+from services.storage.version_deletion import VersionDeletion
 from tunesmith.v1 import base_model_pb2, model_service_pb2, model_service_pb2_grpc, registered_model_pb2
-
-log = structlog.get_logger()
 
 Context = ServicerContext[Any, Any]
 
@@ -46,6 +44,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         upload: BaseModelUpload,
         importing: ModelImport,
         from_server: ServerImport,
+        deletion: VersionDeletion,
     ) -> None:
         self._repository = repository
         self._registry = registry
@@ -53,6 +52,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._upload = upload
         self._import = importing
         self._from_server = from_server
+        self._deletion = deletion
 
     async def RegisterBaseModel(
         self, request_iterator: AsyncIterator[model_service_pb2.RegisterBaseModelRequest], context: Context
@@ -160,9 +160,14 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         name = registered_name(request.name)
         if name.version is None:
             refuse([Violation("name", f"{request.name!r} names no version by its number")])
-        version = await self._registry.delete(name)
-        log.info("model_version.deleted", model_version=version.name)
+        await self._deletion.delete(name)
         return empty_pb2.Empty()
+
+    async def HoldModelVersion(
+        self, request: model_service_pb2.HoldModelVersionRequest, context: Context
+    ) -> registered_model_pb2.ModelVersion:
+        """Keeps what a task is about to start from."""
+        return to_model_version(await self._registry.hold(registered_name(request.name)))
 
     async def _model(self, name: str) -> BaseModel | ModelVersion:
         if name.startswith("models/"):

@@ -46,6 +46,7 @@ from services.storage.token_port import Tokens
 from services.storage.token_statistics_repository import TokenStatisticsRepository
 from services.storage.upload import FileUpload
 from services.storage.verified_read import VerifiedRead
+from services.storage.version_deletion import VersionDeletion
 from tunesmith.v1 import (
     artifact_service_pb2_grpc,
     dataset_service_pb2_grpc,
@@ -125,6 +126,7 @@ def register(server: grpc.aio.Server, repositories: Repositories, around: Surrou
         upload=upload,
         importing=importing,
         from_server=ServerImport(around.server_places, models=importing, base_models=upload),
+        deletion=VersionDeletion(repositories.registry, around.tasks),
     )
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)

@@ -370,6 +370,28 @@ class SetModelAliasRequest(_message.Message):
 Global___SetModelAliasRequest: _TypeAlias = SetModelAliasRequest  # noqa: Y015
 
 @_typing.final
+class HoldModelVersionRequest(_message.Message):
+    """Which version is about to be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: as of GetModelVersion."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldModelVersionRequest: _TypeAlias = HoldModelVersionRequest  # noqa: Y015
+
+@_typing.final
 class DeleteModelVersionRequest(_message.Message):
     """Which version goes."""
 

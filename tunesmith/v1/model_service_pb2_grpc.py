@@ -98,6 +98,11 @@ class ModelServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
                 _registered_method=True)
+        self.HoldModelVersion = channel.unary_unary(
+                '/tunesmith.v1.ModelService/HoldModelVersion',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.HoldModelVersionRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+                _registered_method=True)
         self.DeleteModelVersion = channel.unary_unary(
                 '/tunesmith.v1.ModelService/DeleteModelVersion',
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.DeleteModelVersionRequest.SerializeToString,
@@ -202,8 +207,17 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldModelVersion(self, request, context):
+        """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+        lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteModelVersion(self, request, context):
-        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it.
+        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+        from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,6 +285,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.SetModelAlias,
                     request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.SerializeToString,
+            ),
+            'HoldModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldModelVersion,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.HoldModelVersionRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
             ),
             'DeleteModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteModelVersion,
@@ -603,6 +622,33 @@ class ModelService:
             '/tunesmith.v1.ModelService/SetModelAlias',
             tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
             tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/HoldModelVersion',
+            tunesmith_dot_v1_dot_model__service__pb2.HoldModelVersionRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
             options,
             channel_credentials,
             insecure,

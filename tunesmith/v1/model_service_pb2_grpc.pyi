@@ -74,8 +74,14 @@ class ModelServiceStub:
     """
     SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
+    HoldModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.HoldModelVersionRequest, _registered_model_pb2.ModelVersion]
+    """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+    lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+    """
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]
-    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
+    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+    from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -120,8 +126,14 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """
     SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
+    HoldModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.HoldModelVersionRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+    lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+    """
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
+    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+    from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps base models, and what was exported (ArtifactService.ExportArtifact)."""
@@ -237,11 +249,23 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
 
     @_abc_1.abstractmethod
+    def HoldModelVersion(
+        self,
+        request: _model_service_pb2.HoldModelVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+        lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteModelVersion(
         self,
         request: _model_service_pb2.DeleteModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
+        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+        from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

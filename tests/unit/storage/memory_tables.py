@@ -55,6 +55,7 @@ class Registered:
     versions: dict[int, ModelVersion] = dataclasses.field(default_factory=dict)
     aliases: dict[str, int] = dataclasses.field(default_factory=dict)
     requests: dict[str, int] = dataclasses.field(default_factory=dict)
+    holds: dict[int, datetime.datetime] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass

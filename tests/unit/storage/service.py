@@ -109,6 +109,9 @@ class Service:
     async def set_alias(self, name: str, alias: str, version: int) -> registered_model_pb2.RegisteredModel:
         return await self.models.SetModelAlias(model_service_pb2.SetModelAliasRequest(name=name, alias=alias, version=version))
 
+    async def hold_version(self, name: str) -> registered_model_pb2.ModelVersion:
+        return await self.models.HoldModelVersion(model_service_pb2.HoldModelVersionRequest(name=name))
+
     async def delete_version(self, name: str) -> None:
         await self.models.DeleteModelVersion(model_service_pb2.DeleteModelVersionRequest(name=name))
 
