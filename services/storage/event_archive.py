@@ -45,7 +45,7 @@ class EventArchive:
         async with pending_objects(self._store, self._pending) as pending:
             key = f"events/{self._new_id()}"
             await pending.put(key, io.BytesIO(content), len(content))
-            if await pending.commit(self._segments.add(task, StoredFile(sha256, len(content), sha256, key))):
+            if await pending.commit(self._segments.add(task, StoredFile(f"events/{sha256}", len(content), sha256, key))):
                 pending.keep([key])
 
     async def get(self, task: uuid.UUID, sha256: str) -> bytes:
@@ -53,7 +53,7 @@ class EventArchive:
         segment = await self._segments.find(task, sha256)
         if segment is None:
             raise NotFound("FILE_NOT_FOUND", sha256, message=f"tasks/{task} has no segment of events {sha256}")
-        return await self._files.whole(segment, f"tasks/{task}")
+        return await self._files.whole(segment, f"tasks/{task}", "Restore a backup: nothing else has these events.")
 
     async def delete(self, task: uuid.UUID) -> None:
         """Gives the task's bytes to the sweeper."""

@@ -9,7 +9,7 @@ from services.storage.pending_object_repository import claim, condemn
 from services.storage.rows import first_row
 
 _FIND = """
-    SELECT sha256 AS path, size_bytes, sha256, object_key, damage FROM storage.event_segment
+    SELECT 'events/' || sha256 AS path, size_bytes, sha256, object_key, damage FROM storage.event_segment
     WHERE task = %(task)s AND sha256 = %(sha256)s"""
 _INSERT = """
     INSERT INTO storage.event_segment (task, sha256, size_bytes, object_key)
@@ -24,7 +24,7 @@ class EventSegmentRepository(Protocol):
     """What the archive asks. Every method raises Unavailable (POSTGRES_UNAVAILABLE)."""
 
     async def find(self, task: uuid.UUID, sha256: str) -> StoredFile | None:
-        """The segment of a task, its SHA-256 as its path; None = there is none."""
+        """The segment of a task, `events/` and its SHA-256 as its path; None = there is none."""
 
     async def add(self, task: uuid.UUID, segment: StoredFile) -> bool:
         """Whether its object is the one that counts: it is new, or what was there lies damaged and goes to the sweeper."""

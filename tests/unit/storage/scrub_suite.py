@@ -206,6 +206,8 @@ class ScrubSuite:
         async with refused("FILE_DAMAGED") as refusal:
             await service.segment(TASK, EVENTS)
         assert (refusal.code, refusal.metadata["resource"], damage in refusal.message) == (grpc.StatusCode.DATA_LOSS, TASK, True)
+        assert refusal.metadata["path"] == f"events/{sha256(EVENTS)}"
+        assert "backup" in refusal.hint
         assert await service.segment(OTHER_TASK, EVENTS) == EVENTS
         assert not (await notices(service)).notices
         await service.put_segment(TASK, EVENTS)

@@ -13,7 +13,7 @@ class MemoryEventSegmentRepository:
 
     async def find(self, task: uuid.UUID, sha256: str) -> StoredFile | None:
         row = self._tables.segments.get((task, sha256))
-        return StoredFile(sha256, row.size_bytes, sha256, row.object_key, row.damage) if row else None
+        return StoredFile(f"events/{sha256}", row.size_bytes, sha256, row.object_key, row.damage) if row else None
 
     async def add(self, task: uuid.UUID, segment: StoredFile) -> bool:
         known = self._tables.segments.get((task, segment.sha256))
