@@ -410,6 +410,11 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         self.stored[header.name] = header
         return header
 
+    def RegisterServerBaseModel(self, request, context):
+        self.from_server = request
+        self.stored[request.header.name] = request.header
+        return request.header
+
     def DownloadModel(self, request, context):
         self.downloads.append(request.path)
         for chunk in chunks_for(context, self.bytes[request.path], request.offset):
@@ -458,6 +463,12 @@ class Registry(Models):
         header = self.imported[0].header
         version = registered_model_pb2.ModelVersion(name=f"{header.model}/versions/1", version=1)
         version.manifest.base_model = header.base_model
+        return version
+
+    def ImportServerModel(self, request, context):
+        self.from_server = request
+        version = registered_model_pb2.ModelVersion(name=f"{request.header.model}/versions/1", version=1)
+        version.manifest.base_model = request.header.base_model
         return version
 
     def SetModelAlias(self, request, context):

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunesmith.connection import CHAT_SECONDS, UPLOAD_SECONDS, Connections
 from tunesmith.names import model_name, resource_name
+from tunesmith.server_place import server_place
 from tunesmith.transfers import Progress, chunks_of, describe, receive_all
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.inference_service_pb2 import (
@@ -24,6 +25,7 @@ from tunesmith.v1.model_service_pb2 import (
     GetBaseModelRequest,
     ListBaseModelsRequest,
     RegisterBaseModelRequest,
+    RegisterServerBaseModelRequest,
 )
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -68,6 +70,17 @@ class ModelVerbs(Connections):
                     yield RegisterBaseModelRequest(chunk=chunk)
 
         return self.connection("storage").call(self._models.RegisterBaseModel, messages(), UPLOAD_SECONDS)
+
+    def register_server_base_model(self, name: str, *, directory: str = "", s3_prefix: str = "", **description: Any) -> BaseModel:
+        """As `register_base_model`, of files that the server reads itself: in a directory or behind an S3 prefix, relative to the
+        one that its operator allows. Family, parameters and context length are read from them unless `description` tells them.
+
+        Raises:
+            FailedPrecondition: SERVER_IMPORT_OFF. NotFound: IMPORT_SOURCE_NOT_FOUND. InvalidArgument: BASE_MODEL_UNSAFE.
+        """
+        header = BaseModel(name=resource_name("baseModels", name), **description)
+        request = RegisterServerBaseModelRequest(header=header, source=server_place(directory, s3_prefix))
+        return self.connection("storage").call(self._models.RegisterServerBaseModel, request, UPLOAD_SECONDS)
 
     def download_base_model(
         self, name: str, directory: str | Path, paths: Sequence[str] | None = None, progress: Progress | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
+from tunesmith.server_place import server_place
 from tunesmith.transfers import Progress, chunks_of, describe, receive_all
 from tunesmith.v1.model_service_pb2 import (
     DeleteModelVersionRequest,
@@ -15,6 +16,7 @@ from tunesmith.v1.model_service_pb2 import (
     GetModelVersionRequest,
     ImportModelHeader,
     ImportModelRequest,
+    ImportServerModelRequest,
     ListModelsRequest,
     ListModelVersionsRequest,
     SetModelAliasRequest,
@@ -91,6 +93,33 @@ class RegistryVerbs(Connections):
                     yield ImportModelRequest(chunk=chunk)
 
         return self.connection("storage").call(self._registry.ImportModel, messages(), UPLOAD_SECONDS)
+
+    def import_server_model(
+        self,
+        name: str,
+        *,
+        directory: str = "",
+        s3_prefix: str = "",
+        base_model: str = "",
+        alias: str = "",
+        description: str = "",
+        request_id: str = "",
+    ) -> ModelVersion:
+        """As `import_model`, of files that the server reads itself: in a directory or behind an S3 prefix, relative to the one
+        that its operator allows. Nothing is sent.
+
+        Raises:
+            FailedPrecondition: SERVER_IMPORT_OFF. NotFound: IMPORT_SOURCE_NOT_FOUND. InvalidArgument: as `import_model`.
+        """
+        header = ImportModelHeader(
+            model=resource_name("models", name),
+            base_model=resource_name("baseModels", base_model) if base_model else "",
+            alias=alias,
+            description=description,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        request = ImportServerModelRequest(header=header, source=server_place(directory, s3_prefix))
+        return self.connection("storage").call(self._registry.ImportServerModel, request, UPLOAD_SECONDS)
 
     def set_model_alias(self, model: str, alias: str, version: int) -> RegisteredModel:
         """Point an alias to a version; 0 removes it."""

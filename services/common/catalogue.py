@@ -121,6 +121,18 @@ _STORAGE = {
     "BASE_MODEL_EXISTS": Entry("ALREADY_EXISTS", _USER, "Register the other files under another id."),
     "BASE_MODEL_UNSAFE": Entry("INVALID_ARGUMENT", _USER, "Give weights as safetensors and no Python code."),
     "MODEL_UNFIT": Entry("INVALID_ARGUMENT", _USER, "Name the base model that the adapter was trained on, with its layers."),
+    "SERVER_IMPORT_OFF": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Send the files instead: tunesmith registry import DIRECTORY, tunesmith model add DIRECTORY. Or ask the operator to set "
+        "TUNESMITH_STORAGE_IMPORT_ROOT or TUNESMITH_STORAGE_IMPORT_S3.",
+    ),
+    "IMPORT_SOURCE_NOT_FOUND": Entry(
+        "NOT_FOUND", _USER, "Name a directory or prefix relative to the one that the operator allows, with its files in it."
+    ),
+    "IMPORT_SOURCE_UNREADABLE": Entry(
+        "FAILED_PRECONDITION", _USER, "Ask the operator to let the storage service read the files and their directories."
+    ),
     "TOKEN_WORKER_FAILED": Entry(
         "INTERNAL", _PLATFORM, "Look up the request id in storage's log; a row or base model may need more time or memory."
     ),
@@ -129,7 +141,11 @@ _STORAGE = {
     "ARTIFACT_NOT_EXPIRED": Entry("FAILED_PRECONDITION", _USER, "Nothing is needed: it is there; extend or pin it to keep it."),
     "REGISTERED_MODEL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the registered models: tunesmith registry ls."),
     "MODEL_VERSION_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the versions and aliases: tunesmith registry show MODEL."),
-    "MODEL_VERSION_IN_USE": Entry("FAILED_PRECONDITION", _USER, "Point the alias elsewhere first: tunesmith registry alias."),
+    "MODEL_VERSION_IN_USE": Entry(
+        "FAILED_PRECONDITION",
+        _USER,
+        "Point the alias elsewhere first, tunesmith registry alias, or wait for its tasks.",
+    ),
     "SWEEP_RUNNING": Entry("ABORTED", _TRANSIENT, "Wait for the other sweep to end, then try again."),
     "EXPORT_FORMAT_UNFIT": Entry("FAILED_PRECONDITION", _USER, "Leave the format out: it is exported as what it is."),
     "FILE_NOT_FOUND": Entry("NOT_FOUND", _USER, "Use a path that the manifest lists."),

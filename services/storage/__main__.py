@@ -17,14 +17,13 @@ from services.common.channels import connect
 from services.common.errors import ServiceError
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
-from services.storage import event_archive_servicer
 from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
-from services.storage.event_archive import EventArchive
+from services.storage.event_segment_repository import PostgresEventSegmentRepository
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore, ObjectStore
@@ -35,13 +34,15 @@ from services.storage.registration import NAMES, SLOW_METHODS, Repositories, Sur
 from services.storage.registry_repository import PostgresRegistryRepository
 from services.storage.scrub_repository import PostgresScrubRepository
 from services.storage.scrubber import Scrubber
+from services.storage.server_directory import ServerDirectory
+from services.storage.server_place import ServerPlace
+from services.storage.server_prefix import ServerPrefix
 from services.storage.settings import StorageSettings
 from services.storage.startup import wait_for
 from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
 from services.storage.tokens.client import TokenWorker
-from tunesmith.v1 import event_archive_service_pb2_grpc
 
 _MIGRATIONS = pathlib.Path(__file__).with_name("migrations")
 # Every transfer holds a thread while it waits for S3 or the disk; a few stalled ones must not stop the others.
@@ -64,14 +65,7 @@ def main() -> int:
 async def run(settings: StorageSettings) -> None:
     """Serves from the moment Postgres and S3 are ready until a signal comes; a signal ends the wait for them, too."""
     asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS, "blocking"))
-    store = MinioObjectStore(
-        settings.s3_endpoint,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-        bucket=settings.s3_bucket,
-        region=settings.s3_region,
-        public_endpoint=settings.public_s3,
-    )
+    store = _object_store(settings, settings.s3_bucket)
     stop = asyncio.create_task(wait_for_signal(), name="signal")
     preparation = asyncio.create_task(_prepare(settings, store), name="preparation")
     await asyncio.wait([stop, preparation], return_when=asyncio.FIRST_COMPLETED)
@@ -80,6 +74,27 @@ async def run(settings: StorageSettings) -> None:
         return
     preparation.result()
     await _serve(settings, store, stop)
+
+
+def _object_store(settings: StorageSettings, bucket: str) -> MinioObjectStore:
+    return MinioObjectStore(
+        settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key,
+        bucket=bucket,
+        region=settings.s3_region,
+        public_endpoint=settings.public_s3,
+    )
+
+
+def _server_places(settings: StorageSettings) -> dict[str, ServerPlace]:
+    places: dict[str, ServerPlace] = {}
+    if settings.import_root:
+        places["directory"] = ServerDirectory(settings.import_root)
+    if settings.import_s3:
+        bucket, prefix = settings.import_bucket_and_prefix
+        places["s3_prefix"] = ServerPrefix(_object_store(settings, bucket), prefix)
+    return places
 
 
 async def _prepare(settings: StorageSettings, store: MinioObjectStore) -> None:
@@ -114,17 +129,15 @@ async def _serve(settings: StorageSettings, store: ObjectStore, stop: "asyncio.T
             upload_lifetime=settings.upload_lifetime,
             scrub_interval=settings.scrub_interval,
             analyses=settings.analyses,
+            server_places=_server_places(settings),
         )
 
         expiry = DatasetExpiry(repositories.datasets, dataset_deletion(repositories, around), limit=settings.sweep_limit)
-        archive = event_archive_servicer.EventArchiveServicer(EventArchive(pool, store, repositories.pending))
 
         def add_servicers(server: grpc.aio.Server) -> None:
             register(server, repositories, around)
-            event_archive_service_pb2_grpc.add_EventArchiveServiceServicer_to_server(archive, server)
 
-        names = (*NAMES, event_archive_servicer.NAME)
-        async with serving(settings, add_servicers, names, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
+        async with serving(settings, add_servicers, NAMES, slow_methods=SLOW_METHODS), asyncio.TaskGroup() as group:
             loops = [group.create_task(loop.run(settings.sweep_interval)) for loop in (sweeper, expiry)]
             loops.append(group.create_task(_scrubber(repositories, store, settings).run(), name="scrubber"))
             await stop
@@ -170,6 +183,7 @@ def _repositories(pool: Pool, settings: StorageSettings) -> Repositories:
         registry=PostgresRegistryRepository(pool, settings.retention_policy),
         notices=PostgresNoticeRepository(pool),
         scrubs=PostgresScrubRepository(pool),
+        segments=PostgresEventSegmentRepository(pool),
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from services.common.content_key import content_key
 from services.common.errors import Violation
@@ -60,11 +60,10 @@ def base_model_name(identifier: str) -> str:
     return f"baseModels/{identifier}"
 
 
-def missing_files(files: Sequence[File], field: str) -> Iterator[Violation]:
-    """What a directory of Hugging Face layout needs and the declared list in `field` lacks."""
-    paths = {file.path for file in files}
+def missing_files(paths: Collection[str], field: str) -> Iterator[Violation]:
+    """What a directory of Hugging Face layout needs and the list in `field` lacks."""
     for required in ("config.json", "tokenizer.json"):
         if required not in paths:
             yield Violation(field, f"{required} is missing")
     if not any(path.endswith(".safetensors") for path in paths):
-        yield Violation(field, "weights are missing; declare at least one .safetensors file")
+        yield Violation(field, "weights are missing; at least one .safetensors file is needed")

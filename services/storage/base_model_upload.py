@@ -43,7 +43,7 @@ class BaseModelUpload:
 
         Raises ServiceError: BASE_MODEL_UNSAFE, BASE_MODEL_EXISTS, UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable.
         """
-        refuse_unsafe_names(draft.files)
+        refuse_unsafe_names([file.path for file in draft.files])
         registered = await self._repository.find(draft)
         if registered is not None:
             return registered

@@ -15,7 +15,6 @@ from tunesmith.v1 import event_archive_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-NAME = "tunesmith.v1.EventArchiveService"
 _MAX_BYTES = 3 * 1024 * 1024
 _SHA256 = re.compile("[0-9a-f]{64}")
 

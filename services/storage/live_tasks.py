@@ -1,4 +1,4 @@
-"""Asks the task manager which tasks live and which need a dataset or an artifact; used by the deletion and the sweeper."""
+"""Asks the task manager which tasks live and which need a dataset, artifact or version; used by deletions and the sweeper."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -34,6 +34,12 @@ class LiveTasks(Protocol):
     async def starting_from(self, artifacts: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
         """Those of the artifacts from which a live task starts; raises Unavailable (TASK_MANAGER_UNAVAILABLE)."""
 
+    async def starting_from_version(self, version: str, limit: int) -> Sequence[str]:
+        """Names of at most `limit` live tasks that start from `models/{model}/versions/{version}`.
+
+        Raises Unavailable (TASK_MANAGER_UNAVAILABLE).
+        """
+
 
 class NoTasks:
     """A storage service without a task manager."""
@@ -47,6 +53,10 @@ class NoTasks:
         return ()
 
     async def starting_from(self, artifacts: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """None ever."""
+        return ()
+
+    async def starting_from_version(self, version: str, limit: int) -> Sequence[str]:
         """None ever."""
         return ()
 
@@ -82,6 +92,11 @@ class GrpcLiveTasks:
                     break
                 request.page_token = answer.next_page_token
         return found
+
+    async def starting_from_version(self, version: str, limit: int) -> Sequence[str]:
+        """Names of at most `limit` live tasks that start from the version; raises Unavailable."""
+        request = task_manager_service_pb2.ListTasksRequest(page_size=limit, states=_LIVE, initial_artifacts=[version])
+        return [task.name for task in (await self._list(request)).tasks]
 
     async def _list(self, request: task_manager_service_pb2.ListTasksRequest) -> task_manager_service_pb2.ListTasksResponse:
         with translated("TASK_MANAGER_UNAVAILABLE", "the task manager"):

@@ -1,8 +1,6 @@
 """From a stream of files made elsewhere to a version of a registered model; used by the model servicer."""
 
-import contextlib
 import dataclasses
-import io
 import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO
@@ -14,20 +12,17 @@ from services.storage.adapter_fit import CONFIG, WEIGHTS, adapter_violations, re
 from services.storage.base_model import BaseModel, missing_files
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.blob_repository import BlobRepository
-from services.storage.file import File, StoredFile
+from services.storage.file import File
 from services.storage.model_safety import refuse_unsafe_content, refuse_unsafe_names
 from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import pending_objects
 from services.storage.registered_model import ExportDraft, ModelVersion, same_export
 from services.storage.registry_repository import RegistryRepository
-from services.storage.safetensors_header import Tensor, read_tensors
+from services.storage.safetensors_header import Tensor, read_first_tensors, read_tensors
 from services.storage.upload import FileUpload
 
 log = structlog.get_logger()
-
-# What people pass on beside the weights; nobody loads it.
-_TEXTS = ("README.md", "LICENSE", "LICENSE.md", "NOTICE")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,7 +77,7 @@ class ModelImport:
         Raises InvalidArgument (INVALID_FIELD, MODEL_UNFIT), BASE_MODEL_UNSAFE, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED,
         UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable; nothing is left behind then.
         """
-        refuse_unsafe_names(draft.files, also=_TEXTS)
+        refuse_unsafe_names([file.path for file in draft.files])
         _refuse_incomplete(draft)
         if draft.request_id and (earlier := await self._registry.find(draft.as_export())):
             return _same_files(earlier, draft)
@@ -103,20 +98,11 @@ class ModelImport:
         beneath: dict[str, Tensor] = {}
         for file in base.files:
             if file.path.endswith(".safetensors"):
-                beneath |= await self._tensors(file)
+                head = self._store.read(file.object_key, 0, file.size_bytes)
+                beneath |= await read_first_tensors(head, file.size_bytes)
         violations = [*adapter_violations(read_adapter_config(look.adapter_config), look.tensors, beneath)]
         if violations:
             raise unfit(*violations)
-
-    async def _tensors(self, file: StoredFile) -> dict[str, Tensor]:
-        """From the header alone: the rest of the weights is not read."""
-        head = b""
-        async with contextlib.aclosing(self._store.read(file.object_key, 0, file.size_bytes)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                head += chunk
-                if len(head) >= 8 + int.from_bytes(head[:8], "little"):
-                    break
-        return read_tensors(io.BytesIO(head), file.size_bytes)
 
 
 class _Look:
@@ -137,7 +123,7 @@ class _Look:
 
 def _refuse_incomplete(draft: ImportDraft) -> None:
     if draft.format == "MODEL":
-        violations = [*missing_files(draft.files, "header.files")]
+        violations = [*missing_files([file.path for file in draft.files], "header.files")]
         if draft.base_model:
             violations.append(Violation("header.base_model", f"is set, but the files have no {CONFIG}: they are no adapter"))
     else:

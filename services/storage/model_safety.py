@@ -1,9 +1,9 @@
 """What makes files of a model safe to load: formats that hold data only, and hold what they say.
 
-Serves base models and imported models alike, while their files stream in.
+Serves base models and imported models alike, while their files stream in, wherever they come from.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 import msgspec
@@ -14,17 +14,19 @@ from services.storage.safetensors_header import HeaderError, read_tensors
 
 # Formats that hold data only; everything else may run code when it is loaded.
 SAFE_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
-_MAX_CONFIG_BYTES = 4 * 2**20
+# What people pass on beside the weights; nobody loads it.
+_TEXTS = ("README.md", "LICENSE", "LICENSE.md", "NOTICE")
+MAX_CONFIG_BYTES = 4 * 2**20
 MAX_TEMPLATE_CHARACTERS = 64 * 1024
 """As the renderer's; a longer one could never be used."""
 _ZIP_END, _ZIP_END_BYTES, _MAX_ZIP_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 
 
-def refuse_unsafe_names(files: Sequence[File], also: Collection[str] = ()) -> None:
-    """Raises BASE_MODEL_UNSAFE naming every file whose format could carry code; paths in `also` are taken as well."""
-    strange = [file.path for file in files if not file.path.endswith(SAFE_SUFFIXES) and file.path not in also]
+def refuse_unsafe_names(paths: Collection[str]) -> None:
+    """Raises BASE_MODEL_UNSAFE naming every file whose format could carry code."""
+    strange = [path for path in paths if not path.endswith(SAFE_SUFFIXES) and path not in _TEXTS]
     if strange:
-        raise unsafe(", ".join(strange[:10]), f"only {', '.join(SAFE_SUFFIXES)} files are taken")
+        raise unsafe(", ".join(strange[:10]), f"only {', '.join(SAFE_SUFFIXES)} files and {', '.join(_TEXTS)} are taken")
 
 
 def refuse_unsafe_content(file: File, content: BinaryIO) -> None:
@@ -37,13 +39,13 @@ def refuse_unsafe_content(file: File, content: BinaryIO) -> None:
     elif file.path.endswith("config.json"):
         _check_config(file, content)
     elif file.path.endswith(".jinja"):
-        _check_template(file, content.read(_MAX_CONFIG_BYTES).decode(errors="replace"))
+        _check_template(file, content.read(MAX_CONFIG_BYTES).decode(errors="replace"))
 
 
 def _check_config(file: File, content: BinaryIO) -> None:
-    if file.size_bytes > _MAX_CONFIG_BYTES:
-        raise unsafe(file.path, f"it has {file.size_bytes} bytes; a configuration has at most {_MAX_CONFIG_BYTES}")
-    config = json_object(file, content.read())
+    if file.size_bytes > MAX_CONFIG_BYTES:
+        raise unsafe(file.path, f"it has {file.size_bytes} bytes; a configuration has at most {MAX_CONFIG_BYTES}")
+    config = json_object(file.path, content.read())
     if "auto_map" in config:
         raise unsafe(file.path, 'its "auto_map" asks for Python code to be loaded')
     if _text(config, "trust_remote_code") not in (b"false", b"null"):
@@ -94,12 +96,12 @@ def is_zip(content: BinaryIO, size_bytes: int) -> bool:
     return False
 
 
-def json_object(file: File, text: bytes) -> dict[str, msgspec.Raw]:
+def json_object(path: str, text: bytes) -> dict[str, msgspec.Raw]:
     """The values of a JSON object by key, undecoded; raises BASE_MODEL_UNSAFE."""
     try:
         return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise unsafe(file.path, f"its JSON cannot be read: {error}") from error
+        raise unsafe(path, f"its JSON cannot be read: {error}") from error
 
 
 def unsafe(path: str, why: str) -> ServiceError:

@@ -5,28 +5,29 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import structlog
-from google.protobuf import empty_pb2, timestamp_pb2
+from google.protobuf import empty_pb2
 from grpc.aio import ServicerContext
 from structlog.contextvars import bind_contextvars
 
-from services.common.errors import Violation
+from services.common.errors import InvalidArgument, Violation
 from services.common.names import alias_name, base_model_id, registered_model_id, registered_name
 from services.common.paging import decode_number, decode_token, encode_token, page_size
-from services.storage.base_model import BaseModel, BaseModelDraft, missing_files
+from services.storage.base_model import BaseModel
+from services.storage.base_model_conversion import to_base_model, to_base_model_draft, to_server_draft
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
-from services.storage.file import File, file_violations, find_file
+from services.storage.file import find_file
 from services.storage.model_import import ModelImport
 from services.storage.registered_model import ModelVersion
-from services.storage.registry_conversion import to_file, to_import_draft, to_model_version, to_registered_model
+from services.storage.registry_conversion import to_import_draft, to_model_version, to_registered_model, to_server_import_draft
 from services.storage.registry_repository import RegistryRepository
-from services.storage.request_fields import checked_offset, refuse, text_violations
+from services.storage.request_fields import checked_offset, refuse
+from services.storage.server_import import ServerImport, Source
+from services.storage.server_place import checked_name
 from services.storage.upload_stream import drained, read_header, read_items
 from services.storage.verified_read import VerifiedRead
+from services.storage.version_deletion import VersionDeletion
 from tunesmith.v1 import base_model_pb2, model_service_pb2, model_service_pb2_grpc, registered_model_pb2
-
-log = structlog.get_logger()
 
 Context = ServicerContext[Any, Any]
 
@@ -42,25 +43,29 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         files: VerifiedRead,
         upload: BaseModelUpload,
         importing: ModelImport,
+        from_server: ServerImport,
+        deletion: VersionDeletion,
     ) -> None:
         self._repository = repository
         self._registry = registry
         self._files = files
         self._upload = upload
         self._import = importing
+        self._from_server = from_server
+        self._deletion = deletion
 
     async def RegisterBaseModel(
         self, request_iterator: AsyncIterator[model_service_pb2.RegisterBaseModelRequest], context: Context
     ) -> base_model_pb2.BaseModel:
         """Stores a base model whose files hold data only."""
         async with drained(request_iterator):
-            draft = _draft((await read_header(request_iterator)).header)
+            draft = to_base_model_draft((await read_header(request_iterator)).header)
             bind_contextvars(base_model=draft.id)
-            return _to_base_model(await self._upload.receive(draft, read_items(request_iterator)))
+            return to_base_model(await self._upload.receive(draft, read_items(request_iterator)))
 
     async def GetBaseModel(self, request: model_service_pb2.GetBaseModelRequest, context: Context) -> base_model_pb2.BaseModel:
         """One base model."""
-        return _to_base_model(await self._repository.get(base_model_id(request.name)))
+        return to_base_model(await self._repository.get(base_model_id(request.name)))
 
     async def ListBaseModels(
         self, request: model_service_pb2.ListBaseModelsRequest, context: Context
@@ -70,7 +75,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         position = decode_token(request.page_token, "baseModels")
         found = await self._repository.page(size + 1, position[0] if position else None)
         token = encode_token((found[size - 1].id,), "baseModels") if len(found) > size else ""
-        return model_service_pb2.ListBaseModelsResponse(base_models=map(_to_base_model, found[:size]), next_page_token=token)
+        return model_service_pb2.ListBaseModelsResponse(base_models=map(to_base_model, found[:size]), next_page_token=token)
 
     async def DownloadModel(
         self, request: model_service_pb2.DownloadModelRequest, context: Context
@@ -125,6 +130,22 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             bind_contextvars(model=draft.model)
             return to_model_version(await self._import.receive(draft, read_items(request_iterator)))
 
+    async def ImportServerModel(
+        self, request: model_service_pb2.ImportServerModelRequest, context: Context
+    ) -> registered_model_pb2.ModelVersion:
+        """Keeps what lies in a place of the server."""
+        draft, source = to_server_import_draft(request.header), _source(request.source)
+        bind_contextvars(model=draft.model, source=source.name)
+        return to_model_version(await self._from_server.import_model(draft, source))
+
+    async def RegisterServerBaseModel(
+        self, request: model_service_pb2.RegisterServerBaseModelRequest, context: Context
+    ) -> base_model_pb2.BaseModel:
+        """Stores a base model that lies in a place of the server."""
+        draft, source = to_server_draft(request.header), _source(request.source)
+        bind_contextvars(base_model=draft.id, source=source.name)
+        return to_base_model(await self._from_server.register(draft, source))
+
     async def SetModelAlias(
         self, request: model_service_pb2.SetModelAliasRequest, context: Context
     ) -> registered_model_pb2.RegisteredModel:
@@ -139,9 +160,14 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         name = registered_name(request.name)
         if name.version is None:
             refuse([Violation("name", f"{request.name!r} names no version by its number")])
-        version = await self._registry.delete(name)
-        log.info("model_version.deleted", model_version=version.name)
+        await self._deletion.delete(name)
         return empty_pb2.Empty()
+
+    async def HoldModelVersion(
+        self, request: model_service_pb2.HoldModelVersionRequest, context: Context
+    ) -> registered_model_pb2.ModelVersion:
+        """Keeps what a task is about to start from."""
+        return to_model_version(await self._registry.hold(registered_name(request.name)))
 
     async def _model(self, name: str) -> BaseModel | ModelVersion:
         if name.startswith("models/"):
@@ -149,48 +175,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         return await self._repository.get(base_model_id(name))
 
 
-def _draft(header: base_model_pb2.BaseModel) -> BaseModelDraft:
-    files = tuple(File(file.path, file.size_bytes, file.sha256) for file in header.files)
-    refuse(_violations(header, files))
-    return BaseModelDraft(
-        id=base_model_id(header.name, "header.name"),
-        display_name=header.display_name,
-        family=header.family,
-        parameter_count=header.parameter_count,
-        context_length=header.context_length,
-        license=header.license,
-        files=files,
-    )
-
-
-def _violations(header: base_model_pb2.BaseModel, files: tuple[File, ...]) -> list[Violation]:
-    violations = [
-        *text_violations(header.display_name, "header.display_name"),
-        *text_violations(header.family, "header.family", required=False),
-        *text_violations(header.license, "header.license", required=False),
-        *file_violations(files, "header.files"),
-    ]
-    for field in ("parameter_count", "context_length"):
-        if (value := getattr(header, field)) < 0:
-            violations.append(Violation(f"header.{field}", f"{value} is negative"))
-    if files:
-        violations += missing_files(files, "header.files")
-    return violations
-
-
-def _to_base_model(model: BaseModel) -> base_model_pb2.BaseModel:
-    create_time = timestamp_pb2.Timestamp()
-    create_time.FromDatetime(model.create_time)
-    return base_model_pb2.BaseModel(
-        name=model.name,
-        display_name=model.display_name,
-        family=model.family,
-        parameter_count=model.parameter_count,
-        context_length=model.context_length,
-        license=model.license,
-        files=map(to_file, model.files),
-        size_bytes=model.size_bytes,
-        revision=model.revision,
-        create_time=create_time,
-        chat_template_problem=model.chat_template_problem,
-    )
+def _source(place: model_service_pb2.ServerPlace) -> Source:
+    kind = place.WhichOneof("place")
+    if kind is None:
+        raise InvalidArgument(Violation("source", "is required: a directory or an s3_prefix"))
+    return Source(kind, checked_name(getattr(place, kind), f"source.{kind}"))

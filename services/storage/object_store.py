@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import itertools
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import BinaryIO, Protocol
@@ -20,6 +21,8 @@ from services.storage.endpoint_probe import probe
 from services.storage.sweep import StoredObject
 
 CHUNK_BYTES = 2**20
+OWN_PREFIXES = ("blobs", "events", "pieces")
+"""What the keys of this service begin with, up to the first slash."""
 # S3 takes at most 10,000 parts; the SDK holds one at a time in memory, a few times over.
 _PART_BYTES, _MAX_PARTS = 8 * 2**20, 10_000
 _CONNECTIONS = 32
@@ -61,8 +64,8 @@ class ObjectStore(Protocol):
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
         """Makes an object of the parts 1, 2, … with these marks, at most 10,000; of others it makes none."""
 
-    async def list(self, prefix: str) -> Sequence[StoredObject]:
-        """Every object whose key starts with `prefix`."""
+    async def list(self, prefix: str, limit: int | None = None) -> Sequence[StoredObject]:
+        """Objects whose keys start with `prefix`, the first `limit` by key; None = all."""
 
 
 class MinioObjectStore:
@@ -202,14 +205,14 @@ class MinioObjectStore:
                 raise
             return None
 
-    async def list(self, prefix: str) -> Sequence[StoredObject]:
-        """Every object whose key starts with `prefix`, 1,000 a request."""
+    async def list(self, prefix: str, limit: int | None = None) -> Sequence[StoredObject]:
+        """Objects whose keys start with `prefix`, 1,000 a request."""
         with _translated():
-            return await in_thread(self._list, prefix)
+            return await in_thread(self._list, prefix, limit)
 
-    def _list(self, prefix: str) -> Sequence[StoredObject]:
+    def _list(self, prefix: str, limit: int | None) -> Sequence[StoredObject]:
         found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
-        return [StoredObject(item.object_name, item.size) for item in found]
+        return [StoredObject(item.object_name, item.size) for item in itertools.islice(found, limit)]
 
     def _make_bucket(self) -> None:
         try:

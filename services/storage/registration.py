@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import functools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 
@@ -22,6 +22,9 @@ from services.storage.dataset_repository import DatasetRepository
 from services.storage.dataset_servicer import DatasetServicer, DatasetWork
 from services.storage.dataset_tokens import DatasetTokens
 from services.storage.dataset_upload import DatasetUpload
+from services.storage.event_archive import EventArchive
+from services.storage.event_archive_servicer import EventArchiveServicer
+from services.storage.event_segment_repository import EventSegmentRepository
 from services.storage.export import Export
 from services.storage.live_tasks import LiveTasks
 from services.storage.model_import import ModelImport
@@ -35,22 +38,37 @@ from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.registry_conversion import read_lineage, write_manifest
 from services.storage.registry_repository import RegistryRepository
 from services.storage.scrub_repository import ScrubRepository
+from services.storage.server_import import ServerImport
+from services.storage.server_place import ServerPlace
 from services.storage.sweep_repository import SweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_port import Tokens
 from services.storage.token_statistics_repository import TokenStatisticsRepository
 from services.storage.upload import FileUpload
 from services.storage.verified_read import VerifiedRead
-from tunesmith.v1 import artifact_service_pb2_grpc, dataset_service_pb2_grpc, model_service_pb2_grpc
+from services.storage.version_deletion import VersionDeletion
+from tunesmith.v1 import (
+    artifact_service_pb2_grpc,
+    dataset_service_pb2_grpc,
+    event_archive_service_pb2_grpc,
+    model_service_pb2_grpc,
+)
 
-NAMES = ("tunesmith.v1.DatasetService", "tunesmith.v1.ArtifactService", "tunesmith.v1.ModelService")
+NAMES = (
+    "tunesmith.v1.DatasetService",
+    "tunesmith.v1.ArtifactService",
+    "tunesmith.v1.ModelService",
+    "tunesmith.v1.EventArchiveService",
+)
 SLOW_METHODS = {
     "/tunesmith.v1.DatasetService/CompleteDatasetUpload": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/JoinDatasetPieces": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/AnalyzeDataset": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/PreviewDataset": 300.0,
+    "/tunesmith.v1.ModelService/ImportServerModel": 6 * 3600.0,
+    "/tunesmith.v1.ModelService/RegisterServerBaseModel": 6 * 3600.0,
 }
-"""Methods that read whole datasets or start processes, with their longest time in seconds."""
+"""Methods that read whole datasets or models, or start processes, with their longest time in seconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +86,7 @@ class Repositories:
     registry: RegistryRepository
     notices: NoticeRepository
     scrubs: ScrubRepository
+    segments: EventSegmentRepository
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,24 +105,33 @@ class Surroundings:
     """When stored bytes are due to be read again."""
     analyses: int = 2
     """Datasets analyzed at once."""
+    server_places: Mapping[str, ServerPlace] = dataclasses.field(default_factory=dict)
+    """Where models are read from by the server itself, by the fields of the proto's ServerPlace."""
     new_id: Callable[[], uuid.UUID] = uuid.uuid4
 
 
 def register(server: grpc.aio.Server, repositories: Repositories, around: Surroundings) -> None:
-    """Adds the three services to `server`."""
+    """Adds the four services to `server`."""
     datasets = DatasetServicer(_dataset_work(repositories, around))
     artifacts = _artifact_servicer(repositories, around)
     files = VerifiedRead(around.store, repositories.scrubs)
+    archive = EventArchive(
+        segments=repositories.segments, files=files, store=around.store, pending=repositories.pending, new_id=around.new_id
+    )
+    upload, importing = _model_upload(repositories, around), _model_import(repositories, around)
     models = ModelServicer(
         repository=repositories.models,
         registry=repositories.registry,
         files=files,
-        upload=_model_upload(repositories, around),
-        importing=_model_import(repositories, around),
+        upload=upload,
+        importing=importing,
+        from_server=ServerImport(around.server_places, models=importing, base_models=upload),
+        deletion=VersionDeletion(repositories.registry, around.tasks),
     )
     dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
     artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(artifacts, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+    event_archive_service_pb2_grpc.add_EventArchiveServiceServicer_to_server(EventArchiveServicer(archive), server)
 
 
 def dataset_deletion(repositories: Repositories, around: Surroundings) -> DatasetDeletion:

@@ -1,5 +1,6 @@
 """Registered models and exports between protos and domain values; used by the artifact and the model servicer."""
 
+import dataclasses
 from collections.abc import Iterator
 
 from services.common.errors import Violation
@@ -34,21 +35,31 @@ def to_export_draft(request: artifact_service_pb2.ExportArtifactRequest) -> Expo
 
 
 def to_import_draft(header: model_service_pb2.ImportModelHeader) -> ImportDraft:
-    """What an import asks for; raises InvalidArgument."""
+    """What an upload imports; raises InvalidArgument."""
     files = tuple(File(file.path, file.size_bytes, file.sha256) for file in header.files)
-    violations = [
-        *text_violations(header.request_id, "header.request_id", required=False),
-        *_description_violations(header.description, "header.description"),
-        *file_violations(files, "header.files"),
-    ]
-    refuse(violations)
+    refuse([*_header_violations(header), *file_violations(files, "header.files")])
+    return dataclasses.replace(_import_draft(header), files=files)
+
+
+def to_server_import_draft(header: model_service_pb2.ImportModelHeader) -> ImportDraft:
+    """What is imported from a place of the server, whose files are not known yet; raises InvalidArgument."""
+    refuse([*_header_violations(header)])
+    return _import_draft(header)
+
+
+def _header_violations(header: model_service_pb2.ImportModelHeader) -> Iterator[Violation]:
+    yield from text_violations(header.request_id, "header.request_id", required=False)
+    yield from _description_violations(header.description, "header.description")
+
+
+def _import_draft(header: model_service_pb2.ImportModelHeader) -> ImportDraft:
     return ImportDraft(
         model=registered_model_id(header.model, "header.model"),
         base_model=base_model_id(header.base_model, "header.base_model") if header.base_model else "",
         alias=alias_name(header.alias, "header.alias") if header.alias else "",
         description=header.description,
         request_id=header.request_id,
-        files=files,
+        files=(),
     )
 
 

@@ -1,5 +1,6 @@
 """Rows of registered models, versions and aliases; all their SQL. Used by the export and the model servicer."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString, Protocol
 
@@ -63,10 +64,18 @@ _SET_ALIAS = """
     INSERT INTO storage.model_alias (model, alias, version) VALUES (%(model)s, %(alias)s, %(version)s)
     ON CONFLICT (model, alias) DO UPDATE SET version = excluded.version"""
 _DROP_ALIAS = "DELETE FROM storage.model_alias WHERE model = %(model)s AND alias = %(alias)s"
-_DELETE = "DELETE FROM storage.model_version WHERE model = %(model)s AND version = %(version)s"
+_HOLD = """
+    UPDATE storage.model_version SET hold_until = greatest(hold_until, storage.clock() + %(hold)s)
+    WHERE model = %(model)s AND version = %(version)s RETURNING version"""
+_DELETE = """
+    DELETE FROM storage.model_version
+    WHERE model = %(model)s AND version = %(version)s AND (hold_until IS NULL OR hold_until <= storage.clock())
+    RETURNING version"""
 _AUDIT = """
     INSERT INTO storage.artifact_audit (artifact, action, actor, reason, expire_time)
     SELECT id, 'EXPORT', 'caller', %(reason)s, expire_time FROM storage.artifact WHERE id = %(artifact)s"""
+VERSION_HOLD = datetime.timedelta(minutes=1)
+"""Far longer than a task manager needs between the hold and the record of its task."""
 
 
 class RegistryRepository(Protocol):
@@ -97,10 +106,13 @@ class RegistryRepository(Protocol):
     async def set_alias(self, model: str, alias: str, version: int) -> RegisteredModel:
         """Points the alias to the version, 0 = to nothing; raises NotFound as `version` does."""
 
+    async def hold(self, name: RegisteredName) -> ModelVersion:
+        """Keeps a version from deletion for VERSION_HOLD from now; raises NotFound as `version` does."""
+
     async def delete(self, name: RegisteredName) -> ModelVersion:
         """Deletes a version and leaves what nothing else refers to, to the sweeper.
 
-        Raises NotFound, and ServiceError (MODEL_VERSION_IN_USE) when an alias points to it.
+        Raises NotFound, and ServiceError (MODEL_VERSION_IN_USE) when an alias points to it or it is held.
         """
 
 
@@ -171,14 +183,25 @@ class PostgresRegistryRepository:
                 raise version_not_found(RegisteredName(model, version)) from error
             return await _model(connection, model)
 
+    async def hold(self, name: RegisteredName) -> ModelVersion:
+        """Keeps a version from deletion for a while; raises NotFound."""
+        async with transaction(self._pool) as connection:
+            version = await _version(connection, name)
+            held = {"model": version.model, "version": version.version, "hold": VERSION_HOLD}
+            if await first_row(connection, _HOLD, held) is None:
+                raise version_not_found(name)
+            return version
+
     async def delete(self, name: RegisteredName) -> ModelVersion:
         """Deletes a version; see RegistryRepository."""
         async with transaction(self._pool) as connection:
             version = await _version(connection, name)
             try:
-                await connection.execute(_DELETE, {"model": version.model, "version": version.version})
+                deleted = await first_row(connection, _DELETE, {"model": version.model, "version": version.version})
             except psycopg.errors.ForeignKeyViolation as error:
                 raise version_in_use(version) from error
+            if deleted is None:
+                raise version_held(await _version(connection, name))
             await drop_unused_blobs(connection, {file.sha256 for file in version.files})
             return version
 
@@ -192,6 +215,13 @@ def version_in_use(version: ModelVersion) -> ServiceError:
     """The error for deleting what an alias points to."""
     names = ", ".join(version.aliases) or "an alias"
     return ServiceError("MODEL_VERSION_IN_USE", f"{names} points to {version.name}", metadata={"resource": version.name})
+
+
+def version_held(version: ModelVersion) -> ServiceError:
+    """The error for deleting what a task is about to start from."""
+    message = f"a task is being created that starts from {version.name}"
+    hint = f"Try again in {VERSION_HOLD.seconds} seconds, when the task can be named or has come to nothing."
+    return ServiceError("MODEL_VERSION_IN_USE", message, hint=hint, metadata={"resource": version.name})
 
 
 async def _earlier(connection: Connection, draft: ExportDraft) -> ModelVersion | None:

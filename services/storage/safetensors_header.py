@@ -4,7 +4,10 @@ The layout is: 8 bytes little-endian length, that many bytes of JSON, tensors. T
 further: data begins at 0, follows without holes or overlaps in one order, and ends with the file.
 """
 
+import contextlib
+import io
 import math
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
@@ -46,6 +49,17 @@ def read_tensors(content: BinaryIO, size_bytes: int) -> dict[str, Tensor]:
     tensors = {name: _decode(entry, Tensor) for name, entry in header.items()}
     _check_places(tensors, size_bytes - 8 - length)
     return tensors
+
+
+async def read_first_tensors(chunks: AsyncIterator[bytes], size_bytes: int) -> dict[str, Tensor]:
+    """As `read_tensors`, of a file that arrives; what comes after the header is not read. Closes `chunks`."""
+    head = b""
+    async with contextlib.aclosing(chunks):  # type: ignore[type-var]
+        async for chunk in chunks:
+            head += chunk
+            if len(head) >= 8 + min(int.from_bytes(head[:8], "little"), MAX_HEADER_BYTES):
+                break
+    return read_tensors(io.BytesIO(head), size_bytes)
 
 
 def _decode(text: bytes | msgspec.Raw, kind: Any) -> Any:

@@ -12,26 +12,50 @@ from services.storage.notice_repository import announce_damaged
 from services.storage.rows import first_row
 from services.storage.scrub import MAX_DAMAGES, Damage, ScrubStatus, StoredContent
 
+# Of blobs and of segments of events, whatever was read longest ago. A union takes no locks, so each has a candidate of its own.
 _TAKE = """
-    WITH due AS (
-        SELECT sha256 FROM storage.blob
+    WITH due_blob AS (
+        SELECT check_time, object_key FROM storage.blob
         WHERE check_time <= storage.clock() - CASE WHEN damage = '' THEN %(interval)s ELSE least(%(interval)s, %(doubt)s) END
             AND (checking_until IS NULL OR checking_until <= storage.clock())
-        ORDER BY check_time, sha256 LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY check_time, object_key LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    ), due_segment AS (
+        SELECT check_time, object_key FROM storage.event_segment
+        WHERE check_time <= storage.clock() - CASE WHEN damage = '' THEN %(interval)s ELSE least(%(interval)s, %(doubt)s) END
+            AND (checking_until IS NULL OR checking_until <= storage.clock())
+        ORDER BY check_time, object_key LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT * FROM due_blob UNION ALL SELECT * FROM due_segment ORDER BY check_time, object_key LIMIT 1
+    ), blob AS (
+        UPDATE storage.blob SET checking_until = storage.clock() + %(lease)s + make_interval(secs => size_bytes / %(rate)s)
+        WHERE object_key IN (SELECT object_key FROM due) RETURNING sha256, size_bytes, object_key
+    ), segment AS (
+        UPDATE storage.event_segment
+        SET checking_until = storage.clock() + %(lease)s + make_interval(secs => size_bytes / %(rate)s)
+        WHERE object_key IN (SELECT object_key FROM due) RETURNING sha256, size_bytes, object_key
     )
-    UPDATE storage.blob SET checking_until = storage.clock() + %(lease)s + make_interval(secs => size_bytes / %(rate)s)
-    WHERE sha256 IN (SELECT sha256 FROM due) RETURNING sha256, size_bytes, object_key"""
-_GIVE_BACK = "UPDATE storage.blob SET checking_until = storage.clock() + %(pause)s WHERE sha256 = %(sha256)s"
+    SELECT * FROM blob UNION ALL SELECT * FROM segment"""
+_GIVE_BACK = """
+    WITH segment AS (
+        UPDATE storage.event_segment SET checking_until = storage.clock() + %(pause)s WHERE object_key = %(object_key)s
+    )
+    UPDATE storage.blob SET checking_until = storage.clock() + %(pause)s WHERE object_key = %(object_key)s"""
 # An object that was replaced meanwhile is not the one that was read.
 _RECORD = """
+    WITH segment AS (
+        UPDATE storage.event_segment SET check_time = storage.clock(), checking_until = NULL, damage = %(damage)s
+        WHERE object_key = %(object_key)s
+    )
     UPDATE storage.blob AS blob SET check_time = storage.clock(), checking_until = NULL, damage = %(damage)s
-    FROM (SELECT damage FROM storage.blob WHERE sha256 = %(sha256)s FOR NO KEY UPDATE) AS before
-    WHERE blob.sha256 = %(sha256)s AND blob.object_key = %(object_key)s
+    FROM (SELECT damage FROM storage.blob WHERE object_key = %(object_key)s FOR NO KEY UPDATE) AS before
+    WHERE blob.object_key = %(object_key)s
     RETURNING before.damage AS before"""
 _STATUS = """
     SELECT count(*) AS content_count, coalesce(sum(size_bytes), 0)::bigint AS size_bytes, min(check_time) AS oldest_check_time,
         coalesce(sum(size_bytes) FILTER (WHERE check_time <= storage.clock() - %(interval)s), 0)::bigint AS overdue_bytes
-    FROM storage.blob"""
+    FROM (
+        SELECT size_bytes, check_time FROM storage.blob UNION ALL SELECT size_bytes, check_time FROM storage.event_segment
+    ) AS content"""
 _DAMAGES = """
     SELECT sha256, size_bytes, damage, check_time, ARRAY(
         SELECT 'artifacts/' || artifact FROM storage.artifact_file AS file WHERE file.sha256 = blob.sha256
@@ -41,7 +65,9 @@ _DAMAGES = """
             WHERE file.sha256 = blob.sha256
         ORDER BY 1
     ) AS owners
-    FROM storage.blob WHERE damage <> '' ORDER BY sha256 LIMIT %(limit)s"""
+    FROM storage.blob WHERE damage <> ''
+    UNION ALL SELECT sha256, size_bytes, damage, check_time, ARRAY['tasks/' || task] FROM storage.event_segment WHERE damage <> ''
+    ORDER BY sha256, owners LIMIT %(limit)s"""
 DOUBT = datetime.timedelta(days=1)
 """What is damaged is read again after so long: somebody may have restored it."""
 _LEASE = datetime.timedelta(minutes=10)
@@ -82,13 +108,12 @@ class PostgresScrubRepository:
     async def give_back(self, content: StoredContent, pause: datetime.timedelta) -> None:
         """It could not be read now."""
         async with transaction(self._pool) as connection:
-            await connection.execute(_GIVE_BACK, {"sha256": content.sha256, "pause": pause})
+            await connection.execute(_GIVE_BACK, {"object_key": content.object_key, "pause": pause})
 
     async def record(self, content: StoredContent, damage: str) -> tuple[Notice, ...]:
         """It was read; see ScrubRepository. Damage that was known is not announced again."""
-        found = {"sha256": content.sha256, "object_key": content.object_key, "damage": damage}
         async with transaction(self._pool) as connection:
-            row = await first_row(connection, _RECORD, found)
+            row = await first_row(connection, _RECORD, {"object_key": content.object_key, "damage": damage})
             if row is None or not damage or row["before"]:
                 return ()
             return await announce_damaged(connection, content.sha256)

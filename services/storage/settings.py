@@ -3,12 +3,17 @@
 import dataclasses
 import datetime
 import pathlib
+import re
 import urllib.parse
 
 from services.common.config import ConfigError, Secret, shared
 from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
+from services.storage.file import is_safe_path
+from services.storage.object_store import OWN_PREFIXES
 from services.storage.retention import Policy
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,10 @@ class StorageSettings(ServerSettings):
     """Where tokenizers of base models are kept for previews and counts, at most 512 MiB.
 
     Several services may share it; none = a temporary directory of this one."""
+    import_root: pathlib.Path | None = None
+    """Directory of this machine below which models may be registered and imported; none = from no directory."""
+    import_s3: str = ""
+    """Bucket and prefix at the S3 server below which they may lie, as bucket/prefix; empty = from no bucket."""
     analyses: int = 2
     """Datasets whose tokens are counted at once; each takes a process."""
 
@@ -68,6 +77,7 @@ class StorageSettings(ServerSettings):
         _check_endpoint("TUNESMITH_S3_ENDPOINT", self.s3_endpoint)
         if self.s3_public_endpoint not in ("", "off"):
             _check_endpoint("TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT", self.s3_public_endpoint)
+        self._check_import_places()
         if self.artifact_retention <= datetime.timedelta(0):
             raise ConfigError("TUNESMITH_ARTIFACT_RETENTION: expected a duration above zero, such as 15d")
         if not datetime.timedelta(seconds=1) <= self.upload_lifetime <= datetime.timedelta(days=7):
@@ -82,6 +92,24 @@ class StorageSettings(ServerSettings):
             raise ConfigError("TUNESMITH_STORAGE_SCRUB_BYTES_PER_SECOND: expected a number above zero, such as 4194304")
         if self.analyses < 1:
             raise ConfigError("TUNESMITH_STORAGE_ANALYSES: expected a number above zero")
+
+    def _check_import_places(self) -> None:
+        root = self.import_root
+        if root is not None and (not root.is_absolute() or len(root.parts) == 1):
+            raise ConfigError(f"TUNESMITH_STORAGE_IMPORT_ROOT={str(root)!r}: expected the absolute path of a directory below /")
+        bucket, prefix = self.import_bucket_and_prefix
+        if self.import_s3 and not (_BUCKET.fullmatch(bucket) and (not prefix or is_safe_path(prefix.rstrip("/")))):
+            raise ConfigError(f"TUNESMITH_STORAGE_IMPORT_S3={self.import_s3!r}: expected bucket or bucket/prefix")
+        # Whoever may import from there could read everybody's bytes.
+        if bucket == self.s3_bucket and prefix.split("/")[0] in ("", *OWN_PREFIXES):
+            message = f"expected a prefix in the bucket {bucket} other than {', '.join(OWN_PREFIXES)}"
+            raise ConfigError(f"TUNESMITH_STORAGE_IMPORT_S3={self.import_s3!r}: {message}")
+
+    @property
+    def import_bucket_and_prefix(self) -> tuple[str, str]:
+        """Of `import_s3`; the prefix is empty or ends with a slash."""
+        bucket, _, prefix = self.import_s3.strip("/").partition("/")
+        return bucket, f"{prefix}/" if prefix else ""
 
     @property
     def retention_policy(self) -> Policy:

@@ -1,4 +1,4 @@
-"""The bytes of a stored file on their way to a caller, compared with its checksum; used by the servicers' downloads."""
+"""The bytes of a stored file on their way to a caller, compared with its checksum; used by downloads and by the archive."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -41,6 +41,16 @@ class VerifiedRead:
             raise damaged(file, owner, CHANGED)
         context.set_trailing_metadata((*(context.trailing_metadata() or ()), (TRAILER, digest.hexdigest())))
 
+    async def whole(self, file: StoredFile, owner: str, hint: str) -> bytes:
+        """All bytes of a small file; raises as `read` does, with `hint` for damage, and returns nothing that is damaged."""
+        if file.damage:
+            raise damaged(file, owner, file.damage, hint)
+        content = b"".join([chunk async for chunk in self._store.read(file.object_key, 0, file.size_bytes)])
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            await self._judge(file)
+            raise damaged(file, owner, CHANGED, hint)
+        return content
+
     async def _judge(self, file: StoredFile) -> None:
         """Records damage that is met again; raises Unavailable when the bytes had only changed on their way here."""
         digest = hashlib.sha256()
@@ -51,7 +61,7 @@ class VerifiedRead:
         await report_damage(self._scrubs, StoredContent(file.sha256, file.size_bytes, file.object_key), CHANGED)
 
 
-def damaged(file: StoredFile, owner: str, damage: str) -> ServiceError:
-    """The error for stored bytes that are not what they were."""
+def damaged(file: StoredFile, owner: str, damage: str, hint: str = "") -> ServiceError:
+    """The error for stored bytes that are not what they were; an empty hint is the catalogue's."""
     message = f"{file.path} of {owner} lies damaged in the object store: {damage}"
-    return ServiceError("FILE_DAMAGED", message, metadata={"resource": owner, "path": file.path})
+    return ServiceError("FILE_DAMAGED", message, hint=hint, metadata={"resource": owner, "path": file.path})

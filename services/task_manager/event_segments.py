@@ -31,7 +31,7 @@ class Archive(Protocol):
         """Keeps a segment; a repeat changes nothing."""
 
     async def segment(self, task_id: uuid.UUID, sha256: str) -> bytes:
-        """The bytes of a segment; raises ServiceError FILE_NOT_FOUND."""
+        """The bytes of a segment; raises ServiceError FILE_NOT_FOUND, FILE_DAMAGED."""
 
     async def forget_segments(self, task_id: uuid.UUID) -> None:
         """Removes every segment of a task; nothing happens when there is none."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from google.protobuf import timestamp_pb2
 
 from services.common.errors import InvalidArgument, Violation
-from services.common.names import base_model_id, resource_uuid
+from services.common.names import base_model_id, registered_name, resource_uuid
 from services.task_manager.conversion import state_from_proto
 from services.task_manager.domain.task import State
 from services.task_manager.domain.task_filter import TaskFilter
@@ -69,7 +69,17 @@ def _artifacts(names: Sequence[str]) -> Iterator[str]:
     if len(names) > _MAX_ARTIFACTS:
         raise InvalidArgument(Violation("initial_artifacts", f"{len(names)} names are too many; at most {_MAX_ARTIFACTS}"))
     for index, name in enumerate(names):
-        yield f"artifacts/{resource_uuid(name, 'artifacts', f'initial_artifacts[{index}]')}"
+        yield _origin(name, f"initial_artifacts[{index}]")
+
+
+def _origin(name: str, field: str) -> str:
+    """The name under which a task keeps it; raises InvalidArgument."""
+    if not name.startswith("models/"):
+        return f"artifacts/{resource_uuid(name, 'artifacts', field)}"
+    registered = registered_name(name, field)
+    if registered.version is None:
+        raise InvalidArgument(Violation(field, f"{name[:80]!r} names no version by its number"), reason="INVALID_NAME")
+    return f"models/{registered.model}/versions/{registered.version}"
 
 
 def _violations(given: api.TaskFilter) -> Iterator[Violation]:

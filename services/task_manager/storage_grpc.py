@@ -113,12 +113,14 @@ class GrpcStorage:
 
     async def hold(self, name: str) -> None:
         """See Storage."""
-        if name.startswith("models/"):
-            await self._version(name)
-            return
-        request = artifact_service_pb2.HoldArtifactRequest(name=name)
+        metadata = call_metadata(self._api_key)
         with translated(_REASON, "storage"):
-            await self._artifacts.HoldArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+            if name.startswith("models/"):
+                version = model_service_pb2.HoldModelVersionRequest(name=name)
+                await self._models.HoldModelVersion(version, timeout=self._deadline, metadata=metadata)
+            else:
+                artifact = artifact_service_pb2.HoldArtifactRequest(name=name)
+                await self._artifacts.HoldArtifact(artifact, timeout=self._deadline, metadata=metadata)
 
     async def checkpoints(self, task: str) -> list[ArtifactFacts]:
         """See Storage."""

@@ -33,7 +33,7 @@ class Storage(Protocol):
         """
 
     async def hold(self, name: str) -> None:
-        """Keeps `artifacts/{uuid}` for an hour; a version of a registered model, which does not expire, need only be there.
+        """Keeps `artifacts/{uuid}` for an hour, `models/{model}/versions/{version}` for a minute: until its task is found.
 
         Raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, MODEL_VERSION_NOT_FOUND).
         """

@@ -4,12 +4,17 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_json, size, talk
+from tunesmith.cli.server_place import FromS3, FromServer, require_one_place
+
+if TYPE_CHECKING:
+    from tunesmith.client import Client
+    from tunesmith.v1.base_model_pb2 import BaseModel
 
 
 def register(app: typer.Typer) -> None:
@@ -19,30 +24,32 @@ def register(app: typer.Typer) -> None:
 
 def add(
     directory: Annotated[
-        Path,
-        typer.Argument(help="Safetensors, tokenizer and chat template in Hugging Face's layout, or a GGUF file.", exists=True),
-    ],
-    name: Annotated[str, typer.Option("--id", help="ID of the base model, as in baseModels/ID.")],
+        Path | None,
+        typer.Argument(
+            help="Safetensors, tokenizer and chat template in Hugging Face's layout, or a GGUF file.",
+            exists=True,
+            show_default=False,
+        ),
+    ] = None,
     *,
+    name: Annotated[str, typer.Option("--id", help="ID of the base model, as in baseModels/ID.")],
+    from_server: FromServer = "",
+    from_s3: FromS3 = "",
     display_name: Annotated[str, typer.Option("--name", help="What people call it; its ID when left out.")] = "",
     license_id: Annotated[str, typer.Option("--license", help="SPDX identifier, for example Apache-2.0.")] = "",
     as_json: Json = False,
 ) -> None:
     """Store a model as a base model. Family, parameters and context length are read from its files."""
     from tunesmith.client import Client
-    from tunesmith.model_directory import read_model_directory
 
-    with _layout(directory) as (files, found_license), Client() as client:
-        facts = read_model_directory(files)
-        model = client.register_base_model(
-            name,
-            files,
-            display_name=display_name or name,
-            family=facts.family,
-            parameter_count=facts.parameter_count,
-            context_length=facts.context_length,
-            license=license_id or found_license,
-        )
+    require_one_place(directory, from_server, from_s3)
+    with Client() as client:
+        if directory:
+            model = _sent(client, name, directory, display_name or name, license_id)
+        else:
+            model = client.register_server_base_model(
+                name, directory=from_server, s3_prefix=from_s3, display_name=display_name or name, license=license_id
+            )
     if as_json:
         print_json(model)
         return
@@ -51,6 +58,22 @@ def add(
     if model.chat_template_problem:
         talk(f"it cannot train on conversations: {model.chat_template_problem}")
     talk(f"tune it: tunesmith task create --model {name} --data DATASET --watch")
+
+
+def _sent(client: "Client", name: str, directory: Path, display_name: str, license_id: str) -> "BaseModel":
+    from tunesmith.model_directory import read_model_directory
+
+    with _layout(directory) as (files, found_license):
+        facts = read_model_directory(files)
+        return client.register_base_model(
+            name,
+            files,
+            display_name=display_name,
+            family=facts.family,
+            parameter_count=facts.parameter_count,
+            context_length=facts.context_length,
+            license=license_id or found_license,
+        )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """`tunesmith registry import`: a model that was made elsewhere."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_json, talk
+from tunesmith.cli.server_place import FromS3, FromServer, require_one_place
 
 
 def register(app: typer.Typer) -> None:
@@ -17,12 +19,18 @@ def register(app: typer.Typer) -> None:
 
 def import_model(
     directory: Annotated[
-        Path, typer.Argument(help="An adapter or a whole model in Hugging Face's layout.", exists=True, file_okay=False)
-    ],
-    name: Annotated[str, typer.Option("--name", help="Registered model it becomes a version of; made when new.")],
+        Path | None,
+        typer.Argument(
+            help="An adapter or a whole model in Hugging Face's layout.", exists=True, file_okay=False, show_default=False
+        ),
+    ] = None,
     *,
+    name: Annotated[str, typer.Option("--name", help="Registered model it becomes a version of; made when new.")],
+    from_server: FromServer = "",
+    from_s3: FromS3 = "",
     base_model: Annotated[
-        str, typer.Option(help="Base model of an adapter.", show_default="the last part of the name in adapter_config.json")
+        str,
+        typer.Option(help="Base model of an adapter.", show_default="the last part of the name in DIRECTORY/adapter_config.json"),
     ] = "",
     alias: Annotated[str, typer.Option(help="Alias that points to the new version from now on.")] = "",
     description: Annotated[str, typer.Option("--description", "-d", help="What it is for.")] = "",
@@ -32,11 +40,14 @@ def import_model(
     """Keep a model that was made elsewhere. Safetensors only; files that could run code are refused."""
     from tunesmith.client import Client
 
-    base_model = base_model or named_base_model(directory)
+    require_one_place(directory, from_server, from_s3)
     with Client() as client:
-        version = client.import_model(
-            name, directory, base_model=base_model, alias=alias, description=description, request_id=request_id
+        take = (
+            partial(client.import_model, directory=directory, base_model=base_model or named_base_model(directory))
+            if directory
+            else partial(client.import_server_model, directory=from_server, s3_prefix=from_s3, base_model=base_model)
         )
+        version = take(name, alias=alias, description=description, request_id=request_id)
     if as_json:
         print_json(version)
         return

@@ -752,8 +752,8 @@ class StorageCheck(_message.Message):
 
         @_builtins.property
         def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-            """Everything that has them, sorted. Format: `artifacts/{uuid}`, `baseModels/{base_model}`, `datasets/{uuid}` or
-            `models/{model}/versions/{version}`.
+            """Everything that has them, sorted. Format: `artifacts/{uuid}`, `baseModels/{base_model}`, `datasets/{uuid}`,
+            `models/{model}/versions/{version}`, or `tasks/{uuid}` of compacted events.
             """
 
         def __init__(

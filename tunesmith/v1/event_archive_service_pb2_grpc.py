@@ -59,7 +59,7 @@ class EventArchiveServiceServicer:
     """
 
     def PutEventSegment(self, request, context):
-        """Stores a segment; it is kept once the call has answered. A repeat changes nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
+        """Stores a segment; it is kept once the call has answered. A repeat replaces what lies damaged and else nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
         bytes are not those of `sha256`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -67,7 +67,7 @@ class EventArchiveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEventSegment(self, request, context):
-        """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are
+        """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (FILE_DAMAGED) when the stored bytes are
         damaged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -36,11 +36,11 @@ class EventArchiveServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EventArchiveServiceAsyncStub: ...
     PutEventSegment: _grpc.UnaryUnaryMultiCallable[_event_archive_service_pb2.PutEventSegmentRequest, _event_archive_service_pb2.PutEventSegmentResponse]
-    """Stores a segment; it is kept once the call has answered. A repeat changes nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
+    """Stores a segment; it is kept once the call has answered. A repeat replaces what lies damaged and else nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
     bytes are not those of `sha256`.
     """
     GetEventSegment: _grpc.UnaryUnaryMultiCallable[_event_archive_service_pb2.GetEventSegmentRequest, _event_archive_service_pb2.GetEventSegmentResponse]
-    """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are
+    """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (FILE_DAMAGED) when the stored bytes are
     damaged.
     """
     DeleteEventSegments: _grpc.UnaryUnaryMultiCallable[_event_archive_service_pb2.DeleteEventSegmentsRequest, _event_archive_service_pb2.DeleteEventSegmentsResponse]
@@ -54,11 +54,11 @@ class EventArchiveServiceAsyncStub(EventArchiveServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutEventSegment: _aio.UnaryUnaryMultiCallable[_event_archive_service_pb2.PutEventSegmentRequest, _event_archive_service_pb2.PutEventSegmentResponse]  # type: ignore[assignment]
-    """Stores a segment; it is kept once the call has answered. A repeat changes nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
+    """Stores a segment; it is kept once the call has answered. A repeat replaces what lies damaged and else nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
     bytes are not those of `sha256`.
     """
     GetEventSegment: _aio.UnaryUnaryMultiCallable[_event_archive_service_pb2.GetEventSegmentRequest, _event_archive_service_pb2.GetEventSegmentResponse]  # type: ignore[assignment]
-    """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are
+    """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (FILE_DAMAGED) when the stored bytes are
     damaged.
     """
     DeleteEventSegments: _aio.UnaryUnaryMultiCallable[_event_archive_service_pb2.DeleteEventSegmentsRequest, _event_archive_service_pb2.DeleteEventSegmentsResponse]  # type: ignore[assignment]
@@ -75,7 +75,7 @@ class EventArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_archive_service_pb2.PutEventSegmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_archive_service_pb2.PutEventSegmentResponse, _abc.Awaitable[_event_archive_service_pb2.PutEventSegmentResponse]]:
-        """Stores a segment; it is kept once the call has answered. A repeat changes nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
+        """Stores a segment; it is kept once the call has answered. A repeat replaces what lies damaged and else nothing. DATA_LOSS (CHECKSUM_MISMATCH) when the
         bytes are not those of `sha256`.
         """
 
@@ -85,7 +85,7 @@ class EventArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_archive_service_pb2.GetEventSegmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_archive_service_pb2.GetEventSegmentResponse, _abc.Awaitable[_event_archive_service_pb2.GetEventSegmentResponse]]:
-        """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are
+        """The bytes of a segment. NOT_FOUND (FILE_NOT_FOUND) when there is none, DATA_LOSS (FILE_DAMAGED) when the stored bytes are
         damaged.
         """
 

@@ -370,6 +370,28 @@ class SetModelAliasRequest(_message.Message):
 Global___SetModelAliasRequest: _TypeAlias = SetModelAliasRequest  # noqa: Y015
 
 @_typing.final
+class HoldModelVersionRequest(_message.Message):
+    """Which version is about to be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: as of GetModelVersion."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldModelVersionRequest: _TypeAlias = HoldModelVersionRequest  # noqa: Y015
+
+@_typing.final
 class DeleteModelVersionRequest(_message.Message):
     """Which version goes."""
 
@@ -471,3 +493,99 @@ class ImportModelHeader(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportModelHeader: _TypeAlias = ImportModelHeader  # noqa: Y015
+
+@_typing.final
+class ServerPlace(_message.Message):
+    """A place that the server reads itself, below one that its operator allows. Entries whose names begin with a dot are left out: tools
+    for downloads and version control keep theirs there. NOT_FOUND (IMPORT_SOURCE_NOT_FOUND) when nothing is there,
+    FAILED_PRECONDITION (SERVER_IMPORT_OFF) when the operator allows none, BASE_MODEL_UNSAFE for links and for whatever is no plain
+    file.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    S3_PREFIX_FIELD_NUMBER: _builtins.int
+    directory: _builtins.str
+    """A directory below `TUNESMITH_STORAGE_IMPORT_ROOT`. No symbolic link is followed, and a file with more than one hard link is
+    refused. At most 1,000 files, 8 directories deep.
+    """
+    s3_prefix: _builtins.str
+    """A prefix below `TUNESMITH_STORAGE_IMPORT_S3`: every object behind it and a `/`, at most 1,000."""
+    def __init__(
+        self,
+        *,
+        directory: _builtins.str = ...,
+        s3_prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "place", b"place", "s3_prefix", b"s3_prefix"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "place", b"place", "s3_prefix", b"s3_prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_place: _TypeAlias = _typing.Literal["directory", "s3_prefix"]  # noqa: Y015
+    _WhichOneofArgType_place: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_place) -> _WhichOneofReturnType_place | None: ...
+
+Global___ServerPlace: _TypeAlias = ServerPlace  # noqa: Y015
+
+@_typing.final
+class ImportServerModelRequest(_message.Message):
+    """What the server imports from a place of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___ImportModelHeader:
+        """Required. What it becomes; `files` is ignored."""
+
+    @_builtins.property
+    def source(self) -> Global___ServerPlace:
+        """Required. Where its files lie."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ImportModelHeader | None = ...,
+        source: Global___ServerPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportServerModelRequest: _TypeAlias = ImportServerModelRequest  # noqa: Y015
+
+@_typing.final
+class RegisterServerBaseModelRequest(_message.Message):
+    """What the server registers from a place of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> _base_model_pb2.BaseModel:
+        """Required. What it is; `files` and output-only fields are ignored. `family`, `parameter_count` and `context_length` are read from
+        its files when they are not set; `display_name` is the id then.
+        """
+
+    @_builtins.property
+    def source(self) -> Global___ServerPlace:
+        """Required. Where its files lie."""
+
+    def __init__(
+        self,
+        *,
+        header: _base_model_pb2.BaseModel | None = ...,
+        source: Global___ServerPlace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterServerBaseModelRequest: _TypeAlias = RegisterServerBaseModelRequest  # noqa: Y015

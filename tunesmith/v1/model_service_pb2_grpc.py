@@ -83,10 +83,25 @@ class ModelServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
                 _registered_method=True)
+        self.ImportServerModel = channel.unary_unary(
+                '/tunesmith.v1.ModelService/ImportServerModel',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.ImportServerModelRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.RegisterServerBaseModel = channel.unary_unary(
+                '/tunesmith.v1.ModelService/RegisterServerBaseModel',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.RegisterServerBaseModelRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_base__model__pb2.BaseModel.FromString,
+                _registered_method=True)
         self.SetModelAlias = channel.unary_unary(
                 '/tunesmith.v1.ModelService/SetModelAlias',
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
+                _registered_method=True)
+        self.HoldModelVersion = channel.unary_unary(
+                '/tunesmith.v1.ModelService/HoldModelVersion',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.HoldModelVersionRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
                 _registered_method=True)
         self.DeleteModelVersion = channel.unary_unary(
                 '/tunesmith.v1.ModelService/DeleteModelVersion',
@@ -169,6 +184,22 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportServerModel(self, request, context):
+        """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+        twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterServerBaseModel(self, request, context):
+        """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+        ImportServerModel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetModelAlias(self, request, context):
         """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error.
         """
@@ -176,8 +207,17 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldModelVersion(self, request, context):
+        """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+        lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteModelVersion(self, request, context):
-        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it.
+        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+        from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,10 +271,25 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ImportModelRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
             ),
+            'ImportServerModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportServerModel,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.ImportServerModelRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
+            ),
+            'RegisterServerBaseModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterServerBaseModel,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.RegisterServerBaseModelRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_base__model__pb2.BaseModel.SerializeToString,
+            ),
             'SetModelAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.SetModelAlias,
                     request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.SerializeToString,
+            ),
+            'HoldModelVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldModelVersion,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.HoldModelVersionRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
             ),
             'DeleteModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteModelVersion,
@@ -497,6 +552,60 @@ class ModelService:
             _registered_method=True)
 
     @staticmethod
+    def ImportServerModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/ImportServerModel',
+            tunesmith_dot_v1_dot_model__service__pb2.ImportServerModelRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterServerBaseModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/RegisterServerBaseModel',
+            tunesmith_dot_v1_dot_model__service__pb2.RegisterServerBaseModelRequest.SerializeToString,
+            tunesmith_dot_v1_dot_base__model__pb2.BaseModel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetModelAlias(request,
             target,
             options=(),
@@ -513,6 +622,33 @@ class ModelService:
             '/tunesmith.v1.ModelService/SetModelAlias',
             tunesmith_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
             tunesmith_dot_v1_dot_registered__model__pb2.RegisteredModel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldModelVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/HoldModelVersion',
+            tunesmith_dot_v1_dot_model__service__pb2.HoldModelVersionRequest.SerializeToString,
+            tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
             options,
             channel_credentials,
             insecure,

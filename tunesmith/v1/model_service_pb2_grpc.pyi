@@ -64,10 +64,24 @@ class ModelServiceStub:
     outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
     Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
     """
+    ImportServerModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ImportServerModelRequest, _registered_model_pb2.ModelVersion]
+    """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+    twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+    """
+    RegisterServerBaseModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RegisterServerBaseModelRequest, _base_model_pb2.BaseModel]
+    """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+    ImportServerModel.
+    """
     SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
+    HoldModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.HoldModelVersionRequest, _registered_model_pb2.ModelVersion]
+    """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+    lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+    """
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]
-    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
+    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+    from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -102,10 +116,24 @@ class ModelServiceAsyncStub(ModelServiceStub):
     outside of their file, configurations that ask for code. An adapter must fit its base model, tensor by tensor (MODEL_UNFIT).
     Nothing is left behind when it is refused. A repeat with the same `request_id` returns the first version.
     """
+    ImportServerModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ImportServerModelRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+    twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+    """
+    RegisterServerBaseModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RegisterServerBaseModelRequest, _base_model_pb2.BaseModel]  # type: ignore[assignment]
+    """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+    ImportServerModel.
+    """
     SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
     """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
+    HoldModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.HoldModelVersionRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
+    """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+    lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+    """
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
+    """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+    from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps base models, and what was exported (ArtifactService.ExportArtifact)."""
@@ -193,6 +221,26 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ImportServerModel(
+        self,
+        request: _model_service_pb2.ImportServerModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """Keeps an adapter or a whole model as ImportModel does, with the same checks, from a place that the server reads itself. It is read
+        twice, for the checksums and to be stored; what changes meanwhile is refused (CHECKSUM_MISMATCH).
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterServerBaseModel(
+        self,
+        request: _model_service_pb2.RegisterServerBaseModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_base_model_pb2.BaseModel, _abc.Awaitable[_base_model_pb2.BaseModel]]:
+        """Stores a base model as RegisterBaseModel does, with the same checks, from a place that the server reads itself, read twice as by
+        ImportServerModel.
+        """
+
+    @_abc_1.abstractmethod
     def SetModelAlias(
         self,
         request: _model_service_pb2.SetModelAliasRequest,
@@ -201,11 +249,23 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Points an alias to a version, at once for everybody, or removes it. Removing an alias that does not exist is not an error."""
 
     @_abc_1.abstractmethod
+    def HoldModelVersion(
+        self,
+        request: _model_service_pb2.HoldModelVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ModelVersion, _abc.Awaitable[_registered_model_pb2.ModelVersion]]:
+        """Says that a task is about to start from a version: it is not deleted within the next minute, and from then on as long as that task
+        lives. NOT_FOUND when it is too late. Internal: its caller is the task manager.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteModelVersion(
         self,
         request: _model_service_pb2.DeleteModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it."""
+        """Deletes a version. FAILED_PRECONDITION (MODEL_VERSION_IN_USE) while an alias points to it or a task that has not ended starts
+        from it; UNAVAILABLE (TASK_MANAGER_UNAVAILABLE) when nobody can say which do.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -232,7 +232,9 @@ class ListTasksRequest(_message.Message):
 
     @_builtins.property
     def initial_artifacts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Only tasks that start from one of these artifacts. Format: `artifacts/{uuid}`; at most 100."""
+        """Optional. Only tasks that start from one of these. Format: `artifacts/{uuid}` or `models/{model}/versions/{version}`; at most
+        100.
+        """
 
     def __init__(
         self,

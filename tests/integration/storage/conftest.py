@@ -25,11 +25,13 @@ SUITES = (
     "repository_suite",
     "retention_suite",
     "scrub_suite",
+    "server_import_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
 from embedded import S3
+from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service
 
 from services import storage
@@ -38,6 +40,7 @@ from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_repository import PostgresDatasetRepository
+from services.storage.event_segment_repository import PostgresEventSegmentRepository
 from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore
 from services.storage.part_upload_repository import PostgresPartUploadRepository
@@ -120,12 +123,14 @@ def client(s3: S3) -> minio.Minio:
 
 
 @pytest.fixture
-async def service(repositories: Repositories, store: MinioObjectStore, client: minio.Minio, s3: S3) -> AsyncIterator[Service]:
+async def service(
+    repositories: Repositories, store: MinioObjectStore, client: minio.Minio, s3: S3, tmp_path: pathlib.Path
+) -> AsyncIterator[Service]:
     async def keys() -> set[str]:
         found = await asyncio.to_thread(lambda: list(client.list_objects(s3.bucket, recursive=True)))
         return {item.object_name for item in found}
 
-    async with running_service(repositories, store, keys) as service:
+    async with running_service(repositories, store, keys, server_places=places_of(tmp_path, store)) as service:
         yield service
 
 
@@ -142,4 +147,5 @@ def postgres_repositories(pool: Pool, policy: Policy = DEFAULT_POLICY, upload_li
         registry=PostgresRegistryRepository(pool, policy),
         notices=PostgresNoticeRepository(pool),
         scrubs=PostgresScrubRepository(pool),
+        segments=PostgresEventSegmentRepository(pool),
     )

@@ -19,7 +19,6 @@ from services.common.postgres import Pool, migrate, open_pool, transaction
 from services.storage.backup.archive import Archive
 from services.storage.backup.restoring import restore
 from services.storage.backup.saving import Saved, save
-from services.storage.event_archive import EventArchive
 from services.storage.object_store import MinioObjectStore
 from services.storage.sweep_repository import SWEEP_LOCK
 from tunesmith.local.postgres import binary, environment
@@ -72,8 +71,8 @@ async def test_everything_comes_back_equal_and_serves(
     version = await service.export(artifact.name, alias="best")
     await service.register_model(model_files())
     dataset = await service.upload(lines(row()))
-    task = uuid.uuid4()
-    await EventArchive(pool, store, service.repositories.pending).put(task, sha256(b"events"), b"events")
+    task = f"tasks/{uuid.uuid4()}"
+    await service.put_segment(task, b"events")
     done = await saved(postgres_dsn, store, archive)
     assert (done.copied, done.manifest.damaged) == (len(done.manifest.contents), ())
     assert (await saved(postgres_dsn, store, archive)).copied == 0
@@ -98,7 +97,7 @@ async def test_everything_comes_back_equal_and_serves(
         found = await second.models.ListBaseModels(model_service_pb2.ListBaseModelsRequest())
         assert [model.name for model in found.base_models] == ["baseModels/tiny"]
         assert len(await second.list_artifacts()) == 1
-        assert await EventArchive(pool, other, second.repositories.pending).get(task, sha256(b"events")) == b"events"
+        assert await second.segment(task, b"events") == b"events"
         assert not (await second.sweep()).removed_object_count
     with pytest.raises(ServiceError) as caught:
         await restore(target_dsn, other, archive, binary("pg_restore"), dict(environment()))

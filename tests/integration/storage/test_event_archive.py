@@ -4,23 +4,18 @@ import asyncio
 import datetime
 import io
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
+from unit.storage.service import Service, sha256
 
 from services.common.errors import InvalidArgument, ServiceError, Unavailable
-from services.common.interceptors import EdgeInterceptor
 from services.common.postgres import Pool, transaction
-from services.storage.event_archive import EventArchive
-from services.storage.event_archive_servicer import EventArchiveServicer
 from services.storage.object_store import MinioObjectStore
-from services.storage.pending_object_repository import PostgresPendingObjectRepository
 from services.storage.registration import Repositories
 from services.storage.sweeper import Sweeper
 from services.task_manager.archive_grpc import GrpcArchive
-from tests.unit.storage.service import sha256
-from tunesmith.v1 import event_archive_service_pb2_grpc
 
 pytestmark = pytest.mark.integration
 
@@ -29,15 +24,8 @@ ONE, TWO = b"one" * 1000, b"two" * 1000
 
 
 @pytest.fixture
-async def archive(pool: Pool, store: MinioObjectStore) -> AsyncIterator[GrpcArchive]:
-    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
-    servicer = EventArchiveServicer(EventArchive(pool, store, PostgresPendingObjectRepository(pool)))
-    event_archive_service_pb2_grpc.add_EventArchiveServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield GrpcArchive(channel)
-    await server.stop(0)
+def archive(service: Service) -> GrpcArchive:
+    return GrpcArchive(service.channel)
 
 
 async def objects(store: MinioObjectStore) -> int:
@@ -107,7 +95,7 @@ async def test_damage_is_refused_on_the_way_in_and_out(archive: GrpcArchive, sto
     await store.put(found.key, io.BytesIO(TWO), len(TWO))
     with pytest.raises(ServiceError) as caught:
         await archive.segment(TASK, sha256(ONE))
-    assert caught.value.reason == "CHECKSUM_MISMATCH"
+    assert caught.value.reason == "FILE_DAMAGED"
 
 
 @pytest.mark.parametrize(("name", "content"), [("short", ONE), ("A" * 64, ONE), (sha256(b""), b"")])

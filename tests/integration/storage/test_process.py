@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import os
 import signal
@@ -18,11 +19,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from integration.storage.relay import Relay
 from tiny_model import make_tiny_model
 from unit.storage.artifact_suite import until
+from unit.storage.import_suite import base_files
+from unit.storage.server_import_suite import take
 from unit.storage.service import Service, artifact_messages, lines, model_messages, row
 
 from services.common.bundles import BundleStore
+from services.storage.object_store import MinioObjectStore
 from tunesmith.local.ports import pick_free
-from tunesmith.v1 import artifact_service_pb2
+from tunesmith.v1 import artifact_service_pb2, model_service_pb2
 
 pytestmark = pytest.mark.integration
 
@@ -95,6 +99,23 @@ async def test_a_signal_ends_it_in_order_and_data_survive(start: Start, number: 
     await until(second.answers, seconds=60)
     async with grpc.aio.insecure_channel(second.address) as channel:
         assert await Service(channel, set).download(dataset.name) == lines(row())
+
+
+async def test_models_are_read_from_the_places_of_the_settings(
+    start: Start, store: MinioObjectStore, s3: S3, tmp_path: Path
+) -> None:
+    root = tmp_path / "elsewhere"
+    process = start(TUNESMITH_STORAGE_IMPORT_ROOT=str(root), TUNESMITH_STORAGE_IMPORT_S3=f"{s3.bucket}/offered/here")
+    for path, content in base_files().items():
+        (root / "whole").mkdir(parents=True, exist_ok=True)
+        (root / "whole" / path).write_bytes(content)
+        await store.put(f"offered/here/whole/{path}", io.BytesIO(content), len(content))
+    await until(process.answers, seconds=60)
+    async with grpc.aio.insecure_channel(process.address) as channel:
+        service = Service(channel, set)
+        places = [model_service_pb2.ServerPlace(directory="whole"), model_service_pb2.ServerPlace(s3_prefix="whole")]
+        first, second = [await take(service, place) for place in places]
+    assert list(first.manifest.files) == list(second.manifest.files)
 
 
 async def test_it_listens_once_postgres_and_s3_are_there(start: Start, s3: S3) -> None:

@@ -281,6 +281,10 @@ class FakeStorage(
                 return version
         raise NotFound("MODEL_VERSION_NOT_FOUND", request.name)
 
+    async def HoldModelVersion(self, request: Any, context: Any) -> registered_model_pb2.ModelVersion:
+        self.held.append(request.name)
+        return await self.GetModelVersion(request, context)
+
     async def DownloadModel(self, request: Any, context: Any) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
         if request.name.startswith("models/"):
             if request.path not in self.version_files:

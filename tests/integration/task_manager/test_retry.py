@@ -274,6 +274,9 @@ async def test_a_task_continues_an_imported_adapter(manager: Platform, storage: 
     ask.spec.fine_tuning.initial_artifact = imported(storage, "ADAPTER", BASE_MODEL, adapter_config=config)
     task = await manager.stub.CreateTask(api.CreateTaskRequest(task=ask))
     assert task.origin == task_pb2.TaskOrigin(artifact="models/mine/versions/3")
+    assert set(storage.held) == {"models/mine/versions/3"}, "before the task is there"
+    from_it = await manager.stub.ListTasks(api.ListTasksRequest(initial_artifacts=["models/mine@3", "models/mine/versions/4"]))
+    assert [each.name for each in from_it.tasks] == [task.name]
     assert task.spec.fine_tuning.initial_artifact == "models/mine/versions/3", "the alias may move"
     lora = task.effective_hyperparameters.lora
     assert (lora.rank, lora.alpha, list(lora.target_modules)) == (4, 8, ["q_proj"])

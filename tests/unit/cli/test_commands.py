@@ -579,6 +579,24 @@ class TestRegistry:
             assert run("registry", "import", tmp_path, "--name", "mine").exit_code == 0
             assert platform.models.imported[0].header.base_model == ""
 
+    def test_import_from_a_place_of_the_server_sends_its_name_alone(self, run, platform):
+        result = run(
+            "registry", "import", "--name", "mine", "--from-server", "runs/best", "--base-model", "smollm2", "--alias", "a"
+        )
+        assert result.stdout == "models/mine/versions/1\n"
+        request = platform.models.from_server
+        assert (request.source.directory, request.source.WhichOneof("place")) == ("runs/best", "directory")
+        assert (request.header.base_model, request.header.alias) == ("baseModels/smollm2", "a")
+        assert run("registry", "import", "--name", "mine", "--from-s3", "runs").exit_code == 0
+        assert platform.models.from_server.source.s3_prefix == "runs"
+
+    @pytest.mark.parametrize("places", [[], ["--from-server", "a", "--from-s3", "b"], [".", "--from-server", "a"]], ids=len)
+    @pytest.mark.parametrize("command", [("registry", "import", "--name"), ("model", "add", "--id")], ids=lambda names: names[0])
+    def test_one_place_is_named(self, run, places, command):
+        result = run(*command, "mine", *places)
+        assert result.exit_code == 2
+        assert "one of DIRECTORY, --from-server and --from-s3" in " ".join(result.stderr.replace("│", " ").split())
+
     def test_ls_and_show(self, run, artifact):
         assert "mine" in run("registry", "ls").stdout
         assert json_lines(run("registry", "ls", "--json").stdout)[0]["name"] == "models/mine"

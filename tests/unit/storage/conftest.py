@@ -3,6 +3,7 @@
 # ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
 
 import datetime
+import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -21,11 +22,13 @@ SUITES = (
     "repository_suite",
     "retention_suite",
     "scrub_suite",
+    "server_import_suite",
     "service",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
 from unit.storage.fakes import Clock, MemoryObjectStore, memory_repositories
+from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service
 
 
@@ -50,11 +53,11 @@ def store() -> MemoryObjectStore:
 
 
 @pytest.fixture
-async def service(clock: Clock, store: MemoryObjectStore) -> AsyncIterator[Service]:
+async def service(clock: Clock, store: MemoryObjectStore, tmp_path: pathlib.Path) -> AsyncIterator[Service]:
     async def keys() -> set[str]:
         return set(store.objects)
 
-    async with running_service(memory_repositories(clock), store, keys) as service:
+    async with running_service(memory_repositories(clock), store, keys, server_places=places_of(tmp_path, store)) as service:
         yield service
 
 

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2
 from unit.storage.retention_suite import FILES, Advance, days
 from unit.storage.service import Service, artifact_header, model_files, refused, sha256
 
+from services.common.errors import Unavailable
 from services.storage.object_store import ObjectStore
 from tunesmith.v1 import artifact_pb2, model_service_pb2, registered_model_pb2
 
@@ -187,6 +188,39 @@ class ExportSuite:
         assert "models/mine@champion" in refusal.message
         async with refused("MODEL_VERSION_NOT_FOUND"):
             await service.set_alias("models/mine", "champion", 7)
+
+    async def test_a_version_from_which_a_live_task_starts_stays(self, service: Service) -> None:
+        version = await service.export((await service.store_artifact(FILES)).name)
+        service.tasks.tasks[version.name] = [f"tasks/{number}" for number in range(9)]
+        async with refused("MODEL_VERSION_IN_USE") as refusal:
+            await service.delete_version("models/mine@1")
+        assert "tasks/4 and more" in refusal.message
+        assert "cancel" in refusal.hint
+        service.tasks.error = Unavailable("TASK_MANAGER_UNAVAILABLE", "away")
+        async with refused("TASK_MANAGER_UNAVAILABLE"):
+            await service.delete_version("models/mine@1")
+        service.tasks.error = None
+        assert await service.version("models/mine") == version
+        service.tasks.tasks.clear()
+        await service.delete_version("models/mine@1")
+
+    async def test_a_task_that_is_created_while_somebody_looks_for_tasks_is_not_missed(
+        self, service: Service, advance: Advance
+    ) -> None:
+        version = await service.export((await service.store_artifact(FILES)).name)
+
+        async def create() -> None:
+            assert await service.hold_version("models/mine") == version
+
+        service.tasks.asked = create
+        async with refused("MODEL_VERSION_IN_USE") as refusal:
+            await service.delete_version("models/mine@1")
+        assert "is being created" in refusal.message
+        service.tasks.asked = None
+        await advance(datetime.timedelta(seconds=61))
+        await service.delete_version("models/mine@1")
+        async with refused("MODEL_VERSION_NOT_FOUND"):
+            await service.hold_version("models/mine@1")
 
     async def test_a_version_that_an_alias_points_to_stays(self, service: Service) -> None:
         artifact = await service.store_artifact(FILES)

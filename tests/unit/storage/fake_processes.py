@@ -165,7 +165,7 @@ class FakeTokens:
 
 
 class FakeTasks:
-    """Live tasks by dataset; `error` is raised instead of an answer, `asked` runs while the question is open."""
+    """Live tasks by dataset or version; `error` is raised instead of an answer, `asked` runs while the question is open."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, list[str]] = {}
@@ -180,6 +180,9 @@ class FakeTasks:
         if self.error is not None:
             raise self.error
         return self.tasks.get(dataset, [])[:limit]
+
+    async def starting_from_version(self, version: str, limit: int) -> Sequence[str]:
+        return await self.needing(version, limit)
 
     async def alive(self, tasks: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
         if self.error is not None:

@@ -11,6 +11,7 @@ from unit.storage.memory_tables import Clock, Pending, Tables, newest_first
 from unit.storage.registry_fakes import MemoryRegistryRepository
 from unit.storage.retention_fakes import MemoryArtifactRepository, MemoryBlobRepository, MemorySweepRepository
 from unit.storage.scrub_fakes import MemoryNoticeRepository, MemoryScrubRepository
+from unit.storage.segment_fakes import MemoryEventSegmentRepository
 
 from services.common.errors import NotFound, Unavailable
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
@@ -101,9 +102,10 @@ class MemoryObjectStore:
         self.objects[key] = b"".join(parts[number] for number in range(1, len(marks) + 1))
         del self.parts[key, multipart_id]
 
-    async def list(self, prefix: str) -> Sequence[StoredObject]:
+    async def list(self, prefix: str, limit: int | None = None) -> Sequence[StoredObject]:
         self._require()
-        return [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
+        found = [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
+        return found[:limit]
 
     def _require(self) -> None:
         if self.away:
@@ -312,4 +314,5 @@ def repositories_of(tables: Tables) -> Repositories:
         registry=MemoryRegistryRepository(tables),
         notices=MemoryNoticeRepository(tables),
         scrubs=MemoryScrubRepository(tables),
+        segments=MemoryEventSegmentRepository(tables),
     )

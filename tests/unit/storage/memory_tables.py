@@ -55,6 +55,7 @@ class Registered:
     versions: dict[int, ModelVersion] = dataclasses.field(default_factory=dict)
     aliases: dict[str, int] = dataclasses.field(default_factory=dict)
     requests: dict[str, int] = dataclasses.field(default_factory=dict)
+    holds: dict[int, datetime.datetime] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -65,6 +66,7 @@ class Tables:
     policy: Policy = dataclasses.field(default_factory=Policy)
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24)
     blobs: dict[str, Blob] = dataclasses.field(default_factory=dict)
+    segments: dict[tuple[uuid.UUID, str], Blob] = dataclasses.field(default_factory=dict)
     artifacts: dict[uuid.UUID, Artifact] = dataclasses.field(default_factory=dict)
     checkpoints: dict[uuid.UUID, CheckpointFacts] = dataclasses.field(default_factory=dict)
     models: dict[str, BaseModel] = dataclasses.field(default_factory=dict)

@@ -54,9 +54,23 @@ class ModelSuite:
         assert len(await service.keys()) == 3
         assert await service.download_model(twin.name, "config.json") == model_files()["config.json"]
 
+    async def test_texts_beside_the_weights_are_kept(self, service: Service) -> None:
+        model = await service.register_model(model_files(**{"README.md": b"# Tiny", "LICENSE": b"MIT"}))
+        assert await service.download_model(model.name, "README.md") == b"# Tiny"
+
     @pytest.mark.parametrize(
         "path",
-        ["pytorch_model.bin", "model.pt", "model.pth", "state.pkl", "modeling.py", "run.sh", "LICENSE", "a/evil.so", "x.json.py"],
+        [
+            "pytorch_model.bin",
+            "model.pt",
+            "model.pth",
+            "state.pkl",
+            "modeling.py",
+            "run.sh",
+            "a/LICENSE",
+            "a/evil.so",
+            "x.json.py",
+        ],
     )
     async def test_files_that_could_carry_code_are_refused_by_name(self, service: Service, path: str) -> None:
         async with refused("BASE_MODEL_UNSAFE") as refusal:

@@ -11,7 +11,7 @@ from services.common.names import RegisteredName
 from services.storage.artifact import artifact_name
 from services.storage.file import File
 from services.storage.registered_model import ExportDraft, ModelVersion, RegisteredModel, same_export
-from services.storage.registry_repository import version_in_use, version_not_found
+from services.storage.registry_repository import VERSION_HOLD, version_held, version_in_use, version_not_found
 from services.storage.retention import require_available
 
 
@@ -92,11 +92,18 @@ class MemoryRegistryRepository:
             found.aliases.pop(alias, None)
         return await self.model(model)
 
+    async def hold(self, name: RegisteredName) -> ModelVersion:
+        version = await self.version(name)
+        self._find(name.model).holds[version.version] = self._tables.clock.now() + VERSION_HOLD
+        return version
+
     async def delete(self, name: RegisteredName) -> ModelVersion:
         version = await self.version(name)
+        model, now = self._find(name.model), self._tables.clock.now()
+        if model.holds.get(version.version, now) > now:
+            raise version_held(version)
         if version.aliases:
             raise version_in_use(version)
-        model = self._find(name.model)
         del model.versions[version.version]
         model.requests = {key: number for key, number in model.requests.items() if number != version.version}
         self._tables.drop_unused({file.sha256 for file in version.files})

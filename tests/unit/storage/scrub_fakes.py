@@ -2,8 +2,9 @@
 
 import datetime
 import uuid
+from collections.abc import Iterator
 
-from unit.storage.memory_tables import Tables
+from unit.storage.memory_tables import Blob, Tables
 
 from services.storage.artifact import artifact_name
 from services.storage.base_model import base_model_name
@@ -26,27 +27,32 @@ class MemoryScrubRepository:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
+    def _contents(self) -> dict[str, tuple[str, Blob]]:
+        """Everything that is stored, by key: SHA-256 and row."""
+        named = [*self._tables.blobs.items(), *((sha256, row) for (_, sha256), row in self._tables.segments.items())]
+        return {row.object_key: (sha256, row) for sha256, row in named}
+
     async def take(self, interval: datetime.timedelta, bytes_per_second: int) -> StoredContent | None:
-        now = self._tables.clock.now()
-        free = {sha256: blob for sha256, blob in self._tables.blobs.items() if (blob.checking_until or now) <= now}
-        waits = {sha256: min(interval, DOUBT) if blob.damage else interval for sha256, blob in free.items()}
-        due = sorted((blob.check_time, sha256) for sha256, blob in free.items() if blob.check_time <= now - waits[sha256])
+        now, contents = self._tables.clock.now(), self._contents()
+        free = {key: row for key, (_, row) in contents.items() if (row.checking_until or now) <= now}
+        waits = {key: min(interval, DOUBT) if row.damage else interval for key, row in free.items()}
+        due = sorted((row.check_time, key) for key, row in free.items() if row.check_time <= now - waits[key])
         if not due:
             return None
-        blob = self._tables.blobs[due[0][1]]
-        blob.checking_until = now + datetime.timedelta(minutes=10, seconds=blob.size_bytes / bytes_per_second)
-        return StoredContent(due[0][1], blob.size_bytes, blob.object_key)
+        sha256, row = contents[due[0][1]]
+        row.checking_until = now + datetime.timedelta(minutes=10, seconds=row.size_bytes / bytes_per_second)
+        return StoredContent(sha256, row.size_bytes, row.object_key)
 
     async def give_back(self, content: StoredContent, pause: datetime.timedelta) -> None:
-        self._tables.blobs[content.sha256].checking_until = self._tables.clock.now() + pause
+        self._contents()[content.object_key][1].checking_until = self._tables.clock.now() + pause
 
     async def record(self, content: StoredContent, damage: str) -> tuple[Notice, ...]:
-        tables, blob = self._tables, self._tables.blobs.get(content.sha256)
-        if blob is None or blob.object_key != content.object_key:
+        tables, (_, row) = self._tables, self._contents().get(content.object_key, (None, None))
+        if row is None:
             return ()
-        before, blob.damage = blob.damage, damage
-        blob.check_time, blob.checking_until = tables.clock.now(), None
-        if before or not damage:
+        before, row.damage = row.damage, damage
+        row.check_time, row.checking_until = tables.clock.now(), None
+        if before or not damage or tables.blobs.get(content.sha256) is not row:
             return ()
         rows = sorted(tables.artifacts.values(), key=lambda row: (row.expire_time, row.id))
         files = [(row, file) for row in rows for file in sorted(row.files, key=lambda file: file.path)]
@@ -55,18 +61,22 @@ class MemoryScrubRepository:
         )
 
     async def status(self, interval: datetime.timedelta) -> ScrubStatus:
-        blobs, now = self._tables.blobs, self._tables.clock.now()
+        rows, now = [row for _, row in self._contents().values()], self._tables.clock.now()
         return ScrubStatus(
-            content_count=len(blobs),
-            size_bytes=sum(blob.size_bytes for blob in blobs.values()),
-            oldest_check_time=min((blob.check_time for blob in blobs.values()), default=None),
-            overdue_bytes=sum(blob.size_bytes for blob in blobs.values() if blob.check_time <= now - interval),
-            damages=tuple(
-                Damage(sha256, blob.size_bytes, blob.damage, blob.check_time, self._owners(sha256))
-                for sha256, blob in sorted(blobs.items())
-                if blob.damage
-            ),
+            content_count=len(rows),
+            size_bytes=sum(row.size_bytes for row in rows),
+            oldest_check_time=min((row.check_time for row in rows), default=None),
+            overdue_bytes=sum(row.size_bytes for row in rows if row.check_time <= now - interval),
+            damages=tuple(sorted(self._damages(), key=lambda damage: (damage.sha256, damage.owners))),
         )
+
+    def _damages(self) -> Iterator[Damage]:
+        for sha256, row in self._tables.blobs.items():
+            if row.damage:
+                yield Damage(sha256, row.size_bytes, row.damage, row.check_time, self._owners(sha256))
+        for (task, sha256), row in self._tables.segments.items():
+            if row.damage:
+                yield Damage(sha256, row.size_bytes, row.damage, row.check_time, (f"tasks/{task}",))
 
     def _owners(self, sha256: str) -> tuple[str, ...]:
         tables = self._tables

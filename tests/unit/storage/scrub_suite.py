@@ -20,6 +20,8 @@ Advance = Callable[[datetime.timedelta], Awaitable[None]]
 MONTH = datetime.timedelta(days=30)
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
 ROTTEN = "adapter_model.safetensors"
+EVENTS = b"events"
+TASK, OTHER_TASK = f"tasks/{uuid.UUID(int=1)}", f"tasks/{uuid.UUID(int=2)}"
 
 
 async def no_pause(_: float) -> None:
@@ -173,6 +175,54 @@ class ScrubSuite:
             await service.download(dataset.name)
         assert refusal.metadata["resource"] == dataset.name
         assert list((await check(service)).damages[0].owners) == [dataset.name]
+
+    async def test_segments_of_events_are_read_as_all_else(self, service: Service, advance: Advance) -> None:
+        await service.put_segment(TASK, EVENTS)
+        await advance(datetime.timedelta(days=1))
+        await service.store_artifact({"w": b"weights"})
+        await advance(MONTH + datetime.timedelta(minutes=1))
+        assert (await check(service)).overdue_bytes == len(EVENTS) + len(b"weights")
+        first = await service.repositories.scrubs.take(MONTH, 10**9)
+        assert (first.sha256, first.size_bytes) == (sha256(EVENTS), len(EVENTS))
+        await service.repositories.scrubs.give_back(first, datetime.timedelta(minutes=1))
+        assert await scrub(service) == 1
+        await advance(datetime.timedelta(minutes=2))
+        assert await scrub(service) == 1
+        status = await check(service)
+        assert (status.content_count, status.overdue_bytes, list(status.damages)) == (2, 0, [])
+
+    @pytest.mark.parametrize(("into", "damage"), [(b"Events", CHANGED), (None, MISSING)])
+    async def test_a_damaged_segment_is_told_and_refused_and_the_same_in_another_task_is_not(
+        self, service: Service, store: ObjectStore, advance: Advance, into: bytes | None, damage: str
+    ) -> None:
+        for task in (TASK, OTHER_TASK):
+            await service.put_segment(task, EVENTS)
+        key = (await service.repositories.segments.find(uuid.UUID(TASK.removeprefix("tasks/")), sha256(EVENTS))).object_key
+        await (store.remove(key) if into is None else store.put(key, io.BytesIO(into), len(into)))
+        await advance(MONTH + datetime.timedelta(minutes=1))
+        assert await scrub(service) == 2
+        (found,) = (await check(service)).damages
+        assert (found.sha256, found.damage, list(found.owners)) == (sha256(EVENTS), damage, [TASK])
+        async with refused("FILE_DAMAGED") as refusal:
+            await service.segment(TASK, EVENTS)
+        assert (refusal.code, refusal.metadata["resource"], damage in refusal.message) == (grpc.StatusCode.DATA_LOSS, TASK, True)
+        assert refusal.metadata["path"] == f"events/{sha256(EVENTS)}"
+        assert "backup" in refusal.hint
+        assert await service.segment(OTHER_TASK, EVENTS) == EVENTS
+        assert not (await notices(service)).notices
+        await service.put_segment(TASK, EVENTS)
+        assert await service.segment(TASK, EVENTS) == EVENTS
+        assert not (await check(service)).damages
+        assert (await service.sweep()).removed_object_count == 1
+        assert await service.segment(TASK, EVENTS) == EVENTS
+
+    async def test_whoever_reads_a_damaged_segment_tells_everybody(self, service: Service, store: ObjectStore) -> None:
+        await service.put_segment(TASK, EVENTS)
+        key = (await service.repositories.segments.find(uuid.UUID(TASK.removeprefix("tasks/")), sha256(EVENTS))).object_key
+        await store.put(key, io.BytesIO(b"Events"), len(EVENTS))
+        async with refused("FILE_DAMAGED"):
+            await service.segment(TASK, EVENTS)
+        assert list((await check(service)).damages[0].owners) == [TASK]
 
     async def test_notices_are_numbered_and_followed_by_number(self, service: Service, advance: Advance) -> None:
         first = await service.store_artifact(FILES)

@@ -21,6 +21,7 @@ from services.common.rich_status import from_rpc_error, reason_of
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.object_store import ObjectStore
 from services.storage.registration import SLOW_METHODS, Repositories, Surroundings, register
+from services.storage.server_place import ServerPlace
 from services.storage.sweeper import Sweeper
 from tunesmith.v1 import (
     artifact_pb2,
@@ -30,6 +31,8 @@ from tunesmith.v1 import (
     dataset_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    event_archive_service_pb2,
+    event_archive_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
     registered_model_pb2,
@@ -52,6 +55,7 @@ class Service:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
         self.artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        self.events = event_archive_service_pb2_grpc.EventArchiveServiceStub(self.channel)
 
     async def upload(self, content: bytes, *, chunk_bytes: int = 2**20, **header: object) -> dataset_pb2.Dataset:
         header = {"display_name": "rows"} | header
@@ -105,8 +109,19 @@ class Service:
     async def set_alias(self, name: str, alias: str, version: int) -> registered_model_pb2.RegisteredModel:
         return await self.models.SetModelAlias(model_service_pb2.SetModelAliasRequest(name=name, alias=alias, version=version))
 
+    async def hold_version(self, name: str) -> registered_model_pb2.ModelVersion:
+        return await self.models.HoldModelVersion(model_service_pb2.HoldModelVersionRequest(name=name))
+
     async def delete_version(self, name: str) -> None:
         await self.models.DeleteModelVersion(model_service_pb2.DeleteModelVersionRequest(name=name))
+
+    async def put_segment(self, task: str, content: bytes) -> None:
+        message = event_archive_service_pb2.PutEventSegmentRequest
+        await self.events.PutEventSegment(message(task=task, sha256=sha256(content), content=content))
+
+    async def segment(self, task: str, content: bytes) -> bytes:
+        message = event_archive_service_pb2.GetEventSegmentRequest
+        return (await self.events.GetEventSegment(message(task=task, sha256=sha256(content)))).content
 
     async def sweep(self, *, dry_run: bool = False) -> artifact_service_pb2.SweepArtifactsResponse:
         return await self.artifacts.SweepArtifacts(artifact_service_pb2.SweepArtifactsRequest(dry_run=dry_run))
@@ -128,6 +143,7 @@ async def running_service(
     store: ObjectStore,
     keys: Callable[[], Awaitable[set[str]]],
     upload_lifetime: datetime.timedelta = datetime.timedelta(hours=24),
+    server_places: Mapping[str, ServerPlace] | None = None,
 ) -> AsyncIterator[Service]:
     """Serves on a free port of the loopback while the block runs."""
     server = grpc.aio.server(interceptors=[EdgeInterceptor(slow_methods=SLOW_METHODS)])
@@ -144,6 +160,7 @@ async def running_service(
                 small_files=files,
                 tasks=service.tasks,
                 upload_lifetime=upload_lifetime,
+                server_places=server_places or {},
             )
             register(server, repositories, around)
             await server.start()

@@ -21,19 +21,21 @@ def look_into(path: str, content: bytes) -> None:
 
 def test_all_unsafe_names_are_told_at_once() -> None:
     with pytest.raises(ServiceError, match=r"a\.bin, b/c\.py: only \.safetensors, \.json") as caught:
-        refuse_unsafe_names([file("config.json"), file("a.bin"), file("b/c.py")])
+        refuse_unsafe_names(["config.json", "a.bin", "b/c.py"])
     assert caught.value.reason == "BASE_MODEL_UNSAFE"
 
 
-@pytest.mark.parametrize("path", ["x.safetensors", "a/b.json", "chat_template.jinja", "merges.txt", "tokenizer.model"])
+@pytest.mark.parametrize("path", ["x.safetensors", "a/b.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "NOTICE"])
 def test_formats_that_hold_data_only_are_taken(path: str) -> None:
-    refuse_unsafe_names([file(path)])
+    refuse_unsafe_names([path])
 
 
-@pytest.mark.parametrize("path", ["x.safetensors.bin", "json", "model", "x.JSON", "x.json ", "safetensors/x", "x.py.txt.so"])
+@pytest.mark.parametrize(
+    "path", ["x.safetensors.bin", "json", "model", "x.JSON", "x.json ", "safetensors/x", "x.py.txt.so", "a/NOTICE"]
+)
 def test_names_that_only_look_like_those_are_not(path: str) -> None:
     with pytest.raises(ServiceError):
-        refuse_unsafe_names([file(path)])
+        refuse_unsafe_names([path])
 
 
 @pytest.mark.parametrize(
@@ -65,10 +67,10 @@ def test_a_hostile_header_is_an_error_and_no_crash() -> None:
 
 
 def test_everything_that_is_missing_is_told_at_once() -> None:
-    descriptions = [violation.description for violation in missing_files([file("x.txt")], "header.files")]
+    descriptions = [violation.description for violation in missing_files(["x.txt"], "header.files")]
     assert descriptions == [
         "config.json is missing",
         "tokenizer.json is missing",
-        "weights are missing; declare at least one .safetensors file",
+        "weights are missing; at least one .safetensors file is needed",
     ]
-    assert list(missing_files([file("config.json"), file("tokenizer.json"), file("a/w.safetensors")], "f")) == []
+    assert list(missing_files(["config.json", "tokenizer.json", "a/w.safetensors"], "f")) == []

@@ -14,6 +14,7 @@ from tunesmith.v1 import task_manager_service_pb2, task_manager_service_pb2_grpc
 
 State = task_pb2.Task.State
 DATASET = "datasets/1"
+VERSION = "models/mine/versions/3"
 
 
 class TaskManager(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
@@ -35,8 +36,13 @@ class TaskManager(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         token = str(end) if end < len(found) and not request.dataset else ""
         return task_manager_service_pb2.ListTasksResponse(tasks=found[start:end], next_page_token=token)
 
+    def _starting(self, request: task_manager_service_pb2.ListTasksRequest) -> list[task_pb2.Task]:
+        return [task_pb2.Task(name=f"tasks/{name}") for name in map(State.Name, request.states)]
+
     def _from(self, request: task_manager_service_pb2.ListTasksRequest) -> list[task_pb2.Task]:
         assert len(request.initial_artifacts) <= 100, "the contract of ListTasks"
+        if list(request.initial_artifacts) == [VERSION]:
+            return self._starting(request)
         known = [name for name in request.initial_artifacts if uuid.UUID(name.removeprefix("artifacts/")).int % 2]
         live = [State.QUEUED, State.PAUSED] if State.QUEUED in request.states and State.SUCCEEDED not in request.states else []
         return [task_pb2.Task(state=state, origin=task_pb2.TaskOrigin(artifact=name)) for name in known for state in live]
@@ -65,6 +71,15 @@ async def test_tasks_that_may_still_read_are_live(address: str) -> None:
         assert set(await tasks.needing(DATASET, 100)) == {f"tasks/{name}" for name in live}
         assert len(await tasks.needing(DATASET, 2)) == 2
         assert list(await tasks.needing("datasets/other", 100)) == []
+
+
+async def test_live_tasks_that_start_from_a_version(address: str) -> None:
+    async with connect(address, api_key="key") as channel:
+        tasks = GrpcLiveTasks(channel, api_key="key")
+        live = {"QUEUED", "STARTING", "RUNNING", "PAUSING", "PAUSED", "CANCELLING"}
+        assert set(await tasks.starting_from_version(VERSION, 100)) == {f"tasks/{name}" for name in live}
+        assert len(await tasks.starting_from_version(VERSION, 2)) == 2
+    assert list(await NoTasks().starting_from_version(VERSION, 2)) == []
 
 
 async def test_of_tasks_those_live_that_are_there_and_have_not_ended(address: str) -> None:

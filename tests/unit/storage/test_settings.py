@@ -1,6 +1,7 @@
 """Settings are read from the environment, and wrong ones are told by name."""
 
 import datetime
+import pathlib
 
 import pytest
 
@@ -43,6 +44,38 @@ def test_a_missing_setting_is_named(missing: str) -> None:
 def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="TUNESMITH_S3_ENDPOINT"):
         settings(TUNESMITH_S3_ENDPOINT=endpoint)
+
+
+def test_the_server_reads_models_from_nowhere_unless_told() -> None:
+    assert (settings().import_root, settings().import_s3) == (None, "")
+
+
+@pytest.mark.parametrize("root", ["models", "./models", "/"])
+def test_an_import_root_is_a_directory_of_its_own(root: str) -> None:
+    with pytest.raises(ConfigError, match="TUNESMITH_STORAGE_IMPORT_ROOT"):
+        settings(TUNESMITH_STORAGE_IMPORT_ROOT=root)
+    assert settings(TUNESMITH_STORAGE_IMPORT_ROOT="/srv/models").import_root == pathlib.Path("/srv/models")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("models", ("models", "")),
+        ("models/", ("models", "")),
+        ("models/a/b/", ("models", "a/b/")),
+        ("bucket/imports", ("bucket", "imports/")),
+    ],
+)
+def test_an_import_prefix_has_a_bucket(given: str, expected: tuple[str, str]) -> None:
+    assert settings(TUNESMITH_STORAGE_IMPORT_S3=given).import_bucket_and_prefix == expected
+
+
+@pytest.mark.parametrize(
+    "given", ["s3://models/x", "UPPER/x", "models/../x", "models//x", "bucket", "bucket/blobs/x", "bucket/events"]
+)
+def test_an_import_prefix_never_covers_what_the_service_keeps(given: str) -> None:
+    with pytest.raises(ConfigError, match="TUNESMITH_STORAGE_IMPORT_S3"):
+        settings(TUNESMITH_STORAGE_IMPORT_S3=given)
 
 
 @pytest.mark.parametrize("retention", ["0d", "soon", "-1d"])

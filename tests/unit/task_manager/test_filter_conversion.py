@@ -59,6 +59,10 @@ def test_a_list_has_conditions_of_its_own() -> None:
 def test_a_list_by_what_tasks_start_from() -> None:
     name = f"artifacts/{uuid.UUID(int=1)}"
     assert filter_of_list(api.ListTasksRequest(initial_artifacts=[name])) == TaskFilter(origin_artifacts=(name,))
+    version = "models/mine/versions/3"
+    both = TaskFilter(origin_artifacts=(version, name))
+    for form in (version, "models/mine@3"):
+        assert filter_of_list(api.ListTasksRequest(initial_artifacts=[form, name])) == both
     with pytest.raises(InvalidArgument) as caught:
         filter_of_list(api.ListTasksRequest(initial_artifacts=[name] * 101))
     assert "at most 100" in caught.value.violations[0].description
@@ -68,6 +72,9 @@ def test_a_list_by_what_tasks_start_from() -> None:
     ("request_fields", "field"),
     [
         ({"initial_artifacts": [f"artifacts/{uuid.UUID(int=1)}", "tasks/x"]}, "initial_artifacts[1]"),
+        ({"initial_artifacts": ["models/mine"]}, "initial_artifacts[0]"),
+        ({"initial_artifacts": ["models/mine@best"]}, "initial_artifacts[0]"),
+        ({"initial_artifacts": ["models/../x@1"]}, "initial_artifacts[0]"),
         ({"states": [0]}, "states[0]"),
         ({"states": [1, 99]}, "states[1]"),
         ({"display_name_contains": "\0"}, "display_name_contains"),
