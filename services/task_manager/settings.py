@@ -45,6 +45,8 @@ class TaskManagerSettings(ServerSettings):
     """Longest time between two looks of a stream into the store."""
     max_lost_runs: int = 3
     """Runs of a task that may be lost, or fail for the moment, until the task fails; a task may say otherwise."""
+    place_by_memory: bool = True
+    """Whether a task waits for a trainer with as much free memory as its run is expected to need."""
     project_max_queued: int = 0
     """Tasks of a project, which the label `project` names, that may wait at once; one more is refused. 0 = any number."""
     project_max_processes: int = 0

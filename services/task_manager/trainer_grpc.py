@@ -30,7 +30,14 @@ class GrpcTrainer:
                 trainer_service_pb2.GetCapacityRequest(), timeout=self._deadline, metadata=call_metadata(self._api_key)
             )
         return Capacity(
-            answer.total_processes, answer.free_processes, answer.flops_per_second, answer.total_memory_bytes, answer.version
+            answer.total_processes,
+            answer.free_processes,
+            answer.flops_per_second,
+            answer.total_memory_bytes,
+            answer.version,
+            dict(answer.labels),
+            answer.free_memory_bytes,
+            answer.device,
         )
 
     async def start_run(self, assignment: Assignment) -> None:

@@ -1,7 +1,7 @@
 """What the dispatcher needs of a trainer; `trainer_grpc` is the adapter."""
 
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from services.task_manager.domain.claim import Assignment
@@ -21,6 +21,12 @@ class Capacity:
     """Of the machine; 0 = not known."""
     version: str = ""
     """Of the trainer; empty = not told."""
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What tasks may ask for."""
+    free_memory_bytes: int = 0
+    """That runs could take now; 0 = not known."""
+    device: str = ""
+    """For example cpu or cuda."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ async def run(settings: TrainerSettings) -> None:
         runs = _runs(settings, channel, warm)
         device = "cuda" if has_gpu() else "cpu"
         speed = Speed(settings.data_dir / "speed.json", module=settings.speed_module, threads=settings.threads_for(1))
-        servicer = TrainerServicer(runs, device=device, speed=speed, warm=warm, stopping=stopping, clock=time.time)
+        servicer = TrainerServicer(
+            runs, device=device, labels=settings.label_map(), speed=speed, warm=warm, stopping=stopping, clock=time.time
+        )
 
         def register(server: grpc.aio.Server) -> None:
             trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server)

@@ -4,15 +4,15 @@
 import asyncio
 import importlib.metadata
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from services.trainer import conversion, event_stream
+from services.trainer import conversion, event_stream, memory
 from services.trainer.history import End
 from services.trainer.run import RunName
 from services.trainer.run_directory import RunDirectory
 from services.trainer.runs import Runs
-from services.trainer.speed import Speed, memory_bytes
+from services.trainer.speed import Speed
 from services.trainer.warm_pool import WarmPool
 from tunesmith.v1 import task_event_pb2, trainer_service_pb2, trainer_service_pb2_grpc
 
@@ -28,6 +28,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         runs: Runs,
         *,
         device: str,
+        labels: Mapping[str, str],
         speed: Speed,
         warm: WarmPool,
         stopping: asyncio.Event,
@@ -36,6 +37,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
     ) -> None:
         self._runs = runs
         self._device = device
+        self._labels = labels
         self._speed = speed
         self._warm = warm
         self._stopping = stopping
@@ -72,16 +74,19 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
 
     async def GetCapacity(self, request: trainer_service_pb2.GetCapacityRequest, context: Any) -> trainer_service_pb2.Capacity:
         """What this trainer can take now."""
+        main, warm = memory.read(), self._warm.memory_bytes
         return trainer_service_pb2.Capacity(
             total_processes=self._runs.capacity,
             free_processes=self._runs.free(),
             active_run_count=len(self._runs.active()),
             device=self._device,
             flops_per_second=self._speed.flops_per_second,
-            total_memory_bytes=memory_bytes(),
+            total_memory_bytes=main.total,
             warm_processes=self._warm.ready_count,
-            warm_memory_bytes=self._warm.memory_bytes,
+            warm_memory_bytes=warm,
             version=VERSION,
+            labels=self._labels,
+            free_memory_bytes=min(main.total, main.available + warm) if main.available else 0,
         )
 
     async def StreamRunEvents(

@@ -8,6 +8,9 @@ import pathlib
 from services.common.config import ConfigError, Secret
 from services.common.server import ServerSettings
 
+# As for what tasks ask: services/task_manager/domain/validation.py.
+_MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 64, 512
+
 
 def _cores() -> int:
     return max(1, len(os.sched_getaffinity(0)))
@@ -37,6 +40,8 @@ class TrainerSettings(ServerSettings):
     """Where base models are kept; may be shared and may be emptied while nothing runs."""
     processes: int = dataclasses.field(default_factory=_cores)
     """Ranks that may run at once over all runs."""
+    labels: tuple[str, ...] = ()
+    """What tasks may ask of a runner, as KEY=VALUE separated by commas, for example zone=a,disk=fast."""
     threads: int = 0
     """OMP_NUM_THREADS of a rank; 0 = cores divided by the run's processes."""
     stop_grace: datetime.timedelta = datetime.timedelta(seconds=10)
@@ -64,6 +69,22 @@ class TrainerSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
         if self.threads < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_THREADS={self.threads}: expected 0 or more")
+        self.label_map()
+
+    def label_map(self) -> dict[str, str]:
+        """Value by key; raises ConfigError."""
+        found: dict[str, str] = {}
+        for text in self.labels:
+            key, equals, value = (part.strip() for part in text.partition("="))
+            if not equals or not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE or key in found:
+                raise ConfigError(
+                    f"TUNESMITH_TRAINER_LABELS: {text!r} is no KEY=VALUE, has a key that was there before,"
+                    f" or more than {_LONGEST_KEY} characters in the key or {_LONGEST_VALUE} in the value"
+                )
+            found[key] = value
+        if len(found) > _MOST_LABELS:
+            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {_MOST_LABELS} are permitted")
+        return found
 
     def inference_environment(self) -> dict[str, str]:
         """What a process that asks models is told of the inference service."""

@@ -1522,3 +1522,169 @@ class MetricSample(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MetricSample: _TypeAlias = MetricSample  # noqa: Y015
+
+@_typing.final
+class ListRunnersRequest(_message.Message):
+    """No filter yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunnersRequest: _TypeAlias = ListRunnersRequest  # noqa: Y015
+
+@_typing.final
+class ListRunnersResponse(_message.Message):
+    """Every runner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Runner]:
+        """Sorted by name."""
+
+    def __init__(
+        self,
+        *,
+        runners: _abc.Iterable[Global___Runner] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runners", b"runners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunnersResponse: _TypeAlias = ListRunnersResponse  # noqa: Y015
+
+@_typing.final
+class Runner(_message.Message):
+    """A trainer as the task manager sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Runner._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Runner._State.ValueType  # 0
+        """Never sent."""
+        READY: Runner._State.ValueType  # 1
+        """It answers and takes runs."""
+        SILENT: Runner._State.ValueType  # 2
+        """It does not answer. Runs it has may go on."""
+        INCOMPATIBLE: Runner._State.ValueType  # 3
+        """It answers and gets no new runs, as its version does not fit the task manager's; runs it has go on."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it gets new runs. Values may be added."""
+
+    STATE_UNSPECIFIED: Runner.State.ValueType  # 0
+    """Never sent."""
+    READY: Runner.State.ValueType  # 1
+    """It answers and takes runs."""
+    SILENT: Runner.State.ValueType  # 2
+    """It does not answer. Runs it has may go on."""
+    INCOMPATIBLE: Runner.State.ValueType  # 3
+    """It answers and gets no new runs, as its version does not fit the task manager's; runs it has go on."""
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TOTAL_PROCESSES_FIELD_NUMBER: _builtins.int
+    FREE_PROCESSES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    TOTAL_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    LAST_HEARD_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name. Format: `runners/{address}`."""
+    address: _builtins.str
+    """Where it listens, as `host:port`."""
+    state: Global___Runner.State.ValueType
+    """Whether it gets new runs."""
+    state_reason: _builtins.str
+    """Why it gets none, in one sentence; empty in state READY."""
+    version: _builtins.str
+    """Version by Semantic Versioning; empty = not told. This and all that follows but `tasks` is what it said last; unset when it has
+    never answered this task manager.
+    """
+    total_processes: _builtins.int
+    """Processes it can run at once."""
+    free_processes: _builtins.int
+    """Processes it could start now."""
+    device: _builtins.str
+    """For example `cpu` or `cuda`."""
+    total_memory_bytes: _builtins.int
+    """Main memory of its machine, in bytes; 0 = not known."""
+    free_memory_bytes: _builtins.int
+    """Main memory, in bytes, that runs could take now; 0 = not known."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What tasks may ask for by `TaskSpec.runner_labels`."""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tasks that hold processes of it, oldest first; at most 1,000. Format: `tasks/{uuid}`."""
+
+    @_builtins.property
+    def last_heard_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last answered this task manager; absent when it has not since this was started."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        state: Global___Runner.State.ValueType = ...,
+        state_reason: _builtins.str = ...,
+        version: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        total_processes: _builtins.int = ...,
+        free_processes: _builtins.int = ...,
+        device: _builtins.str = ...,
+        total_memory_bytes: _builtins.int = ...,
+        free_memory_bytes: _builtins.int = ...,
+        tasks: _abc.Iterable[_builtins.str] | None = ...,
+        last_heard_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_heard_time", b"last_heard_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "free_memory_bytes", b"free_memory_bytes", "free_processes", b"free_processes", "labels", b"labels", "last_heard_time", b"last_heard_time", "name", b"name", "state", b"state", "state_reason", b"state_reason", "tasks", b"tasks", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Runner: _TypeAlias = Runner  # noqa: Y015

@@ -40,6 +40,8 @@ class Assignment:
     max_attempts: int | None = None
     """Runs that may be lost until the task fails; None = what the server is set to."""
     kind: Kind = Kind.FINE_TUNING
+    memory_bytes: int = 0
+    """That the run is expected to need at its peak; 0 = not known."""
 
 
 class StaleClaim(ServiceError):

@@ -13,7 +13,8 @@ from simulated_store import LEASE, Broken, Claim, Gap, Row, Stale, Store
 from simulated_trainer import Ahead, Away, NotFound, Refused, Trainer
 
 from services.task_manager.domain.attempt import Step, next_step
-from services.task_manager.domain.schedule import Machine, Running, Waiting, decide
+from services.task_manager.domain.placement import Machine
+from services.task_manager.domain.schedule import Running, Waiting, decide
 from services.task_manager.domain.task import ACTIVE, Change, State
 
 STEPS = 130
@@ -178,9 +179,12 @@ class Manager:
         for number, trainer in enumerate(self._world.trainers):
             with contextlib.suppress(Away):
                 free = min(trainer.free(), trainer.total - store.taken(number))
-                machines.append(Machine(str(number), trainer.total, max(0, free)))
+                machines.append(Machine(str(number), trainer.total, max(0, free), {"number": str(number)}))
         rows = {row.id: row for row in store.rows if row.state is State.QUEUED and store.is_due(row)}
-        waiting = [Waiting(row.id, row.processes, row.id) for row in rows.values()]  # type: ignore[arg-type]
+        waiting = [
+            Waiting(row.id, row.processes, row.id, runner_labels=self._world.asked_labels(row))  # type: ignore[arg-type]
+            for row in rows.values()
+        ]
         active = [row for row in store.rows if row.state in ACTIVE]
         running = [Running(str(row.runner), row.processes, row.id) for row in active]  # type: ignore[arg-type]
         decision = decide(waiting, machines, running, store.now)  # type: ignore[arg-type]
@@ -224,13 +228,22 @@ class World:
         self._owners = 0
         self.managers = [self.new_manager() for _ in range(2)]
         for _ in range(2):
-            self.store.create(self.chance.randint(1, max(totals)))
+            self._create(totals)
+
+    def _create(self, totals: list[int]) -> None:
+        """A task that one of the trainers can take, or any that is large enough."""
+        processes = self.chance.randint(1, max(totals))
+        number = self.chance.pick([number for number, total in enumerate(totals) if total >= processes])
+        self.store.create(processes, {"number": str(number)} if self.chance.random() < 0.5 else {})
 
     def new_manager(self) -> Manager:
         self._owners += 1
         return Manager(self, self._owners)
 
-    # What a follower makes of answers; here, so that it can be got wrong.
+    # What a follower makes of answers, and a manager of what is asked for; here, so that it can be got wrong.
+    def asked_labels(self, row: Row) -> dict[str, str]:
+        return row.labels
+
     def follow(self, trainer: Trainer, row: Row) -> tuple[list[int], object]:
         return trainer.follow(row.run, row.run_sequence)
 

@@ -178,9 +178,17 @@ class EndsEarly(World):
         return False
 
 
+class LabelsAreForgotten(World):
+    """Whoever is free takes a task, whatever labels it asks for."""
+
+    def asked_labels(self, row: Row) -> dict[str, str]:
+        return {}
+
+
 MISTAKES = [
     NoEpoch, NoOwner, NoFence, TrustsTheLease, SameEpoch, LateCancelWins, CancelIsForgotten, LossesAreNotCounted,
     RepeatsAreStored, NumbersOfASequence, RoomIsNotCounted, NoRest, NobodyAdopts, AdoptsByKilling, SilenceIsDeath, EndsEarly,
+    LabelsAreForgotten,
 ]  # fmt: skip
 
 
