@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from services.trainer import conversion, event_stream, memory
+from services.trainer.contact import Contact
 from services.trainer.history import End
 from services.trainer.run import RunName
 from services.trainer.run_directory import RunDirectory
@@ -29,6 +30,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         *,
         device: str,
         labels: Mapping[str, str],
+        contact: Contact,
         speed: Speed,
         warm: WarmPool,
         stopping: asyncio.Event,
@@ -38,6 +40,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self._runs = runs
         self._device = device
         self._labels = labels
+        self._contact = contact
         self._speed = speed
         self._warm = warm
         self._stopping = stopping
@@ -46,34 +49,41 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
 
     async def StartRun(self, request: trainer_service_pb2.StartRunRequest, context: Any) -> trainer_service_pb2.Run:
         """Starts a run, or returns the one of that name."""
+        self._contact.note()
         return _run(self._runs.start(conversion.request_from_proto(request.run, self._clock())))
 
     async def GetRun(self, request: trainer_service_pb2.GetRunRequest, context: Any) -> trainer_service_pb2.Run:
         """One run."""
+        self._contact.note()
         return _run(self._runs.get(RunName.parse(request.name)))
 
     async def ListRuns(self, request: trainer_service_pb2.ListRunsRequest, context: Any) -> trainer_service_pb2.ListRunsResponse:
         """Every run, newest first."""
+        self._contact.note()
         return trainer_service_pb2.ListRunsResponse(runs=[_run(run) for run in self._runs.newest_first()])
 
     async def CancelRun(self, request: trainer_service_pb2.CancelRunRequest, context: Any) -> trainer_service_pb2.Run:
         """Asks for the end of a run."""
+        self._contact.note()
         return _run(self._runs.cancel(RunName.parse(request.name)))
 
     async def PauseRun(self, request: trainer_service_pb2.PauseRunRequest, context: Any) -> trainer_service_pb2.Run:
         """Brings a run to rest."""
+        self._contact.note()
         return _run(self._runs.pause(RunName.parse(request.name)))
 
     async def SaveRunCheckpoint(
         self, request: trainer_service_pb2.SaveRunCheckpointRequest, context: Any
     ) -> trainer_service_pb2.Run:
         """Asks a run for a checkpoint."""
+        self._contact.note()
         name = RunName.parse(request.name)
         conversion.check_label(request.label)
         return _run(self._runs.save_checkpoint(name, request.label))
 
     async def GetCapacity(self, request: trainer_service_pb2.GetCapacityRequest, context: Any) -> trainer_service_pb2.Capacity:
         """What this trainer can take now."""
+        self._contact.note()
         main, warm = memory.read(), self._warm.memory_bytes
         return trainer_service_pb2.Capacity(
             total_processes=self._runs.capacity,
@@ -93,6 +103,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self, request: trainer_service_pb2.StreamRunEventsRequest, context: Any
     ) -> AsyncIterator[trainer_service_pb2.StreamRunEventsResponse]:
         """Header, events after the cursor as they come, heartbeats, end."""
+        self._contact.note()
         run = self._runs.get(RunName.parse(request.name))
         event_stream.check_cursor(run, request.after_sequence)
         yield trainer_service_pb2.StreamRunEventsResponse(header=_header(run))

@@ -7,9 +7,12 @@ import pathlib
 
 from services.common.config import ConfigError, Secret
 from services.common.server import ServerSettings
+from services.trainer.contact import Fence
 
 # As for what tasks ask: services/task_manager/domain/validation.py.
 _MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 64, 512
+_FENCING = ("relaxed", "strict")
+_SHORTEST_FENCE = datetime.timedelta(seconds=1)
 
 
 def _cores() -> int:
@@ -46,6 +49,11 @@ class TrainerSettings(ServerSettings):
     """OMP_NUM_THREADS of a rank; 0 = cores divided by the run's processes."""
     stop_grace: datetime.timedelta = datetime.timedelta(seconds=10)
     """Time between SIGTERM and SIGKILL when a run is ended."""
+    fencing: str = "relaxed"
+    """What a trainer does that no task manager asks for anything. relaxed: its runs go on, and commit nothing when another attempt
+    has begun; strict: it ends them after `fencing_after`, and they are tried again from their checkpoints."""
+    fencing_after: datetime.timedelta = datetime.timedelta(minutes=1)
+    """How long strict fencing waits; several times TUNESMITH_TASK_MANAGER_ORPHAN_INTERVAL, at which trainers are asked."""
     stall_floor: datetime.timedelta = datetime.timedelta(minutes=10)
     """A run without progress for 20 times its usual step, and for at least so long, is reported as stalled."""
     run_retention: datetime.timedelta = datetime.timedelta(days=1)
@@ -69,7 +77,15 @@ class TrainerSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
         if self.threads < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_THREADS={self.threads}: expected 0 or more")
+        if self.fencing not in _FENCING:
+            raise ConfigError(f"TUNESMITH_TRAINER_FENCING={self.fencing!r}: expected {' or '.join(_FENCING)}")
+        if self.fencing_after < _SHORTEST_FENCE:
+            raise ConfigError(f"TUNESMITH_TRAINER_FENCING_AFTER: expected at least {_SHORTEST_FENCE.total_seconds():g}s")
         self.label_map()
+
+    def fence(self) -> Fence | None:
+        """None = relaxed."""
+        return Fence.within(self.data_dir, self.fencing_after.total_seconds()) if self.fencing == "strict" else None
 
     def label_map(self) -> dict[str, str]:
         """Value by key; raises ConfigError."""

@@ -324,6 +324,25 @@ async def test_jobs_are_started_and_ended_to_match_what_is_wanted() -> None:
 # ---- orphans
 
 
+async def test_a_trainer_that_hangs_keeps_no_other_from_being_asked() -> None:
+    """A strict one ends its runs when nobody asks it for anything."""
+    hangs, other, asked = FakeTrainer(), FakeTrainer(), asyncio.Event()
+
+    async def never() -> Sequence[LiveRun]:
+        await asyncio.Event().wait()
+        return ()
+
+    async def at_once() -> Sequence[LiveRun]:
+        asked.set()
+        return ()
+
+    hangs.live_runs, other.live_runs = never, at_once  # type: ignore[method-assign]
+    sweep = asyncio.create_task(OrphanSweep(Current(RUN)).sweep({"a:1": hangs, "b:1": other}))
+    async with asyncio.timeout(10):
+        await asked.wait()
+    sweep.cancel()
+
+
 class Current:
     """The run that the task has by the database."""
 

@@ -9,6 +9,7 @@ import pytest
 from services.common.config import ConfigError, load
 from services.task_manager.domain import validation
 from services.trainer import settings as trainer
+from services.trainer.contact import Fence
 from services.trainer.settings import TrainerSettings
 
 PREFIX = "TUNESMITH_TRAINER_"
@@ -71,3 +72,19 @@ def test_the_limits_of_labels_are_those_of_what_tasks_ask_for() -> None:
         validation.MAX_LABEL_KEY,
         validation.MAX_LABEL_VALUE,
     )
+
+
+def test_fencing_is_relaxed_unless_it_is_asked_for() -> None:
+    assert settings().fence() is None
+    assert settings(FENCING_AFTER="5s").fence() is None
+    strict = settings(FENCING="strict", DATA_DIR="/d", FENCING_AFTER="90s").fence()
+    assert strict == Fence(pathlib.Path("/d/contact"), 90.0)
+    default = settings(FENCING="strict").fence()
+    assert default is not None
+    assert default.limit == 60.0
+
+
+@pytest.mark.parametrize(("name", "value"), [("FENCING", "Strict"), ("FENCING", ""), ("FENCING_AFTER", "900ms")])
+def test_wrong_fencing_is_named_at_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"TUNESMITH_TRAINER_{name}"):
+        settings(**{name: value})
