@@ -50,7 +50,7 @@ class TrainerSettings(ServerSettings):
     stop_grace: datetime.timedelta = datetime.timedelta(seconds=10)
     """Time between SIGTERM and SIGKILL when a run is ended."""
     fencing: str = "relaxed"
-    """What a trainer does that no task manager asks for anything. relaxed: its runs go on, and commit nothing when another attempt
+    """What a trainer does that nobody asks for anything. relaxed: its runs go on, and commit nothing when another attempt
     has begun; strict: it ends them after `fencing_after`, and they are tried again from their checkpoints."""
     fencing_after: datetime.timedelta = datetime.timedelta(minutes=1)
     """How long strict fencing waits; several times TUNESMITH_TASK_MANAGER_ORPHAN_INTERVAL, at which trainers are asked."""
