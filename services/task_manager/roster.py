@@ -66,7 +66,7 @@ class Roster:
         return min((speed for speed in speeds if speed > 0), default=0.0)
 
     def _machine(self, address: str, one: Capacity) -> Machine:
-        machine = Machine(address, one.total_processes, one.free_processes, one.labels)
+        machine = Machine(address, one.total_processes, one.free_processes, one.labels, fenced_after=one.fenced_after)
         # What a run needs is estimated for a processor: on a GPU, most of it lies elsewhere.
         if not self._by_memory or one.device == "cuda" or one.total_memory_bytes <= 0:
             return machine

@@ -78,6 +78,7 @@ def _told(heard: Heard) -> api.Runner:
         total_memory_bytes=said.total_memory_bytes,
         free_memory_bytes=said.free_memory_bytes,
         last_heard_time=to_timestamp(heard.time),
+        fenced_after_seconds=said.fenced_after.total_seconds() if said.fenced_after else 0,
     )
 
 

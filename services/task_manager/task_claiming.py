@@ -34,7 +34,8 @@ WITH chosen AS (
         AS one (id, attempt, run_name, reason, event)
 ), taken AS (
     UPDATE task_manager.task t SET attempt = chosen.attempt, runner = %(runner)s, run_name = chosen.run_name,
-        state = %(state)s::task_manager.task_state, state_reason = chosen.reason, update_time = now()
+        fenced_after = %(fenced_after)s, state = %(state)s::task_manager.task_state, state_reason = chosen.reason,
+        update_time = now()
     FROM chosen WHERE t.id = chosen.id
 ), forgotten AS (
     DELETE FROM task_manager.task_progress p USING chosen WHERE p.task_id = chosen.id
@@ -96,6 +97,7 @@ class Taker:
             "state": State.STARTING.value,
             "owner": self.owner,
             "lease": self.lease,
+            "fenced_after": self.machine.fenced_after,
         }
 
 

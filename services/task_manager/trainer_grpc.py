@@ -1,10 +1,16 @@
 """Trainers over gRPC: the adapter of `trainer_port`; made in `__main__`."""
 
-from collections.abc import AsyncGenerator, Sequence
+import contextlib
+import datetime
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 from services.common.channels import call_metadata, connect, translated
+from services.common.errors import ServiceError
 from services.common.failpoints import around
 from services.task_manager.conversion import state_from_proto
 from services.task_manager.domain.claim import Assignment
@@ -22,13 +28,15 @@ class GrpcTrainer:
         self._peer = f"the trainer {address}"
         self._api_key = api_key
         self._deadline = deadline
+        self._answered = time.monotonic()
+
+    def silence(self) -> datetime.timedelta:
+        """See Trainer."""
+        return datetime.timedelta(seconds=time.monotonic() - self._answered)
 
     async def capacity(self) -> Capacity:
         """See Trainer."""
-        with translated(_REASON, self._peer):
-            answer = await self._stub.GetCapacity(
-                trainer_service_pb2.GetCapacityRequest(), timeout=self._deadline, metadata=call_metadata(self._api_key)
-            )
+        answer = await self._call(self._stub.GetCapacity, trainer_service_pb2.GetCapacityRequest())
         return Capacity(
             answer.total_processes,
             answer.free_processes,
@@ -38,45 +46,56 @@ class GrpcTrainer:
             dict(answer.labels),
             answer.free_memory_bytes,
             answer.device,
+            datetime.timedelta(seconds=answer.fenced_after_seconds) or None,
         )
 
     async def start_run(self, assignment: Assignment) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.StartRunRequest(run=_run(assignment))
-        with translated(_REASON, self._peer), around("start_run"):
-            await self._stub.StartRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        with around("start_run"):
+            await self._call(self._stub.StartRun, trainer_service_pb2.StartRunRequest(run=_run(assignment)))
 
     async def cancel_run(self, name: str) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.CancelRunRequest(name=name)
-        with translated(_REASON, self._peer), around("cancel_run"):
-            await self._stub.CancelRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        with around("cancel_run"):
+            await self._call(self._stub.CancelRun, trainer_service_pb2.CancelRunRequest(name=name))
 
     async def pause_run(self, name: str) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.PauseRunRequest(name=name)
-        with translated(_REASON, self._peer):
-            await self._stub.PauseRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        await self._call(self._stub.PauseRun, trainer_service_pb2.PauseRunRequest(name=name))
 
     async def save_checkpoint(self, name: str, label: str) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.SaveRunCheckpointRequest(name=name, label=label)
-        with translated(_REASON, self._peer):
-            await self._stub.SaveRunCheckpoint(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        await self._call(self._stub.SaveRunCheckpoint, trainer_service_pb2.SaveRunCheckpointRequest(name=name, label=label))
 
     async def live_runs(self) -> Sequence[LiveRun]:
         """See Trainer."""
-        request = trainer_service_pb2.ListRunsRequest()
-        with translated(_REASON, self._peer):
-            answer = await self._stub.ListRuns(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        answer = await self._call(self._stub.ListRuns, trainer_service_pb2.ListRunsRequest())
         return [LiveRun(run.name, run.task) for run in answer.runs if not _is_over(run)]
 
     async def follow_run(self, name: str, after: int) -> AsyncGenerator[RunMessage, None]:
         """See Trainer."""
         request = trainer_service_pb2.StreamRunEventsRequest(name=name, after_sequence=after)
-        with translated(_REASON, self._peer):
+        with self._noted():
             async for response in self._stub.StreamRunEvents(request, metadata=call_metadata(self._api_key)):
+                self._answered = time.monotonic()
                 yield _end(response.end) if response.HasField("end") else RunEvents(response.events, response.ByteSize())
+
+    async def _call(self, method: Any, request: Message) -> Any:
+        with self._noted():
+            answer = await method(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+            self._answered = time.monotonic()
+            return answer
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """A refusal is an answer, too."""
+        try:
+            with translated(_REASON, self._peer):
+                yield
+        except ServiceError as error:
+            if error.reason != _REASON:
+                self._answered = time.monotonic()
+            raise
 
 
 class GrpcTrainers:

@@ -1,6 +1,7 @@
 """What the dispatcher needs of a trainer; `trainer_grpc` is the adapter."""
 
 import dataclasses
+import datetime
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -27,6 +28,8 @@ class Capacity:
     """That runs could take now; 0 = not known."""
     device: str = ""
     """For example cpu or cuda."""
+    fenced_after: datetime.timedelta | None = None
+    """After so long a silence it has ended its runs by itself; None = they go on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ class LiveRun:
 
 class Trainer(Protocol):
     """A trainer; every method raises Unavailable when it does not answer, and ServiceError with the reason it gives."""
+
+    def silence(self) -> datetime.timedelta:
+        """Since it last answered this process, or since this process knows it."""
 
     async def capacity(self) -> Capacity:
         """What it can take now."""

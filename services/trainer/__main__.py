@@ -67,6 +67,7 @@ async def run(settings: TrainerSettings) -> None:
             device=device,
             labels=settings.label_map(),
             contact=Contact(settings.fence()),
+            fenced_after=settings.fenced_after(),
             speed=speed,
             warm=warm,
             stopping=stopping,

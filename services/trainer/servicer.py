@@ -31,6 +31,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         device: str,
         labels: Mapping[str, str],
         contact: Contact,
+        fenced_after: float,
         speed: Speed,
         warm: WarmPool,
         stopping: asyncio.Event,
@@ -41,6 +42,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self._device = device
         self._labels = labels
         self._contact = contact
+        self._fenced_after = fenced_after
         self._speed = speed
         self._warm = warm
         self._stopping = stopping
@@ -96,6 +98,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
             warm_memory_bytes=warm,
             version=VERSION,
             labels=self._labels,
+            fenced_after_seconds=self._fenced_after,
             free_memory_bytes=min(main.total, main.available + warm) if main.available else 0,
         )
 

@@ -13,6 +13,8 @@ from services.trainer.contact import Fence
 _MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 64, 512
 _FENCING = ("relaxed", "strict")
 _SHORTEST_FENCE = datetime.timedelta(seconds=1)
+_KILL_SECONDS = 10.0
+"""In which a supervisor has killed what is left of a run."""
 
 
 def _cores() -> int:
@@ -101,6 +103,11 @@ class TrainerSettings(ServerSettings):
         if len(found) > _MOST_LABELS:
             raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {_MOST_LABELS} are permitted")
         return found
+
+    def fenced_after(self) -> float:
+        """Seconds after the last question in which no run has a process any more; 0 = they go on."""
+        fence = self.fence()
+        return fence.limit + self.stop_grace.total_seconds() + _KILL_SECONDS if fence else 0.0
 
     def inference_environment(self) -> dict[str, str]:
         """What a process that asks models is told of the inference service."""

@@ -1630,6 +1630,7 @@ class Runner(_message.Message):
     FREE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     LAST_HEARD_TIME_FIELD_NUMBER: _builtins.int
+    FENCED_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name. Format: `runners/{address}`."""
     address: _builtins.str
@@ -1652,6 +1653,8 @@ class Runner(_message.Message):
     """Main memory of its machine, in bytes; 0 = not known."""
     free_memory_bytes: _builtins.int
     """Main memory, in bytes, that runs could take now; 0 = not known."""
+    fenced_after_seconds: _builtins.float
+    """Seconds of silence after which its tasks are tried elsewhere, since it has ended its runs by itself; 0 = never."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What tasks may ask for by `TaskSpec.runner_labels`."""
@@ -1680,10 +1683,11 @@ class Runner(_message.Message):
         free_memory_bytes: _builtins.int = ...,
         tasks: _abc.Iterable[_builtins.str] | None = ...,
         last_heard_time: _timestamp_pb2.Timestamp | None = ...,
+        fenced_after_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_heard_time", b"last_heard_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "free_memory_bytes", b"free_memory_bytes", "free_processes", b"free_processes", "labels", b"labels", "last_heard_time", b"last_heard_time", "name", b"name", "state", b"state", "state_reason", b"state_reason", "tasks", b"tasks", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "fenced_after_seconds", b"fenced_after_seconds", "free_memory_bytes", b"free_memory_bytes", "free_processes", b"free_processes", "labels", b"labels", "last_heard_time", b"last_heard_time", "name", b"name", "state", b"state", "state_reason", b"state_reason", "tasks", b"tasks", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,7 @@
 """Who may write for a task: the claim, checked by every sink; used by the dispatcher and the repositories."""
 
 import dataclasses
+import datetime
 import uuid
 
 from services.common.errors import ServiceError
@@ -42,6 +43,8 @@ class Assignment:
     kind: Kind = Kind.FINE_TUNING
     memory_bytes: int = 0
     """That the run is expected to need at its peak; 0 = not known."""
+    fenced_after: datetime.timedelta | None = None
+    """After so long a silence of the trainer it has ended the run by itself; None = the run goes on."""
 
 
 class StaleClaim(ServiceError):

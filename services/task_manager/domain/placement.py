@@ -1,6 +1,7 @@
 """Whether a run fits on a trainer: by labels, processes and memory; pure, used by the schedule, claims and sentences."""
 
 import dataclasses
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, Self
 
@@ -48,6 +49,8 @@ class Machine:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     total_memory: int = ANY_MEMORY
     free_memory: int = ANY_MEMORY
+    fenced_after: datetime.timedelta | None = None
+    """After so long a silence it has ended its runs by itself; None = they go on."""
 
     def has_labels(self, labels: Mapping[str, str]) -> bool:
         """Whether it has all of these."""

@@ -103,6 +103,7 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.total_memory_bytes = 0
         self.labels: dict[str, str] = {}
         self.version = ""
+        self.fenced_after_seconds = 0.0
         self.runs: dict[str, FakeRun] = {}
         self.script: Callable[[FakeRun], Any] | None = None
         self.refusal: ServiceError | None = None
@@ -164,6 +165,7 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
             free_memory_bytes=self.total_memory_bytes,
             labels=self.labels,
             version=self.version,
+            fenced_after_seconds=self.fenced_after_seconds,
         )
 
     async def StreamRunEvents(self, request: Any, context: Any) -> AsyncIterator[trainer_service_pb2.StreamRunEventsResponse]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from integration.task_manager.test_projects import queue
 from integration.task_manager.test_repositories import Owner, a_new_task
 
 from services.common.postgres import Pool
+from services.task_manager.domain import attempt
 from services.task_manager.domain.placement import Machine
 from services.task_manager.domain.task import NewTask
 from services.task_manager.task_queue import TaskQueue
@@ -144,6 +146,48 @@ async def test_runners_are_listed_as_they_are(postgres_dsn: str, storage_address
         listed = {one.address: one for one in (await manager.stub.ListRunners(api.ListRunnersRequest())).runners}
         assert listed[other.address].state == api.Runner.SILENT
         assert listed[other.address].last_heard_time == old.last_heard_time
+
+
+async def test_the_run_of_a_strict_trainer_that_stays_away_is_tried_elsewhere_and_that_of_a_relaxed_one_is_not(
+    postgres_dsn: str, storage_address: str, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "LOST_ANSWER", datetime.timedelta(seconds=0.2))
+    other = FakeTrainer()
+    await other.start()
+    trainer.labels, other.labels = {"n": "1"}, {"n": "2"}
+    trainer.fenced_after_seconds = 0.5
+    settings = make_settings(postgres_dsn, storage_address, (trainer.address, other.address))
+    async with platform_of(settings, trainer) as manager:
+        strict = await created(manager, {"n": "1"})
+        relaxed = await created(manager, {"n": "2"})
+        for task, where in ((strict, trainer), (relaxed, other)):
+            await eventually(lambda task=task, where=where: started(where, task), "it starts")  # type: ignore[misc]
+        await trainer.close()
+        await other.close()
+
+        await manager.until(strict.name, task_pb2.Task.QUEUED)
+        told = await manager.get(strict.name)
+        assert "has been silent for" in told.transitions[-1].reason
+        assert (await manager.get(relaxed.name)).attempt == 1
+        assert (await manager.get(relaxed.name)).state_reason.endswith("does not answer")
+
+        await trainer.start()
+        await manager.run_of(strict, attempt=2)
+
+        async def ended() -> bool | None:
+            return trainer.cancelled == [f"runs/{strict.name.removeprefix('tasks/')}-1"] or None
+
+        assert await eventually(ended, "the older run, should it live in spite of the rule, is ended")
+
+
+async def created(manager: Platform, labels: Mapping[str, str]) -> task_pb2.Task:
+    ask = a_task()
+    ask.spec.runner_labels.update(labels)
+    return await manager.stub.CreateTask(api.CreateTaskRequest(task=ask), wait_for_ready=True)
+
+
+async def started(where: FakeTrainer, task: task_pb2.Task) -> bool | None:
+    return f"runs/{task.name.removeprefix('tasks/')}-1" in where.runs or None
 
 
 async def test_a_plan_does_not_count_a_trainer_of_another_version_as_room(manager: Platform, trainer: FakeTrainer) -> None:

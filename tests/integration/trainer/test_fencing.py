@@ -33,6 +33,8 @@ async def ready(face: Face, storage: FakeStorage, *script: dict, **more: object)
 
 async def test_a_strict_trainer_that_nobody_asks_ends_its_runs_and_says_why(make_face: Make, storage: FakeStorage) -> None:
     face = await make_face(**STRICT)
+    told = await face.stub.GetCapacity(trainer_service_pb2.GetCapacityRequest())
+    assert told.fenced_after_seconds == 2 + 0.5 + 10, "the limit, the grace, and the time it takes to kill"
     name = await ready(face, storage, *STUBBORN)
 
     await eventually(lambda: '"control":"end"' in face.journal(name).replace(" ", ""), "nothing ended it")
