@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from services.common.addresses import is_loopback
 from services.common.channels import call_metadata, connect, translated
 from services.common.errors import ServiceError
 from services.common.failpoints import around
@@ -99,17 +100,21 @@ class GrpcTrainer:
 
 
 class GrpcTrainers:
-    """Trainers by address, also those that only an older claim names; channels are closed with the block."""
+    """Trainers by address, also those that only an older claim names; channels are closed with the block.
 
-    def __init__(self, *, api_key: str = "") -> None:
+    `tls_ca` is for those on other machines.
+    """
+
+    def __init__(self, *, api_key: str = "", tls_ca: bytes | None = None) -> None:
         self._api_key = api_key
+        self._tls_ca = tls_ca
         self._trainers: dict[str, GrpcTrainer] = {}
         self._channels: list[grpc.aio.Channel] = []
 
     def at(self, address: str) -> GrpcTrainer:
-        """The trainer at `address`."""
+        """The trainer at `address`; raises ConfigError when the key would travel unencrypted."""
         if address not in self._trainers:
-            channel = connect(address, api_key=self._api_key)
+            channel = connect(address, api_key=self._api_key, tls_ca=None if is_loopback(address) else self._tls_ca)
             self._channels.append(channel)
             self._trainers[address] = GrpcTrainer(channel, address, api_key=self._api_key)
         return self._trainers[address]

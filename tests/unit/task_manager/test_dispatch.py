@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import pathlib
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -341,6 +342,14 @@ async def test_a_trainer_that_hangs_keeps_no_other_from_being_asked() -> None:
     async with asyncio.timeout(10):
         await asked.wait()
     sweep.cancel()
+
+
+def test_the_authority_of_trainers_is_read_and_named_when_it_cannot_be(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(b"pem")
+    assert settings().trainer_authority() is None
+    assert settings(trainer_tls_ca=tmp_path / "ca.pem").trainer_authority() == b"pem"
+    with pytest.raises(ConfigError, match=r"TUNESMITH_TASK_MANAGER_TRAINER_TLS_CA=.*none\.pem: No such file"):
+        settings(trainer_tls_ca=tmp_path / "none.pem").trainer_authority()
 
 
 class Current:

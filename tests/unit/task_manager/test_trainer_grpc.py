@@ -8,10 +8,11 @@ import grpc
 import pytest
 
 from services.common.channels import connect
+from services.common.config import ConfigError
 from services.common.errors import NotFound, ServiceError, Unavailable
 from services.common.interceptors import EdgeInterceptor
 from services.task_manager import trainer_grpc
-from services.task_manager.trainer_grpc import GrpcTrainer
+from services.task_manager.trainer_grpc import GrpcTrainer, GrpcTrainers
 from tunesmith.v1 import task_event_pb2, trainer_service_pb2, trainer_service_pb2_grpc
 
 
@@ -100,3 +101,23 @@ async def test_the_rule_of_a_strict_trainer_is_read(
     servicer, trainer, _ = peer
     servicer.capacity.fenced_after_seconds = told
     assert (await trainer.capacity()).fenced_after == after
+
+
+async def test_a_trainer_on_another_machine_is_spoken_to_over_tls_and_one_on_this_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, bytes | None] = {}
+
+    def connected(address: str, *, api_key: str, tls_ca: bytes | None) -> grpc.aio.Channel:
+        asked[address] = tls_ca
+        return connect("127.0.0.1:1")
+
+    monkeypatch.setattr(trainer_grpc, "connect", connected)
+    async with GrpcTrainers(api_key="k", tls_ca=b"pem") as trainers:
+        assert trainers.at("127.0.0.1:7003") is trainers.at("127.0.0.1:7003")
+        trainers.at("gpu-1.example:7003")
+    assert asked == {"127.0.0.1:7003": None, "gpu-1.example:7003": b"pem"}
+
+
+async def test_a_key_never_leaves_this_machine_unencrypted() -> None:
+    async with GrpcTrainers(api_key="k") as trainers:
+        with pytest.raises(ConfigError, match="only over TLS"):
+            trainers.at("gpu-1.example:7003")
