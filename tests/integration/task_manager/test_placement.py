@@ -15,7 +15,9 @@ from integration.task_manager.test_repositories import Owner, a_new_task
 from services.common.postgres import Pool
 from services.task_manager.domain import attempt
 from services.task_manager.domain.placement import Machine
-from services.task_manager.domain.task import NewTask
+from services.task_manager.domain.task import Change, NewTask, Retry, State
+from services.task_manager.hub import Hub
+from services.task_manager.retry_repository import RetryRepository
 from services.task_manager.task_queue import TaskQueue
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1 import task_pb2
@@ -82,6 +84,27 @@ async def test_task_managers_at_once_never_promise_the_same_memory(pool: Pool) -
     view = await owner.queue.look([machine])
     assert sum(run.memory_bytes for run in view.running) == 900
     assert len(await queue(pool).claim(ids, PLAIN)) == 1, "of this one's memory nothing is known: its processes alone count"
+
+
+@pytest.mark.parametrize(("changed", "kept"), [(None, 300), (700, 700)], ids=["the same numbers", "others"])
+async def test_a_retry_with_other_numbers_needs_other_memory(pool: Pool, changed: int | None, kept: int) -> None:
+    owner = Owner(pool)
+    task = await owner.tasks.create(asking(ZONE, memory=300))
+    await owner.tasks.cancel(task.id, "")
+    wanted = Retry(task_id=task.id, request_id=None, request_digest=b"d", from_start=True, memory_bytes=changed)
+    again = await RetryRepository(pool, Hub(), owner.tasks).retry(wanted)
+    assert (again.memory_bytes, again.runner_labels) == (kept, ZONE)
+
+
+async def test_a_claim_keeps_how_its_trainer_is_fenced_and_the_next_one_forgets_it(pool: Pool) -> None:
+    owner = Owner(pool)
+    task = await owner.tasks.create(asking())
+    minute = datetime.timedelta(minutes=1)
+    (first,) = await owner.queue.claim([task.id], dataclasses.replace(PLAIN, fenced_after=minute))
+    assert (first.fenced_after, (await owner.claims.refresh(first.claim)).fenced_after) == (minute, minute)
+    await owner.claims.finish(first.claim, Change(State.QUEUED, "again"))
+    (second,) = await owner.queue.claim([task.id], PLAIN)
+    assert second.fenced_after is None
 
 
 async def says(manager: Platform, task: task_pb2.Task, wanted: str) -> None:

@@ -1,5 +1,6 @@
 """What trainers last said, and how callers are told of it."""
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 
@@ -82,6 +83,15 @@ async def test_a_runner_is_told_with_all_it_said() -> None:
     assert (runner.total_memory_bytes, runner.free_memory_bytes) == (100, 70)
     assert list(runner.tasks) == ["tasks/1", "tasks/2"]
     assert runner.last_heard_time.ToDatetime(datetime.UTC) == NOW
+
+
+async def test_how_a_strict_one_is_fenced_is_told_and_kept() -> None:
+    strict = dataclasses.replace(READY, fenced_after=datetime.timedelta(seconds=80))
+    world = World(a=strict, b=READY)
+    runners = await world.runners()
+    assert [runner.fenced_after_seconds for runner in runners] == [80, 0]
+    machines = (await world.roster.ask()).machines
+    assert [machine.fenced_after for machine in machines] == [datetime.timedelta(seconds=80), None]
 
 
 async def test_one_of_another_version_says_so() -> None:
