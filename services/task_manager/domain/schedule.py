@@ -75,6 +75,10 @@ class _Lane:
             return False
         return self.kept is None or self._is_left_over(task, self.kept) or self._ends_in_time(task, self.kept)
 
+    def will_have_room(self, task: Waiting) -> bool:
+        """Whether it fits once runs have ended; memory that others on the machine have taken does not come back with them."""
+        return self.machine.suits(task) and task.memory_bytes <= self._memory_of_runs()
+
     def start(self, task: Waiting) -> None:
         """It holds its processes and its memory from now on."""
         self.machine = self.machine.without(task)
@@ -99,7 +103,7 @@ class _Lane:
         return processes <= self.machine.total and memory <= self._memory_of_runs()
 
     def _memory_of_runs(self) -> int:
-        """What runs can have together: what others on the machine have taken will not come back with the end of a run."""
+        """What runs can have together."""
         return min(self.machine.total_memory, self.machine.free_memory + sum(run.memory_bytes for run in self._running))
 
     def _ends_in_time(self, task: Waiting, kept: Waiting) -> bool:
@@ -177,7 +181,7 @@ def _after(runs: Sequence[Running], passed: datetime.timedelta, lanes: dict[str,
 
 
 def _keepable(lanes: Sequence[_Lane], task: Waiting) -> Iterator[_Lane]:
-    return (lane for lane in lanes if lane.kept is None and lane.machine.suits(task))
+    return (lane for lane in lanes if lane.kept is None and lane.will_have_room(task))
 
 
 def _wait(lane: _Lane, task: Waiting) -> tuple[datetime.timedelta, int, str]:

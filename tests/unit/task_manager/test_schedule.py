@@ -156,6 +156,15 @@ def test_memory_that_others_on_the_machine_hold_is_not_counted_as_left_over() ->
     assert numbers(decision, "starts") == {}, "of 20 others have 10, and 9 of the other 10 are needed"
 
 
+def test_a_task_for_which_others_on_the_machine_leave_no_memory_keeps_nobody_waiting() -> None:
+    machines = [Machine("a", 4, 4, {}, 20, 5)]
+    tasks = [asking(1, memory=8, age=1), asking(2, memory=4), asking(3)]
+    decision = decide(tasks, machines, [], NOW)
+    assert (decision.kept, numbers(decision, "starts")) == ({}, {2: "a", 3: "a"})
+    roomy = [dataclasses.replace(machines[0], free_memory=8)]
+    assert started(tasks, roomy) == {1: "a", 3: "a"}, "it is next as soon as there is memory"
+
+
 def test_forecasts_know_of_labels_and_of_memory_that_ends_with_a_run() -> None:
     machines = [Machine("a", 4, 3, ZONE, 10, 4), Machine("b", 4, 4)]
     runs = [dataclasses.replace(running(remaining=5), memory_bytes=6)]
