@@ -577,6 +577,7 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         self.metadata = []
         self.changes = []
         self.retried = []
+        self.runners = []
         self.checkpoints = {}
         self.watched_after = []
 
@@ -694,6 +695,9 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     def ListCheckpoints(self, request, context):
         task = self.GetTask(request, context)
         return task_manager_service_pb2.ListCheckpointsResponse(checkpoints=self.checkpoints.get(task.name, ()))
+
+    def ListRunners(self, request, context):
+        return task_manager_service_pb2.ListRunnersResponse(runners=self.runners)
 
     def DiffTasks(self, request, context):
         """Names and states are compared."""

@@ -7,9 +7,10 @@ from tunesmith.datasets import DatasetVerbs
 from tunesmith.exports import ExportVerbs
 from tunesmith.models import ModelVerbs
 from tunesmith.registry import RegistryVerbs
+from tunesmith.runners import RunnerVerbs
 
 
-class Client(DatasetVerbs, AnswerVerbs, ExportVerbs, ModelVerbs, RegistryVerbs):
+class Client(DatasetVerbs, AnswerVerbs, ExportVerbs, ModelVerbs, RegistryVerbs, RunnerVerbs):
     """Talks to the services; connects on first use, safe to share between threads.
 
     Each address (`host:port`) is the argument, else TUNESMITH_<SERVICE>_ADDRESS, else that of the local stack that runs, else the

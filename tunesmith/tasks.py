@@ -250,6 +250,7 @@ def describe_task(
     not_before_time: datetime.datetime | None = None,
     max_attempts: int = 0,
     artifact_retention: datetime.timedelta | None = None,
+    runner_labels: Mapping[str, str] | None = None,
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
@@ -258,6 +259,7 @@ def describe_task(
     On `evaluation_dataset` the result is compared with the base model, see `Task.evaluation_result`.
     What `sample_prompts` ask is answered while the model trains. A `not_before_time` without time zone is local;
     `max_attempts` 0 is the server's default. What the task makes is kept for `artifact_retention`, None = as the server keeps it.
+    Only a runner that has all `runner_labels` takes it.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -283,7 +285,7 @@ def describe_task(
     return Task(
         display_name=name,
         description=description,
-        spec=TaskSpec(fine_tuning=spec),
+        spec=TaskSpec(fine_tuning=spec, runner_labels=runner_labels),
         labels=labels,
         priority=priority,
         not_before_time=timestamp(not_before_time),

@@ -109,6 +109,7 @@ _RUNS = {
     "ANSWERING_FAILED": Entry("INTERNAL", _PLATFORM, "Read the last log lines of the task."),
     "RUN_STOPPED": Entry("INTERNAL", _TRANSIENT, "The stack was stopped while the run was active; start the task again."),
     "RUN_PAUSED": Entry("INTERNAL", _TRANSIENT, "Resume the task: tunesmith task resume."),
+    "RUN_FENCED": Entry("INTERNAL", _TRANSIENT, "Nothing: another attempt follows. Bring the trainer back into reach."),
     "RUN_LOST": Entry("INTERNAL", _TRANSIENT, "Start the task again."),
     "RUN_PREPARATION_FAILED": Entry("INTERNAL", _PLATFORM, "Check that storage is healthy: tunesmith status."),
 }

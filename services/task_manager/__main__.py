@@ -60,7 +60,7 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
             settings.postgres_dsn, application="task_manager", max_size=settings.pool_size, idle_limit=settings.lease
         ) as pool,
         connect(settings.storage_address, api_key=settings.peer_api_key) as storage,
-        GrpcTrainers(api_key=settings.peer_api_key) as trainers,
+        GrpcTrainers(api_key=settings.peer_api_key, tls_ca=settings.trainer_authority()) as trainers,
     ):
         wiring = Wiring(settings, pool, storage, trainers)
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, wiring.servicer())

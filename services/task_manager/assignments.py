@@ -11,8 +11,8 @@ from services.task_manager.domain.task import State
 from services.task_manager.rows import progress_from_row
 
 SELECT = """
-SELECT t.id, t.state, t.state_reason, t.attempt, t.runner, t.run_name, t.processes, t.max_attempts, t.first_attempt,
-       t.spec, t.effective_hyperparameters, t.kind,
+SELECT t.id, t.state, t.state_reason, t.attempt, t.runner, t.run_name, t.processes, t.memory_bytes,
+       t.max_attempts, t.first_attempt, t.fenced_after, t.spec, t.effective_hyperparameters, t.kind,
        h.epoch, h.owner, h.run_sequence,
        p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values
 FROM task_manager.task t
@@ -37,8 +37,8 @@ async def read_many(connection: Connection, task_ids: Sequence[uuid.UUID]) -> li
 
 def from_row(row: Mapping[str, Any]) -> Assignment:
     """The assignment in a row that SELECT gives."""
-    same = ("state_reason", "attempt", "runner", "run_name", "run_sequence", "processes", "max_attempts", "first_attempt")
-    messages = ("spec", "effective_hyperparameters")
+    same = ("state_reason", "attempt", "runner", "run_name", "run_sequence", "processes", "memory_bytes")
+    messages = ("spec", "effective_hyperparameters", "max_attempts", "first_attempt", "fenced_after")
     return Assignment(
         claim=Claim(row["id"], row["epoch"], row["owner"]),
         state=State(row["state"]),

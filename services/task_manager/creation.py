@@ -8,12 +8,15 @@ from collections.abc import Callable
 
 from services.common.names import resource_uuid
 from services.task_manager.domain import validation
+from services.task_manager.domain.placement import Placement
 from services.task_manager.domain.task import NewTask, Task
 from services.task_manager.domain.validation import A, Draft
+from services.task_manager.domain.waiting import plan_warning
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.kinds.work import Work
 from services.task_manager.origins import Origins
 from services.task_manager.repository import TaskRepository
+from services.task_manager.roster import Roster
 from services.task_manager.spec_conversion import draft_from_proto
 from services.task_manager.times import to_timestamp
 from tunesmith.v1 import task_manager_service_pb2, task_pb2, task_spec_pb2
@@ -36,12 +39,14 @@ class TaskCreation:
         repository: TaskRepository,
         kinds: Kinds,
         origins: Origins,
+        roster: Roster,
         patience: Patience,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._repository = repository
         self._kinds = kinds
         self._origins = origins
+        self._roster = roster
         self._patience = patience
         self._new_id = new_id
 
@@ -84,6 +89,8 @@ class TaskCreation:
             not_before=draft.not_before,
             max_attempts=draft.max_attempts,
             expected_duration=found.expected_duration,
+            memory_bytes=found.memory_bytes,
+            runner_labels=draft.runner_labels,
         )
         return await self._repository.create(new)
 
@@ -106,8 +113,13 @@ class TaskCreation:
 
     async def plan(self, task: task_pb2.Task) -> task_manager_service_pb2.TaskPlan:
         """What the task would do; raises as `create` does."""
-        _, work = self._checked(task, named=False)
-        return await work.plan(patience=self._patience.plan)
+        draft, work = self._checked(task, named=False)
+        trainers = await self._roster.ask()
+        plan = await work.plan(patience=self._patience.plan)
+        processes = plan.effective_hyperparameters.num_processes or 1
+        need = Placement(processes, plan.estimated_peak_memory_bytes, draft.runner_labels)
+        plan.warnings.extend(filter(None, [plan_warning(need, trainers)]))
+        return plan
 
     def _checked(self, task: task_pb2.Task, *, named: bool) -> tuple[Draft[Work], Work]:
         draft = draft_from_proto(task, self._kinds.read(task.spec))

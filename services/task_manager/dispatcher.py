@@ -7,36 +7,35 @@ import asyncio
 import dataclasses
 import datetime
 import functools
-import importlib.metadata
 import uuid
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import structlog
 
 from services.common.errors import ServiceError
 from services.task_manager.claims import ClaimRepository
 from services.task_manager.domain.claim import Assignment, Claim
-from services.task_manager.domain.schedule import Machine, decide
+from services.task_manager.domain.placement import Machine, bound_by_claims
+from services.task_manager.domain.schedule import Running, decide
 from services.task_manager.domain.task import State
-from services.task_manager.domain.versions import is_compatible
 from services.task_manager.event_log import EventLog
 from services.task_manager.fleet import Fleet
 from services.task_manager.hub import Hub
 from services.task_manager.jobs import Jobs, Start
 from services.task_manager.orphans import OrphanSweep
 from services.task_manager.repeating import repeat
+from services.task_manager.roster import Roster
 from services.task_manager.run_asking import ask_repeatedly
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.settings import TaskManagerSettings
-from services.task_manager.task_queue import QueueView, TaskQueue
+from services.task_manager.task_queue import TaskQueue
 from services.task_manager.totals import TaskTotals
-from services.task_manager.trainer_port import Capacity, Trainer, TrainerAt
+from services.task_manager.trainer_port import TrainerAt
 
 log = structlog.get_logger()
 
 _TOTALS_INTERVAL = datetime.timedelta(minutes=1)
 _CLAIMED_AT_ONCE = 20
-_VERSION = importlib.metadata.version("tunesmith")
 
 
 class Dispatcher:
@@ -50,6 +49,7 @@ class Dispatcher:
         events: EventLog,
         totals: TaskTotals,
         trainer_at: TrainerAt,
+        roster: Roster,
         fleet: Fleet,
         hub: Hub,
         settings: TaskManagerSettings,
@@ -59,13 +59,12 @@ class Dispatcher:
         self._events = events
         self._totals = totals
         self._trainer_at = trainer_at
-        self._trainers = {address: trainer_at(address) for address in settings.trainer_addresses}
+        self._roster = roster
         self._fleet = fleet
         self._hub = hub
         self._settings = settings
         self._orphans = OrphanSweep(claims)
         self._followers: dict[Claim, RunFollower] = {}
-        self._silent: frozenset[str] = frozenset()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -120,49 +119,31 @@ class Dispatcher:
             self._hub.work.set()
 
     async def _dispatch(self, jobs: Jobs) -> None:
-        # Counted before the trainers are asked: a start that is accepted in between is then counted twice, never not at all.
-        reserved = {address: self._reserved(address) for address in self._trainers}
-        answers = await self._ask_capacities()
-        capacities = {address: one for address, one in answers.items() if is_compatible(_VERSION, one.version)}
-        unfit = {address: one.version for address, one in answers.items() if address not in capacities}
-        free = {address: capacity.free_processes - reserved[address] for address, capacity in capacities.items()}
-        largest = max((capacity.total_processes for capacity in capacities.values()), default=0)
-        queue = await self._queue.look(largest=largest)
-        machines = {address: _machine(address, capacity, free[address], queue) for address, capacity in capacities.items()}
+        # Looked up before the trainers are asked: a start that is accepted in between is then counted twice, never not at all.
+        starting = [one.assignment for one in self._followers.values() if not one.is_accepted]
+        trainers = await self._roster.ask()
+        queue = await self._queue.look(trainers.machines)
+        machines = {one.trainer: _left(one, starting, queue.running) for one in trainers.machines}
         quota = self._settings.project_max_processes
         decision = decide(queue.waiting, list(machines.values()), queue.running, queue.now, quota)
         for address, machine in machines.items():
             chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
             machines[address] = await self._start(jobs, chosen, machine)
-        self._fleet.tell(list(machines.values()), sorted(self._silent), unfit)
+        self._fleet.tell(dataclasses.replace(trainers, machines=list(machines.values())))
 
     async def _start(self, jobs: Jobs, chosen: Sequence[uuid.UUID], machine: Machine) -> Machine:
         """The trainer with the room that is left."""
         for first in range(0, len(chosen), _CLAIMED_AT_ONCE):
             few = chosen[first : first + _CLAIMED_AT_ONCE]
-            for assignment in await self._queue.claim(few, machine.trainer, machine.total):
+            for assignment in await self._queue.claim(few, machine):
                 claim = assignment.claim
                 log.info("task.claimed", task_id=str(claim.task_id), runner=machine.trainer, epoch=claim.epoch)
                 jobs.start(("follow", claim), functools.partial(self._follow, assignment, is_new=True))
-                machine = dataclasses.replace(machine, free=machine.free - assignment.processes)
+                machine = machine.without(assignment)
         return machine
 
-    def _reserved(self, address: str) -> int:
-        """Processes of claimed tasks that the trainer does not count yet."""
-        followed = (follower for follower in self._followers.values() if not follower.is_accepted)
-        return sum(follower.assignment.processes for follower in followed if follower.assignment.runner == address)
-
-    async def _ask_capacities(self) -> Mapping[str, Capacity]:
-        answers = await asyncio.gather(*(_capacity(trainer) for trainer in self._trainers.values()))
-        known = {address: answer for address, answer in zip(self._trainers, answers, strict=True) if answer}
-        silent = frozenset(self._trainers.keys() - known.keys())
-        if silent != self._silent:
-            log.warning("trainers.changed", silent=sorted(silent), answering=sorted(known))
-            self._silent = silent
-        return known
-
     async def _sweep(self) -> None:
-        await self._orphans.sweep(self._trainers)
+        await self._orphans.sweep(self._roster.trainers)
 
     async def _release(self) -> None:
         try:
@@ -172,15 +153,9 @@ class Dispatcher:
             log.warning("leases.not_released", reason=error.reason)
 
 
-def _machine(address: str, capacity: Capacity, free: int, queue: QueueView) -> Machine:
-    """What neither the trainer nor the database says is taken: another task manager's claim may not have reached it yet."""
-    claimed = sum(run.processes for run in queue.running if run.trainer == address)
-    return Machine(address, capacity.total_processes, max(0, min(free, capacity.total_processes - claimed)))
-
-
-async def _capacity(trainer: Trainer) -> Capacity | None:
-    try:
-        return await trainer.capacity()
-    except ServiceError as error:
-        log.debug("trainer.silent", reason=error.reason, message=error.message)
-        return None
+def _left(machine: Machine, starting: Iterable[Assignment], running: Iterable[Running]) -> Machine:
+    """Without what the trainer does not count yet, and with no more than claims leave: another's may not have reached it yet."""
+    for assignment in starting:
+        if assignment.runner == machine.trainer:
+            machine = machine.without(assignment)
+    return bound_by_claims(machine, (run for run in running if run.trainer == machine.trainer))

@@ -1,22 +1,15 @@
 """The trainers as they last answered; written by the dispatcher, read when a waiting task tells what it waits for."""
 
-from collections.abc import Mapping, Sequence
-
-from services.task_manager.domain.schedule import Machine
+from services.task_manager.domain.waiting import Trainers
 
 
 class Fleet:
-    """`machines` answer, the addresses in `silent` do not; `is_known` is False until all were asked once.
-
-    `unfit`: versions by address of those that answer and get no runs, as their version is not compatible.
-    """
+    """`is_known` is False until all were asked once."""
 
     def __init__(self) -> None:
-        self.machines: Sequence[Machine] = ()
-        self.silent: Sequence[str] = ()
-        self.unfit: Mapping[str, str] = {}
+        self.trainers = Trainers()
         self.is_known = False
 
-    def tell(self, machines: Sequence[Machine], silent: Sequence[str], unfit: Mapping[str, str] | None = None) -> None:
+    def tell(self, trainers: Trainers) -> None:
         """Everybody was asked."""
-        self.machines, self.silent, self.unfit, self.is_known = machines, silent, unfit or {}, True
+        self.trainers, self.is_known = trainers, True

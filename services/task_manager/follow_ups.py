@@ -36,11 +36,12 @@ async def create(connection: Connection, task_id: uuid.UUID) -> bool:
 
 def evaluation_of(row: Mapping[str, Any]) -> NewTask | None:
     """The evaluation of a fine-tuning that has succeeded; None when nobody has asked for one."""
-    ask = task_spec_pb2.TaskSpec.FromString(row["spec"]).fine_tuning
+    given = task_spec_pb2.TaskSpec.FromString(row["spec"])
+    ask, labels = given.fine_tuning, dict(given.runner_labels)
     if not ask.evaluation_dataset:
         return None
     evaluation = evaluation_pb2.Evaluation(models=[ask.base_model, row["artifact"]], dataset=ask.evaluation_dataset)
-    spec = task_spec_pb2.TaskSpec(evaluation=evaluation)
+    spec = task_spec_pb2.TaskSpec(evaluation=evaluation, runner_labels=labels)
     return NewTask(
         id=evaluation_id(row["id"]),
         display_name=f"{_PREFIX}{row['display_name']}"[:MAX_DISPLAY_NAME],
@@ -60,4 +61,5 @@ def evaluation_of(row: Mapping[str, Any]) -> NewTask | None:
         priority=row["priority"],
         origin_artifact=row["artifact"],
         origin_task=row["id"],
+        runner_labels=labels,
     )

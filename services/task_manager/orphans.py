@@ -3,6 +3,7 @@
 They come from a trainer that was away while its task moved on: cancelled without it, or started anew elsewhere.
 """
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -32,18 +33,21 @@ class OrphanSweep:
 
     async def sweep(self, trainers: Mapping[str, Trainer]) -> None:
         """One look at every trainer; those that do not answer are left out."""
+        # At the same time, so that those that do not answer keep nobody waiting: a strict trainer ends its runs when nobody asks.
+        found = await asyncio.gather(*(self._sweep(address, trainer) for address, trainer in trainers.items()))
+        self._seen = {orphan for orphans in found for orphan in orphans}
+
+    async def _sweep(self, address: str, trainer: Trainer) -> set[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
-        for address, trainer in trainers.items():
-            try:
-                orphans = await self._orphans(trainer)
-                for name in orphans:
-                    found.add((address, name))
-                    if (address, name) in self._seen:
-                        log.warning("run.orphaned", run=name, trainer=address)
-                        await trainer.cancel_run(name)
-            except ServiceError as error:
-                log.info("orphans.skipped", trainer=address, reason=error.reason)
-        self._seen = found
+        try:
+            for name in await self._orphans(trainer):
+                found.add((address, name))
+                if (address, name) in self._seen:
+                    log.warning("run.orphaned", run=name, trainer=address)
+                    await trainer.cancel_run(name)
+        except ServiceError as error:
+            log.info("orphans.skipped", trainer=address, reason=error.reason)
+        return found
 
     async def _orphans(self, trainer: Trainer) -> list[str]:
         # The runs are asked for before the tasks: a run that is wanted by then is known to the database.

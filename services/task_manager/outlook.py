@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from services.task_manager.domain import waiting
+from services.task_manager.domain.placement import Machine
 from services.task_manager.domain.schedule import forecast
 from services.task_manager.domain.shares import held_by_project, in_fair_order
 from services.task_manager.domain.task import State, Task
@@ -23,7 +24,7 @@ FORECAST = 100
 class Queue(Protocol):
     """TaskQueue is one."""
 
-    async def look(self, *, largest: int, limit: int) -> QueueView:
+    async def look(self, machines: Sequence[Machine], *, limit: int) -> QueueView:
         """See TaskQueue."""
 
 
@@ -41,7 +42,7 @@ class Outlook:
         """The same tasks; those that wait say why, and when they are expected to start."""
         if not self._fleet.is_known or not any(task.state is State.QUEUED for task in tasks):
             return tasks
-        now, machines = self._now(), self._fleet.machines
+        now, machines = self._now(), self._fleet.trainers.machines
         queue = await self._look()
         # In the order of turns, so that the first are those that start first.
         first = in_fair_order(queue.waiting, queue.running)[:FORECAST]
@@ -50,10 +51,10 @@ class Outlook:
         return [self._told(task, expected, held, now) if task.state is State.QUEUED else task for task in tasks]
 
     async def _look(self) -> QueueView:
-        machines = self._fleet.machines
+        machines = self._fleet.trainers.machines
         if not machines and not self._quota:
             return QueueView([], [], self._now())
-        return await self._queue.look(largest=max((one.total for one in machines), default=0), limit=FORECAST)
+        return await self._queue.look(machines, limit=FORECAST)
 
     def _told(
         self,
@@ -63,12 +64,10 @@ class Outlook:
         now: datetime.datetime,
     ) -> Task:
         reason = waiting.reason(
-            task.processes,
+            task,
             task.not_before,
-            self._fleet.machines,
-            self._fleet.silent,
+            self._fleet.trainers,
             now,
-            unfit=self._fleet.unfit,
             held=held.get(task.labels.get("project", ""), 0),
             quota=self._quota,
         )

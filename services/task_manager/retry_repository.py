@@ -21,7 +21,7 @@ UPDATE task_manager.task SET lost_run_count = 0, cancel_request_time = NULL, can
     first_attempt = CASE WHEN %(from_start)s THEN attempt + 1 ELSE first_attempt END,
     overrides = coalesce(%(overrides)s, overrides),
     effective_hyperparameters = coalesce(%(effective_hyperparameters)s, effective_hyperparameters),
-    processes = coalesce(%(processes)s, processes),
+    processes = coalesce(%(processes)s, processes), memory_bytes = coalesce(%(memory_bytes)s, memory_bytes),
     expected_duration = CASE WHEN %(effective_hyperparameters)s IS NULL THEN expected_duration ELSE %(expected_duration)s END
 WHERE id = %(task_id)s
 """

@@ -80,6 +80,7 @@ class Retrying:
             overrides=overrides.SerializeToString(),
             effective_hyperparameters=effective.SerializeToString(),
             processes=found.processes,
+            memory_bytes=found.memory_bytes,
             expected_duration=found.expected_duration,
         )
 

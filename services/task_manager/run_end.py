@@ -7,7 +7,7 @@ from services.task_manager.domain.task import Change, State
 from services.task_manager.trainer_port import RunEnd
 from tunesmith.v1 import task_error_pb2
 
-_INTERRUPTED = ("RUN_LOST", "RUN_STOPPED", "RUN_PAUSED")
+_INTERRUPTED = ("RUN_LOST", "RUN_STOPPED", "RUN_PAUSED", "RUN_FENCED")
 _TRANSIENT = task_error_pb2.ERROR_CLASS_TRANSIENT
 
 

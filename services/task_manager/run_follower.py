@@ -2,7 +2,8 @@
 
 Level-triggered: every round reads the task anew and does what it needs next, so that a broken stream, a database that was away
 and an adoption after a crash are all the same case. A trainer that does not answer may still be training: it is asked again for
-as long as it takes, and only a trainer that answers twice that it does not have the run counts as a loss.
+as long as it takes. A loss is only a trainer that answers twice that it does not have the run, or a strict one that was silent
+for longer than it lets its runs go on (`fenced_after`).
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import structlog
 
 from services.common.errors import ServiceError, Unavailable
 from services.task_manager.cancellation import check_cancelled
-from services.task_manager.domain.attempt import Step, next_step
+from services.task_manager.domain.attempt import Step, has_fenced_itself, next_step
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
 from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import Change, State
@@ -110,8 +111,7 @@ class RunFollower:
             await self._trainer.start_run(self.assignment)
         except ServiceError as error:
             if error.reason not in _NO_ROOM and error.status not in _FINAL_REFUSALS:
-                await self._explain(self._waiting(error))
-                raise
+                return await self._silent(error)
             self._may_have_started = before and error.reason not in _NO_ROOM
             return await self._refused(error)
         self.is_accepted = True
@@ -134,9 +134,9 @@ class RunFollower:
         try:
             return await self._consume()
         except Unavailable as error:
-            if error.reason == "TRAINER_UNAVAILABLE":
-                await self._explain(self._waiting(error))
-            raise
+            if error.reason != "TRAINER_UNAVAILABLE":
+                raise
+            return await self._silent(error)
         except ServiceError as error:
             if error.reason not in _LOST:
                 raise
@@ -203,6 +203,16 @@ class RunFollower:
         rest = self._settings.retry_backoff
         await self._claims.lose_run(self.assignment.claim, max_lost_runs=most, failure=failure, retry=retry, first_rest=rest)
         log.warning("run.lost", attempt=self.assignment.attempt, cause=cause)
+
+    async def _silent(self, error: ServiceError) -> bool:
+        """Whether the attempt is over, as the trainer has ended the run by its own rule; raises `error` while it may go on."""
+        silence = self._trainer.silence()
+        if error.reason == "TRAINER_UNAVAILABLE" and has_fenced_itself(self.assignment.fenced_after, silence):
+            seconds = silence.total_seconds()
+            await self._lose(f"{self.assignment.runner} has been silent for {seconds:.0f} s and has ended the run by itself")
+            return True
+        await self._explain(self._waiting(error))
+        raise error
 
     async def _is_alive(self) -> None:
         self._not_found = 0

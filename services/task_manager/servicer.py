@@ -25,6 +25,7 @@ from services.task_manager.outlook import Outlook
 from services.task_manager.repository import TaskRepository
 from services.task_manager.results import Results
 from services.task_manager.retrying import Retrying
+from services.task_manager.runners import Runners
 from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_watch import TaskWatch
@@ -54,6 +55,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         outlook: Outlook,
         comparison: TaskComparison,
         results: Results,
+        runners: Runners,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -66,6 +68,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._outlook = outlook
         self._comparison = comparison
         self._results = results
+        self._runners = runners
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -177,6 +180,10 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
     async def ListMetrics(self, request: api.ListMetricsRequest, context: Context) -> api.ListMetricsResponse:
         """The metric history."""
         return await self._history.metrics(await self._task(request.name), request)
+
+    async def ListRunners(self, request: api.ListRunnersRequest, context: Context) -> api.ListRunnersResponse:
+        """Every trainer."""
+        return await self._runners.list()
 
     async def _task(self, name: str) -> Task:
         return await self._repository.get(_task_id(name))

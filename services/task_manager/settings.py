@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import pathlib
 
 from services.common.config import ConfigError, Secret, shared
 from services.common.postgres_dsn import check_dsn
@@ -21,6 +22,8 @@ class TaskManagerSettings(ServerSettings):
     """The trainers as host:port, separated by commas."""
     peer_api_key: Secret = Secret("")
     """Key sent to storage and trainers; empty = none."""
+    trainer_tls_ca: pathlib.Path | None = None
+    """PEM file of the authority that signed the certificates of trainers on other machines; unset = no TLS, as on this one."""
     lease: datetime.timedelta = datetime.timedelta(seconds=15)
     """How long a claim lives without being renewed; then another task manager adopts the task."""
     lease_renewal: datetime.timedelta = datetime.timedelta(seconds=5)
@@ -45,6 +48,8 @@ class TaskManagerSettings(ServerSettings):
     """Longest time between two looks of a stream into the store."""
     max_lost_runs: int = 3
     """Runs of a task that may be lost, or fail for the moment, until the task fails; a task may say otherwise."""
+    place_by_memory: bool = True
+    """Whether a task waits for a trainer with as much free memory as its run is expected to need."""
     project_max_queued: int = 0
     """Tasks of a project, which the label `project` names, that may wait at once; one more is refused. 0 = any number."""
     project_max_processes: int = 0
@@ -84,6 +89,13 @@ class TaskManagerSettings(ServerSettings):
         if unknown := sorted(set(self.webhook_kinds) - set(KINDS)):
             raise ConfigError(f"TUNESMITH_TASK_MANAGER_WEBHOOK_KINDS: {unknown[0]} is none of {', '.join(KINDS)}")
         self.webhook_endpoint()
+
+    def trainer_authority(self) -> bytes | None:
+        """What the certificates of trainers on other machines are checked with; None = no TLS. Raises ConfigError."""
+        try:
+            return self.trainer_tls_ca.read_bytes() if self.trainer_tls_ca else None
+        except OSError as error:
+            raise ConfigError(f"TUNESMITH_TASK_MANAGER_TRAINER_TLS_CA={self.trainer_tls_ca}: {error.strerror}") from error
 
     def webhook_endpoint(self) -> Endpoint | None:
         """Where events go, None = nowhere; raises ConfigError."""

@@ -1,10 +1,17 @@
 """Trainers over gRPC: the adapter of `trainer_port`; made in `__main__`."""
 
-from collections.abc import AsyncGenerator, Sequence
+import contextlib
+import datetime
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
+from services.common.addresses import is_loopback
 from services.common.channels import call_metadata, connect, translated
+from services.common.errors import ServiceError
 from services.common.failpoints import around
 from services.task_manager.conversion import state_from_proto
 from services.task_manager.domain.claim import Assignment
@@ -22,68 +29,92 @@ class GrpcTrainer:
         self._peer = f"the trainer {address}"
         self._api_key = api_key
         self._deadline = deadline
+        self._answered = time.monotonic()
+
+    def silence(self) -> datetime.timedelta:
+        """See Trainer."""
+        return datetime.timedelta(seconds=time.monotonic() - self._answered)
 
     async def capacity(self) -> Capacity:
         """See Trainer."""
-        with translated(_REASON, self._peer):
-            answer = await self._stub.GetCapacity(
-                trainer_service_pb2.GetCapacityRequest(), timeout=self._deadline, metadata=call_metadata(self._api_key)
-            )
+        answer = await self._call(self._stub.GetCapacity, trainer_service_pb2.GetCapacityRequest())
         return Capacity(
-            answer.total_processes, answer.free_processes, answer.flops_per_second, answer.total_memory_bytes, answer.version
+            answer.total_processes,
+            answer.free_processes,
+            answer.flops_per_second,
+            answer.total_memory_bytes,
+            answer.version,
+            dict(answer.labels),
+            answer.free_memory_bytes,
+            answer.device,
+            datetime.timedelta(seconds=answer.fenced_after_seconds) or None,
         )
 
     async def start_run(self, assignment: Assignment) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.StartRunRequest(run=_run(assignment))
-        with translated(_REASON, self._peer), around("start_run"):
-            await self._stub.StartRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        with around("start_run"):
+            await self._call(self._stub.StartRun, trainer_service_pb2.StartRunRequest(run=_run(assignment)))
 
     async def cancel_run(self, name: str) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.CancelRunRequest(name=name)
-        with translated(_REASON, self._peer), around("cancel_run"):
-            await self._stub.CancelRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        with around("cancel_run"):
+            await self._call(self._stub.CancelRun, trainer_service_pb2.CancelRunRequest(name=name))
 
     async def pause_run(self, name: str) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.PauseRunRequest(name=name)
-        with translated(_REASON, self._peer):
-            await self._stub.PauseRun(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        await self._call(self._stub.PauseRun, trainer_service_pb2.PauseRunRequest(name=name))
 
     async def save_checkpoint(self, name: str, label: str) -> None:
         """See Trainer."""
-        request = trainer_service_pb2.SaveRunCheckpointRequest(name=name, label=label)
-        with translated(_REASON, self._peer):
-            await self._stub.SaveRunCheckpoint(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        await self._call(self._stub.SaveRunCheckpoint, trainer_service_pb2.SaveRunCheckpointRequest(name=name, label=label))
 
     async def live_runs(self) -> Sequence[LiveRun]:
         """See Trainer."""
-        request = trainer_service_pb2.ListRunsRequest()
-        with translated(_REASON, self._peer):
-            answer = await self._stub.ListRuns(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+        answer = await self._call(self._stub.ListRuns, trainer_service_pb2.ListRunsRequest())
         return [LiveRun(run.name, run.task) for run in answer.runs if not _is_over(run)]
 
     async def follow_run(self, name: str, after: int) -> AsyncGenerator[RunMessage, None]:
         """See Trainer."""
         request = trainer_service_pb2.StreamRunEventsRequest(name=name, after_sequence=after)
-        with translated(_REASON, self._peer):
+        with self._noted():
             async for response in self._stub.StreamRunEvents(request, metadata=call_metadata(self._api_key)):
+                self._answered = time.monotonic()
                 yield _end(response.end) if response.HasField("end") else RunEvents(response.events, response.ByteSize())
+
+    async def _call(self, method: Any, request: Message) -> Any:
+        with self._noted():
+            answer = await method(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
+            self._answered = time.monotonic()
+            return answer
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """A refusal is an answer, too."""
+        try:
+            with translated(_REASON, self._peer):
+                yield
+        except ServiceError as error:
+            if error.reason != _REASON:
+                self._answered = time.monotonic()
+            raise
 
 
 class GrpcTrainers:
-    """Trainers by address, also those that only an older claim names; channels are closed with the block."""
+    """Trainers by address, also those that only an older claim names; channels are closed with the block.
 
-    def __init__(self, *, api_key: str = "") -> None:
+    `tls_ca` is for those on other machines.
+    """
+
+    def __init__(self, *, api_key: str = "", tls_ca: bytes | None = None) -> None:
         self._api_key = api_key
+        self._tls_ca = tls_ca
         self._trainers: dict[str, GrpcTrainer] = {}
         self._channels: list[grpc.aio.Channel] = []
 
     def at(self, address: str) -> GrpcTrainer:
-        """The trainer at `address`."""
+        """The trainer at `address`; raises ConfigError when the key would travel unencrypted."""
         if address not in self._trainers:
-            channel = connect(address, api_key=self._api_key)
+            channel = connect(address, api_key=self._api_key, tls_ca=None if is_loopback(address) else self._tls_ca)
             self._channels.append(channel)
             self._trainers[address] = GrpcTrainer(channel, address, api_key=self._api_key)
         return self._trainers[address]

@@ -1,7 +1,8 @@
 """What the dispatcher needs of a trainer; `trainer_grpc` is the adapter."""
 
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Sequence
+import datetime
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from services.task_manager.domain.claim import Assignment
@@ -21,6 +22,14 @@ class Capacity:
     """Of the machine; 0 = not known."""
     version: str = ""
     """Of the trainer; empty = not told."""
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What tasks may ask for."""
+    free_memory_bytes: int = 0
+    """That runs could take now; 0 = not known."""
+    device: str = ""
+    """For example cpu or cuda."""
+    fenced_after: datetime.timedelta | None = None
+    """After so long a silence it has ended its runs by itself; None = they go on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +69,9 @@ class LiveRun:
 
 class Trainer(Protocol):
     """A trainer; every method raises Unavailable when it does not answer, and ServiceError with the reason it gives."""
+
+    def silence(self) -> datetime.timedelta:
+        """Since it last answered this process, or since this process knows it."""
 
     async def capacity(self) -> Capacity:
         """What it can take now."""

@@ -33,7 +33,9 @@ from services.task_manager.repository import TaskRepository
 from services.task_manager.results import Results
 from services.task_manager.retry_repository import RetryRepository
 from services.task_manager.retrying import Retrying
+from services.task_manager.roster import Roster
 from services.task_manager.run_speeds import RunSpeeds
+from services.task_manager.runners import Runners, TasksOfRunners
 from services.task_manager.served_models import ServedModels
 from services.task_manager.servicer import TaskManagerServicer, utc_now
 from services.task_manager.settings import TaskManagerSettings
@@ -67,6 +69,7 @@ class Wiring:
         # An id that nobody had before: a claim of an earlier process is never taken for one of this.
         self._owner = uuid.uuid4()
         self._hub, self._fleet = Hub(), Fleet()
+        self._roster = Roster(self.trainers.at, settings.trainer_addresses, utc_now, by_memory=settings.place_by_memory)
         self._stored, self._archive = GrpcStorage(self.storage, api_key=key), GrpcArchive(self.storage, api_key=key)
         quota = ProjectQuota(settings.project_max_queued, settings.project_max_processes)
         self._repository = TaskRepository(self.pool, self._hub, quota)
@@ -86,6 +89,7 @@ class Wiring:
                 repository=self._repository,
                 kinds=kinds,
                 origins=self._origins,
+                roster=self._roster,
                 patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
             ),
             pages=TaskPages(listing, outlook),
@@ -97,6 +101,7 @@ class Wiring:
             outlook=outlook,
             comparison=TaskComparison(self._stored),
             results=Results(self.pool),
+            runners=Runners(self._roster, TasksOfRunners(self.pool)),
         )
 
     def dispatcher(self) -> Dispatcher:
@@ -107,6 +112,7 @@ class Wiring:
             events=self._events,
             totals=TaskTotals(self.pool),
             trainer_at=self.trainers.at,
+            roster=self._roster,
             fleet=self._fleet,
             hub=self._hub,
             settings=self.settings,
@@ -119,8 +125,7 @@ class Wiring:
 
     def _kinds(self) -> Kinds:
         inquiry, served = Inquiry(self._stored), ServedModels(self._stored, self._repository)
-        runners = [self.trainers.at(address) for address in self.settings.trainer_addresses]
-        planning = Planning(inquiry, self._stored, RunSpeeds(self.pool), runners)
+        planning = Planning(inquiry, self._stored, RunSpeeds(self.pool), self._roster.flops_per_second)
         tuning = fine_tuning(inquiry, planning, self._origins, served)
         return Kinds([tuning, evaluation(served), generation(served), exports(self._stored, self._origins)])
 

@@ -19,6 +19,7 @@ from services.common.bundles import BundleStore
 from services.common.channels import connect
 from services.common.server import serving, wait_for_signal
 from services.trainer.checkpoint_delivery import CheckpointDelivery
+from services.trainer.contact import Contact
 from services.trainer.delivery import Delivery
 from services.trainer.keeper import Means
 from services.trainer.kinds.table import describe
@@ -61,7 +62,17 @@ async def run(settings: TrainerSettings) -> None:
         runs = _runs(settings, channel, warm)
         device = "cuda" if has_gpu() else "cpu"
         speed = Speed(settings.data_dir / "speed.json", module=settings.speed_module, threads=settings.threads_for(1))
-        servicer = TrainerServicer(runs, device=device, speed=speed, warm=warm, stopping=stopping, clock=time.time)
+        servicer = TrainerServicer(
+            runs,
+            device=device,
+            labels=settings.label_map(),
+            contact=Contact(settings.fence()),
+            fenced_after=settings.fenced_after(),
+            speed=speed,
+            warm=warm,
+            stopping=stopping,
+            clock=time.time,
+        )
 
         def register(server: grpc.aio.Server) -> None:
             trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server)
@@ -95,6 +106,7 @@ def _warm_pool(settings: TrainerSettings) -> WarmPool:
         settings.stop_grace.total_seconds(),
         settings.threads_for(1),
         settings.stall_floor.total_seconds(),
+        settings.fence(),
     )
     return WarmPool(settings.warm_processes, options, settings.warm_module)
 
@@ -112,6 +124,7 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel, warm: WarmPool) 
             settings.stop_grace.total_seconds(),
             settings.threads_for,
             settings.stall_floor.total_seconds(),
+            settings.fence(),
             settings.inference_environment(),
             warm,
         ),

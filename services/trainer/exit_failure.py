@@ -8,7 +8,7 @@ from services.trainer.run import Failure
 
 _STOPPED = 128 + signal.SIGTERM
 """A rank that finishes its step, saves a checkpoint and leaves because somebody asked for it."""
-_FOUND_BY_SUPERVISOR = ("OUT_OF_MEMORY", "TRAINING_STALLED")
+_FOUND_BY_SUPERVISOR = ("OUT_OF_MEMORY", "TRAINING_STALLED", "RUN_FENCED")
 
 
 def failure_of(history: History, *, loses_nothing: bool = False) -> Failure:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from services.common.failpoints import around
+from services.trainer.contact import Fence
 from services.trainer.kinds.table import KINDS
 from services.trainer.processes import RUN_VARIABLE
 from services.trainer.run_directory import RunDirectory
@@ -25,6 +26,8 @@ class Launcher:
     """Threads of each rank, given their number."""
     stall_floor: float = 600.0
     """Seconds without progress that are never a stall."""
+    fence: Fence | None = None
+    """None = runs go on whoever asks."""
     inference: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Environment of the processes that ask models."""
     warm: WarmPool | None = None
@@ -41,7 +44,7 @@ class Launcher:
         """Starts one and returns at once; raises OSError when the machine has no room for a process."""
         kind = KINDS[run.request.kind]
         threads = self.threads_for(run.request.num_processes)
-        options = supervisor_options(kind.module or self.module, self.grace, threads, self.stall_floor)
+        options = supervisor_options(kind.module or self.module, self.grace, threads, self.stall_floor, self.fence)
         with around("spawn"), (run.path / "supervisor.log").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "services.trainer.supervisor", str(run.path), *options],
@@ -54,10 +57,10 @@ class Launcher:
             )
 
 
-def supervisor_options(module: str, grace: float, threads: int, stall_floor: float) -> list[str]:
+def supervisor_options(module: str, grace: float, threads: int, stall_floor: float, fence: Fence | None) -> list[str]:
     """What a supervisor is told beside the run; see `supervisor`."""
     named = {"module": module, "grace": grace, "threads": threads, "stall-floor": stall_floor}
-    return [word for name, value in named.items() for word in (f"--{name}", str(value))]
+    return [word for name, value in named.items() for word in (f"--{name}", str(value))] + [*(fence.options() if fence else ())]
 
 
 def _environment(run: RunDirectory) -> dict[str, str]:

@@ -7,6 +7,14 @@ import pathlib
 
 from services.common.config import ConfigError, Secret
 from services.common.server import ServerSettings
+from services.trainer.contact import Fence
+
+# As for what tasks ask: services/task_manager/domain/validation.py.
+_MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 64, 512
+_FENCING = ("relaxed", "strict")
+_SHORTEST_FENCE = datetime.timedelta(seconds=1)
+_KILL_SECONDS = 10.0
+"""In which a supervisor has killed what is left of a run."""
 
 
 def _cores() -> int:
@@ -37,10 +45,17 @@ class TrainerSettings(ServerSettings):
     """Where base models are kept; may be shared and may be emptied while nothing runs."""
     processes: int = dataclasses.field(default_factory=_cores)
     """Ranks that may run at once over all runs."""
+    labels: tuple[str, ...] = ()
+    """What tasks may ask of a runner, as KEY=VALUE separated by commas, for example zone=a,disk=fast."""
     threads: int = 0
     """OMP_NUM_THREADS of a rank; 0 = cores divided by the run's processes."""
     stop_grace: datetime.timedelta = datetime.timedelta(seconds=10)
     """Time between SIGTERM and SIGKILL when a run is ended."""
+    fencing: str = "relaxed"
+    """What a trainer does that nobody asks for anything. relaxed: its runs go on, and commit nothing when another attempt
+    has begun; strict: it ends them after `fencing_after`, and they are tried again from their checkpoints."""
+    fencing_after: datetime.timedelta = datetime.timedelta(minutes=1)
+    """How long strict fencing waits; several times TUNESMITH_TASK_MANAGER_ORPHAN_INTERVAL, at which trainers are asked."""
     stall_floor: datetime.timedelta = datetime.timedelta(minutes=10)
     """A run without progress for 20 times its usual step, and for at least so long, is reported as stalled."""
     run_retention: datetime.timedelta = datetime.timedelta(days=1)
@@ -64,6 +79,35 @@ class TrainerSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
         if self.threads < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_THREADS={self.threads}: expected 0 or more")
+        if self.fencing not in _FENCING:
+            raise ConfigError(f"TUNESMITH_TRAINER_FENCING={self.fencing!r}: expected {' or '.join(_FENCING)}")
+        if self.fencing_after < _SHORTEST_FENCE:
+            raise ConfigError(f"TUNESMITH_TRAINER_FENCING_AFTER: expected at least {_SHORTEST_FENCE.total_seconds():g}s")
+        self.label_map()
+
+    def fence(self) -> Fence | None:
+        """None = relaxed."""
+        return Fence.within(self.data_dir, self.fencing_after.total_seconds()) if self.fencing == "strict" else None
+
+    def label_map(self) -> dict[str, str]:
+        """Value by key; raises ConfigError."""
+        found: dict[str, str] = {}
+        for text in self.labels:
+            key, equals, value = (part.strip() for part in text.partition("="))
+            if not equals or not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE or key in found:
+                raise ConfigError(
+                    f"TUNESMITH_TRAINER_LABELS: {text!r} is no KEY=VALUE, has a key that was there before,"
+                    f" or more than {_LONGEST_KEY} characters in the key or {_LONGEST_VALUE} in the value"
+                )
+            found[key] = value
+        if len(found) > _MOST_LABELS:
+            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {_MOST_LABELS} are permitted")
+        return found
+
+    def fenced_after(self) -> float:
+        """Seconds after the last question in which no run has a process any more; 0 = they go on."""
+        fence = self.fence()
+        return fence.limit + self.stop_grace.total_seconds() + _KILL_SECONDS if fence else 0.0
 
     def inference_environment(self) -> dict[str, str]:
         """What a process that asks models is told of the inference service."""

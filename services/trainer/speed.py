@@ -84,11 +84,6 @@ class Speed:
             return 0.0
 
 
-def memory_bytes() -> int:
-    """Main memory of the machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _torch_version() -> str:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("torch")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from services.trainer import batch_cut, processes, ranks
+from services.trainer.contact import Silence
 from services.trainer.journal import Journal
 from services.trainer.kernel_kills import out_of_memory_kills
 from services.trainer.rank_output import RankOutput
@@ -32,7 +33,8 @@ class Supervision:
     """One run. `grace` is the time between SIGTERM and SIGKILL in seconds, `clock` is monotonic.
 
     `stalls` tells ranks that do not move, which are ended with `ends_stalls`. `kernel_kills` counts processes ended for lack of
-    memory. `warm` is the only rank of the run, started before it.
+    memory. `warm` is the only rank of the run, started before it. With `silence` the run ends
+    when nobody asks its trainer for anything any more, and is given no time to save what it has done.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Supervision:
         ends_stalls: bool = False,
         kernel_kills: Callable[[], int] = out_of_memory_kills,
         warm: WarmRank | None = None,
+        silence: Silence | None = None,
     ) -> None:
         self._journal = journal
         self._launch = launch
@@ -62,6 +65,8 @@ class Supervision:
         self._failed_rank: int | None = None
         self._kill_time: float | None = None
         self._warm = warm
+        self._silence = silence
+        self._is_fenced = False
         self._told_of_patience = False
 
     def run(self, *, identity: processes.Identity | None, group: pathlib.Path | None = None) -> None:
@@ -106,7 +111,8 @@ class Supervision:
         self._output.tell_stored(self._launch.directory / STORED)
         self._reap()
         self._look_for_stalls()
-        if self._kill_time is None and (self._cancelled or self._failed_rank is not None):
+        self._look_for_silence()
+        if self._kill_time is None and (self._cancelled or self._is_fenced or self._failed_rank is not None):
             self._stop()
         if self._kill_time is not None and self._clock() >= self._kill_time and not self._is_patient(self._kill_time):
             self._signal(signal.SIGKILL)
@@ -143,8 +149,8 @@ class Supervision:
 
     def _is_patient(self, since: float) -> bool:
         """Whether ranks whose time is up should still be let: until a checkpoint under way is durable, or a long step is done."""
-        unwanted = not self._cancelled or self._failed_rank is not None or (self._launch.directory / "cancel").exists()
-        if unwanted:
+        is_kept = self._cancelled and not self._is_fenced and self._failed_rank is None
+        if not is_kept or (self._launch.directory / "cancel").exists():
             return False
         working = any(rank.exit_code is None and rank.number in self._output.saving for rank in self._ranks.values())
         seconds = SAVING_SECONDS if working else min(SAVING_SECONDS, 2 * self._stalls.usual())
@@ -185,9 +191,16 @@ class Supervision:
                 self._output.failure(reason="TRAINING_STALLED", message=message, metadata={"rank": str(stall.rank)})
                 self._failed_rank = stall.rank
 
+    def _look_for_silence(self) -> None:
+        if self._silence is None or self._is_fenced or not (seconds := self._silence.too_long()):
+            return
+        self._is_fenced = True
+        what = f"no task manager has asked this trainer for anything for {seconds:.0f} s"
+        self._output.failure(reason="RUN_FENCED", message=f"{what}, so the run may have been given elsewhere")
+
     def _may_try_again(self) -> bool:
         """Whether the ranks that are gone now deserve another start."""
-        if self._failed_rank is None or self._cancelled:
+        if self._failed_rank is None or self._cancelled or self._is_fenced:
             return False
         failed = self._ranks[self._failed_rank]
         if failed.is_warm and (failed.exit_code or 0) < 0 and not self._output.was_heard:

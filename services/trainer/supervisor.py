@@ -14,6 +14,7 @@ import time
 
 from services.trainer import processes, ranks
 from services.trainer.cgroup import own_group
+from services.trainer.contact import Fence, Silence
 from services.trainer.journal import Journal, JournalBusy
 from services.trainer.journal_reader import read
 from services.trainer.ranks import Launch, adopt_orphans
@@ -58,6 +59,7 @@ def supervise(directory: pathlib.Path, arguments: argparse.Namespace, warm: Warm
             stalls=StallWatch(arguments.stall_floor, time.monotonic),
             ends_stalls=numbers.get("stall_policy") == "fail",
             warm=warm,
+            silence=Silence(Fence(arguments.contact, arguments.fence)) if arguments.fence else None,
         ).run(identity=processes.identify(os.getpid()), group=group)
     return 0
 
@@ -71,6 +73,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--module", default="services.trainer.training", help="what a rank runs")
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of a rank")
     parser.add_argument("--grace", type=float, default=10.0, help="seconds between SIGTERM and SIGKILL")
+    parser.add_argument("--contact", type=pathlib.Path, help="where the trainer writes when it is asked for anything")
+    parser.add_argument("--fence", type=float, default=0.0, help="seconds without that which end the run; 0 = none do")
     parser.add_argument("--stall-floor", type=float, default=600.0, help="seconds of silence that are never a stall")
     return parser.parse_args()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from services import task_manager
 from services.common.postgres import Pool, migrate, open_pool
 from services.task_manager.domain.claim import Assignment
+from services.task_manager.domain.placement import Machine
 from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub
 from services.task_manager.task_queue import TaskQueue
@@ -53,8 +54,8 @@ async def measure(dsn: str, seconds: float) -> None:
 async def claimed(pool: Pool, count: int) -> Sequence[Assignment]:
     """So many tasks, owned."""
     queue = TaskQueue(pool, Hub(), owner=uuid.uuid4(), lease=datetime.timedelta(hours=1))
-    waiting = (await queue.look(largest=2)).waiting
-    return await queue.claim([task.id for task in waiting[:count]], "bench:1", 1_000_000)
+    waiting = (await queue.look([Machine("m", 2, 2)])).waiting
+    return await queue.claim([task.id for task in waiting[:count]], Machine("bench:1", 1_000_000, 1_000_000))
 
 
 async def print_rate(pool: Pool, assignments: Sequence[Assignment], frames: int, seconds: float) -> None:

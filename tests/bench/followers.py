@@ -29,6 +29,7 @@ from services.common.config import Secret
 from services.common.postgres import Pool, migrate, open_pool
 from services.common.server import ServerSettings, serving
 from services.task_manager.domain.claim import Assignment
+from services.task_manager.domain.placement import Machine
 from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub
 from services.task_manager.servicer import TaskManagerServicer, utc_now
@@ -95,8 +96,8 @@ async def claim(pool: Pool, count: int) -> list[Assignment]:
     """So many owned tasks."""
     queue, owned = TaskQueue(pool, Hub(), owner=uuid.uuid4(), lease=datetime.timedelta(hours=2)), list[Assignment]()
     while len(owned) < count:
-        waiting = (await queue.look(largest=2)).waiting
-        owned += await queue.claim([task.id for task in waiting[: count - len(owned)]], "bench:1", 1_000_000)
+        waiting = (await queue.look([Machine("m", 2, 2)])).waiting
+        owned += await queue.claim([task.id for task in waiting[: count - len(owned)]], Machine("bench:1", 1_000_000, 1_000_000))
     return owned
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from services import task_manager
 from services.common.postgres import Pool, migrate, open_pool
 from services.task_manager.domain.claim import Assignment
-from services.task_manager.domain.schedule import Machine, decide
+from services.task_manager.domain.placement import Machine
+from services.task_manager.domain.schedule import decide
+from services.task_manager.domain.waiting import Trainers
 from services.task_manager.event_log import EventLog
 from services.task_manager.fleet import Fleet
 from services.task_manager.hub import Hub
@@ -89,7 +91,7 @@ def requests() -> dict[str, api.ListTasksRequest]:
 async def print_pages(pool: Pool, queue: TaskQueue) -> None:
     """Pages of 50, first ones and ones far behind; totals beside them."""
     fleet = Fleet()
-    fleet.tell([Machine("bench:1", 2, 0)], [])
+    fleet.tell(Trainers([Machine("bench:1", 2, 0)]))
     pages = TaskPages(TaskListing(pool), Outlook(queue, fleet, utc_now))
     print("| pages of 50 | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
     for name, request in requests().items():
@@ -127,11 +129,11 @@ async def print_claims(pool: Pool, queue: TaskQueue) -> list[Assignment]:
     claimed: list[Assignment] = []
     started, before, looks = time.perf_counter(), await spent(pool), 0
     while time.perf_counter() - started < _SECONDS:
-        view = await queue.look(largest=2)
+        view = await queue.look([Machine("m", 2, 2)])
         looks += 1
         chosen = list(decide(view.waiting, [_ROOMY], (), utc_now()).starts)
         for first in range(0, len(chosen), 20):
-            claimed += await queue.claim(chosen[first : first + 20], _ROOMY.trainer, _ROOMY.total)
+            claimed += await queue.claim(chosen[first : first + 20], _ROOMY)
     rate = len(claimed) / (time.perf_counter() - started)
     processor = 1000 * (await spent(pool) - before) / len(claimed)
     print(f"\nclaims: {rate:.0f} a second, {processor:.1f} ms of processor each ({looks} rounds)", flush=True)

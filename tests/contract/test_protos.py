@@ -95,8 +95,11 @@ def test_names_of_units_follow_the_rules(file: FileDescriptor) -> None:
 
 
 def test_every_list_request_pages() -> None:
-    # Bounded by the machine, by max_points, or by what is kept of a task.
-    unpaged = {"ListRunsRequest", "ListLoadedModelsRequest", "ListMetricsRequest", "ListCheckpointsRequest"}
+    # Bounded by the machine, by settings, by max_points, or by what is kept of a task.
+    unpaged = {
+        *("ListRunsRequest", "ListRunnersRequest", "ListLoadedModelsRequest"),
+        *("ListMetricsRequest", "ListCheckpointsRequest"),
+    }
     for file in SERVICES:
         for name, message in file.message_types_by_name.items():
             if name.startswith("List") and name.endswith("Request") and name not in unpaged:

@@ -76,6 +76,19 @@ def test_the_loss_falls(finished: dict) -> None:
     assert losses[-1] < losses[0]
 
 
+def test_the_runner_is_listed_and_a_label_that_it_does_not_have_is_waited_for(stack: LocalStack, dataset: str) -> None:
+    runner = stack.json("runner", "ls")
+    assert (runner["state"], runner["device"]) == ("READY", "cpu")
+    assert 0 < int(runner["free_memory_bytes"]) <= int(runner["total_memory_bytes"])
+
+    task = create(stack, dataset, *FAST, "--runner-label", "zone=nowhere")
+    eventually(
+        lambda: stack.json("task", "show", task["name"])["state_reason"] == "no runner with zone=nowhere is there",
+        "the task does not say what it waits for",
+    )
+    assert stack.json("task", "cancel", task["name"])["state"] == "CANCELLED"
+
+
 def test_a_run_whose_time_is_up_succeeds_early_and_says_so_with_its_samples(stack: LocalStack, dataset: str) -> None:
     limits = ("--set", "time_limit_seconds=1", "--set", "eval_steps=1", "--sample", "Where is my parcel?")
     task = create(stack, dataset, *ENDLESS, *limits)

@@ -14,6 +14,7 @@ from services.common.errors import ServiceError
 from services.common.postgres import Pool
 from services.task_manager.claims import ClaimRepository
 from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.placement import Machine
 from services.task_manager.domain.task import Change, NewTask, State
 from services.task_manager.event_log import EventLog
 from services.task_manager.hub import Hub
@@ -111,7 +112,7 @@ class Lab:
 
     async def claim(self, owner: Owner, task: str) -> Assignment:
         """A waiting task."""
-        [assignment] = await owner.queue.claim([uuid.UUID(task)], RUNNER, 1_000_000)
+        [assignment] = await owner.queue.claim([uuid.UUID(task)], Machine(RUNNER, 1_000_000, 1_000_000))
         return assignment
 
     def run(self, assignment: Assignment, lines: int, end: str = "") -> list[task_event_pb2.TaskEvent]:

@@ -21,6 +21,7 @@ from services.common.postgres import transaction
 from services.task_manager import event_log, orphans, repository, run_follower, state_changes, task_claiming, watch
 from services.task_manager.domain import transitions
 from services.task_manager.domain.claim import Assignment, Claim
+from services.task_manager.domain.placement import Machine
 from services.task_manager.domain.task import Change, State
 from services.task_manager.run_follower import RunFollower
 from services.task_manager.task_claiming import Taker
@@ -213,7 +214,9 @@ def claimed_without_a_lock(patch: Patch) -> None:
 async def two_claim_at_once(lab: Lab) -> None:
     """Two task managers see the same waiting task, each for another trainer."""
     task = await lab.task()
-    claims = (owner.queue.claim([uuid.UUID(task)], runner, 9) for owner, runner in ((lab.first, "a:1"), (lab.second, "b:1")))
+    claims = (
+        owner.queue.claim([uuid.UUID(task)], Machine(runner, 9, 9)) for owner, runner in ((lab.first, "a:1"), (lab.second, "b:1"))
+    )
     claimed = [one for found in await asyncio.gather(*claims) for one in found]
     for assignment in claimed:
         owner = lab.first if assignment.claim.owner == lab.first.id else lab.second

@@ -22,6 +22,7 @@ from tunesmith.cli import (
     model_add,
     registry,
     registry_import,
+    runner,
     stack,
     task,
 )
@@ -66,6 +67,7 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(model.app, name="model")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(registry.app, name="registry")
+app.add_typer(runner.app, name="runner")
 artifact_notices.register(artifact.app)
 model_add.register(model.app)
 registry_import.register(registry.app)

@@ -6,7 +6,7 @@ import typer
 
 from tunesmith.cli import task_again, task_diff, task_list, task_logs, task_watch
 from tunesmith.cli.data_argument import split_weight
-from tunesmith.cli.options import Json, TaskId
+from tunesmith.cli.options import Json, TaskId, key_values
 from tunesmith.cli.output import print_json, talk
 from tunesmith.cli.task_options import (
     Data,
@@ -21,6 +21,7 @@ from tunesmith.cli.task_options import (
     NotBefore,
     Origin,
     Priority,
+    RunnerLabel,
     Sample,
     Settings,
     Tuning,
@@ -65,6 +66,7 @@ def create(
     priority: Priority = None,
     not_before: NotBefore = None,
     max_attempts: MaxAttempts = None,
+    runner_label: RunnerLabel = None,
     dry_run: DryRun = False,
     watch: Watch = False,
     as_json: Json = False,
@@ -98,6 +100,7 @@ def create(
         priority=priority,
         not_before=not_before,
         max_attempts=max_attempts,
+        runner_labels=key_values(runner_label or [], "--runner-label"),
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
     with Client() as client:
@@ -160,7 +163,6 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change what people call a task (name, description, labels) and its priority."""
-    from tunesmith.cli.options import key_values
     from tunesmith.client import Client
 
     labels = key_values(label or [], "--label") if label or no_labels else None

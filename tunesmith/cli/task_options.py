@@ -57,5 +57,9 @@ MaxAttempts = Annotated[
     int | None,
     typer.Option(min=1, max=100, help="Tries until lost runs and passing failures fail the task.", show_default="3"),
 ]
+RunnerLabel = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A label that the runner must have, see `tunesmith runner ls`; repeatable."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the task until it ends.")]

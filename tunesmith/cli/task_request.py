@@ -1,6 +1,6 @@
 """What `task create` was told, put over a task: an empty one, or one from a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,7 @@ class Request:
     priority: int | None = None
     not_before: datetime | None = None
     max_attempts: int | None = None
+    runner_labels: Mapping[str, str] = field(default_factory=dict)
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
     def over(self, task: Task, client: Client) -> Task:
@@ -76,7 +77,7 @@ class Request:
         given = (self.data, self.model, self.method, self.tuning, self.validation_data, self.origin, self.samples)
         if any(given) or self.validation_split is not None or self.numbers.ByteSize():
             raise typer.BadParameter(
-                f"the file describes an {kind}: only names, priority, time and attempts can be given with it"
+                f"the file describes an {kind}: only names, priority, time, attempts and labels can be given with it"
             )
         task.display_name = self.name or task.display_name
         task.description = task.description if self.description is None else self.description
@@ -115,6 +116,7 @@ class Request:
         task.max_attempts = task.max_attempts if self.max_attempts is None else self.max_attempts
         if stamp := timestamp(self.not_before):
             task.not_before_time.CopyFrom(stamp)
+        task.spec.runner_labels.update(self.runner_labels)
 
     def _set_validation(self, spec: FineTuning, client: Client) -> None:
         if self.validation_data:

@@ -103,6 +103,7 @@ def print_task(task: Task) -> None:
             ("clone of", task.origin.cloned_from),
             ("kind", kind_name(task.spec)),
             *spec_fields(task.spec),
+            ("only on", "\n".join(f"{key}={value}" for key, value in sorted(task.spec.runner_labels.items()))),
             ("attempt", str(task.attempt) if task.attempt > 1 else ""),
             ("created", when(task.create_time)),
             ("started", when(task.start_time)),

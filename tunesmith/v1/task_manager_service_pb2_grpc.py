@@ -135,6 +135,11 @@ class TaskManagerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListMetricsRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListMetricsResponse.FromString,
                 _registered_method=True)
+        self.ListRunners = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/ListRunners',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersResponse.FromString,
+                _registered_method=True)
 
 
 class TaskManagerServiceServicer:
@@ -295,6 +300,14 @@ class TaskManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRunners(self, request, context):
+        """The runners that this task manager knows, as they are now: they are asked for it. Those that do not answer are listed as they
+        were when they last did.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskManagerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -392,6 +405,11 @@ def add_TaskManagerServiceServicer_to_server(servicer, server):
                     servicer.ListMetrics,
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListMetricsRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListMetricsResponse.SerializeToString,
+            ),
+            'ListRunners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRunners,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -911,6 +929,33 @@ class TaskManagerService:
             '/tunesmith.v1.TaskManagerService/ListMetrics',
             tunesmith_dot_v1_dot_task__manager__service__pb2.ListMetricsRequest.SerializeToString,
             tunesmith_dot_v1_dot_task__manager__service__pb2.ListMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRunners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/ListRunners',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -106,6 +106,10 @@ class TaskManagerServiceStub:
     """The metric history of one task, thinned out to at most `max_points` points per metric; first, last, smallest and largest
     values are kept.
     """
+    ListRunners: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListRunnersRequest, _task_manager_service_pb2.ListRunnersResponse]
+    """The runners that this task manager knows, as they are now: they are asked for it. Those that do not answer are listed as they
+    were when they last did.
+    """
 
 @_typing.type_check_only
 class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
@@ -182,6 +186,10 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     ListMetrics: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListMetricsRequest, _task_manager_service_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """The metric history of one task, thinned out to at most `max_points` points per metric; first, last, smallest and largest
     values are kept.
+    """
+    ListRunners: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListRunnersRequest, _task_manager_service_pb2.ListRunnersResponse]  # type: ignore[assignment]
+    """The runners that this task manager knows, as they are now: they are asked for it. Those that do not answer are listed as they
+    were when they last did.
     """
 
 class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -370,6 +378,16 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_task_manager_service_pb2.ListMetricsResponse, _abc.Awaitable[_task_manager_service_pb2.ListMetricsResponse]]:
         """The metric history of one task, thinned out to at most `max_points` points per metric; first, last, smallest and largest
         values are kept.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRunners(
+        self,
+        request: _task_manager_service_pb2.ListRunnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_manager_service_pb2.ListRunnersResponse, _abc.Awaitable[_task_manager_service_pb2.ListRunnersResponse]]:
+        """The runners that this task manager knows, as they are now: they are asked for it. Those that do not answer are listed as they
+        were when they last did.
         """
 
 def add_TaskManagerServiceServicer_to_server(servicer: TaskManagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,10 +16,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -60,10 +60,31 @@ class TaskSpec(_message.Message):
     EXPORT: TaskSpec.Kind.ValueType  # 4
     """`export` is set."""
 
+    @_typing.final
+    class RunnerLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FINE_TUNING_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     EXPORT_FIELD_NUMBER: _builtins.int
+    RUNNER_LABELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fine_tuning(self) -> Global___FineTuning:
         """Tune a base model on a dataset."""
@@ -80,6 +101,13 @@ class TaskSpec(_message.Message):
     def export(self) -> _export_pb2.Export:
         """Make another form of a task's result."""
 
+    @_builtins.property
+    def runner_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. Only a runner that has all of these labels, with these values, takes the task; while none does, the task waits. Empty:
+        any runner takes it, whatever labels that has. At most 64, keys of 1 to 64 characters, values of at most 512. The evaluation
+        that follows on a fine-tuning asks for the same.
+        """
+
     def __init__(
         self,
         *,
@@ -87,10 +115,11 @@ class TaskSpec(_message.Message):
         evaluation: _evaluation_pb2.Evaluation | None = ...,
         generation: _generation_pb2.Generation | None = ...,
         export: _export_pb2.Export | None = ...,
+        runner_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "export", b"export", "fine_tuning", b"fine_tuning", "generation", b"generation", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "export", b"export", "fine_tuning", b"fine_tuning", "generation", b"generation", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "export", b"export", "fine_tuning", b"fine_tuning", "generation", b"generation", "kind", b"kind", "runner_labels", b"runner_labels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["fine_tuning", "evaluation", "generation", "export"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

@@ -347,6 +347,26 @@ class Capacity(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TOTAL_PROCESSES_FIELD_NUMBER: _builtins.int
     FREE_PROCESSES_FIELD_NUMBER: _builtins.int
     ACTIVE_RUN_COUNT_FIELD_NUMBER: _builtins.int
@@ -356,6 +376,9 @@ class Capacity(_message.Message):
     WARM_PROCESSES_FIELD_NUMBER: _builtins.int
     WARM_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    FREE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    FENCED_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     total_processes: _builtins.int
     """Processes it can run at once."""
     free_processes: _builtins.int
@@ -378,6 +401,16 @@ class Capacity(_message.Message):
     """Version of the trainer by Semantic Versioning, for example `0.1.0`; empty = from before it was told. One of another major
     version than the task manager's, below 1.0 of another minor version, gets no new runs.
     """
+    free_memory_bytes: _builtins.int
+    """Main memory, in bytes, that runs could take now, with what waiting processes would give back; 0 = not known."""
+    fenced_after_seconds: _builtins.float
+    """Seconds after the last call of any task manager in which all of its runs have ended by themselves, by strict fencing; a task
+    whose trainer was silent for longer is tried elsewhere. 0 = they go on, however long nobody calls.
+    """
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What tasks may ask of a runner by `TaskSpec.runner_labels`; at most 64, keys of 1 to 64 characters, values of at most 512."""
+
     def __init__(
         self,
         *,
@@ -390,10 +423,13 @@ class Capacity(_message.Message):
         warm_processes: _builtins.int = ...,
         warm_memory_bytes: _builtins.int = ...,
         version: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        free_memory_bytes: _builtins.int = ...,
+        fenced_after_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "device", b"device", "flops_per_second", b"flops_per_second", "free_processes", b"free_processes", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "version", b"version", "warm_memory_bytes", b"warm_memory_bytes", "warm_processes", b"warm_processes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "device", b"device", "fenced_after_seconds", b"fenced_after_seconds", "flops_per_second", b"flops_per_second", "free_memory_bytes", b"free_memory_bytes", "free_processes", b"free_processes", "labels", b"labels", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "version", b"version", "warm_memory_bytes", b"warm_memory_bytes", "warm_processes", b"warm_processes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,21 +48,6 @@ def about_tokens(tokens: Tokens, max_seq_length: int) -> list[str]:
     )
 
 
-def about_room(processes: int, most_processes: int, memory_bytes: int, machine_bytes: int) -> list[str]:
-    """About what the trainers have; 0 = not known."""
-    return _that_apply(
-        (
-            0 < most_processes < processes,
-            f"num_processes {processes} is more than the {most_processes} of the largest trainer: the task would wait for ever.",
-        ),
-        (
-            0 < machine_bytes < memory_bytes,
-            f"The run will need about {memory_bytes / 1e9:.1f} GB of memory; the trainer has {machine_bytes / 1e9:.1f} GB."
-            " Lower per_device_train_batch_size or max_seq_length.",
-        ),
-    )
-
-
 def _that_apply(*advice: Advice) -> list[str]:
     return [text for applies, text in advice if applies]
 

@@ -1,11 +1,15 @@
 """What an attempt needs next and what its end means, as pure functions; used by the follower of a run and by the claims."""
 
 import dataclasses
+import datetime
 import enum
 from collections.abc import Sequence
 
 from services.task_manager.domain import transitions
 from services.task_manager.domain.task import Change, State
+
+LOST_ANSWER = datetime.timedelta(seconds=45)
+"""A connection on which calls go out and no answer comes back is given up after 40 s (services/common/channels.py)."""
 
 
 class Step(enum.Enum):
@@ -25,6 +29,14 @@ def next_step(state: State, stored_events: int, *, may_have_started: bool, is_ac
         return Step.PAUSE
     # Once events are stored, starting again would begin another run under the same name.
     return Step.START if state is State.STARTING and stored_events == 0 and not is_accepted else Step.FOLLOW
+
+
+def has_fenced_itself(fenced_after: datetime.timedelta | None, silence: datetime.timedelta) -> bool:
+    """Whether a trainer that was silent for so long has ended its runs, given its own rule; None = it lets them go on.
+
+    The rule counts from the last call that reached it, which may be one whose answer was lost on the way: that much is added.
+    """
+    return fenced_after is not None and silence >= fenced_after + LOST_ANSWER
 
 
 def moves(state: State, end: Change) -> Sequence[Change]:

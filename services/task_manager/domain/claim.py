@@ -1,6 +1,7 @@
 """Who may write for a task: the claim, checked by every sink; used by the dispatcher and the repositories."""
 
 import dataclasses
+import datetime
 import uuid
 
 from services.common.errors import ServiceError
@@ -40,6 +41,10 @@ class Assignment:
     max_attempts: int | None = None
     """Runs that may be lost until the task fails; None = what the server is set to."""
     kind: Kind = Kind.FINE_TUNING
+    memory_bytes: int = 0
+    """That the run is expected to need at its peak; 0 = not known."""
+    fenced_after: datetime.timedelta | None = None
+    """After so long a silence of the trainer it has ended the run by itself; None = the run goes on."""
 
 
 class StaleClaim(ServiceError):

@@ -1,4 +1,4 @@
-"""What is known of a task that can work, and of the machines it may run on; a plan is made of these."""
+"""What is known of a task that can work; a plan is made of it."""
 
 import dataclasses
 
@@ -7,17 +7,6 @@ from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.inputs import Inputs, Tokens
 from services.task_manager.domain.throughput import RunKind
 from services.task_manager.domain.training_data import RowCounts
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Machines:
-    """What the trainers that answer can do; 0 = not known."""
-
-    most_processes: int = 0
-    flops_per_second: float = 0.0
-    """Of the slowest that has been measured."""
-    memory_bytes: int = 0
-    """Of the largest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Sequence
 
 from services.task_manager.domain import advice, duration, memory, token_totals
-from services.task_manager.domain.findings import Findings, Machines
+from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.steps import steps_per_epoch
@@ -43,12 +43,14 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def make_plan(findings: Findings, machines: Machines, shape: ModelShape | None, earlier: Sequence[RunSpeed]) -> Plan:
-    """The plan; `earlier` are runs of the same base model, `shape` None = not known."""
+def make_plan(findings: Findings, flops_per_second: float, shape: ModelShape | None, earlier: Sequence[RunSpeed]) -> Plan:
+    """The plan; `earlier` are runs of the same base model, `shape` None = not known.
+
+    `flops_per_second`: of one process of the slowest trainer that has been measured, 0 = not known.
+    """
     effective, rows = findings.effective, findings.rows
     counted = _token_totals(findings)
-    time, basis = estimate(findings, machines, earlier)
-    peak = _peak_memory(findings, shape)
+    time, basis = estimate(findings, flops_per_second, earlier)
     return Plan(
         effective=effective,
         total_steps=effective.max_steps or 1,
@@ -58,12 +60,11 @@ def make_plan(findings: Findings, machines: Machines, shape: ModelShape | None, 
         trainable_token_count=counted.trainable,
         estimated_duration=time,
         estimate_basis=basis,
-        estimated_peak_memory_bytes=peak,
+        estimated_peak_memory_bytes=peak_memory(findings, shape),
         serving_problem=_serving_problem(findings),
         warnings=(
             *advice.about_numbers(effective, rows.training),
             *advice.about_tokens(findings.tokens, findings.max_seq_length),
-            *advice.about_room(effective.num_processes or 1, machines.most_processes, peak, machines.memory_bytes),
         ),
     )
 
@@ -74,14 +75,14 @@ def _token_totals(findings: Findings) -> TokenTotals:
 
 
 def estimate(
-    findings: Findings, machines: Machines, earlier: Sequence[RunSpeed]
+    findings: Findings, flops_per_second: float, earlier: Sequence[RunSpeed]
 ) -> tuple[datetime.timedelta | None, EstimateBasis]:
     """How long training will take, and what says so; None when nothing is known to judge by."""
     tokens = _token_totals(findings).tokens
     speed, basis = expected_speed(findings.run_kind, earlier), EstimateBasis.EARLIER_RUNS
     if speed is None:
         parameters, basis = findings.inputs.base_model.parameter_count, EstimateBasis.MEASURED_SPEED
-        speed = duration.speed_of_machine(machines.flops_per_second, parameters, is_full=findings.is_full)
+        speed = duration.speed_of_machine(flops_per_second, parameters, is_full=findings.is_full)
     if speed is None or not tokens:
         return None, EstimateBasis.NONE
     effective = findings.effective
@@ -104,7 +105,8 @@ def _validation_tokens(findings: Findings) -> int:
     return round(sum(token_totals.kept_tokens(facts, limit) for facts in known) * findings.rows.validation / max(1, rows))
 
 
-def _peak_memory(findings: Findings, shape: ModelShape | None) -> int:
+def peak_memory(findings: Findings, shape: ModelShape | None) -> int:
+    """That the run will need, all processes together; 0 = not known. `shape` None = guessed from the number of parameters."""
     known, parameters = findings.tokens.known, findings.inputs.base_model.parameter_count
     if not known or not parameters:
         return 0

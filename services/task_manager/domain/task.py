@@ -84,6 +84,10 @@ class Task:
     expected_start_time: datetime.datetime | None = None
     """Never stored; told when it is read."""
     kind: Kind = Kind.FINE_TUNING
+    memory_bytes: int = 0
+    """That its runs are expected to need at their peak; 0 = not known."""
+    runner_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Labels that a runner must have to take it."""
 
     @property
     def name(self) -> str:
@@ -129,6 +133,8 @@ class NewTask:
     expected_duration: datetime.timedelta | None = None
     """Of its work; None = not known."""
     kind: Kind = Kind.FINE_TUNING
+    memory_bytes: int = 0
+    runner_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,6 +150,7 @@ class Retry:
     overrides: bytes | None = None
     effective_hyperparameters: bytes | None = None
     processes: int | None = None
+    memory_bytes: int | None = None
     expected_duration: datetime.timedelta | None = None
 
     def parameters(self) -> dict[str, Any]:

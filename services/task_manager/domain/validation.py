@@ -44,6 +44,8 @@ class Draft(Generic[A]):
     not_before: datetime.datetime | None = None
     max_attempts: int | None = None
     """None = what the server is set to."""
+    runner_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Labels that a runner must have."""
 
 
 def check(draft: Draft[A], *, named: bool, kinds: str = "fine_tuning") -> A:
@@ -64,7 +66,7 @@ def check_update(update: TaskUpdate) -> None:
     found = [
         *(_text("task.display_name", update.display_name, 1, MAX_DISPLAY_NAME) if update.display_name is not None else ()),
         *(_text("task.description", update.description, 0, MAX_DESCRIPTION) if update.description is not None else ()),
-        *_labels(update.labels or {}),
+        *_labels("task.labels", update.labels or {}),
         *_priority(update.priority or 0),
     ]
     if found:
@@ -99,7 +101,8 @@ def name_violations(parse: Callable[[], object]) -> Iterator[Violation]:
 def _violations(draft: Draft[A], named: bool) -> Iterator[Violation]:
     yield from _text("task.display_name", draft.display_name, 1 if named else 0, MAX_DISPLAY_NAME)
     yield from _text("task.description", draft.description, 0, MAX_DESCRIPTION)
-    yield from _labels(draft.labels)
+    yield from _labels("task.labels", draft.labels)
+    yield from _labels("task.spec.runner_labels", draft.runner_labels)
     yield from _priority(draft.priority)
     if draft.max_attempts is not None and not 1 <= draft.max_attempts <= MAX_ATTEMPTS:
         yield Violation("task.max_attempts", f"{draft.max_attempts} is not between 1 and {MAX_ATTEMPTS}; 0 = the default")
@@ -114,13 +117,13 @@ def _text(field: str, text: str, low: int, high: int) -> Iterator[Violation]:
         yield Violation(field, "contains the character NUL")
 
 
-def _labels(labels: Mapping[str, str]) -> Iterator[Violation]:
+def _labels(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
     if len(labels) > MAX_LABELS:
-        yield Violation("task.labels", f"has {len(labels)} entries; at most {MAX_LABELS} are permitted")
+        yield Violation(field, f"has {len(labels)} entries; at most {MAX_LABELS} are permitted")
     for key, value in sorted(labels.items()):
-        yield from _text(f"task.labels[{key[:80]!r}]", value, 0, MAX_LABEL_VALUE)
+        yield from _text(f"{field}[{key[:80]!r}]", value, 0, MAX_LABEL_VALUE)
         if not 1 <= len(key) <= MAX_LABEL_KEY or "\0" in key:
-            yield Violation(f"task.labels[{key[:80]!r}]", f"keys have 1 to {MAX_LABEL_KEY} characters")
+            yield Violation(f"{field}[{key[:80]!r}]", f"keys have 1 to {MAX_LABEL_KEY} characters")
 
 
 def _priority(priority: int) -> Iterator[Violation]:

@@ -77,6 +77,7 @@ class FineTuningWork:
             note=_note(findings),
             origin=origin,
             expected_duration=await self.peers.planning.expected_duration(findings),
+            memory_bytes=await self.peers.planning.expected_memory(findings),
         )
 
     async def _from(self, continued: Hyperparameters | None) -> tuple[FineTuning, ArtifactFacts | None]:
@@ -88,7 +89,7 @@ class FineTuningWork:
         """See Work."""
         ask, _ = await self.peers.origins.of(self.ask)
         await self._check_evaluation()
-        return plan_to_proto(await self.peers.planning.plan(ask, patience=patience))
+        return plan_to_proto(await self.peers.planning.plan(ask, self.given.runner_labels, patience=patience))
 
     async def _check_evaluation(self) -> None:
         if self.ask.evaluation_dataset:

@@ -35,6 +35,8 @@ class Resolved:
     origin: ArtifactFacts | None = None
     """What it is made from."""
     expected_duration: datetime.timedelta | None = None
+    memory_bytes: int = 0
+    """That its runs will need at their peak; 0 = not known."""
 
 
 class Work(Ask, Protocol):

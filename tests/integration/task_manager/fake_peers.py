@@ -101,6 +101,9 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.total_processes = total_processes
         self.flops_per_second = 0.0
         self.total_memory_bytes = 0
+        self.labels: dict[str, str] = {}
+        self.version = ""
+        self.fenced_after_seconds = 0.0
         self.runs: dict[str, FakeRun] = {}
         self.script: Callable[[FakeRun], Any] | None = None
         self.refusal: ServiceError | None = None
@@ -159,6 +162,10 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
             device="cpu",
             flops_per_second=self.flops_per_second,
             total_memory_bytes=self.total_memory_bytes,
+            free_memory_bytes=self.total_memory_bytes,
+            labels=self.labels,
+            version=self.version,
+            fenced_after_seconds=self.fenced_after_seconds,
         )
 
     async def StreamRunEvents(self, request: Any, context: Any) -> AsyncIterator[trainer_service_pb2.StreamRunEventsResponse]:

@@ -12,7 +12,8 @@ from integration.task_manager.test_repositories import LEASE, Owner, a_new_task
 
 from services.common.errors import ServiceError
 from services.common.postgres import Pool, transaction
-from services.task_manager.domain.schedule import Machine, decide
+from services.task_manager.domain.placement import Machine
+from services.task_manager.domain.schedule import decide
 from services.task_manager.domain.task import NewTask
 from services.task_manager.hub import Hub
 from services.task_manager.project_quota import ProjectQuota
@@ -61,13 +62,13 @@ async def test_task_managers_at_once_never_claim_more_than_the_quota(pool: Pool)
     ids = [(await owner.tasks.create(of("p"))).id for _ in range(8)]
     others = [(await owner.tasks.create(of(project))).id for project in ("q", "")]
 
-    claims = [queue(pool, 3).claim(ids, f"t:{number}", 8) for number in range(4)]
+    claims = [queue(pool, 3).claim(ids, Machine(f"t:{number}", 8, 8)) for number in range(4)]
     claimed = [assignment for found in await asyncio.gather(*claims) for assignment in found]
 
     assert len(claimed) == 3
-    assert len(await queue(pool, 3).claim(others, "t:1", 8)) == 2
+    assert len(await queue(pool, 3).claim(others, Machine("t:1", 8, 8))) == 2
     await owner.tasks.cancel(claimed[0].claim.task_id, "")
-    assert await queue(pool, 3).claim(ids, "t:1", 8) == [], "it is cancelled and still holds its process"
+    assert await queue(pool, 3).claim(ids, Machine("t:1", 8, 8)) == [], "it is cancelled and still holds its process"
 
 
 async def test_a_flood_hides_no_other_project_from_the_queue(pool: Pool) -> None:
@@ -76,12 +77,12 @@ async def test_a_flood_hides_no_other_project_from_the_queue(pool: Pool) -> None
         await owner.tasks.create(of("flood"))
     few = [(await owner.tasks.create(of("few", processes))).id for processes in (1, 2)]
 
-    view = await queue(pool).look(largest=4, limit=8)
+    view = await queue(pool).look([Machine("m", 4, 4)], limit=8)
 
     assert {task.id for task in view.waiting if task.project == "few"} == set(few)
     assert len(view.waiting) == 10
     assert set(few) <= set(decide(view.waiting, [Machine("m", 5, 5)], view.running, utc_now()).starts)
-    assert [task.processes for task in (await queue(pool).look(largest=1, limit=8)).waiting] == [1] * 9
+    assert [task.processes for task in (await queue(pool).look([Machine("m", 1, 1)], limit=8)).waiting] == [1] * 9
 
 
 async def test_many_projects_make_the_window_of_each_smaller_and_hide_none(pool: Pool) -> None:
@@ -89,7 +90,7 @@ async def test_many_projects_make_the_window_of_each_smaller_and_hide_none(pool:
     for _ in range(8):
         await asyncio.gather(*(owner.tasks.create(of(f"p{number}")) for number in range(20)))
 
-    view = await queue(pool).look(largest=1, limit=12)
+    view = await queue(pool).look([Machine("m", 1, 1)], limit=12)
 
     assert len({task.project for task in view.waiting}) == 20
     assert len(view.waiting) == 20 * 6
@@ -101,7 +102,7 @@ async def test_the_labels_of_a_moment_count(pool: Pool) -> None:
     async with transaction(pool) as connection:
         await connection.execute("UPDATE task_manager.task SET labels = jsonb_build_object('project', 'q')")
 
-    assert [one.project for one in (await queue(pool).look(largest=1)).waiting] == ["q"]
+    assert [one.project for one in (await queue(pool).look([Machine("m", 1, 1)])).waiting] == ["q"]
 
 
 async def test_callers_are_told(postgres_dsn: str, storage_address: str, trainer: FakeTrainer) -> None:

@@ -17,6 +17,7 @@ from services.task_manager.claims import ClaimRepository
 from services.task_manager.conversion import make_error
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
 from services.task_manager.domain.kind import Kind
+from services.task_manager.domain.placement import Machine
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, NewTask, State, TaskUpdate
 from services.task_manager.domain.task_filter import TaskFilter
@@ -50,8 +51,8 @@ class Owner:
 
     async def claim(self, runner: str, free_processes: int) -> Assignment | None:
         """The first waiting task that fits, claimed."""
-        while waiting := (await self.queue.look(largest=free_processes)).waiting:
-            if claimed := await self.queue.claim([waiting[0].id], runner, 1_000_000):
+        while waiting := (await self.queue.look([Machine("m", free_processes, free_processes)])).waiting:
+            if claimed := await self.queue.claim([waiting[0].id], Machine(runner, 1_000_000, 1_000_000)):
                 return claimed[0]
         return None
 
@@ -574,13 +575,13 @@ async def test_several_owners_never_promise_the_same_processes(pool: Pool, owner
         await owner.tasks.create(one)
     owners = [Owner(pool) for _ in range(3)]
 
-    claims = (owners[index].queue.claim([one.id for one in tasks[index::3]], "t:1", 4) for index in range(3))
+    claims = (owners[index].queue.claim([one.id for one in tasks[index::3]], Machine("t:1", 4, 4)) for index in range(3))
     claimed = [assignment for found in await asyncio.gather(*claims) for assignment in found]
 
     assert len(claimed) == 2
     first = next(one for one in owners if one.id == claimed[0].claim.owner)
     await first.claims.finish(claimed[0].claim, Change(State.QUEUED, "again"))
-    assert len(await owner.queue.claim([one.id for one in tasks], "t:1", 4)) == 1
+    assert len(await owner.queue.claim([one.id for one in tasks], Machine("t:1", 4, 4))) == 1
 
 
 async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool, owner: Owner) -> None:
@@ -592,12 +593,12 @@ async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool
     assignment = await owner.claim("t:1", 1)
     assert assignment
     assert assignment.claim.task_id == tried.id
-    assert await owner.queue.claim([waiting.id], "t:1", 1) == []
+    assert await owner.queue.claim([waiting.id], Machine("t:1", 1, 1)) == []
     failure, retry = Change(State.FAILED, "f", error=b""), Change(State.QUEUED, "again")
     hour = datetime.timedelta(hours=1)
     await owner.claims.lose_run(assignment.claim, max_lost_runs=3, failure=failure, retry=retry, first_rest=hour)
 
-    assert (await owner.queue.look(largest=9)).waiting == []
+    assert (await owner.queue.look([Machine("m", 9, 9)])).waiting == []
     resting = await owner.tasks.get(tried.id)
     assert resting.not_before
     assert resting.not_before - resting.update_time == hour

@@ -33,6 +33,10 @@ class TestTasks:
         assert tuning.hyperparameters == Hyperparameters()
         assert (task.display_name, task.description, dict(task.labels), task.name) == ("n", "", {}, "")
 
+    def test_labels_of_runners_are_part_of_what_is_asked_for(self):
+        assert dict(describe(runner_labels={"zone": "a"}).spec.runner_labels) == {"zone": "a"}
+        assert not describe().spec.runner_labels
+
     @pytest.mark.parametrize("word", ["sft", "SFT", "Sft"])
     def test_a_method_is_written_in_any_case(self, word):
         assert describe(method=word).spec.fine_tuning.method == FineTuning.SFT

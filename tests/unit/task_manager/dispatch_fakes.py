@@ -149,6 +149,10 @@ class FakeTrainer:
         self.runs: list[LiveRun] = []
         self.has: Capacity | Exception = Capacity(1, 1)
         self.on_start: Callable[[], None] = lambda: None
+        self.silent_for = datetime.timedelta()
+
+    def silence(self) -> datetime.timedelta:
+        return self.silent_for
 
     async def capacity(self) -> Capacity:
         if isinstance(self.has, Exception):

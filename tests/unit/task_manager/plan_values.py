@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from services.task_manager.domain import hyperparameters
-from services.task_manager.domain.findings import Findings, Machines
+from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.hyperparameters import Facts, Hyperparameters
 from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts, Inputs, TokenFacts, Tokens
@@ -14,7 +14,7 @@ from services.task_manager.domain.training_data import WeightedDataset, count_ro
 IDS = [f"{number}1111111-1111-4111-8111-111111111111" for number in range(1, 5)]
 SMOLLM2 = ModelShape(layers=30, hidden=576, intermediate=1536, key_value=192, vocabulary=49_152)
 SMOLLM2_PARAMETERS = 134_515_008
-MACHINE = Machines(most_processes=2, flops_per_second=300e9, memory_bytes=24_000_000_000)
+FLOPS = 300e9
 ASK = FineTuning(
     base_model="baseModels/smol",
     dataset=f"datasets/{IDS[0]}",

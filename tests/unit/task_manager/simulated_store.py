@@ -42,6 +42,7 @@ class Row:
 
     id: int
     processes: int
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
     state: State = State.QUEUED
     attempt: int = 0
     runner: int = -1
@@ -64,7 +65,7 @@ class Row:
 
 
 class Store:
-    """Time is a number that only grows; `capacity` is processes by trainer."""
+    """Time is a number that only grows; `capacity` is processes by trainer; each trainer has its number as a label."""
 
     def __init__(self, capacity: list[int]) -> None:
         self.now = 0
@@ -73,8 +74,8 @@ class Store:
 
     # ---- callers
 
-    def create(self, processes: int) -> None:
-        row = Row(len(self.rows), processes)
+    def create(self, processes: int, labels: dict[str, str]) -> None:
+        row = Row(len(self.rows), processes, labels)
         self.rows.append(row)
         self._record(row)
 
@@ -223,6 +224,8 @@ class Store:
     def _check_claim(self, row: Row) -> None:
         if row.due > self.now:
             raise Broken(f"task {row.id} is claimed {row.due - self.now} before its time")
+        if row.labels.get("number", str(row.runner)) != str(row.runner):
+            raise Broken(f"task {row.id} asks for {row.labels} and is claimed for trainer {row.runner}")
         if self.taken(row.runner) > self.capacity[row.runner]:
             raise Broken(f"trainer {row.runner} is promised {self.taken(row.runner)} of {self.capacity[row.runner]} processes")
 

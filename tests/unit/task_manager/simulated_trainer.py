@@ -1,7 +1,11 @@
-"""A trainer in the simulation: keeps runs and their journals, is away at times, and may lose everything it has."""
+"""A trainer in the simulation: keeps runs and their journals, is away at times, and may lose everything it has.
+
+A strict one ends its runs when nobody has asked it for anything for long.
+"""
 
 import dataclasses
 import random
+from collections.abc import Callable
 
 from services.task_manager.domain.task import State
 
@@ -34,23 +38,37 @@ class Run:
     is_paused: bool = False
 
 
-class Trainer:
-    """Runs by (task, attempt)."""
+FENCE = 12
+"""A strict trainer ends its runs after so long a silence."""
+_STILL_REACHED = 4
+"""So long are calls still done whose answers do not come back."""
 
-    def __init__(self, chance: random.Random, total: int) -> None:
+
+class Trainer:
+    """Runs by (task, attempt). `clock` tells the time that the kernel counts."""
+
+    def __init__(self, chance: random.Random, total: int, clock: Callable[[], int], *, is_strict: bool) -> None:
         self._chance = chance
+        self._clock = clock
         self.total = total
+        self.is_strict = is_strict
         self.runs: dict[tuple[int, int], Run] = {}
         self.is_away = False
         self._newest: dict[int, int] = {}
+        self._away_since = self._heard = 0
+
+    def come_or_go(self) -> None:
+        """Out of reach, or back."""
+        self.is_away, self._away_since = not self.is_away, self._clock()
 
     def free(self) -> int:
         self.answer()
         return self.total - sum(run.processes for run in self.runs.values() if run.end is None)
 
     def start(self, name: tuple[int, int], processes: int) -> None:
-        if self.is_away and self._chance.random() < 0.5:
+        if self.is_away and (self._chance.random() < 0.5 or self._clock() - self._away_since > _STILL_REACHED):
             raise Away
+        self._hear()
         if name not in self.runs:
             taken = sum(run.processes for run in self.runs.values() if run.end is None)
             if name[1] < self._newest.get(name[0], 0) or taken + processes > self.total:
@@ -80,9 +98,26 @@ class Trainer:
     def answer(self) -> None:
         if self.is_away:
             raise Away
+        self._hear()
+
+    def _hear(self) -> None:
+        self._fence()
+        self._heard = self._clock()
+
+    def _fence(self) -> None:
+        """What time has done since anybody looked."""
+        if self.is_strict and self._clock() - self._heard >= FENCE:
+            for run in self.runs.values():
+                run.end = run.end or State.PAUSED
+
+    def computing(self) -> set[tuple[int, int]]:
+        """The runs that live."""
+        self._fence()
+        return {name for name, run in self.runs.items() if run.end is None}
 
     def progress(self) -> None:
         """Each run that lives takes a step."""
+        self._fence()
         for run in self.runs.values():
             if run.end is not None:
                 continue

@@ -5,18 +5,22 @@ for long or killed, its lease runs out, somebody adopts, cancels or pauses the t
 """
 
 import contextlib
+import datetime
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from simulated_store import LEASE, Broken, Claim, Gap, Row, Stale, Store
-from simulated_trainer import Ahead, Away, NotFound, Refused, Trainer
+from simulated_trainer import FENCE, Ahead, Away, NotFound, Refused, Trainer
 
-from services.task_manager.domain.attempt import Step, next_step
-from services.task_manager.domain.schedule import Machine, Running, Waiting, decide
+from services.task_manager.domain.attempt import Step, has_fenced_itself, next_step
+from services.task_manager.domain.placement import Machine
+from services.task_manager.domain.schedule import Running, Waiting, decide
 from services.task_manager.domain.task import ACTIVE, Change, State
 
 STEPS = 130
+UNIT = datetime.timedelta(seconds=10)
+"""Of the time in the simulation, where rules are told in seconds."""
 _ROUNDS_TO_REST = 120
 
 
@@ -52,8 +56,18 @@ class Follower:
                 self._row = self.write = None
         except Stale:
             self.is_over = True
-        except (Away, Gap):
+        except Away:
+            self.write = self._given_up()
+            self._row = self._row if self.write else None
+        except Gap:
             self._row = self.write = None
+
+    def _given_up(self) -> Callable[[], object] | None:
+        """What is written when the trainer has ended the run by its own rule; None = it may go on."""
+        store, claim, row = self._world.store, self.claim, self._row
+        if row is None or not self._world.has_fenced_itself(row.runner, self._world.silence(claim.owner, row.runner)):
+            return None
+        return lambda: store.lose(claim)
 
     def _ask(self, row: Row) -> Callable[[], object]:
         store, claim = self._world.store, self.claim
@@ -76,6 +90,7 @@ class Follower:
                 return lambda: None
             return lambda: self._world.store.finish(self.claim, Change(State.QUEUED, "no room"))
         self._is_accepted = True
+        self._world.answered(self.claim.owner, row.runner)
         return lambda: None
 
     def _follow(self, row: Row) -> Callable[[], object]:
@@ -91,6 +106,7 @@ class Follower:
                 trainer.ask(row.run)
             return self._lost()
         self._not_found = 0
+        self._world.answered(claim.owner, row.runner)
         if events:
             return lambda: store.append(claim, row.run, row.run_sequence, events)
         if run.end is None or self._world.has_more(run.journal, row.run_sequence):
@@ -178,9 +194,13 @@ class Manager:
         for number, trainer in enumerate(self._world.trainers):
             with contextlib.suppress(Away):
                 free = min(trainer.free(), trainer.total - store.taken(number))
-                machines.append(Machine(str(number), trainer.total, max(0, free)))
+                self._world.answered(self.owner, number)
+                machines.append(Machine(str(number), trainer.total, max(0, free), {"number": str(number)}))
         rows = {row.id: row for row in store.rows if row.state is State.QUEUED and store.is_due(row)}
-        waiting = [Waiting(row.id, row.processes, row.id) for row in rows.values()]  # type: ignore[arg-type]
+        waiting = [
+            Waiting(row.id, row.processes, row.id, runner_labels=self._world.asked_labels(row))  # type: ignore[arg-type]
+            for row in rows.values()
+        ]
         active = [row for row in store.rows if row.state in ACTIVE]
         running = [Running(str(row.runner), row.processes, row.id) for row in active]  # type: ignore[arg-type]
         decision = decide(waiting, machines, running, store.now)  # type: ignore[arg-type]
@@ -220,17 +240,46 @@ class World:
         self._calm = self.chance.choice((0.75, 0.85, 0.95))
         totals = [self.chance.randint(1, 3) for _ in range(2)]
         self.store = store(totals)
-        self.trainers = [Trainer(self.chance, total) for total in totals]
+        self.trainers = [
+            Trainer(self.chance, total, lambda: self.store.now, is_strict=number == 0) for number, total in enumerate(totals)
+        ]
+        self._answered: dict[tuple[int, int], int] = {}
         self._owners = 0
         self.managers = [self.new_manager() for _ in range(2)]
         for _ in range(2):
-            self.store.create(self.chance.randint(1, max(totals)))
+            self._create(totals)
+
+    def _create(self, totals: list[int]) -> None:
+        """A task that one of the trainers can take, or any that is large enough."""
+        processes = self.chance.randint(1, max(totals))
+        number = self.chance.pick([number for number, total in enumerate(totals) if total >= processes])
+        self.store.create(processes, {"number": str(number)} if self.chance.random() < 0.5 else {})
 
     def new_manager(self) -> Manager:
         self._owners += 1
+        self._answered |= {(self._owners, number): self.store.now for number in range(len(self.trainers))}
         return Manager(self, self._owners)
 
-    # What a follower makes of answers; here, so that it can be got wrong.
+    def answered(self, owner: int, trainer: int) -> None:
+        self._answered[owner, trainer] = self.store.now
+
+    def silence(self, owner: int, trainer: int) -> int:
+        return self.store.now - self._answered[owner, trainer]
+
+    def check_computing(self) -> None:
+        """A run that a strict trainer computes is not given elsewhere."""
+        live = [trainer.computing() for trainer in self.trainers]
+        for task, attempt in live[0]:
+            if any(other == task and later > attempt for other, later in live[1]):
+                raise Broken(f"{task, attempt} is computed, and a later attempt elsewhere")
+
+    # What a follower makes of answers, and a manager of what is asked for; here, so that it can be got wrong.
+    def has_fenced_itself(self, trainer: int, silence: int) -> bool:
+        return has_fenced_itself(FENCE * UNIT if self.trainers[trainer].is_strict else None, silence * UNIT)
+
+    def asked_labels(self, row: Row) -> dict[str, str]:
+        return row.labels
+
     def follow(self, trainer: Trainer, row: Row) -> tuple[list[int], object]:
         return trainer.follow(row.run, row.run_sequence)
 
@@ -242,6 +291,7 @@ class World:
         for _ in range(STEPS):
             self.store.now += int(self.chance.random() * 3)
             self._step()
+            self.check_computing()
         self._heal()
         for _ in range(_ROUNDS_TO_REST):
             self.store.now += LEASE // 4
@@ -278,7 +328,7 @@ class World:
             case 1:
                 self.managers[place].wakes_at = self.store.now + 1 + int(self.chance.random() * 2 * LEASE)
             case 2:
-                trainer.is_away = not trainer.is_away
+                trainer.come_or_go()
             case 3:
                 trainer.runs.clear()
             case _:

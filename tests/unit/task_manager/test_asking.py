@@ -273,6 +273,15 @@ def test_an_evaluation_follows_on_a_fine_tuning_that_asks_for_it() -> None:
     assert new.id == evaluation_id(ID) != evaluation_id(uuid.UUID(int=8))
 
 
+def test_an_evaluation_goes_where_its_fine_tuning_was_sent() -> None:
+    row = a_row(evaluation_dataset=DATASET)
+    spec = task_spec_pb2.TaskSpec.FromString(row["spec"])
+    spec.runner_labels["zone"] = "a"
+    new = evaluation_of(row | {"spec": spec.SerializeToString()})
+    assert new is not None
+    assert new.runner_labels == dict(task_spec_pb2.TaskSpec.FromString(new.spec).runner_labels) == {"zone": "a"}
+
+
 def test_nothing_follows_on_a_fine_tuning_that_does_not_ask() -> None:
     assert evaluation_of(a_row()) is None
     assert evaluation_of(a_row(validation_dataset=DATASET)) is None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import pathlib
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -14,12 +15,15 @@ from services.common.config import ConfigError, load
 from services.common.errors import Unavailable
 from services.task_manager.dispatcher import Dispatcher
 from services.task_manager.domain.claim import Assignment, Claim
-from services.task_manager.domain.schedule import Machine, Running, Waiting
+from services.task_manager.domain.placement import Machine
+from services.task_manager.domain.schedule import Running, Waiting
 from services.task_manager.domain.task import ACTIVE, State
+from services.task_manager.domain.waiting import Trainers
 from services.task_manager.fleet import Fleet
 from services.task_manager.hub import Hub
 from services.task_manager.jobs import Jobs
 from services.task_manager.orphans import OrphanSweep
+from services.task_manager.roster import Roster
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.task_queue import QueueView
 from services.task_manager.trainer_port import Capacity, LiveRun
@@ -34,20 +38,23 @@ class FakeQueue:
         self.store = store
         self.waits = True
         self.processes = processes
+        self.memory_bytes = 0
+        self.runner_labels: Mapping[str, str] = {}
         self.running: list[Running] = []
 
     async def has_queued(self) -> bool:
         return self.waits
 
-    async def look(self, *, largest: int, limit: int = 200) -> QueueView:
-        fits = self.waits and self.processes <= largest
-        return QueueView([Waiting(TASK, self.processes, START)] if fits else [], self.running, START)
+    async def look(self, machines: Sequence[Machine], *, limit: int = 200) -> QueueView:
+        fits = self.waits and any(self.processes <= machine.total for machine in machines)
+        task = Waiting(TASK, self.processes, START, memory_bytes=self.memory_bytes, runner_labels=self.runner_labels)
+        return QueueView([task] if fits else [], self.running, START)
 
-    async def claim(self, task_ids: Sequence[uuid.UUID], runner: str, total_processes: int) -> list[Assignment]:
+    async def claim(self, task_ids: Sequence[uuid.UUID], machine: Machine) -> list[Assignment]:
         if not (self.waits and task_ids):
             return []
         self.waits = False
-        self.store.task = dataclasses.replace(self.store.task, runner=runner)
+        self.store.task = dataclasses.replace(self.store.task, runner=machine.trainer)
         return [self.store.task]
 
 
@@ -108,6 +115,7 @@ class World:
             events=self.store,  # type: ignore[arg-type]
             totals=self.totals,  # type: ignore[arg-type]
             trainer_at=lambda _: trainer,
+            roster=Roster(lambda _: trainer, settings().trainer_addresses, lambda: START),
             fleet=self.fleet,
             hub=self.hub,
             settings=settings(),
@@ -175,7 +183,7 @@ async def test_what_tasks_wait_for_is_known(has: Capacity | Exception, machines:
 
     await world.until(lambda: world.fleet.is_known)
 
-    assert (world.fleet.machines, world.fleet.silent) == (machines, silent)
+    assert (world.fleet.trainers.machines, world.fleet.trainers.silent) == (machines, silent)
     assert world.queue.waits
 
 
@@ -185,7 +193,7 @@ async def test_a_trainer_of_another_version_gets_no_runs_and_is_told() -> None:
 
     await world.until(lambda: world.fleet.is_known)
 
-    assert (world.fleet.machines, world.fleet.silent, world.fleet.unfit) == ([], [], {"t:1": "99.1.0"})
+    assert world.fleet.trainers == Trainers([], [], {"t:1": "99.1.0"})
     assert world.queue.waits
 
 
@@ -206,8 +214,33 @@ async def test_processes_that_another_task_manager_has_claimed_are_not_free() ->
 
     await world.until(lambda: world.fleet.is_known)
 
-    assert world.fleet.machines == [Machine("t:1", 2, 1)]
+    assert world.fleet.trainers.machines == [Machine("t:1", 2, 1)]
     assert world.queue.waits
+
+
+async def test_memory_of_claims_is_not_free_however_little_the_trainer_sees_of_it() -> None:
+    world = World(FakeTrainer())
+    world.trainer.has = Capacity(4, 3, total_memory_bytes=100, free_memory_bytes=90)
+    world.queue.memory_bytes = 41
+    world.queue.running = [Running("t:1", 1, START, memory_bytes=60)]
+
+    await world.until(lambda: world.fleet.is_known)
+
+    assert world.fleet.trainers.machines == [Machine("t:1", 4, 3, {}, 100, 40)]
+    assert world.queue.waits
+
+
+async def test_a_task_goes_to_the_runner_that_has_its_labels() -> None:
+    world = World(FakeTrainer((batch(started(1)), end(1))))
+    world.queue.runner_labels = {"zone": "a"}
+    world.trainer.has = Capacity(1, 1, labels={"zone": "b"})
+    await world.until(lambda: world.fleet.is_known)
+    assert world.queue.waits
+
+    again = World(FakeTrainer((batch(started(1)), end(1))))
+    again.queue.runner_labels = {"zone": "a"}
+    again.trainer.has = Capacity(1, 1, labels={"zone": "a", "disk": "fast"})
+    await again.until(lambda: again.store.task.state is State.SUCCEEDED)
 
 
 async def test_an_outage_of_postgres_does_not_end_the_dispatcher() -> None:
@@ -290,6 +323,33 @@ async def test_jobs_are_started_and_ended_to_match_what_is_wanted() -> None:
 
 
 # ---- orphans
+
+
+async def test_a_trainer_that_hangs_keeps_no_other_from_being_asked() -> None:
+    """A strict one ends its runs when nobody asks it for anything."""
+    hangs, other, asked = FakeTrainer(), FakeTrainer(), asyncio.Event()
+
+    async def never() -> Sequence[LiveRun]:
+        await asyncio.Event().wait()
+        return ()
+
+    async def at_once() -> Sequence[LiveRun]:
+        asked.set()
+        return ()
+
+    hangs.live_runs, other.live_runs = never, at_once  # type: ignore[method-assign]
+    sweep = asyncio.create_task(OrphanSweep(Current(RUN)).sweep({"a:1": hangs, "b:1": other}))
+    async with asyncio.timeout(10):
+        await asked.wait()
+    sweep.cancel()
+
+
+def test_the_authority_of_trainers_is_read_and_named_when_it_cannot_be(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(b"pem")
+    assert settings().trainer_authority() is None
+    assert settings(trainer_tls_ca=tmp_path / "ca.pem").trainer_authority() == b"pem"
+    with pytest.raises(ConfigError, match=r"TUNESMITH_TASK_MANAGER_TRAINER_TLS_CA=.*none\.pem: No such file"):
+        settings(trainer_tls_ca=tmp_path / "none.pem").trainer_authority()
 
 
 class Current:

@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from google.protobuf import timestamp_pb2
-from plan_values import ASK, MACHINE, findings
+from plan_values import ASK, findings
 
 from services.common.errors import InvalidArgument
 from services.task_manager.creation import _digest
 from services.task_manager.domain.throughput import RunSpeed
+from services.task_manager.domain.validation import check
 from services.task_manager.planning import Planning
-from services.task_manager.spec_conversion import draft_from_proto
-from tunesmith.v1 import task_pb2
+from services.task_manager.spec_conversion import draft_from_proto, spec_to_store
+from tunesmith.v1 import task_pb2, task_spec_pb2
 
 TIME = timestamp_pb2.Timestamp(seconds=1_900_000_000)
 
@@ -36,6 +37,25 @@ def test_a_time_that_no_calendar_has_is_named() -> None:
     with pytest.raises(InvalidArgument) as caught:
         draft_from_proto(a_request(not_before_time=timestamp_pb2.Timestamp(seconds=10**15)), None)
     assert [violation.field for violation in caught.value.violations] == ["task.not_before_time"]
+
+
+LABELS = task_spec_pb2.TaskSpec(runner_labels={"zone": "a"})
+
+
+def test_labels_of_runners_are_read_and_checked_like_those_of_tasks() -> None:
+    assert draft_from_proto(a_request(spec=LABELS), None).runner_labels == {"zone": "a"}
+    wrong = task_spec_pb2.TaskSpec(runner_labels={"": "a", "zone": "x" * 513})
+    with pytest.raises(InvalidArgument) as caught:
+        check(draft_from_proto(a_request(spec=wrong), None), named=True)
+    fields = [violation.field for violation in caught.value.violations]
+    assert fields == ["task.spec.runner_labels['']", "task.spec.runner_labels['zone']", "task.spec.kind"]
+
+
+def test_labels_of_runners_make_another_request_through_the_spec() -> None:
+    specs = [task_spec_pb2.TaskSpec(runner_labels=labels) for labels in ({}, {"zone": "a"}, {"zone": "b"})]
+    stored = [spec_to_store(spec, ASK) for spec in specs]
+    digests = {_digest(draft_from_proto(a_request(spec=spec), None), each) for spec, each in zip(specs, stored, strict=True)}
+    assert len(digests) == 3
 
 
 def test_every_difference_makes_another_request() -> None:
@@ -70,7 +90,6 @@ class Speeds:
 async def test_a_duration_is_expected_from_earlier_runs_alone(
     speeds: Callable[[], list[RunSpeed]], seconds: float | None
 ) -> None:
-    assert MACHINE.flops_per_second, "the machine could tell, and is not asked"
-    planning = Planning(None, None, Speeds(*speeds()), [])  # type: ignore[arg-type]
+    planning = Planning(None, None, Speeds(*speeds()), lambda _: pytest.fail("the machine could tell, and is not asked"))  # type: ignore[arg-type]
     expected = await planning.expected_duration(findings())
     assert (expected.total_seconds() if expected else None) == seconds

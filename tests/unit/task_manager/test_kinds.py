@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
-from task_values import a_task
+from dispatch_fakes import FakeTrainer
+from task_values import NOW, a_task
 
 from services.common.errors import InvalidArgument, Violation
 from services.task_manager.creation import Patience, TaskCreation
@@ -17,8 +18,10 @@ from services.task_manager.filter_conversion import filter_from_proto
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.kinds.work import Resolved, WorkKind
 from services.task_manager.retrying import Retrying
+from services.task_manager.roster import Roster
 from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_conditions import conditions
+from services.task_manager.trainer_port import Capacity
 from tunesmith.v1 import evaluation_pb2, task_manager_service_pb2, task_pb2, task_spec_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
 
@@ -75,7 +78,17 @@ def repository() -> Repository:
 
 @pytest.fixture
 def creation(kinds: Kinds, repository: Repository) -> TaskCreation:
-    return TaskCreation(repository=repository, kinds=kinds, origins=NOBODY, patience=Patience(1.0, 1.0))  # type: ignore[arg-type]
+    trainers = {"t:1": FakeTrainer(), "old:1": FakeTrainer()}
+    trainers["t:1"].has = Capacity(1, 1, labels={"zone": "a"})
+    trainers["old:1"].has = Capacity(8, 8, version="99.0.0", labels={"zone": "b"})
+    roster = Roster(trainers.__getitem__, list(trainers), lambda: NOW)
+    return TaskCreation(
+        repository=repository,  # type: ignore[arg-type]
+        kinds=kinds,
+        origins=NOBODY,
+        roster=roster,
+        patience=Patience(1.0, 1.0),
+    )
 
 
 def a_request(spec: task_spec_pb2.TaskSpec, name: str = "n") -> api.CreateTaskRequest:
@@ -126,6 +139,30 @@ async def test_a_preview_and_a_plan_are_the_kinds_own(creation: TaskCreation) ->
     assert (shown.spec, shown.state) == (SPECS["evaluation"], task_pb2.Task.QUEUED)
     assert not shown.effective_hyperparameters.ByteSize()
     assert (await creation.plan(task_pb2.Task(spec=SPECS["evaluation"]))).example_count == 7
+
+
+@pytest.mark.parametrize(
+    ("labels", "warnings"),
+    [
+        ({}, []),
+        ({"zone": "a"}, []),
+        (
+            {"zone": "b"},
+            [
+                "The task would wait until there is another trainer: no runner with zone=b is there."
+                " old:1 has version 99.0.0, which does not fit the task manager's."
+            ],
+        ),
+    ],
+    ids=["none", "there", "only of another version"],
+)
+async def test_a_plan_says_what_no_trainer_would_take_and_creating_refuses_nothing(
+    creation: TaskCreation, repository: Repository, labels: dict[str, str], warnings: list[str]
+) -> None:
+    spec = task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(dataset="d"), runner_labels=labels)
+    assert list((await creation.plan(task_pb2.Task(spec=spec))).warnings) == warnings
+    await creation.create(a_request(spec))
+    assert repository.created[0].runner_labels == labels
 
 
 async def test_other_numbers_are_no_way_to_retry_what_has_none(kinds: Kinds) -> None:

@@ -5,22 +5,22 @@ import datetime
 from typing import Any
 
 import pytest
-from plan_values import ASK, BASE_MODEL, IDS, MACHINE, SMOLLM2, findings, inputs_of, mixed, token_facts
+from plan_values import ASK, BASE_MODEL, FLOPS, IDS, SMOLLM2, findings, inputs_of, mixed, token_facts
 
 from services.task_manager.domain.duration import UTILISATION
-from services.task_manager.domain.findings import Findings, Machines
+from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.hyperparameters import Lora
 from services.task_manager.domain.inputs import Inputs, Tokens
 from services.task_manager.domain.plan import EstimateBasis, Plan, make_plan
 from services.task_manager.domain.throughput import RunSpeed
 
 
-def planned(known: Findings, *earlier: RunSpeed, machines: Machines = MACHINE) -> Plan:
-    return make_plan(known, machines, SMOLLM2, earlier)
+def planned(known: Findings, *earlier: RunSpeed, flops: float = FLOPS) -> Plan:
+    return make_plan(known, flops, SMOLLM2, earlier)
 
 
-def warnings(known: Findings, machines: Machines = MACHINE) -> str:
-    return " ".join(planned(known, machines=machines).warnings)
+def warnings(known: Findings) -> str:
+    return " ".join(planned(known).warnings)
 
 
 def test_the_plan_of_one_dataset() -> None:
@@ -88,15 +88,15 @@ def test_measuring_the_validation_loss_takes_time(ask: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "machines"),
+    ("known", "flops"),
     [
-        (findings(), Machines()),
-        (findings(tokens=Tokens((None,))), MACHINE),
-        (findings(inputs=inputs_of(ASK, base_model=dataclasses.replace(BASE_MODEL, parameter_count=0))), MACHINE),
+        (findings(), 0.0),
+        (findings(tokens=Tokens((None,))), FLOPS),
+        (findings(inputs=inputs_of(ASK, base_model=dataclasses.replace(BASE_MODEL, parameter_count=0))), FLOPS),
     ],
 )
-def test_when_nothing_is_known_there_is_no_estimate(known: Findings, machines: Machines) -> None:
-    plan = planned(known, machines=machines)
+def test_when_nothing_is_known_there_is_no_estimate(known: Findings, flops: float) -> None:
+    plan = planned(known, flops=flops)
 
     assert (plan.estimated_duration, plan.estimate_basis) == (None, EstimateBasis.NONE)
     assert plan.total_steps == 20
@@ -122,7 +122,7 @@ def test_what_the_lean_path_cannot_do_takes_more(changes: dict[str, Any]) -> Non
 
 def test_a_family_that_the_lean_path_does_not_know_takes_more() -> None:
     known = findings(tokens=Tokens((token_facts(longest=400),)))
-    other = make_plan(known, MACHINE, dataclasses.replace(SMOLLM2, family="gemma"), ())
+    other = make_plan(known, FLOPS, dataclasses.replace(SMOLLM2, family="gemma"), ())
 
     assert other.estimated_peak_memory_bytes > planned(known).estimated_peak_memory_bytes
 
@@ -133,17 +133,12 @@ def test_dropout_in_adapters_takes_memory() -> None:
     assert with_dropout > planned(findings()).estimated_peak_memory_bytes + 10**8
 
 
-def test_more_than_the_machine_has_is_a_warning() -> None:
-    assert "GB of memory; the trainer has 1.0 GB" in warnings(findings(), Machines(2, 0.0, 1_000_000_000))
-    assert warnings(findings(), Machines(2, 0.0, 0)) == ""
-
-
 def test_memory_of_what_is_not_counted_is_not_known() -> None:
     assert planned(findings(tokens=Tokens((None,)))).estimated_peak_memory_bytes == 0
 
 
 def test_a_shape_that_is_not_known_is_guessed() -> None:
-    guessed = make_plan(findings(), MACHINE, None, ()).estimated_peak_memory_bytes
+    guessed = make_plan(findings(), FLOPS, None, ()).estimated_peak_memory_bytes
 
     assert guessed == pytest.approx(planned(findings()).estimated_peak_memory_bytes, rel=0.3)
 
@@ -181,13 +176,6 @@ def test_rows_that_are_also_validated_on_are_told() -> None:
 
 def test_tokens_that_are_not_counted_yet_are_told() -> None:
     assert "not counted yet" in warnings(findings(mixed(1, 1), tokens=Tokens((token_facts(), None))))
-
-
-@pytest.mark.parametrize(("processes", "most", "warns"), [(3, 2, True), (2, 2, False), (3, 0, False)])
-def test_more_processes_than_any_trainer_has_are_told(processes: int, most: int, warns: bool) -> None:
-    text = warnings(findings(num_processes=processes, global_batch_size=12), Machines(most_processes=most))
-
-    assert ("wait for ever" in text) == warns
 
 
 def test_a_model_that_cannot_talk_cannot_be_served() -> None:

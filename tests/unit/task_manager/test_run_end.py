@@ -15,7 +15,7 @@ def failed(reason: str) -> RunEnd:
     return RunEnd(7, State.FAILED, make_error(reason, "what happened"), "")
 
 
-@pytest.mark.parametrize("reason", ["RUN_LOST", "RUN_STOPPED", "RUN_PAUSED"])
+@pytest.mark.parametrize("reason", ["RUN_LOST", "RUN_STOPPED", "RUN_PAUSED", "RUN_FENCED"])
 def test_a_run_that_was_interrupted_is_worth_another_attempt(reason: str) -> None:
     assert interruption(failed(reason)) == "what happened"
 

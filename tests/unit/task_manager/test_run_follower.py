@@ -21,6 +21,7 @@ from dispatch_fakes import (
 
 from services.common.errors import ServiceError, Unavailable
 from services.task_manager.conversion import error_to_proto, make_error
+from services.task_manager.domain.attempt import LOST_ANSWER, has_fenced_itself
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.task import State
 from services.task_manager.event_batches import gathered
@@ -314,6 +315,69 @@ async def test_pauses_are_no_losses_however_many_there_are() -> None:
     store = await followed(FakeTrainer((last,)), assignment(state=State.PAUSING), is_new=False)
 
     assert (store.lost, states(store)[-1]) == (0, State.PAUSED)
+
+
+# ---- strict trainers
+
+MINUTE = datetime.timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("after", "silence", "has"),
+    [
+        (None, 1000 * MINUTE, False),
+        (MINUTE, MINUTE, False),
+        (MINUTE, MINUTE + LOST_ANSWER, True),
+        (MINUTE, MINUTE + LOST_ANSWER - datetime.timedelta(microseconds=1), False),
+    ],
+    ids=["relaxed", "the answer may have been lost", "long enough", "nearly"],
+)
+def test_a_strict_trainer_has_ended_its_runs_after_its_time_and_a_relaxed_one_never(
+    after: datetime.timedelta | None, silence: datetime.timedelta, has: bool
+) -> None:
+    assert has_fenced_itself(after, silence) is has
+
+
+@pytest.mark.parametrize(
+    ("state", "sequence", "last"),
+    [
+        (State.RUNNING, 3, State.QUEUED),
+        (State.STARTING, 0, State.QUEUED),
+        (State.PAUSING, 3, State.PAUSED),
+        (State.CANCELLING, 3, State.CANCELLED),
+    ],
+)
+async def test_a_run_of_a_strict_trainer_that_stays_silent_is_lost(state: State, sequence: int, last: State) -> None:
+    stored = assignment(state=state, run_sequence=sequence, fenced_after=MINUTE)
+    trainer = FakeTrainer(*[(away(),)] * 9, starts=[away()] * 9)
+    trainer.silent_for = 2 * MINUTE
+
+    store = await followed(trainer, stored, is_new=False)
+
+    assert states(store) == [last]
+    if last is State.QUEUED:
+        assert store.changes[-1].reason.startswith("t:1 has been silent for 120 s and has ended the run by itself")
+
+
+@pytest.mark.parametrize(("after", "silence"), [(None, 100 * MINUTE), (MINUTE, MINUTE)], ids=["relaxed", "not long enough"])
+async def test_a_silent_trainer_that_may_still_compute_is_asked_on(
+    after: datetime.timedelta | None, silence: datetime.timedelta
+) -> None:
+    trainer = FakeTrainer((away(),), (away(),), (end(3),))
+    trainer.silent_for = silence
+
+    store = await followed(trainer, assignment(state=State.RUNNING, run_sequence=3, fenced_after=after), is_new=False)
+
+    assert (states(store), len(trainer.followed)) == ([State.SUCCEEDED], 3)
+
+
+async def test_a_refusal_is_no_silence() -> None:
+    trainer = FakeTrainer((ServiceError("INTERNAL", "a defect"),), (end(3),))
+    trainer.silent_for = 2 * MINUTE
+
+    store = await followed(trainer, assignment(state=State.RUNNING, run_sequence=3, fenced_after=MINUTE), is_new=False)
+
+    assert states(store) == [State.SUCCEEDED]
 
 
 # ---- the store

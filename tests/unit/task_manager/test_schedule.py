@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from services.task_manager.domain import schedule
-from services.task_manager.domain.schedule import PATIENCE, Decision, Machine, Running, Waiting, decide, forecast
+from services.task_manager.domain.placement import Machine
+from services.task_manager.domain.schedule import PATIENCE, Decision, Running, Waiting, decide, forecast
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 MINUTE = datetime.timedelta(minutes=1)
@@ -104,6 +105,72 @@ def test_the_trainer_that_has_room_soonest_is_kept() -> None:
     machines = [Machine("a", 4, 1), Machine("b", 4, 1), Machine("c", 4, 1)]
     runs = [running("a", 3), running("b", 3, remaining=5), running("c", 3, remaining=9)]
     assert numbers(decide([waiting(1, 4), waiting(2, 4), waiting(3, 4)], machines, runs, NOW), "kept") == {1: "b", 2: "c", 3: "a"}
+
+
+# ---- labels and memory
+
+
+ZONE = {"zone": "a"}
+
+
+def asking(number: int, processes: int = 1, memory: int = 0, labels: dict[str, str] | None = None, **more: object) -> Waiting:
+    return dataclasses.replace(waiting(number, processes, **more), memory_bytes=memory, runner_labels=labels or {})  # type: ignore[arg-type]
+
+
+def test_a_task_with_labels_goes_where_they_are_and_others_go_where_most_is_free() -> None:
+    machines = [Machine("a", 2, 2, ZONE), Machine("b", 4, 4)]
+    assert started([asking(1, labels=ZONE), asking(2), asking(3, labels={"zone": "b"})], machines) == {1: "a", 2: "b"}
+
+
+def test_a_task_whose_label_nobody_has_keeps_nothing() -> None:
+    decision = decide([asking(1, 4, labels={"zone": "b"}), asking(2, 4)], [Machine("a", 4, 4, ZONE)], [], NOW)
+    assert (numbers(decision, "starts"), decision.kept) == ({2: "a"}, {})
+
+
+def test_room_is_kept_only_on_a_trainer_that_has_the_labels() -> None:
+    machines = [Machine("a", 2, 1, ZONE), Machine("b", 4, 1)]
+    runs = [running("a", 1, 30), running("b", 3, 5)]
+    decision = decide([asking(1, 2, labels=ZONE), asking(2), asking(3)], machines, runs, NOW)
+    assert (numbers(decision, "kept"), numbers(decision, "starts")) == ({1: "a", 3: "b"}, {2: "b"})
+
+
+def test_a_task_goes_where_its_memory_fits() -> None:
+    machines = [Machine("a", 4, 4, {}, 10, 6), Machine("b", 2, 2, {}, 20, 8)]
+    assert started([asking(1, memory=8), asking(2, memory=7), asking(3, memory=6)], machines) == {1: "b", 3: "a"}
+
+
+def test_memory_is_kept_for_the_first_that_lacks_it() -> None:
+    machines = [Machine("a", 8, 6, {}, 10, 4)]
+    runs = [dataclasses.replace(running(processes=2, remaining=30), memory_bytes=6)]
+    tasks = [asking(1, memory=8, age=1), asking(2, memory=2), asking(3, memory=2), asking(4, memory=2, duration=60)]
+    decision = decide(tasks, machines, runs, NOW)
+    assert numbers(decision, "kept") == {1: "a"}
+    assert numbers(decision, "starts") == {2: "a"}, "the rest would take what the first needs when the run has ended"
+
+
+def test_memory_that_others_on_the_machine_hold_is_not_counted_as_left_over() -> None:
+    machines = [Machine("a", 8, 7, {}, 20, 4)]
+    runs = [dataclasses.replace(running(remaining=30), memory_bytes=6)]
+    decision = decide([asking(1, memory=9), asking(2, memory=2)], machines, runs, NOW)
+    assert numbers(decision, "kept") == {1: "a"}
+    assert numbers(decision, "starts") == {}, "of 20 others have 10, and 9 of the other 10 are needed"
+
+
+def test_a_task_for_which_others_on_the_machine_leave_no_memory_keeps_nobody_waiting() -> None:
+    machines = [Machine("a", 4, 4, {}, 20, 5)]
+    tasks = [asking(1, memory=8, age=1), asking(2, memory=4), asking(3)]
+    decision = decide(tasks, machines, [], NOW)
+    assert (decision.kept, numbers(decision, "starts")) == ({}, {2: "a", 3: "a"})
+    roomy = [dataclasses.replace(machines[0], free_memory=8)]
+    assert started(tasks, roomy) == {1: "a", 3: "a"}, "it is next as soon as there is memory"
+
+
+def test_forecasts_know_of_labels_and_of_memory_that_ends_with_a_run() -> None:
+    machines = [Machine("a", 4, 3, ZONE, 10, 4), Machine("b", 4, 4)]
+    runs = [dataclasses.replace(running(remaining=5), memory_bytes=6)]
+    tasks = [asking(1, memory=8, labels=ZONE), asking(2, labels={"zone": "b"}), asking(3)]
+    found = forecast(tasks, machines, runs, NOW)
+    assert {task_id.int: (time - NOW) / MINUTE for task_id, time in found.items()} == {1: 5, 3: 0}
 
 
 # ---- no starvation

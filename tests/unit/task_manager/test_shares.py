@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import pytest
 from test_schedule import MINUTE, NOW, numbers, running, waiting
 
-from services.task_manager.domain.schedule import Decision, Machine, Running, Waiting, decide, forecast, run_of
+from services.task_manager.domain.placement import Machine
+from services.task_manager.domain.schedule import Decision, Running, Waiting, decide, forecast, run_of
 from services.task_manager.domain.shares import held_by_project, in_fair_order
 
 

@@ -178,9 +178,24 @@ class EndsEarly(World):
         return False
 
 
+class ImpatientWithStrictTrainers(World):
+    """The run of a strict trainer is given elsewhere before that has ended it."""
+
+    def has_fenced_itself(self, trainer: int, silence: int) -> bool:
+        return self.trainers[trainer].is_strict and silence > 1
+
+
+class LabelsAreForgotten(World):
+    """Whoever is free takes a task, whatever labels it asks for."""
+
+    def asked_labels(self, row: Row) -> dict[str, str]:
+        return {}
+
+
 MISTAKES = [
     NoEpoch, NoOwner, NoFence, TrustsTheLease, SameEpoch, LateCancelWins, CancelIsForgotten, LossesAreNotCounted,
     RepeatsAreStored, NumbersOfASequence, RoomIsNotCounted, NoRest, NobodyAdopts, AdoptsByKilling, SilenceIsDeath, EndsEarly,
+    LabelsAreForgotten, ImpatientWithStrictTrainers,
 ]  # fmt: skip
 
 

@@ -8,9 +8,10 @@ import pytest
 from task_values import NOW, a_task
 
 from services.task_manager.domain.backoff import rest
-from services.task_manager.domain.schedule import Machine, Running, Waiting
+from services.task_manager.domain.placement import Machine, Placement
+from services.task_manager.domain.schedule import Running, Waiting
 from services.task_manager.domain.task import State
-from services.task_manager.domain.waiting import reason
+from services.task_manager.domain.waiting import Trainers, plan_warning, reason
 from services.task_manager.fleet import Fleet
 from services.task_manager.outlook import Outlook
 from services.task_manager.task_queue import QueueView
@@ -28,12 +29,12 @@ A, B = Machine("a:1", 4, 0), Machine("b:1", 2, 1)
         (2, [A, B], [], "needs 2 processes on one trainer; 1 is free"),
         (3, [Machine("a:1", 4, 2)], [], "needs 3 processes on one trainer; 2 are free"),
         (8, [A, B], [], "needs 8 processes; the largest trainer has 4"),
-        (8, [A], ["c:1"], "waits for a free trainer; c:1 does not answer"),
+        (8, [A], ["c:1"], "needs 8 processes; the largest trainer has 4; c:1 does not answer"),
         (1, [A, B], [], "waits for its turn: room is kept for tasks before it"),
     ],
 )
 def test_a_waiting_task_says_what_it_waits_for(processes: int, machines: list[Machine], silent: list[str], said: str) -> None:
-    assert reason(processes, None, machines, silent, NOW) == said
+    assert reason(Placement(processes), None, Trainers(machines, silent), NOW) == said
 
 
 @pytest.mark.parametrize(
@@ -55,20 +56,73 @@ async def test_a_trainer_of_another_version_is_named(
     processes: int, machines: list[Machine], silent: list[str], said: str
 ) -> None:
     fleet = Fleet()
-    fleet.tell(machines, silent, {"c:1": "9.0.0"})
+    fleet.tell(Trainers(machines, silent, {"c:1": "9.0.0"}))
     (task,), _ = await told(fleet, a_task(processes=processes))
     assert task.state_reason == said  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("held", "quota", "waits"), [(2, 4, False), (3, 4, True), (9, 0, False), (9, 4, True)])
 def test_a_task_of_a_project_that_holds_its_quota_says_so(held: int, quota: int, waits: bool) -> None:
-    said = reason(2, None, [Machine("a:1", 8, 1)], [], NOW, held=held, quota=quota)
+    said = reason(Placement(2), None, Trainers([Machine("a:1", 8, 1)]), NOW, held=held, quota=quota)
     assert (said == f"waits for its project, which holds {held} of {quota} processes; it needs 2") is waits
+
+
+ZONE = {"zone": "a"}
+IN_ZONE, OF_ZONE = Machine("a:1", 2, 1, ZONE), Machine("b:1", 2, 0, ZONE | {"disk": "fast"})
+FREE = Machine("c:1", 8, 8)
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("need", "machines", "silent", "said"),
+    [
+        (Placement(1, 0, ZONE), [FREE], [], "no runner with zone=a is there"),
+        (Placement(1, 0, ZONE), [FREE], ["d:1"], "no runner with zone=a is there; d:1 does not answer"),
+        (Placement(1, 0, ZONE | {"disk": "slow"}), [OF_ZONE], [], "no runner with disk=slow,zone=a is there"),
+        (Placement(1, 0, ZONE), [OF_ZONE, FREE], [], "the runner with zone=a has 0 of 2 processes free"),
+        (
+            Placement(2, 0, ZONE),
+            [IN_ZONE, OF_ZONE, FREE],
+            [],
+            "needs 2 processes on one trainer; the runners with zone=a have 1 of 4 processes free",
+        ),
+        (Placement(3, 0, ZONE), [IN_ZONE, FREE], [], "needs 3 processes; the largest trainer with zone=a has 2"),
+        (Placement(1, 0, ZONE), [IN_ZONE], [], "waits for its turn: room is kept for tasks before it"),
+        (
+            Placement(1, 6 * GB),
+            [Machine("a:1", 4, 4, {}, 8 * GB, 5 * GB), Machine("b:1", 4, 4, {}, 4 * GB, 4 * GB)],
+            [],
+            "needs about 6.0 GB of memory on one trainer; 5.0 GB are free",
+        ),
+        (Placement(1, 6 * GB), [Machine("a:1", 4, 0, {}, 8 * GB, 5 * GB)], [], "waits for a free trainer"),
+        (
+            Placement(2, 6 * GB),
+            [Machine("a:1", 4, 4, {}, 5 * GB, 5 * GB), Machine("b:1", 1, 1)],
+            [],
+            "needs about 6.0 GB of memory; the largest trainer with so many processes has 5.0 GB;"
+            " less per_device_train_batch_size or max_seq_length needs less",
+        ),
+    ],
+    ids=["none", "silent", "two labels", "full", "several", "too large", "turn", "memory", "processes first", "never"],
+)
+def test_labels_and_memory_are_told(need: Placement, machines: list[Machine], silent: list[str], said: str) -> None:
+    assert reason(need, None, Trainers(machines, silent), NOW) == said
+
+
+def test_a_plan_tells_what_no_trainer_can_take_and_nothing_else() -> None:
+    need = Placement(1, 0, ZONE)
+    assert plan_warning(need, Trainers([OF_ZONE])) == "", "it is full, and will not be for ever"
+    assert plan_warning(need, Trainers([], ["d:1"])) == "", "nobody is there to judge by"
+    assert (
+        plan_warning(need, Trainers([FREE], ["d:1"], {"e:1": "9.0.0"}))
+        == "The task would wait until there is another trainer: no runner with zone=a is there."
+        " d:1 does not answer; e:1 has version 9.0.0, which does not fit the task manager's."
+    )
 
 
 async def test_the_quota_is_told_from_the_runs_of_the_task_s_own_project() -> None:
     fleet = Fleet()
-    fleet.tell([A], [])
+    fleet.tell(Trainers([A]))
     mine, other = a_task(labels={"project": "p"}), a_task(labels={"project": "q"})
     queue = FakeQueue()
     queue.runs = [Running("a:1", 4, NOW, 5 * MINUTE, project="p")]
@@ -78,8 +132,8 @@ async def test_the_quota_is_told_from_the_runs_of_the_task_s_own_project() -> No
 
 
 def test_a_task_that_is_not_due_says_when_it_is() -> None:
-    assert reason(9, NOW + MINUTE, [A], [], NOW) == "waits until 2026-01-02 03:05:05 UTC"
-    assert reason(1, NOW, [A], [], NOW) == "waits for a free trainer"
+    assert reason(Placement(9), NOW + MINUTE, Trainers([A]), NOW) == "waits until 2026-01-02 03:05:05 UTC"
+    assert reason(Placement(1), NOW, Trainers([A]), NOW) == "waits for a free trainer"
 
 
 @pytest.mark.parametrize(("lost", "seconds"), [(1, 2), (2, 4), (3, 8), (8, 256), (9, 300), (100, 300), (10**6, 300)])
@@ -98,7 +152,7 @@ class FakeQueue:
         self.looks = 0
         self.runs = [Running("a:1", 4, NOW, 5 * MINUTE)]
 
-    async def look(self, *, largest: int, limit: int) -> QueueView:
+    async def look(self, machines: Sequence[Machine], *, limit: int) -> QueueView:
         self.looks += 1
         return QueueView([Waiting(uuid.UUID(int=5), 1, NOW)], self.runs, NOW)
 
@@ -110,7 +164,7 @@ async def told(fleet: Fleet, *tasks: object) -> tuple[Sequence[object], int]:
 
 async def test_waiting_tasks_are_told_and_others_left_as_they_are() -> None:
     fleet = Fleet()
-    fleet.tell([A], [])
+    fleet.tell(Trainers([A]))
     active = a_task(state=State.RUNNING)
     (first, second), looks = await told(fleet, a_task(), active)
     assert first == a_task(state_reason="waits for a free trainer", expected_start_time=NOW + 5 * MINUTE)
@@ -120,13 +174,13 @@ async def test_waiting_tasks_are_told_and_others_left_as_they_are() -> None:
 async def test_nothing_is_asked_when_nothing_waits_or_nothing_is_known() -> None:
     fleet = Fleet()
     assert await told(fleet, a_task()) == ((a_task(),), 0)
-    fleet.tell([A], [])
+    fleet.tell(Trainers([A]))
     assert await told(fleet, a_task(state=State.PAUSED)) == ((a_task(state=State.PAUSED),), 0)
 
 
 async def test_without_trainers_there_is_a_reason_and_no_forecast() -> None:
     fleet = Fleet()
-    fleet.tell([], ["a:1"])
+    fleet.tell(Trainers([], ["a:1"]))
     (task,), looks = await told(fleet, a_task())
     assert task == a_task(state_reason="waits for a trainer: a:1 does not answer")
     assert looks == 0

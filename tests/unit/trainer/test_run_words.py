@@ -16,6 +16,7 @@ from services.trainer.run import Failure, RunName, State, Wish
 STARTED = {"control": "started", "supervisor": {"pid": 7, "start_ticks": 70, "boot": "b"}}
 FAILURE = {"control": "failure", "reason": "LOSS_NOT_FINITE", "message": "nan", "step": 3, "rank": 0}
 STALL = {"control": "failure", "reason": "TRAINING_STALLED", "message": "m", "metadata": {"rank": "1"}}
+FENCED = {"control": "failure", "reason": "RUN_FENCED", "message": "nobody asks", "step": 3}
 STOP = Wish(Failure.because("RUN_STOPPED", "stopped"))
 CANCEL = Wish()
 
@@ -156,6 +157,8 @@ def test_an_exit_went_well_only_if_every_rank_did(codes: dict[int, int | None], 
         ([FAILURE, exited({}, lost="killed")], "LOSS_NOT_FINITE", {}),
         ([exited({"0": 143}, cancelled=True)], "RUN_STOPPED", {}),
         ([exited({"0": 143, "1": 143}, failed_rank=1)], "RUN_STOPPED", {}),
+        ([FENCED, exited({"0": 143, "1": -9})], "RUN_FENCED", {}),
+        ([FENCED, exited({"0": 143}, cancelled=True)], "RUN_STOPPED", {}),
     ],
 )
 def test_the_cause_of_an_exit(records: list[dict], reason: str, metadata: dict[str, str]) -> None:

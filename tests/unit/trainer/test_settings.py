@@ -7,6 +7,9 @@ import pathlib
 import pytest
 
 from services.common.config import ConfigError, load
+from services.task_manager.domain import validation
+from services.trainer import settings as trainer
+from services.trainer.contact import Fence
 from services.trainer.settings import TrainerSettings
 
 PREFIX = "TUNESMITH_TRAINER_"
@@ -46,3 +49,42 @@ def test_cores_are_shared_among_the_ranks_and_no_rank_gets_none() -> None:
     assert settings().threads_for(1) == cores
     assert settings().threads_for(1000) == 1
     assert settings(THREADS="3").threads_for(1000) == 3
+
+
+def test_labels_are_read_in_any_order_and_with_blanks() -> None:
+    assert settings().label_map() == {}
+    assert settings(LABELS="zone=a, disk = fast,note=,x=1=2").label_map() == {"zone": "a", "disk": "fast", "note": "", "x": "1=2"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["zone", "=a", "zone=a,zone=b", "k" * 65 + "=a", "k=" + "v" * 513, ",".join(f"k{n}=v" for n in range(65))],
+    ids=["no value", "no key", "twice", "long key", "long value", "too many"],
+)
+def test_wrong_labels_are_named_at_the_start(text: str) -> None:
+    with pytest.raises(ConfigError, match="TUNESMITH_TRAINER_LABELS"):
+        settings(LABELS=text)
+
+
+def test_the_limits_of_labels_are_those_of_what_tasks_ask_for() -> None:
+    assert (trainer._MOST_LABELS, trainer._LONGEST_KEY, trainer._LONGEST_VALUE) == (
+        validation.MAX_LABELS,
+        validation.MAX_LABEL_KEY,
+        validation.MAX_LABEL_VALUE,
+    )
+
+
+def test_fencing_is_relaxed_unless_it_is_asked_for() -> None:
+    assert settings().fence() is None
+    assert settings(FENCING_AFTER="5s").fence() is None
+    strict = settings(FENCING="strict", DATA_DIR="/d", FENCING_AFTER="90s").fence()
+    assert strict == Fence(pathlib.Path("/d/contact"), 90.0)
+    default = settings(FENCING="strict").fence()
+    assert default is not None
+    assert default.limit == 60.0
+
+
+@pytest.mark.parametrize(("name", "value"), [("FENCING", "Strict"), ("FENCING", ""), ("FENCING_AFTER", "900ms")])
+def test_wrong_fencing_is_named_at_the_start(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"TUNESMITH_TRAINER_{name}"):
+        settings(**{name: value})

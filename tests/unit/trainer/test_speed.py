@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.speed import Speed, memory_bytes
+from services.trainer.speed import Speed
 from services.trainer.training.speed import fastest
 
 REPORTS = 'import json, os; print(json.dumps({"flops_per_second": 2.5e9, "key": os.environ.get("TUNESMITH_SECRET")}))'
@@ -119,12 +119,6 @@ async def test_the_child_sees_no_setting_of_the_trainer(tmp_path: Path, monkeypa
     await asyncio.wait_for(speed(tmp_path, "looks").measure(lambda: True), 30)
 
     assert (tmp_path / "seen").read_text() == "[]"
-
-
-def test_the_memory_is_that_of_the_machine() -> None:
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-
-    assert memory_bytes() == pytest.approx(int(lines["MemTotal"].split()[0]) * 1024, rel=0.01)
 
 
 def test_the_fastest_call_counts_and_the_first_one_does_not() -> None:
