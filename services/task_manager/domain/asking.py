@@ -36,6 +36,12 @@ class Evaluation:
     sampling: Sampling = _DEFAULT
     max_rows: int | None = None
     system_prompt: str = ""
+    measures_perplexity: bool = True
+
+    @property
+    def answers_per_row(self) -> int:
+        """How often models are asked about a row: to answer, how probable the known answer is, and what judges say."""
+        return len(self.models) * (1 + self.measures_perplexity + len(dict.fromkeys(asking(self.graders))))
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with it."""

@@ -55,7 +55,7 @@ class EvaluationWork:
         """See Work."""
         rows = await self._rows()
         await self.resolve(patience=patience)
-        return api.TaskPlan(example_count=rows, total_steps=rows * len(self.ask.models))
+        return api.TaskPlan(example_count=rows, total_steps=rows * self.ask.answers_per_row)
 
     async def _rows(self) -> int:
         facts = await self.served.dataset(self.ask.dataset, QUESTIONS_WITH_ANSWERS, f"{EVALUATION}.dataset")
@@ -75,6 +75,7 @@ def _ask(spec: evaluation_pb2.Evaluation) -> Evaluation:
         sampling=sampling_from_proto(spec.sampling),
         max_rows=spec.max_rows if spec.HasField("max_rows") else None,
         system_prompt=spec.system_prompt,
+        measures_perplexity=spec.perplexity if spec.HasField("perplexity") else True,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from services.trainer.evaluating import labels
 from services.trainer.evaluating.bootstrap import Interval, Numbers, interval, resampled_means
+from services.trainer.evaluating.perplexity import Likelihoods, perplexities
 from services.trainer.evaluating.scores import Column, Scoring
 from services.trainer.evaluating.values import Answer, Item
 from services.trainer.evaluating.verdict import amount, verdict
@@ -23,6 +24,8 @@ class Measured:
     model: str
     answers: Mapping[int, Answer]
     columns: Sequence[Column]
+    likelihoods: Likelihoods = dataclasses.field(default_factory=dict)
+    """Empty when perplexity is not measured."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ def summarise(items: Sequence[Item], scoring: Scoring, models: Sequence[Measured
     """All but the leaks. The first model is what the others are compared with; every row is drawn with all its models."""
     samples = [_sample(measured, seed) for measured in models]
     results = [_model(items, measured, sample, samples[0]) for measured, sample in zip(models, samples, strict=True)]
+    for result, found in zip(results, perplexities([each.likelihoods for each in models], seed), strict=True):
+        if found:
+            result["perplexity"] = found
     if scoring.has_labels:
         for result, measured in zip(results, models, strict=True):
             result["labels"] = _labels(items, measured.answers)
@@ -105,7 +111,7 @@ def _delta(index: int, own: _Sample, first: _Sample) -> Interval:
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, str]:
-    return {f"p{share}": f"{float(np.quantile(seconds, share / 100)):.6f}s" for share in (50, 90, 99)}
+    return {f"p{share}": f"{float(np.quantile(seconds, share / 100)):.6f}s" for share in (50, 90, 95, 99)}
 
 
 def _labels(items: Sequence[Item], answers: Mapping[int, Answer]) -> dict[str, Any]:

@@ -171,7 +171,8 @@ async def test_a_tasks_result_is_replaced_by_its_artifact(served: ServedModels) 
     assert (resolved.kind, resolved.processes, resolved.datasets) == (Kind.EVALUATION, 1, (ID,))
     assert (resolved.base_model, resolved.origin) == ("baseModels/tiny", TUNED)
     plan = await work.plan(patience=1.0)
-    assert (plan.example_count, plan.total_steps) == (5, 10)
+    # Five rows, two models, each asked and judged.
+    assert (plan.example_count, plan.total_steps) == (5, 20)
 
 
 async def test_the_same_ask_is_stored_as_the_same_bytes(served: ServedModels) -> None:
