@@ -40,8 +40,8 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
     ) -> Task:
         """Queue an evaluation; the first of `models` is what the others are compared with, and may be `base`.
 
-        `graders` as messages, or as OpenAI writes them; `sampling` as the fields of Sampling. `perplexity`: whether it is measured
-        how probable the known answers are. `get_task` tells the result.
+        `graders` as messages, or as OpenAI writes them; `sampling` as the fields of Sampling. `perplexity`: whether it is
+        measured how probable the known answers are. `get_task` tells the result.
 
         Raises:
             InvalidArgument: every bad field is a violation. NotFound: a model or the dataset does not exist.
