@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.cli.output import print_table, talk, visible
-from tunesmith.v1.evaluation_pb2 import EvaluationResult, Latency, ModelResult, Perplexity, Score
+from tunesmith.v1.evaluation_pb2 import EvaluationResult, Latency, Leak, ModelResult, Perplexity, Score
 
 _LONGEST = 200
 
@@ -13,15 +13,28 @@ def print_result(result: EvaluationResult) -> None:
     """A table of models, then the verdicts and what is odd."""
     names = [score.name for score in result.models[0].scores] if result.models else []
     rows = [_row(model, names) for model in result.models]
-    headers = ["MODEL", *(name.upper() for name in names), "PERPLEXITY", "FAILED", "P50, P95", "VERDICT"]
+    headers = ["MODEL", "STEP", *(name.upper() for name in names), "PERPLEXITY", "FAILED", "P50, P95", "VERDICT"]
     print_table(headers, rows, "no model was asked")
     for model in result.models[1:]:
         changed = f"{model.improved_count} rows better, {model.regressed_count} worse"
         print(f"{model.model}: {model.verdict_text} on {result.primary_score}, {result.row_count} rows; {changed}")
         if model.perplexity.delta_text:
             print(f"  perplexity of the known answers {model.perplexity.value:.3g}: {model.perplexity.delta_text}")
-    for leak in result.leaks:
-        talk(f"warning: {leak.model} was trained on {leak.row_count} of these rows ({leak.dataset}); its scores say little")
+    if result.HasField("best"):
+        print(result.best.text)
+    _print_leaks(result.leaks)
+
+
+def _print_leaks(leaks: Iterable[Leak]) -> None:
+    """Checkpoints of one task share its data, so each dataset is named once."""
+    learners: dict[tuple[str, int], list[str]] = {}
+    for leak in leaks:
+        learners.setdefault((leak.dataset, leak.row_count), []).append(leak.model)
+    for (dataset, count), models in learners.items():
+        others = f" and {len(models) - 1} more models" if len(models) > 1 else ""
+        scores = "their scores say" if others else "its scores say"
+        verb = "were" if others else "was"
+        talk(f"warning: {models[-1]}{others} {verb} trained on {count} of these rows ({dataset}); {scores} little")
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], wanted: Sequence[int]) -> None:
@@ -48,7 +61,7 @@ def _row(model: ModelResult, names: Sequence[str]) -> list[str]:
     texts = [score_text(scores[name]) if name in scores else "" for name in names]
     perplexity = _perplexity_text(model.perplexity) if model.HasField("perplexity") else ""
     latency = _latency_text(model.latency) if model.HasField("latency") else ""
-    return [model.model, *texts, perplexity, str(model.failed_count or ""), latency, model.verdict_text]
+    return [model.model, str(model.step or ""), *texts, perplexity, str(model.failed_count or ""), latency, model.verdict_text]
 
 
 def score_text(score: Score) -> str:

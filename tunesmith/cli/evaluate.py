@@ -46,6 +46,9 @@ def run(
     max_tokens: ask.MaxTokens = None,
     temperature: ask.Temperature = None,
     seed: ask.Seed = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Ask the kept checkpoints of each fine-tuning before its result, too.")
+    ] = False,
     perplexity: Annotated[bool, typer.Option(help="Whether to measure how probable the known answers are.")] = True,
     watch: Watch = False,
     as_json: Json = False,
@@ -70,6 +73,7 @@ def run(
             max_rows=max_rows,
             system_prompt=system,
             perplexity=perplexity,
+            checkpoints=checkpoints,
         )
         print_json(task, compact=watch) if as_json else print(task.name)
         if watch:

@@ -113,7 +113,7 @@ class EvaluationResult(_message.Message):
     primary_score: _builtins.str
     """The score that verdicts go by."""
     summary: _builtins.str
-    """The verdicts of all models, one sentence each; with checkpoints, which one is best."""
+    """The verdicts of all models, one sentence each, and which of several compared ones is best."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelResult]:
         """In the order they were asked for."""
@@ -124,7 +124,7 @@ class EvaluationResult(_message.Message):
 
     @_builtins.property
     def best(self) -> Global___BestModel:
-        """Which of the compared models did best; only when a checkpoint is among them."""
+        """Which of the compared models did best; absent with fewer than two."""
 
     def __init__(
         self,
@@ -146,7 +146,9 @@ Global___EvaluationResult: _TypeAlias = EvaluationResult  # noqa: Y015
 
 @_typing.final
 class BestModel(_message.Message):
-    """The compared model with the highest first score; of several the one with the lowest perplexity, then the one named first."""
+    """Of the models beside the first the one with the highest first score; of equal ones that with the lowest perplexity, then the one
+    named first.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -156,9 +158,9 @@ class BestModel(_message.Message):
     model: _builtins.str
     """As in the spec."""
     step: _builtins.int
-    """Optimizer steps it had learned for."""
+    """Optimizer steps it had learned for, see `ModelResult.step`."""
     text: _builtins.str
-    """In words, with its distance to the last model and whether that is significant."""
+    """In words, with its distance to the first and to the last model and whether that is significant."""
     def __init__(
         self,
         *,

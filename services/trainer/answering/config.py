@@ -64,6 +64,8 @@ class EvaluationConfig(Asked):
     measures_perplexity: bool
     trained_on: Mapping[str, Mapping[str, pathlib.Path]]
     """For each model that says so: its datasets by name, with their rows."""
+    steps: Mapping[str, int]
+    """For each model that says so: for how many optimizer steps it was trained."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def _evaluation(directory: pathlib.Path, value: Mapping[str, Any], spec: evaluat
         graders=graders_from_proto(spec.graders),
         measures_perplexity=spec.perplexity if spec.HasField("perplexity") else True,
         trained_on=trained_on,
+        # A run that was prepared before an update knows none.
+        steps=value.get("steps", {}),
     )
 
 

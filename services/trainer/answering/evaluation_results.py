@@ -1,6 +1,7 @@
 """Adds up what all models have answered in an evaluation."""
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,9 +34,9 @@ def evaluation_outcome(
 
         answers = {item.number: file[item.number] for item in items}
         known = {item.number: likelihoods[index][item.number] for item in items} if likelihoods else {}
-        measured.append(Measured(model, answers, scoring.columns(answers, judged), known))
+        measured.append(Measured(model, answers, scoring.columns(answers, judged), known, config.steps.get(model, 0)))
     result = summarise(items, scoring, measured, config.sampling.seed)
-    result["leaks"] = [leak for model in config.models for leak in _leaks(config, items, model)]
+    result["leaks"] = _leaks(config, items)
     write_lines(config.output / "rows.jsonl", (_line(place, item, measured) for place, item in enumerate(items)))
     return Outcome("EVALUATION", "evaluation", result, step=len(items) * len(files), metrics=_metrics(result["models"]))
 
@@ -50,14 +51,22 @@ def _metrics(models: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _leaks(config: EvaluationConfig, items: Sequence[Item], model: str) -> list[dict[str, Any]]:
+def _leaks(config: EvaluationConfig, items: Sequence[Item]) -> list[dict[str, Any]]:
+    # Checkpoints of one task share their data, which is searched once.
+    rows: dict[pathlib.Path, list[int]] = {}
     found = []
-    for dataset, path in config.trained_on.get(model, {}).items():
-        with path.open("rb") as file:
-            rows = leaked(items, map(json.loads, file))
-        if rows:
-            found.append({"model": model, "dataset": dataset, "row_count": len(rows), "rows": rows[:_MOST_LEAKED_ROWS]})
+    for model in config.models:
+        for dataset, path in config.trained_on.get(model, {}).items():
+            if path not in rows:
+                rows[path] = _leaked(items, path)
+            if leak := rows[path]:
+                found.append({"model": model, "dataset": dataset, "row_count": len(leak), "rows": leak[:_MOST_LEAKED_ROWS]})
     return found
+
+
+def _leaked(items: Sequence[Item], path: pathlib.Path) -> list[int]:
+    with path.open("rb") as file:
+        return leaked(items, map(json.loads, file))
 
 
 def _line(place: int, item: Item, models: Sequence[Measured]) -> dict[str, Any]:

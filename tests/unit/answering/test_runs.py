@@ -1,6 +1,7 @@
 """Evaluations and generations with models that answer by a rule."""
 
 import asyncio
+import dataclasses
 import json
 import math
 import os
@@ -71,7 +72,7 @@ class Told(Reports):
 
 
 def evaluation(directory: Path, data: Path, graders: tuple[Grader, ...] = (), **more: Any) -> EvaluationConfig:
-    given: dict[str, Any] = {"max_rows": None, "system_prompt": "", "models": ("base", "tuned"), "trained_on": {}}
+    given: dict[str, Any] = {"max_rows": None, "system_prompt": "", "models": ("base", "tuned"), "trained_on": {}, "steps": {}}
     given |= {"measures_perplexity": False} | more
     return EvaluationConfig(directory=directory, data=data, sampling=Sampling(), graders=graders, **given)
 
@@ -205,6 +206,33 @@ def test_rows_whose_known_answer_cannot_be_judged_are_left_out_of_perplexity_alo
     assert ["reference_loss" in row["answers"][0] for row in rows] == [True, False, False, True]
     # Each row counts, whether it could be judged or not.
     assert [event.fields["step"] for event in events if event.kind == "metrics"][-1] == 8
+
+
+def test_several_steps_are_compared_and_the_best_is_named(tmp_path: Path, data: Path) -> None:
+    right = {"base": 10, "early": 16, "late": 12}
+
+    def rule(model: str, messages) -> str:
+        row = int(messages[-1][1].removeprefix("q"))
+        known = "even" if row % 2 == 0 else "odd"
+        return known if row <= right[model.removeprefix("loaded/")] else "neither"
+
+    models = ("base", "early", "late")
+    config = evaluation(tmp_path, data, models=models, steps={"early": 5, "late": 10})
+    result = run_evaluation(config, FakeModels(rule))[0].result
+    assert [model.get("step") for model in result["models"]] == [None, 5, 10]
+    assert (result["best"]["model"], result["best"]["step"]) == ("early", 5)
+    assert result["best"]["text"].startswith("early (step 5) does best with exact_match 80 % (")
+    assert "against the last one, late (step 10): better by 20 ± " in result["best"]["text"]
+    assert "late (step 10): " in result["summary"]
+    assert result["summary"].endswith(f" {result['best']['text']}.")
+
+
+def test_data_that_several_checkpoints_have_learned_is_told_for_each(tmp_path: Path, data: Path) -> None:
+    models = ("base", "early", "late")
+    config = evaluation(tmp_path, data, models=models, trained_on={name: {"datasets/b": data} for name in models[1:]})
+    config = dataclasses.replace(config, max_rows=2)
+    found = run_evaluation(config, FakeModels(lambda *_: "odd"))[0].result["leaks"]
+    assert [(leak["model"], leak["rows"]) for leak in found] == [("early", [1, 2]), ("late", [1, 2])]
 
 
 def test_a_model_that_can_judge_nothing_has_no_perplexity(tmp_path: Path, data: Path) -> None:
@@ -385,6 +413,9 @@ def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
     assert found.answers == tmp_path / "answers"
     assert found.measures_perplexity
+    assert found.steps == {}
+    path.write_text(json.dumps(common | {"spec": {"evaluation": spec}, "steps": {"b": 7}}))
+    assert load_config(path).steps == {"b": 7}
     path.write_text(json.dumps(common | {"spec": {"evaluation": spec | {"perplexity": False}}}))
     assert not load_config(path).measures_perplexity
     path.write_text(json.dumps(common | {"spec": {"generation": {"model": "a", "dataset": "datasets/x", "system_prompt": "s"}}}))

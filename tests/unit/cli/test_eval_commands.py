@@ -97,9 +97,37 @@ def test_an_evaluation_is_asked_for_with_files_and_the_base_model_by_that_word(r
     assert (asked.sampling.max_tokens, asked.sampling.seed, asked.max_rows, asked.system_prompt) == (8, 7, 5, "Be brief.")
     assert not asked.sampling.HasField("temperature")
     assert not asked.HasField("perplexity")
+    assert not asked.checkpoints
     (sent,) = asked.graders
     assert (sent.name, sent.string_check.reference) == ("has", "{{item.reference}}")
     assert "tunesmith eval show" in done.stderr
+
+
+def test_checkpoints_are_asked_when_it_is_asked_for(run, platform, questions):
+    assert run("eval", "run", "--model", "tiny", "--data", questions, "--checkpoints").exit_code == 0
+    assert platform.tasks.created[0].task.spec.evaluation.checkpoints
+    given = ("task", "create", "--data", "d", "--eval-data", questions)
+    assert run(*given, "--eval-checkpoints").exit_code == run(*given).exit_code == 0
+    asked = [created.task.spec.fine_tuning.evaluation_checkpoints for created in platform.tasks.created[1:]]
+    assert asked == [True, False]
+
+
+def test_steps_and_the_best_checkpoint_are_shown_and_shared_data_is_told_once(run, platform):
+    steps = [{**RESULT["models"][1], "model": f"artifacts/{step}", "step": step} for step in (5, 10, 15)]
+    best = {"model": "artifacts/10", "step": 10, "text": "artifacts/10 (step 10) does best with exact_match 90 %"}
+    leaks = [{"model": each["model"], "dataset": "datasets/d", "row_count": 3} for each in steps]
+    found = RESULT | {"models": [RESULT["models"][0], *steps], "best": best, "leaks": leaks}
+    task = platform.tasks.add(Task.SUCCEEDED, evaluation_result=json_format.ParseDict(found, EvaluationResult()))
+    done = run("eval", "show", task.name, "--worst", 0)
+    assert [line.split()[:2] for line in done.stdout.splitlines()[2:5]] == [[f"artifacts/{n}", str(n)] for n in (5, 10, 15)]
+    assert "artifacts/10 (step 10) does best with exact_match 90 %" in done.stdout
+    assert done.stderr.count("warning") == 1
+    assert "artifacts/15 and 2 more models were trained on 3 of these rows (datasets/d)" in done.stderr
+
+
+def test_a_fine_tuning_shows_that_its_checkpoints_are_evaluated_too(run, platform):
+    spec = TaskSpec(fine_tuning=FineTuning(evaluation_dataset="datasets/e", evaluation_checkpoints=True))
+    assert "datasets/e, checkpoints too" in run("task", "show", platform.tasks.add(Task.QUEUED, spec=spec).name).stdout
 
 
 def test_perplexity_is_measured_unless_it_is_not_wanted(run, platform, questions):
