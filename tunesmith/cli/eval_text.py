@@ -31,10 +31,8 @@ def _print_leaks(leaks: Iterable[Leak]) -> None:
     for leak in leaks:
         learners.setdefault((leak.dataset, leak.row_count), []).append(leak.model)
     for (dataset, count), models in learners.items():
-        others = f" and {len(models) - 1} more models" if len(models) > 1 else ""
-        scores = "their scores say" if others else "its scores say"
-        verb = "were" if others else "was"
-        talk(f"warning: {models[-1]}{others} {verb} trained on {count} of these rows ({dataset}); {scores} little")
+        more = f" (and {len(models) - 1} more)" if len(models) > 1 else ""
+        talk(f"warning: {models[-1]}{more} was trained on {count} of these rows ({dataset}); its scores say little")
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], wanted: Sequence[int]) -> None:

@@ -122,7 +122,7 @@ def test_steps_and_the_best_checkpoint_are_shown_and_shared_data_is_told_once(ru
     assert [line.split()[:2] for line in done.stdout.splitlines()[2:5]] == [[f"artifacts/{n}", str(n)] for n in (5, 10, 15)]
     assert "artifacts/10 (step 10) does best with exact_match 90 %" in done.stdout
     assert done.stderr.count("warning") == 1
-    assert "artifacts/15 and 2 more models were trained on 3 of these rows (datasets/d)" in done.stderr
+    assert "artifacts/15 (and 2 more) was trained on 3 of these rows (datasets/d)" in done.stderr
 
 
 def test_a_fine_tuning_shows_that_its_checkpoints_are_evaluated_too(run, platform):
