@@ -15,8 +15,10 @@ _NUMBERS = ("--max-tokens", "32")
 @pytest.fixture(scope="module")
 def tuned(stack: LocalStack, dataset: str, rows: pathlib.Path) -> dict:
     """A fine-tuning of two steps, each with a checkpoint, that asked for its evaluation and theirs."""
-    numbers = ["--eval-checkpoints", "--set", "max_steps=2", "--set", "save_steps=1", "--set", "global_batch_size=8", "--set", "max_seq_length=64", "--set", "lora.rank=2"]
-    run = ["task", "create", "--data", dataset, "--eval-data", dataset, "--model", TINY, "--name", "measured", *numbers]
+    given = ("max_steps=2", "save_steps=1", "global_batch_size=8", "max_seq_length=64", "lora.rank=2")
+    numbers = [part for each in given for part in ("--set", each)]
+    asked = ["--eval-data", dataset, "--eval-checkpoints", *numbers]
+    run = ["task", "create", "--data", dataset, "--model", TINY, "--name", "measured", *asked]
     return stack.json(*run)
 
 
