@@ -98,6 +98,44 @@ def test_perplexity_stands_beside_the_scores_of_each_model() -> None:
     assert all("perplexity" not in model for model in summary(rows, said, said)["models"])
 
 
+def test_steps_stand_with_their_models_and_the_best_is_told_at_the_end() -> None:
+    rows = items(*["a", "b"] * 10)
+    said = [answers(*["x"] * 20), answers(*["a", "b"] * 10), answers(*["a", "x"] * 10)]
+    scoring = Scoring(rows, ())
+    models = [
+        Measured(f"m{step}", each, scoring.columns(each, lambda *_: None), step=step)
+        for step, each in zip((0, 5, 10), said, strict=True)
+    ]
+    found = summarise(rows, scoring, models, 42)
+    json_format.ParseDict(found, evaluation_pb2.EvaluationResult())
+    assert [model.get("step") for model in found["models"]] == [None, 5, 10]
+    assert (found["best"]["model"], found["best"]["step"]) == ("m5", 5)
+    assert found["best"]["text"].startswith(
+        "m5 (step 5) does best with exact_match 100 % (100 to 100); against the first model: "
+    )
+    assert "m0: exact_match 0 % (0 to 0). m5 (step 5): better by 100 ± 0 points. m10 (step 10): " in found["summary"]
+    assert found["summary"].endswith(found["best"]["text"] + ".")
+
+
+def test_one_compared_model_is_not_called_the_best() -> None:
+    found = summary(items("a", "b"), answers("a", "b"), answers("a", "b"))
+    assert "best" not in found
+    assert "best" not in found["summary"]
+
+
+def test_rows_that_got_worse_are_told_up_to_a_hundred_and_all_counted() -> None:
+    rows = items(*["a", "b"] * 75)
+    worse = summary(rows, answers(*["a", "b"] * 75), answers(*["x"] * 150))["models"][1]
+    assert worse["regressed_rows"] == list(range(1, 101))
+    assert (worse["regressed_count"], worse["improved_count"]) == (150, 0)
+
+
+def test_the_worst_rows_come_first() -> None:
+    rows = items("a b c d", "a b c d", "a b c d")
+    second = summary(rows, answers(*["a b c d"] * 3), answers("a b c x", "x", "a b x x"))["models"][1]
+    assert second["regressed_rows"] == [2, 3, 1]
+
+
 def test_no_answer_at_all_has_no_latency() -> None:
     assert "latency" not in summary(items("a b c"), answers(None))["models"][0]
 
