@@ -523,6 +523,30 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
             finish_reason=inference_service_pb2.FINISH_REASON_STOP, usage=inference_service_pb2.ChatUsage(completion_tokens=2)
         )
 
+    def Complete(self, request, context):
+        """As StreamComplete, whole."""
+        pieces = list(self.StreamComplete(request, context))
+        choices = [
+            inference_service_pb2.CompletionChoice(
+                index=index,
+                text="".join(piece.text for piece in pieces if piece.index == index),
+                finish_reason=inference_service_pb2.FINISH_REASON_LENGTH,
+            )
+            for index in range(request.completion.n or 1)
+        ]
+        return inference_service_pb2.CompleteResponse(model=request.completion.model, choices=choices, usage=pieces[-1].usage)
+
+    def ScoreChat(self, request, context):
+        """Each word of a judged turn is a token of one nat."""
+        self.asked.append(request)
+        judged = [turn for turn in request.messages if turn.role == "assistant" and (turn.weight or not turn.HasField("weight"))]
+        if not judged:
+            bad = ("messages", "no turn is the assistant's")
+            refuse(context, "INVALID_ARGUMENT", "INVALID_FIELD", "nothing to judge", "Mend it.", [bad])
+        words = [word for turn in judged for word in turn.content.split()]
+        tokens = [inference_service_pb2.TokenLogprob(token=word, logprob=-1.0) for word in words]
+        return inference_service_pb2.ScoreChatResponse(model=request.model, tokens=tokens, total_logprob=-len(words), loss=1.0)
+
     def StreamComplete(self, request, context):
         """Echoes the prompt when it is asked to, then writes one word for each text."""
         self.asked.append(request.completion)

@@ -35,11 +35,15 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
         sampling: Mapping[str, Any] | None = None,
         max_rows: int | None = None,
         system_prompt: str = "",
+        perplexity: bool = True,
+        checkpoints: bool = False,
         request_id: str | None = None,
     ) -> Task:
         """Queue an evaluation; the first of `models` is what the others are compared with, and may be `base`.
 
-        `graders` as messages, or as OpenAI writes them; `sampling` as the fields of Sampling. `get_task` tells the result.
+        `graders` as messages, or as OpenAI writes them; `sampling` as the fields of Sampling. `perplexity`: whether it is
+        measured how probable the known answers are; `checkpoints`: whether the kept checkpoints before each result are asked,
+        too. `get_task` tells the result.
 
         Raises:
             InvalidArgument: every bad field is a violation. NotFound: a model or the dataset does not exist.
@@ -51,6 +55,8 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
             sampling=Sampling(**(sampling or {})),
             max_rows=max_rows,
             system_prompt=system_prompt,
+            perplexity=None if perplexity else False,
+            checkpoints=checkpoints,
         )
         return self._ask(name or "Evaluation", TaskSpec(evaluation=evaluation), request_id)
 

@@ -1,25 +1,15 @@
-"""Verbs on models: base models and conversations; part of `tunesmith.Client`."""
+"""Verbs on base models; part of `tunesmith.Client`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunesmith.connection import CHAT_SECONDS, UPLOAD_SECONDS, Connections
-from tunesmith.names import model_name, resource_name
+from tunesmith.connection import UPLOAD_SECONDS, Connections
+from tunesmith.names import resource_name
 from tunesmith.server_place import server_place
 from tunesmith.transfers import Progress, chunks_of, describe, receive_all
 from tunesmith.v1.base_model_pb2 import BaseModel
-from tunesmith.v1.inference_service_pb2 import (
-    ChatMessage,
-    ChatRequest,
-    ChatResponse,
-    CompareChatRequest,
-    CompareChatResponse,
-    StreamChatRequest,
-    StreamChatResponse,
-)
-from tunesmith.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tunesmith.v1.model_service_pb2 import (
     DownloadModelRequest,
     GetBaseModelRequest,
@@ -29,12 +19,9 @@ from tunesmith.v1.model_service_pb2 import (
 )
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 
-Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
-"""The user's words, or a conversation: messages or `{"role": …, "content": …}`, oldest first."""
-
 
 class ModelVerbs(Connections):
-    """Where tuning starts, and answers of anything that can answer."""
+    """Where tuning starts."""
 
     def get_base_model(self, name: str) -> BaseModel:
         """One base model."""
@@ -99,43 +86,6 @@ class ModelVerbs(Connections):
         for response in self.connection("storage").stream(self._models.DownloadModel, request, UPLOAD_SECONDS):
             yield response.chunk
 
-    def chat(self, model: str, messages: Messages, system: str | None = None, **sampling: Any) -> ChatResponse:
-        """A whole answer. `sampling`: the further fields of ChatRequest, as temperature, max_tokens, stop or logit_bias."""
-        request = ChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
-        return self.connection("inference").call(self._inference.Chat, request, CHAT_SECONDS)
-
-    def stream_chat(
-        self, model: str, messages: Messages, system: str | None = None, **sampling: Any
-    ) -> Iterator[StreamChatResponse]:
-        """An answer as it is written; closing the iterator ends the generation. `sampling` as in `chat`."""
-        request = StreamChatRequest(model=model_name(model), messages=conversation(messages, system), **_given(sampling))
-        return self.connection("inference").stream(self._inference.StreamChat, request, CHAT_SECONDS)
-
-    def compare_chat(
-        self, models: Sequence[str], messages: Messages, system: str | None = None, **sampling: Any
-    ) -> Iterator[CompareChatResponse]:
-        """The answers of several models at the same time; closing the iterator ends all. `sampling` as in `chat`."""
-        names = [model_name(model) for model in models]
-        request = CompareChatRequest(models=names, messages=conversation(messages, system), **_given(sampling))
-        return self.connection("inference").stream(self._inference.CompareChat, request, CHAT_SECONDS)
-
     @property
     def _models(self) -> ModelServiceStub:
         return self.connection("storage").stub(ModelServiceStub)
-
-    @property
-    def _inference(self) -> InferenceServiceStub:
-        return self.connection("inference").stub(InferenceServiceStub)
-
-
-def conversation(messages: Messages, system: str | None = None) -> list[ChatMessage]:
-    """Messages in any accepted form as the contract's, the system message first."""
-    turns: Sequence[ChatMessage | Mapping[str, Any]] = (
-        [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-    )
-    start = [ChatMessage(role="system", content=system)] if system else []
-    return start + [turn if isinstance(turn, ChatMessage) else ChatMessage(**turn) for turn in turns]
-
-
-def _given(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in sampling.items() if value is not None}

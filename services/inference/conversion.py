@@ -80,7 +80,8 @@ def _constraint(wanted: pb2.ResponseFormat) -> Constraint | None:
 
 def _message(message: pb2.ChatMessage) -> Message:
     calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
-    return Message(message.role, message.content, calls, message.tool_call_id, message.name)
+    weight = message.weight if message.HasField("weight") else 1
+    return Message(message.role, message.content, calls, message.tool_call_id, message.name, weight)
 
 
 def _tool(tool: pb2.Tool) -> Tool:

@@ -31,6 +31,8 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     name: str = ""
+    weight: int = 1
+    """0 = a turn of the assistant that training does not learn, and that is not judged."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,8 +92,9 @@ class Question:
     def check_as_conversation(self) -> None:
         """Raises InvalidArgument unless it is a conversation in which the assistant has said something."""
         violations = [*_conversation(self.messages), *_numbers(self), *tool_violations(self.tools, self.tool_choice)]
-        if self.messages and all(message.role != "assistant" for message in self.messages):
-            violations.append(Violation("messages", "no turn is the assistant's, so there is nothing to judge"))
+        if self.messages and not any(message.role == "assistant" and message.weight for message in self.messages):
+            text = "no turn is the assistant's and has not weight 0, so there is nothing to judge"
+            violations.append(Violation("messages", text))
         if violations:
             raise InvalidArgument(*violations)
 
@@ -110,6 +113,8 @@ def _conversation(messages: tuple[Message, ...]) -> Iterator[Violation]:
             yield Violation(f"messages[{index}].role", f"{message.role[:40]!r} is none of {', '.join(_ROLES)}")
         if not message.content and not message.tool_calls:
             yield Violation(f"messages[{index}].content", "is required")
+        if message.weight not in (0, 1) or (message.weight == 0 and message.role != "assistant"):
+            yield Violation(f"messages[{index}].weight", f"{message.weight} is not 1, nor the 0 of a turn of the assistant")
         yield from _calls(f"messages[{index}]", message)
 
 

@@ -80,6 +80,8 @@ def _rendered(message: Message, names: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         fields["tool_calls"] = [call.written() for call in message.tool_calls]
+    if not message.weight:
+        fields["weight"] = 0
     if message.role == "tool":
         name = message.name or names.get(message.tool_call_id, "")
         fields |= {key: value for key, value in (("tool_call_id", message.tool_call_id), ("name", name)) if value}

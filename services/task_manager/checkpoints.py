@@ -3,6 +3,7 @@
 import uuid
 
 from services.common.errors import ServiceError
+from services.task_manager.domain.kept_checkpoints import own
 from services.task_manager.domain.origin import ArtifactFacts
 from services.task_manager.domain.task import State
 from services.task_manager.repository import TaskRepository
@@ -23,10 +24,7 @@ class Checkpoints:
     async def list(self, task_id: uuid.UUID) -> task_manager_service_pb2.ListCheckpointsResponse:
         """Newest step first; raises NotFound and Unavailable."""
         task = await self._repository.get(task_id)
-        stored = await self._storage.checkpoints(task.name)
-        # Of a step that two attempts have saved the newest counts, as it does wherever the step is named.
-        newest = {each.step: each for each in reversed(stored) if each.attempt >= task.first_attempt}
-        found = list(reversed(newest.values()))
+        found = own(await self._storage.checkpoints(task.name), task.first_attempt)
         measured = [each for each in reversed(found) if each.eval_loss is not None]
         best = min(measured, key=lambda each: each.eval_loss or 0.0, default=None)
         messages = [_to_proto(each, best=each is best) for each in found]

@@ -92,12 +92,12 @@ class ClaimRepository:
                 {"id": claim.task_id, "reason": reason},
             )
 
-    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
+    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None, checkpoints: Sequence[str] = ()) -> None:
         """Ends the attempt: a terminal state with its error or artifact, or QUEUED again; raises StaleClaim.
 
         `speed`: how fast the run was, kept for the plans of later tasks.
 
-        A fine-tuning that succeeds gets the evaluation it asks for in the same transaction.
+        A fine-tuning that succeeds gets the evaluation it asks for in the same transaction; `checkpoints` are asked there, too.
 
         While CANCELLING only SUCCEEDED is kept as it is: a crash, a loss or a failure then ends as CANCELLED, never again QUEUED.
         While PAUSING, what would be QUEUED again is PAUSED.
@@ -108,7 +108,7 @@ class ClaimRepository:
                 await state_changes.move(connection, locked, step)
                 locked = dataclasses.replace(locked, state=step.to)
             if locked.state is State.SUCCEEDED:
-                await follow_ups.create(connection, locked.id)
+                await follow_ups.create(connection, locked.id, checkpoints)
             if speed is not None:
                 await run_speeds.record(connection, locked.id, locked.attempt, speed)
         self._announce(claim)

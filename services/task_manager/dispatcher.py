@@ -26,7 +26,7 @@ from services.task_manager.orphans import OrphanSweep
 from services.task_manager.repeating import repeat
 from services.task_manager.roster import Roster
 from services.task_manager.run_asking import ask_repeatedly
-from services.task_manager.run_follower import RunFollower
+from services.task_manager.run_follower import CheckpointsBefore, RunFollower
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.task_queue import TaskQueue
 from services.task_manager.totals import TaskTotals
@@ -53,6 +53,7 @@ class Dispatcher:
         fleet: Fleet,
         hub: Hub,
         settings: TaskManagerSettings,
+        checkpoints_before: CheckpointsBefore,
     ) -> None:
         self._queue = queue
         self._claims = claims
@@ -63,6 +64,7 @@ class Dispatcher:
         self._fleet = fleet
         self._hub = hub
         self._settings = settings
+        self._checkpoints_before = checkpoints_before
         self._orphans = OrphanSweep(claims)
         self._followers: dict[Claim, RunFollower] = {}
 
@@ -110,6 +112,7 @@ class Dispatcher:
             events=self._events,
             hub=self._hub,
             settings=self._settings,
+            checkpoints_before=self._checkpoints_before,
         )
         self._followers[assignment.claim] = follower
         try:

@@ -2,7 +2,7 @@
 claims."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.common.names import resource_uuid
@@ -14,6 +14,7 @@ from services.task_manager.insertion import insert
 from tunesmith.v1 import evaluation_pb2, task_spec_pb2
 
 _PREFIX = "Evaluation of "
+_MOST_CHECKPOINTS = 30
 _NAMESPACE = uuid.UUID("6d0c0c38-6a5f-5c0e-8f0a-0f6f3a3c9b1e")
 _SELECT = """
 SELECT id, display_name, spec, artifact, priority FROM task_manager.task
@@ -26,21 +27,28 @@ def evaluation_id(task_id: uuid.UUID) -> uuid.UUID:
     return uuid.uuid5(_NAMESPACE, str(task_id))
 
 
-async def create(connection: Connection, task_id: uuid.UUID) -> bool:
-    """Whether the task has succeeded just now and its evaluation was recorded."""
+def asks_checkpoints(spec: bytes) -> bool:
+    """Whether the evaluation that follows on a task asks its kept checkpoints, too."""
+    ask = task_spec_pb2.TaskSpec.FromString(spec).fine_tuning
+    return bool(ask.evaluation_dataset) and ask.evaluation_checkpoints
+
+
+async def create(connection: Connection, task_id: uuid.UUID, checkpoints: Sequence[str] = ()) -> bool:
+    """Whether the task has succeeded just now and its evaluation was recorded; `checkpoints` are asked, too, oldest first."""
     row = await (await connection.execute(_SELECT, {"id": task_id})).fetchone()
-    if row is None or (new := evaluation_of(row)) is None:
+    if row is None or (new := evaluation_of(row, checkpoints)) is None:
         return False
     return await insert(connection, new)
 
 
-def evaluation_of(row: Mapping[str, Any]) -> NewTask | None:
+def evaluation_of(row: Mapping[str, Any], checkpoints: Sequence[str] = ()) -> NewTask | None:
     """The evaluation of a fine-tuning that has succeeded; None when nobody has asked for one."""
     given = task_spec_pb2.TaskSpec.FromString(row["spec"])
     ask, labels = given.fine_tuning, dict(given.runner_labels)
     if not ask.evaluation_dataset:
         return None
-    evaluation = evaluation_pb2.Evaluation(models=[ask.base_model, row["artifact"]], dataset=ask.evaluation_dataset)
+    models = [ask.base_model, *checkpoints[-_MOST_CHECKPOINTS:], row["artifact"]]
+    evaluation = evaluation_pb2.Evaluation(models=models, dataset=ask.evaluation_dataset, checkpoints=ask.evaluation_checkpoints)
     spec = task_spec_pb2.TaskSpec(evaluation=evaluation, runner_labels=labels)
     return NewTask(
         id=evaluation_id(row["id"]),

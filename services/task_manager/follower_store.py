@@ -20,7 +20,7 @@ class Claims(Protocol):
     async def explain(self, claim: Claim, reason: str) -> None:
         """See ClaimRepository."""
 
-    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
+    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None, checkpoints: Sequence[str] = ()) -> None:
         """See ClaimRepository."""
 
     async def lose_run(

@@ -8,10 +8,12 @@ for longer than it lets its runs go on (`fenced_after`).
 
 import contextlib
 import time
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from services.common.errors import ServiceError, Unavailable
+from services.task_manager import follow_ups
 from services.task_manager.cancellation import check_cancelled
 from services.task_manager.domain.attempt import Step, has_fenced_itself, next_step
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
@@ -29,6 +31,9 @@ from services.task_manager.trainer_port import RunEnd, RunEvents, RunMessage, Tr
 from tunesmith.v1 import task_event_pb2
 
 log = structlog.get_logger()
+
+CheckpointsBefore = Callable[[str], Awaitable[Sequence[str]]]
+"""Names of the kept checkpoints that led to a result, oldest step first; raises Unavailable."""
 
 _LOST = ("RUN_NOT_FOUND", "CURSOR_AHEAD")
 _NO_ROOM = ("NO_CAPACITY", "STALE_EPOCH")
@@ -48,6 +53,7 @@ class RunFollower:
         events: Events,
         hub: Hub,
         settings: TaskManagerSettings,
+        checkpoints_before: CheckpointsBefore,
     ) -> None:
         self.assignment = assignment
         self.is_accepted = assignment.state is not State.STARTING or assignment.run_sequence > 0
@@ -57,6 +63,7 @@ class RunFollower:
         self._events = events
         self._hub = hub
         self._settings = settings
+        self._checkpoints_before = checkpoints_before
         self._refused_since: float | None = None
         self._not_found = 0
         self._explained = False
@@ -174,7 +181,14 @@ class RunFollower:
         if cause := interruption(end):
             await self._lose(cause, end.error)
         else:
-            await self._finish(change_of_end(end, self.assignment), self._speed())
+            change = change_of_end(end, self.assignment)
+            await self._finish(change, self._speed(), await self._asked_too(change))
+
+    async def _asked_too(self, change: Change) -> Sequence[str]:
+        """The checkpoints that the evaluation is to ask which follows on the task; while storage is away the end waits for it."""
+        if change.to is not State.SUCCEEDED or not follow_ups.asks_checkpoints(self.assignment.spec):
+            return ()
+        return await self._checkpoints_before(change.artifact)
 
     def _speed(self) -> RunSpeed | None:
         measured = self._measures.tokens_per_second
@@ -229,6 +243,6 @@ class RunFollower:
             return f"waits for a trainer: {self.assignment.runner} does not answer"
         return f"waits for a trainer: {error.message}"
 
-    async def _finish(self, change: Change, speed: RunSpeed | None = None) -> None:
-        await self._claims.finish(self.assignment.claim, change, speed)
+    async def _finish(self, change: Change, speed: RunSpeed | None = None, checkpoints: Sequence[str] = ()) -> None:
+        await self._claims.finish(self.assignment.claim, change, speed, checkpoints)
         log.info("run.ended", state=change.to.value, reason=change.reason)

@@ -111,6 +111,7 @@ def fine_tuning_from_proto(ask: task_spec_pb2.FineTuning) -> FineTuning:
         sample_prompts=tuple(ask.sample_prompts),
         artifact_retention_seconds=ask.artifact_retention.seconds if ask.HasField("artifact_retention") else None,
         evaluation_dataset=ask.evaluation_dataset,
+        evaluation_checkpoints=ask.evaluation_checkpoints,
     )
 
 

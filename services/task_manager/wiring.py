@@ -20,6 +20,7 @@ from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
 from services.task_manager.hub import Hub
 from services.task_manager.inquiry import Inquiry
+from services.task_manager.kept_checkpoints import KeptCheckpoints
 from services.task_manager.kinds.evaluation import evaluation
 from services.task_manager.kinds.export import exports
 from services.task_manager.kinds.fine_tuning import fine_tuning
@@ -77,6 +78,7 @@ class Wiring:
         most = settings.project_max_processes
         self._queue = TaskQueue(self.pool, self._hub, owner=self._owner, lease=settings.lease, quota=most)
         self._origins = Origins(self._stored, self._repository)
+        self._kept = KeptCheckpoints(self._stored, self._repository)
 
     def servicer(self) -> TaskManagerServicer:
         """What answers calls."""
@@ -116,6 +118,7 @@ class Wiring:
             fleet=self._fleet,
             hub=self._hub,
             settings=self.settings,
+            checkpoints_before=self._kept.before_result,
         )
 
     def compaction(self) -> Loop:
@@ -127,7 +130,7 @@ class Wiring:
         inquiry, served = Inquiry(self._stored), ServedModels(self._stored, self._repository)
         planning = Planning(inquiry, self._stored, RunSpeeds(self.pool), self._roster.flops_per_second)
         tuning = fine_tuning(inquiry, planning, self._origins, served)
-        return Kinds([tuning, evaluation(served), generation(served), exports(self._stored, self._origins)])
+        return Kinds([tuning, evaluation(served, self._kept), generation(served), exports(self._stored, self._origins)])
 
     def _retrying(self, kinds: Kinds) -> Retrying:
         return Retrying(

@@ -1,19 +1,19 @@
 """Brings datasets, base models and artifacts from storage, and waits for it as long as it takes; used by every kind of run."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from services.common.bundles import Bundle
 from services.trainer.persistence import Note, is_not_transient, persist
 from services.trainer.run_directory import DatasetUse
-from services.trainer.storage_client import DatasetDigests
+from services.trainer.storage_client import DatasetDigests, Learned
 
 
 class Datasets(Protocol):
     """Where datasets come from."""
 
-    async def trained_on(self, model: str) -> Sequence[tuple[str, int]]:
+    async def learned(self, model: str) -> Learned:
         """As StorageClient's."""
 
     async def fetch_dataset(self, name: str, target: pathlib.Path, on_download: Callable[[], None]) -> DatasetDigests:
@@ -51,9 +51,9 @@ class Fetching:
         )
         return DatasetUse(name, digests.sha256, digests.rows_sha256, weight)
 
-    async def trained_on(self, model: str, note: Note) -> Sequence[tuple[str, int]]:
-        """Names and sizes in bytes of the datasets that a model was trained on and that are still there."""
-        return await persist(lambda: self._datasets.trained_on(model), is_final=is_not_transient, note=note, clock=self._clock)
+    async def learned(self, model: str, note: Note) -> Learned:
+        """How far a model was trained, and on what."""
+        return await persist(lambda: self._datasets.learned(model), is_final=is_not_transient, note=note, clock=self._clock)
 
     async def base_model(self, name: str, note: Note) -> Bundle:
         """Its files."""

@@ -67,6 +67,16 @@ class StoredAdapter:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Learned:
+    """How far a model was trained, and on what."""
+
+    step: int = 0
+    """Optimizer steps."""
+    datasets: tuple[tuple[str, int], ...] = ()
+    """Names and sizes in bytes, as far as they are still there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
     """A checkpoint that storage has committed. `create_time` in seconds since 1970."""
 
@@ -121,14 +131,14 @@ class StorageClient:
                 await _write_verified(target, expected, self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
         return DatasetDigests(dataset.sha256, dataset.rows_sha256)
 
-    async def trained_on(self, model: str) -> list[tuple[str, int]]:
-        """Names and sizes in bytes of the datasets that a model was trained on, as far as they are still there.
+    async def learned(self, model: str) -> Learned:
+        """Of `artifacts/{uuid}` and versions of registered models; every other model has learned nothing here.
 
-        Of `artifacts/{uuid}` and versions of registered models; empty for every other name. Raises NotFound for one that is gone.
+        Raises NotFound for one that is gone.
         """
-        uses = (await self._manifest(model)).datasets
-        sizes = {name: await self._dataset_size(name) for name in dict.fromkeys(use.dataset for use in uses)}
-        return [(name, size) for name, size in sizes.items() if size is not None]
+        manifest = await self._manifest(model)
+        sizes = {name: await self._dataset_size(name) for name in dict.fromkeys(use.dataset for use in manifest.datasets)}
+        return Learned(manifest.step, tuple((name, size) for name, size in sizes.items() if size is not None))
 
     async def upload_dataset(self, display_name: str, path: pathlib.Path) -> str:
         """Stores a file of rows as a dataset and returns its name; the same rows under the same name are the same dataset."""

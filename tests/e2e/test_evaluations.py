@@ -14,9 +14,11 @@ _NUMBERS = ("--max-tokens", "32")
 
 @pytest.fixture(scope="module")
 def tuned(stack: LocalStack, dataset: str, rows: pathlib.Path) -> dict:
-    """A fine-tuning that has succeeded and asked for its evaluation."""
-    numbers = ["--set", "max_steps=2", "--set", "global_batch_size=8", "--set", "max_seq_length=64", "--set", "lora.rank=2"]
-    run = ["task", "create", "--data", dataset, "--eval-data", dataset, "--model", TINY, "--name", "measured", *numbers]
+    """A fine-tuning of two steps, each with a checkpoint, that asked for its evaluation and theirs."""
+    given = ("max_steps=2", "save_steps=1", "global_batch_size=8", "max_seq_length=64", "lora.rank=2")
+    numbers = [part for each in given for part in ("--set", each)]
+    asked = ["--eval-data", dataset, "--eval-checkpoints", *numbers]
+    run = ["task", "create", "--data", dataset, "--model", TINY, "--name", "measured", *asked]
     return stack.json(*run)
 
 
@@ -42,13 +44,19 @@ def test_a_fine_tuning_gets_its_verdict_by_itself(stack: LocalStack, tuned: dict
     done = ended(stack, tuned["name"])
     evaluation = ended(stack, done["evaluation_task"])
     assert evaluation["origin"] == {"artifact": done["artifact"], "task": tuned["name"]}
-    assert evaluation["spec"]["evaluation"] == {"models": [f"baseModels/{TINY}", done["artifact"]], "dataset": dataset}
+    told = map(json.loads, stack.run("task", "checkpoints", tuned["name"], "--json").stdout.splitlines())
+    (first,) = [each["artifact"] for each in told if each["step"] == "1"]
+    models = [f"baseModels/{TINY}", first, done["artifact"]]
+    assert evaluation["spec"]["evaluation"] == {"models": models, "dataset": dataset, "checkpoints": True}
     found = stack.json("task", "show", tuned["name"])["evaluation_result"]
     assert found == evaluation["evaluation_result"]
-    assert (found["row_count"], len(found["models"])) == ("24", 2)
-    assert found["models"][1]["verdict"] in ("BETTER", "NO_SIGNIFICANT_CHANGE", "WORSE")
+    assert (found["row_count"], [model.get("step") for model in found["models"]]) == ("24", [None, "1", "2"])
+    assert found["models"][2]["verdict"] in ("BETTER", "NO_SIGNIFICANT_CHANGE", "WORSE")
+    assert found["best"]["model"] in models[1:]
+    # Two steps on these very rows make them more probable, far from any chance.
+    assert float(found["models"][2]["perplexity"]["delta_high"]) < 0
     # It was evaluated on what it has learned, and that is said.
-    assert [(leak["model"], leak["row_count"]) for leak in found["leaks"]] == [(done["artifact"], "24")]
+    assert [(leak["model"], leak["row_count"]) for leak in found["leaks"]] == [(name, "24") for name in models[1:]]
     shown = stack.run("eval", "show", tuned["name"])
     assert "VERDICT" in shown.stdout
     assert "was trained on 24 of these rows" in shown.stderr

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.cli.output import print_table, talk, visible
-from tunesmith.v1.evaluation_pb2 import EvaluationResult, ModelResult, Score
+from tunesmith.v1.evaluation_pb2 import EvaluationResult, Latency, Leak, ModelResult, Perplexity, Score
 
 _LONGEST = 200
 
@@ -13,12 +13,26 @@ def print_result(result: EvaluationResult) -> None:
     """A table of models, then the verdicts and what is odd."""
     names = [score.name for score in result.models[0].scores] if result.models else []
     rows = [_row(model, names) for model in result.models]
-    print_table(["MODEL", *(name.upper() for name in names), "FAILED", "P50", "VERDICT"], rows, "no model was asked")
+    headers = ["MODEL", "STEP", *(name.upper() for name in names), "PERPLEXITY", "FAILED", "P50, P95", "VERDICT"]
+    print_table(headers, rows, "no model was asked")
     for model in result.models[1:]:
         changed = f"{model.improved_count} rows better, {model.regressed_count} worse"
         print(f"{model.model}: {model.verdict_text} on {result.primary_score}, {result.row_count} rows; {changed}")
-    for leak in result.leaks:
-        talk(f"warning: {leak.model} was trained on {leak.row_count} of these rows ({leak.dataset}); its scores say little")
+        if model.perplexity.delta_text:
+            print(f"  perplexity of the known answers {model.perplexity.value:.3g}: {model.perplexity.delta_text}")
+    if result.HasField("best"):
+        print(result.best.text)
+    _print_leaks(result.leaks)
+
+
+def _print_leaks(leaks: Iterable[Leak]) -> None:
+    """Checkpoints of one task share its data, so each dataset is named once."""
+    learners: dict[tuple[str, int], list[str]] = {}
+    for leak in leaks:
+        learners.setdefault((leak.dataset, leak.row_count), []).append(leak.model)
+    for (dataset, count), models in learners.items():
+        more = f" (and {len(models) - 1} more)" if len(models) > 1 else ""
+        talk(f"warning: {models[-1]}{more} was trained on {count} of these rows ({dataset}); its scores say little")
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], wanted: Sequence[int]) -> None:
@@ -42,14 +56,26 @@ def worst_rows(result: EvaluationResult, most: int) -> list[int]:
 
 def _row(model: ModelResult, names: Sequence[str]) -> list[str]:
     scores = {score.name: score for score in model.scores}
-    median = f"{model.latency.p50.ToMilliseconds() / 1000:.2f} s" if model.HasField("latency") else ""
     texts = [score_text(scores[name]) if name in scores else "" for name in names]
-    return [model.model, *texts, str(model.failed_count or ""), median, model.verdict_text]
+    perplexity = _perplexity_text(model.perplexity) if model.HasField("perplexity") else ""
+    latency = _latency_text(model.latency) if model.HasField("latency") else ""
+    return [model.model, str(model.step or ""), *texts, perplexity, str(model.failed_count or ""), latency, model.verdict_text]
 
 
 def score_text(score: Score) -> str:
     """`0.875 ± 0.074`: half of the interval's width."""
     return f"{score.value:.3f} ± {(score.high - score.low) / 2:.3f}"
+
+
+def _perplexity_text(found: Perplexity) -> str:
+    """`12.3 ± 0.7`: half of the interval's width."""
+    return f"{found.value:.3g} ± {(found.high - found.low) / 2:.2g}"
+
+
+def _latency_text(latency: Latency) -> str:
+    """`0.25, 0.40 s`; evaluations from before the second was told have the first alone."""
+    told = [latency.p50, latency.p95] if latency.HasField("p95") else [latency.p50]
+    return ", ".join(f"{each.ToMilliseconds() / 1000:.2f}" for each in told) + " s"
 
 
 def _short(text: str) -> str:

@@ -46,6 +46,10 @@ def run(
     max_tokens: ask.MaxTokens = None,
     temperature: ask.Temperature = None,
     seed: ask.Seed = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Ask the kept checkpoints of each fine-tuning before its result, too.")
+    ] = False,
+    perplexity: Annotated[bool, typer.Option(help="Whether to measure how probable the known answers are.")] = True,
     watch: Watch = False,
     as_json: Json = False,
 ) -> None:
@@ -68,6 +72,8 @@ def run(
             sampling=ask.sampling(max_tokens=max_tokens, temperature=temperature, seed=seed),
             max_rows=max_rows,
             system_prompt=system,
+            perplexity=perplexity,
+            checkpoints=checkpoints,
         )
         print_json(task, compact=watch) if as_json else print(task.name)
         if watch:

@@ -21,7 +21,7 @@ def _fine_tuning(tuning: FineTuning) -> Fields:
         ("base model", tuning.base_model),
         ("dataset", tuning.dataset),
         ("validation", tuning.validation_dataset),
-        ("evaluated on", tuning.evaluation_dataset),
+        ("evaluated on", tuning.evaluation_dataset + (", checkpoints too" if tuning.evaluation_checkpoints else "")),
         ("method", f"{FineTuning.Method.Name(tuning.method)}, {FineTuning.Tuning.Name(tuning.tuning)}".lower()),
     ]
 

@@ -26,6 +26,9 @@ EvaluationData = Annotated[
         "--eval-data", metavar="ID|FILE", help="Questions with known answers; the result is compared with the base model on them."
     ),
 ]
+EvaluationCheckpoints = Annotated[
+    bool, typer.Option("--eval-checkpoints", help="Compare the kept checkpoints on that data, too; needs --eval-data.")
+]
 ValidationSplit = Annotated[
     float | None, typer.Option(metavar="RATIO", help="Share of the training data to hold out instead, at most 0.5.")
 ]

@@ -33,6 +33,7 @@ class Request:
     validation_data: str | None = None
     validation_split: float | None = None
     evaluation_data: str | None = None
+    evaluation_checkpoints: bool = False
     origin: str = ""
     """What the task starts from: a name of an artifact, of a task, of a task's checkpoint, or of a registered model."""
     samples: Sequence[str] = ()
@@ -69,6 +70,7 @@ class Request:
         self._set_validation(spec, client)
         if self.evaluation_data:
             spec.evaluation_dataset = _dataset(client, self.evaluation_data)
+        spec.evaluation_checkpoints = spec.evaluation_checkpoints or self.evaluation_checkpoints
         self._set_data(spec, client)
         return task
 

@@ -36,6 +36,8 @@ class Evaluation(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     MAX_ROWS_FIELD_NUMBER: _builtins.int
     SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
+    PERPLEXITY_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Required. The questions and their answers. Of format CHAT the last assistant turn is the known answer and what is before it the
     question; of format LABELED the label is the known answer. Format: `datasets/{dataset}`; the bare id is accepted.
@@ -44,6 +46,13 @@ class Evaluation(_message.Message):
     """Optional. Only the first so many rows, at least 1. Default: all."""
     system_prompt: _builtins.str
     """Optional. Every conversation begins with this system turn, instead of its own if it has one; at most 10,000 characters."""
+    perplexity: _builtins.bool
+    """Optional. Whether it is also measured how probable the known answers are to each model, see `ModelResult.perplexity`. Default: true."""
+    checkpoints: _builtins.bool
+    """Optional. Whether the kept checkpoints of the fine-tunings whose results are among `models` are evaluated, too: the server puts
+    them into `models`, each before the result it led to, in the order of their steps; one of the same step as the result is left out.
+    With them there are at most 32 models. Default: false.
+    """
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. 1 to 8 models, named as in InferenceService; the first is the one the others are compared with. A task's result is
@@ -69,14 +78,21 @@ class Evaluation(_message.Message):
         sampling: _sampling_pb2.Sampling | None = ...,
         max_rows: _builtins.int | None = ...,
         system_prompt: _builtins.str = ...,
+        perplexity: _builtins.bool | None = ...,
+        checkpoints: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "max_rows", b"max_rows", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "max_rows", b"max_rows", "perplexity", b"perplexity", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "checkpoints", b"checkpoints", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "perplexity", b"perplexity", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
     _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
+    _WhichOneofReturnType__perplexity: _TypeAlias = _typing.Literal["perplexity"]  # noqa: Y015
+    _WhichOneofArgType__perplexity: _TypeAlias = _typing.Literal["_perplexity", b"_perplexity"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_rows) -> _WhichOneofReturnType__max_rows | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__perplexity) -> _WhichOneofReturnType__perplexity | None: ...
 
 Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
 
@@ -91,12 +107,13 @@ class EvaluationResult(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     LEAKS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
     row_count: _builtins.int
     """Rows that every model was asked."""
     primary_score: _builtins.str
     """The score that verdicts go by."""
     summary: _builtins.str
-    """The verdicts of all models, one sentence each."""
+    """The verdicts of all models, one sentence each, and which of several compared ones is best."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelResult]:
         """In the order they were asked for."""
@@ -104,6 +121,10 @@ class EvaluationResult(_message.Message):
     @_builtins.property
     def leaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leak]:
         """Datasets that a compared model was trained on and that share rows with the evaluation: its scores say little then."""
+
+    @_builtins.property
+    def best(self) -> Global___BestModel:
+        """Which of the compared models did best; absent with fewer than two."""
 
     def __init__(
         self,
@@ -113,14 +134,47 @@ class EvaluationResult(_message.Message):
         models: _abc.Iterable[Global___ModelResult] | None = ...,
         leaks: _abc.Iterable[Global___Leak] | None = ...,
         summary: _builtins.str = ...,
+        best: Global___BestModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvaluationResult: _TypeAlias = EvaluationResult  # noqa: Y015
+
+@_typing.final
+class BestModel(_message.Message):
+    """Of the models beside the first the one with the highest first score; of equal ones that with the lowest perplexity, then the one
+    named first.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """As in the spec."""
+    step: _builtins.int
+    """Optimizer steps it had learned for, see `ModelResult.step`."""
+    text: _builtins.str
+    """In words, with its distance to the first and to the last model and whether that is significant."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        step: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "step", b"step", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BestModel: _TypeAlias = BestModel  # noqa: Y015
 
 @_typing.final
 class ModelResult(_message.Message):
@@ -167,6 +221,8 @@ class ModelResult(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    PERPLEXITY_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in the spec."""
     answered_count: _builtins.int
@@ -183,6 +239,8 @@ class ModelResult(_message.Message):
     """How many rows have a higher first score."""
     completion_token_count: _builtins.int
     """Tokens written in all answers."""
+    step: _builtins.int
+    """Optimizer steps it had learned for; 0 for base models and for versions of registered models that do not say so."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]:
         """Every score; the one verdicts go by is first."""
@@ -199,6 +257,10 @@ class ModelResult(_message.Message):
     def latency(self) -> Global___Latency:
         """Of a single answer while others were asked for, waiting included."""
 
+    @_builtins.property
+    def perplexity(self) -> Global___Perplexity:
+        """How probable the known answers are to it; absent when that was not asked for or could be told of no row."""
+
     def __init__(
         self,
         *,
@@ -214,14 +276,90 @@ class ModelResult(_message.Message):
         labels: Global___Labels | None = ...,
         latency: Global___Latency | None = ...,
         completion_token_count: _builtins.int = ...,
+        perplexity: Global___Perplexity | None = ...,
+        step: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "latency", b"latency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "latency", b"latency", "perplexity", b"perplexity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "failed_count", b"failed_count", "improved_count", b"improved_count", "labels", b"labels", "latency", b"latency", "model", b"model", "regressed_count", b"regressed_count", "regressed_rows", b"regressed_rows", "scores", b"scores", "verdict", b"verdict", "verdict_text", b"verdict_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "failed_count", b"failed_count", "improved_count", b"improved_count", "labels", b"labels", "latency", b"latency", "model", b"model", "perplexity", b"perplexity", "regressed_count", b"regressed_count", "regressed_rows", b"regressed_rows", "scores", b"scores", "step", b"step", "verdict", b"verdict", "verdict_text", b"verdict_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelResult: _TypeAlias = ModelResult  # noqa: Y015
+
+@_typing.final
+class Perplexity(_message.Message):
+    """How probable the known answers are to a model: e to the power of the mean negative log-likelihood of their tokens, as training
+    computes it, over the tokens of all rows together. Tokens are the model's own, so models with different tokenizers cannot be
+    compared by it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    DELTA_LOW_FIELD_NUMBER: _builtins.int
+    DELTA_HIGH_FIELD_NUMBER: _builtins.int
+    DELTA_TEXT_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    UNSCORED_COUNT_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """At least 1; lower is better."""
+    low: _builtins.float
+    """Lower end of its 95 % confidence interval (paired bootstrap over rows)."""
+    high: _builtins.float
+    """Upper end."""
+    delta: _builtins.float
+    """Difference to the first model on the rows that both could be asked about, below 0 = better; absent for the first model itself and
+    for a model whose tokens are others.
+    """
+    delta_low: _builtins.float
+    """Lower end of the difference's 95 % confidence interval."""
+    delta_high: _builtins.float
+    """Upper end."""
+    delta_text: _builtins.str
+    """The same in words, for example `lower by 5.1 ± 0.8`; empty without a difference."""
+    loss: _builtins.float
+    """Mean negative log-likelihood, in nats per token."""
+    token_count: _builtins.int
+    """Tokens of the known answers, ends of turns included."""
+    unscored_count: _builtins.int
+    """Rows of which it cannot be told, for example because they are longer than the context; they are left out."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        delta: _builtins.float | None = ...,
+        delta_low: _builtins.float | None = ...,
+        delta_high: _builtins.float | None = ...,
+        delta_text: _builtins.str = ...,
+        loss: _builtins.float = ...,
+        token_count: _builtins.int = ...,
+        unscored_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "_delta_high", b"_delta_high", "_delta_low", b"_delta_low", "delta", b"delta", "delta_high", b"delta_high", "delta_low", b"delta_low"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "_delta_high", b"_delta_high", "_delta_low", b"_delta_low", "delta", b"delta", "delta_high", b"delta_high", "delta_low", b"delta_low", "delta_text", b"delta_text", "high", b"high", "loss", b"loss", "low", b"low", "token_count", b"token_count", "unscored_count", b"unscored_count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
+    _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
+    _WhichOneofReturnType__delta_high: _TypeAlias = _typing.Literal["delta_high"]  # noqa: Y015
+    _WhichOneofArgType__delta_high: _TypeAlias = _typing.Literal["_delta_high", b"_delta_high"]  # noqa: Y015
+    _WhichOneofReturnType__delta_low: _TypeAlias = _typing.Literal["delta_low"]  # noqa: Y015
+    _WhichOneofArgType__delta_low: _TypeAlias = _typing.Literal["_delta_low", b"_delta_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta_high) -> _WhichOneofReturnType__delta_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta_low) -> _WhichOneofReturnType__delta_low | None: ...
+
+Global___Perplexity: _TypeAlias = Perplexity  # noqa: Y015
 
 @_typing.final
 class Score(_message.Message):
@@ -366,6 +504,7 @@ class Latency(_message.Message):
 
     P50_FIELD_NUMBER: _builtins.int
     P90_FIELD_NUMBER: _builtins.int
+    P95_FIELD_NUMBER: _builtins.int
     P99_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def p50(self) -> _duration_pb2.Duration:
@@ -376,6 +515,10 @@ class Latency(_message.Message):
         """90 % of them."""
 
     @_builtins.property
+    def p95(self) -> _duration_pb2.Duration:
+        """95 % of them."""
+
+    @_builtins.property
     def p99(self) -> _duration_pb2.Duration:
         """99 % of them."""
 
@@ -384,11 +527,12 @@ class Latency(_message.Message):
         *,
         p50: _duration_pb2.Duration | None = ...,
         p90: _duration_pb2.Duration | None = ...,
+        p95: _duration_pb2.Duration | None = ...,
         p99: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p99", b"p99"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p95", b"p95", "p99", b"p99"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p99", b"p99"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p95", b"p95", "p99", b"p99"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

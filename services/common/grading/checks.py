@@ -8,8 +8,8 @@ from services.common.grading import arithmetic, template
 from services.common.grading.arithmetic import BadExpression, Expression
 from services.common.grading.graders import Grader, Multi, Python, ScoreModel, StringCheck, TextSimilarity, Unknown
 
-BUILT_IN = ("exact_match", "f1", "bleu", "rouge_l", "json_valid", "json_field_f1")
-"""Scores that are always measured, the last two where they make sense."""
+BUILT_IN = ("exact_match", "f1", "bleu", "rouge_l", "json_valid", "json_field_f1", "perplexity")
+"""What is measured by itself where it makes sense."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST, _MOST_IN_MULTI, _MOST_TURNS = 16, 8, 16

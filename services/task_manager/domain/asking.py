@@ -22,6 +22,9 @@ QUESTIONS = QUESTIONS_WITH_ANSWERS | {"TEXT"}
 CHECKPOINT = re.compile(r"(?P<task>tasks/[0-9a-fA-F-]{32,36})@step-(?P<step>[1-9][0-9]{0,17})")
 """A checkpoint as a model."""
 
+MOST_WITH_CHECKPOINTS = 32
+"""Models of an evaluation that asks checkpoints, too."""
+
 _DEFAULT = Sampling()
 _MOST_MODELS, _LONGEST_PROMPT = 8, 10_000
 
@@ -36,11 +39,20 @@ class Evaluation:
     sampling: Sampling = _DEFAULT
     max_rows: int | None = None
     system_prompt: str = ""
+    measures_perplexity: bool = True
+    asks_checkpoints: bool = False
+    """Whether the kept checkpoints before each result among `models` are asked, too."""
+
+    @property
+    def answers_per_row(self) -> int:
+        """How often models are asked about a row: to answer, how probable the known answer is, and what judges say."""
+        return len(self.models) * (1 + self.measures_perplexity + len(dict.fromkeys(asking(self.graders))))
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with it."""
-        if not 1 <= len(self.models) <= _MOST_MODELS:
-            yield Violation(f"{EVALUATION}.models", f"{len(self.models)} models are not between 1 and {_MOST_MODELS}")
+        most = MOST_WITH_CHECKPOINTS if self.asks_checkpoints else _MOST_MODELS
+        if not 1 <= len(self.models) <= most:
+            yield Violation(f"{EVALUATION}.models", f"{len(self.models)} models are not between 1 and {most}")
         for index, model in enumerate(self.models):
             yield from name_violations(lambda name=model, at=index: full_model_name(name, f"{EVALUATION}.models[{at}]"))  # type: ignore[misc]
         if len(set(self.models)) < len(self.models):

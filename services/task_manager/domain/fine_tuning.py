@@ -40,6 +40,8 @@ class FineTuning:
     """None = as the server keeps artifacts."""
     evaluation_dataset: str = ""
     """Whose questions the result and the base model are to answer; empty = none."""
+    evaluation_checkpoints: bool = False
+    """Whether the kept checkpoints are to answer them, too."""
 
     @property
     def sources(self) -> tuple[WeightedDataset, ...]:
@@ -93,6 +95,8 @@ def _retention(seconds: int | None) -> Iterator[Violation]:
 
 
 def _evaluation(ask: FineTuning) -> Iterator[Violation]:
+    if ask.evaluation_checkpoints and not ask.evaluation_dataset:
+        yield Violation(f"{FINE_TUNING}.evaluation_checkpoints", "needs evaluation_dataset")
     if ask.evaluation_dataset:
         field = f"{FINE_TUNING}.evaluation_dataset"
         yield from name_violations(lambda: resource_uuid(ask.evaluation_dataset, "datasets", field))

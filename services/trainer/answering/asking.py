@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from services.common.catalogue import ErrorClass
@@ -26,6 +26,9 @@ class Question:
 
     row: int
     messages: Messages
+
+
+Ask = Callable[[Question], Awaitable[Answer]]
 
 
 class Asker:
@@ -57,11 +60,18 @@ class Asker:
 
         Raises the first ServiceError that concerns more than a row, and OSError.
         """
+        await self._all(lambda each: self._models.ask(model, each.row, each.messages, sampling), questions, answers, tell)
+
+    async def judge(self, model: str, questions: Iterable[Question], answers: AnswerFile, tell: Callable[[], None]) -> None:
+        """As `answer`, but how probable the last turn of each question is, which is the known answer."""
+        await self._all(lambda each: self._models.judge(model, each.row, each.messages), questions, answers, tell)
+
+    async def _all(self, ask: Ask, questions: Iterable[Question], answers: AnswerFile, tell: Callable[[], None]) -> None:
         waiting = (question for question in questions if question.row not in answers)
 
         async def work() -> None:
             for question in waiting:
-                answer = await self._patiently(model, question, sampling)
+                answer = await self._patiently(ask, question)
                 await asyncio.to_thread(answers.append, answer)
                 tell()
 
@@ -70,11 +80,11 @@ class Asker:
                 for _ in range(self._at_once):
                     group.create_task(work())
 
-    async def _patiently(self, model: str, question: Question, sampling: Sampling) -> Answer:
+    async def _patiently(self, ask: Ask, question: Question) -> Answer:
         pause, tries = _FIRST_PAUSE, 0
         while True:
             try:
-                return await self._models.ask(model, question.row, question.messages, sampling)
+                return await ask(question)
             except ServiceError as error:
                 if error.status == "INVALID_ARGUMENT":
                     return Answer(question.row, reason=error.reason, message=error.message)

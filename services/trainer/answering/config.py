@@ -61,8 +61,11 @@ class EvaluationConfig(Asked):
 
     models: tuple[str, ...]
     graders: tuple[Grader, ...]
+    measures_perplexity: bool
     trained_on: Mapping[str, Mapping[str, pathlib.Path]]
     """For each model that says so: its datasets by name, with their rows."""
+    steps: Mapping[str, int]
+    """For each model that says so: for how many optimizer steps it was trained."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,8 +98,15 @@ def _evaluation(directory: pathlib.Path, value: Mapping[str, Any], spec: evaluat
     trained_on = {
         model: {name: pathlib.Path(path) for name, path in datasets.items()} for model, datasets in value["trained_on"].items()
     }
-    models, graders = tuple(spec.models), graders_from_proto(spec.graders)
-    return EvaluationConfig(**_asked(directory, value, spec), models=models, graders=graders, trained_on=trained_on)
+    return EvaluationConfig(
+        **_asked(directory, value, spec),
+        models=tuple(spec.models),
+        graders=graders_from_proto(spec.graders),
+        measures_perplexity=spec.perplexity if spec.HasField("perplexity") else True,
+        trained_on=trained_on,
+        # A run that was prepared before an update knows none.
+        steps=value.get("steps", {}),
+    )
 
 
 def _generation(directory: pathlib.Path, value: Mapping[str, Any], spec: generation_pb2.Generation) -> GenerationConfig:

@@ -29,21 +29,30 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
         raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to evaluate with")
     with contextlib.ExitStack() as stack:
         files = [await _open(stack, config, asker, f"model-{place}", model) for place, model in enumerate(config.models)]
+        likelihoods = await _open_likelihoods(stack, config, asker)
         opinions = await _open_opinions(stack, config, asker)
-        parts = [*files, *opinions.values()]
+        parts = [*files, *likelihoods, *opinions.values()]
         total, done = len(parts) * len(items), sum(map(len, parts))
         reports.started(total, done, config.models)
         questioning = _Questioning(config, asker, items, Progress(reports, total, done, clock))
         for place, file in enumerate(files):
             await questioning.answer(place, file)
+            if likelihoods:
+                await questioning.know(place, likelihoods[place])
         for (judge, place), file in opinions.items():
             await questioning.judge(judge, files[place], file)
         reports.beat(total, "busy")
-        return evaluation_outcome(config, items, files, opinions)
+        return evaluation_outcome(config, items, files, likelihoods, opinions)
 
 
 async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str) -> AnswerFile:
     return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model)))
+
+
+async def _open_likelihoods(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker) -> list[AnswerFile]:
+    """By the place of the model; none when perplexity is not asked for."""
+    models = config.models if config.measures_perplexity else ()
+    return [await _open(stack, config, asker, f"known-{place}", model) for place, model in enumerate(models)]
 
 
 async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker) -> Opinions:
@@ -70,6 +79,16 @@ class _Questioning:
         if len(failed) == len(self._items):
             message = f"{self._config.models[place]} could answer no row; row {failed[0].row}: {failed[0].message}"
             raise ServiceError("NOTHING_ANSWERED", message, metadata={"reason": failed[0].reason})
+
+    async def know(self, place: int, file: AnswerFile) -> None:
+        """How probable the known answers are to the model at `place`; rows without one in text get the reason at once."""
+        counter = self._progress.counter(f"known_{place}", len(file))
+        for item in self._items:
+            if not item.reference and item.number not in file:
+                file.append(Answer(item.number, reason="INVALID_FIELD", message="the known answer is no text"))
+                counter()
+        known = (Question(item.number, [*item.messages, ("assistant", item.reference)]) for item in self._items)
+        await self._asker.judge(file.model, known, file, counter)
 
     async def judge(self, judge: ScoreModel, answers: AnswerFile, file: AnswerFile) -> None:
         """Rows that cannot be judged get the reason as their answer at once."""

@@ -1,6 +1,7 @@
 """Adds up what all models have answered in an evaluation."""
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from services.trainer.answering.outcome import Outcome, write_lines
 from services.trainer.evaluating.leaks import leaked
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
-from services.trainer.evaluating.values import Item
+from services.trainer.evaluating.values import Answer, Item
 
 _MOST_LEAKED_ROWS = 100
 
@@ -20,9 +21,10 @@ def evaluation_outcome(
     config: EvaluationConfig,
     items: Sequence[Item],
     files: Sequence[AnswerFile],
+    likelihoods: Sequence[AnswerFile],
     opinions: Mapping[tuple[ScoreModel, int], AnswerFile],
 ) -> Outcome:
-    """The scores of all models, and a line for every row among the results."""
+    """The scores of all models, and a line for every row among the results; `likelihoods` are none or those of all models."""
     scoring, measured = Scoring(items, config.graders), []
     for index, (model, file) in enumerate(zip(config.models, files, strict=True)):
 
@@ -31,24 +33,40 @@ def evaluation_outcome(
             return opinion.text if opinion.is_answered else None
 
         answers = {item.number: file[item.number] for item in items}
-        measured.append(Measured(model, answers, scoring.columns(answers, judged)))
+        known = {item.number: likelihoods[index][item.number] for item in items} if likelihoods else {}
+        measured.append(Measured(model, answers, scoring.columns(answers, judged), known, config.steps.get(model, 0)))
     result = summarise(items, scoring, measured, config.sampling.seed)
-    result["leaks"] = [leak for model in config.models for leak in _leaks(config, items, model)]
+    result["leaks"] = _leaks(config, items)
     write_lines(config.output / "rows.jsonl", (_line(place, item, measured) for place, item in enumerate(items)))
-    metrics = {
-        f"{score['name']}_{index}": score["value"] for index, each in enumerate(result["models"]) for score in each["scores"]
-    }
-    return Outcome("EVALUATION", "evaluation", result, step=len(items) * len(files), metrics=metrics)
+    return Outcome("EVALUATION", "evaluation", result, step=len(items) * len(files), metrics=_metrics(result["models"]))
 
 
-def _leaks(config: EvaluationConfig, items: Sequence[Item], model: str) -> list[dict[str, Any]]:
-    found = []
-    for dataset, path in config.trained_on.get(model, {}).items():
-        with path.open("rb") as file:
-            rows = leaked(items, map(json.loads, file))
-        if rows:
-            found.append({"model": model, "dataset": dataset, "row_count": len(rows), "rows": rows[:_MOST_LEAKED_ROWS]})
+def _metrics(models: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Values by score and place of the model."""
+    found = {}
+    for place, model in enumerate(models):
+        if "perplexity" in model:
+            found[f"perplexity_{place}"] = model["perplexity"]["value"]
+        found |= {f"{score['name']}_{place}": score["value"] for score in model["scores"]}
     return found
+
+
+def _leaks(config: EvaluationConfig, items: Sequence[Item]) -> list[dict[str, Any]]:
+    # Checkpoints of one task share their data, which is searched once.
+    rows: dict[pathlib.Path, list[int]] = {}
+    found = []
+    for model in config.models:
+        for dataset, path in config.trained_on.get(model, {}).items():
+            if path not in rows:
+                rows[path] = _leaked(items, path)
+            if leak := rows[path]:
+                found.append({"model": model, "dataset": dataset, "row_count": len(leak), "rows": leak[:_MOST_LEAKED_ROWS]})
+    return found
+
+
+def _leaked(items: Sequence[Item], path: pathlib.Path) -> list[int]:
+    with path.open("rb") as file:
+        return leaked(items, map(json.loads, file))
 
 
 def _line(place: int, item: Item, models: Sequence[Measured]) -> dict[str, Any]:
@@ -66,4 +84,12 @@ def _told(measured: Measured, row: int, place: int) -> dict[str, Any]:
     said |= {"seconds": answer.seconds}
     if not answer.is_answered:
         said = {"error": {"reason": answer.reason, "message": answer.message}}
-    return {"model": measured.model, **said, "scores": scores} | ({"ungraded": ungraded} if ungraded else {})
+    known = _known(measured.likelihoods.get(row))
+    return {"model": measured.model, **said, "scores": scores, **known} | ({"ungraded": ungraded} if ungraded else {})
+
+
+def _known(likelihood: Answer | None) -> dict[str, Any]:
+    """How probable the known answer is: nats per token, and tokens."""
+    if likelihood is None or not likelihood.is_answered:
+        return {}
+    return {"reference_loss": -likelihood.logprob / likelihood.tokens, "reference_tokens": likelihood.tokens}

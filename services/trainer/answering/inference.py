@@ -27,6 +27,9 @@ class Models(Protocol):
     async def ask(self, model: str, row: int, messages: Messages, sampling: Sampling) -> Answer:
         """The answer to a row."""
 
+    async def judge(self, model: str, row: int, messages: Messages) -> Answer:
+        """How probable the last turn is, the known answer to a row."""
+
 
 class Inference:
     """One inference service."""
@@ -64,3 +67,17 @@ class Inference:
             tokens=found.usage.completion_tokens,
             prompt_tokens=found.usage.prompt_tokens,
         )
+
+    async def judge(self, model: str, row: int, messages: Messages) -> Answer:
+        """See Models."""
+        *before, (role, known) = messages
+        turns = [_context(*turn) for turn in before]
+        request = pb2.ScoreChatRequest(model=model, messages=[*turns, pb2.ChatMessage(role=role, content=known)])
+        with translated("INFERENCE_UNAVAILABLE", _PEER):
+            found = await self._stub.ScoreChat(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        return Answer(row, logprob=found.total_logprob, tokens=len(found.tokens))
+
+
+def _context(role: str, text: str) -> pb2.ChatMessage:
+    """A turn that is not judged."""
+    return pb2.ChatMessage(role=role, content=text, weight=0 if role == "assistant" else None)

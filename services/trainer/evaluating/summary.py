@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from services.trainer.evaluating import labels
+from services.trainer.evaluating.best import Contender, best_model, label
 from services.trainer.evaluating.bootstrap import Interval, Numbers, interval, resampled_means
+from services.trainer.evaluating.perplexity import Likelihoods, perplexities
 from services.trainer.evaluating.scores import Column, Scoring
 from services.trainer.evaluating.values import Answer, Item
 from services.trainer.evaluating.verdict import amount, verdict
@@ -23,6 +25,10 @@ class Measured:
     model: str
     answers: Mapping[int, Answer]
     columns: Sequence[Column]
+    likelihoods: Likelihoods = dataclasses.field(default_factory=dict)
+    """Empty when perplexity is not measured."""
+    step: int = 0
+    """Optimizer steps it was trained for; 0 = not told."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,15 +43,37 @@ def summarise(items: Sequence[Item], scoring: Scoring, models: Sequence[Measured
     """All but the leaks. The first model is what the others are compared with; every row is drawn with all its models."""
     samples = [_sample(measured, seed) for measured in models]
     results = [_model(items, measured, sample, samples[0]) for measured, sample in zip(models, samples, strict=True)]
+    for result, found in zip(results, perplexities([each.likelihoods for each in models], seed), strict=True):
+        if found:
+            result["perplexity"] = found
     if scoring.has_labels:
         for result, measured in zip(results, models, strict=True):
             result["labels"] = _labels(items, measured.answers)
-    return {
-        "row_count": len(items),
-        "primary_score": scoring.primary,
-        "models": results,
-        "summary": " ".join(f"{result['model']}: {result['verdict_text']}." for result in results),
-    }
+    said = [f"{label(each.model, each.step)}: {result['verdict_text']}." for each, result in zip(models, results, strict=True)]
+    found = {"row_count": len(items), "primary_score": scoring.primary, "models": results}
+    if best := best_model(_contenders(models, samples, results), scoring.primary, len(items), is_share=_is_share(models)):
+        found["best"] = best
+        said.append(f"{best['text']}.")
+    return found | {"summary": " ".join(said)}
+
+
+def _contenders(models: Sequence[Measured], samples: Sequence[_Sample], results: Sequence[Mapping[str, Any]]) -> list[Contender]:
+    """All but the first model."""
+    return [
+        Contender(
+            model=measured.model,
+            step=measured.step,
+            score=_mean(sample, 0),
+            means=sample.means[:, 0],
+            perplexity=result["perplexity"]["value"] if "perplexity" in result else None,
+            verdict_text=result["verdict_text"],
+        )
+        for measured, sample, result in list(zip(models, samples, results, strict=True))[1:]
+    ]
+
+
+def _is_share(models: Sequence[Measured]) -> bool:
+    return models[0].columns[0].scale.is_share
 
 
 def _sample(measured: Measured, seed: int) -> _Sample:
@@ -63,6 +91,8 @@ def _model(items: Sequence[Item], measured: Measured, own: _Sample, first: _Samp
         "scores": [_score(index, column, own, first) for index, column in enumerate(measured.columns)],
         "completion_token_count": sum(answer.tokens for answer in answered),
     }
+    if measured.step:
+        result["step"] = measured.step
     if answered:
         result["latency"] = _latency([answer.seconds for answer in answered])
     return result | _verdict(items, measured.columns[0], own, first)
@@ -105,7 +135,7 @@ def _delta(index: int, own: _Sample, first: _Sample) -> Interval:
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, str]:
-    return {f"p{share}": f"{float(np.quantile(seconds, share / 100)):.6f}s" for share in (50, 90, 99)}
+    return {f"p{share}": f"{float(np.quantile(seconds, share / 100)):.6f}s" for share in (50, 90, 95, 99)}
 
 
 def _labels(items: Sequence[Item], answers: Mapping[int, Answer]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Answer:
     reason: str = ""
     """Of the error catalogue; empty = answered."""
     message: str = ""
+    logprob: float = 0.0
+    """When the model was asked how probable the known answer is, in nats; `tokens` are those of the known answer then."""
 
     @property
     def is_answered(self) -> bool:

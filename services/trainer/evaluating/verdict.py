@@ -20,7 +20,7 @@ class Verdict:
 def verdict(delta: Interval, rows: int, *, is_share: bool) -> Verdict:
     """On a difference. `is_share`: the score is 0 to 1 and told in points of a hundred."""
     if rows < LEAST_ROWS:
-        return Verdict("VERDICT_UNSPECIFIED", f"{rows} row{'s' * (rows != 1)} say too little; give at least {LEAST_ROWS}")
+        return Verdict("VERDICT_UNSPECIFIED", f"{_rows(rows)} too little; give at least {LEAST_ROWS}")
     if delta.low > 0:
         return Verdict(_BETTER, f"better by {_amount(delta, is_share=is_share)}")
     if delta.high < 0:
@@ -41,6 +41,10 @@ def _amount(delta: Interval, *, is_share: bool, sign: str = "") -> str:
     if not is_share:
         return f"{delta.value:{sign}.3g} ± {half:.2g}"
     return f"{_points(delta.value, sign)} ± {_points(half)} points"
+
+
+def _rows(count: int) -> str:
+    return "1 row says" if count == 1 else f"{count} rows say"
 
 
 def _points(share: float, sign: str = "") -> str:

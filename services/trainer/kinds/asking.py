@@ -44,10 +44,10 @@ async def fetch(run: RunDirectory, dataset: str, fetching: Fetching, note: Note)
     return Provenance("", "", use.sha256, (use,))
 
 
-def config(run: RunDirectory, trained_on: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What the process reads as config.json; `trained_on` are files of rows by model and dataset."""
+def config(run: RunDirectory, **more: Mapping[str, Any]) -> dict[str, Any]:
+    """What the process reads as config.json, with what a kind adds."""
     spec = json.loads(run.request.document)["spec"]
-    return {"run": str(run.request.name), "spec": spec, "data": str(run.training_data), "trained_on": trained_on}
+    return {"run": str(run.request.name), "spec": spec, "data": str(run.training_data), **more}
 
 
 def manifest(adapter: Adapter) -> artifact_pb2.ArtifactManifest:

@@ -1,5 +1,6 @@
 """Evaluation runs: models answer the rows of a dataset; what they were trained on is fetched, too, to look for leaks."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from services.trainer.fetching import Fetching
@@ -28,8 +29,11 @@ async def prepare(run: RunDirectory, fetching: Fetching, note: Note) -> Prepared
     """See RunKind."""
     ask = cast(Asking, run.request.ask)
     provenance = await asking.fetch(run, ask.dataset, fetching, note)
-    trained_on = {model: await _training_data(run, model, fetching, note) for model in dict.fromkeys(ask.models)}
-    return Prepared(provenance, asking.config(run, trained_on))
+    learned = {model: await fetching.learned(model, note) for model in dict.fromkeys(ask.models)}
+    files = await _training_data(run, dict(each for one in learned.values() for each in one.datasets), fetching, note)
+    trained_on = {model: {name: files[name] for name, _ in each.datasets if name in files} for model, each in learned.items()}
+    steps = {model: each.step for model, each in learned.items() if each.step}
+    return Prepared(provenance, asking.config(run, trained_on=trained_on, steps=steps))
 
 
 async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:
@@ -40,12 +44,12 @@ async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:
 EVALUATION = RunKind("evaluation", asking.MODULE, check, read, prepare, asking.manifest, news=news, asks_models=True)
 
 
-async def _training_data(run: RunDirectory, model: str, fetching: Fetching, note: Note) -> dict[str, str]:
-    """Files of the datasets a model was trained on; those that are gone or very large are left out, and that is said."""
+async def _training_data(run: RunDirectory, sizes: Mapping[str, int], fetching: Fetching, note: Note) -> dict[str, str]:
+    """Files of the datasets that models were trained on; very large ones are left out, and that is said."""
     found = {}
-    for dataset, size in await fetching.trained_on(model, note):
+    for dataset, size in sizes.items():
         if size > _LARGEST_BYTES:
-            note(f"{dataset} of {model} has {size / 1e6:,.0f} MB and is not searched for rows of the evaluation", "WARNING")
+            note(f"{dataset} has {size / 1e6:,.0f} MB and is not searched for rows of the evaluation", "WARNING")
             continue
         target = run.path / "data" / f"trained-on-{dataset.removeprefix('datasets/')}.jsonl"
         found[dataset] = str(target)

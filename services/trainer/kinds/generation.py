@@ -29,7 +29,7 @@ def read(run: trainer_service_pb2.Run) -> Asking:
 async def prepare(run: RunDirectory, fetching: Fetching, note: Note) -> Prepared:
     """See RunKind."""
     provenance = await asking.fetch(run, cast(Asking, run.request.ask).dataset, fetching, note)
-    return Prepared(provenance, asking.config(run, {}))
+    return Prepared(provenance, asking.config(run))
 
 
 async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:

@@ -14,10 +14,17 @@ Rule = Callable[[str, Messages], str]
 class FakeModels:
     """`trouble` holds failures to raise for a row, one after the other, before it is answered."""
 
-    def __init__(self, rule: Rule, trouble: Mapping[int, list[ServiceError]] | None = None) -> None:
-        self._rule = rule
+    def __init__(
+        self,
+        rule: Rule,
+        trouble: Mapping[int, list[ServiceError]] | None = None,
+        logprob: Callable[[str, Messages], float] = lambda *_: -1.0,
+    ) -> None:
+        self._rule, self._logprob = rule, logprob
         self._trouble = {row: list(errors) for row, errors in (trouble or {}).items()}
         self.asked: list[tuple[str, int]] = []
+        self.judged: list[tuple[str, int]] = []
+        self.refuse_to_judge: Mapping[int, ServiceError] = {}
         self.most_at_once = 0
         self._at_once = 0
 
@@ -35,3 +42,10 @@ class FakeModels:
             raise errors.pop(0)
         self.asked.append((model, row))
         return Answer(row, self._rule(model, messages), "STOP", 0.25, 3, prompt_tokens=5)
+
+    async def judge(self, model: str, row: int, messages: Messages) -> Answer:
+        await asyncio.sleep(0)
+        if row in self.refuse_to_judge:
+            raise self.refuse_to_judge[row]
+        self.judged.append((model, row))
+        return Answer(row, logprob=self._logprob(model, messages), tokens=2)

@@ -27,11 +27,17 @@ class Service(inference_service_pb2_grpc.InferenceServiceServicer):
 
     def __init__(self) -> None:
         self.asked: list[pb2.ChatRequest] = []
+        self.judged: list[pb2.ScoreChatRequest] = []
         self.held = 10**9
         self.waiting = asyncio.Event()
 
     async def LoadModel(self, request: pb2.LoadModelRequest, context: Any) -> pb2.LoadedModel:
         return pb2.LoadedModel(model=f"baseModels/{request.model}")
+
+    async def ScoreChat(self, request: pb2.ScoreChatRequest, context: Any) -> pb2.ScoreChatResponse:
+        self.judged.append(request)
+        tokens = [pb2.TokenLogprob(token=token, logprob=-1.5) for token in ("y", "<end>")]
+        return pb2.ScoreChatResponse(tokens=tokens, total_logprob=-3.0, loss=1.5)
 
     async def Chat(self, request: pb2.ChatRequest, context: Any) -> pb2.ChatResponse:
         text = request.messages[-1].content
@@ -135,3 +141,13 @@ async def test_a_question_and_its_answer_over_the_wire(service: Service, address
     assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
     (request,) = service.asked
     assert (request.seed, request.max_tokens, request.temperature, request.top_p, list(request.stop)) == (103, 5, 0.5, 0.9, ["!"])
+
+
+async def test_only_the_last_turn_of_a_conversation_is_judged(service: Service, address: str) -> None:
+    turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "y")]
+    async with connect(address) as channel:
+        found = await Inference(channel, api_key="").judge("tiny", 5, turns)
+    assert (found.row, found.logprob, found.tokens, found.is_answered) == (5, -3.0, 2, True)
+    (request,) = service.judged
+    assert [(turn.role, turn.content) for turn in request.messages] == turns
+    assert [turn.weight if turn.HasField("weight") else None for turn in request.messages] == [None, None, 0, None, None]

@@ -1,7 +1,9 @@
 """Evaluations and generations with models that answer by a rule."""
 
 import asyncio
+import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,8 @@ class Told(Reports):
 
 
 def evaluation(directory: Path, data: Path, graders: tuple[Grader, ...] = (), **more: Any) -> EvaluationConfig:
-    given: dict[str, Any] = {"max_rows": None, "system_prompt": "", "models": ("base", "tuned"), "trained_on": {}} | more
+    given: dict[str, Any] = {"max_rows": None, "system_prompt": "", "models": ("base", "tuned"), "trained_on": {}, "steps": {}}
+    given |= {"measures_perplexity": False} | more
     return EvaluationConfig(directory=directory, data=data, sampling=Sampling(), graders=graders, **given)
 
 
@@ -140,6 +143,104 @@ def test_trouble_that_passes_is_waited_for_and_trouble_of_a_row_is_kept(tmp_path
     rows = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
     assert rows[2]["answers"][0]["error"]["reason"] == "CONTEXT_LENGTH_EXCEEDED"
     assert rows[4]["answers"][0]["error"] == {"reason": "INTERNAL", "message": "the engine failed"}
+
+
+def better_known(model: str, messages) -> float:
+    """The tuned model finds every known answer e times as probable; every third is half as probable as the others."""
+    row = int(messages[-2][1].removeprefix("q"))
+    return -(4.0 if model.endswith("base") else 2.0) - (row % 3 == 0)
+
+
+def test_known_answers_are_judged_behind_their_question(tmp_path: Path, data: Path) -> None:
+    seen: list[list[tuple[str, str]]] = []
+
+    def known(model: str, messages) -> float:
+        seen.append(list(messages))
+        return -1.0
+
+    models = FakeModels(parity, logprob=known)
+    run_evaluation(evaluation(tmp_path, data, models=("base",), measures_perplexity=True, max_rows=1), models)
+    assert seen == [[("system", "Be brief."), ("user", "q1"), ("assistant", "odd")]]
+
+
+def test_perplexity_of_the_known_answers_with_its_difference(tmp_path: Path, data: Path) -> None:
+    models = FakeModels(parity, logprob=better_known)
+    outcome, events = run_evaluation(evaluation(tmp_path, data, measures_perplexity=True), models)
+    base, tuned = (model["perplexity"] for model in outcome.result["models"])
+    # 20 rows of 2 tokens; 6 rows cost one more nat.
+    assert (base["loss"], tuned["loss"]) == (pytest.approx(86 / 40), pytest.approx(46 / 40))
+    assert tuned["value"] == pytest.approx(math.exp(46 / 40))
+    assert tuned["delta_text"].startswith("lower by 5.43 ± ")
+    assert outcome.metrics["perplexity_1"] == tuned["value"]
+    assert sorted(models.judged) == sorted(models.asked)
+    rows = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert [answer["reference_loss"] for answer in rows[2]["answers"]] == [2.5, 1.5]
+    assert {answer["reference_tokens"] for row in rows for answer in row["answers"]} == {2}
+    told = [event.fields["values"] for event in events if event.kind == "metrics"][-1]
+    assert (told["known_1_answers"], told["answers"]) == (20, 80)
+
+
+def test_known_answers_that_were_judged_are_not_judged_again(tmp_path: Path, data: Path) -> None:
+    config = evaluation(tmp_path, data, measures_perplexity=True)
+    whole, _ = run_evaluation(config, FakeModels(parity, logprob=better_known))
+    models = FakeModels(parity, logprob=better_known)
+    (config.answers / "known-1.jsonl").unlink()
+    again, events = run_evaluation(config, models)
+    assert again.result == whole.result
+    assert (models.asked, models.judged) == ([], [("loaded/tuned", row) for row in range(1, 21)])
+    assert next(event.fields["resumed_answers"] for event in events if event.kind == "answering_started") == 60
+
+
+def test_rows_whose_known_answer_cannot_be_judged_are_left_out_of_perplexity_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    called = {"role": "assistant", "content": None, "tool_calls": []}
+    write(data, [chat("q1", "odd"), {"messages": [*chat("q2")["messages"], called]}, chat("q3", "odd"), chat("q4", "even")])
+    # Row 3 is answered, but too long with the known answer behind it.
+    models = FakeModels(parity, logprob=lambda *_: -3.0)
+    models.refuse_to_judge = {3: TOO_LONG}
+    outcome, events = run_evaluation(evaluation(tmp_path, data, models=("base",), measures_perplexity=True), models)
+    (base,) = outcome.result["models"]
+    assert (base["answered_count"], base["failed_count"]) == (4, 0)
+    assert (base["perplexity"]["unscored_count"], base["perplexity"]["token_count"], base["perplexity"]["loss"]) == (2, 4, 1.5)
+    rows = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert ["reference_loss" in row["answers"][0] for row in rows] == [True, False, False, True]
+    # Each row counts, whether it could be judged or not.
+    assert [event.fields["step"] for event in events if event.kind == "metrics"][-1] == 8
+
+
+def test_several_steps_are_compared_and_the_best_is_named(tmp_path: Path, data: Path) -> None:
+    right = {"base": 10, "early": 16, "late": 12}
+
+    def rule(model: str, messages) -> str:
+        row = int(messages[-1][1].removeprefix("q"))
+        known = "even" if row % 2 == 0 else "odd"
+        return known if row <= right[model.removeprefix("loaded/")] else "neither"
+
+    models = ("base", "early", "late")
+    config = evaluation(tmp_path, data, models=models, steps={"early": 5, "late": 10})
+    result = run_evaluation(config, FakeModels(rule))[0].result
+    assert [model.get("step") for model in result["models"]] == [None, 5, 10]
+    assert (result["best"]["model"], result["best"]["step"]) == ("early", 5)
+    assert result["best"]["text"].startswith("early (step 5) does best with exact_match 80 % (")
+    assert "against the last one, late (step 10): better by 20 ± " in result["best"]["text"]
+    assert "late (step 10): " in result["summary"]
+    assert result["summary"].endswith(f" {result['best']['text']}.")
+
+
+def test_data_that_several_checkpoints_have_learned_is_told_for_each(tmp_path: Path, data: Path) -> None:
+    models = ("base", "early", "late")
+    config = evaluation(tmp_path, data, models=models, trained_on={name: {"datasets/b": data} for name in models[1:]})
+    config = dataclasses.replace(config, max_rows=2)
+    found = run_evaluation(config, FakeModels(lambda *_: "odd"))[0].result["leaks"]
+    assert [(leak["model"], leak["rows"]) for leak in found] == [("early", [1, 2]), ("late", [1, 2])]
+
+
+def test_a_model_that_can_judge_nothing_has_no_perplexity(tmp_path: Path, data: Path) -> None:
+    models = FakeModels(parity)
+    models.refuse_to_judge = dict.fromkeys(range(1, 21), TOO_LONG)
+    outcome, _ = run_evaluation(evaluation(tmp_path, data, measures_perplexity=True), models)
+    assert all("perplexity" not in model for model in outcome.result["models"])
+    assert "perplexity_0" not in outcome.metrics
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path, data: Path) -> None:
@@ -311,6 +412,12 @@ def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     assert found.graders == (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
     assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
     assert found.answers == tmp_path / "answers"
+    assert found.measures_perplexity
+    assert found.steps == {}
+    path.write_text(json.dumps(common | {"spec": {"evaluation": spec}, "steps": {"b": 7}}))
+    assert load_config(path).steps == {"b": 7}
+    path.write_text(json.dumps(common | {"spec": {"evaluation": spec | {"perplexity": False}}}))
+    assert not load_config(path).measures_perplexity
     path.write_text(json.dumps(common | {"spec": {"generation": {"model": "a", "dataset": "datasets/x", "system_prompt": "s"}}}))
     other = load_config(path)
     assert isinstance(other, GenerationConfig)

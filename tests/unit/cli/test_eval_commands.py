@@ -27,7 +27,8 @@ RESULT = {
             "answered_count": 20,
             "scores": [{"name": "exact_match", "value": 0.5, "low": 0.3, "high": 0.7}],
             "verdict_text": "exact_match 50 % (30 to 70)",
-            "latency": {"p50": "0.250s"},
+            "latency": {"p50": "0.250s", "p95": "0.400s"},
+            "perplexity": {"value": 20.06, "low": 18, "high": 22},
         },
         {
             "model": "artifacts/a",
@@ -36,6 +37,8 @@ RESULT = {
             "scores": [{"name": "exact_match", "value": 0.9, "low": 0.75, "high": 1.0, "delta": 0.4}],
             "verdict": "BETTER",
             "verdict_text": "better by 40 ± 20 points",
+            "latency": {"p50": "0.500s"},
+            "perplexity": {"value": 3.5, "low": 3, "high": 4, "delta": -16.5, "delta_text": "lower by 16.5 ± 2"},
             "regressed_rows": [2, 1],
             "regressed_count": 2,
             "improved_count": 10,
@@ -93,9 +96,44 @@ def test_an_evaluation_is_asked_for_with_files_and_the_base_model_by_that_word(r
     assert asked.dataset == platform.datasets.stored[0].name
     assert (asked.sampling.max_tokens, asked.sampling.seed, asked.max_rows, asked.system_prompt) == (8, 7, 5, "Be brief.")
     assert not asked.sampling.HasField("temperature")
+    assert not asked.HasField("perplexity")
+    assert not asked.checkpoints
     (sent,) = asked.graders
     assert (sent.name, sent.string_check.reference) == ("has", "{{item.reference}}")
     assert "tunesmith eval show" in done.stderr
+
+
+def test_checkpoints_are_asked_when_it_is_asked_for(run, platform, questions):
+    assert run("eval", "run", "--model", "tiny", "--data", questions, "--checkpoints").exit_code == 0
+    assert platform.tasks.created[0].task.spec.evaluation.checkpoints
+    given = ("task", "create", "--data", "d", "--eval-data", questions)
+    assert run(*given, "--eval-checkpoints").exit_code == run(*given).exit_code == 0
+    asked = [created.task.spec.fine_tuning.evaluation_checkpoints for created in platform.tasks.created[1:]]
+    assert asked == [True, False]
+
+
+def test_steps_and_the_best_checkpoint_are_shown_and_shared_data_is_told_once(run, platform):
+    steps = [{**RESULT["models"][1], "model": f"artifacts/{step}", "step": step} for step in (5, 10, 15)]
+    best = {"model": "artifacts/10", "step": 10, "text": "artifacts/10 (step 10) does best with exact_match 90 %"}
+    leaks = [{"model": each["model"], "dataset": "datasets/d", "row_count": 3} for each in steps]
+    found = RESULT | {"models": [RESULT["models"][0], *steps], "best": best, "leaks": leaks}
+    task = platform.tasks.add(Task.SUCCEEDED, evaluation_result=json_format.ParseDict(found, EvaluationResult()))
+    done = run("eval", "show", task.name, "--worst", 0)
+    assert [line.split()[:2] for line in done.stdout.splitlines()[2:5]] == [[f"artifacts/{n}", str(n)] for n in (5, 10, 15)]
+    assert "artifacts/10 (step 10) does best with exact_match 90 %" in done.stdout
+    assert done.stderr.count("warning") == 1
+    assert "artifacts/15 (and 2 more) was trained on 3 of these rows (datasets/d)" in done.stderr
+
+
+def test_a_fine_tuning_shows_that_its_checkpoints_are_evaluated_too(run, platform):
+    spec = TaskSpec(fine_tuning=FineTuning(evaluation_dataset="datasets/e", evaluation_checkpoints=True))
+    assert "datasets/e, checkpoints too" in run("task", "show", platform.tasks.add(Task.QUEUED, spec=spec).name).stdout
+
+
+def test_perplexity_is_measured_unless_it_is_not_wanted(run, platform, questions):
+    assert run("eval", "run", "--model", "tiny", "--data", questions, "--no-perplexity").exit_code == 0
+    asked = platform.tasks.created[0].task.spec.evaluation
+    assert (asked.HasField("perplexity"), asked.perplexity) == (True, False)
 
 
 def test_an_evaluation_is_watched_to_its_verdict(run, platform, questions):
@@ -130,7 +168,10 @@ def test_what_was_found_is_a_table_with_intervals_verdicts_and_the_worst_rows(ru
     done = run("eval", "show", evaluated.name)
     assert done.exit_code == 0, done.output
     assert "0.500 ± 0.200" in done.stdout
-    assert "0.25 s" in done.stdout
+    assert "0.25, 0.40 s" in done.stdout
+    assert " 0.50 s" in done.stdout
+    assert "20.1 ± 2" in done.stdout
+    assert "perplexity of the known answers 3.5: lower by 16.5 ± 2" in done.stdout
     assert "artifacts/a: better by 40 ± 20 points on exact_match, 20 rows; 10 rows better, 2 worse" in done.stdout
     assert done.stdout.index("row 2: question 2") < done.stdout.index("row 1: question 1")
     assert "row 3" not in done.stdout

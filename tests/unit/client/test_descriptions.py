@@ -7,7 +7,7 @@ from fake_platform import a_run
 
 from tunesmith import Client
 from tunesmith.errors import InvalidArgument, NotFound
-from tunesmith.models import conversation
+from tunesmith.inference import conversation
 from tunesmith.tasks import describe_task
 from tunesmith.v1.inference_service_pb2 import ChatMessage
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent

@@ -1,6 +1,7 @@
 """From answers to what an evaluation found."""
 
 import json
+import math
 
 import pytest
 from google.protobuf import json_format
@@ -34,9 +35,12 @@ def answers(*texts: str | None) -> dict[int, Answer]:
     }
 
 
-def summary(rows: list[Item], *said: dict[int, Answer], graders: tuple[Grader, ...] = (), judged=None) -> dict:
+def summary(rows: list[Item], *said: dict[int, Answer], graders: tuple[Grader, ...] = (), judged=None, known=None) -> dict:
     scoring = Scoring(rows, graders)
-    models = [Measured(f"m{i}", each, scoring.columns(each, judged or (lambda *_: None))) for i, each in enumerate(said)]
+    known = known or [{}] * len(said)
+    models = [
+        Measured(f"m{i}", each, scoring.columns(each, judged or (lambda *_: None)), known[i]) for i, each in enumerate(said)
+    ]
     found = summarise(rows, scoring, models, 42)
     # Everything must be a field of the message, and survive as it is.
     json_format.ParseDict(json.loads(json.dumps(found)), evaluation_pb2.EvaluationResult())
@@ -61,7 +65,7 @@ def test_a_better_model_is_called_so_with_its_interval_and_its_regressions() -> 
     assert second["labels"]["macro_f1"] == pytest.approx((2 * 19 / 39 + 2 * 20 / 41) / 2)
     assert found["summary"].startswith("m0: exact_match 50 %")
     assert "m1: better by 48 ± " in found["summary"] or "m1: better by 47 ± " in found["summary"]
-    assert second["latency"] == {"p50": "2.050000s", "p90": "3.610000s", "p99": "3.961000s"}
+    assert second["latency"] == {"p50": "2.050000s", "p90": "3.610000s", "p95": "3.805000s", "p99": "3.961000s"}
     assert second["completion_token_count"] == 120
 
 
@@ -82,6 +86,54 @@ def test_rows_without_an_answer_count_as_wrong_and_are_counted() -> None:
         "bleu": 0.5,
         "rouge_l": 0.5,
     }
+
+
+def test_perplexity_stands_beside_the_scores_of_each_model() -> None:
+    rows, said = items("a b c", "d e f"), answers("a b c", "x")
+    known = [{row: Answer(row, logprob=logprob, tokens=2) for row in (1, 2)} for logprob in (-4.0, -2.0)]
+    base, tuned = summary(rows, said, said, known=known)["models"]
+    assert (base["perplexity"]["loss"], tuned["perplexity"]["loss"]) == (2.0, 1.0)
+    assert "delta" not in base["perplexity"]
+    assert tuned["perplexity"]["delta"] == pytest.approx(math.e - math.e**2)
+    assert all("perplexity" not in model for model in summary(rows, said, said)["models"])
+
+
+def test_steps_stand_with_their_models_and_the_best_is_told_at_the_end() -> None:
+    rows = items(*["a", "b"] * 10)
+    said = [answers(*["x"] * 20), answers(*["a", "b"] * 10), answers(*["a", "x"] * 10)]
+    scoring = Scoring(rows, ())
+    models = [
+        Measured(f"m{step}", each, scoring.columns(each, lambda *_: None), step=step)
+        for step, each in zip((0, 5, 10), said, strict=True)
+    ]
+    found = summarise(rows, scoring, models, 42)
+    json_format.ParseDict(found, evaluation_pb2.EvaluationResult())
+    assert [model.get("step") for model in found["models"]] == [None, 5, 10]
+    assert (found["best"]["model"], found["best"]["step"]) == ("m5", 5)
+    assert found["best"]["text"].startswith(
+        "m5 (step 5) does best with exact_match 100 % (100 to 100); against the first model: "
+    )
+    assert "m0: exact_match 0 % (0 to 0). m5 (step 5): better by 100 ± 0 points. m10 (step 10): " in found["summary"]
+    assert found["summary"].endswith(found["best"]["text"] + ".")
+
+
+def test_one_compared_model_is_not_called_the_best() -> None:
+    found = summary(items("a", "b"), answers("a", "b"), answers("a", "b"))
+    assert "best" not in found
+    assert "best" not in found["summary"]
+
+
+def test_rows_that_got_worse_are_told_up_to_a_hundred_and_all_counted() -> None:
+    rows = items(*["a", "b"] * 75)
+    worse = summary(rows, answers(*["a", "b"] * 75), answers(*["x"] * 150))["models"][1]
+    assert worse["regressed_rows"] == list(range(1, 101))
+    assert (worse["regressed_count"], worse["improved_count"]) == (150, 0)
+
+
+def test_the_worst_rows_come_first() -> None:
+    rows = items("a b c d", "a b c d", "a b c d")
+    second = summary(rows, answers(*["a b c d"] * 3), answers("a b c x", "x", "a b x x"))["models"][1]
+    assert second["regressed_rows"] == [2, 3, 1]
 
 
 def test_no_answer_at_all_has_no_latency() -> None:

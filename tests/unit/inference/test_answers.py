@@ -182,6 +182,13 @@ async def test_a_conversation_is_judged_by_the_assistants_tokens(service: Servic
     assert not service.engine.rows
 
 
+async def test_turns_of_weight_0_are_context(service: Service) -> None:
+    turns = [*HELLO, pb2.ChatMessage(role="assistant", content="Hi", weight=0)]
+    turns += [*HELLO, pb2.ChatMessage(role="assistant", content="Yo", weight=1)]
+    response = await service.stub.ScoreChat(pb2.ScoreChatRequest(model="tiny", messages=turns), timeout=DEADLINE_SECONDS)
+    assert [token.token for token in response.tokens] == ["Y", "o", "<|im_end|>"]
+
+
 async def test_a_conversation_without_an_answer_is_not_judged(service: Service) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match="nothing to judge") as refused:
         await service.stub.ScoreChat(pb2.ScoreChatRequest(model="tiny", messages=HELLO), timeout=DEADLINE_SECONDS)

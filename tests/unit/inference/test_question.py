@@ -123,8 +123,15 @@ def test_tools_are_offered_unless_none_may_be_called() -> None:
         ((Message("user", "a"),), "messages"),
         ((), "messages"),
         ((Message("robot", "a"), Message("assistant", "b")), "messages[0].role"),
+        ((Message("user", "a"), Message("assistant", "b", weight=0), Message("assistant", "c")), None),
+        ((Message("user", "a"), Message("assistant", "b", weight=0)), "messages"),
+        ((Message("user", "a", weight=0), Message("assistant", "b")), "messages[0].weight"),
+        ((Message("user", "a"), Message("assistant", "b", weight=2)), "messages[1].weight"),
     ],
-    ids=["answered", "answered before", "no answer", "nothing", "unknown role"],
+    ids=[
+        *("answered", "answered before", "no answer", "nothing", "unknown role"),
+        *("one judged", "none judged", "user's weight", "no weight"),
+    ],
 )
 def test_only_a_conversation_with_an_answer_can_be_judged(messages: tuple[Message, ...], refused: str | None) -> None:
     question = Question("tiny", messages)

@@ -118,6 +118,15 @@ def test_what_is_judged_is_what_training_learns(ready: ReadyModel) -> None:
     )
 
 
+def test_a_turn_of_weight_0_is_not_judged_as_it_is_not_learned(ready: ReadyModel) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]
+    turns += [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]
+    judged = judgement_for(ready, Question("tiny", tuple(Message(**turn) for turn in turns)))
+    assert list(judged.learned) == ready.renderer.render(turns).loss_mask
+    first = judged.learned.index(True)
+    assert (judged.request.judged_from, sum(judged.learned)) == (first, 2)
+
+
 def test_a_conversation_longer_than_the_context_is_not_judged(ready: ReadyModel) -> None:
     question = Question("tiny", (*HELLO, Message("assistant", "x" * 40)))
     with pytest.raises(ServiceError) as refused:

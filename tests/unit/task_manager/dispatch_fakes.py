@@ -25,6 +25,11 @@ RUN = f"runs/{TASK}-1"
 END = RunEnd(0, State.SUCCEEDED, None, "artifacts/a")
 
 
+async def checkpoints_before(artifact: str) -> Sequence[str]:
+    """Two, whatever the result."""
+    return [f"{artifact}-early", f"{artifact}-late"]
+
+
 def settings(**changes: Any) -> TaskManagerSettings:
     """No waiting."""
     spans = {
@@ -76,6 +81,7 @@ class FakeStore:
         self.lost = 0
         self.max_lost_runs = 0
         self.speed: RunSpeed | None = None
+        self.checkpoints: list[str] = []
 
     async def refresh(self, claim: Claim) -> Assignment:
         self._check(claim)
@@ -85,9 +91,9 @@ class FakeStore:
         self._check(claim)
         self.explanations.append(reason)
 
-    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None) -> None:
+    async def finish(self, claim: Claim, change: Change, speed: RunSpeed | None = None, checkpoints: Sequence[str] = ()) -> None:
         self._check(claim)
-        self.speed = speed
+        self.speed, self.checkpoints = speed, list(checkpoints)
         for step in moves(self.task.state, change):
             self._move(step)
         self.owned = False

@@ -16,6 +16,7 @@ from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.origin import ArtifactFacts
 from services.task_manager.domain.task import State
 from services.task_manager.follow_ups import evaluation_id, evaluation_of
+from services.task_manager.kept_checkpoints import KeptCheckpoints
 from services.task_manager.kinds.evaluation import evaluation
 from services.task_manager.kinds.generation import generation
 from services.task_manager.results import found
@@ -38,6 +39,14 @@ TUNED = ArtifactFacts(
 )
 
 
+def of_step(step: int) -> str:
+    return f"artifacts/{uuid.UUID(int=1000 + step)}"
+
+
+def a_checkpoint(name: str, step: int, **changes: Any) -> ArtifactFacts:
+    return dataclasses.replace(TUNED, name=name, kind="CHECKPOINT", step=step, **changes)
+
+
 class FakeStorage:
     """One dataset, one base model, one artifact with one checkpoint."""
 
@@ -45,6 +54,7 @@ class FakeStorage:
         self.facts = DatasetFacts(20, "CHAT")
         self.base = BaseModelFacts(128)
         self.tuned = TUNED
+        self.kept = [a_checkpoint("artifacts/c", 4)]
 
     async def dataset(self, name: str) -> DatasetFacts:
         if name != DATASET:
@@ -57,12 +67,13 @@ class FakeStorage:
         return self.base
 
     async def artifact(self, name: str) -> ArtifactFacts:
-        if name != self.tuned.name:
-            raise NotFound("ARTIFACT_NOT_FOUND", name)
-        return self.tuned
+        for each in (self.tuned, *self.kept):
+            if each.name == name:
+                return each
+        raise NotFound("ARTIFACT_NOT_FOUND", name)
 
     async def checkpoints(self, task: str) -> list[ArtifactFacts]:
-        return [dataclasses.replace(TUNED, name="artifacts/c", kind="CHECKPOINT", step=4)]
+        return self.kept
 
 
 class Tasks:
@@ -90,6 +101,11 @@ def tasks() -> Tasks:
 @pytest.fixture
 def served(storage: FakeStorage, tasks: Tasks) -> ServedModels:
     return ServedModels(storage, tasks)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def kept(storage: FakeStorage, tasks: Tasks) -> KeptCheckpoints:
+    return KeptCheckpoints(storage, tasks)  # type: ignore[arg-type]
 
 
 def asked(ask: Evaluation | Generation) -> list[tuple[str, str]]:
@@ -126,6 +142,7 @@ GOOD = Evaluation(("tiny", f"tasks/{ID}"), str(ID))
     [
         ({"models": ()}, "task.spec.evaluation.models"),
         ({"models": ("tiny",) * 9}, "task.spec.evaluation.models"),
+        ({"models": ("tiny",) * 33, "asks_checkpoints": True}, "task.spec.evaluation.models"),
         ({"models": ("tiny", "tiny")}, "task.spec.evaluation.models"),
         ({"models": ("tiny", "X")}, "task.spec.evaluation.models[1]"),
         ({"dataset": ""}, "task.spec.evaluation.dataset"),
@@ -157,9 +174,9 @@ def test_what_is_wrong_with_a_generation_is_named() -> None:
     assert asked(Generation("tiny", str(ID))) == []
 
 
-def an_evaluation(served: ServedModels, **changes: Any) -> Any:
+def an_evaluation(served: ServedModels, kept: KeptCheckpoints | None = None, **changes: Any) -> Any:
     given = {"models": ["baseModels/tiny", f"tasks/{ID}"], "dataset": DATASET} | changes
-    return evaluation(served).read(task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(**given)))
+    return evaluation(served, kept).read(task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(**given)))
 
 
 async def test_a_tasks_result_is_replaced_by_its_artifact(served: ServedModels) -> None:
@@ -171,7 +188,87 @@ async def test_a_tasks_result_is_replaced_by_its_artifact(served: ServedModels) 
     assert (resolved.kind, resolved.processes, resolved.datasets) == (Kind.EVALUATION, 1, (ID,))
     assert (resolved.base_model, resolved.origin) == ("baseModels/tiny", TUNED)
     plan = await work.plan(patience=1.0)
-    assert (plan.example_count, plan.total_steps) == (5, 10)
+    # Five rows, two models, each asked and judged.
+    assert (plan.example_count, plan.total_steps) == (5, 20)
+
+
+async def asked_models(work: Any) -> list[str]:
+    resolved = await work.resolve(patience=1.0)
+    return list(task_spec_pb2.TaskSpec.FromString(resolved.spec).evaluation.models)
+
+
+async def test_kept_checkpoints_are_asked_before_the_result_in_the_order_of_their_steps(
+    served: ServedModels, kept: KeptCheckpoints, storage: FakeStorage
+) -> None:
+    storage.kept = [a_checkpoint(of_step(step), step) for step in (9, 8, 6, 4)]
+    work = an_evaluation(served, kept, checkpoints=True)
+    # The checkpoint of step 9 has the weights of the result.
+    models = ["baseModels/tiny", of_step(4), of_step(6), of_step(8), TUNED.name]
+    assert await asked_models(work) == models
+    assert (await work.plan(patience=1.0)).total_steps == 20 * 5 * 2
+    again = an_evaluation(served, kept, checkpoints=True, models=models)
+    assert await asked_models(again) == models
+
+
+async def test_checkpoints_are_only_asked_when_it_is_asked_for(served: ServedModels, kept: KeptCheckpoints) -> None:
+    assert await asked_models(an_evaluation(served, kept)) == ["baseModels/tiny", TUNED.name]
+
+
+async def test_a_checkpoint_that_is_named_stays_where_it_is(
+    served: ServedModels, kept: KeptCheckpoints, storage: FakeStorage
+) -> None:
+    storage.kept = [a_checkpoint("artifacts/6", 6), a_checkpoint("artifacts/4", 4)]
+    models = [f"tasks/{ID}@step-6", TUNED.name]
+    assert await asked_models(an_evaluation(served, kept, checkpoints=True, models=models)) == [
+        "artifacts/6",
+        "artifacts/4",
+        TUNED.name,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "text"),
+    [([], "no model is a result with a kept checkpoint"), ([9], "no model is a result"), (range(40, 9, -1), "33 models")],
+    ids=["none", "the result's own", "too many"],
+)
+async def test_checkpoints_that_cannot_be_asked_are_refused_by_the_field(
+    served: ServedModels, kept: KeptCheckpoints, storage: FakeStorage, checkpoints: Any, text: str
+) -> None:
+    storage.kept = [a_checkpoint(f"artifacts/{step}", step) for step in checkpoints]
+    with pytest.raises(InvalidArgument, match=text) as caught:
+        await an_evaluation(served, kept, checkpoints=True).resolve(patience=1.0)
+    assert [violation.field for violation in caught.value.violations] == ["task.spec.evaluation.checkpoints"]
+
+
+async def test_the_most_that_are_permitted(served: ServedModels, kept: KeptCheckpoints, storage: FakeStorage) -> None:
+    storage.kept = [a_checkpoint(f"artifacts/{step}", step) for step in range(39, 9, -1)]
+    assert len(await asked_models(an_evaluation(served, kept, checkpoints=True))) == 32
+
+
+async def test_what_led_to_a_result_is_its_tasks_own_and_can_answer(
+    kept: KeptCheckpoints, storage: FakeStorage, tasks: Tasks
+) -> None:
+    tasks.task = dataclasses.replace(tasks.task, first_attempt=2)
+    cut = dataclasses.replace(Hyperparameters(), zero_stage=3)
+    storage.kept = [
+        a_checkpoint("artifacts/of-an-earlier-attempt", 8, attempt=1),
+        a_checkpoint("artifacts/cut", 7, attempt=2, hyperparameters=cut),
+        a_checkpoint("artifacts/newer", 6, attempt=3),
+        a_checkpoint("artifacts/older", 6, attempt=2),
+        a_checkpoint("artifacts/first", 2, attempt=2),
+    ]
+    assert await kept.before_result(TUNED.name) == ["artifacts/first", "artifacts/newer"]
+
+
+async def test_nothing_led_to_what_is_no_result(kept: KeptCheckpoints) -> None:
+    for other in (a_checkpoint("artifacts/x", 9), dataclasses.replace(TUNED, kind="MERGED"), dataclasses.replace(TUNED, task="")):
+        assert await kept.before(other) == []
+    assert await kept.before_result("artifacts/gone") == ()
+
+
+async def test_of_a_deleted_task_everything_counts(kept: KeptCheckpoints) -> None:
+    deleted = dataclasses.replace(TUNED, task=f"tasks/{uuid.UUID(int=99)}")
+    assert [each.step for each in await kept.before(deleted)] == [4]
 
 
 async def test_the_same_ask_is_stored_as_the_same_bytes(served: ServedModels) -> None:
@@ -280,6 +377,17 @@ def test_an_evaluation_goes_where_its_fine_tuning_was_sent() -> None:
     new = evaluation_of(row | {"spec": spec.SerializeToString()})
     assert new is not None
     assert new.runner_labels == dict(task_spec_pb2.TaskSpec.FromString(new.spec).runner_labels) == {"zone": "a"}
+
+
+def test_the_evaluation_that_follows_asks_the_newest_checkpoints_before_the_result() -> None:
+    checkpoints = [f"artifacts/{step}" for step in range(1, 33)]
+    new = evaluation_of(a_row(evaluation_dataset=DATASET, evaluation_checkpoints=True), checkpoints)
+    assert new is not None
+    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
+    assert list(spec.models) == ["baseModels/tiny", *checkpoints[2:], TUNED.name]
+    assert spec.checkpoints
+    ask = Evaluation(tuple(spec.models), spec.dataset, asks_checkpoints=spec.checkpoints)
+    assert not [field for field, text in asked(ask) if "not between" in text]
 
 
 def test_nothing_follows_on_a_fine_tuning_that_does_not_ask() -> None:

@@ -9,7 +9,20 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 import pytest
-from dispatch_fakes import RUN, TASK, FakeStore, FakeTrainer, absent, assignment, away, batch, end, settings, started
+from dispatch_fakes import (
+    RUN,
+    TASK,
+    FakeStore,
+    FakeTrainer,
+    absent,
+    assignment,
+    away,
+    batch,
+    checkpoints_before,
+    end,
+    settings,
+    started,
+)
 
 from services.common.config import ConfigError, load
 from services.common.errors import Unavailable
@@ -119,6 +132,7 @@ class World:
             fleet=self.fleet,
             hub=self.hub,
             settings=settings(),
+            checkpoints_before=checkpoints_before,
         )
 
     async def until(self, condition: object) -> None:

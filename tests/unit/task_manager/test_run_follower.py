@@ -13,6 +13,7 @@ from dispatch_fakes import (
     assignment,
     away,
     batch,
+    checkpoints_before,
     end,
     settings,
     started,
@@ -27,15 +28,21 @@ from services.task_manager.domain.task import State
 from services.task_manager.event_batches import gathered
 from services.task_manager.hub import Hub
 from services.task_manager.run_asking import ask_repeatedly
-from services.task_manager.run_follower import RunFollower
+from services.task_manager.run_follower import CheckpointsBefore, RunFollower
 from services.task_manager.settings import TaskManagerSettings
 from services.task_manager.trainer_port import RunEvents, RunMessage
+from tunesmith.v1 import task_spec_pb2
 
 WHOLE = (batch(), batch(started(1)), batch(step(2, 1), step(3, 2)), end(3))
 
 
 def follower(
-    store: FakeStore, trainer: FakeTrainer, *, is_new: bool = True, using: TaskManagerSettings | None = None
+    store: FakeStore,
+    trainer: FakeTrainer,
+    *,
+    is_new: bool = True,
+    using: TaskManagerSettings | None = None,
+    checkpoints: CheckpointsBefore = checkpoints_before,
 ) -> RunFollower:
     return RunFollower(
         store.task,
@@ -45,6 +52,7 @@ def follower(
         events=store,
         hub=Hub(),
         settings=using or settings(),
+        checkpoints_before=checkpoints,
     )
 
 
@@ -89,6 +97,54 @@ async def test_a_stream_broken_anywhere_goes_on_from_what_is_stored(cut: int) ->
     assert trainer.followed == [0, cut]
     assert numbers(store) == [1, 2, 3]
     assert states(store)[-1] is State.SUCCEEDED
+
+
+def a_spec(*, dataset: str = "datasets/d", checkpoints: bool = True) -> bytes:
+    ask = task_spec_pb2.FineTuning(evaluation_dataset=dataset, evaluation_checkpoints=checkpoints)
+    return task_spec_pb2.TaskSpec(fine_tuning=ask).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked"),
+    [
+        (a_spec(), ["artifacts/a-early", "artifacts/a-late"]),
+        (a_spec(checkpoints=False), []),
+        (a_spec(dataset=""), []),
+        (b"", []),
+    ],
+    ids=["asked for", "only the result", "no evaluation", "nothing"],
+)
+async def test_checkpoints_are_told_to_the_evaluation_that_asks_for_them(spec: bytes, asked: list[str]) -> None:
+    store = await followed(FakeTrainer(WHOLE), assignment(spec=spec))
+    assert (states(store)[-1], store.checkpoints) == (State.SUCCEEDED, asked)
+
+
+async def test_a_task_that_fails_asks_for_no_checkpoints() -> None:
+    error = make_error("TRAINING_FAILED", "broke")
+    trainer = FakeTrainer((batch(started(1)), end(1, State.FAILED, error)))
+    store = FakeStore(assignment(spec=a_spec()))
+
+    async def never(artifact: str) -> list[str]:
+        raise AssertionError(artifact)
+
+    await asyncio.wait_for(follower(store, trainer, checkpoints=never).run(), 10)
+    assert states(store)[-1] is State.FAILED
+
+
+async def test_the_end_waits_for_storage_when_checkpoints_are_asked_for() -> None:
+    trainer = FakeTrainer(WHOLE, (end(3),))
+    store, times = FakeStore(assignment(spec=a_spec())), 0
+
+    async def away_at_first(artifact: str) -> list[str]:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise Unavailable("STORAGE_UNAVAILABLE", "away")
+        return ["artifacts/c"]
+
+    await asyncio.wait_for(follower(store, trainer, checkpoints=away_at_first).run(), 10)
+    assert (times, trainer.followed, store.checkpoints) == (2, [0, 3], ["artifacts/c"])
+    assert states(store) == [State.RUNNING, State.SUCCEEDED]
 
 
 async def test_a_stream_that_closes_without_an_end_is_resumed() -> None:

@@ -24,7 +24,7 @@ from services.trainer.kinds.table import KINDS, describe
 from services.trainer.launcher import Launcher
 from services.trainer.run import Request
 from services.trainer.run_directory import RunDirectory
-from services.trainer.storage_client import Adapter, DatasetDigests, StoredAdapter
+from services.trainer.storage_client import Adapter, DatasetDigests, Learned, StoredAdapter
 from services.trainer.training_events import UnreadableEvent, parse
 from tests.unit.trainer.test_settings import settings
 from tunesmith.v1 import evaluation_pb2, generation_pb2, task_spec_pb2
@@ -53,12 +53,14 @@ class Stored:
         self._trained_on = trained_on
         self.uploads: list[tuple[str, str]] = []
         self.failures: list[ServiceError] = []
+        self.fetched: list[str] = []
 
-    async def trained_on(self, model: str) -> Sequence[tuple[str, int]]:
-        return self._trained_on if model == TUNED else ()
+    async def learned(self, model: str) -> Learned:
+        return Learned(12, tuple(self._trained_on)) if model.startswith("artifacts/") else Learned()
 
     async def fetch_dataset(self, name: str, target: Path, on_download: Any) -> DatasetDigests:
         target.write_text(f"rows of {name}\n")
+        self.fetched.append(name)
         return DatasetDigests("a" * 64, "b" * 64)
 
     async def upload_dataset(self, display_name: str, path: Path) -> str:
@@ -92,6 +94,17 @@ async def test_an_evaluation_is_given_its_rows_and_those_that_its_models_know(tm
     assert config["trained_on"]["baseModels/tiny"] == {}
     assert Path(config["trained_on"][TUNED][OTHER]).read_text() == f"rows of {OTHER}\n"
     assert run.provenance().datasets[0].dataset == DATASET
+    assert config["steps"] == {TUNED: 12}
+
+
+async def test_what_several_models_were_trained_on_is_fetched_once(tmp_path: Path) -> None:
+    models = ["baseModels/tiny", *(f"artifacts/{uuid.UUID(int=number)}" for number in (1, 2, 3))]
+    spec = task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(models=models, dataset=DATASET))
+    stored = Stored([(OTHER, 100)])
+    config = await prepared(a_run(tmp_path, spec), stored)
+    assert stored.fetched == [DATASET, OTHER]
+    assert [set(config["trained_on"][model]) for model in models] == [set(), {OTHER}, {OTHER}, {OTHER}]
+    assert list(config["steps"]) == models[1:]
 
 
 async def test_very_large_training_data_is_not_searched_and_that_is_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from services.common.channels import connect
 from services.common.errors import NotFound, ServiceError
 from services.common.interceptors import EdgeInterceptor
 from services.trainer.kinds.table import describe
-from services.trainer.storage_client import StorageClient
+from services.trainer.storage_client import Learned, StorageClient
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2_grpc,
@@ -22,7 +22,8 @@ from tunesmith.v1 import (
 )
 
 MANIFEST = artifact_pb2.ArtifactManifest(
-    datasets=[artifact_pb2.DatasetUse(dataset=name) for name in ("datasets/a", "datasets/gone", "datasets/a", "datasets/b")]
+    datasets=[artifact_pb2.DatasetUse(dataset=name) for name in ("datasets/a", "datasets/gone", "datasets/a", "datasets/b")],
+    step=12,
 )
 
 
@@ -76,17 +77,17 @@ async def client(storage: Storage) -> AsyncIterator[StorageClient]:
 
 
 @pytest.mark.parametrize("model", ["artifacts/x", "models/m@best"])
-async def test_what_a_model_was_trained_on_is_told_once_and_without_what_is_gone(client: StorageClient, model: str) -> None:
-    assert await client.trained_on(model) == [("datasets/a", 1), ("datasets/b", 2)]
+async def test_what_a_model_has_learned_is_told_once_and_without_what_is_gone(client: StorageClient, model: str) -> None:
+    assert await client.learned(model) == Learned(12, (("datasets/a", 1), ("datasets/b", 2)))
 
 
 async def test_a_base_model_was_trained_on_nothing_of_ours(client: StorageClient) -> None:
-    assert await client.trained_on("baseModels/tiny") == []
+    assert await client.learned("baseModels/tiny") == Learned(0, ())
 
 
 async def test_a_model_that_is_gone_is_said(client: StorageClient) -> None:
     with pytest.raises(ServiceError) as caught:
-        await client.trained_on("artifacts/y")
+        await client.learned("artifacts/y")
     assert caught.value.reason == "ARTIFACT_NOT_FOUND"
 
 

@@ -1,0 +1,107 @@
+"""Rows of a dataset as questions: whatever OpenAI's format permits in a turn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.trainer.answering.rows import question_and_answer, read_items, to_answer
+
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]}
+
+
+def turn(role: str, content: Any) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def reader(*rows: dict[str, Any], split=question_and_answer, most: int | None = None, system: str = "") -> list:
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return list(read_items(path, split, most=most, system=system))
+
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("turns", "asked", "reference"),
+    [
+        ([turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")], ["a", "b", "c"], "d"),
+        ([turn("user", "a"), turn("assistant", parts("x", "y"))], ["a"], "xy"),
+        ([turn("user", "a"), CALL, turn("tool", "5"), turn("assistant", "five")], ["a", "", "5"], "five"),
+        ([turn("user", "a"), CALL], ["a"], ""),
+        ([turn("user", "a"), turn("assistant", "")], ["a"], ""),
+        ([turn("user", "a")], ["a"], ""),
+        ([turn("assistant", "first")], [], "first"),
+    ],
+    ids=["several answers", "parts", "tool before", "tool last", "empty", "none", "only an answer"],
+)
+def test_the_known_answer_is_the_last_turn_of_the_assistant(read, turns, asked: list[str], reference: str) -> None:
+    (item,) = read({"messages": turns})
+    assert ([text for _, text in item.messages], item.reference) == (asked, reference)
+
+
+def test_the_label_is_the_known_answer_whatever_the_turns_say(read) -> None:
+    turns = [turn("user", "a"), turn("assistant", "b")]
+    for label, reference in (("refund", "refund"), (3, "3"), (0, "0"), ("", "")):
+        (item,) = read({"messages": turns, "label": label})
+        assert ([text for _, text in item.messages], item.reference) == (["a", "b"], reference)
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        (["developer", "user"], ["system", "user"]),
+        (["system", "user"], ["system", "user"]),
+        (["user", "tool", "user"], ["user", "tool", "user"]),
+    ],
+    ids=["developer", "system", "tool"],
+)
+def test_roles_are_those_of_the_models(read, roles: list[str], expected: list[str]) -> None:
+    (item,) = read({"messages": [turn(role, "x") for role in roles]}, split=to_answer)
+    assert [role for role, _ in item.messages] == expected
+
+
+def test_a_system_text_takes_the_place_of_every_other(read) -> None:
+    turns = [turn("developer", "a"), turn("user", "b"), turn("system", "c"), turn("user", "d")]
+    (item,) = read({"messages": turns}, split=to_answer, system="Mine.")
+    assert item.messages == (("system", "Mine."), ("user", "b"), ("user", "d"))
+
+
+def test_the_prompt_is_the_last_thing_the_user_says(read) -> None:
+    first, second = read(
+        {"messages": [turn("user", "a"), turn("user", "b"), turn("tool", "c")]}, {"messages": [turn("system", "s")]}
+    )
+    assert (first.prompt, second.prompt) == ("b", "")
+
+
+def test_rows_are_numbered_as_in_the_file_and_kept_as_they_are(read) -> None:
+    rows = [{"messages": [turn("user", f"é{n}")], "source": n} for n in range(1, 4)]
+    assert [(item.number, item.row) for item in read(*rows)] == list(enumerate(rows, 1))
+
+
+@pytest.mark.parametrize(("most", "count"), [(None, 3), (0, 0), (1, 1), (3, 3), (9, 3)])
+def test_only_so_many(read, most: int | None, count: int) -> None:
+    assert len(read(*[{"messages": [turn("user", "a")]}] * 3, most=most)) == count
+
+
+def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"}\nnot json\n')
+    items = read_items(path, to_answer, most=None, system="")
+    assert next(items).messages == (("user", "a"),)
+    with pytest.raises(ValueError, match="Expecting value"):
+        next(items)
+
+
+def test_a_generation_leaves_out_only_an_answer_at_the_very_end(read) -> None:
+    asked = [turn("user", "a"), turn("assistant", "b"), turn("user", "c")]
+    for turns in (asked, [*asked, turn("assistant", "d")]):
+        (item,) = read({"messages": turns}, split=to_answer)
+        assert ([text for _, text in item.messages], item.reference) == (["a", "b", "c"], "")
