@@ -37,6 +37,7 @@ _REQUESTS = {
 }
 
 _TASKS = {
+    "EVAL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the evals: GET /v1/evals."),
     "TASK_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the tasks: tunesmith task ls."),
     "TASK_NOT_TERMINAL": Entry("FAILED_PRECONDITION", _USER, "Cancel the task first, or wait for its end."),
     "TASK_NOT_RUNNING": Entry(
