@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-from services.gateway import chat_request, completion_request, contract, job_request
+from services.gateway import batches, chat_request, completion_request, contract, job_request, response_request
 
 _REQUESTS = (
     ("POST /v1/chat/completions", "CreateChatCompletion", chat_request),
     ("POST /v1/completions", "CreateCompletion", completion_request),
     ("POST /v1/fine_tuning/jobs", "CreateJob", job_request),
+    ("POST /v1/responses", "CreateResponse", response_request),
+    ("POST /v1/batches", "CreateBatch", batches),
 )
 _LIMITS = {
     "minimum": "at least {}",

@@ -5,6 +5,7 @@ import time
 from starlette.routing import Route, Router
 
 from services.gateway import contract
+from services.gateway.batches import Batches
 from services.gateway.chat import Chat
 from services.gateway.checkpoints import Checkpoints
 from services.gateway.completions import Completions
@@ -19,6 +20,7 @@ from services.gateway.jobs import Jobs
 from services.gateway.model_names import ModelNames
 from services.gateway.models import Models
 from services.gateway.peers import Peers
+from services.gateway.responses import Responses
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads import Uploads
 
@@ -38,6 +40,8 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
         *_models(Models(peers, settings, names, conversion)),
         Route("/v1/chat/completions", Chat(peers, settings, names).create, methods=["POST"]),
         Route("/v1/completions", Completions(peers, settings, names).create, methods=["POST"]),
+        Route("/v1/responses", Responses(peers, settings, names).create, methods=["POST"]),
+        *_batches(Batches(peers, settings, names)),
         *_graders(Graders(peers, settings, names)),
         *_operations(Health(peers), counters),
     ]
@@ -69,6 +73,15 @@ def _uploads(uploads: Uploads) -> list[Route]:
         Route("/v1/uploads/{upload_id}/parts", uploads.add_part, methods=["POST"]),
         Route("/v1/uploads/{upload_id}/complete", uploads.complete, methods=["POST"]),
         Route("/v1/uploads/{upload_id}/cancel", uploads.cancel, methods=["POST"]),
+    ]
+
+
+def _batches(batches: Batches) -> list[Route]:
+    return [
+        Route("/v1/batches", batches.create, methods=["POST"]),
+        Route("/v1/batches", batches.index, methods=["GET"]),
+        Route("/v1/batches/{batch_id}", batches.retrieve, methods=["GET"]),
+        Route("/v1/batches/{batch_id}/cancel", batches.cancel, methods=["POST"]),
     ]
 
 

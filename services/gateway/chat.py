@@ -10,23 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway import bodies, chat_request, sse
+from services.gateway.asking import Asking
 from services.gateway.bodies import optional
 from services.gateway.chat_conversion import Answer
-from services.gateway.model_names import ModelNames
-from services.gateway.peers import Peers
 from services.gateway.presence import while_connected
-from services.gateway.settings import GatewaySettings
 from tunesmith.v1.inference_service_pb2 import ChatUsage, StreamChatRequest, StreamChatResponse
 
 
-class Chat:
+class Chat(Asking):
     """The resource. Whoever goes away ends the generation: closing the stream cancels the call."""
-
-    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames) -> None:
-        self._names = names
-        self._peers = peers
-        self._max_body = settings.max_body_bytes
-        self._seconds = settings.chat_timeout.total_seconds()
 
     async def create(self, request: Request) -> Response:
         """POST; with `stream` as server-sent events."""

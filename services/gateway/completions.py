@@ -11,28 +11,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway import bodies, completion_request, sse
+from services.gateway.asking import Asking
 from services.gateway.bodies import optional
 from services.gateway.chat_request import includes_usage
 from services.gateway.completion_conversion import Text, TextAnswer
 from services.gateway.completion_request import Question
-from services.gateway.model_names import ModelNames
-from services.gateway.peers import Peers
 from services.gateway.presence import while_connected
-from services.gateway.settings import GatewaySettings
 from tunesmith.v1.inference_service_pb2 import ChatUsage, Completion, StreamCompleteRequest, StreamCompleteResponse
 
 # Inference continues so many together by default; more would only wait there.
 _AT_ONCE = 8
 
 
-class Completions:
+class Completions(Asking):
     """The resource. Whoever goes away ends the generation: closing the streams cancels the calls."""
-
-    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames) -> None:
-        self._names = names
-        self._peers = peers
-        self._max_body = settings.max_body_bytes
-        self._seconds = settings.chat_timeout.total_seconds()
 
     async def create(self, request: Request) -> Response:
         """POST; with `stream` as server-sent events, one prompt after the other."""

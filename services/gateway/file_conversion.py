@@ -7,6 +7,21 @@ from tunesmith.v1.dataset_pb2 import Dataset
 
 FINE_TUNE = "fine-tune"
 RESULTS = "fine-tune-results"
+BATCH = "batch"
+BATCH_OUTPUT = "batch_output"
+BATCH_MARK = "openai.batch/"
+"""So begins the name of a dataset whose rows are requests of a batch."""
+MAX_NAME = 128
+
+
+def stored_name(filename: str, purpose: str) -> str:
+    """What storage calls a file."""
+    return BATCH_MARK + filename[-(MAX_NAME - len(BATCH_MARK)) :] if purpose == BATCH else filename
+
+
+def purpose_of(dataset: Dataset) -> str:
+    """What a file was uploaded for."""
+    return BATCH if dataset.display_name.startswith(BATCH_MARK) else FINE_TUNE
 
 
 def file_object(dataset: Dataset) -> dict[str, Any]:
@@ -17,8 +32,8 @@ def file_object(dataset: Dataset) -> dict[str, Any]:
         "bytes": dataset.size_bytes,
         "created_at": dataset.create_time.seconds,
         "expires_at": dataset.expire_time.seconds if dataset.HasField("expire_time") else None,
-        "filename": dataset.display_name,
-        "purpose": FINE_TUNE,
+        "filename": dataset.display_name.removeprefix(BATCH_MARK),
+        "purpose": purpose_of(dataset),
         "status": "processed",
         "status_details": None,
         "tunesmith": {
@@ -32,14 +47,21 @@ def file_object(dataset: Dataset) -> dict[str, Any]:
 
 def results_object(task: str, *, size: int, created_at: int) -> dict[str, Any]:
     """The numbers of a job as a file."""
+    return made_object(identifiers.results_id(task), "step_metrics.csv", RESULTS, size=size, created_at=created_at)
+
+
+def made_object(
+    identifier: str, filename: str, purpose: str, *, size: int, created_at: int, expires_at: int | None = None
+) -> dict[str, Any]:
+    """A file that was not uploaded, but is written while it is read."""
     return {
-        "id": identifiers.results_id(task),
+        "id": identifier,
         "object": "file",
         "bytes": size,
         "created_at": created_at,
-        "expires_at": None,
-        "filename": "step_metrics.csv",
-        "purpose": RESULTS,
+        "expires_at": expires_at,
+        "filename": filename,
+        "purpose": purpose,
         "status": "processed",
         "status_details": None,
     }

@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from services.gateway import bodies, identifiers, lists
+from services.gateway.batch_files import BatchFiles, requests_in
 from services.gateway.failures import refused
-from services.gateway.file_conversion import FINE_TUNE, RESULTS, file_object, results_object
+from services.gateway.file_conversion import BATCH, BATCH_OUTPUT, FINE_TUNE, RESULTS, file_object, purpose_of, results_object
 from services.gateway.peers import Peers
 from services.gateway.results_file import results_csv
 from services.gateway.settings import GatewaySettings
@@ -20,6 +21,7 @@ from tunesmith.v1.task_manager_service_pb2 import GetTaskRequest
 _UPLOAD_SECONDS = 3600.0
 _LONGEST_LIST = 10_000
 _PAGE = 1000
+_BYTES = "application/octet-stream"
 
 
 class Files:
@@ -28,6 +30,7 @@ class Files:
     def __init__(self, peers: Peers, settings: GatewaySettings) -> None:
         self._peers = peers
         self._settings = settings
+        self._batches = BatchFiles(peers)
 
     async def create(self, request: Request) -> Response:
         """POST: the file streams to storage, which checks every row, while it arrives."""
@@ -40,12 +43,12 @@ class Files:
         """GET: newest first unless `order=asc`."""
         limit = bodies.whole_number(request, "limit", _LONGEST_LIST, _LONGEST_LIST)
         order = bodies.choice(request, "order", "desc", ("asc", "desc"))
-        purpose = request.query_params.get("purpose", FINE_TUNE)
-        if purpose == RESULTS:
-            raise refused("purpose", "result files are not listed; a job names its own in result_files")
-        if purpose != FINE_TUNE:  # no file of another purpose can exist
+        purpose = request.query_params.get("purpose", "")
+        if purpose in (RESULTS, BATCH_OUTPUT):
+            raise refused("purpose", "result files are not listed; a job and a batch name their own")
+        if purpose not in ("", FINE_TUNE, BATCH):  # no file of another purpose can exist
             return JSONResponse(lists.page_of([], has_more=False))
-        behind = self._behind(request.query_params.get("after", ""), order)
+        behind = self._behind(request.query_params.get("after", ""), order, purpose)
         datasets, has_more = await lists.take(behind, limit)
         return JSONResponse(lists.page_of([file_object(dataset) for dataset in datasets], has_more=has_more))
 
@@ -54,6 +57,8 @@ class Files:
         identifier = request.path_params["file_id"]
         if task := identifiers.results_task(identifier):
             return JSONResponse(await self._results_object(task))
+        if identifiers.batch_file_task(identifier):
+            return JSONResponse(await self._batches.file_object(identifier))
         return JSONResponse(file_object(await self._dataset(identifiers.dataset_name(identifier))))
 
     async def delete(self, request: Request) -> Response:
@@ -61,19 +66,25 @@ class Files:
         identifier = request.path_params["file_id"]
         if identifiers.results_task(identifier):
             raise refused("file_id", "the results of a job stay as long as the job")
+        if identifiers.batch_file_task(identifier):
+            raise refused("file_id", "the results of a batch end by themselves, see expires_at")
         name = identifiers.dataset_name(identifier)
         await self._peers.storage.call(self._peers.datasets.DeleteDataset, api.DeleteDatasetRequest(name=name))
         return JSONResponse({"id": identifier, "object": "file", "deleted": True})
 
     async def content(self, request: Request) -> Response:
-        """GET the bytes as uploaded."""
+        """GET the bytes as uploaded; of a batch the requests one a line, which are as uploaded but for white space."""
         identifier = request.path_params["file_id"]
         if task := identifiers.results_task(identifier):
             await self._peers.task_manager.call(self._peers.tasks.GetTask, GetTaskRequest(name=task))
             return StreamingResponse(results_csv(self._peers, task), media_type="text/csv")
+        if identifiers.batch_file_task(identifier):
+            return StreamingResponse(await self._batches.content(identifier), media_type=_BYTES)
         dataset = await self._dataset(identifiers.dataset_name(identifier))
+        if purpose_of(dataset) == BATCH:
+            return StreamingResponse(requests_in(self._bytes(dataset.name)), media_type=_BYTES)
         headers = {"content-length": str(dataset.size_bytes)}
-        return StreamingResponse(self._bytes(dataset.name), media_type="application/octet-stream", headers=headers)
+        return StreamingResponse(self._bytes(dataset.name), media_type=_BYTES, headers=headers)
 
     async def _bytes(self, name: str) -> AsyncGenerator[bytes]:
         request = api.DownloadDatasetRequest(name=name)
@@ -94,12 +105,12 @@ class Files:
             size += len(line.encode())
         return results_object(task, size=size, created_at=found.end_time.seconds)
 
-    async def _behind(self, after: str, order: str) -> AsyncGenerator[Dataset]:
-        """The files behind the file `after`, found by its id: what was uploaded meanwhile shifts nothing."""
+    async def _behind(self, after: str, order: str, purpose: str) -> AsyncGenerator[Dataset]:
+        """The files of a purpose (empty = any) behind the file `after`, found by its id: new ones shift nothing."""
         wanted = identifiers.dataset_name(after) if after else ""
         passed = not wanted
         async for dataset in self._all() if order == "desc" else _backwards(self._all()):
-            if passed:
+            if passed and purpose in ("", purpose_of(dataset)):
                 yield dataset
             passed = passed or dataset.name == wanted
         if not passed:

@@ -14,24 +14,16 @@ from services.common.grading import template
 from services.common.grading.graders import Grader, ScoreModel, asking
 from services.common.grading.template import MissingReference
 from services.gateway import bodies, grader_request
+from services.gateway.asking import Asking
 from services.gateway.grading import Grade, Opinion
-from services.gateway.model_names import ModelNames
-from services.gateway.peers import Peers
 from services.gateway.presence import while_connected
-from services.gateway.settings import GatewaySettings
 from tunesmith.v1.inference_service_pb2 import ChatMessage, ChatRequest
 
 Values = Mapping[str, Any]
 
 
-class Graders:
+class Graders(Asking):
     """The resource. Models are asked at temperature 0, one after the other."""
-
-    def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames) -> None:
-        self._peers = peers
-        self._names = names
-        self._max_body = settings.max_body_bytes
-        self._seconds = settings.chat_timeout.total_seconds()
 
     async def validate(self, request: Request) -> Response:
         """POST: the grader as it was given; 400 naming what makes no sense. Whether its models exist is not asked."""

@@ -9,6 +9,8 @@ from services.common.errors import NotFound
 _HEX = "([0-9a-f]{32})"
 _FILE = re.compile(rf"file-{_HEX}")
 _RESULTS = re.compile(rf"file-results-{_HEX}")
+_BATCH_FILE = re.compile(rf"file-(output|errors)-{_HEX}")
+_BATCH = re.compile(rf"batch_{_HEX}")
 _JOB = re.compile(rf"ftjob-{_HEX}")
 _EVENT = re.compile(rf"ftevent-{_HEX}-([1-9][0-9]{{0,17}})")
 _TUNED = re.compile(
@@ -71,6 +73,32 @@ def results_task(given: str) -> str | None:
     """The task whose numbers the file id means; None for a file of another kind."""
     match = _RESULTS.fullmatch(given)
     return f"tasks/{uuid.UUID(match[1])}" if match else None
+
+
+def output_id(task: str) -> str:
+    """The id of the file with the answers of a batch."""
+    return f"file-output-{_hex(task)}"
+
+
+def errors_id(task: str) -> str:
+    """The id of the file with the requests of a batch that could not be answered."""
+    return f"file-errors-{_hex(task)}"
+
+
+def batch_file_task(given: str) -> str | None:
+    """The task whose answers or errors the file id means; None for a file of another kind."""
+    match = _BATCH_FILE.fullmatch(given)
+    return f"tasks/{uuid.UUID(match[2])}" if match else None
+
+
+def batch_id(task: str) -> str:
+    """`batch_…` of `tasks/{uuid}`."""
+    return f"batch_{_hex(task)}"
+
+
+def batch_task_name(given: str) -> str:
+    """`tasks/{uuid}` of a batch id; raises NotFound."""
+    return _resource(_BATCH, given, "tasks", "TASK_NOT_FOUND", "batch")
 
 
 def job_id(task: str) -> str:

@@ -14,7 +14,7 @@ _MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512
 
 def labels_of(body: Body, suffix: str) -> dict[str, str]:
     """The labels of the task to create; raises InvalidArgument naming `metadata`."""
-    labels = _metadata(body)
+    labels = metadata_in(body)
     if suffix:
         labels[SUFFIX] = suffix
     if (multiplier := multiplier_of(body)) is not None:
@@ -27,7 +27,8 @@ def metadata_of(labels: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in labels.items() if not key.startswith(_OWN)}
 
 
-def _metadata(body: Body) -> dict[str, str]:
+def metadata_in(body: Body) -> dict[str, str]:
+    """`metadata` of a request; raises InvalidArgument naming it."""
     given = optional(body, "metadata", dict) or {}
     if len(given) > _MAX_PAIRS:
         raise refused("metadata", f"has {len(given)} pairs; at most {_MAX_PAIRS} are permitted")

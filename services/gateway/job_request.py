@@ -69,7 +69,7 @@ def _fine_tuning(body: Body, ours: Mapping[str, Any], start: TunedModel | None) 
 
 def _dataset(body: Body, name: str) -> str:
     given = required(body, name, str)
-    if identifiers.results_task(given):
+    if identifiers.results_task(given) or identifiers.batch_file_task(given):
         raise refused(name, f"{given!r} holds results, not training data")
     return identifiers.dataset_name(given)
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,11 +14,12 @@ from services.gateway.job_labels import MULTIPLIER, metadata_of
 from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
+from services.gateway.task_pages import tasks_behind
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1.task_pb2 import Task
 from tunesmith.v1.task_spec_pb2 import TaskSpec
 
-_DEFAULT_LIMIT, _LONGEST_LIST, _PAGE = 20, 1000, 200
+_DEFAULT_LIMIT, _LONGEST_LIST = 20, 1000
 _FILES = ("training_file", "validation_file")
 
 
@@ -28,6 +28,7 @@ class Jobs:
 
     def __init__(self, peers: Peers, settings: GatewaySettings, names: ModelNames, conversion: JobConversion) -> None:
         self._names = names
+        self._peers = peers
         self._peer = peers.task_manager
         self._tasks = peers.tasks
         self._max_body = settings.max_body_bytes
@@ -103,36 +104,9 @@ class Jobs:
         return changed
 
     async def _behind(self, after: str, wanted: api.TaskFilter, *, without_metadata: bool) -> AsyncGenerator[Task]:
-        """The jobs behind the job `after`, by time and id: what was created meanwhile shifts nothing."""
-        position = await self._position(after) if after else None
-        if position:
-            # The filter's bound is exclusive, and others may have been created in the same microsecond.
-            wanted.before_create_time.FromNanoseconds(position.create_time.ToNanoseconds() + 1000)
-        async for task in self._all(wanted):
-            if position and _place(task) >= _place(position):
-                continue
+        async for task in tasks_behind(self._peers, wanted, after, identifiers.task_name):
             if not (without_metadata and metadata_of(task.labels)):
                 yield task
-
-    async def _position(self, after: str) -> Task:
-        try:
-            name = identifiers.task_name(after)
-            found: Task = await self._peer.call(self._tasks.GetTask, api.GetTaskRequest(name=name))
-        except ServiceError as error:
-            if error.status != "NOT_FOUND":
-                raise
-            raise lists.unknown_cursor(after) from error
-        return found
-
-    async def _all(self, wanted: api.TaskFilter) -> AsyncGenerator[Task]:
-        token = ""
-        while True:
-            request = api.ListTasksRequest(page_size=_PAGE, page_token=token, filter=wanted)
-            page = await self._peer.call(self._tasks.ListTasks, request)
-            for task in page.tasks:
-                yield task
-            if not (token := page.next_page_token):
-                return
 
     def _answer(self, task: Task) -> Response:
         return JSONResponse(self._conversion.job(task))
@@ -140,11 +114,6 @@ class Jobs:
 
 def _name(request: Request) -> str:
     return identifiers.task_name(request.path_params["job_id"])
-
-
-def _place(task: Task) -> tuple[int, str]:
-    time: Timestamp = task.create_time
-    return time.ToNanoseconds(), task.name
 
 
 def _naming_the_model(error: ServiceError, body: bodies.Body) -> ServiceError:

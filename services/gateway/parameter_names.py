@@ -16,6 +16,8 @@ _NAMES = {
     _NUMBERS + "learning_rate": "hyperparameters.learning_rate_multiplier",
     _NUMBERS + "preference.beta": "hyperparameters.beta",
     _NUMBERS + "seed": "seed",
+    "task.spec.generation.model": "model",
+    "task.spec.generation.dataset": "input_file_id",
     "page_size": "limit",
     "page_token": "after",
     "header.display_name": "file",

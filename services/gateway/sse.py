@@ -21,10 +21,11 @@ KEEP_ALIVE = ": keep-alive\n\n"
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-def event(data: Any, sequence: int | None = None) -> str:
-    """One event; `sequence` is what a reader gives back as Last-Event-ID."""
+def event(data: Any, sequence: int | None = None, *, kind: str = "") -> str:
+    """One event; `sequence` is what a reader gives back as Last-Event-ID, `kind` what readers of some streams tell events by."""
     number = f"id: {sequence}\n" if sequence is not None else ""
-    return f"{number}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    named = f"event: {kind}\n" if kind else ""
+    return f"{number}{named}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
 def last_sequence(request: Request) -> int:

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.gateway import bodies
 from services.gateway.failures import refused
-from services.gateway.file_conversion import file_object
+from services.gateway.file_conversion import FINE_TUNE, file_object
 from services.gateway.file_expiry import lifetime_of
 from services.gateway.peers import Peers
 from services.gateway.settings import MIB, GatewaySettings
@@ -33,7 +33,7 @@ class Uploads:
     async def create(self, request: Request) -> Response:
         """POST: nothing is stored yet; a repeat with the same Idempotency-Key means the same parts."""
         body = await bodies.read_json(request, self._settings.max_body_bytes)
-        check_purpose(bodies.required(body, "purpose", str))
+        check_purpose(bodies.required(body, "purpose", str), (FINE_TUNE,))  # parts are joined as they are
         size = bodies.required(body, "bytes", int)
         if not 1 <= size <= self._settings.max_upload_bytes:
             raise refused("bytes", f"{size} is not from 1 to {self._settings.max_upload_bytes}")

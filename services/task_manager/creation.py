@@ -78,7 +78,7 @@ class TaskCreation:
             request_digest=digest,
             priority=draft.priority,
             origin_artifact=origin.name if origin else "",
-            origin_task=resource_uuid(origin.task, "tasks") if origin else None,
+            origin_task=resource_uuid(origin.task, "tasks") if origin and origin.task else None,
             origin_step=origin.step if origin else 0,
             cloned_from=cloned_from,
             not_before=draft.not_before,

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import datetime
 import functools
+import importlib.metadata
 import uuid
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -17,6 +18,7 @@ from services.task_manager.claims import ClaimRepository
 from services.task_manager.domain.claim import Assignment, Claim
 from services.task_manager.domain.schedule import Machine, decide
 from services.task_manager.domain.task import State
+from services.task_manager.domain.versions import is_compatible
 from services.task_manager.event_log import EventLog
 from services.task_manager.fleet import Fleet
 from services.task_manager.hub import Hub
@@ -34,6 +36,7 @@ log = structlog.get_logger()
 
 _TOTALS_INTERVAL = datetime.timedelta(minutes=1)
 _CLAIMED_AT_ONCE = 20
+_VERSION = importlib.metadata.version("tunesmith")
 
 
 class Dispatcher:
@@ -119,7 +122,9 @@ class Dispatcher:
     async def _dispatch(self, jobs: Jobs) -> None:
         # Counted before the trainers are asked: a start that is accepted in between is then counted twice, never not at all.
         reserved = {address: self._reserved(address) for address in self._trainers}
-        capacities = await self._ask_capacities()
+        answers = await self._ask_capacities()
+        capacities = {address: one for address, one in answers.items() if is_compatible(_VERSION, one.version)}
+        unfit = {address: one.version for address, one in answers.items() if address not in capacities}
         free = {address: capacity.free_processes - reserved[address] for address, capacity in capacities.items()}
         largest = max((capacity.total_processes for capacity in capacities.values()), default=0)
         queue = await self._queue.look(largest=largest)
@@ -129,7 +134,7 @@ class Dispatcher:
         for address, machine in machines.items():
             chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
             machines[address] = await self._start(jobs, chosen, machine)
-        self._fleet.tell(list(machines.values()), sorted(self._silent))
+        self._fleet.tell(list(machines.values()), sorted(self._silent), unfit)
 
     async def _start(self, jobs: Jobs, chosen: Sequence[uuid.UUID], machine: Machine) -> Machine:
         """The trainer with the room that is left."""

@@ -68,6 +68,7 @@ class Outlook:
             self._fleet.machines,
             self._fleet.silent,
             now,
+            unfit=self._fleet.unfit,
             held=held.get(task.labels.get("project", ""), 0),
             quota=self._quota,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import structlog
 
+from services.common.catalogue import ErrorClass
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
 from services.task_manager.domain.comparison import Provenance
@@ -14,7 +15,7 @@ from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts, Re
 from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.origin import ArtifactFacts
 from services.task_manager.field_paths import fields_of
-from services.task_manager.origin_conversion import artifact_facts
+from services.task_manager.origin_conversion import artifact_facts, imported_adapter_facts, version_facts
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -24,6 +25,7 @@ from tunesmith.v1 import (
     dataset_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
 )
 
 log = structlog.get_logger()
@@ -60,12 +62,14 @@ class GrpcStorage:
             answer.context_length, answer.parameter_count, answer.chat_template_problem, answer.revision, answer.family
         )
 
-    async def model_shape(self, base_model: str) -> ModelShape | None:
+    async def model_shape(self, model: str) -> ModelShape | None:
         """See Storage."""
         try:
-            config = json.loads(await self._config(base_model))
+            config = json.loads(await self._small_file(model, "config.json"))
         except (ServiceError, ValueError) as error:
-            log.info("model.shape_unknown", base_model=base_model, message=str(error))
+            if isinstance(error, ServiceError) and error.error_class is ErrorClass.TRANSIENT:
+                raise
+            log.info("model.shape_unknown", model=model, message=str(error))
             return None
         return ModelShape.from_config(config) if isinstance(config, Mapping) else None
 
@@ -95,9 +99,24 @@ class GrpcStorage:
             answer = await self._artifacts.GetArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
         return artifact_facts(answer)
 
-    async def hold(self, artifact: str) -> None:
+    async def model_version(self, name: str) -> ArtifactFacts:
         """See Storage."""
-        request = artifact_service_pb2.HoldArtifactRequest(name=artifact)
+        version = await self._version(name)
+        if version.manifest.task or version.format != registered_model_pb2.ModelVersion.ADAPTER:
+            return version_facts(version)
+        try:
+            config = await self._small_file(version.name, "adapter_config.json")
+        except ValueError:
+            # Far too large; what it says would be out of every limit.
+            config = b""
+        return imported_adapter_facts(version, config)
+
+    async def hold(self, name: str) -> None:
+        """See Storage."""
+        if name.startswith("models/"):
+            await self._version(name)
+            return
+        request = artifact_service_pb2.HoldArtifactRequest(name=name)
         with translated(_REASON, "storage"):
             await self._artifacts.HoldArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
@@ -116,15 +135,21 @@ class GrpcStorage:
             answer = await self._artifacts.GetArtifact(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
         return _provenance(answer.manifest)
 
-    async def _config(self, base_model: str) -> bytes:
-        request = model_service_pb2.DownloadModelRequest(name=base_model, path="config.json")
+    async def _version(self, name: str) -> registered_model_pb2.ModelVersion:
+        request = model_service_pb2.GetModelVersionRequest(name=name)
+        with translated(_REASON, "storage"):
+            metadata = call_metadata(self._api_key)
+            return await self._models.GetModelVersion(request, timeout=self._deadline, metadata=metadata)
+
+    async def _small_file(self, model: str, path: str) -> bytes:
+        request = model_service_pb2.DownloadModelRequest(name=model, path=path)
         content = b""
         with translated(_REASON, "storage"):
             metadata = call_metadata(self._api_key)
             async for response in self._models.DownloadModel(request, timeout=self._deadline, metadata=metadata):
                 content += response.chunk
                 if len(content) > _MAX_CONFIG_BYTES:
-                    raise ValueError(f"config.json is larger than {_MAX_CONFIG_BYTES} bytes")
+                    raise ValueError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes")
         return content
 
 

@@ -17,14 +17,26 @@ class Storage(Protocol):
     async def base_model(self, name: str) -> BaseModelFacts:
         """Of `baseModels/{id}`."""
 
-    async def model_shape(self, base_model: str) -> ModelShape | None:
-        """From the base model's config.json; None when it has none or does not tell."""
+    async def model_shape(self, model: str) -> ModelShape | None:
+        """From the config.json of a base model or a version of a registered one; None when it has none or does not tell.
+
+        Raises ServiceError of class transient when it cannot be read now.
+        """
 
     async def artifact(self, name: str) -> ArtifactFacts:
         """Of `artifacts/{uuid}`; raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED)."""
 
-    async def hold(self, artifact: str) -> None:
-        """Keeps `artifacts/{uuid}` for an hour; raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED)."""
+    async def model_version(self, name: str) -> ArtifactFacts:
+        """Of a version of a registered model, by number, by alias or the newest; its name is that of the version.
+
+        Raises NotFound (REGISTERED_MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND).
+        """
+
+    async def hold(self, name: str) -> None:
+        """Keeps `artifacts/{uuid}` for an hour; a version of a registered model, which does not expire, need only be there.
+
+        Raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED, MODEL_VERSION_NOT_FOUND).
+        """
 
     async def checkpoints(self, task: str) -> Sequence[ArtifactFacts]:
         """The committed checkpoints of `tasks/{uuid}` that have not expired, newest step first."""

@@ -29,7 +29,9 @@ class GrpcTrainer:
             answer = await self._stub.GetCapacity(
                 trainer_service_pb2.GetCapacityRequest(), timeout=self._deadline, metadata=call_metadata(self._api_key)
             )
-        return Capacity(answer.total_processes, answer.free_processes, answer.flops_per_second, answer.total_memory_bytes)
+        return Capacity(
+            answer.total_processes, answer.free_processes, answer.flops_per_second, answer.total_memory_bytes, answer.version
+        )
 
     async def start_run(self, assignment: Assignment) -> None:
         """See Trainer."""

@@ -19,6 +19,8 @@ class Capacity:
     """Of one process that has the machine for itself; 0 = not measured yet."""
     total_memory_bytes: int = 0
     """Of the machine; 0 = not known."""
+    version: str = ""
+    """Of the trainer; empty = not told."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

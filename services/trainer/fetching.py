@@ -21,12 +21,15 @@ class Datasets(Protocol):
 
 
 class BaseModels(Protocol):
-    """Where base models and artifacts come from."""
+    """Where base models, artifacts and versions of registered models come from."""
 
     async def base_model(self, name: str) -> Bundle:
         """As BundleStore's."""
 
     async def artifact(self, name: str) -> Bundle:
+        """As BundleStore's."""
+
+    async def model_version(self, name: str) -> Bundle:
         """As BundleStore's."""
 
 
@@ -61,3 +64,11 @@ class Fetching:
         """Its files, held for as long as a download may take."""
         note(f"fetching {name}")
         return await persist(lambda: self._base_models.artifact(name), is_final=is_not_transient, note=note, clock=self._clock)
+
+    async def weights(self, name: str, note: Note) -> Bundle:
+        """The files of `artifacts/{uuid}`, held as by `artifact`, or of `models/{id}/versions/{version}`, which do not expire."""
+        if not name.startswith("models/"):
+            return await self.artifact(name, note)
+        note(f"fetching {name}")
+        stored = self._base_models
+        return await persist(lambda: stored.model_version(name), is_final=is_not_transient, note=note, clock=self._clock)

@@ -49,6 +49,8 @@ class History:
     """Number of the newest event."""
     step: int = 0
     """Newest optimizer step reported."""
+    resumed: int = 0
+    """The step it continued from, 0 = none."""
     started: bool = False
     patience: float = 0.0
     """Seconds beyond its grace that the supervisor may give the ranks to save what they have done."""
@@ -85,8 +87,19 @@ class History:
             return State.CANCELLING
         return State.RUNNING if self.started else State.STARTING
 
+    def knows(self, step: int) -> bool:
+        """Whether the journal has everything up to a checkpoint of this step: the processes said that it is durable, or began
+        with it.
+
+        What a killed supervisor had not read yet is lost; a run that went on from a checkpoint behind it would have a gap in its
+        losses for ever. Before the processes start there are only checkpoints of earlier runs.
+        """
+        return not self.started or step <= self.resumed or f"step-{step}" in self.saved
+
     def _told_of(self, event: Record) -> "History":
         match event["kind"]:
+            case "training_started":
+                return dataclasses.replace(self, resumed=int(event.get("resumed_step") or 0))
             case "checkpoint_saved":
                 return dataclasses.replace(self, told=self.told | {event["name"]})
             case "anomaly" if event["reason"] in _EARLY_ENDS:

@@ -8,24 +8,29 @@ import shutil
 import uuid
 from collections.abc import Sequence
 
+from services.trainer.history import History
+
 _CUT = "batch_cut.json"
 _SCRATCH = re.compile(r"\.[0-9a-f]{32}")
 _NAME = re.compile(r"step-([1-9][0-9]*)")
 
 
-def inherit(own: pathlib.Path, older: Sequence[pathlib.Path]) -> int:
+def inherit(own: pathlib.Path, older: Sequence[tuple[pathlib.Path, History]]) -> int:
     """Links every checkpoint of the directories `older`, newest attempt first, into `own`; returns the newest step, 0 = none.
 
+    Each directory comes with the history of its run; a checkpoint that it does not know is left out.
     Links cost nothing, and deleting the older run or a checkpoint of it takes nothing from the new one: files of checkpoints are
     never changed. Which of them are whole is for the training process to find out. May be repeated.
     """
-    for directory in older:
+    for directory, history in older:
         for source in _checkpoints(directory):
+            if not history.knows(_step(source)):
+                continue
             # An older run may be swept away at this very moment; then there is nothing to inherit.
             with contextlib.suppress(FileNotFoundError):
                 link(source, own / source.name)
         _inherit_cut(directory, own)
-    return max((int(path.name.removeprefix("step-")) for path in _checkpoints(own)), default=0)
+    return max(map(_step, _checkpoints(own)), default=0)
 
 
 def clear_cut_short(*directories: pathlib.Path) -> None:
@@ -64,6 +69,10 @@ def _inherit_cut(older: pathlib.Path, own: pathlib.Path) -> None:
 
 def _checkpoints(directory: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in directory.iterdir() if _NAME.fullmatch(path.name)] if directory.is_dir() else []
+
+
+def _step(checkpoint: pathlib.Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def link(source: pathlib.Path, target: pathlib.Path) -> None:

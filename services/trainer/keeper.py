@@ -150,7 +150,8 @@ class Keeper:
         older = [run for run in self._predecessors() if run.request.name.attempt >= first]
         with disk_trouble_named():
             await asyncio.to_thread(clear_cut_short, self.run.checkpoints)
-            step = await asyncio.to_thread(inherit, self.run.checkpoints, [run.checkpoints for run in older])
+            told = [(run.checkpoints, run.history()) for run in older]
+            step = await asyncio.to_thread(inherit, self.run.checkpoints, told)
             await asyncio.to_thread(inherit_answers, self.run.answers, [run.answers for run in older])
         if step:
             note(f"an earlier attempt left a checkpoint of step {step}")

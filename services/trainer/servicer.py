@@ -2,6 +2,7 @@
 # ruff: noqa: N802 - gRPC names the methods
 
 import asyncio
+import importlib.metadata
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,6 +17,7 @@ from services.trainer.warm_pool import WarmPool
 from tunesmith.v1 import task_event_pb2, trainer_service_pb2, trainer_service_pb2_grpc
 
 HEARTBEAT_SECONDS = 15.0
+VERSION = importlib.metadata.version("tunesmith")
 
 
 class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
@@ -79,6 +81,7 @@ class TrainerServicer(trainer_service_pb2_grpc.TrainerServiceServicer):
             total_memory_bytes=memory_bytes(),
             warm_processes=self._warm.ready_count,
             warm_memory_bytes=self._warm.memory_bytes,
+            version=VERSION,
         )
 
     async def StreamRunEvents(

@@ -5,6 +5,7 @@ import pathlib
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletion
 
 from tests.e2e.local_stack import LocalStack, eventually
 from tests.shared_stack import TINY, write_rows
@@ -128,6 +129,62 @@ def test_chat_answers_whole_and_streamed_alike(client, job, tuned: bool) -> None
     assert (whole.model, chunks[0].model) == (model, model)
 
 
+def test_a_batch_is_answered_line_by_line(client, tmp_path: pathlib.Path) -> None:
+    asks = tmp_path / "asks.jsonl"
+    # The last one is longer than the model's context.
+    texts = [f"number {n}" for n in range(4)] + ["long " * 5000]
+    asks.write_text("".join(json.dumps(_request(f"ask-{n}", text)) + "\n" for n, text in enumerate(texts)))
+    file = client.files.create(file=asks, purpose="batch")
+    assert [json.loads(line) for line in client.files.content(file.id).text.splitlines()] == [
+        json.loads(line) for line in asks.read_text().splitlines()
+    ]
+    asked = {"input_file_id": file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = client.batches.create(**asked, metadata={"team": "support"})
+    eventually(lambda: client.batches.retrieve(batch.id).status in ("completed", "failed"), 90, "completed")
+    batch = client.batches.retrieve(batch.id)
+    assert (batch.status, batch.metadata) == ("completed", {"team": "support"})
+    assert batch.request_counts.to_dict() == {"total": 5, "completed": 4, "failed": 1}
+    told = {line["custom_id"]: line for line in map(json.loads, client.files.content(batch.output_file_id).text.splitlines())}
+    assert list(told) == ["ask-0", "ask-1", "ask-2", "ask-3"]
+    alone = client.chat.completions.create(**_request("", "number 3")["body"])
+    body = ChatCompletion.model_validate(told["ask-3"]["response"]["body"])
+    assert body.choices[0].to_dict() == alone.choices[0].to_dict()
+    assert body.usage.to_dict() == alone.usage.to_dict()
+    (failed,) = map(json.loads, client.files.content(batch.error_file_id).text.splitlines())
+    assert (failed["custom_id"], failed["error"]["code"]) == ("ask-4", "context_length_exceeded")
+    assert client.files.retrieve(batch.output_file_id).purpose == "batch_output"
+    assert [each.id for each in client.batches.list(limit=1)] == [batch.id]
+    with pytest.raises(openai.ConflictError):
+        client.batches.cancel(batch.id)
+
+
+def test_a_bad_request_of_a_batch_is_told_by_line(client) -> None:
+    bad = json.dumps(_request("a", "b") | {"url": "/v1/embeddings"}).encode()
+    with pytest.raises(openai.BadRequestError, match="line 1: url") as caught:
+        client.files.create(file=("bad.jsonl", bad), purpose="batch")
+    assert caught.value.param == "line 1: url"
+
+
+def test_responses_answer_whole_and_streamed_alike(client) -> None:
+    asked = {"model": TINY, "input": "number 3", "instructions": "Count.", "max_output_tokens": 8}
+    whole = client.responses.create(**asked)
+    assert whole.output_text
+    assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens > 0
+    *events, last = client.responses.create(**asked, stream=True)
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(pieces) == last.response.output_text == whole.output_text
+    assert last.response.usage.to_dict() == whole.usage.to_dict()
+    assert (last.type, whole.status) in (("response.incomplete", "incomplete"), ("response.completed", "completed"))
+    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"], "additionalProperties": False}
+    form = {"format": {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}}
+    question = [{"role": "user", "content": "Yes?"}]
+    with client.responses.stream(model=TINY, input=question, text=form, max_output_tokens=400) as stream:
+        assert set(json.loads(stream.get_final_response().output_text)) == {"yes"}
+    with pytest.raises(openai.BadRequestError) as stored:
+        client.responses.create(**asked, previous_response_id="resp_1")
+    assert stored.value.param == "previous_response_id"
+
+
 def test_a_running_job_is_paused_resumed_and_cancelled(client, training_file) -> None:
     endless = {"hyperparameters": {"max_steps": 100_000, "lora": {"rank": 4}}}
     jobs = client.fine_tuning.jobs
@@ -164,6 +221,11 @@ def test_a_tuned_model_is_deleted_at_the_end(client, job) -> None:
     with pytest.raises(openai.NotFoundError) as gone:
         client.chat.completions.create(model=job.fine_tuned_model, messages=[{"role": "user", "content": "x"}])
     assert gone.value.code == "model_not_found"
+
+
+def _request(custom_id: str, text: str) -> dict:
+    body = {"model": TINY, "messages": [{"role": "user", "content": text}], "max_tokens": 8, "temperature": 0}
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
 _TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}

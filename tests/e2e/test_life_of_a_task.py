@@ -190,8 +190,8 @@ def test_the_second_client_sees_the_task_in_the_list(stack: LocalStack, finished
     assert finished["task"]["name"] in names
 
 
-def test_an_exported_adapter_is_imported_back_and_answers_the_same(
-    stack: LocalStack, finished: dict, tmp_path: pathlib.Path
+def test_an_exported_adapter_is_imported_back_answers_the_same_and_is_trained_on(
+    stack: LocalStack, finished: dict, dataset: str, tmp_path: pathlib.Path
 ) -> None:
     artifact, question = finished["task"]["artifact"], ("-m", "number 3", "--max-tokens", "4")
     stack.run("artifact", "export", artifact, "exported")
@@ -201,6 +201,13 @@ def test_an_exported_adapter_is_imported_back_and_answers_the_same(
     assert (version["name"], version["format"]) == ("models/imported/versions/1", "ADAPTER")
     answers = [stack.json("model", "chat", name, *question)["message"] for name in (artifact, "models/imported@mine")]
     assert answers[0] == answers[1]
+    child = create(stack, dataset, "--set", "max_steps=1", "--set", "logging_steps=1", "--from", "models/imported@mine")
+    assert child["origin"]["artifact"] == "models/imported/versions/1"
+    assert stack.run("task", "watch", child["name"]).returncode == 0
+    points = [
+        list(stack.json_lines("task", "metrics", name, "--metric", "loss")) for name in (finished["task"]["name"], child["name"])
+    ]
+    assert points[1][0]["values"]["loss"] < points[0][0]["values"]["loss"] - 0.1, "it begins where the other has ended"
 
 
 def test_a_backup_of_the_running_stack_comes_back_in_another(stack: LocalStack, finished: dict, tmp_path: pathlib.Path) -> None:

@@ -19,6 +19,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, precondition, rule, run_state_machine_as_test
 
 from services.common.rich_status import reason_of
+from services.task_manager.domain import retry, transitions
+from services.task_manager.repository import TaskRepository
+from tests.faults.planted import Patch, requests_are_not_remembered
 from tests.integration.task_manager.fake_peers import TERMINAL, FakeStorage, FakeTrainer, serving_storage
 from tests.integration.task_manager.manager_harness import Platform, a_task, eventually, make_settings, platform_of, whole_stream
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -73,13 +76,15 @@ class ApiMachine(RuleBasedStateMachine):
         self.model: dict[str, int] = {}
         self.attempts: dict[str, int] = {}
         self.requests: dict[str, str] = {}
+        # Machines share a database, and an address in memory may be used again.
+        self.namespace = uuid.uuid4()
 
     # ---- calls
 
     @rule(target=tasks, request=st.sampled_from(["a", "b"]))
     def create(self, request: str) -> Any:
         """A request that is known returns its task, whatever has become of it."""
-        identifier = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{id(self)}{request}"))
+        identifier = str(uuid.uuid5(self.namespace, request))
         task = self._call("CreateTask", api.CreateTaskRequest(task=a_task(request), request_id=identifier))
         if request in self.requests:
             assert task.name == self.requests[request]
@@ -203,7 +208,8 @@ class ApiMachine(RuleBasedStateMachine):
         return self.background.run(call())
 
 
-def test_any_order_of_calls_is_answered_as_the_model_says(postgres_dsn: str) -> None:
+def play(postgres_dsn: str, **chosen: Any) -> None:
+    """Plays orders of calls; raises AssertionError when an answer is not what the model says."""
     background = Background()
     running = platform(postgres_dsn)
     ApiMachine.background = background
@@ -212,14 +218,66 @@ def test_any_order_of_calls_is_answered_as_the_model_says(postgres_dsn: str) -> 
         run_state_machine_as_test(
             ApiMachine,
             settings=hypothesis_settings(
-                max_examples=10,
                 stateful_step_count=25,
                 deadline=None,
                 database=None,
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
+                report_multiple_bugs=False,
+                **chosen,
             ),
         )
     finally:
         background.run(running.__aexit__(None, None, None))
         background.close()
+
+
+def test_any_order_of_calls_is_answered_as_the_model_says(postgres_dsn: str) -> None:
+    play(postgres_dsn, max_examples=10)
+
+
+# ---- mistakes in the task manager that show in answers; the moves of tasks have their own in `planted`
+
+
+def pause_takes_everything(patch: Patch) -> None:
+    """Pausing what has ended is acknowledged."""
+    rule_of_pause = transitions.after_pause
+    patch(transitions, "after_pause", lambda state: state if state.is_terminal else rule_of_pause(state))
+
+
+def resume_takes_everything(patch: Patch) -> None:
+    """Resuming what has ended is acknowledged."""
+    rule_of_resume = transitions.after_resume
+    patch(transitions, "after_resume", lambda state: state if state.is_terminal else rule_of_resume(state))
+
+
+def delete_is_forgotten(patch: Patch) -> None:
+    """Deleting is acknowledged, whatever the task's state, and does nothing."""
+
+    async def delete(self: TaskRepository, task_id: uuid.UUID) -> None:
+        return None
+
+    patch(TaskRepository, "delete", delete)
+
+
+def retry_takes_success(patch: Patch) -> None:
+    """What has succeeded may be tried again, as far as the rule goes."""
+    patch(retry, "check_state", lambda state: None)
+
+
+# Named with what the machine says of each, so that none counts as caught for another reason.
+MISTAKES = {
+    "requests_are_not_remembered": (requests_are_not_remembered, "tasks/"),
+    "pause_takes_everything": (pause_takes_everything, "PauseTask was answered OK, expected was TASK_NOT_RUNNING"),
+    "resume_takes_everything": (resume_takes_everything, "ResumeTask was answered OK, expected was TASK_NOT_PAUSED"),
+    "delete_is_forgotten": (delete_is_forgotten, "DeleteTask was answered OK, expected was TASK_NOT_"),
+    "retry_takes_success": (retry_takes_success, "RetryTask was answered .*, expected was TASK_NOT_ENDED_BADLY"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_planted_mistake_is_caught(postgres_dsn: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, said = MISTAKES[name]
+    plant(monkeypatch.setattr)
+    with pytest.raises(AssertionError, match=said):
+        play(postgres_dsn, max_examples=30, derandomize=True)

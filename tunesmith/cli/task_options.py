@@ -31,7 +31,11 @@ ValidationSplit = Annotated[
 ]
 Origin = Annotated[
     str,
-    typer.Option("--from", metavar="NAME", help="Weights to start from: tasks/ID (its result), tasks/ID@step-N or artifacts/ID."),
+    typer.Option(
+        "--from",
+        metavar="NAME",
+        help="Weights to start from: tasks/ID (its result), tasks/ID@step-N, artifacts/ID or models/ID@ALIAS.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

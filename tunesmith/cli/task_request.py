@@ -34,7 +34,7 @@ class Request:
     validation_split: float | None = None
     evaluation_data: str | None = None
     origin: str = ""
-    """What the task starts from: a name of an artifact, of a task, or of a task's checkpoint."""
+    """What the task starts from: a name of an artifact, of a task, of a task's checkpoint, or of a registered model."""
     samples: Sequence[str] = ()
     priority: int | None = None
     not_before: datetime | None = None
@@ -88,7 +88,16 @@ class Request:
         name, _, _ = self.origin.partition("@")
         if name.startswith("tasks/"):
             return client.get_task(name).spec.fine_tuning.base_model
+        if name.startswith("models/"):
+            return self._beneath(client)
         return client.get_artifact(name).manifest.base_model if name else DEFAULT_BASE_MODEL
+
+    def _beneath(self, client: Client) -> str:
+        if beneath := client.get_model_version(self.origin).manifest.base_model:
+            return beneath
+        raise typer.BadParameter(
+            f"{self.origin} is a whole model and names none; give one of the same layout", param_hint="--model"
+        )
 
     def _require_sense(self) -> None:
         if self.validation_data and self.validation_split is not None:

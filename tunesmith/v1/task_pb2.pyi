@@ -279,9 +279,11 @@ class TaskOrigin(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     CLONED_FROM_FIELD_NUMBER: _builtins.int
     artifact: _builtins.str
-    """The artifact whose weights it starts from, or which it exports; empty = none. Format: `artifacts/{uuid}`."""
+    """The artifact whose weights it starts from, or which it exports; empty = none. Format: `artifacts/{uuid}`, or
+    `models/{model}/versions/{version}` when it starts from a registered model.
+    """
     task: _builtins.str
-    """The task that made that artifact. Format: `tasks/{uuid}`."""
+    """The task that made that artifact; empty when it was imported. Format: `tasks/{uuid}`."""
     step: _builtins.int
     """Optimizer step of those weights."""
     cloned_from: _builtins.str

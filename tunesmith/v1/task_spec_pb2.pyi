@@ -216,8 +216,10 @@ class FineTuning(_message.Message):
     initial_artifact: _builtins.str
     """Optional. Weights to start from instead of the base model alone; optimizer and step count begin anew. A result or checkpoint
     of an earlier task with the same base model, tuning and adapter. Formats: `artifacts/{uuid}`, `tasks/{uuid}` (its result),
-    `tasks/{uuid}@step-N` (a checkpoint); the server replaces the last two by the artifact's name. Unset numbers of the adapter
-    are then those of the earlier task.
+    `tasks/{uuid}@step-N` (a checkpoint); the server replaces the last two by the artifact's name. Also a version of a registered
+    model, exported or imported: `models/{model}`, `models/{model}@{alias or version}`, replaced by
+    `models/{model}/versions/{version}`; an adapter must have been made for the same base model, a whole model that names none must
+    have the layout of `base_model`. Unset numbers of the adapter are then those of the earlier one.
     """
     evaluation_dataset: _builtins.str
     """Optional. Questions with known answers, of format CHAT or LABELED: when the task succeeds, the server creates an evaluation task

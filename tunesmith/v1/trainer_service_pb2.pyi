@@ -355,6 +355,7 @@ class Capacity(_message.Message):
     TOTAL_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     WARM_PROCESSES_FIELD_NUMBER: _builtins.int
     WARM_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     total_processes: _builtins.int
     """Processes it can run at once."""
     free_processes: _builtins.int
@@ -373,6 +374,10 @@ class Capacity(_message.Message):
     """Processes that wait for a run of one process with their imports done, so that it begins seconds earlier."""
     warm_memory_bytes: _builtins.int
     """Main memory, in bytes, that those take and would give back."""
+    version: _builtins.str
+    """Version of the trainer by Semantic Versioning, for example `0.1.0`; empty = from before it was told. One of another major
+    version than the task manager's, below 1.0 of another minor version, gets no new runs.
+    """
     def __init__(
         self,
         *,
@@ -384,10 +389,11 @@ class Capacity(_message.Message):
         total_memory_bytes: _builtins.int = ...,
         warm_processes: _builtins.int = ...,
         warm_memory_bytes: _builtins.int = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "device", b"device", "flops_per_second", b"flops_per_second", "free_processes", b"free_processes", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "warm_memory_bytes", b"warm_memory_bytes", "warm_processes", b"warm_processes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_count", b"active_run_count", "device", b"device", "flops_per_second", b"flops_per_second", "free_processes", b"free_processes", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "version", b"version", "warm_memory_bytes", b"warm_memory_bytes", "warm_processes", b"warm_processes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,16 +14,18 @@ FIELD = f"{FINE_TUNING}.initial_artifact"
 _ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora")
 _CUTS_WEIGHTS = 3
 _STARTS = ("ADAPTER", "MODEL", "CHECKPOINT")
+_ADD = "tunesmith model add"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ArtifactFacts:
-    """An artifact as storage describes it."""
+    """An artifact, or a version of a registered model, as storage describes it."""
 
     name: str
     kind: str
     """Name of a value of Artifact.Kind."""
     task: str
+    """Empty = it was made elsewhere, and imported."""
     step: int
     attempt: int
     base_model: str
@@ -38,16 +40,25 @@ class ArtifactFacts:
     size_bytes: int = 0
     create_time: datetime.datetime | None = None
     expire_time: datetime.datetime | None = None
+    obstacle: str = ""
+    """Why no training can continue it; empty = nothing is known against it."""
 
     @property
     def is_cut(self) -> bool:
         """A checkpoint of which each process holds a part of the weights: nothing but its own task can read it."""
         return self.kind == "CHECKPOINT" and self.hyperparameters.zero_stage == _CUTS_WEIGHTS
 
+    @property
+    def names_no_base_model(self) -> bool:
+        """A whole model from elsewhere."""
+        return self.kind == "MODEL" and not self.base_model
+
 
 def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str) -> Iterator[Violation]:
     """Everything that keeps the task from starting with these weights; `base_model_revision` is today's, empty = not known."""
-    if origin.base_model != ask.base_model:
+    if origin.names_no_base_model:
+        yield Violation(FIELD, f"{origin.name} is a whole model of another layout than {ask.base_model}; register it: {_ADD}")
+    elif origin.base_model != ask.base_model:
         yield Violation(FIELD, f"{origin.name} was made from {origin.base_model}; this task names {ask.base_model}")
     elif base_model_revision and origin.base_model_revision not in ("", base_model_revision):
         yield Violation(FIELD, f"{origin.name} was made from other weights that were registered as {origin.base_model} then")
@@ -59,6 +70,10 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield Violation(FIELD, f"{origin.name} is of tuning {tuning or 'unknown'}; this task has tuning {ask.tuning}")
     if origin.method and "CLASSIFICATION" in {origin.method, ask.method} and origin.method != ask.method:
         yield Violation(FIELD, f"{origin.name} is of method {origin.method}; its head does not fit method {ask.method}")
+    if not origin.task and ask.method == "CLASSIFICATION":
+        yield Violation(FIELD, f"{origin.name} was made elsewhere and has no head for method CLASSIFICATION")
+    if origin.obstacle:
+        yield Violation(FIELD, f"{origin.name} cannot be trained on: {origin.obstacle}")
     if origin.is_cut:
         yield Violation(FIELD, f"{origin.name} holds weights in the parts of ZeRO 3; use the task's result")
     if tuning == ask.tuning == "LORA":

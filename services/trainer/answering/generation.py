@@ -14,6 +14,8 @@ from services.trainer.evaluating.values import Answer, Item
 
 GENERATED = "generated.jsonl"
 """The rows of the new dataset, in the run's directory."""
+ANSWERS = "answers.jsonl"
+"""A line for every row, answered or not, among the results."""
 _MOST_FAILED = 100
 
 
@@ -51,11 +53,21 @@ def _outcome(config: GenerationConfig, file: AnswerFile, total: int) -> Outcome:
                 yield {"messages": [{"role": role, "content": text} for role, text in turns]}
 
     write_lines(config.directory / GENERATED, rows())
+    write_lines(config.output / ANSWERS, (_told(item, _usable(file[item.number])) for item in _items(config)))
     answers = (_usable(file[row]) for row in range(1, total + 1))
     failed = [{"row": each.row, "reason": each.reason, "message": each.message} for each in answers if not each.is_answered]
     write_lines(config.output / "failed.jsonl", failed)
     result = {"row_count": total, "failed_count": len(failed), "failed_rows": failed[:_MOST_FAILED], **counts}
     return Outcome("GENERATION", "generation", result, step=total, metrics={name: float(n) for name, n in counts.items()})
+
+
+def _told(item: Item, answer: Answer) -> dict[str, Any]:
+    """What came of a row; `label` is that of a row of format LABELED, by which whoever asked knows it."""
+    told: dict[str, Any] = {"row": item.number} | ({"label": item.row["label"]} if "label" in item.row else {})
+    if not answer.is_answered:
+        return told | {"reason": answer.reason, "message": answer.message}
+    counts = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.tokens}
+    return told | {"text": answer.text, "finish_reason": answer.finish_reason, **counts}
 
 
 def _usable(answer: Answer) -> Answer:

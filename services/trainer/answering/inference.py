@@ -62,4 +62,5 @@ class Inference:
             finish_reason=pb2.FinishReason.Name(found.finish_reason).removeprefix("FINISH_REASON_"),
             seconds=found.usage.total_time.ToMicroseconds() / 1e6,
             tokens=found.usage.completion_tokens,
+            prompt_tokens=found.usage.prompt_tokens,
         )

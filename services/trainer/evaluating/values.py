@@ -34,6 +34,9 @@ class Answer:
     """`STOP` or `LENGTH`."""
     seconds: float = 0.0
     tokens: int = 0
+    """Written."""
+    prompt_tokens: int = 0
+    """Read."""
     reason: str = ""
     """Of the error catalogue; empty = answered."""
     message: str = ""

@@ -27,7 +27,7 @@ async def prepare(run: RunDirectory, fetching: Fetching, note: Note) -> Prepared
     provenance = await _data(run, fetching, note)
     bundle = await fetching.base_model(ask.base_model, note)
     provenance = dataclasses.replace(provenance, base_model=bundle.name, base_model_revision=bundle.base_model_revision)
-    initial = await fetching.artifact(ask.initial_artifact, note) if ask.initial_artifact else None
+    initial = await fetching.weights(ask.initial_artifact, note) if ask.initial_artifact else None
     # What was composed of them is there to stay.
     await asyncio.to_thread(shutil.rmtree, run.sources, ignore_errors=True)
     return Prepared(provenance, training_config(run, bundle, initial))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.common.errors import InvalidArgument, Violation
-from services.common.names import base_model_id, resource_uuid
+from services.common.names import base_model_id, registered_name, resource_uuid
 from services.trainer.hyperparameters import numbers
 from tunesmith.v1 import task_spec_pb2, trainer_service_pb2
 
@@ -62,7 +62,7 @@ def check(run: trainer_service_pb2.Run) -> None:
     base_model_id(tuning.base_model, f"{_FIELD}.base_model")
     _check_sources(tuning)
     if tuning.initial_artifact:
-        resource_uuid(tuning.initial_artifact, "artifacts", f"{_FIELD}.initial_artifact")
+        _check_initial(tuning.initial_artifact)
     if tuning.validation_dataset:
         resource_uuid(tuning.validation_dataset, "datasets", f"{_FIELD}.validation_dataset")
     if run.hyperparameters.HasField("num_processes") and run.hyperparameters.num_processes < 1:
@@ -83,6 +83,15 @@ def read(run: trainer_service_pb2.Run) -> FineTuning:
         sample_prompts=tuple(tuning.sample_prompts),
         initial_artifact=tuning.initial_artifact,
     )
+
+
+def _check_initial(name: str) -> None:
+    field = f"{_FIELD}.initial_artifact"
+    if not name.startswith("models/"):
+        resource_uuid(name, "artifacts", field)
+    elif registered_name(name, field).version is None:
+        # An alias may move between two fetches.
+        raise InvalidArgument(Violation(field, f"{name} names no version; expected models/{{id}}/versions/{{version}}"))
 
 
 def _check_sources(tuning: task_spec_pb2.FineTuning) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from services.common.errors import NotFound, ServiceError
+from services.common.errors import NotFound, ServiceError, Unavailable
 from services.common.interceptors import EdgeInterceptor
 from tunesmith.v1 import (
     artifact_pb2,
@@ -21,6 +21,7 @@ from tunesmith.v1 import (
     dataset_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    registered_model_pb2,
     task_error_pb2,
     task_event_pb2,
     task_pb2,
@@ -230,6 +231,9 @@ class FakeStorage(
         self.asked: list[dataset_service_pb2.AnalyzeDatasetRequest] = []
         self.base_model = base_model_pb2.BaseModel(name=BASE_MODEL, context_length=512, parameter_count=1_000_000)
         self.model_config = b"{}"
+        self.versions: dict[str, registered_model_pb2.ModelVersion] = {}
+        """By the name it is asked for."""
+        self.version_files: dict[str, bytes] = {}
         self.can_count = True
         self.counting = asyncio.Event()
         self.counting.set()
@@ -271,7 +275,18 @@ class FakeStorage(
         found = [each for each in self.artifacts if (each.manifest.task, each.kind) == (request.task, request.kind)]
         return artifact_service_pb2.ListArtifactsResponse(artifacts=found)
 
+    async def GetModelVersion(self, request: Any, context: Any) -> registered_model_pb2.ModelVersion:
+        for asked, version in self.versions.items():
+            if request.name in (asked, version.name):
+                return version
+        raise NotFound("MODEL_VERSION_NOT_FOUND", request.name)
+
     async def DownloadModel(self, request: Any, context: Any) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:
+        if request.name.startswith("models/"):
+            if request.path not in self.version_files:
+                raise Unavailable("STORAGE_UNAVAILABLE", "the S3 server does not answer")
+            yield model_service_pb2.DownloadModelResponse(chunk=self.version_files[request.path])
+            return
         assert request.path == "config.json"
         yield model_service_pb2.DownloadModelResponse(chunk=self.model_config)
 

@@ -1,6 +1,7 @@
 """Trying ended tasks again, checkpoints on demand, and tasks that start from earlier ones, over real gRPC and Postgres."""
 
 import asyncio
+import json
 import uuid
 
 import grpc
@@ -10,7 +11,7 @@ from integration.task_manager.manager_harness import Platform, a_task, reason_an
 from stream_contract import check_events
 
 from services.common.errors import ServiceError
-from tunesmith.v1 import artifact_pb2, task_pb2, task_spec_pb2
+from tunesmith.v1 import artifact_pb2, registered_model_pb2, task_pb2, task_spec_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
 
 pytestmark = pytest.mark.integration
@@ -242,7 +243,8 @@ async def test_a_step_of_an_attempt_that_counts_no_more_is_not_found(
         ("artifacts/44444444-4444-4444-8444-444444444444", "ARTIFACT_NOT_FOUND"),
         ("tasks/44444444-4444-4444-8444-444444444444", "TASK_NOT_FOUND"),
         ("tasks/{task}@best", "INVALID_NAME"),
-        ("models/x", "INVALID_NAME"),
+        ("models/x", "MODEL_VERSION_NOT_FOUND"),
+        ("models/../x", "INVALID_NAME"),
         ("tasks/{unfinished}", "INVALID_FIELD"),
     ],
 )
@@ -255,6 +257,66 @@ async def test_what_is_not_there_is_refused_before_anything_is_queued(
     ask.spec.fine_tuning.initial_artifact = name.format(task=task, unfinished=unfinished)
     assert (await refused(manager.stub.CreateTask(api.CreateTaskRequest(task=ask))))[0] == reason
     assert (await refused(manager.stub.PlanTask(api.PlanTaskRequest(task=ask))))[0] == reason
+
+
+def imported(storage: FakeStorage, kind: str, base_model: str = "", **files: object) -> str:
+    """The name by which the version is asked for; its own is models/mine/versions/3."""
+    version = registered_model_pb2.ModelVersion(name="models/mine/versions/3", format=kind)
+    version.manifest.base_model = base_model
+    storage.versions["models/mine@best"] = version
+    storage.version_files = {f"{name}.json": json.dumps(content).encode() for name, content in files.items()}
+    return "models/mine@best"
+
+
+async def test_a_task_continues_an_imported_adapter(manager: Platform, storage: FakeStorage) -> None:
+    config = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    ask = a_task()
+    ask.spec.fine_tuning.initial_artifact = imported(storage, "ADAPTER", BASE_MODEL, adapter_config=config)
+    task = await manager.stub.CreateTask(api.CreateTaskRequest(task=ask))
+    assert task.origin == task_pb2.TaskOrigin(artifact="models/mine/versions/3")
+    assert task.spec.fine_tuning.initial_artifact == "models/mine/versions/3", "the alias may move"
+    lora = task.effective_hyperparameters.lora
+    assert (lora.rank, lora.alpha, list(lora.target_modules)) == (4, 8, ["q_proj"])
+    run = await manager.run_of(task)
+    assert run.run.spec.fine_tuning.initial_artifact == "models/mine/versions/3"
+    await run.end(Task.FAILED)
+    await manager.until(task.name, Task.FAILED)
+    storage.versions.clear()
+    assert (await refused(retry(manager, task.name)))[0] == "MODEL_VERSION_NOT_FOUND", "it would begin anew"
+
+
+async def test_an_imported_adapter_that_does_not_fit_is_refused_by_field(manager: Platform, storage: FakeStorage) -> None:
+    config = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "rank_pattern": {"q_proj": 2}}
+    ask = a_task()
+    ask.spec.fine_tuning.initial_artifact = imported(storage, "ADAPTER", "baseModels/other", adapter_config=config)
+    ask.spec.fine_tuning.hyperparameters.lora.rank = 8
+    where = "task.spec.fine_tuning"
+    start = f"{where}.initial_artifact"
+    reason, fields = await refused(manager.stub.CreateTask(api.CreateTaskRequest(task=ask)))
+    assert (reason, fields) == ("INVALID_FIELD", [start, start, f"{where}.hyperparameters.lora.rank"])
+
+
+@pytest.mark.parametrize(("layers", "fits"), [(2, True), (3, False)])
+async def test_a_whole_model_replaces_one_of_the_same_layout(
+    manager: Platform, storage: FakeStorage, layers: int, fits: bool
+) -> None:
+    shape = {"hidden_size": 8, "intermediate_size": 16, "vocab_size": 99, "num_attention_heads": 2, "num_hidden_layers": 2}
+    storage.model_config = json.dumps(shape).encode()
+    ask = a_task()
+    ask.spec.fine_tuning.tuning = task_spec_pb2.FineTuning.FULL
+    ask.spec.fine_tuning.initial_artifact = imported(storage, "MODEL", config=shape | {"num_hidden_layers": layers})
+    create = api.CreateTaskRequest(task=ask)
+    if fits:
+        assert (await manager.stub.CreateTask(create)).origin.artifact == "models/mine/versions/3"
+    else:
+        assert await refused(manager.stub.CreateTask(create)) == ("INVALID_FIELD", ["task.spec.fine_tuning.initial_artifact"])
+
+
+async def test_a_layout_that_cannot_be_read_now_is_not_called_another(manager: Platform, storage: FakeStorage) -> None:
+    ask = a_task()
+    ask.spec.fine_tuning.tuning = task_spec_pb2.FineTuning.FULL
+    ask.spec.fine_tuning.initial_artifact = imported(storage, "MODEL")
+    assert await refused(manager.stub.CreateTask(api.CreateTaskRequest(task=ask))) == ("STORAGE_UNAVAILABLE", [])
 
 
 async def test_weights_that_do_not_fit_are_refused_by_field(manager: Platform, storage: FakeStorage) -> None:

@@ -1,6 +1,7 @@
 """What StartRun takes and refuses, and what the capacity says meanwhile."""
 
 import asyncio
+import importlib.metadata
 import shutil
 import uuid
 from pathlib import Path
@@ -28,6 +29,10 @@ async def refused(face: Face, run: trainer_service_pb2.Run) -> grpc.aio.AioRpcEr
 
 async def capacity(face: Face) -> trainer_service_pb2.Capacity:
     return await face.stub.GetCapacity(trainer_service_pb2.GetCapacityRequest(), timeout=20)
+
+
+async def test_a_trainer_tells_its_version(face: Face) -> None:
+    assert (await capacity(face)).version == importlib.metadata.version("tunesmith")
 
 
 async def test_nothing_is_written_for_a_name_that_is_no_name(face: Face) -> None:

@@ -34,4 +34,4 @@ class FakeModels:
         if errors := self._trouble.get(row):
             raise errors.pop(0)
         self.asked.append((model, row))
-        return Answer(row, self._rule(model, messages), "STOP", 0.25, 3)
+        return Answer(row, self._rule(model, messages), "STOP", 0.25, 3, prompt_tokens=5)

@@ -43,7 +43,7 @@ class Service(inference_service_pb2_grpc.InferenceServiceServicer):
         self.asked.append(request)
         answer = pb2.ChatMessage(role="assistant", content=f"re: {text}")
         response = pb2.ChatResponse(message=answer, finish_reason=pb2.FINISH_REASON_LENGTH)
-        response.usage.completion_tokens = 7
+        response.usage.prompt_tokens, response.usage.completion_tokens = 4, 7
         response.usage.total_time.FromMilliseconds(1500)
         return response
 
@@ -107,6 +107,8 @@ async def test_another_process_goes_on_where_one_was_ended(
     assert len(asked) <= 8 + 4
     rows = [json.loads(line) for line in (directory / "generated.jsonl").read_text().splitlines()]
     assert [row["messages"][-1]["content"] for row in rows] == [f"re: q{n}" for n in range(1, 9)]
+    answers = [json.loads(line) for line in (directory / "output" / "answers.jsonl").read_text().splitlines()]
+    assert [(each["prompt_tokens"], each["completion_tokens"]) for each in answers] == [(4, 7)] * 8
     started = next(event for event in told if event["kind"] == "answering_started")
     assert started["total_answers"] == 8
     assert 1 <= started["resumed_answers"] <= 5

@@ -15,7 +15,7 @@ from services.trainer.answering import asking
 from services.trainer.answering.asking import Asker
 from services.trainer.answering.config import EvaluationConfig, GenerationConfig, load_config
 from services.trainer.answering.evaluation import evaluate
-from services.trainer.answering.generation import GENERATED, generate
+from services.trainer.answering.generation import ANSWERS, GENERATED, generate
 from services.trainer.answering.outcome import save_outcome
 from services.trainer.answering.reports import Reports
 from services.trainer.answering.rows import question_and_answer, read_items, to_answer
@@ -199,6 +199,19 @@ def test_a_generation_answers_every_row_in_order(tmp_path: Path, data: Path) -> 
         "cut_count": 0,
         "completion_token_count": 57,
     }
+
+
+def test_a_generation_tells_what_came_of_every_row_and_by_what_the_row_is_known(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    write(data, [chat("q1", label="first"), chat("q2", label=7), chat("q3")])
+    run_generation(generation(tmp_path, data), FakeModels(lambda *_: "yes", {2: [TOO_LONG]}))
+    answers = [json.loads(line) for line in (tmp_path / "output" / ANSWERS).read_text().splitlines()]
+    said = {"text": "yes", "finish_reason": "STOP", "prompt_tokens": 5, "completion_tokens": 3}
+    assert answers == [
+        {"row": 1, "label": "first", **said},
+        {"row": 2, "label": 7, "reason": "CONTEXT_LENGTH_EXCEEDED", "message": "messages: too long"},
+        {"row": 3, **said},
+    ]
 
 
 @pytest.mark.parametrize(

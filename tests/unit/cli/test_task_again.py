@@ -5,6 +5,7 @@ from fake_platform import NOW, a_run
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
+from tunesmith.v1.registered_model_pb2 import ModelVersion
 from tunesmith.v1.task_manager_service_pb2 import Checkpoint
 from tunesmith.v1.task_pb2 import Task, TaskOrigin
 from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, Lora, TaskSpec
@@ -101,6 +102,23 @@ def test_an_artifact_brings_its_base_model_unless_another_is_named(run, platform
     run("task", "create", "--data", "d", "--from", artifact, "--model", "other")
     first, second = (request.task.spec.fine_tuning for request in platform.tasks.created)
     assert (first.initial_artifact, first.base_model, second.base_model) == (artifact, "baseModels/tiny", "baseModels/other")
+
+
+@pytest.mark.parametrize("name", ["models/mine", "models/mine@champion", "models/mine/versions/1"])
+def test_a_registered_model_brings_its_base_model(run, platform, name):
+    version = platform.artifacts.exported["models/mine/versions/1"] = ModelVersion(name="models/mine/versions/1")
+    version.manifest.base_model = "baseModels/small"
+    assert run("task", "create", "--data", "d", "--from", name).exit_code == 0
+    spec = platform.tasks.created[0].task.spec.fine_tuning
+    assert (spec.initial_artifact, spec.base_model) == (name, "baseModels/small")
+
+
+def test_a_whole_registered_model_that_names_none_needs_one(run, platform):
+    platform.artifacts.exported["models/mine/versions/1"] = ModelVersion(name="models/mine/versions/1")
+    refused = run("task", "create", "--data", "d", "--from", "models/mine")
+    assert (refused.exit_code, platform.tasks.created) == (2, [])
+    assert "--model" in refused.stderr
+    assert run("task", "create", "--data", "d", "--from", "models/mine", "--model", "tiny", "--tuning", "full").exit_code == 0
 
 
 def test_show_says_where_a_task_comes_from(run, platform):

@@ -52,7 +52,7 @@ def check(method: str, path: str, status: int, content_type: str, text: str) -> 
         _check_stream(path, text)
 
 
-_STREAMED = {"/v1/chat/completions": "ChatCompletionChunk", "/v1/completions": "Completion"}
+_STREAMED = {"/v1/chat/completions": "ChatCompletionChunk", "/v1/completions": "Completion", "/v1/responses": "ResponseEvent"}
 
 
 def _check_stream(path: str, text: str) -> None:
@@ -61,4 +61,4 @@ def _check_stream(path: str, text: str) -> None:
         data = line.removeprefix("data: ")
         if data != line and data != "[DONE]" and not path.endswith("/metrics"):
             value = json.loads(data)
-            validate_as(value, "Error" if "error" in value and "id" not in value else schema)
+            validate_as(value, "Error" if "error" in value and not {"id", "type"} & set(value) else schema)

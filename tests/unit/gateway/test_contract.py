@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from services.gateway import chat_request, completion_request, grader_request, job_request
+from services.gateway import batches, chat_request, completion_request, grader_request, job_request, response_request
 from services.gateway.app import make_app
 from services.gateway.peers import connected
 from tests.unit.gateway.frozen_contract import DOCUMENT, check, validate_as
@@ -60,6 +60,8 @@ def test_what_is_not_as_the_file_says_is_found(value: dict, schema: str) -> None
         ("CreateChatCompletion", chat_request),
         ("CreateCompletion", completion_request),
         ("CreateJob", job_request),
+        ("CreateResponse", response_request),
+        ("CreateBatch", batches),
         ("RunGrader", grader_request),
     ],
 )

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from services.gateway import identifiers, job_request
+from services.gateway import batch_request, identifiers, job_request
 
 FILE = identifiers.file_id("datasets/" + "0" * 32)
 TUNED = identifiers.tuned_model_id("tiny", "org", "", "tasks/" + "0" * 32)
@@ -55,6 +55,28 @@ TEXTS_TO_CONTINUE = st.fixed_dictionaries(
     {"model": st.just("tiny") | VALUES, "prompt": TEXTS | st.lists(st.integers(), max_size=3) | VALUES},
     optional=dict.fromkeys(("max_tokens", "n", "logprobs", "echo", "best_of", "suffix", "stop", "stream_options"), VALUES),
 )
+RESPONSE_FIELDS = ("instructions", "max_output_tokens", "temperature", "metadata", "store", "truncation", "tool_choice")
+RESPONSES = st.fixed_dictionaries(
+    {
+        "model": st.just("tiny") | VALUES,
+        "input": TEXTS | VALUES | st.lists(st.fixed_dictionaries({"role": TEXTS, "content": TEXTS | VALUES}), max_size=3),
+    },
+    optional=dict.fromkeys(RESPONSE_FIELDS, VALUES)
+    | {"text": st.fixed_dictionaries({"format": VALUES | st.fixed_dictionaries({"type": TEXTS}, optional={"schema": VALUES})})},
+)
+REQUESTS = st.fixed_dictionaries(
+    {"custom_id": TEXTS | VALUES, "method": st.just("POST") | VALUES, "url": st.just(batch_request.ENDPOINT) | VALUES},
+    optional={"body": CHATS | VALUES},
+)
+BATCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "input_file_id": st.just(FILE) | VALUES,
+        "endpoint": st.just(batch_request.ENDPOINT) | VALUES,
+        "completion_window": st.just("24h") | VALUES,
+        "metadata": VALUES,
+    },
+)
 UPLOADS = st.fixed_dictionaries({"filename": VALUES, "purpose": st.just("fine-tune") | VALUES, "bytes": VALUES})
 SETTINGS = hypothesis.settings(
     max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
@@ -91,6 +113,26 @@ async def test_any_text_to_continue(http, body) -> None:
 
 
 @SETTINGS
+@hypothesis.given(body=RESPONSES)
+async def test_any_response(http, body) -> None:
+    await answered(http, "/v1/responses", body)
+
+
+@SETTINGS
+@hypothesis.given(body=BATCHES)
+async def test_any_batch(http, body) -> None:
+    await answered(http, "/v1/batches", body)
+
+
+@SETTINGS
+@hypothesis.given(requests=st.lists(REQUESTS | VALUES, max_size=3))
+async def test_any_file_of_requests(http, requests: list) -> None:
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in requests)
+    answer = await http.post("/v1/files", files={"file": ("x.jsonl", lines)}, data={"purpose": "batch"})
+    assert answer.status_code in (200, 400), answer.text
+
+
+@SETTINGS
 @hypothesis.given(body=UPLOADS)
 async def test_any_upload(http, body) -> None:
     await answered(http, "/v1/uploads", body)
@@ -106,7 +148,13 @@ async def test_half_a_character_is_refused(http, path: str) -> None:
 @SETTINGS
 @hypothesis.given(identifier=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/."), min_size=1, max_size=80))
 async def test_any_id_in_a_path(http, identifier: str) -> None:
-    for path in ("/v1/files/{}", "/v1/fine_tuning/jobs/{}", "/v1/fine_tuning/jobs/{}/events", "/v1/models/ft:{}"):
+    for path in (
+        "/v1/files/{}",
+        "/v1/fine_tuning/jobs/{}",
+        "/v1/fine_tuning/jobs/{}/events",
+        "/v1/models/ft:{}",
+        "/v1/batches/{}",
+    ):
         answer = await http.get(path.format(urllib.parse.quote(identifier, safe="")))
         assert answer.status_code == 404, answer.text
 
@@ -118,6 +166,6 @@ async def test_any_id_in_a_path(http, identifier: str) -> None:
     )
 )
 async def test_any_query(http, query: dict[str, str]) -> None:
-    for path in ("/v1/files", "/v1/fine_tuning/jobs"):
+    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/batches"):
         answer = await http.get(path, params=query)
         assert answer.status_code in (200, 400, 404), answer.text

@@ -179,6 +179,16 @@ async def test_what_tasks_wait_for_is_known(has: Capacity | Exception, machines:
     assert world.queue.waits
 
 
+async def test_a_trainer_of_another_version_gets_no_runs_and_is_told() -> None:
+    world = World(FakeTrainer())
+    world.trainer.has = Capacity(4, 4, version="99.1.0")
+
+    await world.until(lambda: world.fleet.is_known)
+
+    assert (world.fleet.machines, world.fleet.silent, world.fleet.unfit) == ([], [], {"t:1": "99.1.0"})
+    assert world.queue.waits
+
+
 async def test_a_task_larger_than_the_room_waits() -> None:
     world = World(FakeTrainer())
     world.queue.processes = 2

@@ -79,9 +79,12 @@ def test_another_dropout_is_another_matter() -> None:
         (asked(), {"tuning": "", "kind": "MODEL"}, "of tuning FULL; this task has tuning LORA"),
         (asked(method="CLASSIFICATION"), {}, "of method SFT; its head does not fit method CLASSIFICATION"),
         (asked(), {"method": "CLASSIFICATION"}, "of method CLASSIFICATION; its head does not fit method SFT"),
+        (asked(method="CLASSIFICATION"), {"task": "", "method": ""}, "made elsewhere and has no head for method CLASSIFICATION"),
+        (asked(), {"obstacle": "it is odd"}, "artifacts/a cannot be trained on: it is odd"),
+        (asked(tuning="FULL"), {"kind": "MODEL", "base_model": "", "tuning": ""}, "another layout than baseModels/tiny"),
         (asked(), {"hyperparameters": Hyperparameters(zero_stage=3, lora=EARLIER)}, "parts of ZeRO 3; use the task's result"),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_what_cannot_be_continued_is_refused_with_the_reason(ask: FineTuning, origin: dict[str, Any], said: str) -> None:
     ((field, text),) = found(ask, dataclasses.replace(ORIGIN, **origin))

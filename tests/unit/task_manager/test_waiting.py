@@ -36,6 +36,30 @@ def test_a_waiting_task_says_what_it_waits_for(processes: int, machines: list[Ma
     assert reason(processes, None, machines, silent, NOW) == said
 
 
+@pytest.mark.parametrize(
+    ("processes", "machines", "silent", "said"),
+    [
+        (1, [], [], "waits for a trainer: c:1 has version 9.0.0, which does not fit the task manager's"),
+        (1, [A], [], "waits for a free trainer; c:1 has version 9.0.0, which does not fit the task manager's"),
+        (
+            8,
+            [],
+            ["b:1"],
+            "waits for a trainer: b:1 does not answer and c:1 has version 9.0.0, which does not fit the task manager's",
+        ),
+        (2, [A, B], [], "needs 2 processes on one trainer; 1 is free"),
+    ],
+    ids=["no other", "full", "silent too", "room elsewhere"],
+)
+async def test_a_trainer_of_another_version_is_named(
+    processes: int, machines: list[Machine], silent: list[str], said: str
+) -> None:
+    fleet = Fleet()
+    fleet.tell(machines, silent, {"c:1": "9.0.0"})
+    (task,), _ = await told(fleet, a_task(processes=processes))
+    assert task.state_reason == said  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("held", "quota", "waits"), [(2, 4, False), (3, 4, True), (9, 0, False), (9, 4, True)])
 def test_a_task_of_a_project_that_holds_its_quota_says_so(held: int, quota: int, waits: bool) -> None:
     said = reason(2, None, [Machine("a:1", 8, 1)], [], NOW, held=held, quota=quota)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.batch_cut import cut, halved, hint
+from services.trainer.history import History
 from services.trainer.inheritance import inherit
 from services.trainer.kernel_kills import out_of_memory_kills
 from services.trainer.training import batch_cut
@@ -63,10 +64,10 @@ def test_a_new_attempt_inherits_the_cut_of_the_newest_and_keeps_its_own(tmp_path
     for directory, text in ((older, "newer"), (oldest, "older")):
         directory.mkdir()
         (directory / "batch_cut.json").write_text(text)
-    inherit(own, [older, oldest])
+    inherit(own, [(older, History()), (oldest, History())])
     assert (own / "batch_cut.json").read_text() == "newer"
     (own / "batch_cut.json").write_text("own")
-    inherit(own, [older, oldest])
+    inherit(own, [(older, History()), (oldest, History())])
     assert [path.name for path in own.iterdir()] == ["batch_cut.json"]
     assert (own / "batch_cut.json").read_text() == "own"
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import pathlib
 import uuid
 
 import pytest
@@ -11,6 +12,7 @@ from trainer_values import DATASET, NOW, TASK, VALIDATION, make_request, make_ru
 from services.common.bundles import Bundle
 from services.common.errors import InvalidArgument
 from services.trainer import conversion
+from services.trainer.fetching import Fetching
 from services.trainer.history import History
 from services.trainer.hyperparameters import numbers as numbers_of
 from services.trainer.kinds.fine_tuning import artifact_retention, training_config
@@ -290,6 +292,46 @@ def test_the_weights_to_start_from_are_an_artifact_and_travel_to_the_training_pr
     with pytest.raises(InvalidArgument) as caught:
         conversion.request_from_proto(asked, NOW)
     assert caught.value.violations[0].field == "run.spec.fine_tuning.initial_artifact"
+
+
+def test_a_version_of_a_registered_model_is_named_by_its_number() -> None:
+    asked = make_run()
+    asked.spec.fine_tuning.initial_artifact = "models/mine/versions/3"
+    assert ask_of(conversion.request_from_proto(asked, NOW)).initial_artifact == "models/mine/versions/3"
+
+
+@pytest.mark.parametrize("name", ["models/mine", "models/mine@best", "models/../x/versions/1", "models/mine/versions/x"])
+def test_a_name_that_may_mean_another_version_tomorrow_is_refused(name: str) -> None:
+    asked = make_run()
+    asked.spec.fine_tuning.initial_artifact = name
+    with pytest.raises(InvalidArgument) as caught:
+        conversion.request_from_proto(asked, NOW)
+    assert caught.value.violations[0].field == "run.spec.fine_tuning.initial_artifact"
+
+
+class Bundles:
+    """Remembers how it was asked for what."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def artifact(self, name: str) -> Bundle:
+        self.asked.append(("artifact", name))
+        return Bundle(name, pathlib.Path("x"), "baseModels/tiny", "r1")
+
+    async def model_version(self, name: str) -> Bundle:
+        self.asked.append(("model_version", name))
+        return Bundle(name, pathlib.Path("x"), "baseModels/tiny", "r1")
+
+
+@pytest.mark.parametrize(
+    ("name", "verb"), [("models/mine/versions/3", "model_version"), (f"artifacts/{uuid.UUID(int=9)}", "artifact")]
+)
+async def test_initial_weights_are_fetched_as_what_they_are(name: str, verb: str) -> None:
+    bundles, notes = Bundles(), []
+    fetching = Fetching(None, bundles, lambda: 0.0)  # type: ignore[arg-type]
+    assert (await fetching.weights(name, lambda text, severity="INFO": notes.append(text))).name == name
+    assert (bundles.asked, notes) == ([(verb, name)], [f"fetching {name}"])
 
 
 def test_a_start_says_where_it_continues() -> None:
