@@ -3,6 +3,7 @@
 import pytest
 
 from services.common.errors import InvalidArgument
+from services.task_manager.eval_repository import EvalRepository
 from services.task_manager.evals import Evals
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1.eval_pb2 import Eval
@@ -13,7 +14,7 @@ GOOD = {"display_name": "capitals", "data_source_config": "{}", "testing_criteri
 @pytest.fixture
 def evals() -> Evals:
     """Nothing that is asked here reaches the database."""
-    return Evals(repository=None)  # type: ignore[arg-type]
+    return Evals(EvalRepository(pool=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
