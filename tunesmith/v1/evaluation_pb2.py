@@ -27,7 +27,7 @@ from tunesmith.v1 import grader_pb2 as tunesmith_dot_v1_dot_grader__pb2
 from tunesmith.v1 import sampling_pb2 as tunesmith_dot_v1_dot_sampling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/evaluation.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19tunesmith/v1/grader.proto\x1a\x1btunesmith/v1/sampling.proto\"\xbd\x01\n\nEvaluation\x12\x0e\n\x06models\x18\x01 \x03(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12&\n\x07graders\x18\x82\x01 \x03(\x0b\x32\x14.tunesmith.v1.Grader\x12)\n\x08sampling\x18\x83\x01 \x01(\x0b\x32\x16.tunesmith.v1.Sampling\x12\x16\n\x08max_rows\x18\x84\x01 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\rsystem_prompt\x18\x85\x01 \x01(\tB\x0b\n\t_max_rows\"\x9b\x01\n\x10\x45valuationResult\x12\x11\n\trow_count\x18\x01 \x01(\x03\x12\x15\n\rprimary_score\x18\x02 \x01(\t\x12)\n\x06models\x18\x03 \x03(\x0b\x32\x19.tunesmith.v1.ModelResult\x12!\n\x05leaks\x18\x04 \x03(\x0b\x32\x12.tunesmith.v1.Leak\x12\x0f\n\x07summary\x18\x05 \x01(\t\"\xc6\x03\n\x0bModelResult\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0e\x61nswered_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\x03 \x01(\x03\x12#\n\x06scores\x18\x04 \x03(\x0b\x32\x13.tunesmith.v1.Score\x12\x32\n\x07verdict\x18\x05 \x01(\x0e\x32!.tunesmith.v1.ModelResult.Verdict\x12\x14\n\x0cverdict_text\x18\x06 \x01(\t\x12\x16\n\x0eregressed_rows\x18\x07 \x03(\x03\x12\x17\n\x0fregressed_count\x18\x08 \x01(\x03\x12\x16\n\x0eimproved_count\x18\t \x01(\x03\x12$\n\x06labels\x18\n \x01(\x0b\x32\x14.tunesmith.v1.Labels\x12&\n\x07latency\x18\x0b \x01(\x0b\x32\x15.tunesmith.v1.Latency\x12\x1e\n\x16\x63ompletion_token_count\x18\x0c \x01(\x03\"T\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\n\n\x06\x42\x45TTER\x10\x01\x12\x19\n\x15NO_SIGNIFICANT_CHANGE\x10\x02\x12\t\n\x05WORSE\x10\x03\"\xe9\x01\n\x05Score\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tdelta_low\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ndelta_high\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tpass_rate\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x16\n\x0eungraded_count\x18\t \x01(\x03\x42\x08\n\x06_deltaB\x0c\n\n_delta_lowB\r\n\x0b_delta_highB\x0c\n\n_pass_rate\"X\n\x06Labels\x12\x10\n\x08macro_f1\x18\x01 \x01(\x01\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12,\n\x06\x63ounts\x18\x03 \x03(\x0b\x32\x1c.tunesmith.v1.ConfusionCount\"C\n\x0e\x43onfusionCount\x12\x10\n\x08\x65xpected\x18\x01 \x01(\t\x12\x10\n\x08\x61nswered\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\x81\x01\n\x07Latency\x12&\n\x03p50\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p90\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"G\n\x04Leak\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x03(\x03\x42t\n\x10\x64\x65v.tunesmith.v1B\x0f\x45valuationProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/evaluation.proto\x12\x0ctunesmith.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19tunesmith/v1/grader.proto\x1a\x1btunesmith/v1/sampling.proto\"\xed\x01\n\nEvaluation\x12\x0e\n\x06models\x18\x01 \x03(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12&\n\x07graders\x18\x82\x01 \x03(\x0b\x32\x14.tunesmith.v1.Grader\x12)\n\x08sampling\x18\x83\x01 \x01(\x0b\x32\x16.tunesmith.v1.Sampling\x12\x16\n\x08max_rows\x18\x84\x01 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\rsystem_prompt\x18\x85\x01 \x01(\t\x12\x18\n\x0f\x61nswers_in_rows\x18\x8f\x02 \x01(\x08\x12\x14\n\x0b\x64\x61ta_source\x18\x90\x02 \x01(\tB\x0b\n\t_max_rows\"\x9b\x01\n\x10\x45valuationResult\x12\x11\n\trow_count\x18\x01 \x01(\x03\x12\x15\n\rprimary_score\x18\x02 \x01(\t\x12)\n\x06models\x18\x03 \x03(\x0b\x32\x19.tunesmith.v1.ModelResult\x12!\n\x05leaks\x18\x04 \x03(\x0b\x32\x12.tunesmith.v1.Leak\x12\x0f\n\x07summary\x18\x05 \x01(\t\"\xa8\x04\n\x0bModelResult\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0e\x61nswered_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\x03 \x01(\x03\x12#\n\x06scores\x18\x04 \x03(\x0b\x32\x13.tunesmith.v1.Score\x12\x32\n\x07verdict\x18\x05 \x01(\x0e\x32!.tunesmith.v1.ModelResult.Verdict\x12\x14\n\x0cverdict_text\x18\x06 \x01(\t\x12\x16\n\x0eregressed_rows\x18\x07 \x03(\x03\x12\x17\n\x0fregressed_count\x18\x08 \x01(\x03\x12\x16\n\x0eimproved_count\x18\t \x01(\x03\x12$\n\x06labels\x18\n \x01(\x0b\x32\x14.tunesmith.v1.Labels\x12&\n\x07latency\x18\x0b \x01(\x0b\x32\x15.tunesmith.v1.Latency\x12\x1e\n\x16\x63ompletion_token_count\x18\x0c \x01(\x03\x12\x1b\n\x12prompt_token_count\x18\x91\x02 \x01(\x03\x12\x1a\n\x0cpassed_count\x18\x92\x02 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\rerrored_count\x18\x93\x02 \x01(\x03\"T\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\n\n\x06\x42\x45TTER\x10\x01\x12\x19\n\x15NO_SIGNIFICANT_CHANGE\x10\x02\x12\t\n\x05WORSE\x10\x03\x42\x0f\n\r_passed_count\"\xe9\x01\n\x05Score\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tdelta_low\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ndelta_high\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tpass_rate\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x16\n\x0eungraded_count\x18\t \x01(\x03\x42\x08\n\x06_deltaB\x0c\n\n_delta_lowB\r\n\x0b_delta_highB\x0c\n\n_pass_rate\"X\n\x06Labels\x12\x10\n\x08macro_f1\x18\x01 \x01(\x01\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12,\n\x06\x63ounts\x18\x03 \x03(\x0b\x32\x1c.tunesmith.v1.ConfusionCount\"C\n\x0e\x43onfusionCount\x12\x10\n\x08\x65xpected\x18\x01 \x01(\t\x12\x10\n\x08\x61nswered\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\x81\x01\n\x07Latency\x12&\n\x03p50\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p90\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"G\n\x04Leak\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x03(\x03\x42t\n\x10\x64\x65v.tunesmith.v1B\x0f\x45valuationProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,21 +36,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\017EvaluationProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
   _globals['_EVALUATION']._serialized_start=136
-  _globals['_EVALUATION']._serialized_end=325
-  _globals['_EVALUATIONRESULT']._serialized_start=328
-  _globals['_EVALUATIONRESULT']._serialized_end=483
-  _globals['_MODELRESULT']._serialized_start=486
-  _globals['_MODELRESULT']._serialized_end=940
-  _globals['_MODELRESULT_VERDICT']._serialized_start=856
-  _globals['_MODELRESULT_VERDICT']._serialized_end=940
-  _globals['_SCORE']._serialized_start=943
-  _globals['_SCORE']._serialized_end=1176
-  _globals['_LABELS']._serialized_start=1178
-  _globals['_LABELS']._serialized_end=1266
-  _globals['_CONFUSIONCOUNT']._serialized_start=1268
-  _globals['_CONFUSIONCOUNT']._serialized_end=1335
-  _globals['_LATENCY']._serialized_start=1338
-  _globals['_LATENCY']._serialized_end=1467
-  _globals['_LEAK']._serialized_start=1469
-  _globals['_LEAK']._serialized_end=1540
+  _globals['_EVALUATION']._serialized_end=373
+  _globals['_EVALUATIONRESULT']._serialized_start=376
+  _globals['_EVALUATIONRESULT']._serialized_end=531
+  _globals['_MODELRESULT']._serialized_start=534
+  _globals['_MODELRESULT']._serialized_end=1086
+  _globals['_MODELRESULT_VERDICT']._serialized_start=985
+  _globals['_MODELRESULT_VERDICT']._serialized_end=1069
+  _globals['_SCORE']._serialized_start=1089
+  _globals['_SCORE']._serialized_end=1322
+  _globals['_LABELS']._serialized_start=1324
+  _globals['_LABELS']._serialized_end=1412
+  _globals['_CONFUSIONCOUNT']._serialized_start=1414
+  _globals['_CONFUSIONCOUNT']._serialized_end=1481
+  _globals['_LATENCY']._serialized_start=1484
+  _globals['_LATENCY']._serialized_end=1613
+  _globals['_LEAK']._serialized_start=1615
+  _globals['_LEAK']._serialized_end=1686
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from services.common.grading.graders import Grader, asking
 from services.common.grading.sampling import Sampling
 from services.common.names import base_model_id, registered_name, resource_uuid
 from services.task_manager.domain.training_data import full_name
-from services.task_manager.domain.validation import MAX_DISPLAY_NAME, name_violations
+from services.task_manager.domain.validation import MAX_DISPLAY_NAME, name_violations, text_violations
 
 EVALUATION, GENERATION = "task.spec.evaluation", "task.spec.generation"
 """Where the asks stand in a request."""
@@ -23,7 +23,7 @@ CHECKPOINT = re.compile(r"(?P<task>tasks/[0-9a-fA-F-]{32,36})@step-(?P<step>[1-9
 """A checkpoint as a model."""
 
 _DEFAULT = Sampling()
-_MOST_MODELS, _LONGEST_PROMPT = 8, 10_000
+_MOST_MODELS, _LONGEST_PROMPT, _LONGEST_SOURCE = 8, 10_000, 65_536
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,20 +36,29 @@ class Evaluation:
     sampling: Sampling = _DEFAULT
     max_rows: int | None = None
     system_prompt: str = ""
+    answers_in_rows: bool = False
+    data_source: str = ""
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with it."""
-        if not 1 <= len(self.models) <= _MOST_MODELS:
+        yield from self._model_violations()
+        yield from _shared(EVALUATION, self.dataset, self.sampling, self.max_rows, self.system_prompt)
+        yield from text_violations(f"{EVALUATION}.data_source", self.data_source, 0, _LONGEST_SOURCE)
+        yield from checks.violations(self.graders, f"{EVALUATION}.graders")
+        for judge in asking(self.graders):
+            if judge.model:
+                yield from name_violations(lambda name=judge.model: full_model_name(name, f"{EVALUATION}.graders"))  # type: ignore[misc]
+
+    def _model_violations(self) -> Iterator[Violation]:
+        if self.answers_in_rows:
+            if self.models:
+                yield Violation(f"{EVALUATION}.models", "no model is asked when the answers are in the rows")
+        elif not 1 <= len(self.models) <= _MOST_MODELS:
             yield Violation(f"{EVALUATION}.models", f"{len(self.models)} models are not between 1 and {_MOST_MODELS}")
         for index, model in enumerate(self.models):
             yield from name_violations(lambda name=model, at=index: full_model_name(name, f"{EVALUATION}.models[{at}]"))  # type: ignore[misc]
         if len(set(self.models)) < len(self.models):
             yield Violation(f"{EVALUATION}.models", "names a model twice")
-        yield from _shared(EVALUATION, self.dataset, self.sampling, self.max_rows, self.system_prompt)
-        yield from checks.violations(self.graders, f"{EVALUATION}.graders")
-        for judge in asking(self.graders):
-            if judge.model:
-                yield from name_violations(lambda name=judge.model: full_model_name(name, f"{EVALUATION}.graders"))  # type: ignore[misc]
 
     def with_full_names(self) -> Self:
         """The same, bare ids made resource names."""

@@ -55,7 +55,7 @@ class EvaluationWork:
         """See Work."""
         rows = await self._rows()
         await self.resolve(patience=patience)
-        return api.TaskPlan(example_count=rows, total_steps=rows * len(self.ask.models))
+        return api.TaskPlan(example_count=rows, total_steps=rows * max(1, len(self.ask.models)))
 
     async def _rows(self) -> int:
         facts = await self.served.dataset(self.ask.dataset, QUESTIONS_WITH_ANSWERS, f"{EVALUATION}.dataset")
@@ -75,6 +75,8 @@ def _ask(spec: evaluation_pb2.Evaluation) -> Evaluation:
         sampling=sampling_from_proto(spec.sampling),
         max_rows=spec.max_rows if spec.HasField("max_rows") else None,
         system_prompt=spec.system_prompt,
+        answers_in_rows=spec.answers_in_rows,
+        data_source=spec.data_source,
     )
 
 

@@ -60,6 +60,7 @@ class EvaluationConfig(Asked):
     """An evaluation; the first model is what the others are compared with."""
 
     models: tuple[str, ...]
+    """Empty when the answers are in the rows."""
     graders: tuple[Grader, ...]
     trained_on: Mapping[str, Mapping[str, pathlib.Path]]
     """For each model that says so: its datasets by name, with their rows."""

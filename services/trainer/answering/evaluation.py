@@ -14,6 +14,7 @@ from services.trainer.answering.asking import Asker, Question
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.evaluation_results import evaluation_outcome
 from services.trainer.answering.outcome import Outcome
+from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswers
 from services.trainer.answering.reports import Progress, Reports
 from services.trainer.answering.rows import question_and_answer, read_items
 from services.trainer.evaluating.values import Answer, Item
@@ -29,29 +30,30 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
         raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to evaluate with")
     with contextlib.ExitStack() as stack:
         files = [await _open(stack, config, asker, f"model-{place}", model) for place, model in enumerate(config.models)]
-        opinions = await _open_opinions(stack, config, asker)
-        parts = [*files, *opinions.values()]
+        answers: Sequence[Answers] = files or [RecordedAnswers(items)]
+        opinions = await _open_opinions(stack, config, asker, len(answers))
+        parts = [*answers, *opinions.values()]
         total, done = len(parts) * len(items), sum(map(len, parts))
-        reports.started(total, done, config.models)
+        reports.started(total, done, config.models or [RECORDED])
         questioning = _Questioning(config, asker, items, Progress(reports, total, done, clock))
         for place, file in enumerate(files):
             await questioning.answer(place, file)
         for (judge, place), file in opinions.items():
-            await questioning.judge(judge, files[place], file)
+            await questioning.judge(judge, answers[place], file)
         reports.beat(total, "busy")
-        return evaluation_outcome(config, items, files, opinions)
+        return evaluation_outcome(config, items, answers, opinions)
 
 
 async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str) -> AnswerFile:
     return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model)))
 
 
-async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker) -> Opinions:
+async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, models: int) -> Opinions:
     judges = dict.fromkeys(asking(config.graders))
     return {
         (judge, place): await _open(stack, config, asker, f"judge-{number}-{place}", judge.model)
         for number, judge in enumerate(judges)
-        for place in range(len(config.models))
+        for place in range(models)
     }
 
 
@@ -71,7 +73,7 @@ class _Questioning:
             message = f"{self._config.models[place]} could answer no row; row {failed[0].row}: {failed[0].message}"
             raise ServiceError("NOTHING_ANSWERED", message, metadata={"reason": failed[0].reason})
 
-    async def judge(self, judge: ScoreModel, answers: AnswerFile, file: AnswerFile) -> None:
+    async def judge(self, judge: ScoreModel, answers: Answers, file: AnswerFile) -> None:
         """Rows that cannot be judged get the reason as their answer at once."""
         counter = self._progress.counter(judge.name, len(file))
         questions = []

@@ -173,6 +173,30 @@ def test_judges_are_asked_about_every_answer_there_is(tmp_path: Path, data: Path
     assert events[-1].fields["step"] == 12
 
 
+def test_answers_that_stand_in_the_rows_are_graded_and_no_model_is_asked(tmp_path: Path, data: Path) -> None:
+    given = [{"output_text": "even"}, {"output_text": "no"}, {}, None]
+    write(data, [chat("q", "even", **({} if sample is None else {"sample": sample}), item={"n": 1}) for sample in given])
+    same = StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "EQ")
+    models = FakeModels(parity)
+    outcome, events = run_evaluation(evaluation(tmp_path, data, (same,), models=()), models)
+    assert models.asked == []
+    (told,) = outcome.result["models"]
+    assert (told["model"], told["answered_count"], told["passed_count"], told["errored_count"]) == ("recorded", 2, 1, 2)
+    rows = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert [row["beside"] for row in rows[:1]] == [{"sample": {"output_text": "even"}, "item": {"n": 1}}]
+    assert rows[2]["answers"][0]["error"] == {"reason": "INVALID_FIELD", "message": "the row has no text sample.output_text"}
+    assert events[0].fields["models"] == ["recorded"]
+
+
+def test_a_judge_is_asked_about_answers_that_stand_in_the_rows(tmp_path: Path, data: Path) -> None:
+    judge = ScoreModel("quality", "judge", (Turn("user", "{{sample.output_text}}?"),), 0, 10)
+    write(data, [chat("q", "a", sample={"output_text": "yes"})])
+    models = FakeModels(lambda _, messages: str(len(messages[0][1])))
+    outcome, _ = run_evaluation(evaluation(tmp_path, data, (judge,), models=()), models)
+    assert outcome.result["models"][0]["scores"][0]["value"] == 4.0
+    assert models.asked == [("loaded/judge", 1)]
+
+
 def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> None:
     learned = tmp_path / "learned.jsonl"
     write(learned, [chat("Q3", "odd"), chat("other", "odd")])
