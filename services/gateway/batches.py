@@ -13,7 +13,7 @@ from services.gateway import batch_request, bodies, identifiers, lists
 from services.gateway.batch_conversion import ENDPOINT_LABEL, MODEL_LABEL, batch, is_batch
 from services.gateway.batch_request import ENDPOINT, BatchRequest
 from services.gateway.bodies import Body, required
-from services.gateway.failures import refused
+from services.gateway.failures import placed, refused
 from services.gateway.file_conversion import BATCH, purpose_of
 from services.gateway.job_labels import metadata_in
 from services.gateway.lines import lines_in
@@ -115,7 +115,7 @@ class Batches:
         stream = self._peers.storage.stream(self._peers.datasets.DownloadDataset, asked, _READ_SECONDS)
         async with contextlib.aclosing(stream):
             async for line in lines_in(message.chunk async for message in stream):
-                with batch_request.placed("input_file_id: "):
+                with placed("input_file_id: "):
                     return batch_request.request_of(batch_request.given_in(json.loads(line)))
         raise refused("input_file_id", "the file holds no request")
 

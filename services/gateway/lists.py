@@ -25,6 +25,19 @@ async def take(items: AsyncIterator[Item], limit: int) -> tuple[list[Item], bool
     return taken, False
 
 
+def cut(items: list[Json], after: str, limit: int, status: str = "") -> Json:
+    """The page of a whole list behind the item with the id `after` (empty = from the beginning), of those of a status (empty = any).
+
+    It is found by its id, so that items that came or went shift nothing. Raises InvalidArgument when it is not there.
+    """
+    ids = [item["id"] for item in items]
+    if after and after not in ids:
+        raise unknown_cursor(after)
+    behind = items[ids.index(after) + 1 :] if after else items
+    wanted = [item for item in behind if status in ("", item.get("status"))]
+    return page_of(wanted[:limit], has_more=len(wanted) > limit)
+
+
 def unknown_cursor(after: str) -> Exception:
     """`after` names nothing in this list: an empty page would end the caller's loop as if all had been told."""
     return refused("after", f"{after[:80]!r} is not in this list")
