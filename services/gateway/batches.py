@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, Response
 
 from services.common.errors import NotFound, ServiceError
 from services.common.grading.sampling import Sampling
-from services.gateway import batch_request, bodies, identifiers, lists
-from services.gateway.batch_conversion import ENDPOINT_LABEL, MODEL_LABEL, batch, is_batch
+from services.gateway import batch_request, bodies, identifiers, job_labels, lists
+from services.gateway.batch_conversion import ENDPOINT_LABEL, batch, is_batch
 from services.gateway.batch_request import ENDPOINT, BatchRequest
 from services.gateway.bodies import Body, required
 from services.gateway.failures import placed, refused
@@ -58,7 +58,7 @@ class Batches:
         first = await self._first(dataset.name)
         task = Task(
             display_name=dataset.display_name,
-            labels={**metadata_in(body), ENDPOINT_LABEL: ENDPOINT, MODEL_LABEL: first.model},
+            labels={**metadata_in(body), ENDPOINT_LABEL: ENDPOINT, job_labels.MODEL: first.model},
             spec=TaskSpec(generation=await self._generation(dataset.name, first)),
         )
         asked = api.CreateTaskRequest(task=task, request_id=bodies.request_id(request, "batches"))

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from services.gateway import identifiers
+from services.gateway import identifiers, job_labels
 from services.gateway.eval_criteria import Criteria
 from services.gateway.job_labels import metadata_of
 from tunesmith.v1.eval_pb2 import Eval
@@ -11,8 +11,8 @@ from tunesmith.v1.evaluation_pb2 import EvaluationResult, ModelResult
 from tunesmith.v1.task_pb2 import Task
 
 Json = dict[str, Any]
-EVAL_LABEL, MODEL_LABEL = "openai.eval", "openai.model"
-"""Labels of the task of a run: the id of its eval, and the model as the caller names it."""
+EVAL_LABEL = "openai.eval"
+"""The label of the task of a run that has the id of its eval."""
 STATUS = {
     Task.QUEUED: "queued",
     Task.STARTING: "in_progress",
@@ -49,23 +49,23 @@ def criteria_of(kept: Eval) -> Criteria:
     return Criteria(json.loads(kept.testing_criteria))
 
 
-def run_object(task: Task, kept: Eval, url: str) -> Json:
-    """The whole object. `url` is its own address: there is no page to look at it."""
+def run_object(task: Task, criteria: Criteria, url: str) -> Json:
+    """The whole object. `url` is that of the runs of its eval: there is no page to look at it, so it is its own address."""
     result = task.evaluation_result.models[0] if task.evaluation_result.models else ModelResult()
     return {
-        "id": identifiers.eval_run_id(task.name),
+        "id": (run_id := identifiers.eval_run_id(task.name)),
         "object": "eval.run",
-        "eval_id": identifiers.eval_id(kept.name),
+        "eval_id": task.labels[EVAL_LABEL],
         "created_at": task.create_time.seconds,
         "status": STATUS.get(task.state, "queued"),
         "name": task.display_name,
-        "model": task.labels.get(MODEL_LABEL, ""),
+        "model": task.labels.get(job_labels.MODEL, ""),
         "data_source": json.loads(task.spec.evaluation.data_source),
         "result_counts": _counts(task.evaluation_result, result),
-        "per_testing_criteria_results": _by_criterion(task.evaluation_result, result, criteria_of(kept)),
+        "per_testing_criteria_results": _by_criterion(task.evaluation_result, result, criteria),
         "per_model_usage": _usage(task, result),
         "error": _error(task),
-        "report_url": url,
+        "report_url": f"{url}/{run_id}",
         "metadata": metadata_of(task.labels),
         "tunesmith": {"task": task.name, "state": Task.State.Name(task.state).lower(), "state_reason": task.state_reason},
     }
@@ -107,7 +107,7 @@ def _usage(task: Task, result: ModelResult) -> list[Json]:
         return []
     read, written = result.prompt_token_count, result.completion_token_count
     tokens = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written, "cached_tokens": 0}
-    return [{"model_name": task.labels[MODEL_LABEL], "invocation_count": result.answered_count, **tokens}]
+    return [{"model_name": task.labels[job_labels.MODEL], "invocation_count": result.answered_count, **tokens}]
 
 
 def _error(task: Task) -> Json | None:

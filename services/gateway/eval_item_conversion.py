@@ -5,8 +5,8 @@ from typing import Any
 
 from services.common.grading.conversion import sampling_from_proto
 from services.common.grading.grade import Scale
-from services.gateway import identifiers
-from services.gateway.eval_conversion import MODEL_LABEL, criteria_of
+from services.gateway import identifiers, job_labels
+from services.gateway.eval_conversion import criteria_of
 from tunesmith.v1.eval_pb2 import Eval
 from tunesmith.v1.task_pb2 import Task
 
@@ -47,7 +47,7 @@ class ItemConversion:
             "input": [] if self._task.spec.evaluation.answers_in_rows else told["messages"],
             "output": [] if error else [{"role": "assistant", "content": answer["text"]}],
             "finish_reason": "error" if error else _FINISH[answer["finish_reason"]],
-            "model": self._task.labels[MODEL_LABEL],
+            "model": self._task.labels[job_labels.MODEL],
             "usage": _usage(answer),
             "error": {"code": error["reason"].lower(), "message": error["message"]} if error else None,
             "temperature": self._sampling.temperature,

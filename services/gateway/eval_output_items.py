@@ -1,4 +1,4 @@
-"""/v1/evals/{eval_id}/runs/{run_id}/output_items: rows of the artifact of a run, read from the first on up to what is asked for."""
+"""/v1/evals/{eval_id}/runs/{run_id}/output_items: rows of the artifact of a run, read up to what is asked for."""
 
 import collections
 import contextlib

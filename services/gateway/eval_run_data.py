@@ -31,10 +31,12 @@ async def store(peers: Peers, name: str, source: RunSource, rows: RunRows) -> Da
     try:
         async with contextlib.aclosing(given), contextlib.aclosing(_messages(name, given)) as messages:
             dataset: Dataset = await peers.storage.upload(peers.datasets.UploadDataset, messages, _SECONDS)
-    except InvalidArgument as error:
+    except ServiceError as error:
+        if not error.violations:
+            raise
         # Storage knows rows, which are as many as the items.
         told = [Violation(_place(each.field), each.description) for each in error.violations]
-        raise InvalidArgument(*told, reason=error.reason) from error
+        raise InvalidArgument(*told, reason=error.reason, hint=error.hint) from error
     return dataset
 
 

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.common.errors import ServiceError
-from services.gateway import bodies, eval_run_request, identifiers, lists
+from services.gateway import bodies, eval_run_request, identifiers, job_labels, lists
 from services.gateway.bodies import Body, optional
-from services.gateway.eval_conversion import EVAL_LABEL, MODEL_LABEL, STATUS, criteria_of, run_object
+from services.gateway.eval_conversion import EVAL_LABEL, STATUS, criteria_of, run_object
 from services.gateway.eval_lookup import EvalLookup
 from services.gateway.eval_run_data import store
 from services.gateway.eval_run_request import RunSource, run_source, told_source
@@ -45,11 +45,12 @@ class EvalRuns:
         eval_id = identifiers.eval_id(kept.name)
         task = Task(
             display_name=optional(body, "name", str) or f"{kept.display_name} {source.model}".strip()[:_LONGEST_NAME],
-            labels={**metadata, EVAL_LABEL: eval_id, MODEL_LABEL: source.model},
+            labels={**metadata, EVAL_LABEL: eval_id, job_labels.MODEL: source.model},
         )
         task.spec.evaluation.CopyFrom(await self._evaluation(task.display_name, kept, source))
         asked = api.CreateTaskRequest(task=task, request_id=bodies.request_id(request, f"runs of {eval_id}"))
-        return JSONResponse(_told(request, await self._lookup.call("CreateTask", asked), kept), 201)
+        made = await self._lookup.call("CreateTask", asked)
+        return JSONResponse(run_object(made, criteria_of(kept), _url(request)), 201)
 
     async def index(self, request: Request) -> Response:
         """GET: oldest first unless `order=desc`."""
@@ -57,14 +58,16 @@ class EvalRuns:
         order = bodies.choice(request, "order", "asc", ("asc", "desc"))
         status = bodies.choice(request, "status", "", ("", *dict.fromkeys(STATUS.values())))
         kept = await self._lookup.eval(request)
-        tasks = [task async for task in self._all(kept)]
-        told = [_told(request, task, kept) for task in (tasks if order == "desc" else reversed(tasks))]
-        return JSONResponse(lists.cut(told, request.query_params.get("after", ""), limit, status))
+        tasks = [task async for task in self._all(kept)][:: 1 if order == "desc" else -1]
+        after = request.query_params.get("after", "")
+        page, has_more = lists.cut(tasks, after, limit, _id, lambda task: status in ("", STATUS.get(task.state)))
+        criteria, url = criteria_of(kept), _url(request)
+        return JSONResponse(lists.page_of([run_object(task, criteria, url) for task in page], has_more=has_more))
 
     async def retrieve(self, request: Request) -> Response:
         """GET one."""
         kept, task = await self._lookup.run(request)
-        return JSONResponse(_told(request, task, kept))
+        return _told(request, task, kept)
 
     async def cancel(self, request: Request) -> Response:
         """POST; a run that has ended is a conflict, one that is being cancelled is not."""
@@ -72,7 +75,7 @@ class EvalRuns:
         if task.state in (Task.SUCCEEDED, Task.FAILED):
             message = f"the run has {Task.State.Name(task.state).lower()}; there is nothing to cancel"
             raise ServiceError("JOB_ENDED", message, hint="Create a new run.")
-        return JSONResponse(_told(request, await self._lookup.call("CancelTask", api.CancelTaskRequest(name=task.name)), kept))
+        return _told(request, await self._lookup.call("CancelTask", api.CancelTaskRequest(name=task.name)), kept)
 
     async def delete(self, request: Request) -> Response:
         """DELETE; a run that has not ended is a conflict."""
@@ -102,6 +105,14 @@ class EvalRuns:
         return tasks_behind(self._peers, wanted, "", identifiers.eval_run_task)
 
 
-def _told(request: Request, task: Task, kept: Eval) -> Body:
-    eval_id, run_id = identifiers.eval_id(kept.name), identifiers.eval_run_id(task.name)
-    return run_object(task, kept, f"{request.base_url}v1/evals/{eval_id}/runs/{run_id}")
+def _told(request: Request, task: Task, kept: Eval) -> Response:
+    return JSONResponse(run_object(task, criteria_of(kept), _url(request)))
+
+
+def _id(task: Task) -> str:
+    return identifiers.eval_run_id(task.name)
+
+
+def _url(request: Request) -> str:
+    """Of all runs."""
+    return f"{request.base_url}v1/evals/{request.path_params['eval_id']}/runs"

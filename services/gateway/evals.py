@@ -40,7 +40,8 @@ class Evals:
         found = [kept async for kept in self._all()]
         found.sort(key=lambda kept: getattr(kept, by).ToNanoseconds(), reverse=order == "desc")
         after = request.query_params.get("after", "")
-        return JSONResponse(lists.cut([eval_object(kept) for kept in found], after, limit))
+        page, has_more = lists.cut(found, after, limit, lambda kept: identifiers.eval_id(kept.name))
+        return JSONResponse(lists.page_of([eval_object(kept) for kept in page], has_more=has_more))
 
     async def retrieve(self, request: Request) -> Response:
         """GET one."""
