@@ -102,6 +102,7 @@ def _evals(evals: Evals, runs: EvalRuns, items: EvalOutputItems) -> list[Route]:
         Route(_EVAL + "/runs", runs.index, methods=["GET"]),
         Route(_RUN, runs.retrieve, methods=["GET"]),
         Route(_RUN, runs.cancel, methods=["POST"]),
+        Route(_RUN + "/cancel", runs.cancel, methods=["POST"]),  # newer clients
         Route(_RUN, runs.delete, methods=["DELETE"]),
         Route(_RUN + "/output_items", items.index, methods=["GET"]),
         Route(_RUN + "/output_items/{output_item_id}", items.retrieve, methods=["GET"]),

@@ -390,8 +390,8 @@ async def test_a_run_is_cancelled_and_deleted(http, platform, add) -> None:
     task = add(kept)
     path = f"{EVALS}/{kept['id']}/runs/{run_id(task)}"
     assert (await http.delete(path)).status_code == 409
-    for _ in range(2):
-        assert (await http.post(path)).json()["status"] == "canceled"
+    for suffix in ("/cancel", ""):
+        assert (await http.post(path + suffix)).json()["status"] == "canceled"
     assert (await http.delete(path)).json() == {"object": "eval.run.deleted", "deleted": True, "run_id": run_id(task)}
     assert platform.tasks.stored == []
     assert (await http.get(path)).status_code == 404
