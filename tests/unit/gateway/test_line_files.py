@@ -18,11 +18,8 @@ from services.storage.checking.row import read_row
 from tests.unit.gateway.test_batches import request
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-ITEMS = st.lists(
-    st.dictionaries(TEXT, st.one_of(TEXT, st.integers(-(2**53), 2**53), st.none()), min_size=1, max_size=3),
-    min_size=1,
-    max_size=6,
-)
+VALUES = st.one_of(TEXT, st.integers(-(2**53), 2**53), st.none())
+ITEMS = st.lists(st.dictionaries(TEXT, VALUES, min_size=1, max_size=3), min_size=1, max_size=6)
 ASKS = st.lists(TEXT.filter(str.strip), min_size=1, max_size=6, unique=True)
 CUTS = st.lists(st.integers(0, 400), max_size=8)
 
