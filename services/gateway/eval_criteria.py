@@ -1,7 +1,7 @@
 """`testing_criteria` of evals, checked, and as the graders of an evaluation; used by evals, their runs and output items."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from services.common.grading.conversion import graders_from_proto
@@ -10,7 +10,7 @@ from services.gateway.bodies import required
 from services.gateway.failures import refused
 from services.gateway.grader_checks import refuse_senseless
 from services.gateway.grader_form import grader_of
-from tunesmith.v1.grader_pb2 import Grader
+from tunesmith.v1.grader_pb2 import Grader, ScoreModel
 
 _FIELD = "testing_criteria"
 _OF_ITEM = re.compile(r"\{\{\s*item\.")
@@ -59,6 +59,14 @@ class Criteria:
         return [
             (each, path, f"{_PREFIX}{index}") for index, (each, path) in enumerate(zip(self._given, self._paths, strict=True))
         ]
+
+
+def score_models(graders: Iterable[Grader]) -> Iterator[ScoreModel]:
+    """Those among graders, and within them, that ask a model."""
+    for grader in graders:
+        if grader.HasField("score_model"):
+            yield grader.score_model
+        yield from score_models(grader.multi.graders)
 
 
 def _check(criterion: Any, path: str) -> None:

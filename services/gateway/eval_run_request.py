@@ -24,7 +24,7 @@ _ROLES = ("system", "user", "assistant")
 _ALONE = "is not supported in a run; models answer with free text"
 _REFUSED_PARAMS = dict.fromkeys(("tools", "response_format", "text", "reasoning_effort"), _ALONE)
 _FREE = {"response_format": {"type": "text"}, "text": {"format": {"type": "text"}}}
-_SEEDS, _MAX_MODEL = 2**31, 512
+_SEEDS, _MAX_MODEL, _LONGEST_NAME = 2**31, 512, 128
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +68,17 @@ def run_source(body: Body) -> RunSource:
         raise refused(f"{_SOURCE}type", f"{source['type'][:40]!r} is not supported: {why}", reason=_UNSUPPORTED)
     told = {**given, "source": {key: value for key, value in source.items() if key != "content"}}
     return RunSource(told, **where) if kind == _RECORDED else RunSource(told, **where, **_asked(given))
+
+
+def run_name(body: Body, fallback: str) -> str:
+    """What the run is called, `fallback` when nobody says; raises InvalidArgument naming `name`."""
+    if not (given := optional(body, "name", str)):
+        return fallback.strip()[:_LONGEST_NAME]
+    if len(given) > _LONGEST_NAME or not given.strip() or "\0" in given:
+        raise refused(
+            "name", f"has {len(given)} characters; 1 to {_LONGEST_NAME} are permitted, not all of them spaces, none NUL"
+        )
+    return str(given)
 
 
 def ignored(body: Body) -> list[str]:

@@ -8,11 +8,12 @@ from starlette.responses import JSONResponse, Response
 
 from services.common.errors import ServiceError
 from services.gateway import bodies, eval_run_request, identifiers, job_labels, lists
-from services.gateway.bodies import Body, optional
+from services.gateway.bodies import Body
 from services.gateway.eval_conversion import EVAL_LABEL, STATUS, criteria_of, run_object
+from services.gateway.eval_criteria import score_models
 from services.gateway.eval_lookup import EvalLookup
 from services.gateway.eval_run_data import store
-from services.gateway.eval_run_request import RunSource, run_source, told_source
+from services.gateway.eval_run_request import RunSource, run_name, run_source, told_source
 from services.gateway.eval_run_rows import RunRows
 from services.gateway.job_labels import metadata_in
 from services.gateway.model_names import ModelNames
@@ -25,7 +26,7 @@ from tunesmith.v1.evaluation_pb2 import Evaluation
 from tunesmith.v1.task_pb2 import Task
 from tunesmith.v1.task_spec_pb2 import TaskSpec
 
-_DEFAULT_LIMIT, _LONGEST_LIST, _LONGEST_NAME = 20, 100, 128
+_DEFAULT_LIMIT, _LONGEST_LIST = 20, 100
 
 
 class EvalRuns:
@@ -44,7 +45,7 @@ class EvalRuns:
         source, metadata, kept = run_source(body), metadata_in(body), await self._lookup.eval(request)
         eval_id = identifiers.eval_id(kept.name)
         task = Task(
-            display_name=optional(body, "name", str) or f"{kept.display_name} {source.model}".strip()[:_LONGEST_NAME],
+            display_name=run_name(body, f"{kept.display_name} {source.model}"),
             labels={**metadata, EVAL_LABEL: eval_id, job_labels.MODEL: source.model},
         )
         task.spec.evaluation.CopyFrom(await self._evaluation(task.display_name, kept, source))
@@ -88,13 +89,16 @@ class EvalRuns:
         """What is asked of the task manager; the rows are stored."""
         criteria = criteria_of(kept)
         models = [await self._names.model(source.model)] if source.model else []
+        graders = criteria.graders()
+        for judge in score_models(graders):
+            judge.model = await self._names.model(judge.model)
         schema: Body = json.loads(kept.data_source_config)["item_schema"]
         dataset = await store(self._peers, name, source, RunRows(source, criteria, schema))
         return Evaluation(
             models=models,
             answers_in_rows=not models,
             dataset=dataset.name,
-            graders=criteria.graders(),
+            graders=graders,
             sampling=source.sampling,
             data_source=told_source(source, identifiers.file_id(dataset.name)),
         )

@@ -147,6 +147,17 @@ async def test_a_tuned_model_is_found_by_its_name(http, platform) -> None:
     assert list(platform.tasks.created[0].task.spec.evaluation.models) == [TASK]
 
 
+async def test_models_that_grade_are_found_by_their_names(http, platform) -> None:
+    name = f"ft:tiny:tunesmith::{TASK.removeprefix('tasks/').replace('-', '')}"
+    judge = {**JUDGE, "model": name}
+    both = {**MULTI, "graders": {"judge": judge, "same": SAME}, "calculate_output": "judge + same"}
+    kept = await made_eval(http, testing_criteria=[judge, both])
+    await made_run(http, kept)
+    first, second = platform.tasks.created[0].task.spec.evaluation.graders
+    assert first.score_model.model == second.multi.graders[0].score_model.model == TASK
+    assert kept["testing_criteria"][0]["model"] == name
+
+
 async def test_a_repeat_under_one_key_has_one_request_id(http, platform) -> None:
     kept = await made_eval(http)
     for _ in range(2):
@@ -236,7 +247,10 @@ async def test_what_no_run_can_be_made_of_is_refused_by_name(http, platform, sou
     assert (platform.tasks.created, platform.datasets.uploads) == ([], [])
 
 
-@pytest.mark.parametrize("body", [{"name": 7}, {"metadata": {"openai.eval": "x"}}], ids=["name", "metadata"])
+BAD_FIELDS = [{"name": 7}, {"name": " "}, {"name": "x" * 129}, {"name": "a\0b"}, {"metadata": {"openai.eval": "x"}}]
+
+
+@pytest.mark.parametrize("body", BAD_FIELDS, ids=["number", "spaces", "long", "nul", "metadata"])
 async def test_a_bad_field_beside_the_source_is_refused(http, platform, body: dict) -> None:
     kept = await made_eval(http)
     answer = await http.post(f"{EVALS}/{kept['id']}/runs", json={"data_source": a_source(), **body})
