@@ -63,9 +63,16 @@ def is_batch(task: Task) -> bool:
     return task.spec.HasField("generation") and ENDPOINT_LABEL in task.labels
 
 
+def answers_artifact(task: Task) -> str:
+    """Where the answers of a batch are that has ended well or was cancelled; empty = nowhere."""
+    if not is_batch(task) or task.state not in (Task.SUCCEEDED, Task.CANCELLED):
+        return ""
+    return task.artifact if task.state == Task.SUCCEEDED else task.generation_result.partial_artifact
+
+
 def files(task: Task) -> list[str]:
     """The ids of the files that a batch has made."""
-    if not (is_batch(task) and task.state == Task.SUCCEEDED):
+    if not answers_artifact(task):
         return []
     result = task.generation_result
     answered = [identifiers.output_id(task.name)] if result.answered_count else []

@@ -56,7 +56,7 @@ class BatchFiles:
             task: Task = await self._peers.task_manager.call(self._peers.tasks.GetTask, GetTaskRequest(name=name))
             if identifier not in batch_conversion.files(task):
                 raise NotFound("DATASET_NOT_FOUND", identifier)
-            request = GetArtifactRequest(name=task.artifact)
+            request = GetArtifactRequest(name=batch_conversion.answers_artifact(task))
             artifact: Artifact = await self._peers.storage.call(self._peers.artifacts.GetArtifact, request)
         except ServiceError as error:
             if error.status != "NOT_FOUND":

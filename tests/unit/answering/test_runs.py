@@ -19,6 +19,7 @@ from services.trainer.answering.generation import ANSWERS, GENERATED, generate
 from services.trainer.answering.outcome import save_outcome
 from services.trainer.answering.reports import Reports
 from services.trainer.answering.rows import question_and_answer, read_items, to_answer
+from services.trainer.evaluating.values import Answer
 from services.trainer.training_events import parse
 from tests.unit.answering.fake_models import FakeModels
 
@@ -245,6 +246,51 @@ def test_an_answer_that_nobody_could_learn_is_a_failed_row(tmp_path: Path, data:
     outcome = run_generation(generation(tmp_path, data, max_rows=1), FakeModels(lambda *_: text))
     assert outcome.result["failed_rows"] == [{"row": 1, "reason": "ANSWER_UNUSABLE", "message": f"the model's answer {what}"}]
     assert (tmp_path / GENERATED).read_text() == ""
+
+
+class Stuck(FakeModels):
+    """Never answers row 3."""
+
+    async def ask(self, model: str, row: int, messages, sampling: Sampling) -> Answer:
+        if row == 3:
+            await asyncio.Event().wait()
+        return await super().ask(model, row, messages, sampling)
+
+
+def run_cut_short(config: GenerationConfig) -> None:
+    """Until all rows but the third are answered; then it is ended as by SIGTERM."""
+
+    async def run() -> None:
+        models = Stuck(parity, {2: [TOO_LONG]})
+        asker = Asker(models, at_once=2, clock=lambda: 1.0)
+        running = asyncio.ensure_future(generate(config, asker, Told(), lambda: 1.0))
+        answers = config.answers / "model-0.jsonl"
+        async with asyncio.timeout(20):
+            while not (answers.exists() and answers.read_bytes().count(b"\n") == 20):  # noqa: ASYNC110 - a header, 19 answers
+                await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_generation_leaves_what_was_answered(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "cancel").touch()
+    run_cut_short(generation(tmp_path, data))
+    answers = [json.loads(line) for line in (tmp_path / "output" / ANSWERS).read_text().splitlines()]
+    assert [each["row"] for each in answers] == [row for row in range(1, 21) if row != 3]
+    assert (answers[0]["text"], answers[1]["reason"]) == ("odd", "CONTEXT_LENGTH_EXCEEDED")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["kind"], result["step"]) == ("GENERATION", 19)
+    counts = result["generation"]
+    assert (counts["row_count"], counts["answered_count"], counts["failed_count"]) == (20, 18, 1)
+
+
+def test_a_generation_that_is_only_paused_leaves_no_result(tmp_path: Path, data: Path) -> None:
+    run_cut_short(generation(tmp_path, data))
+    assert not (tmp_path / "result.json").exists()
+    assert not (tmp_path / "output").exists()
 
 
 def test_a_generation_goes_on_where_it_stopped(tmp_path: Path, data: Path) -> None:

@@ -176,6 +176,19 @@ async def test_a_batch_can_be_cancelled_twice(http, platform) -> None:
     assert answer.json()["output_file_id"] is None
 
 
+async def test_a_cancelled_batch_has_what_was_answered(http, platform, answered) -> None:
+    batch = await answered(*(request(name) for name in "abc"), trouble={2: [TOO_LONG]})
+    task = platform.tasks.stored[-1]
+    task.generation_result.partial_artifact, task.artifact, task.state = task.artifact, "", Task.CANCELLED
+    task.generation_result.row_count = 5
+    batch = (await http.get(f"{BATCHES}/{batch['id']}")).json()
+    assert (batch["status"], batch["request_counts"]) == ("cancelled", {"total": 5, "completed": 2, "failed": 1})
+    assert [line["custom_id"] for line in await told(http, batch["output_file_id"])] == ["a", "c"]
+    assert [line["custom_id"] for line in await told(http, batch["error_file_id"])] == ["b"]
+    task.state = Task.FAILED
+    assert (await http.get(f"{BATCHES}/{batch['id']}")).json()["output_file_id"] is None
+
+
 async def test_a_failed_batch_cannot_be_cancelled(http, platform) -> None:
     file = (await upload(http, lines(request()))).json()
     begun = (await create(http, file["id"])).json()
