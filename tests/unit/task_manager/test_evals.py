@@ -3,6 +3,7 @@
 import pytest
 
 from services.common.errors import InvalidArgument
+from services.task_manager.domain.eval import EvalUpdate, NewEval, check_new, check_update
 from services.task_manager.eval_repository import EvalRepository
 from services.task_manager.evals import Evals
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -82,3 +83,38 @@ async def test_a_name_of_another_kind_is_refused(evals) -> None:
     for ask in (evals.get, evals.delete):
         with pytest.raises(InvalidArgument, match="evals/"):
             await ask("tasks/0c3f9b52-7d0f-4a3c-9d0c-2f1f0a4b7f11")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is not JSON"),
+        ("{", "is not JSON"),
+        ("null", "is not a JSON object"),
+        ("[]", "is not a JSON object"),
+        ('"x"', "is not a JSON object"),
+        ('{"a": "b\0"}', "is not JSON"),
+        ("{" + " " * 65_536 + "}", "65,538 characters; at most 65,536"),
+    ],
+    ids=["empty", "cut", "null", "array", "text", "nul", "long"],
+)
+def test_what_a_config_may_not_be(text: str, problem: str) -> None:
+    with pytest.raises(InvalidArgument, match=problem) as caught:
+        check_new(NewEval("x", text, "[]", {}))
+    assert {violation.field for violation in caught.value.violations} == {"eval.data_source_config"}
+
+
+@pytest.mark.parametrize(
+    "config", ["{}", '{"a": [1, null]}', " {} ", "{" + " " * 65_534 + "}"], ids=["none", "some", "spaces", "long"]
+)
+def test_a_sensible_eval_passes(config: str) -> None:
+    check_new(NewEval("x", config, "[" + " " * 262_142 + "]", {"k" * 64: "v" * 512}))
+
+
+def test_an_update_that_changes_nothing_is_fine_and_a_bad_one_names_all_that_is_wrong() -> None:
+    check_update(EvalUpdate(None, None))
+    check_update(EvalUpdate("x", {}))
+    with pytest.raises(InvalidArgument) as caught:
+        check_update(EvalUpdate("a\0", {"": "x", "k": "\0"}))
+    fields = [violation.field for violation in caught.value.violations]
+    assert fields == ["eval.display_name", "eval.labels['']", "eval.labels['k']"]
