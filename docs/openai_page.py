@@ -3,7 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
-from services.gateway import batches, chat_request, completion_request, contract, job_request, response_request
+from services.gateway import (
+    batches,
+    chat_request,
+    completion_request,
+    contract,
+    eval_request,
+    eval_run_request,
+    grader_request,
+    job_request,
+    response_request,
+)
 
 _REQUESTS = (
     ("POST /v1/chat/completions", "CreateChatCompletion", chat_request),
@@ -11,6 +21,9 @@ _REQUESTS = (
     ("POST /v1/fine_tuning/jobs", "CreateJob", job_request),
     ("POST /v1/responses", "CreateResponse", response_request),
     ("POST /v1/batches", "CreateBatch", batches),
+    ("POST /v1/evals", "CreateEval", eval_request),
+    ("POST /v1/evals/{eval_id}/runs", "CreateEvalRun", eval_run_request),
+    ("POST /v1/fine_tuning/alpha/graders/run", "RunGrader", grader_request),
 )
 _LIMITS = {
     "minimum": "at least {}",

@@ -5,7 +5,10 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests" / "compat" / "works_with.json"
-COLUMNS = ("files", "jobs", "events", "checkpoints", "chat", "stream", "completions", "structured", "tools", "errors")
+COLUMNS = (
+    *("files", "jobs", "events", "checkpoints", "chat", "stream", "completions", "responses", "batches", "evals"),
+    *("structured", "tools", "errors"),
+)
 _BEGIN, _END = "<!-- works with: written by `make docs` -->\n", "<!-- end -->\n"
 
 Seen = dict[str, dict[str, object]]

@@ -22,6 +22,7 @@ from tunesmith.v1 import (
     dataset_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    eval_pb2,
     inference_service_pb2,
     inference_service_pb2_grpc,
     model_service_pb2,
@@ -381,6 +382,8 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
 
     def DownloadArtifact(self, request, context):
         self.offsets.append(request.offset)
+        if (request.name, request.path) not in self.files:
+            refuse(context, "NOT_FOUND", "ARTIFACT_EXPIRED", f"{request.name} is past its time", "Run the task again.")
         messages, self.break_after = self.break_after, None
         for chunk in chunks_for(context, self.files[request.name, request.path], request.offset, messages):
             yield artifact_service_pb2.DownloadArtifactResponse(chunk=chunk)
@@ -592,6 +595,7 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
 
     def __init__(self):
         self.stored = []
+        self.evals = {}
         self.events = {}
         self.created = []
         self.break_after = []
@@ -722,6 +726,38 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
 
     def ListRunners(self, request, context):
         return task_manager_service_pb2.ListRunnersResponse(runners=self.runners)
+
+    def CreateEval(self, request, context):
+        for kept, request_id in self.evals.values():
+            if request.request_id and request_id == request.request_id:
+                return kept
+        kept = eval_pb2.Eval(name=f"evals/{uuid.uuid4()}", create_time=NOW, update_time=NOW)
+        kept.MergeFrom(request.eval)
+        kept.create_time.nanos = len(self.evals) + 1
+        self.evals[kept.name] = kept, request.request_id
+        return kept
+
+    def GetEval(self, request, context):
+        if request.name not in self.evals:
+            refuse(context, "NOT_FOUND", "EVAL_NOT_FOUND", f"{request.name} does not exist", "List them.")
+        return self.evals[request.name][0]
+
+    def ListEvals(self, request, context):
+        evals, token = page_of([kept for kept, _ in self.evals.values()], request)
+        return task_manager_service_pb2.ListEvalsResponse(evals=evals, next_page_token=token)
+
+    def UpdateEval(self, request, context):
+        kept = self.GetEval(request.eval, context)
+        for path in request.update_mask.paths:
+            kept.ClearField(path)
+        request.update_mask.MergeMessage(eval_pb2.Eval(display_name=request.eval.display_name, labels=request.eval.labels), kept)
+        kept.update_time.seconds += 1
+        return kept
+
+    def DeleteEval(self, request, context):
+        self.GetEval(request, context)
+        del self.evals[request.name]
+        return empty_pb2.Empty()
 
     def DiffTasks(self, request, context):
         """Names and states are compared."""

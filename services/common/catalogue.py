@@ -37,6 +37,11 @@ _REQUESTS = {
 }
 
 _TASKS = {
+    "EVAL_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the evals: GET /v1/evals."),
+    "EVAL_RUN_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the runs of the eval: GET /v1/evals/{eval_id}/runs."),
+    "OUTPUT_ITEM_NOT_FOUND": Entry(
+        "NOT_FOUND", _USER, "A completed run has them until the artifact of its task ends; list them, or run the eval again."
+    ),
     "TASK_NOT_FOUND": Entry("NOT_FOUND", _USER, "List the tasks: tunesmith task ls."),
     "TASK_NOT_TERMINAL": Entry("FAILED_PRECONDITION", _USER, "Cancel the task first, or wait for its end."),
     "TASK_NOT_RUNNING": Entry(

@@ -11,6 +11,9 @@ from services.gateway.checkpoints import Checkpoints
 from services.gateway.completions import Completions
 from services.gateway.counters import Counters
 from services.gateway.edge import Edge
+from services.gateway.eval_output_items import EvalOutputItems
+from services.gateway.eval_runs import EvalRuns
+from services.gateway.evals import Evals
 from services.gateway.events import Events
 from services.gateway.files import Files
 from services.gateway.graders import Graders
@@ -24,6 +27,8 @@ from services.gateway.responses import Responses
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads import Uploads
 
+_EVAL = "/v1/evals/{eval_id}"
+_RUN = _EVAL + "/runs/{run_id}"
 _JOB = "/v1/fine_tuning/jobs/{job_id}"
 
 
@@ -42,6 +47,7 @@ def make_app(settings: GatewaySettings, peers: Peers) -> Edge:
         Route("/v1/completions", Completions(peers, settings, names).create, methods=["POST"]),
         Route("/v1/responses", Responses(peers, settings, names).create, methods=["POST"]),
         *_batches(Batches(peers, settings, names)),
+        *_evals(Evals(peers, settings), EvalRuns(peers, settings, names), EvalOutputItems(peers)),
         *_graders(Graders(peers, settings, names)),
         *_operations(Health(peers), counters),
     ]
@@ -82,6 +88,24 @@ def _batches(batches: Batches) -> list[Route]:
         Route("/v1/batches", batches.index, methods=["GET"]),
         Route("/v1/batches/{batch_id}", batches.retrieve, methods=["GET"]),
         Route("/v1/batches/{batch_id}/cancel", batches.cancel, methods=["POST"]),
+    ]
+
+
+def _evals(evals: Evals, runs: EvalRuns, items: EvalOutputItems) -> list[Route]:
+    return [
+        Route("/v1/evals", evals.create, methods=["POST"]),
+        Route("/v1/evals", evals.index, methods=["GET"]),
+        Route(_EVAL, evals.retrieve, methods=["GET"]),
+        Route(_EVAL, evals.update, methods=["POST"]),
+        Route(_EVAL, evals.delete, methods=["DELETE"]),
+        Route(_EVAL + "/runs", runs.create, methods=["POST"]),
+        Route(_EVAL + "/runs", runs.index, methods=["GET"]),
+        Route(_RUN, runs.retrieve, methods=["GET"]),
+        Route(_RUN, runs.cancel, methods=["POST"]),
+        Route(_RUN + "/cancel", runs.cancel, methods=["POST"]),  # newer clients
+        Route(_RUN, runs.delete, methods=["DELETE"]),
+        Route(_RUN + "/output_items", items.index, methods=["GET"]),
+        Route(_RUN + "/output_items/{output_item_id}", items.retrieve, methods=["GET"]),
     ]
 
 

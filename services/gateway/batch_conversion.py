@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.gateway import identifiers
+from services.gateway import identifiers, job_labels
 from services.gateway.batch_request import ENDPOINT
 from services.gateway.chat_conversion import Answer
 from services.gateway.job_labels import metadata_of
@@ -13,8 +13,8 @@ from tunesmith.v1.inference_service_pb2 import ChatUsage, FinishReason, StreamCh
 from tunesmith.v1.task_pb2 import Task
 
 Json = dict[str, Any]
-ENDPOINT_LABEL, MODEL_LABEL = "openai.endpoint", "openai.model"
-"""Labels of the task of a batch: the first tells it from other generations, the second is the model as the caller names it."""
+ENDPOINT_LABEL = "openai.endpoint"
+"""The label that tells the task of a batch from other generations."""
 _STATUS = {
     Task.QUEUED: "validating",
     Task.STARTING: "in_progress",
@@ -36,7 +36,7 @@ def batch(task: Task) -> Json:
         "id": identifiers.batch_id(task.name),
         "object": "batch",
         "endpoint": ENDPOINT,
-        "model": task.labels[MODEL_LABEL],
+        "model": task.labels[job_labels.MODEL],
         "errors": _errors(task),
         "input_file_id": identifiers.file_id(task.spec.generation.dataset),
         "completion_window": "24h",
@@ -63,9 +63,16 @@ def is_batch(task: Task) -> bool:
     return task.spec.HasField("generation") and ENDPOINT_LABEL in task.labels
 
 
+def answers_artifact(task: Task) -> str:
+    """Where the answers of a batch are that has ended well or was cancelled; empty = nowhere."""
+    if not is_batch(task) or task.state not in (Task.SUCCEEDED, Task.CANCELLED):
+        return ""
+    return task.artifact if task.state == Task.SUCCEEDED else task.generation_result.partial_artifact
+
+
 def files(task: Task) -> list[str]:
     """The ids of the files that a batch has made."""
-    if not (is_batch(task) and task.state == Task.SUCCEEDED):
+    if not answers_artifact(task):
         return []
     result = task.generation_result
     answered = [identifiers.output_id(task.name)] if result.answered_count else []
@@ -83,7 +90,9 @@ def result(task: Task, told: Mapping[str, Any]) -> Json:
         finish_reason=FinishReason.Value(f"FINISH_REASON_{told['finish_reason']}"),
         usage=ChatUsage(prompt_tokens=told["prompt_tokens"], completion_tokens=told["completion_tokens"]),
     )
-    answer = Answer(f"chatcmpl-{digits}", task.labels[MODEL_LABEL], task.end_time.seconds, with_logprobs=False, with_usage=False)
+    answer = Answer(
+        f"chatcmpl-{digits}", task.labels[job_labels.MODEL], task.end_time.seconds, with_logprobs=False, with_usage=False
+    )
     return line | {"response": {"status_code": 200, "request_id": f"req_{digits}", "body": answer.whole([piece])}}
 
 

@@ -2,14 +2,13 @@
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from services.common.errors import NotFound, ServiceError
 from services.gateway import batch_conversion, identifiers
-from services.gateway.batch_request import given_in
 from services.gateway.file_conversion import BATCH_OUTPUT, made_object
-from services.gateway.lines import lines_in
+from services.gateway.lines import line_of, lines_in
 from services.gateway.peers import Peers
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.artifact_service_pb2 import DownloadArtifactRequest, GetArtifactRequest
@@ -49,7 +48,7 @@ class BatchFiles:
             async for line in lines_in(message.chunk async for message in stream):
                 told = json.loads(line)
                 if ("text" in told) == wanted:
-                    yield _line(batch_conversion.result(task, told))
+                    yield line_of(batch_conversion.result(task, told))
 
     async def _found(self, identifier: str) -> tuple[Task, Artifact]:
         name = identifiers.batch_file_task(identifier) or ""
@@ -57,7 +56,7 @@ class BatchFiles:
             task: Task = await self._peers.task_manager.call(self._peers.tasks.GetTask, GetTaskRequest(name=name))
             if identifier not in batch_conversion.files(task):
                 raise NotFound("DATASET_NOT_FOUND", identifier)
-            request = GetArtifactRequest(name=task.artifact)
+            request = GetArtifactRequest(name=batch_conversion.answers_artifact(task))
             artifact: Artifact = await self._peers.storage.call(self._peers.artifacts.GetArtifact, request)
         except ServiceError as error:
             if error.status != "NOT_FOUND":
@@ -66,16 +65,5 @@ class BatchFiles:
         return task, artifact
 
 
-async def requests_in(rows: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
-    """The requests that the rows of a dataset were made of, a line each."""
-    async with contextlib.aclosing(lines_in(rows)) as lines:
-        async for line in lines:
-            yield _line(given_in(json.loads(line)))
-
-
 def _is_output(identifier: str, task: Task) -> bool:
     return identifier == identifiers.output_id(task.name)
-
-
-def _line(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -4,17 +4,14 @@ A row is labeled: the conversation, the `custom_id` as its label, and the rest o
 nothing.
 """
 
-import contextlib
 import dataclasses
-import json
-from collections.abc import Iterator
 from typing import Any
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.grading.sampling import Sampling
 from services.gateway import chat_request
 from services.gateway.bodies import Body, optional, required
-from services.gateway.failures import refused
+from services.gateway.failures import placed, refused
 from services.gateway.unsupported import refuse_present
 from tunesmith.v1.inference_service_pb2 import StreamChatRequest
 
@@ -77,16 +74,6 @@ def request_of(given: Any) -> BatchRequest:
         return BatchRequest(given, custom_id, asked.model, _sampling(asked))
 
 
-@contextlib.contextmanager
-def placed(prefix: str, **options: Any) -> Iterator[None]:
-    """Says where the fields stand that a refusal inside the block names."""
-    try:
-        yield
-    except InvalidArgument as error:
-        told = [Violation(prefix + each.field, each.description) for each in error.violations]
-        raise InvalidArgument(*told, **{"reason": error.reason, **options}) from None
-
-
 def _question(body: Body) -> StreamChatRequest:
     optional(body, "stream", bool)
     refuse_present({name: value for name, value in body.items() if _NEUTRAL.get(name) != value}, REFUSED)
@@ -113,13 +100,3 @@ def _sampling(asked: StreamChatRequest) -> Sampling:
     if wrong := list(sampling.violations("")):
         raise InvalidArgument(*(Violation(each.field.removeprefix("."), each.description) for each in wrong))
     return sampling
-
-
-def decoded(line: bytes) -> Any:
-    """The JSON of a line; raises InvalidArgument."""
-    try:
-        value = json.loads(line)
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:  # UnicodeError, too: half of a surrogate pair
-        raise refused("request", f"is not JSON: {error}") from None
-    return value

@@ -9,11 +9,11 @@ from starlette.responses import JSONResponse, Response
 
 from services.common.errors import NotFound, ServiceError
 from services.common.grading.sampling import Sampling
-from services.gateway import batch_request, bodies, identifiers, lists
-from services.gateway.batch_conversion import ENDPOINT_LABEL, MODEL_LABEL, batch, is_batch
+from services.gateway import batch_request, bodies, identifiers, job_labels, lists
+from services.gateway.batch_conversion import ENDPOINT_LABEL, batch, is_batch
 from services.gateway.batch_request import ENDPOINT, BatchRequest
 from services.gateway.bodies import Body, required
-from services.gateway.failures import refused
+from services.gateway.failures import placed, refused
 from services.gateway.file_conversion import BATCH, purpose_of
 from services.gateway.job_labels import metadata_in
 from services.gateway.lines import lines_in
@@ -58,7 +58,7 @@ class Batches:
         first = await self._first(dataset.name)
         task = Task(
             display_name=dataset.display_name,
-            labels={**metadata_in(body), ENDPOINT_LABEL: ENDPOINT, MODEL_LABEL: first.model},
+            labels={**metadata_in(body), ENDPOINT_LABEL: ENDPOINT, job_labels.MODEL: first.model},
             spec=TaskSpec(generation=await self._generation(dataset.name, first)),
         )
         asked = api.CreateTaskRequest(task=task, request_id=bodies.request_id(request, "batches"))
@@ -115,7 +115,7 @@ class Batches:
         stream = self._peers.storage.stream(self._peers.datasets.DownloadDataset, asked, _READ_SECONDS)
         async with contextlib.aclosing(stream):
             async for line in lines_in(message.chunk async for message in stream):
-                with batch_request.placed("input_file_id: "):
+                with placed("input_file_id: "):
                     return batch_request.request_of(batch_request.given_in(json.loads(line)))
         raise refused("input_file_id", "the file holds no request")
 

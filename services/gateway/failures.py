@@ -1,6 +1,9 @@
 """Errors of the catalogue in OpenAI's shape; the one place that knows HTTP status, type and code of a reason."""
 
+import contextlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -52,6 +55,16 @@ _SHORTEST_RETRY_MS = 100
 def refused(parameter: str, description: str, *, reason: str = "INVALID_FIELD") -> InvalidArgument:
     """A request that cannot be answered because of one parameter, named as the caller named it."""
     return InvalidArgument(Violation(parameter, description), reason=reason)
+
+
+@contextlib.contextmanager
+def placed(prefix: str, **options: Any) -> Iterator[None]:
+    """Says where the fields stand that a refusal inside the block names."""
+    try:
+        yield
+    except InvalidArgument as error:
+        told = [Violation(prefix + each.field, each.description) for each in error.violations]
+        raise InvalidArgument(*told, **{"reason": error.reason, **options}) from None
 
 
 def status_of(error: ServiceError) -> int:

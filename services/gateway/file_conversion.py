@@ -9,31 +9,34 @@ FINE_TUNE = "fine-tune"
 RESULTS = "fine-tune-results"
 BATCH = "batch"
 BATCH_OUTPUT = "batch_output"
-BATCH_MARK = "openai.batch/"
-"""So begins the name of a dataset whose rows are requests of a batch."""
+EVALS = "evals"
+MARKS = {BATCH: "openai.batch/", EVALS: "openai.evals/"}
+"""So begins the name of a dataset whose rows were made of the lines of such a file."""
 MAX_NAME = 128
 
 
 def stored_name(filename: str, purpose: str) -> str:
     """What storage calls a file."""
-    return BATCH_MARK + filename[-(MAX_NAME - len(BATCH_MARK)) :] if purpose == BATCH else filename
+    mark = MARKS.get(purpose, "")
+    return mark + filename[-(MAX_NAME - len(mark)) :]
 
 
 def purpose_of(dataset: Dataset) -> str:
     """What a file was uploaded for."""
-    return BATCH if dataset.display_name.startswith(BATCH_MARK) else FINE_TUNE
+    return next((purpose for purpose, mark in MARKS.items() if dataset.display_name.startswith(mark)), FINE_TUNE)
 
 
 def file_object(dataset: Dataset) -> dict[str, Any]:
     """A dataset is checked while it is uploaded, so a file that exists is `processed`."""
+    purpose = purpose_of(dataset)
     return {
         "id": identifiers.file_id(dataset.name),
         "object": "file",
         "bytes": dataset.size_bytes,
         "created_at": dataset.create_time.seconds,
         "expires_at": dataset.expire_time.seconds if dataset.HasField("expire_time") else None,
-        "filename": dataset.display_name.removeprefix(BATCH_MARK),
-        "purpose": purpose_of(dataset),
+        "filename": dataset.display_name.removeprefix(MARKS.get(purpose, "")),
+        "purpose": purpose,
         "status": "processed",
         "status_details": None,
         "tunesmith": {

@@ -1,15 +1,29 @@
 """/v1/files: training data is a dataset, the results of a job are written from its metrics."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from services.gateway import bodies, identifiers, lists
-from services.gateway.batch_files import BatchFiles, requests_in
+from services.gateway.batch_files import BatchFiles
+from services.gateway.batch_request import given_in
+from services.gateway.bodies import Body
+from services.gateway.eval_rows import item_in
 from services.gateway.failures import refused
-from services.gateway.file_conversion import BATCH, BATCH_OUTPUT, FINE_TUNE, RESULTS, file_object, purpose_of, results_object
+from services.gateway.file_conversion import (
+    BATCH,
+    BATCH_OUTPUT,
+    EVALS,
+    FINE_TUNE,
+    RESULTS,
+    file_object,
+    purpose_of,
+    results_object,
+)
+from services.gateway.lines import line_of, lines_in
 from services.gateway.peers import Peers
 from services.gateway.results_file import results_csv
 from services.gateway.settings import GatewaySettings
@@ -22,6 +36,8 @@ _UPLOAD_SECONDS = 3600.0
 _LONGEST_LIST = 10_000
 _PAGE = 1000
 _BYTES = "application/octet-stream"
+_GIVEN: Mapping[str, Callable[[Body], Body]] = {BATCH: given_in, EVALS: item_in}
+"""What rows were made of."""
 
 
 class Files:
@@ -46,7 +62,7 @@ class Files:
         purpose = request.query_params.get("purpose", "")
         if purpose in (RESULTS, BATCH_OUTPUT):
             raise refused("purpose", "result files are not listed; a job and a batch name their own")
-        if purpose not in ("", FINE_TUNE, BATCH):  # no file of another purpose can exist
+        if purpose not in ("", FINE_TUNE, BATCH, EVALS):  # no file of another purpose can exist
             return JSONResponse(lists.page_of([], has_more=False))
         behind = self._behind(request.query_params.get("after", ""), order, purpose)
         datasets, has_more = await lists.take(behind, limit)
@@ -73,7 +89,7 @@ class Files:
         return JSONResponse({"id": identifier, "object": "file", "deleted": True})
 
     async def content(self, request: Request) -> Response:
-        """GET the bytes as uploaded; of a batch the requests one a line, which are as uploaded but for white space."""
+        """GET the bytes as uploaded; of batches and evals what was uploaded one a line, which is the same but for white space."""
         identifier = request.path_params["file_id"]
         if task := identifiers.results_task(identifier):
             await self._peers.task_manager.call(self._peers.tasks.GetTask, GetTaskRequest(name=task))
@@ -81,8 +97,8 @@ class Files:
         if identifiers.batch_file_task(identifier):
             return StreamingResponse(await self._batches.content(identifier), media_type=_BYTES)
         dataset = await self._dataset(identifiers.dataset_name(identifier))
-        if purpose_of(dataset) == BATCH:
-            return StreamingResponse(requests_in(self._bytes(dataset.name)), media_type=_BYTES)
+        if given := _GIVEN.get(purpose_of(dataset)):
+            return StreamingResponse(_given(self._bytes(dataset.name), given), media_type=_BYTES)
         headers = {"content-length": str(dataset.size_bytes)}
         return StreamingResponse(self._bytes(dataset.name), media_type=_BYTES, headers=headers)
 
@@ -131,3 +147,10 @@ class Files:
 async def _backwards(datasets: AsyncIterator[Dataset]) -> AsyncGenerator[Dataset]:
     for dataset in reversed([dataset async for dataset in datasets]):
         yield dataset
+
+
+async def _given(rows: AsyncIterable[bytes], given: Callable[[Body], Body]) -> AsyncGenerator[bytes]:
+    """What the rows of a dataset were made of, a line each."""
+    async with contextlib.aclosing(lines_in(rows)) as lines:
+        async for line in lines:
+            yield line_of(given(json.loads(line)))

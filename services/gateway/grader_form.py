@@ -46,7 +46,7 @@ def _score_model(name: str, given: Given, path: str) -> Grader:
     low, high = _range(given, path)
     score = ScoreModel(
         model=required(given, "model", str, path),
-        input=[_turn(turn, f"{path}input[{index}]") for index, turn in enumerate(turns)],
+        input=[turn_of(turn, f"{path}input[{index}]") for index, turn in enumerate(turns)],
         range_min=low,
         range_max=high,
         pass_threshold=_threshold(given, path),
@@ -119,7 +119,8 @@ def _max_tokens(given: Given, path: str) -> int | None:
     return None
 
 
-def _turn(given: Any, path: str) -> GraderMessage:
+def turn_of(given: Any, path: str) -> GraderMessage:
+    """A turn of a conversation whose text may hold references; raises InvalidArgument."""
     if not isinstance(given, dict):
         raise refused(path, "is not an object")
     role = required(given, "role", str, f"{path}.")

@@ -11,6 +11,9 @@ _FILE = re.compile(rf"file-{_HEX}")
 _RESULTS = re.compile(rf"file-results-{_HEX}")
 _BATCH_FILE = re.compile(rf"file-(output|errors)-{_HEX}")
 _BATCH = re.compile(rf"batch_{_HEX}")
+_EVAL = re.compile(rf"eval_{_HEX}")
+_EVAL_RUN = re.compile(rf"evalrun_{_HEX}")
+_OUTPUT_ITEM = re.compile(rf"outputitem_{_HEX}_([1-9][0-9]{{0,17}})")
 _JOB = re.compile(rf"ftjob-{_HEX}")
 _EVENT = re.compile(rf"ftevent-{_HEX}-([1-9][0-9]{{0,17}})")
 _TUNED = re.compile(
@@ -99,6 +102,37 @@ def batch_id(task: str) -> str:
 def batch_task_name(given: str) -> str:
     """`tasks/{uuid}` of a batch id; raises NotFound."""
     return _resource(_BATCH, given, "tasks", "TASK_NOT_FOUND", "batch")
+
+
+def eval_id(name: str) -> str:
+    """`eval_…` of `evals/{uuid}`."""
+    return f"eval_{_hex(name)}"
+
+
+def eval_name(given: str) -> str:
+    """`evals/{uuid}` of an eval's id; raises NotFound."""
+    return _resource(_EVAL, given, "evals", "EVAL_NOT_FOUND", "eval")
+
+
+def eval_run_id(task: str) -> str:
+    """`evalrun_…` of `tasks/{uuid}`."""
+    return f"evalrun_{_hex(task)}"
+
+
+def eval_run_task(given: str) -> str:
+    """`tasks/{uuid}` of the id of a run of an eval; raises NotFound."""
+    return _resource(_EVAL_RUN, given, "tasks", "EVAL_RUN_NOT_FOUND", "run of an eval")
+
+
+def output_item_id(task: str, row: int) -> str:
+    """Names what came of a row in a run of an eval."""
+    return f"outputitem_{_hex(task)}_{row}"
+
+
+def output_item_row(given: str, task: str) -> int | None:
+    """The row that an id means; None when it is none of a run that is this task."""
+    match = _OUTPUT_ITEM.fullmatch(given)
+    return int(match[2]) if match and match[1] == _hex(task) else None
 
 
 def job_id(task: str) -> str:

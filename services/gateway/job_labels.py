@@ -9,6 +9,8 @@ from services.gateway.job_method import multiplier_of
 _OWN = "openai."
 SUFFIX = _OWN + "suffix"
 MULTIPLIER = _OWN + "learning_rate_multiplier"
+MODEL = _OWN + "model"
+"""Of batches and runs of evals: the model as the caller names it."""
 _MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512
 
 

@@ -1,6 +1,10 @@
-"""Lines of a stream of bytes; used by batches, their files and the files they are made of."""
+"""Lines of a stream of bytes, as JSON; used by batches and evals and by the files of both."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any
+
+from services.gateway.failures import refused
 
 
 async def lines_in(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
@@ -13,3 +17,18 @@ async def lines_in(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
                 yield line
     if rest.strip():
         yield rest
+
+
+def decoded(line: bytes, what: str) -> Any:
+    """The JSON of a line, which is `what`; raises InvalidArgument."""
+    try:
+        value = json.loads(line)
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # UnicodeError, too: half of a surrogate pair
+        raise refused(what, f"is not JSON: {error}") from None
+    return value
+
+
+def line_of(value: Any) -> bytes:
+    """A JSON value as a line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

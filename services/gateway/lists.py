@@ -1,6 +1,6 @@
 """OpenAI's list envelope, and how a page is taken from a stream of items."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 from services.gateway.failures import refused
@@ -23,6 +23,20 @@ async def take(items: AsyncIterator[Item], limit: int) -> tuple[list[Item], bool
             return taken, True
         taken.append(item)
     return taken, False
+
+
+def cut(
+    items: Sequence[Item], after: str, limit: int, id_of: Callable[[Item], str], wanted: Callable[[Item], bool] = lambda _: True
+) -> tuple[list[Item], bool]:
+    """The first `limit` wanted items of a list behind the one with the id `after` (empty = of all), and whether there are more.
+
+    It is found by its id, so that items that came or went shift nothing. Raises InvalidArgument when it is not there.
+    """
+    places = [place for place, item in enumerate(items) if id_of(item) == after] if after else [-1]
+    if not places:
+        raise unknown_cursor(after)
+    behind = [item for item in items[places[0] + 1 :] if wanted(item)]
+    return behind[:limit], len(behind) > limit
 
 
 def unknown_cursor(after: str) -> Exception:

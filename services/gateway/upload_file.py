@@ -5,25 +5,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.common.errors import InvalidArgument
-from services.gateway import batch_request
 from services.gateway.batch_rows import BatchRows
+from services.gateway.eval_rows import EvalRows
 from services.gateway.failures import refused
-from services.gateway.file_conversion import BATCH, FINE_TUNE, stored_name
+from services.gateway.file_conversion import BATCH, EVALS, FINE_TUNE, stored_name
+from services.gateway.lines import decoded
+from services.gateway.row_lines import RowLines
 from tunesmith.v1.dataset_service_pb2 import DatasetHeader, UploadDatasetRequest
 
 _MAX_CHUNK = 1024 * 1024
 _LONGEST_HEAD = 1024 * 1024
+_ROWS: Mapping[str, type[RowLines]] = {BATCH: BatchRows, EVALS: EvalRows}
+"""Of files that are no training data."""
 
 
 class UploadFile:
-    """Training data passes as it is, requests of a batch become rows. `fields` are those of the form, which may come later than
+    """Training data passes as it is, lines of other files become rows. `fields` are those of the form, which may come later than
     the file: until its purpose is told, the first line is held back and says what the file is."""
 
     def __init__(self, name: str, request_id: str, fields: Mapping[str, str]) -> None:
         self._name, self._request_id, self._fields = name, request_id, fields
         self._head = b""
         self._purpose = ""
-        self._rows: BatchRows | None = None
+        self._rows: RowLines | None = None
         self._digest = hashlib.sha256()
 
     def take(self, data: bytes) -> Iterator[UploadDatasetRequest]:
@@ -42,8 +46,7 @@ class UploadFile:
             yield from self._begin()
             yield from self._chunks(self._rows.take(self._head) if self._rows else self._head)
         if self._purpose != self._fields["purpose"]:
-            what = "holds requests of a batch" if self._rows else "does not begin with a request of a batch"
-            raise refused("purpose", f"is {self._fields['purpose']!r}, but the file {what}")
+            raise refused("purpose", f"is {self._fields['purpose']!r}, but the file begins as one of purpose {self._purpose}")
         if self._rows:
             yield from self._chunks(self._rows.end())
 
@@ -53,8 +56,8 @@ class UploadFile:
         return self._digest.hexdigest()
 
     def _begin(self) -> Iterator[UploadDatasetRequest]:
-        self._purpose = self._fields.get("purpose") or (BATCH if _is_request(self._head) else FINE_TUNE)
-        self._rows = BatchRows() if self._purpose == BATCH else None
+        self._purpose = self._fields.get("purpose") or _looks_like(self._head)
+        self._rows = _ROWS[self._purpose]() if self._purpose in _ROWS else None
         name = stored_name(self._name, self._purpose)
         yield UploadDatasetRequest(header=DatasetHeader(display_name=name, request_id=self._request_id, sha256_follows=True))
 
@@ -64,9 +67,12 @@ class UploadFile:
             yield UploadDatasetRequest(chunk=data[start : start + _MAX_CHUNK])
 
 
-def _is_request(head: bytes) -> bool:
+def _looks_like(head: bytes) -> str:
+    """The purpose of a file with this first line."""
     try:
-        row: Any = batch_request.decoded(head.lstrip().partition(b"\n")[0])
+        row: Any = decoded(head.lstrip().partition(b"\n")[0], "line")
     except InvalidArgument:
-        return False
-    return isinstance(row, dict) and "custom_id" in row and "messages" not in row
+        return FINE_TUNE
+    if not isinstance(row, dict) or "messages" in row:
+        return FINE_TUNE
+    return BATCH if "custom_id" in row else EVALS if "item" in row else FINE_TUNE

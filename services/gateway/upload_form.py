@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from starlette.requests import Request
 
 from services.gateway.failures import refused
-from services.gateway.file_conversion import BATCH, BATCH_MARK, FINE_TUNE, MAX_NAME
+from services.gateway.file_conversion import BATCH, EVALS, FINE_TUNE, MARKS, MAX_NAME
 from services.gateway.file_expiry import lifetime_of_form
 from services.gateway.multipart import Chunk, Field, FileStart, pieces
 from services.gateway.upload_file import UploadFile
@@ -61,8 +61,8 @@ async def part_requests(request: Request, limit: int, upload: str) -> AsyncGener
         raise refused("data", "is required, as a file")
 
 
-def check_purpose(purpose: str, known: tuple[str, ...] = (FINE_TUNE, BATCH)) -> str:
-    """What a file may be for: training data, or requests of a batch. Raises InvalidArgument."""
+def check_purpose(purpose: str, known: tuple[str, ...] = (FINE_TUNE, BATCH, EVALS)) -> str:
+    """What a file may be for: training data, requests of a batch, items of evals. Raises InvalidArgument."""
     if not purpose:
         raise refused("purpose", "is required")
     if purpose not in known:
@@ -74,6 +74,6 @@ def display_name(filename: str) -> str:
     """What storage calls a file of this name; raises InvalidArgument for none."""
     if not filename:
         raise refused("file", _NOT_EMPTY)
-    if filename.startswith(BATCH_MARK):
-        raise refused("file", f"names that begin with {BATCH_MARK} are Tunesmith's own")
+    if mark := next((mark for mark in MARKS.values() if filename.startswith(mark)), ""):
+        raise refused("file", f"names that begin with {mark} are Tunesmith's own")
     return filename[-MAX_NAME:]

@@ -19,6 +19,7 @@ from services.task_manager.conversion import task_to_proto, transition_to_proto
 from services.task_manager.creation import TaskCreation
 from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.validation import check_reason
+from services.task_manager.evals import Evals
 from services.task_manager.filter_conversion import filter_from_proto, time_of
 from services.task_manager.history import History
 from services.task_manager.outlook import Outlook
@@ -32,8 +33,8 @@ from services.task_manager.task_watch import TaskWatch
 from services.task_manager.times import to_timestamp
 from services.task_manager.update_conversion import update_from_proto
 from services.task_manager.watch import Watch
+from tunesmith.v1 import eval_pb2, task_manager_service_pb2_grpc, task_pb2
 from tunesmith.v1 import task_manager_service_pb2 as api
-from tunesmith.v1 import task_manager_service_pb2_grpc, task_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -56,6 +57,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         comparison: TaskComparison,
         results: Results,
         runners: Runners,
+        evals: Evals,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -69,6 +71,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._comparison = comparison
         self._results = results
         self._runners = runners
+        self._evals = evals
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -184,6 +187,27 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
     async def ListRunners(self, request: api.ListRunnersRequest, context: Context) -> api.ListRunnersResponse:
         """Every trainer."""
         return await self._runners.list()
+
+    async def CreateEval(self, request: api.CreateEvalRequest, context: Context) -> eval_pb2.Eval:
+        """Keeps an eval."""
+        return await self._evals.create(request)
+
+    async def GetEval(self, request: api.GetEvalRequest, context: Context) -> eval_pb2.Eval:
+        """One eval."""
+        return await self._evals.get(request.name)
+
+    async def ListEvals(self, request: api.ListEvalsRequest, context: Context) -> api.ListEvalsResponse:
+        """A page of evals."""
+        return await self._evals.page(request)
+
+    async def UpdateEval(self, request: api.UpdateEvalRequest, context: Context) -> eval_pb2.Eval:
+        """Changes an eval's name and labels."""
+        return await self._evals.update(request)
+
+    async def DeleteEval(self, request: api.DeleteEvalRequest, context: Context) -> empty_pb2.Empty:
+        """Forgets an eval."""
+        await self._evals.delete(request.name)
+        return empty_pb2.Empty()
 
     async def _task(self, name: str) -> Task:
         return await self._repository.get(_task_id(name))

@@ -15,6 +15,8 @@ from services.task_manager.claims import ClaimRepository
 from services.task_manager.compaction import Compaction
 from services.task_manager.creation import Patience, TaskCreation
 from services.task_manager.dispatcher import Dispatcher
+from services.task_manager.eval_repository import EvalRepository
+from services.task_manager.evals import Evals
 from services.task_manager.event_log import EventLog
 from services.task_manager.fleet import Fleet
 from services.task_manager.history import History
@@ -104,6 +106,7 @@ class Wiring:
             comparison=TaskComparison(self._stored),
             results=Results(self.pool),
             runners=Runners(self._roster, TasksOfRunners(self.pool)),
+            evals=Evals(EvalRepository(self.pool)),
         )
 
     def dispatcher(self) -> Dispatcher:

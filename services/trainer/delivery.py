@@ -48,6 +48,13 @@ class Delivery:
         )
         return Delivered(stored, news)
 
+    async def leave(self, run: RunDirectory, note: Note) -> StoredAdapter:
+        """Stores what a cancelled run has made until then; raises as `deliver`."""
+        adapter = await asyncio.to_thread(adapter_of, run)
+        return await persist(
+            lambda: self._adapters.upload_adapter(adapter), is_final=loses_the_result, note=note, clock=self._clock
+        )
+
 
 def _is_hopeless(error: ServiceError) -> bool:
     """What the process has not left will not be there the next time either."""

@@ -121,6 +121,8 @@ class Keeper:
         if history.exit is not None and not history.artifact:
             await self._means.checkpoints.finish(self.run, journal, _last_upload_seconds(wish))
         if wish is not None and not history.artifact:
+            if wish.stop is None:
+                await self._leave(journal, history)
             self._end_as_wished(journal, history, wish)
         elif history.exit is not None:
             await self._finish(journal, history, history.exit)
@@ -257,6 +259,20 @@ class Keeper:
                 return self._end(journal, State.FAILED, failure=dataclasses.replace(Failure.of(error), step=history.step))
             _record(journal, delivered)
         return self._end(journal, State.SUCCEEDED, artifact=self.run.history().artifact)
+
+    async def _leave(self, journal: Journal, history: History) -> None:
+        """Brings what a cancelled run has made to storage, if that does not take long."""
+        leavings = KINDS[self.run.request.kind].leavings
+        if leavings is None or self.run.result() is None:
+            return
+        note = _notes(journal, history.step)
+        try:
+            async with asyncio.timeout(_HASTY_UPLOAD_SECONDS):
+                stored = await self._means.delivery.leave(self.run, note)
+        except (TimeoutError, ServiceError) as error:
+            note(f"what was made until then could not be stored: {error or 'it took too long'}", "WARNING")
+        else:
+            journal.events(leavings(self.run, stored.name))
 
     def _end_as_wished(self, journal: Journal, history: History, wish: Wish) -> None:
         if wish.stop is None:

@@ -158,6 +158,19 @@ def test_a_batch_is_answered_line_by_line(client, tmp_path: pathlib.Path) -> Non
         client.batches.cancel(batch.id)
 
 
+def test_a_cancelled_batch_has_what_was_answered(client) -> None:
+    asks = [_request(f"ask-{number}", f"number {number}") for number in range(2000)]
+    file = client.files.create(file=("many.jsonl", "\n".join(map(json.dumps, asks)).encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    eventually(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0, 90, "begun")
+    client.batches.cancel(batch.id)
+    eventually(lambda: client.batches.retrieve(batch.id).status == "cancelled", 60, "cancelled")
+    batch = client.batches.retrieve(batch.id)
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    assert 0 < len(answers) == batch.request_counts.completed < batch.request_counts.total == 2000
+    assert all(each["response"]["body"]["choices"][0]["message"]["content"] for each in answers)
+
+
 def test_a_bad_request_of_a_batch_is_told_by_line(client) -> None:
     bad = json.dumps(_request("a", "b") | {"url": "/v1/embeddings"}).encode()
     with pytest.raises(openai.BadRequestError, match="line 1: url") as caught:

@@ -27,7 +27,8 @@ def _fine_tuning(tuning: FineTuning) -> Fields:
 
 
 def _evaluation(evaluation: Evaluation) -> Fields:
-    return [("models", "\n".join(evaluation.models)), ("dataset", evaluation.dataset)]
+    models = "\n".join(evaluation.models) or "none: the answers are in the rows"
+    return [("models", models), ("dataset", evaluation.dataset)]
 
 
 def _generation(generation: Generation) -> Fields:

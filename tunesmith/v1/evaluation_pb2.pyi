@@ -38,6 +38,8 @@ class Evaluation(_message.Message):
     SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
     PERPLEXITY_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    ANSWERS_IN_ROWS_FIELD_NUMBER: _builtins.int
+    DATA_SOURCE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Required. The questions and their answers. Of format CHAT the last assistant turn is the known answer and what is before it the
     question; of format LABELED the label is the known answer. Format: `datasets/{dataset}`; the bare id is accepted.
@@ -53,10 +55,18 @@ class Evaluation(_message.Message):
     them into `models`, each before the result it led to, in the order of their steps; one of the same step as the result is left out.
     With them there are at most 32 models. Default: false.
     """
+    answers_in_rows: _builtins.bool
+    """Optional. No model is asked: the answer to a row is the text `sample.output_text` that stands in it. `models` is empty then, and
+    the result calls the model `recorded`. Default: false.
+    """
+    data_source: _builtins.str
+    """Optional. What the rows were made of, as the caller writes it: at most 65,536 characters, kept as they are. Runs of OpenAI's evals
+    have their `data_source` here, as JSON.
+    """
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Required. 1 to 8 models, named as in InferenceService; the first is the one the others are compared with. A task's result is
-        replaced by its artifact's name.
+        """Required unless `answers_in_rows`. 1 to 8 models, named as in InferenceService; the first is the one the others are compared
+        with. A task's result is replaced by its artifact's name.
         """
 
     @_builtins.property
@@ -80,10 +90,12 @@ class Evaluation(_message.Message):
         system_prompt: _builtins.str = ...,
         perplexity: _builtins.bool | None = ...,
         checkpoints: _builtins.bool = ...,
+        answers_in_rows: _builtins.bool = ...,
+        data_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "max_rows", b"max_rows", "perplexity", b"perplexity", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "checkpoints", b"checkpoints", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "perplexity", b"perplexity", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "answers_in_rows", b"answers_in_rows", "checkpoints", b"checkpoints", "data_source", b"data_source", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "perplexity", b"perplexity", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
     _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
@@ -221,6 +233,9 @@ class ModelResult(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    PASSED_COUNT_FIELD_NUMBER: _builtins.int
+    ERRORED_COUNT_FIELD_NUMBER: _builtins.int
     PERPLEXITY_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     model: _builtins.str
@@ -239,6 +254,12 @@ class ModelResult(_message.Message):
     """How many rows have a higher first score."""
     completion_token_count: _builtins.int
     """Tokens written in all answers."""
+    prompt_token_count: _builtins.int
+    """Tokens read for all answers."""
+    passed_count: _builtins.int
+    """Rows that passed: every grader with a `pass_threshold` gave at least that, every string check 1. Absent without such graders."""
+    errored_count: _builtins.int
+    """Rows that could not be answered, or not be graded by one of the graders; they have not passed."""
     step: _builtins.int
     """Optimizer steps it had learned for; 0 for base models and for versions of registered models that do not say so."""
     @_builtins.property
@@ -276,14 +297,19 @@ class ModelResult(_message.Message):
         labels: Global___Labels | None = ...,
         latency: Global___Latency | None = ...,
         completion_token_count: _builtins.int = ...,
+        prompt_token_count: _builtins.int = ...,
+        passed_count: _builtins.int | None = ...,
+        errored_count: _builtins.int = ...,
         perplexity: Global___Perplexity | None = ...,
         step: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "latency", b"latency", "perplexity", b"perplexity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_passed_count", b"_passed_count", "labels", b"labels", "latency", b"latency", "passed_count", b"passed_count", "perplexity", b"perplexity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "failed_count", b"failed_count", "improved_count", b"improved_count", "labels", b"labels", "latency", b"latency", "model", b"model", "perplexity", b"perplexity", "regressed_count", b"regressed_count", "regressed_rows", b"regressed_rows", "scores", b"scores", "step", b"step", "verdict", b"verdict", "verdict_text", b"verdict_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_passed_count", b"_passed_count", "answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "errored_count", b"errored_count", "failed_count", b"failed_count", "improved_count", b"improved_count", "labels", b"labels", "latency", b"latency", "model", b"model", "passed_count", b"passed_count", "perplexity", b"perplexity", "prompt_token_count", b"prompt_token_count", "regressed_count", b"regressed_count", "regressed_rows", b"regressed_rows", "scores", b"scores", "step", b"step", "verdict", b"verdict", "verdict_text", b"verdict_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__passed_count: _TypeAlias = _typing.Literal["passed_count"]  # noqa: Y015
+    _WhichOneofArgType__passed_count: _TypeAlias = _typing.Literal["_passed_count", b"_passed_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__passed_count) -> _WhichOneofReturnType__passed_count | None: ...
 
 Global___ModelResult: _TypeAlias = ModelResult  # noqa: Y015
 
@@ -393,7 +419,9 @@ class Score(_message.Message):
     delta_high: _builtins.float
     """Upper end."""
     pass_rate: _builtins.float
-    """Share of rows with at least the grader's `pass_threshold`; absent without one."""
+    """Share of rows with at least the grader's `pass_threshold`, of a string check with 1; rows that could not be graded are none of
+    them. Absent without a threshold.
+    """
     ungraded_count: _builtins.int
     """Rows that could not be graded; they count with the lowest score."""
     def __init__(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tunesmith.v1 import sampling_pb2 as tunesmith_dot_v1_dot_sampling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/generation.proto\x12\x0ctunesmith.v1\x1a\x1btunesmith/v1/sampling.proto\"\xb2\x01\n\nGeneration\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12)\n\x08sampling\x18\x82\x01 \x01(\x0b\x32\x16.tunesmith.v1.Sampling\x12\x16\n\x08max_rows\x18\x83\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x13output_display_name\x18\x84\x01 \x01(\t\x12\x16\n\rsystem_prompt\x18\x85\x01 \x01(\tB\x0b\n\t_max_rows\"\xc5\x01\n\x10GenerationResult\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x16\n\x0e\x61nswered_count\x18\x03 \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\x04 \x01(\x03\x12,\n\x0b\x66\x61iled_rows\x18\x05 \x03(\x0b\x32\x17.tunesmith.v1.FailedRow\x12\x11\n\tcut_count\x18\x06 \x01(\x03\x12\x1e\n\x16\x63ompletion_token_count\x18\x07 \x01(\x03\"9\n\tFailedRow\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\tBt\n\x10\x64\x65v.tunesmith.v1B\x0fGenerationProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/generation.proto\x12\x0ctunesmith.v1\x1a\x1btunesmith/v1/sampling.proto\"\xb2\x01\n\nGeneration\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12)\n\x08sampling\x18\x82\x01 \x01(\x0b\x32\x16.tunesmith.v1.Sampling\x12\x16\n\x08max_rows\x18\x83\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x13output_display_name\x18\x84\x01 \x01(\t\x12\x16\n\rsystem_prompt\x18\x85\x01 \x01(\tB\x0b\n\t_max_rows\"\xe0\x01\n\x10GenerationResult\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x16\n\x0e\x61nswered_count\x18\x03 \x01(\x03\x12\x14\n\x0c\x66\x61iled_count\x18\x04 \x01(\x03\x12,\n\x0b\x66\x61iled_rows\x18\x05 \x03(\x0b\x32\x17.tunesmith.v1.FailedRow\x12\x11\n\tcut_count\x18\x06 \x01(\x03\x12\x1e\n\x16\x63ompletion_token_count\x18\x07 \x01(\x03\x12\x19\n\x10partial_artifact\x18\x94\x02 \x01(\t\"9\n\tFailedRow\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\tBt\n\x10\x64\x65v.tunesmith.v1B\x0fGenerationProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATION']._serialized_start=77
   _globals['_GENERATION']._serialized_end=255
   _globals['_GENERATIONRESULT']._serialized_start=258
-  _globals['_GENERATIONRESULT']._serialized_end=455
-  _globals['_FAILEDROW']._serialized_start=457
-  _globals['_FAILEDROW']._serialized_end=514
+  _globals['_GENERATIONRESULT']._serialized_end=482
+  _globals['_FAILEDROW']._serialized_start=484
+  _globals['_FAILEDROW']._serialized_end=541
 # @@protoc_insertion_point(module_scope)

@@ -85,6 +85,7 @@ class GenerationResult(_message.Message):
     FAILED_ROWS_FIELD_NUMBER: _builtins.int
     CUT_COUNT_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    PARTIAL_ARTIFACT_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The conversations with their answers, of format CHAT, in the order of the rows that were answered. Format: `datasets/{uuid}`;
     empty when no row could be answered.
@@ -99,6 +100,10 @@ class GenerationResult(_message.Message):
     """Answers that ended because `Sampling.max_tokens` or the context length was reached."""
     completion_token_count: _builtins.int
     """Tokens written in all answers."""
+    partial_artifact: _builtins.str
+    """Of a task that was cancelled: the artifact whose file `answers.jsonl` has what was answered until then; there is no dataset. Format:
+    `artifacts/{uuid}`; empty = nothing was kept, or the task was not cancelled.
+    """
     @_builtins.property
     def failed_rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedRow]:
         """The first 100 of them."""
@@ -113,10 +118,11 @@ class GenerationResult(_message.Message):
         failed_rows: _abc.Iterable[Global___FailedRow] | None = ...,
         cut_count: _builtins.int = ...,
         completion_token_count: _builtins.int = ...,
+        partial_artifact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "cut_count", b"cut_count", "dataset", b"dataset", "failed_count", b"failed_count", "failed_rows", b"failed_rows", "row_count", b"row_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "cut_count", b"cut_count", "dataset", b"dataset", "failed_count", b"failed_count", "failed_rows", b"failed_rows", "partial_artifact", b"partial_artifact", "row_count", b"row_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

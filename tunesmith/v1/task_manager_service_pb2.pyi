@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tunesmith.v1 import eval_pb2 as _eval_pb2
 from tunesmith.v1 import task_event_pb2 as _task_event_pb2
 from tunesmith.v1 import task_pb2 as _task_pb2
 from tunesmith.v1 import task_spec_pb2 as _task_spec_pb2
@@ -1524,3 +1525,333 @@ class MetricSample(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MetricSample: _TypeAlias = MetricSample  # noqa: Y015
+
+@_typing.final
+class ListRunnersRequest(_message.Message):
+    """No filter yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunnersRequest: _TypeAlias = ListRunnersRequest  # noqa: Y015
+
+@_typing.final
+class ListRunnersResponse(_message.Message):
+    """Every runner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Runner]:
+        """Sorted by name."""
+
+    def __init__(
+        self,
+        *,
+        runners: _abc.Iterable[Global___Runner] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runners", b"runners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunnersResponse: _TypeAlias = ListRunnersResponse  # noqa: Y015
+
+@_typing.final
+class Runner(_message.Message):
+    """A trainer as the task manager sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Runner._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Runner._State.ValueType  # 0
+        """Never sent."""
+        READY: Runner._State.ValueType  # 1
+        """It answers and takes runs."""
+        SILENT: Runner._State.ValueType  # 2
+        """It does not answer. Runs it has may go on."""
+        INCOMPATIBLE: Runner._State.ValueType  # 3
+        """It answers and gets no new runs, as its version does not fit the task manager's; runs it has go on."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it gets new runs. Values may be added."""
+
+    STATE_UNSPECIFIED: Runner.State.ValueType  # 0
+    """Never sent."""
+    READY: Runner.State.ValueType  # 1
+    """It answers and takes runs."""
+    SILENT: Runner.State.ValueType  # 2
+    """It does not answer. Runs it has may go on."""
+    INCOMPATIBLE: Runner.State.ValueType  # 3
+    """It answers and gets no new runs, as its version does not fit the task manager's; runs it has go on."""
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TOTAL_PROCESSES_FIELD_NUMBER: _builtins.int
+    FREE_PROCESSES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    TOTAL_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    LAST_HEARD_TIME_FIELD_NUMBER: _builtins.int
+    FENCED_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name. Format: `runners/{address}`."""
+    address: _builtins.str
+    """Where it listens, as `host:port`."""
+    state: Global___Runner.State.ValueType
+    """Whether it gets new runs."""
+    state_reason: _builtins.str
+    """Why it gets none, in one sentence; empty in state READY."""
+    version: _builtins.str
+    """Version by Semantic Versioning; empty = not told. This and all that follows but `tasks` is what it said last; unset when it has
+    never answered this task manager.
+    """
+    total_processes: _builtins.int
+    """Processes it can run at once."""
+    free_processes: _builtins.int
+    """Processes it could start now."""
+    device: _builtins.str
+    """For example `cpu` or `cuda`."""
+    total_memory_bytes: _builtins.int
+    """Main memory of its machine, in bytes; 0 = not known."""
+    free_memory_bytes: _builtins.int
+    """Main memory, in bytes, that runs could take now; 0 = not known."""
+    fenced_after_seconds: _builtins.float
+    """Seconds of silence after which its tasks are tried elsewhere, since it has ended its runs by itself; 0 = never."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What tasks may ask for by `TaskSpec.runner_labels`."""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tasks that hold processes of it, oldest first; at most 1,000. Format: `tasks/{uuid}`."""
+
+    @_builtins.property
+    def last_heard_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last answered this task manager; absent when it has not since this was started."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        state: Global___Runner.State.ValueType = ...,
+        state_reason: _builtins.str = ...,
+        version: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        total_processes: _builtins.int = ...,
+        free_processes: _builtins.int = ...,
+        device: _builtins.str = ...,
+        total_memory_bytes: _builtins.int = ...,
+        free_memory_bytes: _builtins.int = ...,
+        tasks: _abc.Iterable[_builtins.str] | None = ...,
+        last_heard_time: _timestamp_pb2.Timestamp | None = ...,
+        fenced_after_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_heard_time", b"last_heard_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "fenced_after_seconds", b"fenced_after_seconds", "free_memory_bytes", b"free_memory_bytes", "free_processes", b"free_processes", "labels", b"labels", "last_heard_time", b"last_heard_time", "name", b"name", "state", b"state", "state_reason", b"state_reason", "tasks", b"tasks", "total_memory_bytes", b"total_memory_bytes", "total_processes", b"total_processes", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Runner: _TypeAlias = Runner  # noqa: Y015
+
+@_typing.final
+class CreateEvalRequest(_message.Message):
+    """What to keep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVAL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Optional. A UUID; a repeat with the same one returns the eval that the first request created."""
+    @_builtins.property
+    def eval(self) -> _eval_pb2.Eval:
+        """Required. Output-only fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        eval: _eval_pb2.Eval | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eval", b"eval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eval", b"eval", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateEvalRequest: _TypeAlias = CreateEvalRequest  # noqa: Y015
+
+@_typing.final
+class GetEvalRequest(_message.Message):
+    """Which eval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `evals/{uuid}`; the bare id is accepted."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvalRequest: _TypeAlias = GetEvalRequest  # noqa: Y015
+
+@_typing.final
+class ListEvalsRequest(_message.Message):
+    """Which evals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. Evals per page; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the page before; every other field must be the same as then."""
+    newest_first: _builtins.bool
+    """Optional. Newest first. Default: oldest first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvalsRequest: _TypeAlias = ListEvalsRequest  # noqa: Y015
+
+@_typing.final
+class ListEvalsResponse(_message.Message):
+    """A page of evals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty = this is the last page."""
+    @_builtins.property
+    def evals(self) -> _containers.RepeatedCompositeFieldContainer[_eval_pb2.Eval]:
+        """In order of creation."""
+
+    def __init__(
+        self,
+        *,
+        evals: _abc.Iterable[_eval_pb2.Eval] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evals", b"evals", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvalsResponse: _TypeAlias = ListEvalsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateEvalRequest(_message.Message):
+    """What to change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVAL_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def eval(self) -> _eval_pb2.Eval:
+        """Required. `name` says which; the fields of the mask are the new values."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required. `display_name` and `labels` can be changed."""
+
+    def __init__(
+        self,
+        *,
+        eval: _eval_pb2.Eval | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eval", b"eval", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eval", b"eval", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateEvalRequest: _TypeAlias = UpdateEvalRequest  # noqa: Y015
+
+@_typing.final
+class DeleteEvalRequest(_message.Message):
+    """Which eval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `evals/{uuid}`; the bare id is accepted."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteEvalRequest: _TypeAlias = DeleteEvalRequest  # noqa: Y015

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from tunesmith.v1 import eval_pb2 as tunesmith_dot_v1_dot_eval__pb2
 from tunesmith.v1 import task_manager_service_pb2 as tunesmith_dot_v1_dot_task__manager__service__pb2
 from tunesmith.v1 import task_pb2 as tunesmith_dot_v1_dot_task__pb2
 
@@ -139,6 +140,31 @@ class TaskManagerServiceStub:
                 '/tunesmith.v1.TaskManagerService/ListRunners',
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersResponse.FromString,
+                _registered_method=True)
+        self.CreateEval = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/CreateEval',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.CreateEvalRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_eval__pb2.Eval.FromString,
+                _registered_method=True)
+        self.GetEval = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/GetEval',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.GetEvalRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_eval__pb2.Eval.FromString,
+                _registered_method=True)
+        self.ListEvals = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/ListEvals',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListEvalsRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListEvalsResponse.FromString,
+                _registered_method=True)
+        self.UpdateEval = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/UpdateEval',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.UpdateEvalRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_eval__pb2.Eval.FromString,
+                _registered_method=True)
+        self.DeleteEval = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/DeleteEval',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteEvalRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
 
 
@@ -308,6 +334,41 @@ class TaskManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateEval(self, request, context):
+        """Keeps an eval. A repeat with the same `request_id` returns the first one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEval(self, request, context):
+        """One eval; NOT_FOUND (EVAL_NOT_FOUND) when it does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvals(self, request, context):
+        """Evals by time of creation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateEval(self, request, context):
+        """Changes name and labels. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteEval(self, request, context):
+        """Forgets an eval; its runs stay, as tasks. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskManagerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -410,6 +471,31 @@ def add_TaskManagerServiceServicer_to_server(servicer, server):
                     servicer.ListRunners,
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersResponse.SerializeToString,
+            ),
+            'CreateEval': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEval,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.CreateEvalRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_eval__pb2.Eval.SerializeToString,
+            ),
+            'GetEval': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEval,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.GetEvalRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_eval__pb2.Eval.SerializeToString,
+            ),
+            'ListEvals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvals,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListEvalsRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListEvalsResponse.SerializeToString,
+            ),
+            'UpdateEval': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateEval,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.UpdateEvalRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_eval__pb2.Eval.SerializeToString,
+            ),
+            'DeleteEval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteEval,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteEvalRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -956,6 +1042,141 @@ class TaskManagerService:
             '/tunesmith.v1.TaskManagerService/ListRunners',
             tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersRequest.SerializeToString,
             tunesmith_dot_v1_dot_task__manager__service__pb2.ListRunnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/CreateEval',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.CreateEvalRequest.SerializeToString,
+            tunesmith_dot_v1_dot_eval__pb2.Eval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/GetEval',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.GetEvalRequest.SerializeToString,
+            tunesmith_dot_v1_dot_eval__pb2.Eval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/ListEvals',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListEvalsRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListEvalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateEval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/UpdateEval',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.UpdateEvalRequest.SerializeToString,
+            tunesmith_dot_v1_dot_eval__pb2.Eval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteEval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/DeleteEval',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.DeleteEvalRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

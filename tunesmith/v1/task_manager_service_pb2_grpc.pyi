@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
+from tunesmith.v1 import eval_pb2 as _eval_pb2
 from tunesmith.v1 import task_manager_service_pb2 as _task_manager_service_pb2
 from tunesmith.v1 import task_pb2 as _task_pb2
 import abc as _abc_1
@@ -110,6 +111,16 @@ class TaskManagerServiceStub:
     """The runners that this task manager knows, as they are now: they are asked for it. Those that do not answer are listed as they
     were when they last did.
     """
+    CreateEval: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.CreateEvalRequest, _eval_pb2.Eval]
+    """Keeps an eval. A repeat with the same `request_id` returns the first one."""
+    GetEval: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.GetEvalRequest, _eval_pb2.Eval]
+    """One eval; NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
+    ListEvals: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListEvalsRequest, _task_manager_service_pb2.ListEvalsResponse]
+    """Evals by time of creation."""
+    UpdateEval: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.UpdateEvalRequest, _eval_pb2.Eval]
+    """Changes name and labels. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
+    DeleteEval: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteEvalRequest, _empty_pb2.Empty]
+    """Forgets an eval; its runs stay, as tasks. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
 
 @_typing.type_check_only
 class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
@@ -191,6 +202,16 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     """The runners that this task manager knows, as they are now: they are asked for it. Those that do not answer are listed as they
     were when they last did.
     """
+    CreateEval: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.CreateEvalRequest, _eval_pb2.Eval]  # type: ignore[assignment]
+    """Keeps an eval. A repeat with the same `request_id` returns the first one."""
+    GetEval: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.GetEvalRequest, _eval_pb2.Eval]  # type: ignore[assignment]
+    """One eval; NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
+    ListEvals: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListEvalsRequest, _task_manager_service_pb2.ListEvalsResponse]  # type: ignore[assignment]
+    """Evals by time of creation."""
+    UpdateEval: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.UpdateEvalRequest, _eval_pb2.Eval]  # type: ignore[assignment]
+    """Changes name and labels. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
+    DeleteEval: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.DeleteEvalRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Forgets an eval; its runs stay, as tasks. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
 
 class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns every task, its events and its dispatch.
@@ -389,5 +410,45 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         """The runners that this task manager knows, as they are now: they are asked for it. Those that do not answer are listed as they
         were when they last did.
         """
+
+    @_abc_1.abstractmethod
+    def CreateEval(
+        self,
+        request: _task_manager_service_pb2.CreateEvalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_eval_pb2.Eval, _abc.Awaitable[_eval_pb2.Eval]]:
+        """Keeps an eval. A repeat with the same `request_id` returns the first one."""
+
+    @_abc_1.abstractmethod
+    def GetEval(
+        self,
+        request: _task_manager_service_pb2.GetEvalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_eval_pb2.Eval, _abc.Awaitable[_eval_pb2.Eval]]:
+        """One eval; NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
+
+    @_abc_1.abstractmethod
+    def ListEvals(
+        self,
+        request: _task_manager_service_pb2.ListEvalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_manager_service_pb2.ListEvalsResponse, _abc.Awaitable[_task_manager_service_pb2.ListEvalsResponse]]:
+        """Evals by time of creation."""
+
+    @_abc_1.abstractmethod
+    def UpdateEval(
+        self,
+        request: _task_manager_service_pb2.UpdateEvalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_eval_pb2.Eval, _abc.Awaitable[_eval_pb2.Eval]]:
+        """Changes name and labels. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
+
+    @_abc_1.abstractmethod
+    def DeleteEval(
+        self,
+        request: _task_manager_service_pb2.DeleteEvalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Forgets an eval; its runs stay, as tasks. NOT_FOUND (EVAL_NOT_FOUND) when it does not exist."""
 
 def add_TaskManagerServiceServicer_to_server(servicer: TaskManagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

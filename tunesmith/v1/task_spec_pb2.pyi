@@ -227,6 +227,7 @@ class FineTuning(_message.Message):
     SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
     ARTIFACT_RETENTION_FIELD_NUMBER: _builtins.int
     EVALUATION_DATASET_FIELD_NUMBER: _builtins.int
+    EVALUATION_CHECKPOINTS_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
@@ -254,6 +255,10 @@ class FineTuning(_message.Message):
     """Optional. Questions with known answers, of format CHAT or LABELED: when the task succeeds, the server creates an evaluation task
     that compares the result with the base model on them, see `Task.evaluation_task` and `Task.evaluation_result`. Format as
     `dataset`. Not with CLASSIFICATION.
+    """
+    evaluation_checkpoints: _builtins.bool
+    """Optional. Whether that evaluation asks the kept checkpoints, too, at most the newest 30, see `Evaluation.checkpoints`. Needs
+    `evaluation_dataset`. Default: false.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
@@ -290,10 +295,11 @@ class FineTuning(_message.Message):
         sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
         artifact_retention: _duration_pb2.Duration | None = ...,
         evaluation_dataset: _builtins.str = ...,
+        evaluation_checkpoints: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "base_model", b"base_model", "dataset", b"dataset", "evaluation_dataset", b"evaluation_dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "base_model", b"base_model", "dataset", b"dataset", "evaluation_checkpoints", b"evaluation_checkpoints", "evaluation_dataset", b"evaluation_dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015

@@ -15,6 +15,8 @@ from services.common.grading.words import json_value
 # The number must stand by itself: not the 2 of `v2`.
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?![\w])")
 
+_EPSILON = 1e-9
+
 Judged = Callable[[ScoreModel], str | None]
 """What the model of a grader has answered about the row; None = nothing."""
 
@@ -39,6 +41,11 @@ class Scale:
     is_share: bool
     """They are 0 to 1."""
     pass_threshold: float | None
+    """From here on an answer has passed; None = nobody says."""
+
+    def passes(self, value: float) -> bool:
+        """Whether a number of this scale is at least the threshold; False without one."""
+        return self.pass_threshold is not None and value >= self.pass_threshold - _EPSILON
 
 
 def scale(grader: Grader) -> Scale:
@@ -47,7 +54,7 @@ def scale(grader: Grader) -> Scale:
         return Scale(grader.range_min, (grader.range_min, grader.range_max) == (0, 1), grader.pass_threshold)
     if isinstance(grader, Multi):
         return Scale(0.0, False, grader.pass_threshold)
-    return Scale(0.0, True, grader.pass_threshold if isinstance(grader, TextSimilarity) else None)
+    return Scale(0.0, True, grader.pass_threshold if isinstance(grader, TextSimilarity) else 1.0)
 
 
 def grade(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:

@@ -11,7 +11,7 @@ from services.common.grading.graders import Grader, asking
 from services.common.grading.sampling import Sampling
 from services.common.names import base_model_id, registered_name, resource_uuid
 from services.task_manager.domain.training_data import full_name
-from services.task_manager.domain.validation import MAX_DISPLAY_NAME, name_violations
+from services.task_manager.domain.validation import MAX_DISPLAY_NAME, name_violations, text_violations
 
 EVALUATION, GENERATION = "task.spec.evaluation", "task.spec.generation"
 """Where the asks stand in a request."""
@@ -26,7 +26,7 @@ MOST_WITH_CHECKPOINTS = 32
 """Models of an evaluation that asks checkpoints, too."""
 
 _DEFAULT = Sampling()
-_MOST_MODELS, _LONGEST_PROMPT = 8, 10_000
+_MOST_MODELS, _LONGEST_PROMPT, _LONGEST_SOURCE = 8, 10_000, 65_536
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,14 +42,32 @@ class Evaluation:
     measures_perplexity: bool = True
     asks_checkpoints: bool = False
     """Whether the kept checkpoints before each result among `models` are asked, too."""
+    answers_in_rows: bool = False
+    data_source: str = ""
 
     @property
     def answers_per_row(self) -> int:
-        """How often models are asked about a row: to answer, how probable the known answer is, and what judges say."""
-        return len(self.models) * (1 + self.measures_perplexity + len(dict.fromkeys(asking(self.graders))))
+        """How often a row is seen to: models answer, or what stands in it is taken; known answers are measured; judges judge."""
+        measured = self.measures_perplexity and not self.answers_in_rows
+        return max(1, len(self.models)) * (1 + measured + len(dict.fromkeys(asking(self.graders))))
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with it."""
+        yield from self._model_violations()
+        yield from _shared(EVALUATION, self.dataset, self.sampling, self.max_rows, self.system_prompt)
+        yield from text_violations(f"{EVALUATION}.data_source", self.data_source, 0, _LONGEST_SOURCE)
+        yield from checks.violations(self.graders, f"{EVALUATION}.graders")
+        for judge in asking(self.graders):
+            if judge.model:
+                yield from name_violations(lambda name=judge.model: full_model_name(name, f"{EVALUATION}.graders"))  # type: ignore[misc]
+
+    def _model_violations(self) -> Iterator[Violation]:
+        if self.answers_in_rows:
+            if self.models:
+                yield Violation(f"{EVALUATION}.models", "no model is asked when the answers are in the rows")
+            if self.asks_checkpoints:
+                yield Violation(f"{EVALUATION}.checkpoints", "no model is asked when the answers are in the rows")
+            return
         most = MOST_WITH_CHECKPOINTS if self.asks_checkpoints else _MOST_MODELS
         if not 1 <= len(self.models) <= most:
             yield Violation(f"{EVALUATION}.models", f"{len(self.models)} models are not between 1 and {most}")
@@ -57,11 +75,6 @@ class Evaluation:
             yield from name_violations(lambda name=model, at=index: full_model_name(name, f"{EVALUATION}.models[{at}]"))  # type: ignore[misc]
         if len(set(self.models)) < len(self.models):
             yield Violation(f"{EVALUATION}.models", "names a model twice")
-        yield from _shared(EVALUATION, self.dataset, self.sampling, self.max_rows, self.system_prompt)
-        yield from checks.violations(self.graders, f"{EVALUATION}.graders")
-        for judge in asking(self.graders):
-            if judge.model:
-                yield from name_violations(lambda name=judge.model: full_model_name(name, f"{EVALUATION}.graders"))  # type: ignore[misc]
 
     def with_full_names(self) -> Self:
         """The same, bare ids made resource names."""

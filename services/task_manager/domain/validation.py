@@ -64,9 +64,13 @@ def check(draft: Draft[A], *, named: bool, kinds: str = "fine_tuning") -> A:
 def check_update(update: TaskUpdate) -> None:
     """Raises InvalidArgument with every violation of what is to be changed."""
     found = [
-        *(_text("task.display_name", update.display_name, 1, MAX_DISPLAY_NAME) if update.display_name is not None else ()),
-        *(_text("task.description", update.description, 0, MAX_DESCRIPTION) if update.description is not None else ()),
-        *_labels("task.labels", update.labels or {}),
+        *(
+            text_violations("task.display_name", update.display_name, 1, MAX_DISPLAY_NAME)
+            if update.display_name is not None
+            else ()
+        ),
+        *(text_violations("task.description", update.description, 0, MAX_DESCRIPTION) if update.description is not None else ()),
+        *label_violations("task.labels", update.labels or {}),
         *_priority(update.priority or 0),
     ]
     if found:
@@ -85,7 +89,7 @@ def check_request_id(request_id: str) -> uuid.UUID | None:
 
 def check_reason(reason: str) -> None:
     """Raises InvalidArgument when the reason of a cancelling is too long."""
-    found = list(_text("reason", reason, 0, MAX_REASON))
+    found = list(text_violations("reason", reason, 0, MAX_REASON))
     if found:
         raise InvalidArgument(*found)
 
@@ -99,16 +103,17 @@ def name_violations(parse: Callable[[], object]) -> Iterator[Violation]:
 
 
 def _violations(draft: Draft[A], named: bool) -> Iterator[Violation]:
-    yield from _text("task.display_name", draft.display_name, 1 if named else 0, MAX_DISPLAY_NAME)
-    yield from _text("task.description", draft.description, 0, MAX_DESCRIPTION)
-    yield from _labels("task.labels", draft.labels)
-    yield from _labels("task.spec.runner_labels", draft.runner_labels)
+    yield from text_violations("task.display_name", draft.display_name, 1 if named else 0, MAX_DISPLAY_NAME)
+    yield from text_violations("task.description", draft.description, 0, MAX_DESCRIPTION)
+    yield from label_violations("task.labels", draft.labels)
+    yield from label_violations("task.spec.runner_labels", draft.runner_labels)
     yield from _priority(draft.priority)
     if draft.max_attempts is not None and not 1 <= draft.max_attempts <= MAX_ATTEMPTS:
         yield Violation("task.max_attempts", f"{draft.max_attempts} is not between 1 and {MAX_ATTEMPTS}; 0 = the default")
 
 
-def _text(field: str, text: str, low: int, high: int) -> Iterator[Violation]:
+def text_violations(field: str, text: str, low: int, high: int) -> Iterator[Violation]:
+    """What is wrong with a text of `low` to `high` characters."""
     if len(text) < low or (low and not text.strip()):
         yield Violation(field, "is required")
     if len(text) > high:
@@ -117,11 +122,12 @@ def _text(field: str, text: str, low: int, high: int) -> Iterator[Violation]:
         yield Violation(field, "contains the character NUL")
 
 
-def _labels(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
+def label_violations(field: str, labels: Mapping[str, str]) -> Iterator[Violation]:
+    """What is wrong with free key-value pairs."""
     if len(labels) > MAX_LABELS:
         yield Violation(field, f"has {len(labels)} entries; at most {MAX_LABELS} are permitted")
     for key, value in sorted(labels.items()):
-        yield from _text(f"{field}[{key[:80]!r}]", value, 0, MAX_LABEL_VALUE)
+        yield from text_violations(f"{field}[{key[:80]!r}]", value, 0, MAX_LABEL_VALUE)
         if not 1 <= len(key) <= MAX_LABEL_KEY or "\0" in key:
             yield Violation(f"{field}[{key[:80]!r}]", f"keys have 1 to {MAX_LABEL_KEY} characters")
 

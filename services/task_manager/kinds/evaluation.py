@@ -106,6 +106,8 @@ def _ask(spec: evaluation_pb2.Evaluation) -> Evaluation:
         system_prompt=spec.system_prompt,
         measures_perplexity=spec.perplexity if spec.HasField("perplexity") else True,
         asks_checkpoints=spec.checkpoints,
+        answers_in_rows=spec.answers_in_rows,
+        data_source=spec.data_source,
     )
 
 

@@ -60,6 +60,7 @@ class EvaluationConfig(Asked):
     """An evaluation; the first model is what the others are compared with."""
 
     models: tuple[str, ...]
+    """Empty when the answers are in the rows."""
     graders: tuple[Grader, ...]
     measures_perplexity: bool
     trained_on: Mapping[str, Mapping[str, pathlib.Path]]

@@ -14,6 +14,7 @@ from services.trainer.answering.asking import Asker, Question
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.evaluation_results import evaluation_outcome
 from services.trainer.answering.outcome import Outcome
+from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswers
 from services.trainer.answering.reports import Progress, Reports
 from services.trainer.answering.rows import question_and_answer, read_items
 from services.trainer.evaluating.values import Answer, Item
@@ -29,20 +30,21 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
         raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to evaluate with")
     with contextlib.ExitStack() as stack:
         files = [await _open(stack, config, asker, f"model-{place}", model) for place, model in enumerate(config.models)]
+        answers: Sequence[Answers] = files or [RecordedAnswers(items)]
         likelihoods = await _open_likelihoods(stack, config, asker)
-        opinions = await _open_opinions(stack, config, asker)
-        parts = [*files, *likelihoods, *opinions.values()]
+        opinions = await _open_opinions(stack, config, asker, len(answers))
+        parts = [*answers, *likelihoods, *opinions.values()]
         total, done = len(parts) * len(items), sum(map(len, parts))
-        reports.started(total, done, config.models)
+        reports.started(total, done, config.models or [RECORDED])
         questioning = _Questioning(config, asker, items, Progress(reports, total, done, clock))
         for place, file in enumerate(files):
             await questioning.answer(place, file)
             if likelihoods:
                 await questioning.know(place, likelihoods[place])
         for (judge, place), file in opinions.items():
-            await questioning.judge(judge, files[place], file)
+            await questioning.judge(judge, answers[place], file)
         reports.beat(total, "busy")
-        return evaluation_outcome(config, items, files, likelihoods, opinions)
+        return evaluation_outcome(config, items, answers, likelihoods, opinions)
 
 
 async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str) -> AnswerFile:
@@ -55,12 +57,12 @@ async def _open_likelihoods(stack: contextlib.ExitStack, config: EvaluationConfi
     return [await _open(stack, config, asker, f"known-{place}", model) for place, model in enumerate(models)]
 
 
-async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker) -> Opinions:
+async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, models: int) -> Opinions:
     judges = dict.fromkeys(asking(config.graders))
     return {
         (judge, place): await _open(stack, config, asker, f"judge-{number}-{place}", judge.model)
         for number, judge in enumerate(judges)
-        for place in range(len(config.models))
+        for place in range(models)
     }
 
 
@@ -90,7 +92,7 @@ class _Questioning:
         known = (Question(item.number, [*item.messages, ("assistant", item.reference)]) for item in self._items)
         await self._asker.judge(file.model, known, file, counter)
 
-    async def judge(self, judge: ScoreModel, answers: AnswerFile, file: AnswerFile) -> None:
+    async def judge(self, judge: ScoreModel, answers: Answers, file: AnswerFile) -> None:
         """Rows that cannot be judged get the reason as their answer at once."""
         counter = self._progress.counter(judge.name, len(file))
         questions = []

@@ -9,24 +9,26 @@ from services.common.grading.graders import ScoreModel
 from services.trainer.answering.answer_file import AnswerFile
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.outcome import Outcome, write_lines
+from services.trainer.answering.recorded import RECORDED, Answers
 from services.trainer.evaluating.leaks import leaked
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
 from services.trainer.evaluating.values import Answer, Item
 
 _MOST_LEAKED_ROWS = 100
+_CONVERSATION = ("messages", "label", "tools", "parallel_tool_calls")
 
 
 def evaluation_outcome(
     config: EvaluationConfig,
     items: Sequence[Item],
-    files: Sequence[AnswerFile],
+    files: Sequence[Answers],
     likelihoods: Sequence[AnswerFile],
     opinions: Mapping[tuple[ScoreModel, int], AnswerFile],
 ) -> Outcome:
     """The scores of all models, and a line for every row among the results; `likelihoods` are none or those of all models."""
     scoring, measured = Scoring(items, config.graders), []
-    for index, (model, file) in enumerate(zip(config.models, files, strict=True)):
+    for index, (model, file) in enumerate(zip(config.models or (RECORDED,), files, strict=True)):
 
         def judged(judge: ScoreModel, row: int, index: int = index) -> str | None:
             opinion = opinions[judge, index][row]
@@ -70,10 +72,11 @@ def _leaked(items: Sequence[Item], path: pathlib.Path) -> list[int]:
 
 
 def _line(place: int, item: Item, models: Sequence[Measured]) -> dict[str, Any]:
-    """All there is to know of a row."""
+    """All there is to know of a row; what it has beside its conversation as it is."""
     messages = [{"role": role, "content": text} for role, text in item.messages]
     told = [_told(each, item.number, place) for each in models]
-    return {"row": item.number, "messages": messages, "reference": item.reference, "answers": told}
+    beside = {key: value for key, value in item.row.items() if key not in _CONVERSATION}
+    return {"row": item.number, "messages": messages, "reference": item.reference, "answers": told, "beside": beside}
 
 
 def _told(measured: Measured, row: int, place: int) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def _told(measured: Measured, row: int, place: int) -> dict[str, Any]:
     scores = {column.name: column.values[place] for column in measured.columns}
     ungraded = {column.name: column.ungraded[row] for column in measured.columns if row in column.ungraded}
     said: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason, "tokens": answer.tokens}
-    said |= {"seconds": answer.seconds}
+    said |= {"prompt_tokens": answer.prompt_tokens, "seconds": answer.seconds}
     if not answer.is_answered:
         said = {"error": {"reason": answer.reason, "message": answer.message}}
     known = _known(measured.likelihoods.get(row))

@@ -1,5 +1,6 @@
 """A generation: a model answers every row, and the conversations with their answers become a dataset."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,7 +8,7 @@ from services.common.errors import ServiceError
 from services.trainer.answering.answer_file import AnswerFile
 from services.trainer.answering.asking import Asker, Question
 from services.trainer.answering.config import GenerationConfig
-from services.trainer.answering.outcome import Outcome, write_lines
+from services.trainer.answering.outcome import Outcome, save_outcome, write_lines
 from services.trainer.answering.reports import Progress, Reports
 from services.trainer.answering.rows import read_items, to_answer
 from services.trainer.evaluating.values import Answer, Item
@@ -16,6 +17,8 @@ GENERATED = "generated.jsonl"
 """The rows of the new dataset, in the run's directory."""
 ANSWERS = "answers.jsonl"
 """A line for every row, answered or not, among the results."""
+CANCEL = "cancel"
+"""Is in the run's directory when the task was cancelled."""
 _MOST_FAILED = 100
 
 
@@ -31,7 +34,13 @@ async def generate(config: GenerationConfig, asker: Asker, reports: Reports, clo
         reports.started(total, len(file), [config.model])
         progress = Progress(reports, total, len(file), clock)
         questions = (Question(item.number, item.messages) for item in _items(config))
-        await asker.answer(file.model, questions, file, config.sampling, progress.counter("model_0", len(file)))
+        try:
+            await asker.answer(file.model, questions, file, config.sampling, progress.counter("model_0", len(file)))
+        except asyncio.CancelledError:
+            # Who cancels the task gets what there is; whoever pauses or stops it lets it go on later.
+            if (config.directory / CANCEL).exists() and len(file):
+                save_outcome(_outcome(config, file, total), config.directory)
+            raise
         reports.beat(total, "busy")
         return _outcome(config, file, total)
 
@@ -41,10 +50,14 @@ def _items(config: GenerationConfig) -> Iterator[Item]:
 
 
 def _outcome(config: GenerationConfig, file: AnswerFile, total: int) -> Outcome:
+    """Of the rows that have their answer, or the reason why there is none: all, unless the task was cancelled."""
     counts = {"cut_count": 0, "completion_token_count": 0, "answered_count": 0}
 
+    def asked() -> Iterator[Item]:
+        return (item for item in _items(config) if item.number in file)
+
     def rows() -> Iterator[dict[str, Any]]:
-        for item in _items(config):
+        for item in asked():
             if (answer := _usable(file[item.number])).is_answered:
                 counts["answered_count"] += 1
                 counts["cut_count"] += answer.finish_reason == "LENGTH"
@@ -53,12 +66,12 @@ def _outcome(config: GenerationConfig, file: AnswerFile, total: int) -> Outcome:
                 yield {"messages": [{"role": role, "content": text} for role, text in turns]}
 
     write_lines(config.directory / GENERATED, rows())
-    write_lines(config.output / ANSWERS, (_told(item, _usable(file[item.number])) for item in _items(config)))
-    answers = (_usable(file[row]) for row in range(1, total + 1))
+    write_lines(config.output / ANSWERS, (_told(item, _usable(file[item.number])) for item in asked()))
+    answers = (_usable(file[row]) for row in range(1, total + 1) if row in file)
     failed = [{"row": each.row, "reason": each.reason, "message": each.message} for each in answers if not each.is_answered]
     write_lines(config.output / "failed.jsonl", failed)
     result = {"row_count": total, "failed_count": len(failed), "failed_rows": failed[:_MOST_FAILED], **counts}
-    return Outcome("GENERATION", "generation", result, step=total, metrics={name: float(n) for name, n in counts.items()})
+    return Outcome("GENERATION", "generation", result, step=len(file), metrics={name: float(n) for name, n in counts.items()})
 
 
 def _told(item: Item, answer: Answer) -> dict[str, Any]:

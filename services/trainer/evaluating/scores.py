@@ -34,6 +34,8 @@ class Column:
     name: str
     scale: Scale
     values: tuple[float, ...]
+    passed: tuple[bool, ...]
+    """Whether they are enough; those that could not be graded are not."""
     ungraded: Mapping[int, str]
     """Why, by the number of the row; those count with the lowest score."""
 
@@ -67,7 +69,7 @@ class Scoring:
         for item in self._items:
             answer = answers[item.number]
             values.append(metric(answer.text, item.reference) if answer.is_answered else 0.0)
-        return Column(name, _SHARE, tuple(values), {})
+        return Column(name, _SHARE, tuple(values), (False,) * len(values), {})
 
     def _graded(self, grader: Grader, answers: Mapping[int, Answer], judged: JudgedRow) -> Column:
         values, ungraded, means = [], {}, scale(grader)
@@ -77,7 +79,8 @@ class Scoring:
             except NotGraded as error:
                 values.append(means.lowest)
                 ungraded[item.number] = str(error)
-        return Column(grader.name, means, tuple(values), ungraded)
+        passed = [item.number not in ungraded and means.passes(value) for item, value in zip(self._items, values, strict=True)]
+        return Column(grader.name, means, tuple(values), tuple(passed), ungraded)
 
 
 def _grade(grader: Grader, item: Item, answer: Answer, judged: JudgedRow) -> float:

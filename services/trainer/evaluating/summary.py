@@ -90,6 +90,8 @@ def _model(items: Sequence[Item], measured: Measured, own: _Sample, first: _Samp
         "failed_count": len(items) - len(answered),
         "scores": [_score(index, column, own, first) for index, column in enumerate(measured.columns)],
         "completion_token_count": sum(answer.tokens for answer in answered),
+        "prompt_token_count": sum(answer.prompt_tokens for answer in answered),
+        **_passing(items, measured),
     }
     if measured.step:
         result["step"] = measured.step
@@ -98,14 +100,25 @@ def _model(items: Sequence[Item], measured: Measured, own: _Sample, first: _Samp
     return result | _verdict(items, measured.columns[0], own, first)
 
 
+def _passing(items: Sequence[Item], measured: Measured) -> dict[str, int]:
+    """How many rows passed every score that can be passed, and how many have no answer or not every score."""
+    errored = {item.number for item in items if not measured.answers[item.number].is_answered}
+    errored.update(row for column in measured.columns for row in column.ungraded)
+    columns = [column.passed for column in measured.columns if column.scale.pass_threshold is not None]
+    if not columns:
+        return {"errored_count": len(errored)}
+    passed = sum(all(marks) and item.number not in errored for item, marks in zip(items, zip(*columns, strict=True), strict=True))
+    return {"errored_count": len(errored), "passed_count": passed}
+
+
 def _score(index: int, column: Column, own: _Sample, first: _Sample) -> dict[str, Any]:
     found = interval(_mean(own, index), own.means[:, index])
     score: dict[str, Any] = {"name": column.name, "value": found.value, "low": found.low, "high": found.high}
     if own is not first:
         delta = _delta(index, own, first)
         score |= {"delta": delta.value, "delta_low": delta.low, "delta_high": delta.high}
-    if (least := column.scale.pass_threshold) is not None:
-        score["pass_rate"] = sum(value >= least - _EPSILON for value in column.values) / len(column.values)
+    if column.scale.pass_threshold is not None:
+        score["pass_rate"] = sum(column.passed) / len(column.values)
     return score | ({"ungraded_count": len(column.ungraded)} if column.ungraded else {})
 
 

@@ -24,6 +24,8 @@ class Asking:
     models: tuple[str, ...]
     display_name: str = ""
     """Of the new dataset."""
+    answers_in_rows: bool = False
+    """No model is asked."""
 
     @property
     def num_processes(self) -> int:
@@ -34,8 +36,10 @@ class Asking:
 def check_ask(ask: Asking, field: str) -> None:
     """Raises InvalidArgument naming the field that is wrong; models are for the inference service to judge."""
     resource_uuid(ask.dataset, "datasets", f"{field}.dataset")
-    if not ask.models or not all(ask.models):
-        raise InvalidArgument(Violation(f"{field}.models", "a run asks at least one model"))
+    if bool(ask.models) == ask.answers_in_rows or not all(ask.models):
+        raise InvalidArgument(
+            Violation(f"{field}.models", "at least one model is asked, or none when the answers are in the rows")
+        )
 
 
 async def fetch(run: RunDirectory, dataset: str, fetching: Fetching, note: Note) -> Provenance:

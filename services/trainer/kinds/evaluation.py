@@ -22,7 +22,8 @@ def check(run: trainer_service_pb2.Run) -> None:
 
 def read(run: trainer_service_pb2.Run) -> Asking:
     """See RunKind."""
-    return Asking(run.spec.evaluation.dataset, tuple(run.spec.evaluation.models))
+    ask = run.spec.evaluation
+    return Asking(ask.dataset, tuple(ask.models), answers_in_rows=ask.answers_in_rows)
 
 
 async def prepare(run: RunDirectory, fetching: Fetching, note: Note) -> Prepared:

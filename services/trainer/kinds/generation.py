@@ -41,4 +41,11 @@ async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:
     return [Event("generation_finished", {"result": result})]
 
 
-GENERATION = RunKind("generation", asking.MODULE, check, read, prepare, asking.manifest, news=news, asks_models=True)
+def leavings(run: RunDirectory, artifact: str) -> list[Event]:
+    """See RunKind."""
+    return [Event("generation_finished", {"result": run.found("generation") | {"partial_artifact": artifact}})]
+
+
+GENERATION = RunKind(
+    *("generation", asking.MODULE, check, read, prepare, asking.manifest), news=news, leavings=leavings, asks_models=True
+)

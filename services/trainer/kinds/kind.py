@@ -52,5 +52,7 @@ class RunKind:
     """What the manifest of a result says of how it was made."""
     news: Callable[[RunDirectory, Uploads], Awaitable[Sequence[Event]]] = _nothing
     """What is told of a result beside its artifact; stores what is none. May be repeated."""
+    leavings: Callable[[RunDirectory, str], Sequence[Event]] | None = None
+    """What is told of the result that a cancelled run has left, given the artifact it is stored as; None = it leaves none."""
     asks_models: bool = False
     """Its process is given the inference service, with the key; what it was answered is on disk, whatever becomes of it."""

@@ -33,6 +33,31 @@ const called = await client.chat.completions.create({
   tools: [{ type: "function", function: { name: "look", strict: true, parameters } }],
 });
 assert.equal(called.choices[0].message.tool_calls[0].function.name, "look");
+const said = await client.responses.create({ model: BASE, input: "number 3", max_output_tokens: 8 });
+assert.ok(said.output_text);
+
+const until = async (ask) => {
+  for (;;) {
+    const found = await ask();
+    if (["completed", "failed", "cancelled", "canceled"].includes(found.status)) return found;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+};
+const place = "/v1/chat/completions";
+const ask = { custom_id: "a", method: "POST", url: place, body: { model: BASE, messages: asked.messages, max_tokens: 8 } };
+const requests = await client.files.create({ file: await OpenAI.toFile(Buffer.from(JSON.stringify(ask)), "asks.jsonl"), purpose: "batch" });
+const begun = await client.batches.create({ input_file_id: requests.id, endpoint: place, completion_window: "24h" });
+const batch = await until(() => client.batches.retrieve(begun.id));
+assert.equal(JSON.parse(await (await client.files.content(batch.output_file_id)).text()).custom_id, "a");
+
+const criterion = { type: "string_check", name: "same", operation: "ilike", input: "{{sample.output_text}}", reference: "{{item.known}}" };
+const measure = await client.evals.create({ data_source_config: { type: "custom", item_schema: { type: "object" } }, testing_criteria: [criterion] });
+const content = [{ item: { known: "yes" }, sample: { output_text: "yes" } }];
+const started = await client.evals.runs.create(measure.id, { data_source: { type: "jsonl", source: { type: "file_content", content } } });
+const run = await until(() => client.evals.runs.retrieve(started.id, { eval_id: measure.id }));
+assert.equal(run.result_counts.passed, 1);
+for await (const item of client.evals.runs.outputItems.list(run.id, { eval_id: measure.id })) assert.equal(item.status, "pass");
+await client.evals.delete(measure.id);
 await assert.rejects(client.fineTuning.jobs.retrieve("ftjob-none"), (error) => error instanceof OpenAI.NotFoundError && error.code === "fine_tune_not_found");
 await assert.rejects(client.fineTuning.jobs.cancel(job.id), (error) => error instanceof OpenAI.ConflictError);
-console.log(JSON.stringify(["files", "jobs", "events", "checkpoints", "chat", "stream", "tools", "errors"]));
+console.log(JSON.stringify(["files", "jobs", "events", "checkpoints", "chat", "stream", "responses", "batches", "evals", "tools", "errors"]));

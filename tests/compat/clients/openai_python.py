@@ -57,6 +57,42 @@ called = client.chat.completions.create(
 )
 assert called.choices[0].message.tool_calls[0].function.name == "look"
 
+asked = {"model": job.fine_tuned_model, "max_output_tokens": 8, "temperature": 0}
+whole = client.responses.create(input="number 3", **asked)
+pieces = [event.delta for event in client.responses.create(input=messages, stream=True, **asked) if "delta" in event.type]
+assert "".join(pieces) == whole.output_text
+
+bodies = [{"model": os.environ["BASE"], "messages": messages, "max_tokens": 8}] * 2
+place = "/v1/chat/completions"
+asks = [{"custom_id": str(n), "method": "POST", "url": place, "body": body} for n, body in enumerate(bodies)]
+requests = client.files.create(file=("asks.jsonl", "\n".join(map(json.dumps, asks)).encode()), purpose="batch")
+batch = client.batches.create(input_file_id=requests.id, endpoint=place, completion_window="24h")
+while batch.status not in ("completed", "failed", "cancelled"):
+    time.sleep(0.2)
+    batch = client.batches.retrieve(batch.id)
+answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+assert [each["custom_id"] for each in answers] == ["0", "1"]
+assert batch.id in [each.id for each in client.batches.list(limit=5)]
+
+criterion = {"type": "string_check", "name": "same", "operation": "ilike"}
+criterion |= {"input": "{{sample.output_text}}", "reference": "{{item.known}}"}
+schema = {"type": "object", "properties": {"known": {"type": "string"}}, "required": ["known"]}
+config = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
+measure = client.evals.create(name="same", data_source_config=config, testing_criteria=[criterion])
+items = [{"item": {"known": known}} for known in ("e", "q")]
+template = {"type": "template", "template": [{"role": "user", "content": "number {{item.known}}"}]}
+source = {"type": "completions", "model": os.environ["BASE"], "input_messages": template}
+source |= {"source": {"type": "file_content", "content": items}, "sampling_params": {"max_completion_tokens": 8}}
+run = client.evals.runs.create(measure.id, name="first", data_source=source)
+while run.status not in ("completed", "failed", "canceled"):
+    time.sleep(0.2)
+    run = client.evals.runs.retrieve(run.id, eval_id=measure.id)
+assert run.status == "completed", run
+assert run.result_counts.total == run.result_counts.passed + run.result_counts.failed == 2
+told = list(client.evals.runs.output_items.list(run.id, eval_id=measure.id, limit=1))
+assert [each.datasource_item for each in told] == [each["item"] for each in items]
+assert client.evals.delete(measure.id).deleted
+
 for error, attempt in (
     (openai.NotFoundError, lambda: client.fine_tuning.jobs.retrieve("ftjob-none")),
     (openai.ConflictError, lambda: client.fine_tuning.jobs.cancel(job.id)),
@@ -70,4 +106,5 @@ for error, attempt in (
         assert caught.request_id
 assert client.models.delete(job.fine_tuned_model).deleted
 assert client.files.delete(file.id).deleted
-print(json.dumps(["files", "jobs", "events", "checkpoints", "chat", "stream", "completions", "structured", "tools", "errors"]))
+did = ["files", "jobs", "events", "checkpoints", "chat", "stream", "completions", "responses", "batches", "evals"]
+print(json.dumps([*did, "structured", "tools", "errors"]))

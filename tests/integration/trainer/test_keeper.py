@@ -1,6 +1,7 @@
 """The keeper with a supervisor that does not come up, and with trouble in between."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from services.trainer.restoring import Restoring
 from services.trainer.run import State, Wish
 from services.trainer.run_directory import RunDirectory
 from services.trainer.storage_client import Adapter, DatasetDigests, StoredAdapter, StoredCheckpoint
+from tunesmith.v1.generation_pb2 import Generation
+from tunesmith.v1.task_spec_pb2 import TaskSpec
 
 pytestmark = pytest.mark.integration
 
@@ -188,6 +191,48 @@ async def test_a_wish_ends_waiting_for_storage(run: RunDirectory, tmp_path: Path
     await keeping
     assert run.state() is State.CANCELLED
     assert any("trying again" in line for line in run.log_tail())
+
+
+LEAVES = """
+import json, pathlib, time
+from services.trainer.journal import Journal
+with Journal.open(pathlib.Path("journal.jsonl")) as journal:
+    journal.control("started", supervisor=None)
+    while not pathlib.Path("cancel").exists():
+        time.sleep(0.01)
+    pathlib.Path("output/answers.jsonl").write_bytes(b"{}")
+    result = {"kind": "GENERATION", "step": 1, "metrics": {}, "rendered_rows_sha256": "", "versions": {}}
+    pathlib.Path("result.json").write_text(json.dumps(result | {"generation": {"row_count": 2, "answered_count": 1}}))
+    journal.control("exit", exit_codes={"0": 143}, cancelled=True, failed_rank=None)
+"""
+
+
+class Full(Shelf):
+    """Takes nothing."""
+
+    async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
+        raise ServiceError("STALE_EPOCH", "another attempt is newer")
+
+
+@pytest.mark.parametrize(("shelf", "artifact"), [(Shelf(), "artifacts/a"), (Full(), "")], ids=["stored", "refused"])
+async def test_a_cancelled_generation_tells_what_it_has_left(tmp_path: Path, shelf: Shelf, artifact: str) -> None:
+    ask = make_run(DATASET)
+    ask.ClearField("hyperparameters")
+    ask.spec.CopyFrom(TaskSpec(generation=Generation(model="baseModels/tiny", dataset=DATASET)))
+    (tmp_path / "runs").mkdir()
+    run = RunDirectory.create(tmp_path / "runs", conversion.request_from_proto(ask, 1.0))
+    keeper = Keeper(run, means(Inputs(tmp_path), Script(LEAVES), shelf), lambda: ())
+    keeping = asyncio.create_task(keep(keeper))
+    await eventually(lambda: run.history().started, "the run did not start")
+    keeper.wish(Wish())
+    await keeping
+    end = run.history().end
+    assert end is not None
+    assert (end.state, end.artifact) == (State.CANCELLED, "")
+    records = [json.loads(line) for line in run.journal.read_text().splitlines()]
+    told = [record["result"] for record in records if record.get("kind") == "generation_finished"]
+    assert told == ([{"row_count": 2, "answered_count": 1, "partial_artifact": artifact}] if artifact else [])
+    assert any("could not be stored" in line for line in run.log_tail()) is not bool(artifact)
 
 
 async def test_a_defect_in_a_turn_does_not_end_the_keeper(run: RunDirectory, tmp_path: Path, monkeypatch) -> None:

@@ -21,6 +21,7 @@ from services.trainer.answering.generation import ANSWERS, GENERATED, generate
 from services.trainer.answering.outcome import save_outcome
 from services.trainer.answering.reports import Reports
 from services.trainer.answering.rows import question_and_answer, read_items, to_answer
+from services.trainer.evaluating.values import Answer
 from services.trainer.training_events import parse
 from tests.unit.answering.fake_models import FakeModels
 
@@ -274,6 +275,30 @@ def test_judges_are_asked_about_every_answer_there_is(tmp_path: Path, data: Path
     assert events[-1].fields["step"] == 12
 
 
+def test_answers_that_stand_in_the_rows_are_graded_and_no_model_is_asked(tmp_path: Path, data: Path) -> None:
+    given = [{"output_text": "even"}, {"output_text": "no"}, {}, None]
+    write(data, [chat("q", "even", **({} if sample is None else {"sample": sample}), item={"n": 1}) for sample in given])
+    same = StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "EQ")
+    models = FakeModels(parity)
+    outcome, events = run_evaluation(evaluation(tmp_path, data, (same,), models=()), models)
+    assert models.asked == []
+    (told,) = outcome.result["models"]
+    assert (told["model"], told["answered_count"], told["passed_count"], told["errored_count"]) == ("recorded", 2, 1, 2)
+    rows = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert [row["beside"] for row in rows[:1]] == [{"sample": {"output_text": "even"}, "item": {"n": 1}}]
+    assert rows[2]["answers"][0]["error"] == {"reason": "INVALID_FIELD", "message": "the row has no text sample.output_text"}
+    assert events[0].fields["models"] == ["recorded"]
+
+
+def test_a_judge_is_asked_about_answers_that_stand_in_the_rows(tmp_path: Path, data: Path) -> None:
+    judge = ScoreModel("quality", "judge", (Turn("user", "{{sample.output_text}}?"),), 0, 10)
+    write(data, [chat("q", "a", sample={"output_text": "yes"})])
+    models = FakeModels(lambda _, messages: str(len(messages[0][1])))
+    outcome, _ = run_evaluation(evaluation(tmp_path, data, (judge,), models=()), models)
+    assert outcome.result["models"][0]["scores"][0]["value"] == 4.0
+    assert models.asked == [("loaded/judge", 1)]
+
+
 def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> None:
     learned = tmp_path / "learned.jsonl"
     write(learned, [chat("Q3", "odd"), chat("other", "odd")])
@@ -322,6 +347,51 @@ def test_an_answer_that_nobody_could_learn_is_a_failed_row(tmp_path: Path, data:
     outcome = run_generation(generation(tmp_path, data, max_rows=1), FakeModels(lambda *_: text))
     assert outcome.result["failed_rows"] == [{"row": 1, "reason": "ANSWER_UNUSABLE", "message": f"the model's answer {what}"}]
     assert (tmp_path / GENERATED).read_text() == ""
+
+
+class Stuck(FakeModels):
+    """Never answers row 3."""
+
+    async def ask(self, model: str, row: int, messages, sampling: Sampling) -> Answer:
+        if row == 3:
+            await asyncio.Event().wait()
+        return await super().ask(model, row, messages, sampling)
+
+
+def run_cut_short(config: GenerationConfig) -> None:
+    """Until all rows but the third are answered; then it is ended as by SIGTERM."""
+
+    async def run() -> None:
+        models = Stuck(parity, {2: [TOO_LONG]})
+        asker = Asker(models, at_once=2, clock=lambda: 1.0)
+        running = asyncio.ensure_future(generate(config, asker, Told(), lambda: 1.0))
+        answers = config.answers / "model-0.jsonl"
+        async with asyncio.timeout(20):
+            while not (answers.exists() and answers.read_bytes().count(b"\n") == 20):  # noqa: ASYNC110 - a header, 19 answers
+                await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_generation_leaves_what_was_answered(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "cancel").touch()
+    run_cut_short(generation(tmp_path, data))
+    answers = [json.loads(line) for line in (tmp_path / "output" / ANSWERS).read_text().splitlines()]
+    assert [each["row"] for each in answers] == [row for row in range(1, 21) if row != 3]
+    assert (answers[0]["text"], answers[1]["reason"]) == ("odd", "CONTEXT_LENGTH_EXCEEDED")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["kind"], result["step"]) == ("GENERATION", 19)
+    counts = result["generation"]
+    assert (counts["row_count"], counts["answered_count"], counts["failed_count"]) == (20, 18, 1)
+
+
+def test_a_generation_that_is_only_paused_leaves_no_result(tmp_path: Path, data: Path) -> None:
+    run_cut_short(generation(tmp_path, data))
+    assert not (tmp_path / "result.json").exists()
+    assert not (tmp_path / "output").exists()
 
 
 def test_a_generation_goes_on_where_it_stopped(tmp_path: Path, data: Path) -> None:

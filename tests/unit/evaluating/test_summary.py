@@ -140,6 +140,34 @@ def test_no_answer_at_all_has_no_latency() -> None:
     assert "latency" not in summary(items("a b c"), answers(None))["models"][0]
 
 
+def test_a_row_passes_when_every_grader_with_a_threshold_lets_it() -> None:
+    graders = (
+        StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "ILIKE"),
+        TextSimilarity("alike", "{{sample.output_text}}", "{{item.reference}}", "F1", 0.6),
+        TextSimilarity("measured", "{{sample.output_text}}", "{{item.reference}}", "F1"),
+    )
+    rows = items("a b", "c d", "e f", "g h")
+    found = summary(rows, answers("a b", "c", "it is e f", None), graders=graders)["models"][0]
+    # The second lacks a word, the third passes both (F1 2/3), the fourth has no answer.
+    assert (found["passed_count"], found["errored_count"]) == (2, 1)
+    assert {score["name"]: score.get("pass_rate") for score in found["scores"][:1]} == {"same": 0.5}
+    rates = {score["name"]: score.get("pass_rate") for score in found["scores"]}
+    assert (rates["alike"], rates["measured"], rates["exact_match"]) == (0.75, None, None)
+
+
+def test_a_row_that_could_not_be_graded_has_not_passed_whatever_the_threshold() -> None:
+    judge = ScoreModel("judge", "m", (Turn("user", "?"),), 0, 1, 0)
+    found = summary(items("a", "b"), answers("a", "b"), graders=(judge,), judged=lambda _, n: "1" if n == 1 else "no idea")
+    assert (found["models"][0]["passed_count"], found["models"][0]["errored_count"]) == (1, 1)
+    assert found["models"][0]["scores"][0]["pass_rate"] == 0.5
+
+
+def test_without_a_threshold_nothing_is_said_of_passing() -> None:
+    model = summary(items("a", "b"), answers("a", None))["models"][0]
+    assert "passed_count" not in model
+    assert model["errored_count"] == 1
+
+
 def test_what_the_verdict_goes_by() -> None:
     objects = [json.dumps({"name": f"n{n}"}) for n in range(6)]
     assert Scoring(items(*objects), ()).primary == "json_field_f1"

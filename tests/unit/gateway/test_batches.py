@@ -189,7 +189,7 @@ def test_what_asks_for_nothing_is_no_reason_to_refuse() -> None:
 
 async def test_a_file_without_a_request_and_a_line_without_an_end_are_refused(http, monkeypatch) -> None:
     assert (await upload(http, b"\n \n")).json()["error"]["param"] == "file"
-    monkeypatch.setattr("services.gateway.batch_rows._LONGEST_LINE", 10)
+    monkeypatch.setattr("services.gateway.row_lines._LONGEST_LINE", 10)
     assert (await upload(http, lines(request()).strip())).json()["error"]["param"] == "line 1"
 
 

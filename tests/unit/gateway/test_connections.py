@@ -13,6 +13,8 @@ from tests.unit.gateway.conftest import KEY, serving
 from tunesmith.v1.inference_service_pb2 import StreamChatResponse
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "x"}]}
+ASKED = {"/v1/chat/completions": CHAT, "/v1/responses": {"model": "tiny", "input": "x"}}
+"""What answers with a stream, and what it is asked."""
 
 
 @pytest.fixture
@@ -48,10 +50,11 @@ async def ended(event: threading.Event) -> bool:
     return await asyncio.to_thread(event.wait, 10)
 
 
-async def test_a_reader_that_leaves_a_stream_ends_the_generation(served, endless) -> None:
-    async with served.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+@pytest.mark.parametrize("path", ASKED)
+async def test_a_reader_that_leaves_a_stream_ends_the_generation(served, endless, path: str) -> None:
+    async with served.stream("POST", path, json={**ASKED[path], "stream": True}) as answer:
         async for line in answer.aiter_lines():
-            if "x" in line:
+            if '"x"' in line:
                 break
         assert not endless.is_set()
     assert await ended(endless)
@@ -59,12 +62,15 @@ async def test_a_reader_that_leaves_a_stream_ends_the_generation(served, endless
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("source", ["endless", "silent"])
-async def test_a_caller_that_hangs_up_ends_the_generation_even_before_its_first_word(settings, request, source, stream) -> None:
+@pytest.mark.parametrize("path", ASKED)
+async def test_a_caller_that_hangs_up_ends_the_generation_even_before_its_first_word(
+    settings, request, path: str, source: str, stream: bool
+) -> None:
     cancelled = request.getfixturevalue(source)
     async with serving(settings):
         _, writer = await asyncio.open_connection(*_place(settings))
-        body = json.dumps({**CHAT, "stream": stream}).encode()
-        writer.write(_head("POST", "/v1/chat/completions", len(body)) + body)
+        body = json.dumps({**ASKED[path], "stream": stream}).encode()
+        writer.write(_head("POST", path, len(body)) + body)
         await writer.drain()
         assert not await asyncio.to_thread(cancelled.wait, 0.3)
         writer.close()

@@ -5,7 +5,16 @@ import json
 import jsonschema
 import pytest
 
-from services.gateway import batches, chat_request, completion_request, grader_request, job_request, response_request
+from services.gateway import (
+    batches,
+    chat_request,
+    completion_request,
+    eval_request,
+    eval_run_request,
+    grader_request,
+    job_request,
+    response_request,
+)
 from services.gateway.app import make_app
 from services.gateway.peers import connected
 from tests.unit.gateway.frozen_contract import DOCUMENT, check, validate_as
@@ -63,6 +72,8 @@ def test_what_is_not_as_the_file_says_is_found(value: dict, schema: str) -> None
         ("CreateResponse", response_request),
         ("CreateBatch", batches),
         ("RunGrader", grader_request),
+        ("CreateEval", eval_request),
+        ("CreateEvalRun", eval_run_request),
     ],
 )
 def test_a_field_is_in_the_file_or_refused_or_ignored(schema: str, module) -> None:

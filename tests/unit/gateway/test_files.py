@@ -59,7 +59,7 @@ async def test_bad_rows_are_told_as_storage_tells_them(http, platform) -> None:
     assert "1 row is bad" in error["message"]
 
 
-@pytest.mark.parametrize("purpose", ["", "assistants", "evals", "fine-tune-results", "batch_output"])
+@pytest.mark.parametrize("purpose", ["", "assistants", "vision", "fine-tune-results", "batch_output"])
 async def test_only_training_data_is_stored(http, platform, purpose: str) -> None:
     answer = await upload(http, purpose=purpose)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "purpose")

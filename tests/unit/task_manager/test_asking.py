@@ -143,6 +143,8 @@ GOOD = Evaluation(("tiny", f"tasks/{ID}"), str(ID))
         ({"models": ()}, "task.spec.evaluation.models"),
         ({"models": ("tiny",) * 9}, "task.spec.evaluation.models"),
         ({"models": ("tiny",) * 33, "asks_checkpoints": True}, "task.spec.evaluation.models"),
+        ({"answers_in_rows": True}, "task.spec.evaluation.models"),
+        ({"data_source": "x" * 65_537}, "task.spec.evaluation.data_source"),
         ({"models": ("tiny", "tiny")}, "task.spec.evaluation.models"),
         ({"models": ("tiny", "X")}, "task.spec.evaluation.models[1]"),
         ({"dataset": ""}, "task.spec.evaluation.dataset"),
@@ -269,6 +271,16 @@ async def test_nothing_led_to_what_is_no_result(kept: KeptCheckpoints) -> None:
 async def test_of_a_deleted_task_everything_counts(kept: KeptCheckpoints) -> None:
     deleted = dataclasses.replace(TUNED, task=f"tasks/{uuid.UUID(int=99)}")
     assert [each.step for each in await kept.before(deleted)] == [4]
+
+
+async def test_answers_in_the_rows_need_no_model(served: ServedModels) -> None:
+    work = an_evaluation(served, models=[], answers_in_rows=True, data_source='{"type": "jsonl"}')
+    assert list(work.violations()) == []
+    resolved = await work.resolve(patience=1.0)
+    spec = task_spec_pb2.TaskSpec.FromString(resolved.spec).evaluation
+    assert (list(spec.models), spec.answers_in_rows, spec.data_source) == ([], True, '{"type": "jsonl"}')
+    assert (resolved.base_model, resolved.origin) == ("", None)
+    assert (await work.plan(patience=1.0)).total_steps == 20
 
 
 async def test_the_same_ask_is_stored_as_the_same_bytes(served: ServedModels) -> None:

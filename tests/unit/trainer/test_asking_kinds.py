@@ -31,6 +31,8 @@ from tunesmith.v1 import evaluation_pb2, generation_pb2, task_spec_pb2
 
 TUNED = f"artifacts/{uuid.UUID(int=9)}"
 OTHER = f"datasets/{uuid.UUID(int=2)}"
+RECORDED = task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(answers_in_rows=True, dataset=DATASET))
+RECORDED_AND_ASKED = evaluation_pb2.Evaluation(models=["x"], answers_in_rows=True, dataset=DATASET)
 EVALUATION = task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(models=["baseModels/tiny", TUNED], dataset=DATASET))
 GENERATION = task_spec_pb2.TaskSpec(generation=generation_pb2.Generation(model=TUNED, dataset=DATASET))
 
@@ -116,7 +118,7 @@ async def test_very_large_training_data_is_not_searched_and_that_is_said(tmp_pat
     assert any("1,074 MB" in text and OTHER in text for text in said)
 
 
-@pytest.mark.parametrize("spec", [EVALUATION, GENERATION], ids=["evaluation", "generation"])
+@pytest.mark.parametrize("spec", [EVALUATION, GENERATION, RECORDED], ids=["evaluation", "generation", "recorded"])
 def test_a_run_asks_with_one_process_and_survives_its_document(spec: task_spec_pb2.TaskSpec) -> None:
     request = a_request(spec)
     assert request.num_processes == 1
@@ -132,9 +134,10 @@ def test_a_run_asks_with_one_process_and_survives_its_document(spec: task_spec_p
             "run.spec.evaluation.dataset",
         ),
         (task_spec_pb2.TaskSpec(evaluation=evaluation_pb2.Evaluation(dataset=DATASET)), "run.spec.evaluation.models"),
+        (task_spec_pb2.TaskSpec(evaluation=RECORDED_AND_ASKED), "run.spec.evaluation.models"),
         (task_spec_pb2.TaskSpec(generation=generation_pb2.Generation(dataset=DATASET)), "run.spec.generation.models"),
     ],
-    ids=["dataset", "no models", "no model"],
+    ids=["dataset", "no models", "models and answers", "no model"],
 )
 def test_what_cannot_run_is_refused(spec: task_spec_pb2.TaskSpec, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
