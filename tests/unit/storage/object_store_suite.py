@@ -30,6 +30,12 @@ class ObjectStoreSuite:
         assert b"".join(pieces) == data
         assert all(0 < len(piece) <= CHUNK_BYTES for piece in pieces)
 
+    async def test_a_list_ends_at_its_limit_by_key(self, store: ObjectStore) -> None:
+        for key in ("b/2", "a/1", "b/1", "b/3"):
+            await store.put(key, io.BytesIO(b"x"), 1)
+        assert [found.key for found in await store.list("b/", 2)] == ["b/1", "b/2"]
+        assert [found.key for found in await store.list("b/")] == ["b/1", "b/2", "b/3"]
+
     async def test_an_object_of_many_parts_comes_back_equal(self, store: ObjectStore) -> None:
         block = bytes(range(256)) * 4096
         with tempfile.TemporaryFile() as file:
