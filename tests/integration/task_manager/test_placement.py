@@ -107,6 +107,11 @@ async def test_a_claim_keeps_how_its_trainer_is_fenced_and_the_next_one_forgets_
     assert second.fenced_after is None
 
 
+async def test_many_who_write_about_the_same_trainers_do_not_lock_one_another_out(pool: Pool) -> None:
+    names = [f"t:{number}" for number in range(20)]
+    await asyncio.gather(*(Owner(pool).claims.heard(names[::step]) for step in (1, -1) * 10))
+
+
 async def test_the_silence_of_a_trainer_is_what_any_task_manager_has_written(pool: Pool) -> None:
     one, other = Owner(pool), Owner(pool)
     nothing = datetime.timedelta()
