@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.common.postgres import Pool, transaction
-from services.task_manager import assignments, follow_ups, run_speeds, state_changes
+from services.task_manager import assignments, follow_ups, run_speeds, runner_contact, state_changes
 from services.task_manager.domain.attempt import after_loss, moves
 from services.task_manager.domain.backoff import rest
 from services.task_manager.domain.claim import Assignment, Claim
@@ -145,6 +145,17 @@ class ClaimRepository:
         async with transaction(self._pool) as connection:
             rows = await (await connection.execute(query.encode(), {"ids": list(task_ids)})).fetchall()
         return {row["id"]: row["run_name"] for row in rows}
+
+    async def heard(self, runners: Sequence[str]) -> None:
+        """Writes down that these trainers have answered; raises Unavailable also when there is nothing to write."""
+        async with transaction(self._pool, "claims.heard") as connection:
+            await connection.execute(runner_contact.HEARD, {"runners": list(runners)})
+
+    async def silence(self, runner: str) -> datetime.timedelta:
+        """For how long no task manager has heard of a trainer; nothing when none has ever written that it did."""
+        async with transaction(self._pool) as connection:
+            row = await (await connection.execute(runner_contact.SILENCE, {"runner": runner})).fetchone()
+        return datetime.timedelta() if row is None else row["silence"]
 
     def _parameters(self) -> dict[str, Any]:
         return {"owner": self._owner, "lease": self._lease}

@@ -28,6 +28,9 @@ class Claims(Protocol):
     ) -> None:
         """See ClaimRepository."""
 
+    async def silence(self, runner: str) -> datetime.timedelta:
+        """See ClaimRepository."""
+
 
 class Events(Protocol):
     """EventLog, as far as a follower needs it."""

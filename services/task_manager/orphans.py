@@ -20,6 +20,9 @@ log = structlog.get_logger()
 class CurrentRuns(Protocol):
     """What the sweep needs of ClaimRepository."""
 
+    async def heard(self, runners: Sequence[str]) -> None:
+        """See ClaimRepository."""
+
     async def current_runs(self, task_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, str]:
         """See ClaimRepository."""
 
@@ -30,9 +33,13 @@ class OrphanSweep:
     def __init__(self, claims: CurrentRuns) -> None:
         self._claims = claims
         self._seen: set[tuple[str, str]] = set()
+        self._answered: set[str] = set()
 
     async def sweep(self, trainers: Mapping[str, Trainer]) -> None:
-        """One look at every trainer; those that do not answer are left out."""
+        """One look at every trainer; those that do not answer are left out. Raises Unavailable before any is asked."""
+        # To be asked keeps a strict trainer's runs going, so nobody asks who could not tell the others that it has answered.
+        await self._claims.heard(sorted(self._answered))
+        self._answered = set()
         # At the same time, so that those that do not answer keep nobody waiting: a strict trainer ends its runs when nobody asks.
         found = await asyncio.gather(*(self._sweep(address, trainer) for address, trainer in trainers.items()))
         self._seen = {orphan for orphans in found for orphan in orphans}
@@ -40,7 +47,7 @@ class OrphanSweep:
     async def _sweep(self, address: str, trainer: Trainer) -> set[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
         try:
-            for name in await self._orphans(trainer):
+            for name in await self._orphans(address, trainer):
                 found.add((address, name))
                 if (address, name) in self._seen:
                     log.warning("run.orphaned", run=name, trainer=address)
@@ -49,9 +56,11 @@ class OrphanSweep:
             log.info("orphans.skipped", trainer=address, reason=error.reason)
         return found
 
-    async def _orphans(self, trainer: Trainer) -> list[str]:
+    async def _orphans(self, address: str, trainer: Trainer) -> list[str]:
         # The runs are asked for before the tasks: a run that is wanted by then is known to the database.
-        by_task = {run: _task_id(run) for run in await trainer.live_runs()}
+        runs = await trainer.live_runs()
+        self._answered.add(address)
+        by_task = {run: _task_id(run) for run in runs}
         current = await self._claims.current_runs([task_id for task_id in by_task.values() if task_id])
         # Runs of tasks this database does not know may belong to another one.
         return [run.name for run, task_id in by_task.items() if task_id and current.get(task_id, run.name) != run.name]

@@ -15,7 +15,7 @@ import structlog
 from services.common.errors import ServiceError, Unavailable
 from services.task_manager import follow_ups
 from services.task_manager.cancellation import check_cancelled
-from services.task_manager.domain.attempt import Step, has_fenced_itself, next_step
+from services.task_manager.domain.attempt import Failing, Step, has_fenced_itself, next_step
 from services.task_manager.domain.claim import Assignment, SequenceGap, StaleClaim
 from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import Change, State
@@ -66,6 +66,7 @@ class RunFollower:
         self._checkpoints_before = checkpoints_before
         self._refused_since: float | None = None
         self._not_found = 0
+        self._failing = Failing()
         self._explained = False
         self._measures = RunMeasures(assignment.progress)
         self._stored = assignment.run_sequence
@@ -122,6 +123,7 @@ class RunFollower:
             self._may_have_started = before and error.reason not in _NO_ROOM
             return await self._refused(error)
         self.is_accepted = True
+        self._failing = Failing()
         log.info("run.started", runner=self.assignment.runner, attempt=self.assignment.attempt)
         return False
 
@@ -220,16 +222,19 @@ class RunFollower:
 
     async def _silent(self, error: ServiceError) -> bool:
         """Whether the attempt is over, as the trainer has ended the run by its own rule; raises `error` while it may go on."""
-        silence = self._trainer.silence()
-        if error.reason == "TRAINER_UNAVAILABLE" and has_fenced_itself(self.assignment.fenced_after, silence):
-            seconds = silence.total_seconds()
-            await self._lose(f"{self.assignment.runner} has been silent for {seconds:.0f} s and has ended the run by itself")
-            return True
+        runner, after = self.assignment.runner, self.assignment.fenced_after
+        if error.reason == "TRAINER_UNAVAILABLE" and after is not None:
+            failing = self._failing.failed(time.monotonic())
+            silence = min(failing, await self._claims.silence(runner))
+            if has_fenced_itself(after, silence, self._settings.orphan_interval):
+                await self._lose(f"{runner} has been silent for {silence.total_seconds():.0f} s and has ended the run by itself")
+                return True
         await self._explain(self._waiting(error))
         raise error
 
     async def _is_alive(self) -> None:
         self._not_found = 0
+        self._failing = Failing()
         if self._explained:
             await self._claims.explain(self.assignment.claim, "the trainer answers again")
             self._explained = False

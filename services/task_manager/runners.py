@@ -51,7 +51,9 @@ class Runners:
 
     async def list(self) -> api.ListRunnersResponse:
         """Sorted by name; raises Unavailable."""
-        trainers, tasks = await self._roster.ask(), await self._tasks.by_runner()
+        # In this order: who cannot reach the database keeps no strict trainer going (`runner_contact`).
+        tasks = await self._tasks.by_runner()
+        trainers = await self._roster.ask()
         # One that this task manager is not set to know may still have runs.
         addresses = sorted(self._roster.trainers.keys() | tasks.keys())
         return api.ListRunnersResponse(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from services.common.postgres import Connection
+from services.task_manager import runner_contact
 from services.task_manager.conversion import state_change_event
 from services.task_manager.domain import transitions
 from services.task_manager.domain.placement import Machine
@@ -66,6 +67,8 @@ class Taker:
         chosen = list(self._fitting([locked[task_id] for task_id in task_ids if task_id in locked], held))
         if chosen:
             await connection.execute(_TAKE, self._parameters(chosen))
+            if self.machine.fenced_after:
+                await connection.execute(runner_contact.HEARD, {"runners": [self.machine.trainer]})
         return [row["id"] for row in chosen]
 
     def _fitting(self, rows: Sequence[Mapping[str, Any]], held: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

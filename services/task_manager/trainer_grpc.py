@@ -1,9 +1,7 @@
 """Trainers over gRPC: the adapter of `trainer_port`; made in `__main__`."""
 
-import contextlib
 import datetime
-import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import grpc
@@ -11,7 +9,6 @@ from google.protobuf.message import Message
 
 from services.common.addresses import is_loopback
 from services.common.channels import call_metadata, connect, translated
-from services.common.errors import ServiceError
 from services.common.failpoints import around
 from services.task_manager.conversion import state_from_proto
 from services.task_manager.domain.claim import Assignment
@@ -29,11 +26,6 @@ class GrpcTrainer:
         self._peer = f"the trainer {address}"
         self._api_key = api_key
         self._deadline = deadline
-        self._answered = time.monotonic()
-
-    def silence(self) -> datetime.timedelta:
-        """See Trainer."""
-        return datetime.timedelta(seconds=time.monotonic() - self._answered)
 
     async def capacity(self) -> Capacity:
         """See Trainer."""
@@ -76,27 +68,13 @@ class GrpcTrainer:
     async def follow_run(self, name: str, after: int) -> AsyncGenerator[RunMessage, None]:
         """See Trainer."""
         request = trainer_service_pb2.StreamRunEventsRequest(name=name, after_sequence=after)
-        with self._noted():
+        with translated(_REASON, self._peer):
             async for response in self._stub.StreamRunEvents(request, metadata=call_metadata(self._api_key)):
-                self._answered = time.monotonic()
                 yield _end(response.end) if response.HasField("end") else RunEvents(response.events, response.ByteSize())
 
     async def _call(self, method: Any, request: Message) -> Any:
-        with self._noted():
-            answer = await method(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
-            self._answered = time.monotonic()
-            return answer
-
-    @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
-        """A refusal is an answer, too."""
-        try:
-            with translated(_REASON, self._peer):
-                yield
-        except ServiceError as error:
-            if error.reason != _REASON:
-                self._answered = time.monotonic()
-            raise
+        with translated(_REASON, self._peer):
+            return await method(request, timeout=self._deadline, metadata=call_metadata(self._api_key))
 
 
 class GrpcTrainers:

@@ -70,9 +70,6 @@ class LiveRun:
 class Trainer(Protocol):
     """A trainer; every method raises Unavailable when it does not answer, and ServiceError with the reason it gives."""
 
-    def silence(self) -> datetime.timedelta:
-        """Since it last answered this process, or since this process knows it."""
-
     async def capacity(self) -> Capacity:
         """What it can take now."""
 

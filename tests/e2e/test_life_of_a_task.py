@@ -84,7 +84,7 @@ def test_the_runner_is_listed_and_a_label_that_it_does_not_have_is_waited_for(st
     task = create(stack, dataset, *FAST, "--runner-label", "zone=nowhere")
     eventually(
         lambda: stack.json("task", "show", task["name"])["state_reason"] == "no runner with zone=nowhere is there",
-        "the task does not say what it waits for",
+        what="the task does not say what it waits for",
     )
     assert stack.json("task", "cancel", task["name"])["state"] == "CANCELLED"
 

@@ -250,7 +250,7 @@ async def a_second_attempt(lab: Lab) -> None:
 def orphans_at_first_sight(patch: Patch) -> None:
     """What no task wants is ended at once, by what the database said before the trainer was asked."""
 
-    async def find(self: orphans.OrphanSweep, trainer: Any) -> list[str]:
+    async def find(self: orphans.OrphanSweep, address: str, trainer: Any) -> list[str]:
         current = await self._claims.current_runs([uuid.UUID(trainer.next_task)])
         live = await trainer.live_runs()
         names = [run.name for run in live if current.get(uuid.UUID(trainer.next_task)) != run.name]

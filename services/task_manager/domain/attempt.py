@@ -31,12 +31,32 @@ def next_step(state: State, stored_events: int, *, may_have_started: bool, is_ac
     return Step.START if state is State.STARTING and stored_events == 0 and not is_accepted else Step.FOLLOW
 
 
-def has_fenced_itself(fenced_after: datetime.timedelta | None, silence: datetime.timedelta) -> bool:
-    """Whether a trainer that was silent for so long has ended its runs, given its own rule; None = it lets them go on.
+@dataclasses.dataclass(slots=True)
+class Failing:
+    """For how long a follower has asked its trainer in vain, one try after the other; times are in seconds.
 
-    The rule counts from the last call that reached it, which may be one whose answer was lost on the way: that much is added.
+    Its own tries may be what reaches the trainer last. A try long after the one before, by a process that was stopped meanwhile,
+    begins anew.
     """
-    return fenced_after is not None and silence >= fenced_after + LOST_ANSWER
+
+    since: float | None = None
+    last: float = 0.0
+
+    def failed(self, now: float) -> datetime.timedelta:
+        """So long, with a try that failed now."""
+        if self.since is None or now - self.last > LOST_ANSWER.total_seconds():
+            self.since = now
+        self.last = now
+        return datetime.timedelta(seconds=now - self.since)
+
+
+def has_fenced_itself(fenced_after: datetime.timedelta, silence: datetime.timedelta, asked_every: datetime.timedelta) -> bool:
+    """Whether a strict trainer that no task manager has heard of for so long has ended its runs.
+
+    It counts from the last call that reached it. That may be one whose answer was lost on the way, or the last one of a task
+    manager that ended before it wrote it down; trainers are asked, and that is written, every `asked_every`.
+    """
+    return silence >= fenced_after + LOST_ANSWER + asked_every
 
 
 def moves(state: State, end: Change) -> Sequence[Change]:

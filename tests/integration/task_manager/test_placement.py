@@ -107,6 +107,27 @@ async def test_a_claim_keeps_how_its_trainer_is_fenced_and_the_next_one_forgets_
     assert second.fenced_after is None
 
 
+async def test_many_who_write_about_the_same_trainers_do_not_lock_one_another_out(pool: Pool) -> None:
+    names = [f"t:{number}" for number in range(20)]
+    await asyncio.gather(*(Owner(pool).claims.heard(names[::step]) for step in (1, -1) * 10))
+
+
+async def test_the_silence_of_a_trainer_is_what_any_task_manager_has_written(pool: Pool) -> None:
+    one, other = Owner(pool), Owner(pool)
+    nothing = datetime.timedelta()
+    assert await one.claims.silence("t:1") == nothing, "nobody has ever heard of it"
+    await one.claims.heard(["t:1", "t:2", "t:1"])
+    await one.claims.heard([])
+    first = await other.claims.silence("t:1")
+    assert nothing < first < await one.claims.silence("t:1")
+    await other.claims.heard(["t:1"])
+    assert await one.claims.silence("t:1") < await one.claims.silence("t:2")
+    task = await one.tasks.create(asking())
+    before = await one.claims.silence("t:1")
+    await one.queue.claim([task.id], dataclasses.replace(PLAIN, fenced_after=datetime.timedelta(minutes=1)))
+    assert await one.claims.silence("t:1") < before, "it has said what it can take a moment before"
+
+
 async def says(manager: Platform, task: task_pb2.Task, wanted: str) -> None:
     async def said() -> bool | None:
         return (await manager.get(task.name)).state_reason == wanted or None

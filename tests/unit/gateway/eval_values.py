@@ -95,7 +95,9 @@ async def finished(platform: FakePlatform, directory: pathlib.Path, models: Fake
         system_prompt="",
         models=tuple(spec.models),
         graders=graders_from_proto(spec.graders),
+        measures_perplexity=spec.perplexity,
         trained_on={},
+        steps={},
     )
     reading, writing = os.pipe()
     asker = Asker(models, at_once=1, clock=lambda: 1.0)

@@ -82,6 +82,7 @@ class FakeStore:
         self.max_lost_runs = 0
         self.speed: RunSpeed | None = None
         self.checkpoints: list[str] = []
+        self.silent_for = datetime.timedelta()
 
     async def refresh(self, claim: Claim) -> Assignment:
         self._check(claim)
@@ -123,6 +124,10 @@ class FakeStore:
         self.task = dataclasses.replace(self.task, run_sequence=after + len(events))
         return self.task.run_sequence
 
+    async def silence(self, runner: str) -> datetime.timedelta:
+        assert runner == self.task.runner
+        return self.silent_for
+
     def cancel(self) -> None:
         """What a caller of the API does."""
         self._move(Change(State.CANCELLING, "wish"))
@@ -155,10 +160,6 @@ class FakeTrainer:
         self.runs: list[LiveRun] = []
         self.has: Capacity | Exception = Capacity(1, 1)
         self.on_start: Callable[[], None] = lambda: None
-        self.silent_for = datetime.timedelta()
-
-    def silence(self) -> datetime.timedelta:
-        return self.silent_for
 
     async def capacity(self) -> Capacity:
         if isinstance(self.has, Exception):

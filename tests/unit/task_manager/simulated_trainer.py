@@ -56,6 +56,8 @@ class Trainer:
         self.is_away = False
         self._newest: dict[int, int] = {}
         self._away_since = self._heard = 0
+        self.answered = 0
+        """When somebody last had an answer, as all task managers know."""
 
     def come_or_go(self) -> None:
         """Out of reach, or back."""
@@ -99,6 +101,7 @@ class Trainer:
         if self.is_away:
             raise Away
         self._hear()
+        self.answered = self._clock()
 
     def _hear(self) -> None:
         self._fence()

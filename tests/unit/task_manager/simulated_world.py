@@ -13,13 +13,13 @@ from typing import Any
 from simulated_store import LEASE, Broken, Claim, Gap, Row, Stale, Store
 from simulated_trainer import FENCE, Ahead, Away, NotFound, Refused, Trainer
 
-from services.task_manager.domain.attempt import Step, has_fenced_itself, next_step
+from services.task_manager.domain.attempt import Failing, Step, has_fenced_itself, next_step
 from services.task_manager.domain.placement import Machine
 from services.task_manager.domain.schedule import Running, Waiting, decide
 from services.task_manager.domain.task import ACTIVE, Change, State
 
 STEPS = 130
-UNIT = datetime.timedelta(seconds=10)
+UNIT = datetime.timedelta(seconds=5)
 """Of the time in the simulation, where rules are told in seconds."""
 _ROUNDS_TO_REST = 120
 
@@ -40,6 +40,7 @@ class Follower:
         self._may_have_started = not is_new
         self._is_accepted = row.state is not State.STARTING or row.run_sequence > 0
         self._not_found = self._refusals = 0
+        self._failing = Failing()
         self._row: Row | None = None
         self.write: Callable[[], object] | None = None
         self.is_over = False
@@ -65,7 +66,10 @@ class Follower:
     def _given_up(self) -> Callable[[], object] | None:
         """What is written when the trainer has ended the run by its own rule; None = it may go on."""
         store, claim, row = self._world.store, self.claim, self._row
-        if row is None or not self._world.has_fenced_itself(row.runner, self._world.silence(claim.owner, row.runner)):
+        if row is None:
+            return None
+        failing = self._failing.failed((self._world.store.now * UNIT).total_seconds()) // UNIT
+        if not self._world.has_fenced_itself(row.runner, min(failing, self._world.silence(row.runner))):
             return None
         return lambda: store.lose(claim)
 
@@ -89,8 +93,7 @@ class Follower:
             if self._refusals < 3:
                 return lambda: None
             return lambda: self._world.store.finish(self.claim, Change(State.QUEUED, "no room"))
-        self._is_accepted = True
-        self._world.answered(self.claim.owner, row.runner)
+        self._is_accepted, self._failing = True, Failing()
         return lambda: None
 
     def _follow(self, row: Row) -> Callable[[], object]:
@@ -105,8 +108,7 @@ class Follower:
             with contextlib.suppress(Away):
                 trainer.ask(row.run)
             return self._lost()
-        self._not_found = 0
-        self._world.answered(claim.owner, row.runner)
+        self._not_found, self._failing = 0, Failing()
         if events:
             return lambda: store.append(claim, row.run, row.run_sequence, events)
         if run.end is None or self._world.has_more(run.journal, row.run_sequence):
@@ -194,7 +196,6 @@ class Manager:
         for number, trainer in enumerate(self._world.trainers):
             with contextlib.suppress(Away):
                 free = min(trainer.free(), trainer.total - store.taken(number))
-                self._world.answered(self.owner, number)
                 machines.append(Machine(str(number), trainer.total, max(0, free), {"number": str(number)}))
         rows = {row.id: row for row in store.rows if row.state is State.QUEUED and store.is_due(row)}
         waiting = [
@@ -243,7 +244,6 @@ class World:
         self.trainers = [
             Trainer(self.chance, total, lambda: self.store.now, is_strict=number == 0) for number, total in enumerate(totals)
         ]
-        self._answered: dict[tuple[int, int], int] = {}
         self._owners = 0
         self.managers = [self.new_manager() for _ in range(2)]
         for _ in range(2):
@@ -257,14 +257,10 @@ class World:
 
     def new_manager(self) -> Manager:
         self._owners += 1
-        self._answered |= {(self._owners, number): self.store.now for number in range(len(self.trainers))}
         return Manager(self, self._owners)
 
-    def answered(self, owner: int, trainer: int) -> None:
-        self._answered[owner, trainer] = self.store.now
-
-    def silence(self, owner: int, trainer: int) -> int:
-        return self.store.now - self._answered[owner, trainer]
+    def silence(self, trainer: int) -> int:
+        return self.store.now - self.trainers[trainer].answered
 
     def check_computing(self) -> None:
         """A run that a strict trainer computes is not given elsewhere."""
@@ -275,7 +271,7 @@ class World:
 
     # What a follower makes of answers, and a manager of what is asked for; here, so that it can be got wrong.
     def has_fenced_itself(self, trainer: int, silence: int) -> bool:
-        return has_fenced_itself(FENCE * UNIT if self.trainers[trainer].is_strict else None, silence * UNIT)
+        return self.trainers[trainer].is_strict and has_fenced_itself(FENCE * UNIT, silence * UNIT, UNIT)
 
     def asked_labels(self, row: Row) -> dict[str, str]:
         return row.labels

@@ -95,6 +95,10 @@ class FakeClaims(FakeStore):
     async def release(self) -> None:
         self.released = True
 
+    async def heard(self, runners: Sequence[str]) -> None:
+        if self.outage:
+            raise Unavailable("POSTGRES_UNAVAILABLE", "away")
+
     async def current_runs(self, task_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, str]:
         return {TASK: RUN}
 
@@ -358,6 +362,31 @@ async def test_a_trainer_that_hangs_keeps_no_other_from_being_asked() -> None:
     sweep.cancel()
 
 
+async def test_who_has_answered_is_written_down_before_anybody_is_asked_again() -> None:
+    current, silent, answering = Current(RUN), FakeTrainer(), FakeTrainer()
+    silent.has = away()
+    sweep = OrphanSweep(current)
+    for _ in range(2):
+        await sweep.sweep({"b:1": answering, "a:1": silent, "c:1": answering})
+    assert current.contacts == [[], ["b:1", "c:1"]]
+
+
+async def test_no_trainer_is_asked_when_nobody_would_learn_of_its_answer() -> None:
+    """Otherwise a strict one would go on while another task manager takes it for silent."""
+    current, trainer, asked = Current(RUN), FakeTrainer(), False
+    current.is_away = True
+
+    async def ask() -> Sequence[LiveRun]:
+        nonlocal asked
+        asked = True
+        return ()
+
+    trainer.live_runs = ask  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await OrphanSweep(current).sweep({"a:1": trainer})
+    assert not asked
+
+
 def test_the_authority_of_trainers_is_read_and_named_when_it_cannot_be(tmp_path: pathlib.Path) -> None:
     (tmp_path / "ca.pem").write_bytes(b"pem")
     assert settings().trainer_authority() is None
@@ -371,6 +400,13 @@ class Current:
 
     def __init__(self, run: str | None) -> None:
         self.run = run
+        self.contacts: list[Sequence[str]] = []
+        self.is_away = False
+
+    async def heard(self, runners: Sequence[str]) -> None:
+        if self.is_away:
+            raise Unavailable("POSTGRES_UNAVAILABLE", "away")
+        self.contacts.append(runners)
 
     async def current_runs(self, task_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, str]:
         return {} if self.run is None else dict.fromkeys(task_ids, self.run)

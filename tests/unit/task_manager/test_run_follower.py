@@ -21,8 +21,9 @@ from dispatch_fakes import (
 )
 
 from services.common.errors import ServiceError, Unavailable
+from services.task_manager import run_follower
 from services.task_manager.conversion import error_to_proto, make_error
-from services.task_manager.domain.attempt import LOST_ANSWER, has_fenced_itself
+from services.task_manager.domain.attempt import LOST_ANSWER, Failing, has_fenced_itself
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.task import State
 from services.task_manager.event_batches import gathered
@@ -378,20 +379,43 @@ async def test_pauses_are_no_losses_however_many_there_are() -> None:
 MINUTE = datetime.timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(
-    ("after", "silence", "has"),
-    [
-        (None, 1000 * MINUTE, False),
-        (MINUTE, MINUTE, False),
-        (MINUTE, MINUTE + LOST_ANSWER, True),
-        (MINUTE, MINUTE + LOST_ANSWER - datetime.timedelta(microseconds=1), False),
-    ],
-    ids=["relaxed", "the answer may have been lost", "long enough", "nearly"],
-)
-def test_a_strict_trainer_has_ended_its_runs_after_its_time_and_a_relaxed_one_never(
-    after: datetime.timedelta | None, silence: datetime.timedelta, has: bool
-) -> None:
-    assert has_fenced_itself(after, silence) is has
+class Clock:
+    """Every look at it takes 40 seconds."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 40
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(run_follower, "time", made)
+    return made
+
+
+async def test_what_others_say_of_a_silence_does_not_count_before_own_tries_have_failed_for_as_long(clock: Clock) -> None:
+    """A try that starts the run may be what reaches the trainer last."""
+    trainer = FakeTrainer((away(),), (end(3),))
+    store = FakeStore(assignment(state=State.RUNNING, run_sequence=3, fenced_after=MINUTE))
+    store.silent_for = 100 * MINUTE
+
+    await asyncio.wait_for(follower(store, trainer, is_new=False).run(), 10)
+
+    assert states(store) == [State.SUCCEEDED]
+
+
+def test_tries_count_from_the_first_and_anew_after_a_long_pause() -> None:
+    failing = Failing()
+    assert [failing.failed(now).total_seconds() for now in (100, 140, 185, 230.5, 260)] == [0, 40, 85, 0, 29.5]
+
+
+@pytest.mark.parametrize(("seconds", "has"), [(60, False), (114, False), (115, True), (1000, True)])
+def test_a_strict_trainer_has_ended_its_runs_when_even_a_lost_answer_would_be_old(seconds: int, has: bool) -> None:
+    assert datetime.timedelta(seconds=45) == LOST_ANSWER
+    assert has_fenced_itself(MINUTE, datetime.timedelta(seconds=seconds), datetime.timedelta(seconds=10)) is has
 
 
 @pytest.mark.parametrize(
@@ -403,12 +427,14 @@ def test_a_strict_trainer_has_ended_its_runs_after_its_time_and_a_relaxed_one_ne
         (State.CANCELLING, 3, State.CANCELLED),
     ],
 )
-async def test_a_run_of_a_strict_trainer_that_stays_silent_is_lost(state: State, sequence: int, last: State) -> None:
+async def test_a_run_of_a_strict_trainer_that_stays_silent_is_lost(
+    state: State, sequence: int, last: State, clock: Clock
+) -> None:
     stored = assignment(state=state, run_sequence=sequence, fenced_after=MINUTE)
-    trainer = FakeTrainer(*[(away(),)] * 9, starts=[away()] * 9)
-    trainer.silent_for = 2 * MINUTE
+    trainer, store = FakeTrainer(*[(away(),)] * 9, starts=[away()] * 9), FakeStore(stored)
+    store.silent_for = 2 * MINUTE
 
-    store = await followed(trainer, stored, is_new=False)
+    await asyncio.wait_for(follower(store, trainer, is_new=False).run(), 10)
 
     assert states(store) == [last]
     if last is State.QUEUED:
@@ -417,21 +443,23 @@ async def test_a_run_of_a_strict_trainer_that_stays_silent_is_lost(state: State,
 
 @pytest.mark.parametrize(("after", "silence"), [(None, 100 * MINUTE), (MINUTE, MINUTE)], ids=["relaxed", "not long enough"])
 async def test_a_silent_trainer_that_may_still_compute_is_asked_on(
-    after: datetime.timedelta | None, silence: datetime.timedelta
+    after: datetime.timedelta | None, silence: datetime.timedelta, clock: Clock
 ) -> None:
     trainer = FakeTrainer((away(),), (away(),), (end(3),))
-    trainer.silent_for = silence
+    store = FakeStore(assignment(state=State.RUNNING, run_sequence=3, fenced_after=after))
+    store.silent_for = silence
 
-    store = await followed(trainer, assignment(state=State.RUNNING, run_sequence=3, fenced_after=after), is_new=False)
+    await asyncio.wait_for(follower(store, trainer, is_new=False).run(), 10)
 
     assert (states(store), len(trainer.followed)) == ([State.SUCCEEDED], 3)
 
 
-async def test_a_refusal_is_no_silence() -> None:
+async def test_a_refusal_is_no_silence(clock: Clock) -> None:
     trainer = FakeTrainer((ServiceError("INTERNAL", "a defect"),), (end(3),))
-    trainer.silent_for = 2 * MINUTE
+    store = FakeStore(assignment(state=State.RUNNING, run_sequence=3, fenced_after=MINUTE))
+    store.silent_for = 2 * MINUTE
 
-    store = await followed(trainer, assignment(state=State.RUNNING, run_sequence=3, fenced_after=MINUTE), is_new=False)
+    await asyncio.wait_for(follower(store, trainer, is_new=False).run(), 10)
 
     assert states(store) == [State.SUCCEEDED]
 

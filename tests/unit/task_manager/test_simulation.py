@@ -182,7 +182,7 @@ class ImpatientWithStrictTrainers(World):
     """The run of a strict trainer is given elsewhere before that has ended it."""
 
     def has_fenced_itself(self, trainer: int, silence: int) -> bool:
-        return self.trainers[trainer].is_strict and silence > 1
+        return self.trainers[trainer].is_strict
 
 
 class LabelsAreForgotten(World):
