@@ -1,5 +1,6 @@
 """Bytes under keys: what the service asks of an object store, and S3 as one; the only place that knows the MinIO SDK."""
 
+import asyncio
 import contextlib
 import datetime
 import urllib.parse
@@ -53,6 +54,12 @@ class ObjectStore(Protocol):
 
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived, at most 1,000; nothing happens when they are joined or gone."""
+
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+        """Stores one part, numbered from 1, of at least 5 MiB unless it is the last; returns the store's mark of it."""
+
+    async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
+        """Makes an object of the parts 1, 2, … with these marks, at most 10,000; of others it makes none."""
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         """Every object whose key starts with `prefix`."""
@@ -111,11 +118,15 @@ class MinioObjectStore:
             return
         with _translated():
             response = await in_thread(self._client.get_object, self._bucket, key, offset=offset)
+            # The next piece is read while the caller works on this one.
+            ahead = asyncio.ensure_future(in_thread(response.read, CHUNK_BYTES))
             try:
-                while missing > 0 and (chunk := await in_thread(response.read, CHUNK_BYTES)):
+                while missing > 0 and (chunk := await ahead):
                     missing -= len(chunk)
+                    ahead = asyncio.ensure_future(in_thread(response.read, CHUNK_BYTES))
                     yield chunk
             finally:
+                await asyncio.gather(ahead, return_exceptions=True)
                 response.close()
                 response.release_conn()
         if missing:
@@ -132,7 +143,7 @@ class MinioObjectStore:
         with _translated():
             return await in_thread(self._size, key)
 
-    # The SDK has no public calls for uploads whose parts somebody else sends; these are what its own uploads are made of.
+    # The SDK has no public calls for uploads in parts; these are what its own uploads are made of.
 
     async def begin_parts(self, key: str) -> str:
         """Begins an upload in parts; returns its id."""
@@ -158,6 +169,17 @@ class MinioObjectStore:
             parts = await in_thread(self._parts, key, multipart_id)
             if parts:
                 await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
+
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+        """Stores one part; returns its ETag."""
+        with _translated():
+            return await in_thread(self._client._upload_part, self._bucket, key, content, None, multipart_id, number)
+
+    async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
+        """Makes an object of the parts with these ETags."""
+        parts = [Part(number, mark) for number, mark in enumerate(marks, start=1)]
+        with _translated(), around("object.put"):
+            await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
 
     def _parts(self, key: str, multipart_id: str) -> list[Part]:
         try:

@@ -19,15 +19,19 @@ class PendingObjects:
     """What one upload has written; made by `pending_objects`."""
 
     def __init__(self, store: ObjectStore, records: PendingObjectRepository) -> None:
-        self._store = store
+        self.store = store
         self._records = records
         self._keys: set[str] = set()
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores an object that is removed again unless a row comes to refer to it."""
+        await self.record(key, size_bytes)
+        await self.store.put(key, content, size_bytes)
+
+    async def record(self, key: str, size_bytes: int) -> None:
+        """Says which object is about to be stored; it, or what there is of it, is removed again like one that was put."""
         await self._records.add(key, size_bytes)
         self._keys.add(key)
-        await self._store.put(key, content, size_bytes)
 
     async def commit(self, work: Awaitable[T]) -> T:
         """Awaits the transaction that makes the rows; `keep` must follow.
@@ -49,7 +53,7 @@ class PendingObjects:
     async def remove(self) -> None:
         """Removes what is still pending, as far as the store lets it."""
         if self._keys:
-            await remove_objects(self._store, self._records, self._keys)
+            await remove_objects(self.store, self._records, self._keys)
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, Self
@@ -52,6 +53,16 @@ class Spool:
             self._file.flush()
         self._file.seek(0)
         return self._file
+
+    def part(self, offset: int, size_bytes: int) -> bytes:
+        """Bytes that were written; the spool may be written meanwhile. Raises ServiceError (DISK_FULL)."""
+        assert self._file is not None, "this spool keeps nothing"
+        with disk_full_reported():
+            self._file.flush()
+        found = bytearray()
+        while len(found) < size_bytes and (more := os.pread(self._file.fileno(), size_bytes - len(found), offset + len(found))):
+            found += more
+        return bytes(found)
 
 
 @contextlib.contextmanager

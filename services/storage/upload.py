@@ -1,6 +1,7 @@
 """The upload of several files: for each declared one in order its path, then its chunks; used for artifacts and base models.
 
-Bytes pass through one temporary file at a time and go on to the object store only when size and SHA-256 are as declared.
+Bytes pass through one temporary file at a time, from which large files go on to the object store while they arrive; an object
+appears there only when size and SHA-256 are as declared.
 """
 
 import collections
@@ -13,6 +14,7 @@ from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.storage.blob_repository import BlobRepository
 from services.storage.blocking import in_thread
 from services.storage.file import File
+from services.storage.forwarding import Forwarding, forwarding
 from services.storage.pending_objects import PendingObjects
 from services.storage.spool import Spool
 
@@ -42,19 +44,20 @@ class FileUpload:
         """
         keys = dict(await self._blobs.known({file.sha256 for file in declared}))
         with ExpectedFiles(declared) as expected:
-            async for item in items:
-                arrived = await in_thread(expected.accept, item)
-                if arrived is not None:
-                    await self._store(arrived, expected, keys, pending)
-            expected.finish()
+            async with forwarding(pending, self._new_id) as forward:
+                async for item in items:
+                    arrived = await in_thread(expected.accept, item)
+                    if arrived is not None:
+                        await self._store(arrived, expected.spool, keys, forward)
+                    elif expected.arriving is not None and expected.arriving.sha256 not in keys:
+                        await forward.advance(expected.arriving, expected.spool)
+                expected.finish()
         return keys
 
-    async def _store(self, file: File, expected: "ExpectedFiles", keys: dict[str, str], pending: PendingObjects) -> None:
-        await in_thread(self._inspect, file, expected.content())
+    async def _store(self, file: File, spool: Spool, keys: dict[str, str], forward: Forwarding) -> None:
+        await in_thread(self._inspect, file, spool.content())
         if file.sha256 not in keys:
-            key = f"blobs/{self._new_id()}"
-            await pending.put(key, expected.content(), file.size_bytes)
-            keys[file.sha256] = key
+            keys[file.sha256] = await forward.finish(file, spool)
 
 
 class ExpectedFiles:
@@ -88,10 +91,16 @@ class ExpectedFiles:
             return None
         return self._whole()
 
-    def content(self) -> BinaryIO:
-        """The file `accept` has returned last, at its start."""
-        assert self._spool is not None, "no file has arrived"
-        return self._spool.content()
+    @property
+    def arriving(self) -> File | None:
+        """The file of which some has come, or nothing yet, and more is to come."""
+        return self._file
+
+    @property
+    def spool(self) -> Spool:
+        """What has come of the file that is arriving, or has arrived last."""
+        assert self._spool is not None, "no file has come"
+        return self._spool
 
     def finish(self) -> None:
         """Raises ServiceError when the stream has ended too early."""

@@ -1,6 +1,7 @@
 """What a journal adds up to: how far a run is, and its state; used by the keeper and wherever a run is shown."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -55,6 +56,8 @@ class History:
     patience: float = 0.0
     """Seconds beyond its grace that the supervisor may give the ranks to save what they have done."""
     supervisor: Identity | None = None
+    group: pathlib.Path | None = None
+    """Directory of the control group that all its processes are in; None = it has none of its own."""
     failure: Failure | None = None
     """What the training process itself gave as the reason; the first counts."""
     exit: Exit | None = None
@@ -113,7 +116,8 @@ class History:
         match record["control"]:
             case "started":
                 identity = record.get("supervisor")
-                news = {"started": True, "supervisor": Identity(**identity) if identity else None}
+                group = pathlib.Path(record["group"]) if record.get("group") else None
+                news = {"started": True, "supervisor": Identity(**identity) if identity else None, "group": group}
             case "failure":
                 news = {"failure": self.failure or Failure.from_record(record)}
             case "checkpoint":

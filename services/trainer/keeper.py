@@ -16,7 +16,7 @@ import structlog
 
 from services.common.errors import ServiceError
 from services.common.failpoints import around
-from services.trainer import processes
+from services.trainer import cgroup, processes
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.delivery import Delivered, Delivery
 from services.trainer.exit_failure import failure_of
@@ -212,7 +212,7 @@ class Keeper:
                         supervisor.send(signal.SIGTERM)
                 elif self._means.clock() - asked > self._means.launcher.grace + history.patience + _KILL_MARGIN_SECONDS:
                     log.warning("supervisor.killed", pid=supervisor.pid)
-                    processes.kill(await asyncio.to_thread(processes.of_run, self.run.path, supervisor))
+                    processes.kill(await self._living(history))
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _reap(self) -> None:
@@ -224,15 +224,21 @@ class Keeper:
     async def _bury(self, journal: Journal, history: History) -> None:
         """The supervisor died without a word: nothing of the run may live on."""
         deadline = self._means.clock() + _BURIAL_SECONDS
-        while left := await asyncio.to_thread(processes.of_run, self.run.path, history.supervisor):
+        cgroup.end(history.group)
+        while left := await self._living(history):
             if self._means.clock() > deadline:
                 log.error("run.not_buried", pids=sorted(left))
                 break
             processes.kill(left)
             await asyncio.sleep(_POLL_SECONDS / 4)
+        cgroup.end(history.group)
         lost = self.run.supervisor_log() or "it was killed, or the machine went down"
         journal.control("exit", exit_codes={}, cancelled=False, failed_rank=None, lost=lost)
         log.warning("supervisor.lost", detail=lost)
+
+    async def _living(self, history: History) -> set[int]:
+        """Process ids of everything that the run has started."""
+        return cgroup.members(history.group) | await asyncio.to_thread(processes.of_run, self.run.path, history.supervisor)
 
     async def _supervisor_gone(self, history: History) -> None:
         """It lets go of the journal a moment before it is gone; a run that has ended has no process at all."""

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import signal
+import time
 from collections.abc import Iterator
 
 RUN_VARIABLE = "TUNESMITH_RUN_DIRECTORY"
@@ -12,6 +13,11 @@ RUN_VARIABLE = "TUNESMITH_RUN_DIRECTORY"
 
 _PROC = pathlib.Path("/proc")
 _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
+
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD of include/linux/sched.h: it has no environment, ever."""
+_MOST_LOOKS = 50
+_LOOK_SECONDS = 0.002
 
 _CONDITIONS = {
     "R": "is computing",
@@ -48,6 +54,7 @@ class _Stat:
     state: str
     parent: int
     session: int
+    flags: int
     start_ticks: int
 
 
@@ -81,7 +88,7 @@ def of_run(directory: pathlib.Path, supervisor: Identity | None) -> set[int]:
     return {
         stat.pid
         for stat in _stats()
-        if stat.state not in "ZX" and stat.pid != os.getpid() and (stat.session == session or marker in _environment(stat.pid))
+        if stat.state not in "ZX" and stat.pid != os.getpid() and (stat.session == session or marker in _environment(stat))
     }
 
 
@@ -101,11 +108,19 @@ def _owns_session(leader: Identity) -> bool:
     return stat is None or stat.start_ticks == leader.start_ticks
 
 
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
+def _environment(stat: _Stat) -> list[bytes]:
+    """What it was started with; waits, not for long, for a process that is just turning into another program.
+
+    Linux shows neither environment nor arguments of such a one, and it must not be overlooked: whoever asks ends a run.
+    """
+    place = _PROC / str(stat.pid)
+    with contextlib.suppress(OSError):
+        for _ in range(_MOST_LOOKS):
+            text = (place / "environ").read_bytes()
+            if text or stat.flags & _KERNEL_THREAD or (place / "cmdline").read_bytes():
+                return text.split(b"\0")
+            time.sleep(_LOOK_SECONDS)
+    return []
 
 
 def _stats() -> Iterator[_Stat]:
@@ -121,4 +136,4 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The command's name, in parentheses, may hold spaces and parentheses itself.
     fields = text.rpartition(")")[2].split()
-    return _Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+    return _Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[6]), int(fields[19]))

@@ -49,8 +49,8 @@ class TrainerSettings(ServerSettings):
     """What a rank runs with `python -m`."""
     warm_processes: int = 1
     """Processes that are kept ready for runs of one process, with their imports done, while no run is active; 0 = none."""
-    warm_module: str = "services.trainer.training.imports"
-    """What imports all that `training_module` needs."""
+    warm_module: str = "services.trainer.training.practice"
+    """What imports all that `training_module` needs, and may do beforehand what every run does first."""
     speed_module: str = "services.trainer.training.speed"
     """What measures the machine's speed once with `python -m`, while nothing runs; empty = nothing does."""
 

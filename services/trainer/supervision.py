@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import selectors
 import signal
 import socket
@@ -63,10 +64,15 @@ class Supervision:
         self._warm = warm
         self._told_of_patience = False
 
-    def run(self, *, identity: processes.Identity | None) -> None:
-        """Until no process is left; the journal then has an `exit` record. `identity` is written down for whoever comes after."""
+    def run(self, *, identity: processes.Identity | None, group: pathlib.Path | None = None) -> None:
+        """Until no process is left; the journal then has an `exit` record.
+
+        `identity`, and the control group that all processes are in, are written down for whoever comes after.
+        """
         with self._signals():
-            self._journal.control("started", supervisor=asdict(identity) if identity else None)
+            self._journal.control(
+                "started", supervisor=asdict(identity) if identity else None, group=str(group) if group else None
+            )
             try:
                 self._attempt()
                 while self._may_try_again():

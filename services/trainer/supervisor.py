@@ -13,6 +13,7 @@ import sys
 import time
 
 from services.trainer import processes, ranks
+from services.trainer.cgroup import own_group
 from services.trainer.journal import Journal, JournalBusy
 from services.trainer.journal_reader import read
 from services.trainer.ranks import Launch, adopt_orphans
@@ -44,7 +45,7 @@ def supervise(directory: pathlib.Path, arguments: argparse.Namespace, warm: Warm
     if journal is None or any(record.get("control") in ("started", "end") for record in read(path)):
         print("supervisor: the run has ended, or has another supervisor", file=sys.stderr)  # noqa: T201
         return 1
-    with journal:
+    with journal, own_group(directory.name, [warm.process.pid] if warm else []) as group:
         adopt_orphans()
         # Only fine-tuning has numbers, and with them several processes.
         numbers = json.loads((directory / "config.json").read_text()).get("hyperparameters") or {}
@@ -57,7 +58,7 @@ def supervise(directory: pathlib.Path, arguments: argparse.Namespace, warm: Warm
             stalls=StallWatch(arguments.stall_floor, time.monotonic),
             ends_stalls=numbers.get("stall_policy") == "fail",
             warm=warm,
-        ).run(identity=processes.identify(os.getpid()))
+        ).run(identity=processes.identify(os.getpid()), group=group)
     return 0
 
 

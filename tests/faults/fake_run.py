@@ -130,17 +130,22 @@ class FakeRun:
                 os.kill(pid, number)
 
     async def _bury(self) -> None:
-        """No process is left; then, unless its worker has told it, the end is written."""
+        """No process is left; then the end is written, so that whoever reads of it finds none."""
         while pids := await asyncio.to_thread(processes.of_run, self.path, None):
             processes.kill(pids)
             await asyncio.sleep(_POLL_SECONDS)
         if self.is_active():
-            state = "CANCELLED" if self.wish() == "CANCELLED" else "FAILED"
-            reason = "" if state == "CANCELLED" else self.wish() or "RUN_LOST"
+            state, reason = self._outcome()
             with (self.path / "journal.jsonl").open("ab") as journal:
                 # A worker that was killed in the middle of a line leaves a part of one.
                 torn = b"" if (self.path / "journal.jsonl").read_bytes()[-1:] in (b"", b"\n") else b"\n"
                 journal.write(torn + json.dumps({"end": state, "reason": reason, "time": time.time()}).encode() + b"\n")
+
+    def _outcome(self) -> tuple[str, str]:
+        """State and reason: what the worker told; else what was wished; else it was lost."""
+        if told := [line for line in self.lines() if "result" in line]:
+            return told[-1]["result"], told[-1]["reason"]
+        return ("CANCELLED", "") if self.wish() == "CANCELLED" else ("FAILED", self.wish() or "RUN_LOST")
 
     def _is_busy(self) -> bool:
         if self._worker is not None and self._worker.poll() is None:

@@ -51,7 +51,7 @@ class _Run:
         self._number = 0
 
     def run(self) -> None:
-        """From the first line to the end."""
+        """From the first line to the result; the end is told by the trainer, when no process is left."""
         manner, steps = self._plan["manner"], self._plan["steps"]
         is_first = self._plan["attempt"] == 1
         self._event("line")
@@ -65,11 +65,11 @@ class _Run:
             self._event("step", step=step)
             self._event("line")
         if manner & FAILS:
-            return self._end("FAILED", reason="TRAINING_FAILED")
+            return self._result("FAILED", reason="TRAINING_FAILED")
         if manner & FAILS_ONCE and is_first:
-            return self._end("FAILED", reason="RUN_LOST")
+            return self._result("FAILED", reason="RUN_LOST")
         self._event("artifact")
-        return self._end("SUCCEEDED")
+        return self._result("SUCCEEDED")
 
     def _hold(self, manner: int) -> None:
         while manner & HOLDS and not os.path.exists("go"):
@@ -79,8 +79,8 @@ class _Run:
         self._number += 1
         self._write(number=self._number, kind=kind, time=time.time(), **more)
 
-    def _end(self, state: str, reason: str = "") -> None:
-        self._write(end=state, reason=reason, time=time.time())
+    def _result(self, state: str, reason: str = "") -> None:
+        self._write(result=state, reason=reason)
 
     def _write(self, **line: object) -> None:
         os.write(self._journal, json.dumps(line).encode() + b"\n")

@@ -12,7 +12,7 @@ import pytest_asyncio
 from services.common.rich_status import reason_of
 from tests.faults.fake_worker import DEAF, DETACHED_CHILD, FAILS, HOLDS
 from tests.faults.trainer_subjects import CAPACITY, Subject, subject_of, survivors
-from tests.integration.trainer.trainer_face import eventually_async
+from tests.integration.trainer.trainer_face import eventually, eventually_async
 from tunesmith.v1 import task_event_pb2, task_pb2, trainer_service_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -76,6 +76,24 @@ async def test_a_stream_has_a_header_then_dense_events_then_the_end(trainer: Sub
     assert (end.state, end.head_sequence, bool(end.artifact)) == (Task.SUCCEEDED, len(numbers), True)
     assert [event.step_metrics.step for event in events(messages) if event.HasField("step_metrics")] == [1, 2, 3]
     assert {event.attempt for event in events(messages)} == {1}
+
+
+async def test_whoever_reads_of_an_end_finds_no_process(trainer: Subject) -> None:
+    name = await submit(trainer, DETACHED_CHILD)
+    assert (await watch(trainer, name))[-1].end.state == Task.SUCCEEDED
+    assert survivors(trainer) == set()
+
+
+async def test_what_a_run_leaves_is_ended_though_its_trainer_was_killed_meanwhile(trainer: Subject) -> None:
+    name = await submit(trainer, DETACHED_CHILD | HOLDS)
+    await until_running(trainer, name)
+    await trainer.end(signal.SIGKILL)
+    living = survivors(trainer)
+    (trainer.runs / name.removeprefix("runs/") / "go").touch()
+    await eventually(lambda: survivors(trainer) < living, "its training ends")
+    await trainer.start()
+    assert (await watch(trainer, name))[-1].end.state == Task.SUCCEEDED
+    assert survivors(trainer) == set()
 
 
 async def test_a_cursor_is_exclusive_and_every_reader_is_sent_the_same(trainer: Subject) -> None:

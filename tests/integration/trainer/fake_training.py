@@ -51,8 +51,13 @@ def flood(step: dict, directory: pathlib.Path) -> None:
 
 
 def spawn(step: dict, directory: pathlib.Path) -> None:
-    """A child that ignores SIGTERM and, if told so, has a session of its own."""
-    child = subprocess.Popen([sys.executable, "-c", IGNORES_SIGTERM], stdout=subprocess.PIPE, start_new_session=step["detached"])
+    """A child that ignores SIGTERM and, if told so, has a session of its own and nothing in its environment."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", IGNORES_SIGTERM],
+        stdout=subprocess.PIPE,
+        start_new_session=step["detached"],
+        env={} if step.get("bare") else None,
+    )
     assert child.stdout
     child.stdout.readline()
     (directory / "child.pid").write_text(str(child.pid))

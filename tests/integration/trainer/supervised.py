@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from services.trainer import cgroup
+from services.trainer.history import History
 from services.trainer.journal_reader import read
 
 HERE = Path(__file__).parent
@@ -39,6 +41,14 @@ class Supervised:
         process = subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE, start_new_session=True)
         self.started.append(process)
         return process
+
+    def close(self) -> None:
+        """Nothing of a test outlives it."""
+        for process in self.started:
+            if process.poll() is None:
+                process.terminate()
+            process.communicate(timeout=30)
+        cgroup.end(History().after(read(self.journal)).group)
 
     def wait_for(self, name: str) -> None:
         until((self.directory / name).exists, f"{name} was not made")

@@ -31,7 +31,7 @@ async def test_a_tiny_model_is_tuned_and_its_adapter_stored(
 ) -> None:
     model = make_tiny_model(tmp_path / "model")
     storage.model_files = {path.name: path.read_bytes() for path in model.iterdir()}
-    imports = {"WARM_PROCESSES": str(warm), "WARM_MODULE": "services.trainer.training.imports"}
+    imports = {"WARM_PROCESSES": str(warm), "WARM_MODULE": "services.trainer.training.practice"}
     face = await make_face(TRAINING_MODULE="services.trainer.training", **imports)
 
     async def is_ready() -> bool:

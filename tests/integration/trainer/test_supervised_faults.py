@@ -18,10 +18,7 @@ DONE = {"do": "exit", "code": 0}
 def supervised(tmp_path: Path) -> Iterator[Supervised]:
     run = Supervised(tmp_path)
     yield run
-    for process in run.started:
-        if process.poll() is None:
-            process.terminate()
-        process.communicate(timeout=30)
+    run.close()
 
 
 def test_ranks_that_stand_still_are_told_with_their_stacks_and_may_go_on(supervised: Supervised) -> None:

@@ -20,10 +20,7 @@ RUNS_ON = ({"do": "make", "file": "ready"}, {"do": "sleep", "seconds": 600})
 def supervised(tmp_path: Path) -> Iterator[Supervised]:
     run = Supervised(tmp_path)
     yield run
-    for process in run.started:
-        if process.poll() is None:
-            process.terminate()
-        process.communicate(timeout=30)
+    run.close()
 
 
 def test_it_writes_down_who_it_is_and_how_all_ended(supervised: Supervised) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import BinaryIO
@@ -85,6 +86,20 @@ class MemoryObjectStore:
         self._require()
         if parts := self.parts.pop((key, multipart_id), None):
             self.objects[key] = b"".join(parts[number] for number in sorted(parts))
+
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+        self._require()
+        self.parts[key, multipart_id][number] = content
+        return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
+        self._require()
+        parts = self.parts[key, multipart_id]
+        for number, mark in enumerate(marks, start=1):
+            if hashlib.md5(parts.get(number, b""), usedforsecurity=False).hexdigest() != mark:
+                raise Unavailable("OBJECT_STORE_UNAVAILABLE", "InvalidPart")
+        self.objects[key] = b"".join(parts[number] for number in range(1, len(marks) + 1))
+        del self.parts[key, multipart_id]
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         self._require()

@@ -90,6 +90,23 @@ class ObjectStoreSuite:
         await store.join_parts("blobs/x", multipart_id)
         assert await store.size("blobs/x") == len(first) + len(second)
 
+    async def test_parts_that_were_put_make_an_object_by_their_marks(self, store: ObjectStore) -> None:
+        multipart_id = await store.begin_parts("blobs/x")
+        contents = [bytes([number]) * MIN_PART_BYTES for number in (1, 2)] + [b"the end"]
+        marks = [await store.put_part("blobs/x", multipart_id, number, content) for number, content in enumerate(contents, 1)]
+        assert len(set(marks)) == 3
+        assert await store.size("blobs/x") is None
+        await store.complete_parts("blobs/x", multipart_id, marks)
+        whole = b"".join(contents)
+        assert await content(store, "blobs/x", 0, len(whole)) == whole
+
+    async def test_parts_with_other_marks_make_nothing(self, store: ObjectStore) -> None:
+        multipart_id = await store.begin_parts("blobs/x")
+        mark = await store.put_part("blobs/x", multipart_id, 1, b"x")
+        with pytest.raises(Unavailable):
+            await store.complete_parts("blobs/x", multipart_id, [mark[::-1]])
+        assert await store.size("blobs/x") is None
+
     async def test_removing_takes_parts_along(self, store: ObjectStore, send_part: SendPart) -> None:
         multipart_id = await store.begin_parts("blobs/x")
         await send_part(store.part_url("blobs/x", multipart_id, 1, HOUR), b"x")

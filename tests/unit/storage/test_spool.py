@@ -18,6 +18,15 @@ def test_what_was_written_is_read_and_measured() -> None:
         assert spool.content().read(3) == b"one"
 
 
+def test_parts_are_read_while_more_is_written() -> None:
+    with Spool() as spool:
+        spool.write(b"one two")
+        assert spool.part(2, 3) == b"e t"
+        spool.write(b" three")
+        assert (spool.part(7, 6), spool.part(11, 9), spool.part(13, 1)) == (b" three", b"ee", b"")
+        assert (spool.size_bytes, spool.sha256) == (13, sha256(b"one two three"))
+
+
 def test_nothing_is_left_after_the_block() -> None:
     with Spool() as spool:
         spool.write(b"x")

@@ -31,7 +31,7 @@ def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple
         for item in items:
             file = expected.accept(item)
             if file is not None:
-                whole.append((file.path, expected.content().read()))
+                whole.append((file.path, expected.spool.content().read()))
         expected.finish()
     return whole
 

@@ -86,6 +86,46 @@ def test_a_run_s_processes_are_found_by_their_environment(spawn, tmp_path: Path)
     assert other.poll() is None
 
 
+def a_proc(root: Path, *, flags: int, environment: bytes = b"", arguments: bytes = b"") -> Path:
+    """The directory of process 7, as Linux shows it."""
+    place = root / "7"
+    place.mkdir(parents=True)
+    (place / "stat").write_text(f"7 (a (b) c) S 1 7 7 0 -1 {flags} " + "0 " * 12 + "99 0")
+    (place / "environ").write_bytes(environment)
+    (place / "cmdline").write_bytes(arguments)
+    return place
+
+
+def test_a_process_is_found_while_it_turns_into_its_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = a_proc(tmp_path / "proc", flags=0)
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(
+        processes.time, "sleep", lambda _: (place / "environ").write_bytes(b"A=1\0TUNESMITH_RUN_DIRECTORY=/run\0")
+    )
+    assert processes.of_run(Path("/run"), None) == {7}
+
+
+@pytest.mark.parametrize(
+    ("flags", "arguments"), [(0x00200000, b""), (0, b"sleep\0")], ids=["thread of the kernel", "started with nothing"]
+)
+def test_nobody_waits_for_what_has_no_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: int, arguments: bytes
+) -> None:
+    a_proc(tmp_path / "proc", flags=flags, arguments=arguments)
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(processes.time, "sleep", lambda _: pytest.fail("it waits"))
+    assert processes.of_run(Path("/run"), None) == set()
+
+
+def test_a_process_that_never_becomes_anything_is_nobody_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    a_proc(tmp_path / "proc", flags=0)
+    waits: list[float] = []
+    monkeypatch.setattr(processes, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(processes.time, "sleep", waits.append)
+    assert processes.of_run(Path("/run"), None) == set()
+    assert sum(waits) <= 0.2
+
+
 def test_a_run_s_processes_are_found_by_the_session_of_their_supervisor(spawn, tmp_path: Path) -> None:
     leader = spawn(session=True)
     identity = processes.identify(leader.pid)
