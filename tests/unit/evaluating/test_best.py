@@ -41,6 +41,11 @@ def test_the_distance_to_the_last_is_told_with_its_interval() -> None:
     assert "against the first model: verdict of a; against the last one, b (step 10): better by 30 ± " in found["text"]
 
 
+def test_the_last_is_the_last_of_however_many() -> None:
+    compared = [contender(name, right(n), step) for name, n, step in (("a", 90, 5), ("b", 80, 10), ("c", 20, 15), ("d", 60, 20))]
+    assert "against the last one, d (step 20): better by 30 ± " in chosen(*compared)["text"]
+
+
 def test_a_distance_that_may_be_chance_is_called_that() -> None:
     found = chosen(contender("a", right(61)), contender("b", [0.0] * 40 + right(60, 60)))
     assert "a does best" in found["text"]

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.trainer.evaluating.bootstrap import RESAMPLES, Interval, interval, resampled_means
-from services.trainer.evaluating.verdict import amount, verdict
 
 
 def of(values: list[float], seed: int = 42) -> Interval:
@@ -58,34 +57,3 @@ def test_the_interval_holds_its_mean_and_lies_within_the_values(values: list[flo
     assert found.low <= found.value <= found.high
     assert min(values) - 1e-9 <= found.low
     assert found.high <= max(values) + 1e-9
-
-
-@pytest.mark.parametrize(
-    ("delta", "rows", "is_share", "kind", "text"),
-    [
-        (Interval(0.41, 0.36, 0.46), 80, True, "BETTER", "better by 41 ± 5 points"),
-        (Interval(-0.1, -0.15, -0.05), 80, True, "WORSE", "worse by 10 ± 5 points"),
-        (Interval(0.01, -0.03, 0.05), 80, True, "NO_SIGNIFICANT_CHANGE", "no significant change (+1 ± 4 points)"),
-        (Interval(0.0, 0.0, 0.0), 80, True, "NO_SIGNIFICANT_CHANGE", "no significant change (+0 ± 0 points)"),
-        (Interval(0.004, 0.001, 0.007), 80, True, "BETTER", "better by 0.4 ± 0.3 points"),
-        (Interval(2.5, 1.0, 4.0), 80, False, "BETTER", "better by 2.5 ± 1.5"),
-        (Interval(1.0, 1.0, 1.0), 9, True, "VERDICT_UNSPECIFIED", "9 rows say too little; give at least 10"),
-        (Interval(1.0, 1.0, 1.0), 1, True, "VERDICT_UNSPECIFIED", "1 row say too little; give at least 10"),
-    ],
-)
-def test_verdicts_in_words(delta: Interval, rows: int, is_share: bool, kind: str, text: str) -> None:
-    found = verdict(delta, rows, is_share=is_share)
-    assert (found.kind, found.text) == (kind, text)
-
-
-def test_scores_in_words() -> None:
-    assert amount(Interval(0.875, 0.8, 0.95), is_share=True) == "88 % (80 to 95)"
-    assert amount(Interval(7.25, 6.5, 8.0), is_share=False) == "7.25 (6.5 to 8)"
-
-
-@given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
-def test_a_verdict_takes_a_side_only_when_the_whole_interval_does(value: float, below: float, above: float) -> None:
-    delta = Interval(value, value - below, value + above)
-    kind = verdict(delta, 100, is_share=True).kind
-    assert (kind == "BETTER") == (delta.low > 0)
-    assert (kind == "WORSE") == (delta.high < 0)

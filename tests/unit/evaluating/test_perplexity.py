@@ -54,7 +54,8 @@ def test_a_difference_is_paired_so_that_hard_rows_do_not_hide_it() -> None:
     assert second["value"] > first["low"]
     assert second["delta"] == pytest.approx(second["value"] - first["value"])
     assert second["delta_low"] < second["delta"] < second["delta_high"] < 0
-    assert second["delta_text"].startswith("lower by ")
+    half = (second["delta_high"] - second["delta_low"]) / 2
+    assert second["delta_text"] == f"lower by {-second['delta']:.3g} ± {half:.2g}"
     back = found(tuned, base)[1]
     assert back["delta_text"].replace("higher", "lower") == second["delta_text"]
     assert (back["delta_low"], back["delta_high"]) == pytest.approx((-second["delta_high"], -second["delta_low"]))
@@ -63,9 +64,16 @@ def test_a_difference_is_paired_so_that_hard_rows_do_not_hide_it() -> None:
 def test_chance_is_no_change() -> None:
     base = known(*[(nats, 1) for nats in noisy(4.0)])
     other = known(*[(nats, 1) for nats in noisy(4.0, seed=8)])
-    text = found(base, other)[1]["delta_text"]
-    assert text.startswith("no significant change (")
-    assert "±" in text
+    told = found(base, other)[1]
+    half = (told["delta_high"] - told["delta_low"]) / 2
+    assert told["delta_text"] == f"no significant change ({told['delta']:+.3g} ± {half:.2g})"
+
+
+def test_the_same_model_twice_is_no_change() -> None:
+    base = known(*[(nats, 1) for nats in noisy(4.0)])
+    told = found(base, dict(base))[1]
+    assert (told["delta_low"], told["delta"], told["delta_high"]) == (0, 0, 0)
+    assert told["delta_text"] == "no significant change (+0 ± 0)"
 
 
 def test_the_same_seed_tells_the_same() -> None:

@@ -8,8 +8,6 @@ from google.protobuf import json_format
 
 from services.common.grading.grade import NotGraded, grade, number_in, template_values
 from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity, Turn
-from services.trainer.evaluating.labels import are_labels, confusion
-from services.trainer.evaluating.leaks import fingerprint, leaked
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
 from services.trainer.evaluating.values import Answer, Item
@@ -115,6 +113,54 @@ def test_steps_stand_with_their_models_and_the_best_is_told_at_the_end() -> None
     )
     assert "m0: exact_match 0 % (0 to 0). m5 (step 5): better by 100 ± 0 points. m10 (step 10): " in found["summary"]
     assert found["summary"].endswith(found["best"]["text"] + ".")
+
+
+def test_everything_goes_by_the_first_grader_even_against_the_built_in_scores() -> None:
+    rows = items(*["a", "b"] * 10)
+    other = StringCheck("other", "{{sample.output_text}}", "{{item.reference}}", "NE")
+    right, wrong, half = answers(*["a", "b"] * 10), answers(*["x"] * 20), answers(*["a", "x"] * 10)
+    found = summary(rows, right, wrong, half, graders=(other,))
+    first, second, third = found["models"]
+    assert first["verdict_text"] == "other 0 % (0 to 0)"
+    assert (second["verdict"], second["regressed_count"], second["improved_count"]) == ("BETTER", 0, 20)
+    assert (third["verdict"], third["improved_count"]) == ("BETTER", 10)
+    assert (found["best"]["model"], found["primary_score"]) == ("m1", "other")
+    assert "with other 100 % (100 to 100)" in found["best"]["text"]
+    assert "against the last one, m2: better by 50 ± " in found["best"]["text"]
+    exact = next(score for score in second["scores"] if score["name"] == "exact_match")
+    assert exact["delta"] == -1.0
+
+
+def test_of_equally_good_models_the_one_that_finds_the_known_answers_more_probable_is_best() -> None:
+    rows, said = items(*["a", "b"] * 10), answers(*["a", "b"] * 10)
+    known = [{row: Answer(row, logprob=-nats, tokens=1) for row in range(1, 21)} for nats in (3.0, 2.0, 1.0, 2.0)]
+    assert summary(rows, *[said] * 4, known=known)["best"]["model"] == "m2"
+    assert summary(rows, *[said] * 4)["best"]["model"] == "m1"
+
+
+def test_numbers_that_are_no_shares_are_told_so_of_the_best_too() -> None:
+    rows, said = items("a", "b"), answers("x", "y")
+    text = summary(rows, said, said, said, graders=(JUDGE,), judged=lambda *_: "7")["best"]["text"]
+    assert "with judge 7 (7 to 7)" in text
+
+
+# 1 - 0.9 is a little less than 0.1.
+ROUNDED = Multi(
+    "rounded",
+    (StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "EQ"),),
+    "0.1 * same + (1 - 0.9) * (1 - same)",
+    0.1,
+)
+
+
+def test_a_rounding_error_is_neither_a_failure_nor_a_regression() -> None:
+    rows = items("a", "b")
+    first, second = summary(rows, answers("a", "b"), answers("x", "y"), graders=(ROUNDED,))["models"]
+    assert second["scores"][0]["value"] < first["scores"][0]["value"]
+    assert (first["scores"][0]["pass_rate"], second["scores"][0]["pass_rate"]) == (1.0, 1.0)
+    assert (second["regressed_rows"], second["regressed_count"], second["improved_count"]) == ([], 0, 0)
+    back = summary(rows, answers("x", "y"), answers("a", "b"), graders=(ROUNDED,))["models"][1]
+    assert back["improved_count"] == 0
 
 
 def test_one_compared_model_is_not_called_the_best() -> None:
@@ -233,26 +279,3 @@ def test_the_first_number_of_an_answer(text: str, expected: float) -> None:
 def test_no_number_is_no_grade(text: str) -> None:
     with pytest.raises(NotGraded, match="no number"):
         number_in(text, 0, 10)
-
-
-def test_labels_are_few_short_and_repeated() -> None:
-    assert are_labels(["yes", "no", "Yes", "no."])
-    assert not are_labels(["yes"] * 4)
-    assert not are_labels(["a", "b", "c"])
-    assert not are_labels(["this one is far too long to be a label", "b"] * 4)
-    assert not are_labels([])
-
-
-def test_a_confusion_matrix() -> None:
-    found = confusion(["yes", "YES.", "maybe", None], ["yes", "no", "no", "yes"])
-    assert found.labels == ("no", "yes")
-    assert found.counts == (("no", "", 1), ("no", "yes", 1), ("yes", "", 1), ("yes", "yes", 1))
-    assert found.macro_f1 == pytest.approx((0 + 2 / 4) / 2)
-
-
-def test_leaks_are_found_whatever_the_spaces_and_the_order_of_keys() -> None:
-    rows = [item(1, "a", "Where is it?"), item(2, "b", "Other"), item(3, "a", "where  is it?")]
-    trained = [{"messages": [{"content": "Where is it? ", "role": "user"}, {"role": "assistant", "content": "A", "weight": 1}]}]
-    assert leaked(rows, trained) == [1, 3]
-    assert leaked(rows, [{"text": "x"}]) == []
-    assert fingerprint({"text": "x"}) is None

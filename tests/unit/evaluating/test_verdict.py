@@ -1,6 +1,8 @@
 """Verdicts and scores in words: where they tip, how they round, what they say of few rows."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.trainer.evaluating.bootstrap import Interval
 from services.trainer.evaluating.verdict import LEAST_ROWS, amount, verdict
@@ -89,3 +91,11 @@ def test_other_numbers_are_told_as_they_are(low: float, value: float, high: floa
 )
 def test_a_score_has_its_interval_beside_it(interval: Interval, is_share: bool, text: str) -> None:
     assert amount(interval, is_share=is_share) == text
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_verdict_takes_a_side_only_when_the_whole_interval_does(value: float, below: float, above: float) -> None:
+    delta = Interval(value, value - below, value + above)
+    kind = verdict(delta, 100, is_share=True).kind
+    assert (kind == "BETTER") == (delta.low > 0)
+    assert (kind == "WORSE") == (delta.high < 0)
