@@ -291,6 +291,7 @@ async def test_the_end_of_a_run_tells_what_passed(http, platform, tmp_path: path
     await finished(platform, tmp_path, FakeModels(atlas, {3: [TOO_LONG]}))
     done = (await http.get(f"{EVALS}/{kept['id']}/runs/{run['id']}")).json()
     assert done["status"] == "completed"
+    assert (await http.get(f"{EVALS}/{kept['id']}/runs")).json()["data"] == [done]
     # Paris passes; the judge gives Rome no number; Lyon has no answer; Oslo has no known one.
     assert done["result_counts"] == {"total": 4, "passed": 1, "failed": 0, "errored": 3}
     assert done["per_testing_criteria_results"] == [
