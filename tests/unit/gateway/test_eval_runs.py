@@ -140,6 +140,11 @@ async def test_an_answer_that_no_criterion_refers_to_need_not_be_there(http, pla
     assert rows_of(platform)[0]["sample"] == {"output_text": ""}
 
 
+async def test_a_recorded_answer_may_be_empty(http, platform) -> None:
+    await made_run(http, await made_eval(http), recorded({**ITEMS[0], "sample": {"output_text": ""}}))
+    assert rows_of(platform)[0]["sample"] == {"output_text": ""}
+
+
 async def test_a_tuned_model_is_found_by_its_name(http, platform) -> None:
     name = f"ft:tiny:tunesmith::{TASK.removeprefix('tasks/').replace('-', '')}"
     run = await made_run(http, await made_eval(http), a_source(model=name))
