@@ -662,6 +662,9 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         wanted = [task for task in self.stored if (not states or task.state in states) and matches(task, request.filter)]
         tasks, token = page_of(wanted, request)
         response = task_manager_service_pb2.ListTasksResponse(tasks=tasks, next_page_token=token)
+        for task in response.tasks:  # as the real one, which tells results of one task only
+            task.ClearField("evaluation_result")
+            task.ClearField("generation_result")
         counts = collections.Counter(task.state for task in wanted) if request.include_totals else {}
         for state, count in counts.items():
             response.totals.add(state=state, task_count=count)

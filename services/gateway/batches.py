@@ -20,7 +20,7 @@ from services.gateway.lines import lines_in
 from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
-from services.gateway.task_pages import tasks_behind
+from services.gateway.task_pages import tasks_behind, with_results
 from services.gateway.unsupported import refuse_present
 from tunesmith.v1 import dataset_service_pb2 as datasets
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -69,7 +69,8 @@ class Batches:
         limit = bodies.whole_number(request, "limit", _DEFAULT_LIMIT, _LONGEST_LIST)
         wanted = api.TaskFilter(labels={ENDPOINT_LABEL: ENDPOINT}, kinds=[TaskSpec.GENERATION])
         behind = tasks_behind(self._peers, wanted, request.query_params.get("after", ""), identifiers.batch_task_name)
-        tasks, has_more = await lists.take(behind, limit)
+        listed, has_more = await lists.take(behind, limit)
+        tasks = await with_results(self._peers, listed)
         return JSONResponse(lists.page_of([batch(task) for task in tasks], has_more=has_more))
 
     async def retrieve(self, request: Request) -> Response:

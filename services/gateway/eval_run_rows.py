@@ -6,7 +6,7 @@ from typing import Any
 
 from services.common.grading import template
 from services.common.grading.template import MissingReference
-from services.gateway.bodies import Body, required
+from services.gateway.bodies import Body, optional
 from services.gateway.eval_criteria import Criteria
 from services.gateway.eval_rows import item_of
 from services.gateway.eval_run_request import Prompt, RunSource
@@ -43,12 +43,12 @@ class RunRows:
         return {"messages": turns, "item": line["item"]}
 
     def _recorded(self, line: Body) -> Body:
-        """An answer that no criterion refers to need not be there."""
+        """An answer that no criterion refers to need not be there; one that is there may be empty."""
         sample = dict(line.get("sample") or {})
-        if self._needs_sample:
-            required(sample, "output_text", str, "sample.")
-        text = sample.get("output_text")
-        sample["output_text"] = text if isinstance(text, str) else ""
+        text = optional(sample, "output_text", str, "sample.")
+        if text is None and self._needs_sample:
+            raise refused("sample.output_text", "is required: criteria refer to it")
+        sample["output_text"] = text or ""
         return {"messages": [_turn("user", NOTHING)], "item": line["item"], "sample": sample}
 
     def _known_answer(self, line: Body) -> str:

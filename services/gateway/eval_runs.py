@@ -19,7 +19,7 @@ from services.gateway.job_labels import metadata_in
 from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
 from services.gateway.settings import GatewaySettings
-from services.gateway.task_pages import tasks_behind
+from services.gateway.task_pages import tasks_behind, with_results
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1.eval_pb2 import Eval
 from tunesmith.v1.evaluation_pb2 import Evaluation
@@ -61,8 +61,8 @@ class EvalRuns:
         kept = await self._lookup.eval(request)
         tasks = [task async for task in self._all(kept)][:: 1 if order == "desc" else -1]
         after = request.query_params.get("after", "")
-        page, has_more = lists.cut(tasks, after, limit, _id, lambda task: status in ("", STATUS.get(task.state)))
-        criteria, url = criteria_of(kept), _url(request)
+        listed, has_more = lists.cut(tasks, after, limit, _id, lambda task: status in ("", STATUS.get(task.state)))
+        page, criteria, url = await with_results(self._peers, listed), criteria_of(kept), _url(request)
         return JSONResponse(lists.page_of([run_object(task, criteria, url) for task in page], has_more=has_more))
 
     async def retrieve(self, request: Request) -> Response:

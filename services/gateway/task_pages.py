@@ -1,6 +1,7 @@
-"""Pages of tasks, newest first, found by the id of the last one told; used by jobs and batches."""
+"""Pages of tasks, newest first, found by the id of the last one told; used by jobs, batches and runs of evals."""
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -25,6 +26,23 @@ async def tasks_behind(peers: Peers, wanted: api.TaskFilter, after: str, name_of
     async for task in _all(peers, wanted):
         if not (position and _place(task) >= _place(position)):
             yield task
+
+
+async def with_results(peers: Peers, tasks: Iterable[Task]) -> list[Task]:
+    """The same tasks as GetTask tells them: lists leave out what evaluations and generations have found."""
+    return await asyncio.gather(*(_with_result(peers, task) for task in tasks))
+
+
+async def _with_result(peers: Peers, task: Task) -> Task:
+    if task.state not in (Task.SUCCEEDED, Task.CANCELLED):
+        return task
+    try:
+        found: Task = await peers.task_manager.call(peers.tasks.GetTask, api.GetTaskRequest(name=task.name))
+    except ServiceError as error:
+        if error.status != "NOT_FOUND":
+            raise
+        return task
+    return found
 
 
 async def _position(peers: Peers, after: str, name_of: Callable[[str], str]) -> Task:

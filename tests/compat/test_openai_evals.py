@@ -83,7 +83,7 @@ def test_a_model_is_measured_by_an_eval(client, tmp_path: pathlib.Path) -> None:
     assert [item.sample.input[0].content for item in told] == [f"Say word{number}." for number in range(1, 6)]
     again = client.evals.runs.output_items.retrieve(told[3].id, eval_id=kept.id, run_id=run.id)
     assert again.to_dict() == told[3].to_dict()
-    assert [each.id for each in client.evals.runs.list(kept.id, status="completed")] == [run.id]
+    assert [each.to_dict() for each in client.evals.runs.list(kept.id, status="completed")] == [done.to_dict()]
     with pytest.raises(openai.ConflictError):
         client.evals.runs.cancel(run.id, eval_id=kept.id)
     other = client.evals.runs.create(kept.id, data_source=source)

@@ -74,6 +74,7 @@ async def test_every_request_has_its_answer_under_its_own_id_and_in_order(http, 
     asked = [request(f"id {number}", messages=[*HELLO * number]) for number in range(1, 6)]
     batch = await answered(*asked)
     assert (batch["status"], batch["request_counts"]) == ("completed", {"total": 5, "completed": 5, "failed": 0})
+    assert (await http.get(BATCHES)).json()["data"] == [batch]
     found = await told(http, batch["output_file_id"])
     assert [line["custom_id"] for line in found] == [f"id {number}" for number in range(1, 6)]
     texts = [line["response"]["body"]["choices"][0]["message"]["content"] for line in found]
@@ -185,6 +186,7 @@ async def test_a_cancelled_batch_has_what_was_answered(http, platform, answered)
     assert (batch["status"], batch["request_counts"]) == ("cancelled", {"total": 5, "completed": 2, "failed": 1})
     assert [line["custom_id"] for line in await told(http, batch["output_file_id"])] == ["a", "c"]
     assert [line["custom_id"] for line in await told(http, batch["error_file_id"])] == ["b"]
+    assert (await http.get(BATCHES)).json()["data"] == [batch]
     task.state = Task.FAILED
     assert (await http.get(f"{BATCHES}/{batch['id']}")).json()["output_file_id"] is None
 

@@ -140,6 +140,11 @@ async def test_an_answer_that_no_criterion_refers_to_need_not_be_there(http, pla
     assert rows_of(platform)[0]["sample"] == {"output_text": ""}
 
 
+async def test_a_recorded_answer_may_be_empty(http, platform) -> None:
+    await made_run(http, await made_eval(http), recorded({**ITEMS[0], "sample": {"output_text": ""}}))
+    assert rows_of(platform)[0]["sample"] == {"output_text": ""}
+
+
 async def test_a_tuned_model_is_found_by_its_name(http, platform) -> None:
     name = f"ft:tiny:tunesmith::{TASK.removeprefix('tasks/').replace('-', '')}"
     run = await made_run(http, await made_eval(http), a_source(model=name))
@@ -291,6 +296,7 @@ async def test_the_end_of_a_run_tells_what_passed(http, platform, tmp_path: path
     await finished(platform, tmp_path, FakeModels(atlas, {3: [TOO_LONG]}))
     done = (await http.get(f"{EVALS}/{kept['id']}/runs/{run['id']}")).json()
     assert done["status"] == "completed"
+    assert (await http.get(f"{EVALS}/{kept['id']}/runs")).json()["data"] == [done]
     # Paris passes; the judge gives Rome no number; Lyon has no answer; Oslo has no known one.
     assert done["result_counts"] == {"total": 4, "passed": 1, "failed": 0, "errored": 3}
     assert done["per_testing_criteria_results"] == [
