@@ -52,6 +52,9 @@ CLIENTS = {
 NIGHTLY = {
     "LiteLLM": Client("nightly/litellm", "litellm", "litellm.py"),
     "lm-eval": Client("nightly/lm-eval", "lm_eval", "lm_eval.py"),
+    "inspect-ai": Client("nightly/inspect-ai", "inspect_ai", "inspect_ai.py"),
+    "DSPy": Client("nightly/dspy", "dspy", "dspy.py"),
+    "LlamaIndex": Client("nightly/llama-index", "llama-index-core", "llama_index.py"),
 }
 
 
