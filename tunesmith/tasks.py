@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -270,9 +271,7 @@ def describe_task(
     spec = FineTuning(
         base_model=resource_name("baseModels", base_model),
         dataset=resource_name("datasets", dataset or "") if dataset or not mixture else "",
-        mixture=[
-            WeightedDataset(dataset=resource_name("datasets", part), weight=weight) for part, weight in (mixture or {}).items()
-        ],
+        mixture=_weighted(mixture or {}),
         validation_dataset=resource_name("datasets", validation_dataset) if validation_dataset else "",
         validation_split_ratio=validation_split_ratio,
         sample_prompts=sample_prompts,
@@ -282,9 +281,8 @@ def describe_task(
         tuning=enum_value(FineTuning.Tuning, tuning, "TUNING_UNKNOWN"),
         hyperparameters=numbers,
         initial_artifact=initial_artifact,
+        artifact_retention=_duration(artifact_retention),
     )
-    if artifact_retention is not None:
-        spec.artifact_retention.FromTimedelta(artifact_retention)
     return Task(
         display_name=name,
         description=description,
@@ -294,3 +292,15 @@ def describe_task(
         not_before_time=timestamp(not_before_time),
         max_attempts=max_attempts,
     )
+
+
+def _weighted(mixture: Mapping[str, float | None]) -> list[WeightedDataset]:
+    return [WeightedDataset(dataset=resource_name("datasets", part), weight=weight) for part, weight in mixture.items()]
+
+
+def _duration(span: datetime.timedelta | None) -> Duration | None:
+    if span is None:
+        return None
+    found = Duration()
+    found.FromTimedelta(span)
+    return found
