@@ -14,6 +14,7 @@ import structlog
 
 from services.common.channels import call_metadata, translated
 from services.common.content_key import content_key
+from services.common.disk_cache import DiskCache
 from services.common.errors import ServiceError
 from tunesmith.v1 import (
     artifact_pb2,
@@ -52,12 +53,13 @@ Chunks = Callable[[str], AsyncIterator[bytes]]
 
 
 class BundleStore:
-    """Local copies of what storage has, below `root`; several processes may share one root."""
+    """Local copies of what storage has, below `root`, of at most `max_bytes`, 0 = without limit; processes may share a root."""
 
-    def __init__(self, channel: grpc.aio.Channel, root: pathlib.Path, *, api_key: str = "") -> None:
+    def __init__(self, channel: grpc.aio.Channel, root: pathlib.Path, *, api_key: str = "", max_bytes: int = 0) -> None:
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(channel)
         self._root = root
+        self._cache = DiskCache(root, max_bytes)
         self._api_key = api_key
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -112,9 +114,14 @@ class BundleStore:
         key = content_key((file.path, file.sha256) for file in wanted)
         async with self._locks.setdefault(key, asyncio.Lock()):
             directory = self._root / key
-            if not directory.is_dir():
+            if not await asyncio.to_thread(self._cache.use, key):
                 await self._download(wanted, chunks, directory)
+                await asyncio.to_thread(self._cache.trim)
             return directory
+
+    async def keep(self, directories: Iterable[str | pathlib.Path]) -> None:
+        """Says that these are used: they stay for the next hour, see DiskCache."""
+        await asyncio.to_thread(self._cache.keep, directories)
 
     async def _download(self, files: list[artifact_pb2.File], chunks: Chunks, directory: pathlib.Path) -> None:
         scratch = self._root / f".{directory.name}.{uuid.uuid4().hex}"

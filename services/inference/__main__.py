@@ -83,7 +83,7 @@ async def _run(worker: Worker, engine: RemoteEngine, upkeep: Upkeep) -> None:
 
 
 def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: Worker, engine: Engine) -> ModelHost:
-    bundles = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key)
+    bundles = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key, max_bytes=settings.cache_max_bytes)
     return ModelHost(
         resolver=Resolver(bundles, ArtifactLookup(channel, api_key=settings.storage_api_key)),
         worker=worker,

@@ -115,6 +115,10 @@ class ModelHost:
         if name is not None:
             await self._worker.run(lambda: self._registry.unload(name))
 
+    async def keep_files(self) -> None:
+        """The files of what is in memory stay in the cache: a new process of the engine reads them again."""
+        await self._resolver.keep({loaded.directory for loaded in self.loaded()})
+
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory, most recently used first."""
         return self._registry.snapshot

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Iterable
 from typing import Protocol
 
 from services.common.bundles import Bundle
@@ -21,6 +22,8 @@ class Bundles(Protocol):
     async def artifact(self, name: str) -> Bundle: ...
 
     async def model_version(self, name: str) -> Bundle: ...
+
+    async def keep(self, directories: Iterable[str]) -> None: ...
 
 
 class Artifacts(Protocol):
@@ -68,6 +71,10 @@ class Resolver:
         if name.kind is Kind.REGISTERED:
             return await self._tuned(await self._bundles.model_version(name.name))
         return await self._tuned(await self._bundles.artifact(await self._artifact(name)))
+
+    async def keep(self, directories: Iterable[str]) -> None:
+        """Says that files in these are still needed."""
+        await self._bundles.keep(directories)
 
     async def loaded_name(self, text: str) -> str | None:
         """The name a model has in memory, found without its files; None for a task without artifacts."""

@@ -21,6 +21,8 @@ class InferenceSettings(ServerSettings):
     """PEM certificate that storage's certificate is checked against; absent = no TLS."""
     cache_dir: pathlib.Path
     """Where fetched files of base models and artifacts are kept."""
+    cache_max_bytes: int = 32 * 1024**3
+    """Fetched files at most; those used longest ago go, but none that was used within the last hour. 0 = without limit."""
     max_loaded_bytes: int = 4 * 1024**3
     """Weights in memory at most; the least recently used models make room. One model may be larger: then it is alone."""
     pack_up_to_bytes: int = 1024**3
@@ -45,7 +47,7 @@ class InferenceSettings(ServerSettings):
         ServerSettings.__post_init__(self)
         if self.max_loaded_bytes <= 0:
             raise ConfigError(f"{PREFIX}MAX_LOADED_BYTES={self.max_loaded_bytes}: expected more than 0")
-        for name in ("threads", "max_waiting", "prefix_tokens", "idle_unload_seconds", "pack_up_to_bytes"):
+        for name in ("threads", "max_waiting", "prefix_tokens", "idle_unload_seconds", "pack_up_to_bytes", "cache_max_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 or more")
         for name in ("max_running", "max_batch_tokens"):

@@ -1,4 +1,4 @@
-"""Keeps pinned models in memory and frees what nobody uses, round after round; run by `__main__` beside the server."""
+"""Keeps pinned models in memory, frees what nobody uses and keeps the files of the rest, round after round; run by `__main__`."""
 
 import asyncio
 import datetime
@@ -20,6 +20,8 @@ class Models(Protocol):
     async def pin(self, models: Sequence[str]) -> None: ...
 
     async def unload_idle(self, longest: datetime.timedelta) -> None: ...
+
+    async def keep_files(self) -> None: ...
 
 
 class Upkeep:
@@ -45,5 +47,6 @@ class Upkeep:
                 await self._models.pin(self._pinned)
             if self._idle:
                 await self._models.unload_idle(self._idle)
+            await self._models.keep_files()
         except ServiceError as error:
             log.warning("upkeep.failed", reason=error.reason, message=error.message)

@@ -38,6 +38,7 @@ from tunesmith.v1 import trainer_service_pb2, trainer_service_pb2_grpc
 log = structlog.get_logger()
 
 _NAME = trainer_service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
+_KEEP_SECONDS = 600.0
 
 
 def main() -> int:
@@ -59,7 +60,8 @@ async def run(settings: TrainerSettings) -> None:
     authority = _read(settings.storage_tls_ca) if settings.storage_tls_ca else None
     async with connect(settings.storage_address, tls_ca=authority) as channel:
         warm = _warm_pool(settings)
-        runs = _runs(settings, channel, warm)
+        bundles = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key, max_bytes=settings.cache_max_bytes)
+        runs = _runs(settings, channel, bundles, warm)
         device = "cuda" if has_gpu() else "cpu"
         speed = Speed(settings.data_dir / "speed.json", module=settings.speed_module, threads=settings.threads_for(1))
         servicer = TrainerServicer(
@@ -77,7 +79,12 @@ async def run(settings: TrainerSettings) -> None:
         def register(server: grpc.aio.Server) -> None:
             trainer_service_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server)
 
-        async with runs.kept(), serving(settings, register, [_NAME], stopping=stopping), _beside(_while_idle(runs, speed, warm)):
+        async with (
+            runs.kept(),
+            serving(settings, register, [_NAME], stopping=stopping),
+            _beside(_while_idle(runs, speed, warm)),
+            _beside(_keep_files(runs, bundles)),
+        ):
             if await wait_for_signal() is signal.SIGINT:
                 log.info("runs.stopping", count=len(runs.active()))
                 await runs.stop()
@@ -87,6 +94,13 @@ async def _while_idle(runs: Runs, speed: Speed, warm: WarmPool) -> None:
     """Both would measure or disturb the other."""
     await speed.measure(runs.is_idle)
     await warm.keep(runs.is_idle)
+
+
+async def _keep_files(runs: Runs, bundles: BundleStore) -> None:
+    """What a run reads when it is restarted stays in the cache as long as it is active."""
+    while True:
+        await bundles.keep([path for run in runs.active() for path in run.fetched()])
+        await asyncio.sleep(_KEEP_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -111,9 +125,8 @@ def _warm_pool(settings: TrainerSettings) -> WarmPool:
     return WarmPool(settings.warm_processes, options, settings.warm_module)
 
 
-def _runs(settings: TrainerSettings, channel: grpc.aio.Channel, warm: WarmPool) -> Runs:
+def _runs(settings: TrainerSettings, channel: grpc.aio.Channel, base_models: BundleStore, warm: WarmPool) -> Runs:
     storage = StorageClient(channel, describe=describe, api_key=settings.storage_api_key)
-    base_models = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key)
     means = Means(
         preparation=Preparation(storage, base_models, time.monotonic),
         delivery=Delivery(storage, time.monotonic),

@@ -146,6 +146,13 @@ class RunDirectory:
         """Whether everything a training process needs is there."""
         return (self.path / "config.json").exists()
 
+    def fetched(self) -> list[str]:
+        """Directories of fetched models that its processes read; none before it is prepared."""
+        if not self.is_prepared():
+            return []
+        config = json.loads((self.path / "config.json").read_text())
+        return [config[name] for name in ("base_model_dir", "source_dir") if config.get(name)]
+
     def record_preparation(self, provenance: Provenance, config: Mapping[str, Any]) -> None:
         """Writes what the upload will need, then the training process' configuration."""
         _write(self.path / "provenance.json", json.dumps(dataclasses.asdict(provenance)))

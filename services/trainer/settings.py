@@ -43,6 +43,8 @@ class TrainerSettings(ServerSettings):
     """Where runs live; survives restarts, belongs to one trainer."""
     cache_dir: pathlib.Path
     """Where base models are kept; may be shared and may be emptied while nothing runs."""
+    cache_max_bytes: int = 32 * 1024**3
+    """Fetched files at most; those used longest ago go, but none that was used within the last hour. 0 = without limit."""
     processes: int = dataclasses.field(default_factory=_cores)
     """Ranks that may run at once over all runs."""
     labels: tuple[str, ...] = ()
@@ -77,6 +79,8 @@ class TrainerSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_TRAINER_INFERENCE_QUESTIONS={self.inference_questions}: expected at least 1")
         if self.warm_processes < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
+        if self.cache_max_bytes < 0:
+            raise ConfigError(f"TUNESMITH_TRAINER_CACHE_MAX_BYTES={self.cache_max_bytes}: expected 0 or more")
         if self.threads < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_THREADS={self.threads}: expected 0 or more")
         if self.fencing not in _FENCING:

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import pathlib
+import shutil
 from collections.abc import AsyncIterator
 
 import grpc
@@ -70,7 +72,7 @@ class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_servic
 
 
 @contextlib.asynccontextmanager
-async def storage(root: pathlib.Path) -> AsyncIterator[tuple[MemoryStorage, BundleStore]]:
+async def storage(root: pathlib.Path, max_bytes: int = 0) -> AsyncIterator[tuple[MemoryStorage, BundleStore]]:
     memory = MemoryStorage()
 
     def register(server: grpc.aio.Server) -> None:
@@ -82,11 +84,11 @@ async def storage(root: pathlib.Path) -> AsyncIterator[tuple[MemoryStorage, Bund
         serving(settings, register, ["tunesmith.v1.ModelService"], grace=0.1),
         channels.connect(settings.listen) as channel,
     ):
-        yield memory, BundleStore(channel, root)
+        yield memory, BundleStore(channel, root, max_bytes=max_bytes)
 
 
 def everything_below(root: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(root.iterdir())
+    return sorted(path for path in root.iterdir() if path.name != ".lock")
 
 
 async def test_a_base_model_arrives_whole(tmp_path: pathlib.Path) -> None:
@@ -155,3 +157,16 @@ async def test_what_storage_says_of_an_unknown_model_passes_through(tmp_path: pa
         with pytest.raises(ServiceError) as caught:
             await store.base_model("baseModels/absent")
     assert caught.value.reason == "BASE_MODEL_NOT_FOUND"
+
+
+async def test_what_was_used_longest_ago_makes_room_for_what_is_fetched(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path, max_bytes=1000) as (memory, small):
+        base = (await small.base_model("baseModels/tiny")).directory
+        adapter = (await small.artifact("artifacts/1")).directory
+        assert base.is_dir(), "it was in use within the hour"
+        shutil.rmtree(adapter)
+        os.utime(base, (1, 1))
+        await small.artifact("artifacts/1")
+        assert (adapter.is_dir(), base.is_dir(), memory.downloads) == (True, False, 2)
+        await small.base_model("baseModels/tiny")
+        assert memory.downloads == 4

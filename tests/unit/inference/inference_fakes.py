@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,7 @@ class FakeBundles:
     def __init__(self, *bundles: Bundle) -> None:
         self.by_name = {bundle.name: bundle for bundle in bundles}
         self.failure: ServiceError | None = None
+        self.kept: list[set[str]] = []
 
     async def base_model(self, name: str) -> Bundle:
         return self._find(name, "BASE_MODEL_NOT_FOUND")
@@ -111,6 +112,9 @@ class FakeBundles:
 
     async def model_version(self, name: str) -> Bundle:
         return self._find(name, "MODEL_VERSION_NOT_FOUND")
+
+    async def keep(self, directories: Iterable[str]) -> None:
+        self.kept.append(set(directories))
 
     def _find(self, name: str, reason: str) -> Bundle:
         if self.failure:

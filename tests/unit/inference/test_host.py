@@ -153,3 +153,12 @@ async def test_the_time_to_the_first_token_includes_the_wait(host: ModelHost, he
     ending = (await second)[-1]
     assert isinstance(ending, Ending)
     assert ending.seconds_to_first_token >= 0.05
+
+
+async def test_files_of_what_is_in_memory_are_kept(host: ModelHost, model_directory: Path) -> None:
+    bundles = host._resolver._bundles
+    assert isinstance(bundles, FakeBundles)
+    await host.keep_files()
+    await host.load("tiny")
+    await host.keep_files()
+    assert bundles.kept == [set(), {str(model_directory)}]

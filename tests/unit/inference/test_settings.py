@@ -31,7 +31,10 @@ def test_pinned_models_are_separated_by_commas() -> None:
     ("name", "value"),
     [
         *((name, "0") for name in ("MAX_RUNNING", "MAX_BATCH_TOKENS", "MAX_LOADED_BYTES")),
-        *((name, "-1") for name in ("MAX_WAITING", "THREADS", "PREFIX_TOKENS", "IDLE_UNLOAD_SECONDS", "PACK_UP_TO_BYTES")),
+        *(
+            (name, "-1")
+            for name in ("MAX_WAITING", "THREADS", "PREFIX_TOKENS", "IDLE_UNLOAD_SECONDS", "PACK_UP_TO_BYTES", "CACHE_MAX_BYTES")
+        ),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_named(name: str, value: str) -> None:

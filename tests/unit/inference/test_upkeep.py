@@ -26,6 +26,9 @@ class Models:
     async def unload_idle(self, longest: datetime.timedelta) -> None:
         self._note(longest)
 
+    async def keep_files(self) -> None:
+        self._note("files")
+
     def _note(self, call: object) -> None:
         self.calls.append(call)
         if len(self.calls) == self._count:
@@ -41,9 +44,9 @@ async def calls_of(count: int, pinned: Sequence[str], idle: datetime.timedelta) 
 
 
 async def test_every_round_pins_and_frees_and_a_failure_waits_for_the_next() -> None:
-    assert await calls_of(5, ["tiny"], HOUR) == [("tiny",), ("tiny",), HOUR, ("tiny",), HOUR]
+    assert await calls_of(6, ["tiny"], HOUR) == [("tiny",), ("tiny",), HOUR, "files", ("tiny",), HOUR]
 
 
 async def test_nothing_is_pinned_or_freed_unless_it_is_asked_for() -> None:
-    assert await calls_of(3, [], HOUR) == [HOUR] * 3
-    assert await calls_of(3, ["a", "b"], datetime.timedelta(0)) == [("a", "b")] * 3
+    assert await calls_of(4, [], HOUR) == [HOUR, "files"] * 2
+    assert await calls_of(3, ["a", "b"], datetime.timedelta(0)) == [("a", "b"), ("a", "b"), "files"]

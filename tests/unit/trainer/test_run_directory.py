@@ -41,6 +41,14 @@ def test_history_follows_the_journal(run: RunDirectory) -> None:
     assert again(run).history() == run.history()
 
 
+def test_what_it_reads_of_the_cache_is_known_once_it_is_prepared(run: RunDirectory) -> None:
+    assert run.fetched() == []
+    (run.path / "config.json").write_text(json.dumps({"base_model_dir": "/cache/a", "source_dir": None, "train_file": "/x"}))
+    assert run.fetched() == ["/cache/a"]
+    (run.path / "config.json").write_text(json.dumps({"base_model_dir": "/cache/a", "source_dir": "/cache/b"}))
+    assert run.fetched() == ["/cache/a", "/cache/b"]
+
+
 def test_wishes_are_kept(run: RunDirectory) -> None:
     stop = Wish(Failure.because("RUN_STOPPED", "the stack was stopped"))
     run.record_wish(stop)

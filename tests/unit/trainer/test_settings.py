@@ -37,7 +37,14 @@ def test_needed_settings_are_named_when_missing(name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PROCESSES", "0"), ("PROCESSES", "x"), ("THREADS", "-1"), ("STOP_GRACE", "10"), ("INFERENCE_QUESTIONS", "0")],
+    [
+        ("PROCESSES", "0"),
+        ("PROCESSES", "x"),
+        ("THREADS", "-1"),
+        ("STOP_GRACE", "10"),
+        ("INFERENCE_QUESTIONS", "0"),
+        ("CACHE_MAX_BYTES", "-1"),
+    ],
 )
 def test_wrong_values_are_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=PREFIX + name):
