@@ -28,6 +28,7 @@ _COMMITS = {
     "claims.explain": "why a task waits",
     "claims.finish": "the end of an attempt",
     "claims.lose": "the loss of a run",
+    "claims.heard": "which trainers have answered",
     "events.append": "events of a run",
     "artifacts.add": "storage commits an artifact",
 }

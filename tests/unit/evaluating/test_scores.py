@@ -95,7 +95,7 @@ def test_a_judge_is_asked_by_row_and_its_number_brought_into_its_range() -> None
 @pytest.mark.parametrize(
     ("grader", "expected"),
     [
-        (EQ, Scale(0.0, True, None)),
+        (EQ, Scale(0.0, True, 1.0)),
         (TextSimilarity("a", TEXT, KNOWN, "F1", 0.4), Scale(0.0, True, 0.4)),
         (ScoreModel("a", "m", ()), Scale(0.0, True, None)),
         (ScoreModel("a", "m", (), 0.0, 1.0, 0.5), Scale(0.0, True, 0.5)),
