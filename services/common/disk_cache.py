@@ -39,15 +39,16 @@ class DiskCache:
         """Says that these, or those that they are in, are in use; what is elsewhere or gone is ignored."""
         root = self._root.resolve()
         inside = [path.relative_to(root) for each in directories if (path := pathlib.Path(each).resolve()).is_relative_to(root)]
-        with self._locked():
+        with _troubles_logged(), self._locked():
             for name in {path.parts[0] for path in inside if path.parts}:
                 self._touch(root / name)
 
     def trim(self) -> None:
-        """Removes what is too much, and what processes that died have left."""
+        """Removes what is too much, and what processes that died have left; what the disk refuses is left for the next time."""
         if not self._max_bytes:
             return
-        with self._locked():
+        gone: list[pathlib.Path] = []
+        with _troubles_logged(), self._locked():
             gone = [*self._abandoned(), *map(self._hidden, self._too_much())]
         for directory in gone:
             shutil.rmtree(directory, ignore_errors=True)
@@ -85,6 +86,15 @@ class DiskCache:
         with (self._root / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+@contextlib.contextmanager
+def _troubles_logged() -> Iterator[None]:
+    """Tidying is worth no failure: whoever does it has what it came for."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("cache.untidy", detail=str(error))
 
 
 def _last_use(path: pathlib.Path) -> float:

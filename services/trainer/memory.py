@@ -1,4 +1,4 @@
-"""Main memory that runs can have: the machine's, or less in a container that is limited (cgroup v2); used by the servicer."""
+"""Main memory that runs can have: the machine's, or less in a container that is limited; used by servicer and training."""
 
 import contextlib
 import dataclasses
@@ -8,6 +8,11 @@ from collections.abc import Mapping
 _MEMINFO = pathlib.Path("/proc/meminfo")
 _GROUP = pathlib.Path("/sys/fs/cgroup")
 """In a container, its own group."""
+_FILES = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""Limit, use, and what of that are caches, of cgroup v2 and of v1; there is one of the two at most."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,11 +28,12 @@ def read(meminfo: pathlib.Path = _MEMINFO, group: pathlib.Path = _GROUP) -> Memo
     """As it is now."""
     machine = _numbers(meminfo)
     total, available = machine.get("MemTotal", 0) * 1024, machine.get("MemAvailable", 0) * 1024
-    limit, used = _number(group / "memory.max"), _number(group / "memory.current")
-    if limit is None or used is None or not 0 < limit < total:
-        return Memory(total, available)
-    cached = _numbers(group / "memory.stat").get("inactive_file", 0)
-    return Memory(limit, max(1, min(available, limit - used + cached)))
+    for limit_file, used_file, stat_file, caches in _FILES:
+        limit, used = _number(group / limit_file), _number(group / used_file)
+        if limit is not None and used is not None and 0 < limit < total:
+            cached = _numbers(group / stat_file).get(caches, 0)
+            return Memory(limit, max(1, min(available, limit - used + cached)))
+    return Memory(total, available)
 
 
 def _numbers(path: pathlib.Path) -> Mapping[str, int]:

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from services.trainer import memory
 from services.trainer.training.batches import MicroBatch, epoch_order, share
 from services.trainer.training.config import Hyperparameters
 from services.trainer.training.data import Dataset
-from services.trainer.training.diagnosis.memory import Shape, available_bytes, working_bytes
+from services.trainer.training.diagnosis.memory import Shape, working_bytes
 from services.trainer.training.engine import Engine
 from services.trainer.training.schedule import total_steps
 
@@ -52,4 +53,4 @@ def _pays(numbers: Hyperparameters, shape: Shape, training: Dataset, micro_batch
     rows = sum(len(example.texts) for example in examples)
     longest = max((len(text.ids) for example in examples for text in example.texts), default=0)
     targets = sum(example.target_count for example in examples)
-    return working_bytes(shape, rows * longest, targets) > _TIGHT * available_bytes() / numbers.num_processes
+    return working_bytes(shape, rows * longest, targets) > _TIGHT * memory.read().available / numbers.num_processes

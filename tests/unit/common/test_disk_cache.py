@@ -110,3 +110,20 @@ def test_two_processes_share_a_root(tmp_path: Path, times: Times) -> None:
     one.use("a")
     other.trim()
     assert left(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("refused", ["open", "rename"])
+def test_what_the_disk_refuses_ends_nobody(tmp_path: Path, times: Times, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    made(tmp_path, "a", times)
+    own = cache(tmp_path, times, 1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, refused, fail)
+        own.trim()
+        own.keep([tmp_path / "gone"])
+        assert left(tmp_path) == ["a"]
+    own.trim()
+    assert left(tmp_path) == []

@@ -51,6 +51,26 @@ def test_a_container_has_its_limit(
     assert found == Memory(total * KIB, available * KIB)
 
 
+@pytest.mark.parametrize(
+    ("limit", "used", "cached", "expected"),
+    [
+        ("max", 1, 0, Memory(8000 * KIB, 5000 * KIB)),
+        (str(2**63 - 4096), 1, 0, Memory(8000 * KIB, 5000 * KIB)),
+        ("500000", 100_000, 0, Memory(500_000, 400_000)),
+        ("500000", 450_000, 50_000, Memory(500_000, 100_000)),
+    ],
+    ids=["a word", "no limit", "limited", "caches"],
+)
+def test_a_container_of_the_first_kind_has_its_limit_too(
+    meminfo: pathlib.Path, tmp_path: pathlib.Path, limit: str, used: int, cached: int, expected: Memory
+) -> None:
+    (tmp_path / "memory").mkdir()
+    texts = {"limit_in_bytes": limit, "usage_in_bytes": str(used), "stat": f"cache 1\ntotal_inactive_file {cached}"}
+    for name, text in texts.items():
+        (tmp_path / "memory" / f"memory.{name}").write_text(text + "\n")
+    assert memory.read(meminfo, tmp_path) == expected
+
+
 def test_a_container_over_its_limit_has_next_to_nothing_which_is_not_unknown(
     meminfo: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

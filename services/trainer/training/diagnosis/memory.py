@@ -1,9 +1,6 @@
-"""How much memory a micro-batch takes and how much there is; a cheap estimate, used to decide whether a rehearsal pays."""
+"""How much memory a micro-batch takes; a cheap estimate, used to decide whether a rehearsal pays."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 _BYTES = 4
@@ -11,11 +8,6 @@ _BYTES = 4
 _OVERHEAD = 1.5
 # Logits of a supervised token: themselves, their logarithms and their gradients.
 _LOGITS = 3
-_MEMINFO = Path("/proc/meminfo")
-_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +37,3 @@ def working_bytes(shape: Shape, tokens: int, targets: int) -> int:
     """
     kept = shape.layers * (10 * shape.hidden + 2 * shape.key_value + 4 * shape.intermediate)
     return round(_BYTES * (tokens * kept * _OVERHEAD + targets * shape.vocabulary * _LOGITS))
-
-
-def available_bytes() -> int:
-    """Main memory that may still be taken: the machine's or the control group's, whichever is less."""
-    lines = _MEMINFO.read_text().splitlines()
-    machine = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    return min(machine, *_left_in_groups(), machine)
-
-
-def _left_in_groups() -> Iterator[int]:
-    for limit, usage in _LIMITS:
-        # `max` is no number, and there is one of the two kinds at most.
-        with contextlib.suppress(OSError, ValueError):
-            yield int(Path(limit).read_text()) - int(Path(usage).read_text())

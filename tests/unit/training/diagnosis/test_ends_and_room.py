@@ -11,6 +11,7 @@ from training_examples import example
 
 from services.common.catalogue import CATALOGUE
 from services.common.errors import ServiceError
+from services.trainer.memory import Memory
 from services.trainer.training import rehearsal, room
 from services.trainer.training.data import Dataset
 from services.trainer.training.diagnosis import disk, memory
@@ -157,18 +158,6 @@ class TestMemory:
         assert memory.working_bytes(SHAPE, 100, 0) == 100 * one
         assert memory.working_bytes(SHAPE, 0, 7) == 4 * 7 * 100 * 3
 
-    def test_the_control_groups_limit_counts_when_it_is_less(self, tmp_path, monkeypatch):
-        meminfo, limit, usage = (tmp_path / name for name in ("meminfo", "limit", "usage"))
-        meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    1000 kB\n")
-        monkeypatch.setattr(memory, "_MEMINFO", meminfo)
-        monkeypatch.setattr(memory, "_LIMITS", ((str(limit), str(usage)),))
-        assert memory.available_bytes() == 1_024_000
-        limit.write_text("max\n")
-        assert memory.available_bytes() == 1_024_000
-        limit.write_text("500000\n")
-        usage.write_text("100000\n")
-        assert memory.available_bytes() == 400_000
-
 
 class TestRehearsal:
     def data(self, *lengths):
@@ -207,7 +196,7 @@ class TestRehearsal:
         ids=["cpu", "tight", "gpu", "never", "always", "zero3"],
     )
     def test_when_it_pays(self, monkeypatch, changes, device, available, rehearses):
-        monkeypatch.setattr(rehearsal, "available_bytes", lambda: available)
+        monkeypatch.setattr(rehearsal.memory, "read", lambda: Memory(10**13, available))
         run = []
         engine = SimpleNamespace(rank=0, rehearse=run.append, device_type=device, exchange=lambda values: [values])
         assert rehearsal.rehearse(engine, self.data(5, 9, 7), numbers(**changes), MODEL) is rehearses
@@ -216,7 +205,7 @@ class TestRehearsal:
             assert max(each.token_count for each in run[0]) == 9
 
     def test_all_ranks_rehearse_when_one_has_to(self, monkeypatch):
-        monkeypatch.setattr(rehearsal, "available_bytes", lambda: 10**12)
+        monkeypatch.setattr(rehearsal.memory, "read", lambda: Memory(10**13, 10**12))
         run = []
         engine = SimpleNamespace(rank=0, rehearse=run.append, device_type="cpu", exchange=lambda values: [values, [True]])
         assert rehearsal.rehearse(engine, self.data(5, 9, 7), numbers(), MODEL)
