@@ -19,11 +19,11 @@ def own_group(name: str, pids: Iterable[int]) -> Iterator[pathlib.Path | None]:
     """
     parent = _present_group()
     group = parent and _made(parent / f"tunesmith-{name}")
-    if parent is None or group is None or not _moved(group, [os.getpid(), *pids]):
+    if parent is None or group is None:
         yield None
         return
     try:
-        yield group
+        yield group if _moved(group, [os.getpid(), *pids]) else None
     finally:
         _moved(parent, [os.getpid()])
         _removed(group)
@@ -76,7 +76,6 @@ def _moved(group: pathlib.Path, pids: Iterable[int]) -> bool:
             with contextlib.suppress(ProcessLookupError):
                 (group / "cgroup.procs").write_text(str(pid))
     except OSError:
-        _removed(group)
         return False
     return True
 

@@ -67,6 +67,16 @@ def test_where_the_system_has_none_a_run_goes_without(tmp_path: Path, monkeypatc
     assert not (groups.root / "own" / "tunesmith-run").exists()
 
 
+def test_who_could_not_take_all_along_goes_back_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, moves = Groups(tmp_path, monkeypatch), []
+    own, parent = groups.root / "own" / "tunesmith-run", groups.root / "own"
+    monkeypatch.setattr(cgroup, "_moved", lambda group, pids: moves.append((group, list(pids))) or group == parent)
+    with cgroup.own_group("run", [12]) as group:
+        assert group is None
+    assert moves == [(own, [PID, 12]), (parent, [PID])]
+    assert (own.exists(), parent.exists()) == (False, True)
+
+
 def test_a_process_that_is_gone_meanwhile_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(_: Path, text: str) -> int:
         if text == "12":
