@@ -32,6 +32,7 @@ from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.speed import Speed
 from services.trainer.storage_client import StorageClient
+from services.trainer.warm_base import likely_base
 from services.trainer.warm_pool import WarmPool
 from tunesmith.v1 import trainer_service_pb2, trainer_service_pb2_grpc
 
@@ -82,7 +83,7 @@ async def run(settings: TrainerSettings) -> None:
         async with (
             runs.kept(),
             serving(settings, register, [_NAME], stopping=stopping),
-            _beside(_while_idle(runs, speed, warm)),
+            _beside(_while_idle(runs, speed, warm, settings.warm_base_max_bytes)),
             _beside(_keep_files(runs, bundles)),
         ):
             if await wait_for_signal() is signal.SIGINT:
@@ -90,10 +91,10 @@ async def run(settings: TrainerSettings) -> None:
                 await runs.stop()
 
 
-async def _while_idle(runs: Runs, speed: Speed, warm: WarmPool) -> None:
+async def _while_idle(runs: Runs, speed: Speed, warm: WarmPool, most_bytes: int) -> None:
     """Both would measure or disturb the other."""
     await speed.measure(runs.is_idle)
-    await warm.keep(runs.is_idle)
+    await warm.keep(runs.is_idle, lambda: likely_base(runs.newest_first(), most_bytes))
 
 
 async def _keep_files(runs: Runs, bundles: BundleStore) -> None:

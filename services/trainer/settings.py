@@ -68,6 +68,9 @@ class TrainerSettings(ServerSettings):
     """Processes that are kept ready for runs of one process, with their imports done, while no run is active; 0 = none."""
     warm_module: str = "services.trainer.training.practice"
     """What imports all that `training_module` needs, and may do beforehand what every run does first."""
+    warm_base_max_bytes: int = 512 * 1024**2
+    """Such a process also reads the base model of the newest run, if its files have at most so many bytes; its weights can take
+    twice as many in memory, and give way to every run that does not use them. 0 = none."""
     speed_module: str = "services.trainer.training.speed"
     """What measures the machine's speed once with `python -m`, while nothing runs; empty = nothing does."""
 
@@ -79,6 +82,8 @@ class TrainerSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_TRAINER_INFERENCE_QUESTIONS={self.inference_questions}: expected at least 1")
         if self.warm_processes < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
+        if self.warm_base_max_bytes < 0:
+            raise ConfigError(f"TUNESMITH_TRAINER_WARM_BASE_MAX_BYTES={self.warm_base_max_bytes}: expected 0 or more")
         if self.cache_max_bytes < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_CACHE_MAX_BYTES={self.cache_max_bytes}: expected 0 or more")
         if self.threads < 0:

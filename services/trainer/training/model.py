@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from services.common.errors import ServiceError
 from services.trainer.training.config import Lora, TrainConfig
 from services.trainer.training.fast import FastDecoder
+from services.trainer.training.kept_base import take_model
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.policy import Policy
 
@@ -31,7 +32,8 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     numbers = config.hyperparameters
     # Every rank draws the same first adapter and the same first head.
     torch.manual_seed(numbers.seed)
-    base = _load_base(config.base_model_dir, frozen_dtype(config), labels)
+    kept = take_model(config.base_model_dir, frozen_dtype(config))
+    base = load_base(config.base_model_dir, frozen_dtype(config), labels) if kept is None or labels else kept
     # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads that.
     base.name_or_path = config.base_model
     if not labels and not has_plain_logits(base):
@@ -92,7 +94,8 @@ def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
     return torch.bfloat16 if config.tuning == "full" and config.hyperparameters.precision == "bf16" else None
 
 
-def _load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str]) -> Any:
+def load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str] = ()) -> Any:
+    """On the CPU, with a fresh head for `labels` if there are any; raises ServiceError BASE_MODEL_UNUSABLE."""
     common = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False}
     try:
         if not labels:

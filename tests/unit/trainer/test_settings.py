@@ -44,6 +44,7 @@ def test_needed_settings_are_named_when_missing(name: str, monkeypatch: pytest.M
         ("STOP_GRACE", "10"),
         ("INFERENCE_QUESTIONS", "0"),
         ("CACHE_MAX_BYTES", "-1"),
+        ("WARM_BASE_MAX_BYTES", "-1"),
     ],
 )
 def test_wrong_values_are_named(name: str, value: str) -> None:
