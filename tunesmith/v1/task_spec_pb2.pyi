@@ -414,8 +414,8 @@ class Hyperparameters(_message.Message):
     validation data or `sample_prompts`.
     """
     precision: _builtins.str
-    """Number format of frozen weights and of activations: `fp32` or `bf16`; trained weights are fp32. Default: what the device does
-    well; `TrainingStarted` says what that is.
+    """Number format of frozen weights and of activations: `fp32`, `fp16` (the loss is scaled) or `bf16`; trained weights are fp32.
+    Default: what the device does well; `TrainingStarted` says what that is.
     """
     num_processes: _builtins.int
     """Processes (ranks) of the run, 1 to 64. Default: 1."""

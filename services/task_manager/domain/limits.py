@@ -67,7 +67,7 @@ PREFERENCE_RANGES: Mapping[str, Range] = {
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("linear", "cosine", "constant"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("fp32", "fp16", "bf16"),
     "non_finite_policy": ("fail", "skip", "rollback"),
     "rehearsal": ("auto", "always", "never"),
     "stall_policy": ("warn", "fail"),

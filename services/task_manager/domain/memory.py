@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from services.task_manager.domain.model_shape import ModelShape
 
-_BYTES: Mapping[str, int] = {"fp32": 4, "bf16": 2}
+_BYTES: Mapping[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 # A trained number: weight, gradient and the two moments of AdamW, all fp32.
 _TRAINED_BYTES = 16
 # Logits of a supervised token: themselves, their logarithms and their gradients, fp32.

@@ -72,7 +72,7 @@ class Hyperparameters:
     """Seconds between two checkpoints; None = not by time."""
     save_total_limit: int
     """How many of the newest checkpoints are kept, at least 1; the best by validation loss is kept beside them."""
-    precision: Literal["fp32", "bf16"] | None
+    precision: Literal["fp32", "fp16", "bf16"] | None
     """Of frozen weights and activations; None = what the device does well. Weights that are trained stay fp32."""
     num_processes: int
     zero_stage: int

@@ -20,6 +20,7 @@ from services.trainer.training.config import Hyperparameters, TrainConfig
 from services.trainer.training.data import Dataset, Example
 from services.trainer.training.deepspeed_config import deepspeed_config
 from services.trainer.training.generation import continuation
+from services.trainer.training.loss_scale import LossScale
 from services.trainer.training.model import ObjectiveModule
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.random_state import preserved_random_state
@@ -29,6 +30,7 @@ from services.trainer.training.sums import Sums
 _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
 _SAMPLE = 8_192
+_SCALE = "loss_scale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,10 @@ class Measurement:
 class Engine:
     """One rank's share of the training machinery."""
 
-    def __init__(self, engine: Any, objective: Objective, device: torch.device) -> None:
+    def __init__(self, engine: Any, objective: Objective, device: torch.device, scale: LossScale | None = None) -> None:
+        """`scale` = with fp16, of the parameters that are trained."""
         self._engine = engine
+        self._scale = scale
         self._objective = objective
         self._device = device
         self.device_type = device.type
@@ -91,11 +95,20 @@ class Engine:
             model=module, optimizer=optimizer, model_parameters=trained, config=deepspeed_config(config), dist_init_required=False
         )
         engine.train()
-        return cls(engine, objective, device)
+        return cls(engine, objective, device, LossScale(trained) if numbers.precision == "fp16" else None)
 
     def units(self, examples: Iterable[Example]) -> tuple[int, ...]:
         """What the examples count in each part of the loss."""
         return tuple(map(sum, zip(*map(self._objective.units, examples), strict=True)))
+
+    def gradient(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...], **wishes: bool) -> Measurement:
+        """Of this rank's share of a window; `wishes` as for `measure`. With fp16 it is taken anew until it does not overflow."""
+        measured = self.measure(self.accumulate(micro_batches, units), units, **wishes)
+        while self._scale and self._scale.has_room() and math.isfinite(measured.sums.loss) and not measured.is_finite:
+            self.discard(self.snapshot())
+            self._scale.shrink()
+            measured = self.measure(self.accumulate(micro_batches, units), units, **wishes)
+        return measured
 
     def accumulate(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...]) -> Tensor:
         """Forward and backward over this rank's share of a window; returns its sums [parts + metrics], still on the device.
@@ -107,7 +120,8 @@ class Engine:
         batches = [self._objective.collate(examples, self._device) for examples in micro_batches]
         self.data_seconds += time.perf_counter() - began
         baseline = self._baseline(batches)
-        scale = self._world_size / torch.tensor(units, dtype=torch.float32, device=self._device)
+        enlarged = self._world_size * (self._scale.value if self._scale else 1.0)
+        scale = enlarged / torch.tensor(units, dtype=torch.float32, device=self._device)
         total: Tensor | None = None
         for index, batch in enumerate(batches):
             sums = self._engine(batch, baseline)
@@ -134,6 +148,8 @@ class Engine:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
+        if self._scale:
+            self._scale.note_step()
 
     @torch.no_grad()
     def evaluate(self, data: Dataset, numbers: Hyperparameters) -> Sums:
@@ -207,12 +223,15 @@ class Engine:
         return [given.tolist() for given in gathered]
 
     def snapshot(self) -> Snapshot:
-        """Weights, moments and random numbers as they are between two steps."""
-        return snapshot.take(self._engine, self._device)
+        """Weights, moments, random numbers and the scale of the loss as they are between two steps."""
+        taken = snapshot.take(self._engine, self._device)
+        return replace(taken, own={**taken.own, _SCALE: self._scale.state()}) if self._scale else taken
 
     def restore(self, state: Snapshot) -> None:
         """Continues from a snapshot; call it before the first step."""
         snapshot.restore(self._engine, self._device, state)
+        if self._scale:
+            self._scale.restore(state.own[_SCALE])
 
     def close(self) -> None:
         """Leave the other ranks."""

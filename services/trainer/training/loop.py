@@ -53,9 +53,9 @@ def train(
         if not watch.can_learn_from(window.step, examples, units):
             progress.done = window.step
             continue
-        sums = engine.accumulate([training.take(micro_batch) for micro_batch in window.micro_batches[engine.rank]], units)
+        micro_batches = [training.take(micro_batch) for micro_batch in window.micro_batches[engine.rank]]
         wishes = {"stop": should_stop(), "save": saver.is_due(window.step), "finish": watch.is_out_of_time()}
-        measured = engine.measure(sums, units, **wishes)
+        measured = engine.gradient(micro_batches, units, **wishes)
         accepted = watch.accepts(measured, window.step, rate, examples)
         if accepted:
             engine.apply(rate)

@@ -20,7 +20,7 @@ from services.trainer.training.objectives.policy import Policy
 _PLAIN = tuple(
     f"transformers.models.{name}" for name in ("llama.modeling_llama.LlamaForCausalLM", "qwen2.modeling_qwen2.Qwen2ForCausalLM")
 )
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device) -> Any:
@@ -91,7 +91,8 @@ class ObjectiveModule(nn.Module):
 
 def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
     """What activations are cast to when all weights are trained: those stay fp32."""
-    return torch.bfloat16 if config.tuning == "full" and config.hyperparameters.precision == "bf16" else None
+    precision = config.hyperparameters.precision or "fp32"
+    return _DTYPES[precision] if config.tuning == "full" and precision != "fp32" else None
 
 
 def load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str] = ()) -> Any:

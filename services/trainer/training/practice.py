@@ -11,16 +11,19 @@ import os
 import tempfile
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from services.trainer.training.imports import get_ready
 
-from services.common.errors import ServiceError
-from services.common.rendering import Renderer
-from services.trainer.training import imports  # noqa: F401 - it prepares what the others import
-from services.trainer.training.config import Lora
-from services.trainer.training.kept_base import KeptBase, keep
-from services.trainer.training.model import add_adapter, load_base
-from services.trainer.warm_start import BASE_VARIABLE
+get_ready()  # again, and here, so that nothing sorts the import above below those that it prepares
+
+import torch  # noqa: E402
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM  # noqa: E402
+
+from services.common.errors import ServiceError  # noqa: E402
+from services.common.rendering import Renderer  # noqa: E402
+from services.trainer.training.config import Lora  # noqa: E402
+from services.trainer.training.kept_base import KeptBase, keep  # noqa: E402
+from services.trainer.training.model import add_adapter, load_base  # noqa: E402
+from services.trainer.warm_start import BASE_VARIABLE  # noqa: E402
 
 _SIZES = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8}
 _ADAPTER = Lora(rank=1, alpha=1.0, dropout=0.0, target_modules=("all-linear",), use_rslora=False, use_dora=False)

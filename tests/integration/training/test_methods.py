@@ -110,6 +110,18 @@ def test_full_tuning_in_bf16_keeps_its_weights_in_fp32(tmp_path, model):
     assert run.of_kind("training_started")[0]["precision"] == "bf16"
 
 
+@pytest.mark.parametrize(("tuning", "stage"), [("lora", 0), ("lora", 2), ("full", 1), ("full", 3)])
+def test_fp16_goes_the_way_of_fp32_and_trains_fp32(tmp_path, model, tuning, stage):
+    rate = {"learning_rate": 1e-3} if tuning == "full" else {}
+    cut = TWO_RANKS | {"zero_stage": stage} if stage > 1 else WHOLE | {"zero_stage": stage}
+    exact, run = (train(tmp_path / each, model, "sft", tuning, precision=each, **rate, **cut) for each in ("fp32", "fp16"))
+    assert run.exit_codes == [0] * len(run.exit_codes), run.log
+    assert run.of_kind("training_started")[0]["precision"] == "fp16"
+    assert run.values("loss") == pytest.approx(exact.values("loss"), rel=0.02)
+    assert run.values("grad_norm") == pytest.approx(exact.values("grad_norm"), rel=0.05)
+    assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32}
+
+
 def test_the_same_seed_gives_the_same_run_with_dropout_and_another_seed_another(tmp_path, model):
     runs = [
         train(tmp_path / str(index), model, "dpo", seed=seed, lora={"dropout": 0.3}, **WHOLE)

@@ -148,6 +148,7 @@ VARIANTS = {
     "all weights": {"tuning": "full", "learning_rate": 1e-3},
     "all weights, zero 2": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 2},
     "all weights, zero 3": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 3},
+    "fp16": {"precision": "fp16"},
     "dora": {"lora": {"dropout": 0.1, "use_dora": True}},
     "zero 3": {"zero_stage": 3},
     "zero 3, weights in parts": {

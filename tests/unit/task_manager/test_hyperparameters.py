@@ -294,7 +294,7 @@ BOUNDS = [
     ("rehearsal", ["auto", "always", "never"], ["", "yes"]),
     ("stall_policy", ["warn", "fail"], ["", "kill"]),
     ("lr_scheduler_type", ["linear", "cosine", "constant"], ["", "Cosine", "x" * 500]),
-    ("precision", ["fp32", "bf16"], ["", "fp16", "FP32"]),
+    ("precision", ["fp32", "fp16", "bf16"], ["", "fp8", "FP32"]),
 ]
 LORA_BOUNDS = [
     ("rank", [1, 512], [0, -1, 513]),

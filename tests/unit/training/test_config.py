@@ -66,7 +66,7 @@ def test_every_hyperparameter_is_required(key):
         ({"seed": True}, "config.hyperparameters.seed: expected a value of type int, not True"),
         ({"seed": None}, "config.hyperparameters.seed: expected a value of type int, not None"),
         ({"lr_scheduler_type": "step"}, "config.hyperparameters.lr_scheduler_type: expected one of cosine, linear, constant"),
-        ({"precision": "fp16"}, "config.hyperparameters.precision: expected one of fp32, bf16, not 'fp16'"),
+        ({"precision": "fp8"}, "config.hyperparameters.precision: expected one of fp32, fp16, bf16, not 'fp8'"),
         ({"lora": {"target_modules": []}}, "lora.target_modules: expected a list with at least one item"),
         ({"lora": {"target_modules": [1]}}, "lora.target_modules[0]: expected a value of type str, not 1"),
         ({"paths": {"train_file": ""}}, "config.train_file: expected a path"),
