@@ -70,7 +70,7 @@ def config_json(
     paths = paths or {}
     wants_preference = preference is not None or paths.get("method") in ("dpo", "kto", "orpo")
     groups = {
-        "lora": LORA | (lora or {}) if paths.get("tuning", "lora") == "lora" else None,
+        "lora": LORA | (lora or {}) if paths.get("tuning", "lora") != "full" else None,
         "preference": PREFERENCE | (preference or {}) if wants_preference else None,
     }
     numbers = HYPERPARAMETERS | hyperparameters | groups

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from services.common.names import resource_uuid
-from services.task_manager.domain import validation
+from services.task_manager.domain import four_bit, validation
 from services.task_manager.domain.placement import Placement
 from services.task_manager.domain.task import NewTask, Task
 from services.task_manager.domain.validation import A, Draft
@@ -90,7 +90,7 @@ class TaskCreation:
             max_attempts=draft.max_attempts,
             expected_duration=found.expected_duration,
             memory_bytes=found.memory_bytes,
-            runner_labels=draft.runner_labels,
+            runner_labels=_runner_labels(request.task),
         )
         return await self._repository.create(new)
 
@@ -113,17 +113,23 @@ class TaskCreation:
 
     async def plan(self, task: task_pb2.Task) -> task_manager_service_pb2.TaskPlan:
         """What the task would do; raises as `create` does."""
-        draft, work = self._checked(task, named=False)
+        _, work = self._checked(task, named=False)
         trainers = await self._roster.ask()
         plan = await work.plan(patience=self._patience.plan)
         processes = plan.effective_hyperparameters.num_processes or 1
-        need = Placement(processes, plan.estimated_peak_memory_bytes, draft.runner_labels)
+        need = Placement(processes, plan.estimated_peak_memory_bytes, _runner_labels(task))
         plan.warnings.extend(filter(None, [plan_warning(need, trainers)]))
         return plan
 
     def _checked(self, task: task_pb2.Task, *, named: bool) -> tuple[Draft[Work], Work]:
         draft = draft_from_proto(task, self._kinds.read(task.spec))
         return draft, validation.check(draft, named=named, kinds=self._kinds.known)
+
+
+def _runner_labels(task: task_pb2.Task) -> dict[str, str]:
+    """What a runner must have: what the task asks for, and what its tuning takes."""
+    tuning = task.spec.fine_tuning.tuning
+    return {**task.spec.runner_labels, **(four_bit.LABELS if tuning == task_spec_pb2.FineTuning.QLORA else {})}
 
 
 def _digest(draft: Draft[A], spec: bytes) -> bytes:

@@ -65,6 +65,10 @@ class Roster:
         ]
         return min((speed for speed in speeds if speed > 0), default=0.0)
 
+    def labels(self) -> list[Mapping[str, str]]:
+        """Of all trainers that were ever heard of and take runs, by what they last said."""
+        return [one.capacity.labels for one in self.heard.values() if takes_runs(one.capacity)]
+
     def _machine(self, address: str, one: Capacity) -> Machine:
         machine = Machine(address, one.total_processes, one.free_processes, one.labels, fenced_after=one.fenced_after)
         # What a run needs is estimated for a processor: on a GPU, most of it lies elsewhere.

@@ -25,7 +25,7 @@ from services.task_manager.inquiry import Inquiry
 from services.task_manager.kept_checkpoints import KeptCheckpoints
 from services.task_manager.kinds.evaluation import evaluation
 from services.task_manager.kinds.export import exports
-from services.task_manager.kinds.fine_tuning import fine_tuning
+from services.task_manager.kinds.fine_tuning import Peers, fine_tuning
 from services.task_manager.kinds.generation import generation
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.origins import Origins
@@ -132,7 +132,7 @@ class Wiring:
     def _kinds(self) -> Kinds:
         inquiry, served = Inquiry(self._stored), ServedModels(self._stored, self._repository)
         planning = Planning(inquiry, self._stored, RunSpeeds(self.pool), self._roster.flops_per_second)
-        tuning = fine_tuning(inquiry, planning, self._origins, served)
+        tuning = fine_tuning(Peers(inquiry, planning, self._origins, served, self._roster.labels))
         return Kinds([tuning, evaluation(served, self._kept), generation(served), exports(self._stored, self._origins)])
 
     def _retrying(self, kinds: Kinds) -> Retrying:

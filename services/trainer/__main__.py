@@ -18,6 +18,7 @@ from services.common import config, logs
 from services.common.bundles import BundleStore
 from services.common.channels import connect
 from services.common.server import serving, wait_for_signal
+from services.trainer import four_bit
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.contact import Contact
 from services.trainer.delivery import Delivery
@@ -68,7 +69,7 @@ async def run(settings: TrainerSettings) -> None:
         servicer = TrainerServicer(
             runs,
             device=device,
-            labels=settings.label_map(),
+            labels={**settings.label_map(), **four_bit.labels()},
             contact=Contact(settings.fence()),
             fenced_after=settings.fenced_after(),
             speed=speed,

@@ -7,6 +7,7 @@ import pathlib
 
 from services.common.config import ConfigError, Secret
 from services.common.server import ServerSettings
+from services.trainer import four_bit
 from services.trainer.contact import Fence
 
 # As for what tasks ask: services/task_manager/domain/validation.py.
@@ -103,6 +104,8 @@ class TrainerSettings(ServerSettings):
         found: dict[str, str] = {}
         for text in self.labels:
             key, equals, value = (part.strip() for part in text.partition("="))
+            if key == four_bit.LABEL:
+                raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {text!r}: whether it is so, the trainer finds out by itself")
             if not equals or not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE or key in found:
                 raise ConfigError(
                     f"TUNESMITH_TRAINER_LABELS: {text!r} is no KEY=VALUE, has a key that was there before,"

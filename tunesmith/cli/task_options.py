@@ -18,7 +18,9 @@ Description = Annotated[str | None, typer.Option(help="Free text.")]
 Method = Annotated[
     str | None, typer.Option(help="What is learned: sft, dpo, kto, orpo, cpt or classification.", show_default="sft")
 ]
-Tuning = Annotated[str | None, typer.Option(help="Which weights move: lora or full.", show_default="lora")]
+Tuning = Annotated[
+    str | None, typer.Option(help="Which weights move: lora, qlora (base weights in 4 bits) or full.", show_default="lora")
+]
 ValidationData = Annotated[str | None, typer.Option(help="Held-out data, an ID or a file; its loss is measured while training.")]
 EvaluationData = Annotated[
     str | None,

@@ -197,8 +197,8 @@ class FineTuning(_message.Message):
         FULL: FineTuning._Tuning.ValueType  # 2
         """Every weight is trained; the result is a whole model. Takes at least four times the memory of the weights."""
         QLORA: FineTuning._Tuning.ValueType  # 3
-        """LORA beside base weights in 4 bits. Needs GPUs and the 4-bit kernels of bitsandbytes; refused (INVALID_ARGUMENT) by a server
-        without them.
+        """LORA beside base weights in 4 bits, on GPUs and processors. Needs a trainer with bitsandbytes (the extra `qlora`), which has the
+        label `four-bit`; refused (INVALID_ARGUMENT) while none of the trainers has it.
         """
 
     class Tuning(_Tuning, metaclass=_TuningEnumTypeWrapper):
@@ -211,8 +211,8 @@ class FineTuning(_message.Message):
     FULL: FineTuning.Tuning.ValueType  # 2
     """Every weight is trained; the result is a whole model. Takes at least four times the memory of the weights."""
     QLORA: FineTuning.Tuning.ValueType  # 3
-    """LORA beside base weights in 4 bits. Needs GPUs and the 4-bit kernels of bitsandbytes; refused (INVALID_ARGUMENT) by a server
-    without them.
+    """LORA beside base weights in 4 bits, on GPUs and processors. Needs a trainer with bitsandbytes (the extra `qlora`), which has the
+    label `four-bit`; refused (INVALID_ARGUMENT) while none of the trainers has it.
     """
 
     BASE_MODEL_FIELD_NUMBER: _builtins.int

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from services.common.errors import Violation
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
+from services.task_manager.domain.methods import ADAPTER_TUNINGS
 
 FIELD = f"{FINE_TUNING}.initial_artifact"
 
@@ -66,7 +67,7 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield Violation(FIELD, f"{origin.name} is of kind {origin.kind}; a task starts from {', '.join(_STARTS)}")
         return
     tuning = _tuning(origin)
-    if tuning != ask.tuning:
+    if (tuning in ADAPTER_TUNINGS) != (ask.tuning in ADAPTER_TUNINGS):
         yield Violation(FIELD, f"{origin.name} is of tuning {tuning or 'unknown'}; this task has tuning {ask.tuning}")
     if origin.method and "CLASSIFICATION" in {origin.method, ask.method} and origin.method != ask.method:
         yield Violation(FIELD, f"{origin.name} is of method {origin.method}; its head does not fit method {ask.method}")
@@ -76,13 +77,13 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield Violation(FIELD, f"{origin.name} cannot be trained on: {origin.obstacle}")
     if origin.is_cut:
         yield Violation(FIELD, f"{origin.name} holds weights in the parts of ZeRO 3; use the task's result")
-    if tuning == ask.tuning == "LORA":
+    if tuning in ADAPTER_TUNINGS and ask.tuning in ADAPTER_TUNINGS:
         yield from _adapter(ask.hyperparameters.lora, origin)
 
 
 def with_adapter_of(ask: FineTuning, earlier: Lora) -> FineTuning:
     """The ask, its unset numbers of the adapter as those of what it starts from or continues."""
-    if ask.tuning != "LORA":
+    if ask.tuning not in ADAPTER_TUNINGS:
         return ask
     lora = ask.hyperparameters.lora
     unset = [name for name in _ADAPTER_FIELDS if getattr(lora, name) in (None, ())]

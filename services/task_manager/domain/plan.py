@@ -5,7 +5,7 @@ import datetime
 import enum
 from collections.abc import Sequence
 
-from services.task_manager.domain import advice, duration, memory, token_totals
+from services.task_manager.domain import advice, duration, four_bit, memory, token_totals
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.model_shape import ModelShape
@@ -122,7 +122,8 @@ def peak_memory(findings: Findings, shape: ModelShape | None) -> int:
         longest=min(findings.max_seq_length, max(facts.longest for facts in known)),
         mean=max(facts.token_count / max(1, facts.example_count) for facts in known),
         targets=max(facts.trainable_token_count / max(1, facts.example_count) for facts in known),
-        is_lean=_is_lean(effective, shape),
+        has_four_bits=findings.ask.tuning == four_bit.TUNING,
+        is_lean=findings.ask.tuning != four_bit.TUNING and _is_lean(effective, shape),
         dropped_inputs=shape.adapter_inputs(effective.lora.target_modules) if effective.lora.dropout else 0,
     )
     return memory.peak_bytes(need, effective.num_processes or 1)

@@ -2,11 +2,12 @@
 
 import dataclasses
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Self
 
 from services.common.errors import Violation
 from services.common.names import resource_uuid
+from services.task_manager.domain import four_bit
 from services.task_manager.domain.asking import QUESTIONS_WITH_ANSWERS
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
@@ -38,6 +39,8 @@ class Peers:
     planning: Planning
     origins: Origins
     served: ServedModels
+    runners: Callable[[], Iterable[Mapping[str, str]]]
+    """Labels of all trainers that were ever heard of."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class FineTuningWork:
 
     def violations(self) -> Iterator[Violation]:
         """See Work."""
-        return self.ask.violations()
+        yield from self.ask.violations()
+        yield from four_bit.violations(self.ask.tuning, self.peers.runners(), f"{FINE_TUNING}.tuning")
 
     def with_full_names(self) -> Self:
         """See Work."""
@@ -97,9 +101,8 @@ class FineTuningWork:
             await self.peers.served.dataset(self.ask.evaluation_dataset, QUESTIONS_WITH_ANSWERS, field)
 
 
-def fine_tuning(inquiry: Inquiry, planning: Planning, origins: Origins, served: ServedModels) -> WorkKind:
+def fine_tuning(peers: Peers) -> WorkKind:
     """The kind."""
-    peers = Peers(inquiry, planning, origins, served)
     return WorkKind(Kind.FINE_TUNING, lambda spec: FineTuningWork(peers, spec, fine_tuning_from_proto(spec.fine_tuning)))
 
 

@@ -114,11 +114,11 @@ def _export(engine: Any, model: Any, config: TrainConfig, result: Result, traini
 def _save(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
     from services.trainer.training.export import save_adapter, save_model, save_result
 
-    if config.tuning == "lora":
+    if config.has_adapter:
         save_adapter(model, config.output_dir)
     else:
         save_model(model, config.base_model_dir, config.output_dir)
-    kind = "ADAPTER" if config.tuning == "lora" else "MODEL"
+    kind = "ADAPTER" if config.has_adapter else "MODEL"
     save_result(result, kind, training.rendered_rows_sha256, config.output_dir.parent / "result.json")
     _log.info("%s saved after step %s", kind.lower(), result.step)
 

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from services.common.errors import ServiceError
 from services.trainer.training.config import Lora, TrainConfig
@@ -33,7 +33,8 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     # Every rank draws the same first adapter and the same first head.
     torch.manual_seed(numbers.seed)
     kept = take_model(config.base_model_dir, frozen_dtype(config))
-    base = load_base(config.base_model_dir, frozen_dtype(config), labels) if kept is None or labels else kept
+    fits = kept is not None and not labels and config.tuning != "qlora"
+    base: Any = kept if fits else load_base(config.base_model_dir, frozen_dtype(config), labels, **_placement(config, device))
     # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads that.
     base.name_or_path = config.base_model
     if not labels and not has_plain_logits(base):
@@ -42,12 +43,12 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return model.to(device)
+    return model if config.tuning == "qlora" else model.to(device)
 
 
 def frozen_dtype(config: TrainConfig) -> torch.dtype:
     """Of the weights as they are loaded; those that are trained are fp32 whatever the precision."""
-    return _DTYPES[config.hyperparameters.precision or "fp32"] if config.tuning == "lora" else torch.float32
+    return _DTYPES[config.hyperparameters.precision or "fp32"] if config.has_adapter else torch.float32
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
@@ -95,17 +96,34 @@ def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
     return _DTYPES[precision] if config.tuning == "full" and precision != "fp32" else None
 
 
-def load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str] = ()) -> Any:
-    """On the CPU, with a fresh head for `labels` if there are any; raises ServiceError BASE_MODEL_UNUSABLE."""
-    common = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False}
+def load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str] = (), **placement: Any) -> Any:
+    """On the CPU unless `placement` says otherwise, with a fresh head for `labels` if there are any.
+
+    Raises ServiceError BASE_MODEL_UNUSABLE.
+    """
+    common = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, **placement}
     try:
         if not labels:
             return AutoModelForCausalLM.from_pretrained(directory, **common)
         names = dict(enumerate(labels))
         ids = {label: index for index, label in names.items()}
         return AutoModelForSequenceClassification.from_pretrained(directory, id2label=names, label2id=ids, **common)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ServiceError("BASE_MODEL_UNUSABLE", f"the base model {directory.name} cannot be loaded: {error}") from error
+
+
+def _placement(config: TrainConfig, device: torch.device) -> dict[str, Any]:
+    """What from_pretrained is told of base weights in 4 bits (NormalFloat with its scales quantised too, as in the QLoRA paper,
+    arXiv 2305.14314); they cannot be moved afterwards."""
+    if config.tuning != "qlora":
+        return {}
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=frozen_dtype(config),
+    )
+    return {"quantization_config": quantization, "device_map": {"": device}}
 
 
 def has_plain_logits(base: Any) -> bool:

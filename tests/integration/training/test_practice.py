@@ -2,8 +2,11 @@
 
 import gc
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from unittest import mock
 
 import numpy
@@ -124,3 +127,16 @@ def test_a_model_with_a_gpu_is_not_practised_with(monkeypatch):
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     monkeypatch.setattr(practice.tempfile, "TemporaryDirectory", lambda: pytest.fail("it practises"))
     importlib.reload(practice)
+
+
+def test_threads_sleep_while_they_wait_in_a_warm_process_too():
+    """How they wait is settled when torch is loaded; threads that spin make a step several times slower beside other work."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "DS_"))}
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import services.trainer.training.practice"],
+        env=environment | {"OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "GOMP_SPINCOUNT = '0'" in loaded.stderr

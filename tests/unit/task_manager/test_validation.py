@@ -99,7 +99,7 @@ def test_each_bad_text_is_named(changes: dict[str, Any], field: str) -> None:
         ({"artifact_retention_seconds": 0}, "artifact_retention"),
         ({"artifact_retention_seconds": 3599}, "artifact_retention"),
         ({"artifact_retention_seconds": 365 * 86400 + 1}, "artifact_retention"),
-        ({"tuning": "QLORA"}, "tuning"),
+        ({"tuning": "QLORA", "hyperparameters": Hyperparameters(zero_stage=3)}, "hyperparameters.zero_stage"),
         ({"tuning": "FULL", "hyperparameters": Hyperparameters(lora=Lora(use_dora=True))}, "hyperparameters.lora.use_dora"),
         ({"hyperparameters": Hyperparameters(preference=Preference(beta=0.1))}, "hyperparameters.preference.beta"),
         ({"hyperparameters": Hyperparameters(deepspeed_overrides="{")}, "hyperparameters.deepspeed_overrides"),

@@ -71,7 +71,7 @@ def test_every_hyperparameter_is_required(key):
         ({"lora": {"target_modules": [1]}}, "lora.target_modules[0]: expected a value of type str, not 1"),
         ({"paths": {"train_file": ""}}, "config.train_file: expected a path"),
         ({"paths": {"method": "grpo"}}, "config.method: expected one of sft, dpo, kto, orpo, cpt, classification, not 'grpo'"),
-        ({"paths": {"tuning": "qlora"}, "lora": {}}, "config.tuning: expected one of lora, full"),
+        ({"paths": {"tuning": "prefix"}, "lora": {}}, "config.tuning: expected one of lora, qlora, full"),
         ({"preference": {}}, "config.hyperparameters.preference: belongs to methods dpo, kto, orpo"),
         ({"paths": {"extra": 1}}, "config.extra: unknown key"),
         ({"global_batch_size": 9}, "global_batch_size: 9 is not per_device_train_batch_size x"),
@@ -92,11 +92,20 @@ def test_preference_methods_need_their_numbers(method):
         parse_config(value)
 
 
+@pytest.mark.parametrize("tuning", ["lora", "qlora"])
+def test_both_tunings_with_an_adapter_have_its_numbers(tuning):
+    value = config_json(paths={"tuning": tuning})
+    assert parse_config(value).has_adapter
+    value["hyperparameters"]["lora"] = None
+    with pytest.raises(ConfigError, match="lora: belongs to tunings lora and qlora"):
+        parse_config(value)
+
+
 def test_full_tuning_has_no_adapter():
     value = config_json(paths={"tuning": "full"})
     assert parse_config(value).hyperparameters.lora is None
     value["hyperparameters"]["lora"] = config_json()["hyperparameters"]["lora"]
-    with pytest.raises(ConfigError, match="lora: belongs to tuning lora"):
+    with pytest.raises(ConfigError, match="lora: belongs to tunings lora and qlora"):
         parse_config(value)
 
 
