@@ -19,7 +19,7 @@ Method = Annotated[
     str | None, typer.Option(help="What is learned: sft, dpo, kto, orpo, cpt or classification.", show_default="sft")
 ]
 Tuning = Annotated[
-    str | None, typer.Option(help="Which weights move: lora, qlora (base weights in 4 bits) or full.", show_default="lora")
+    str | None, typer.Option(help="Which weights move: lora, qlora (base in 4 bits) or full.", show_default="lora")
 ]
 ValidationData = Annotated[str | None, typer.Option(help="Held-out data, an ID or a file; its loss is measured while training.")]
 EvaluationData = Annotated[
