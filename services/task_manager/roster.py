@@ -65,8 +65,9 @@ class Roster:
         ]
         return min((speed for speed in speeds if speed > 0), default=0.0)
 
-    def labels(self) -> list[Mapping[str, str]]:
-        """Of all trainers that were ever heard of and take runs, by what they last said."""
+    async def labels(self) -> list[Mapping[str, str]]:
+        """Of all trainers that were ever heard of and take runs, by what they say now or said last."""
+        await self.ask()
         return [one.capacity.labels for one in self.heard.values() if takes_runs(one.capacity)]
 
     def _machine(self, address: str, one: Capacity) -> Machine:

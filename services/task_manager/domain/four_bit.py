@@ -9,10 +9,10 @@ LABELS: Mapping[str, str] = {"four-bit": "yes"}
 """Of a trainer that can; services/trainer/four_bit.py gives the same."""
 
 
-def violations(tuning: str, runners: Iterable[Mapping[str, str]], field: str) -> Iterator[Violation]:
+def violations(runners: Iterable[Mapping[str, str]], field: str) -> Iterator[Violation]:
     """`runners`: the labels of all trainers that were ever heard of. While none was, the task may wait for one."""
     known = list(runners)
-    if tuning == TUNING and known and not any(LABELS.items() <= labels.items() for labels in known):
+    if known and not any(LABELS.items() <= labels.items() for labels in known):
         yield Violation(
             field,
             "QLORA needs base weights in 4 bits, and none of the trainers has bitsandbytes, which brings the kernels for it; "

@@ -2,10 +2,10 @@
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Self
 
-from services.common.errors import Violation
+from services.common.errors import InvalidArgument, Violation
 from services.common.names import resource_uuid
 from services.task_manager.domain import four_bit
 from services.task_manager.domain.asking import QUESTIONS_WITH_ANSWERS
@@ -39,8 +39,8 @@ class Peers:
     planning: Planning
     origins: Origins
     served: ServedModels
-    runners: Callable[[], Iterable[Mapping[str, str]]]
-    """Labels of all trainers that were ever heard of."""
+    runners: Callable[[], Awaitable[Iterable[Mapping[str, str]]]]
+    """Asks all trainers for their labels; of those that do not answer it gives what they last said."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,8 +53,7 @@ class FineTuningWork:
 
     def violations(self) -> Iterator[Violation]:
         """See Work."""
-        yield from self.ask.violations()
-        yield from four_bit.violations(self.ask.tuning, self.peers.runners(), f"{FINE_TUNING}.tuning")
+        return self.ask.violations()
 
     def with_full_names(self) -> Self:
         """See Work."""
@@ -67,6 +66,7 @@ class FineTuningWork:
     async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """See Work."""
         ask, origin = await self._from(continued)
+        await self._check_tuning()
         await self._check_evaluation()
         findings = await self.peers.inquiry.about(ask, patience=patience)
         return Resolved(
@@ -92,8 +92,15 @@ class FineTuningWork:
     async def plan(self, *, patience: float) -> api.TaskPlan:
         """See Work."""
         ask, _ = await self.peers.origins.of(self.ask)
+        await self._check_tuning()
         await self._check_evaluation()
         return plan_to_proto(await self.peers.planning.plan(ask, self.given.runner_labels, patience=patience))
+
+    async def _check_tuning(self) -> None:
+        if self.ask.tuning == four_bit.TUNING:
+            found = tuple(four_bit.violations(await self.peers.runners(), f"{FINE_TUNING}.tuning"))
+            if found:
+                raise InvalidArgument(*found)
 
     async def _check_evaluation(self) -> None:
         if self.ask.evaluation_dataset:
