@@ -1,0 +1,101 @@
+"""A fine-tuning in a whole stack, for SmolLM2 on the demo's data: what the platform costs beside the training process, how long
+training stops for a checkpoint, and how right the expected time was after a tenth of the steps; `make bench` runs it.
+"""
+
+import itertools
+import pathlib
+import statistics
+import tempfile
+from collections.abc import Sequence
+
+import psutil
+
+from tests.bench.start_up import MODEL, TRAIN
+from tests.e2e.local_stack import LocalStack, local_stack
+from tunesmith.client import Client
+from tunesmith.v1.task_event_pb2 import TaskEvent
+
+STEPS, SAVE_EVERY = 60, 6
+GOALS = {"platform": 0.01, "saving": 0.1, "expected": 0.15}
+
+
+def main() -> None:
+    """Print a table."""
+    with tempfile.TemporaryDirectory() as directory, local_stack(pathlib.Path(directory) / "data") as running:
+        addresses = running.state()["addresses"]
+        with Client(task_manager=addresses["task_manager"], storage=addresses["storage"]) as client:
+            events, shares = followed(client, running)
+    steps = [event for event in events if event.HasField("step_metrics") and "loss" in event.step_metrics.values]
+    saves = {event.checkpoint_saved.step for event in events if event.HasField("checkpoint_saved")}
+    print("| measured | found | goal |\n|---|---|---|")
+    print(f"| processor time of the platform, of the training process' | {shares:.2%} | {GOALS['platform']:.0%} |")
+    print(f"| training stops for a checkpoint, median, s | {saving_seconds(steps, saves):.3f} | {GOALS['saving']} |")
+    print(f"| expected time after a tenth of the steps, off by | {expectation_error(steps):.1%} | {GOALS['expected']:.0%} |")
+
+
+def followed(client: Client, running: LocalStack) -> tuple[list[TaskEvent], float]:
+    """Every event of a task, and what all other processes computed between its first and last step, as a share of its own."""
+    dataset = client.upload_dataset(TRAIN, "running").name
+    numbers = {"max_steps": STEPS, "save_steps": SAVE_EVERY}
+    task = client.create_task(name="running", base_model=MODEL, dataset=dataset, hyperparameters=numbers)
+    events, computed = [], []
+    for event in client.watch_task(task.name):
+        events.append(event)
+        if event.HasField("step_metrics") and event.step_metrics.step in (1, STEPS):
+            computed.append(_computed(running))
+    (platform, training), (platform_then, training_then) = computed[0], computed[-1]
+    return events, (platform_then - platform) / (training_then - training)
+
+
+def saving_seconds(steps: Sequence[TaskEvent], saves: set[int]) -> float:
+    """Between two steps with a checkpoint in between, what is neither training nor what lies between steps without one.
+
+    A step's speed is told without the time it stood still, so the rest of the time between two events is that time.
+    """
+
+    def still(before: TaskEvent, after: TaskEvent) -> float:
+        values = after.step_metrics.values
+        tokens = values["tokens"] - before.step_metrics.values["tokens"]
+        return (after.time.ToNanoseconds() - before.time.ToNanoseconds()) / 1e9 - tokens / values["tokens_per_second"]
+
+    pairs = list(itertools.pairwise(steps))
+    with_save = [still(*pair) for pair in pairs if pair[0].step_metrics.step in saves]
+    without = [still(*pair) for pair in pairs if pair[0].step_metrics.step not in saves]
+    return statistics.median(with_save) - statistics.median(without)
+
+
+def expectation_error(steps: Sequence[TaskEvent]) -> float:
+    """Of the time that was expected after a tenth of the steps, as a share of what it really took."""
+    told = next(event for event in steps if event.step_metrics.step >= STEPS / 10)
+    expected = told.step_metrics.remaining.ToNanoseconds()
+    took = steps[-1].time.ToNanoseconds() - told.time.ToNanoseconds()
+    return abs(expected - took) / took
+
+
+def _computed(running: LocalStack) -> tuple[float, float]:
+    """Seconds of (all processes of the stack but training, training). Those that have ended since do not count."""
+    state = running.state()
+    roots = [psutil.Process(int(process["pid"])) for process in (state["supervisor"], *state["processes"].values())]
+    family = {process for root in roots for process in (root, *root.children(recursive=True))}
+    trains = {process for process in family if _is_training(process)}
+    return sum(map(_seconds, family - trains)), sum(map(_seconds, trains))
+
+
+def _is_training(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    return "services.trainer.training" in words and "services.trainer.supervisor" not in words
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
+
+
+if __name__ == "__main__":
+    main()
