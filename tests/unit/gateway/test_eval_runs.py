@@ -16,6 +16,7 @@ from tests.unit.gateway.eval_values import (
     EVALS,
     ITEMS,
     JUDGE,
+    LABEL,
     MULTI,
     PROMPT,
     SAME,
@@ -322,6 +323,19 @@ async def test_the_end_of_a_run_of_recorded_answers(http, platform, tmp_path: pa
     done = (await http.get(f"{EVALS}/{kept['id']}/runs/{run['id']}")).json()
     assert (done["result_counts"]["passed"], done["result_counts"]["failed"], done["per_model_usage"]) == (1, 1, [])
     assert models.asked == []
+
+
+async def test_labels_let_answers_pass_or_fail(http, platform, tmp_path: pathlib.Path) -> None:
+    kept = await made_eval(http, testing_criteria=[{**LABEL, "model": "judge"}])
+    run = await made_run(http, kept, recorded(*({**item, "sample": {"output_text": "France"}} for item in ITEMS)))
+    await finished(platform, tmp_path, FakeModels(lambda _, messages: "yes" if "Paris" in messages[0][1] else "no"))
+    path = f"{EVALS}/{kept['id']}/runs/{run['id']}"
+    assert (await http.get(path)).json()["result_counts"] == {"total": 2, "passed": 1, "failed": 1, "errored": 0}
+    told = [item["results"][0] for item in (await http.get(f"{path}/output_items")).json()["data"]]
+    assert [(each["type"], each["score"], each["passed"]) for each in told] == [
+        ("label_model", 1, True),
+        ("label_model", 0, False),
+    ]
 
 
 @pytest.fixture
