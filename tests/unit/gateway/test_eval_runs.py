@@ -235,6 +235,7 @@ USER = {"role": "user", "content": "{{item.town}}"}
         (of_items("x"), "data_source.source.content[0].item"),
         (of_items(*ITEMS, {"item": {}}), "data_source.source.content[2].item"),
         (of_items({"item": {"answer": "x"}}), "data_source.source.content[0].item.town"),
+        (of_items(*ITEMS, {"item": {"town": 3}}), "data_source.source.content[2].item.town"),
         (a_template({**USER, "content": "{{item.lake}}"}), "data_source.source.content[0].item"),
         (a_template(USER, {"role": "assistant", "content": "x"}), "data_source.source.content[0].item"),
         (
@@ -276,6 +277,14 @@ async def test_a_file_of_another_purpose_is_refused_and_a_bad_item_in_a_file_is_
         body["data_source"]["source"]["id"] = identifier
         answer = await http.post(f"{EVALS}/{kept['id']}/runs", json=body)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_schema_of_an_earlier_release_is_checked_when_it_is_used(http, platform) -> None:
+    kept = await made_eval(http)
+    ((stored, _),) = platform.tasks.evals.values()
+    stored.data_source_config = json.dumps({"type": "custom", "item_schema": {"type": "objekt"}})
+    answer = await http.post(f"{EVALS}/{kept['id']}/runs", json={"data_source": a_source()})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "data_source_config.item_schema.type")
 
 
 async def test_what_storage_refuses_is_said_of_the_source(http) -> None:

@@ -55,6 +55,16 @@ async def test_what_is_not_read_is_named_in_a_header(http) -> None:
     [
         ({"data_source_config": None}, "data_source_config", INVALID),
         ({"data_source_config": {"type": "custom"}}, "data_source_config.item_schema", INVALID),
+        (
+            {"data_source_config": {"type": "custom", "item_schema": {"type": "objekt"}}},
+            "data_source_config.item_schema.type",
+            INVALID,
+        ),
+        (
+            {"data_source_config": {"type": "custom", "item_schema": {"patternProperties": {"a": {}}}}},
+            "data_source_config.item_schema",
+            UNSUPPORTED,
+        ),
         ({"data_source_config": {"type": "logs"}}, "data_source_config.type", UNSUPPORTED),
         ({"data_source_config": {"type": "stored_completions"}}, "data_source_config.type", UNSUPPORTED),
         (
