@@ -152,8 +152,9 @@ def test_references_may_lead_to_true_and_false() -> None:
         ({"properties": {"a": {"items": {"allOf": [{}] * 1000}}}}, {"a": [1] * 1000}),
         ({"properties": {"a": {"allOf": [{"pattern": "b$"}] * 400}}}, {"a": "a" * 1_000_000 + "b"}),
         ({"properties": {"a": {"allOf": [{"uniqueItems": True}] * 400}}}, {"a": list(range(10_000))}),
+        ({"properties": {"a": {"anyOf": [{"type": "null"}] * 600}}}, {"a": "x" * 4_000_000}),
     ],
-    ids=["itself", "2 to the 40th", "many schemas", "many patterns", "many comparisons"],
+    ids=["itself", "2 to the 40th", "many schemas", "many patterns", "many comparisons", "many long words"],
 )
 def test_what_would_take_for_ever_is_given_up(schema: dict, item: dict) -> None:
     assert refusal(schema, item) == ("item", "takes too long to be checked against the item_schema of the eval")
@@ -168,6 +169,11 @@ def test_a_tree_may_be_described_by_itself() -> None:
     ItemSchema(tree).check({"name": "a", "children": [{"name": "b"}, {"name": "c", "children": [{"name": "d"}]}]})
     place, _ = refusal(tree, {"name": "a", "children": [{"name": "b"}, {"name": "c", "children": [{}]}]})
     assert place == "item.children[1].children[0].name"
+
+
+@pytest.mark.parametrize("number", [10**400, float("nan"), float("inf")], ids=["long", "nan", "infinite"])
+def test_a_number_that_cannot_be_divided_is_refused(number: float) -> None:
+    assert refusal({"properties": {"a": {"multipleOf": 0.1}}}, {"a": number})[0].startswith("item")
 
 
 def test_a_big_item_fits() -> None:
@@ -199,7 +205,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     schema=st.dictionaries(_KEYWORDS, _JSON, min_size=1, max_size=4),
     item=st.dictionaries(st.sampled_from("ab"), _JSON, max_size=2),
