@@ -103,7 +103,8 @@ class _Questioning:
             elif item.number not in file:
                 file.append(asked)
                 counter()
-        await self._asker.answer(file.model, questions, file, Sampling(max_tokens=judge.max_tokens), counter)
+        sampling = Sampling(max_tokens=judge.max_tokens, regex=judge.answer_regex)
+        await self._asker.answer(file.model, questions, file, sampling, counter)
 
 
 def _asked_of(judge: ScoreModel, item: Item, answer: Answer) -> Question | Answer:

@@ -56,6 +56,7 @@ class Inference:
             # A seed of its own for each row: what is answered does not depend on the order, nor on where a run went on.
             seed=sampling.seed + row,
             stop=sampling.stop,
+            response_format=pb2.ResponseFormat(regex=sampling.regex) if sampling.regex else None,
         )
         with translated("INFERENCE_UNAVAILABLE", _PEER):
             found = await self._stub.Chat(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))

@@ -299,6 +299,20 @@ def test_a_judge_is_asked_about_answers_that_stand_in_the_rows(tmp_path: Path, d
     assert models.asked == [("loaded/judge", 1)]
 
 
+def test_a_judge_with_labels_can_say_nothing_else(tmp_path: Path, data: Path) -> None:
+    turns = (Turn("user", "{{sample.output_text}}"),)
+    judge = ScoreModel("kind", "judge", turns, max_tokens=9, labels=("even", "odd"), passing_labels=("even",))
+    write(data, [chat("q", "a", sample={"output_text": text}) for text in ("even", "odd", "neither")])
+    models = FakeModels(lambda _, messages: messages[0][1])
+    outcome, _ = run_evaluation(evaluation(tmp_path, data, (judge,), models=()), models)
+    (told,) = outcome.result["models"]
+    (score,) = [each for each in told["scores"] if each["name"] == "kind"]
+    assert (score["pass_rate"], score["ungraded_count"]) == (1 / 3, 1)
+    assert {(sampling.max_tokens, sampling.temperature, sampling.regex) for sampling in models.samplings} == {
+        (9, 0.0, "even|odd")
+    }
+
+
 def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> None:
     learned = tmp_path / "learned.jsonl"
     write(learned, [chat("Q3", "odd"), chat("other", "odd")])
