@@ -6,11 +6,10 @@ import os
 import pathlib
 
 from services.common.config import ConfigError, Secret
+from services.common.labels import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS
 from services.common.server import ServerSettings
 from services.trainer.contact import Fence
 
-# As for what tasks ask: services/task_manager/domain/validation.py.
-_MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 64, 512
 _FENCING = ("relaxed", "strict")
 _SHORTEST_FENCE = datetime.timedelta(seconds=1)
 _KILL_SECONDS = 10.0
@@ -98,14 +97,14 @@ class TrainerSettings(ServerSettings):
         found: dict[str, str] = {}
         for text in self.labels:
             key, equals, value = (part.strip() for part in text.partition("="))
-            if not equals or not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE or key in found:
+            if not equals or not 1 <= len(key) <= MAX_LABEL_KEY or len(value) > MAX_LABEL_VALUE or key in found:
                 raise ConfigError(
                     f"TUNESMITH_TRAINER_LABELS: {text!r} is no KEY=VALUE, has a key that was there before,"
-                    f" or more than {_LONGEST_KEY} characters in the key or {_LONGEST_VALUE} in the value"
+                    f" or more than {MAX_LABEL_KEY} characters in the key or {MAX_LABEL_VALUE} in the value"
                 )
             found[key] = value
-        if len(found) > _MOST_LABELS:
-            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {_MOST_LABELS} are permitted")
+        if len(found) > MAX_LABELS:
+            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {MAX_LABELS} are permitted")
         return found
 
     def fenced_after(self) -> float:

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, Protocol, Self, TypeVar
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.labels import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS
 from services.task_manager.domain.task import TaskUpdate
 
 MAX_DISPLAY_NAME = 128
 MAX_DESCRIPTION = 2000
-MAX_LABELS = 64
-MAX_LABEL_KEY = 64
-MAX_LABEL_VALUE = 512
 MAX_CREATOR = 128
 MAX_REASON = 500
 MAX_PRIORITY = 100
