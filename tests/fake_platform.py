@@ -577,6 +577,7 @@ def matches(task, wanted):
         wanted.text.lower() in (task.display_name + task.description).lower()
         and task.name.removeprefix("tasks/").replace("-", "").startswith(wanted.id_prefix)
         and (not wanted.kinds or kind_of_work(task) in wanted.kinds)
+        and wanted.creator in ("", task.creator)
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
         and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for

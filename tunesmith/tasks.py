@@ -253,6 +253,7 @@ def describe_task(
     max_attempts: int = 0,
     artifact_retention: datetime.timedelta | None = None,
     runner_labels: Mapping[str, str] | None = None,
+    creator: str = "",
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
@@ -262,7 +263,7 @@ def describe_task(
     `evaluation_checkpoints` so are the kept checkpoints.
     What `sample_prompts` ask is answered while the model trains. A `not_before_time` without time zone is local;
     `max_attempts` 0 is the server's default. What the task makes is kept for `artifact_retention`, None = as the server keeps it.
-    Only a runner that has all `runner_labels` takes it.
+    Only a runner that has all `runner_labels` takes it. `creator` is who asks for it, in words of your own.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -291,6 +292,7 @@ def describe_task(
         priority=priority,
         not_before_time=timestamp(not_before_time),
         max_attempts=max_attempts,
+        creator=creator,
     )
 
 

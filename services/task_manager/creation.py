@@ -91,6 +91,7 @@ class TaskCreation:
             expected_duration=found.expected_duration,
             memory_bytes=found.memory_bytes,
             runner_labels=_runner_labels(request.task),
+            creator=draft.creator,
         )
         return await self._repository.create(new)
 
@@ -106,6 +107,7 @@ class TaskCreation:
             priority=draft.priority,
             not_before_time=to_timestamp(draft.not_before),
             max_attempts=draft.max_attempts or 0,
+            creator=draft.creator,
             spec=task_spec_pb2.TaskSpec.FromString(found.spec),
             effective_hyperparameters=found.effective_hyperparameters,
             state=task_pb2.Task.QUEUED,
@@ -138,5 +140,6 @@ def _digest(draft: Draft[A], spec: bytes) -> bytes:
     words += [draft.priority] if draft.priority else []
     words += [f"not before {draft.not_before.isoformat()}"] if draft.not_before else []
     words += [f"at most {draft.max_attempts}"] if draft.max_attempts else []
+    words += [f"asked for by {draft.creator}"] if draft.creator else []
     text = json.dumps(words, sort_keys=True)
     return hashlib.sha256(text.encode() + b"\0" + spec).digest()

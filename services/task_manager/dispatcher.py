@@ -1,6 +1,13 @@
 """Brings tasks to trainers: adopts what has no owner, claims what waits, follows what it owns; started by `__main__`.
 
-Everything is a loop that compares what should be with what is; hints only shorten the wait between two rounds.
+Everything is a loop that compares what should be with what is; hints only shorten the wait between two rounds. A round that
+fails half-way, or never happens because the process was killed, leaves nothing that the next one, here or in another task
+manager on the same database, would not find: what is so is in the database and on the trainers, and what is in memory is only
+who is at work on it.
+
+That no task runs twice is not decided here but by the claim: in one transaction it locks a waiting task, makes it STARTING
+under this process's id and counts its epoch up, and whatever is written for the task later is compared with both. Two task
+managers that choose the same task are therefore no mistake, only a lost look.
 """
 
 import asyncio
@@ -85,7 +92,12 @@ class Dispatcher:
             await self._release()
 
     async def round(self, jobs: Jobs) -> None:
-        """One look at everything; raises Unavailable when Postgres is away."""
+        """One look at everything; raises Unavailable when Postgres is away.
+
+        To adopt is to take over active tasks whose owner let its lease run out or gave it up: the run goes on and only who writes
+        for it changes. Each task that is owned then has one follower, which starts the run if need be, stores its events and
+        records its end.
+        """
         if adopted := await self._claims.adopt():
             log.info("tasks.adopted", count=adopted)
         self._reconcile(jobs, await self._claims.owned())
@@ -93,6 +105,7 @@ class Dispatcher:
             await self._dispatch(jobs)
 
     def _reconcile(self, jobs: Jobs, owned: Sequence[Assignment]) -> None:
+        # A wish to cancel or pause stands in the task's state: the trainer is asked until the follower sees the run's end.
         wanted: dict[Hashable, Start] = {}
         for assignment in owned:
             wanted["follow", assignment.claim] = functools.partial(self._follow, assignment, is_new=False)
@@ -132,6 +145,7 @@ class Dispatcher:
         for address, machine in machines.items():
             chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
             machines[address] = await self._start(jobs, chosen, machine)
+        # What callers are told that waiting tasks wait for.
         self._fleet.tell(dataclasses.replace(trainers, machines=list(machines.values())))
 
     async def _start(self, jobs: Jobs, chosen: Sequence[uuid.UUID], machine: Machine) -> Machine:
@@ -150,6 +164,7 @@ class Dispatcher:
 
     async def _release(self) -> None:
         try:
+            # Another task manager adopts at once what this one has given up.
             await self._claims.release()
         except ServiceError as error:
             # The leases run out by themselves.

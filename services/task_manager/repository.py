@@ -1,4 +1,10 @@
-"""Tasks in Postgres: what callers of the API ask for; used by creation and the servicer."""
+"""Tasks in Postgres: what callers of the API ask for; used by creation and the servicer.
+
+Callers race with one another and with the task manager that owns the task. Every move locks the task's row first, decides by a
+pure function of the state that it finds (`domain/transitions`), and writes state, history and event in the same transaction. So
+the first commit wins, the second decides by what the first has left, and what was asked for twice is done once. A table of
+permitted moves in the database refuses everything else.
+"""
 
 import dataclasses
 import uuid
@@ -32,6 +38,7 @@ class TaskRepository:
 
         Raises ServiceError REQUEST_ID_REUSED when the id was used for another request, PROJECT_QUOTA_EXCEEDED.
         """
+        # Of two equal requests at once one inserts; the other waits for its commit and inserts nothing.
         async with transaction(self._pool, "tasks.create") as connection:
             await self._quota.check(connection, new.labels.get("project", ""), new.processes)
             await insert(connection, new)
@@ -140,6 +147,7 @@ class TaskRepository:
                 raise not_found(task_id)
             if not locked.state.is_terminal:
                 raise ServiceError("TASK_NOT_TERMINAL", f"tasks/{task_id} is {locked.state.value}")
+            # Its events, history and progress refer to it and go with it.
             await connection.execute("DELETE FROM task_manager.task WHERE id = %(id)s", {"id": task_id})
         self._hub.notify(task_id)
 

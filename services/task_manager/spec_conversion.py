@@ -31,6 +31,7 @@ def draft_from_proto(task: task_pb2.Task, ask: A | None) -> Draft[A]:
         not_before=time_of(task.not_before_time, "task.not_before_time") if task.HasField("not_before_time") else None,
         max_attempts=task.max_attempts or None,
         runner_labels=dict(task.spec.runner_labels),
+        creator=task.creator,
     )
 
 

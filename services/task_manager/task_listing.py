@@ -11,6 +11,7 @@ from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.rows import TASK_SELECT, task_from_row
 from services.task_manager.task_conditions import conditions
+from services.task_manager.text_search import asks_index
 from services.task_manager.totals import TaskTotals
 
 Position = tuple[datetime.datetime, uuid.UUID]
@@ -41,14 +42,14 @@ class ChangedTask:
 
 
 class TaskListing:
-    """Every method is one transaction and raises Unavailable when Postgres is away."""
+    """Every method asks once, or twice for a text, and raises Unavailable when Postgres is away."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def page(self, wanted: TaskFilter, after: Position | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, from behind `after`, which is (create_time, id) of the last one seen."""
-        condition, parameters = conditions(wanted)
+        condition, parameters = await self._conditions(wanted)
         if after:
             condition += " AND (t.create_time, t.id) < (%(after_time)s, %(after_id)s)"
             parameters |= {"after_time": after[0], "after_id": after[1]}
@@ -60,7 +61,7 @@ class TaskListing:
         if dataclasses.replace(wanted, states=()) == TaskFilter():
             kept = await TaskTotals(self._pool).by_state()
             return {state: total for state, total in kept.items() if state in (wanted.states or State)}
-        condition, parameters = conditions(wanted)
+        condition, parameters = await self._conditions(wanted)
         query = f"SELECT t.state, count(*) AS total FROM task_manager.task t WHERE {condition} GROUP BY t.state ORDER BY t.state"  # noqa: S608
         async with transaction(self._pool) as connection:
             rows = await (await connection.execute(query.encode(), parameters)).fetchall()
@@ -106,6 +107,12 @@ class TaskListing:
             row = await (await connection.execute(query)).fetchone()
         assert row is not None, "it has a row"
         return Moment(**row)
+
+    async def _conditions(self, wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
+        if not (wanted.text or wanted.display_name_contains):
+            return conditions(wanted)
+        async with transaction(self._pool) as connection:
+            return conditions(wanted, by_index=await asks_index(connection, wanted))
 
     async def _tasks(self, query: str, parameters: dict[str, Any]) -> list[Task]:
         return [task_from_row(row) for row in await self._rows(query, parameters)]

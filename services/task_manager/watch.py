@@ -1,6 +1,10 @@
 """Follows the events of one task for one reader: replay from the store, then what comes; used by the streaming methods.
 
 Memory per reader is one page: the next is read when the reader has taken this one, so a slow reader only slows itself.
+
+Nothing is left out, since events of a task have numbers without gaps that are given under a lock held until their commit:
+whoever sees number n sees every number below. So the last number sent is all that a reader needs to go on, here or at another
+task manager. Hints only save time: without any, the store is looked at every `poll_interval`.
 """
 
 import asyncio
@@ -80,6 +84,7 @@ class Watch:
             yield Header(snapshot)
             cursor, sent_at = after, time.monotonic()
             while True:
+                # First: what is committed after the look below sets it again.
                 hint.clear()
                 snapshot = await self._log.snapshot(task_id)
                 if snapshot.head_sequence > cursor:
@@ -88,7 +93,7 @@ class Watch:
                     for group in split(filter(wanted, page)):
                         yield Events(group)
                         sent_at = time.monotonic()
-                # What came since the snapshot has set the hint.
+                # A page may reach beyond the snapshot; then there is a newer one to look at.
                 if cursor == snapshot.head_sequence:
                     if snapshot.state.is_terminal:
                         yield End(snapshot)

@@ -6,12 +6,11 @@ import os
 import pathlib
 
 from services.common.config import ConfigError, Secret
+from services.common.labels import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS
 from services.common.server import ServerSettings
 from services.trainer import four_bit
 from services.trainer.contact import Fence
 
-# As for what tasks ask: services/task_manager/domain/validation.py.
-_MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 64, 512
 _FENCING = ("relaxed", "strict")
 _SHORTEST_FENCE = datetime.timedelta(seconds=1)
 _KILL_SECONDS = 10.0
@@ -106,14 +105,14 @@ class TrainerSettings(ServerSettings):
             key, equals, value = (part.strip() for part in text.partition("="))
             if key == four_bit.LABEL:
                 raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {text!r}: whether it is so, the trainer finds out by itself")
-            if not equals or not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE or key in found:
+            if not equals or not 1 <= len(key) <= MAX_LABEL_KEY or len(value) > MAX_LABEL_VALUE or key in found:
                 raise ConfigError(
                     f"TUNESMITH_TRAINER_LABELS: {text!r} is no KEY=VALUE, has a key that was there before,"
-                    f" or more than {_LONGEST_KEY} characters in the key or {_LONGEST_VALUE} in the value"
+                    f" or more than {MAX_LABEL_KEY} characters in the key or {MAX_LABEL_VALUE} in the value"
                 )
             found[key] = value
-        if len(found) > _MOST_LABELS:
-            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {_MOST_LABELS} are permitted")
+        if len(found) > MAX_LABELS:
+            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {MAX_LABELS} are permitted")
         return found
 
     def fenced_after(self) -> float:

@@ -84,6 +84,10 @@ def requests() -> dict[str, api.ListTasksRequest]:
         "a common text": Filter(text="night"),
         "a text of 1 in 100,000": Filter(text="needle"),
         "a text that nothing has": Filter(text="no such text"),
+        "a common text of several words": Filter(text="of the support team"),
+        "a common text and a label of 1 in 5,000": Filter(text="night", labels={"user": "u77"}),
+        "a rare text and a common state": Filter(text="needle", states=[Task.SUCCEEDED]),
+        "a text of two letters that nothing has": Filter(text="zz"),
     }
     return {name: api.ListTasksRequest(filter=wanted) for name, wanted in filters.items()}
 

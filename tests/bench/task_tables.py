@@ -60,5 +60,9 @@ def fill(dsn: str, count: int, queued: int) -> None:
         connection.execute("SET session_replication_role = replica")
         connection.execute(_FILL, parameters)
         connection.execute("INSERT INTO task_manager.event_head (task_id) SELECT id FROM task_manager.task")
+        connection.execute(
+            "INSERT INTO task_manager.task_text (task_id, parts)"
+            " SELECT id, task_manager.text_parts(display_name) || task_manager.text_parts(description) FROM task_manager.task"
+        )
         connection.execute("INSERT INTO task_manager.task_total SELECT state, count(*) FROM task_manager.task GROUP BY state")
         connection.execute("VACUUM ANALYZE")

@@ -9,6 +9,7 @@ from tunesmith.cli.data_argument import split_weight
 from tunesmith.cli.options import Json, TaskId, key_values
 from tunesmith.cli.output import print_json, talk
 from tunesmith.cli.task_options import (
+    Creator,
     Data,
     Description,
     DryRun,
@@ -69,6 +70,7 @@ def create(
     not_before: NotBefore = None,
     max_attempts: MaxAttempts = None,
     runner_label: RunnerLabel = None,
+    creator: Creator = None,
     dry_run: DryRun = False,
     watch: Watch = False,
     as_json: Json = False,
@@ -104,6 +106,7 @@ def create(
         not_before=not_before,
         max_attempts=max_attempts,
         runner_labels=key_values(runner_label or [], "--runner-label"),
+        creator=creator,
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
     with Client() as client:

@@ -23,6 +23,7 @@ def ls(
     model: Annotated[str, typer.Option(help="Only tasks trained from this base model.")] = "",
     method: Annotated[list[str] | None, typer.Option(help="Only these methods, for example dpo; repeatable.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only tasks of these kinds, for example export; repeatable.")] = None,
+    creator: Annotated[str, typer.Option(help="Only tasks that this one asked for.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only tasks with this label; repeatable.")] = None,
     since: Annotated[datetime.datetime | None, typer.Option(help="Only tasks created at this local time or later.")] = None,
     totals: Annotated[bool, typer.Option("--totals", help="Only count the tasks by state.")] = False,
@@ -41,6 +42,7 @@ def ls(
         "base_model": model,
         "methods": method or [],
         "kinds": kind or [],
+        "creator": creator,
         "labels": key_values(label or [], "--label"),
         "from_create_time": since,
     }

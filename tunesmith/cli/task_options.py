@@ -62,6 +62,9 @@ MaxAttempts = Annotated[
     int | None,
     typer.Option(min=1, max=100, help="Tries until lost runs and passing failures fail the task.", show_default="3"),
 ]
+Creator = Annotated[
+    str | None, typer.Option(envvar="TUNESMITH_CREATOR", help="Who asks for it, in your own words, to find the task by.")
+]
 RunnerLabel = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="A label that the runner must have, see `tunesmith runner ls`; repeatable."),

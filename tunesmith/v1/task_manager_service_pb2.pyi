@@ -293,12 +293,15 @@ class TaskFilter(_message.Message):
     BEFORE_CREATE_TIME_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     ID_PREFIX_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Optional. Display name or description contains this text, in any case."""
     base_model: _builtins.str
     """Optional. Trained from this base model. Format: `baseModels/{base_model}`."""
     id_prefix: _builtins.str
     """Optional. Its id, written without hyphens, begins with these 1 to 32 digits 0-9 and a-f: how short names are found."""
+    creator: _builtins.str
+    """Optional. Its `creator` is exactly this."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.Task.State.ValueType]:
         """Optional. In one of these states."""
@@ -340,10 +343,11 @@ class TaskFilter(_message.Message):
         before_create_time: _timestamp_pb2.Timestamp | None = ...,
         kinds: _abc.Iterable[_task_spec_pb2.TaskSpec.Kind.ValueType] | None = ...,
         id_prefix: _builtins.str = ...,
+        creator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["before_create_time", b"before_create_time", "from_create_time", b"from_create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "before_create_time", b"before_create_time", "from_create_time", b"from_create_time", "id_prefix", b"id_prefix", "kinds", b"kinds", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "before_create_time", b"before_create_time", "creator", b"creator", "from_create_time", b"from_create_time", "id_prefix", b"id_prefix", "kinds", b"kinds", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,6 +46,7 @@ def with_ask(**changes: Any) -> Draft:
         {"labels": {"k" * 64: ""}},
         {"max_attempts": 1},
         {"max_attempts": 100},
+        {"creator": "ü" * 128},
     ],
 )
 def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
@@ -57,6 +58,8 @@ def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
     [
         ({"display_name": ""}, "task.display_name"),
         ({"max_attempts": -1}, "task.max_attempts"),
+        ({"creator": "x" * 129}, "task.creator"),
+        ({"creator": "a\0b"}, "task.creator"),
         ({"max_attempts": 101}, "task.max_attempts"),
         ({"display_name": " \n"}, "task.display_name"),
         ({"display_name": "x" * 129}, "task.display_name"),

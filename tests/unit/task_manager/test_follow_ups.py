@@ -1,0 +1,71 @@
+"""The evaluation that follows on a fine-tuning, and the result that is told of it."""
+
+import uuid
+from typing import Any
+
+from services.task_manager.domain.asking import Evaluation
+from services.task_manager.domain.kind import Kind
+from services.task_manager.follow_ups import evaluation_id, evaluation_of
+from services.task_manager.results import found
+from tunesmith.v1 import evaluation_pb2, generation_pb2, task_event_pb2, task_spec_pb2
+
+ID = uuid.UUID(int=7)
+DATASET = f"datasets/{ID}"
+ARTIFACT = f"artifacts/{ID}"
+
+
+def a_row(**tuning: Any) -> dict[str, Any]:
+    spec = task_spec_pb2.TaskSpec(fine_tuning=task_spec_pb2.FineTuning(base_model="baseModels/tiny", **tuning))
+    return {"id": ID, "display_name": "n" * 128, "spec": spec.SerializeToString(), "artifact": ARTIFACT, "priority": 3}
+
+
+def test_an_evaluation_follows_on_a_fine_tuning_that_asks_for_it() -> None:
+    new = evaluation_of(a_row(evaluation_dataset=DATASET))
+    assert new is not None
+    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
+    assert (list(spec.models), spec.dataset) == (["baseModels/tiny", ARTIFACT], DATASET)
+    assert (new.kind, new.datasets, new.priority, len(new.display_name)) == (Kind.EVALUATION, (ID,), 3, 128)
+    assert (new.origin_task, new.origin_artifact) == (ID, ARTIFACT)
+    # A repeat is the same task.
+    assert new.id == evaluation_id(ID) != evaluation_id(uuid.UUID(int=8))
+
+
+def test_an_evaluation_goes_where_its_fine_tuning_was_sent() -> None:
+    row = a_row(evaluation_dataset=DATASET)
+    spec = task_spec_pb2.TaskSpec.FromString(row["spec"])
+    spec.runner_labels["zone"] = "a"
+    new = evaluation_of(row | {"spec": spec.SerializeToString()})
+    assert new is not None
+    assert new.runner_labels == dict(task_spec_pb2.TaskSpec.FromString(new.spec).runner_labels) == {"zone": "a"}
+
+
+def test_the_evaluation_that_follows_asks_the_newest_checkpoints_before_the_result() -> None:
+    checkpoints = [f"artifacts/{step}" for step in range(1, 33)]
+    new = evaluation_of(a_row(evaluation_dataset=DATASET, evaluation_checkpoints=True), checkpoints)
+    assert new is not None
+    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
+    assert list(spec.models) == ["baseModels/tiny", *checkpoints[2:], ARTIFACT]
+    assert spec.checkpoints
+    ask = Evaluation(tuple(spec.models), spec.dataset, asks_checkpoints=spec.checkpoints)
+    assert not [bad for bad in ask.violations() if "not between" in bad.description]
+
+
+def test_nothing_follows_on_a_fine_tuning_that_does_not_ask() -> None:
+    assert evaluation_of(a_row()) is None
+    assert evaluation_of(a_row(validation_dataset=DATASET)) is None
+
+
+def test_the_newest_result_counts() -> None:
+    def event(rows: int) -> task_event_pb2.TaskEvent:
+        result = evaluation_pb2.EvaluationResult(row_count=rows)
+        return task_event_pb2.TaskEvent(evaluation_finished=task_event_pb2.EvaluationFinished(result=result))
+
+    log = task_event_pb2.TaskEvent(log_entry=task_event_pb2.LogEntry(text="x"))
+    newest = found([event(1), log, event(2), log])
+    assert newest is not None
+    assert newest.evaluation_result.row_count == 2
+    assert found([log]) is None
+    made = task_event_pb2.GenerationFinished(result=generation_pb2.GenerationResult(dataset=DATASET))
+    other = found([task_event_pb2.TaskEvent(generation_finished=made)])
+    assert other is not None
+    assert other.generation_result.dataset == DATASET
