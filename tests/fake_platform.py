@@ -352,6 +352,11 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.exported[version.name] = version
         return version
 
+    def StreamArtifactExport(self, request, context):
+        message = artifact_service_pb2.StreamArtifactExportResponse
+        yield message(verified_bytes=1, total_bytes=2)
+        yield message(verified_bytes=2, total_bytes=2, model_version=self.ExportArtifact(request.export, context))
+
     def SweepArtifacts(self, request, context):
         names = [artifact.name for artifact in self.stored]
         return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
@@ -394,6 +399,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         self.stored = {}
         self.bytes = {}
         self.downloads = []
+        self.listed = []
         self.chat_template_problem = ""
 
     def RegisterBaseModel(self, requests, context):
@@ -429,6 +435,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         return self.stored[request.name]
 
     def ListBaseModels(self, request, context):
+        self.listed.append(request)
         models, token = page_of(list(self.stored.values()), request)
         return model_service_pb2.ListBaseModelsResponse(base_models=models, next_page_token=token)
 

@@ -59,10 +59,10 @@ class Spool:
         assert self._file is not None, "this spool keeps nothing"
         with disk_full_reported():
             self._file.flush()
-        found = bytearray()
+        found = os.pread(self._file.fileno(), size_bytes, offset)
         while len(found) < size_bytes and (more := os.pread(self._file.fileno(), size_bytes - len(found), offset + len(found))):
             found += more
-        return bytes(found)
+        return found
 
 
 @contextlib.contextmanager

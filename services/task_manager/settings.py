@@ -7,7 +7,7 @@ import pathlib
 from services.common.config import ConfigError, Secret, shared
 from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
-from services.task_manager.domain.webhook import ENDS, KINDS, Endpoint, parse_endpoint
+from services.task_manager.domain.webhook import DEFAULT_KINDS, KINDS, Endpoint, parse_endpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ class TaskManagerSettings(ServerSettings):
     """Where signed events are sent by HTTP POST when tasks change; empty = nowhere."""
     webhook_secret: Secret = Secret("")
     """Key of the signatures: whsec_ and 24 to 64 bytes in base64."""
-    webhook_kinds: tuple[str, ...] = ENDS
-    """Which events are sent: task. and a state in lower case, separated by commas."""
+    webhook_kinds: tuple[str, ...] = DEFAULT_KINDS
+    """Which events are sent: task. and a state in lower case, artifact.expiring, artifact.damaged, separated by commas."""
     webhook_allow_http: bool = False
     """Whether the URL may be http."""
     webhook_allow_private: bool = False

@@ -50,6 +50,7 @@ from services.task_manager.task_queue import TaskQueue
 from services.task_manager.task_watch import TaskWatch
 from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_grpc import GrpcTrainers
+from services.task_manager.tunings import Tunings
 from services.task_manager.watch import Watch
 
 Loop = tuple[str, Callable[[], Awaitable[None]], datetime.timedelta]
@@ -107,6 +108,7 @@ class Wiring:
             results=Results(self.pool),
             runners=Runners(self._roster, TasksOfRunners(self.pool)),
             evals=Evals(EvalRepository(self.pool)),
+            tunings=Tunings(self._stored),
         )
 
     def dispatcher(self) -> Dispatcher:

@@ -1,0 +1,119 @@
+"""Files read straight from the object store, in ranges and several at once; used by every download of large files.
+
+What cannot be read that way comes through the service from where it stopped, so a store that this machine does not reach costs
+one refused connection and nothing else.
+"""
+
+import collections
+import contextlib
+import http.client
+import itertools
+import queue
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from tunesmith.errors import TunesmithError
+from tunesmith.object_http import connect, target
+from tunesmith.v1.artifact_pb2 import File
+from tunesmith.v1.artifact_service_pb2 import SignedDownload
+
+SMALLEST_BYTES = 8 * 2**20
+"""Files below this are not worth a question more."""
+_RANGE_BYTES = 8 * 2**20
+_THREADS = 2
+_AHEAD = 3
+_TRIES = 3
+
+Fetch = Callable[[str, int], Iterator[bytes]]
+"""The bytes of a file, by path, from an offset."""
+Sign = Callable[[str], SignedDownload]
+"""Asks the service for a URL, by path."""
+
+
+class DirectDownload:
+    """Reads the large ones of `files` from the object store as long as that works, everything else by `fetch`."""
+
+    def __init__(self, files: Iterable[File], fetch: Fetch, sign: Sign) -> None:
+        self._sizes = {file.path: file.size_bytes for file in files}
+        self._fetch = fetch
+        self._sign = sign
+        self.works = True
+        """False = everything comes through the service."""
+
+    def read(self, path: str, offset: int) -> Iterator[bytes]:
+        """The bytes of a file from an offset; nothing is verified here."""
+        if self.works and self._sizes[path] - offset >= SMALLEST_BYTES:
+            try:
+                for chunk in _Ranges(self._sign(path).url).read(offset, self._sizes[path]):
+                    yield chunk
+                    offset += len(chunk)
+                return
+            except (OSError, http.client.HTTPException, TunesmithError):
+                self.works = False
+        yield from self._fetch(path, offset)
+
+
+class _Ranges:
+    """One object, over connections that are used again."""
+
+    def __init__(self, url: str) -> None:
+        self._place = urllib.parse.urlsplit(url)
+        self._idle: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
+
+    def read(self, offset: int, size_bytes: int) -> Iterator[bytes]:
+        """Ranges in their order; at most four are in memory. Raises OSError and HTTPException."""
+        starts = iter(range(offset, size_bytes, _RANGE_BYTES))
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="download") as pool:
+
+            def begin(start: int) -> Future[bytes]:
+                return pool.submit(self._range, start, min(start + _RANGE_BYTES, size_bytes))
+
+            ahead = collections.deque(map(begin, itertools.islice(starts, _AHEAD)))
+            try:
+                while ahead:
+                    chunk = ahead.popleft().result()
+                    ahead.extend(map(begin, itertools.islice(starts, 1)))
+                    yield chunk
+            finally:
+                pool.shutdown(cancel_futures=True)
+                self._close()
+
+    def _range(self, start: int, end: int) -> bytes:
+        for attempt in itertools.count(1):
+            try:
+                return self._try_range(start, end)
+            except (OSError, http.client.HTTPException):
+                if attempt == _TRIES:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _try_range(self, start: int, end: int) -> bytes:
+        connection = self._connection()
+        try:
+            content = _get_range(connection, target(self._place), start, end)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.put(connection)
+        return content
+
+    def _connection(self) -> http.client.HTTPConnection:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return connect(self._place)
+
+    def _close(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+
+def _get_range(connection: http.client.HTTPConnection, path: str, start: int, end: int) -> bytes:
+    """Bytes `start` to before `end`; raises OSError and HTTPException."""
+    connection.request("GET", path, headers={"Range": f"bytes={start}-{end - 1}"})
+    response = connection.getresponse()
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT or response.length != end - start:
+        raise http.client.HTTPException(f"{response.status} {response.reason}, not the range that was asked for")
+    return response.read(end - start)
