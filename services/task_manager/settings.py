@@ -8,6 +8,7 @@ from services.common.config import ConfigError, Secret, shared
 from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
 from services.task_manager.domain.webhook import DEFAULT_KINDS, KINDS, Endpoint, parse_endpoint
+from services.task_manager.project_retention import parse_retentions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class TaskManagerSettings(ServerSettings):
     """Tasks of a project, which the label `project` names, that may wait at once; one more is refused. 0 = any number."""
     project_max_processes: int = 0
     """Processes that the running tasks of a project may have together; further tasks wait. 0 = any number."""
+    project_retentions: tuple[str, ...] = ()
+    """How long artifacts of fine-tunings are kept, by project, as lab=90d,demo=2d; a task may say otherwise."""
     retry_backoff: datetime.timedelta = datetime.timedelta(seconds=2)
     """Rest before the second attempt of a task whose run was lost; doubled with each loss, at most 5 minutes."""
     create_token_wait: datetime.timedelta = datetime.timedelta(seconds=20)
@@ -86,6 +89,10 @@ class TaskManagerSettings(ServerSettings):
             raise ConfigError("TUNESMITH_TASK_MANAGER_LEASE must be at least twice TUNESMITH_TASK_MANAGER_LEASE_RENEWAL")
         if min(self.project_max_queued, self.project_max_processes) < 0:
             raise ConfigError("TUNESMITH_TASK_MANAGER_PROJECT_MAX_QUEUED and _PROJECT_MAX_PROCESSES must be 0 or more")
+        try:
+            parse_retentions(self.project_retentions)
+        except ValueError as error:
+            raise ConfigError(f"TUNESMITH_TASK_MANAGER_PROJECT_RETENTIONS: {error}") from error
         if unknown := sorted(set(self.webhook_kinds) - set(KINDS)):
             raise ConfigError(f"TUNESMITH_TASK_MANAGER_WEBHOOK_KINDS: {unknown[0]} is none of {', '.join(KINDS)}")
         self.webhook_endpoint()

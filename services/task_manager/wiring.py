@@ -32,6 +32,7 @@ from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
 from services.task_manager.project_quota import ProjectQuota
+from services.task_manager.project_retention import ProjectRetention, parse_retentions
 from services.task_manager.repository import TaskRepository
 from services.task_manager.results import Results
 from services.task_manager.retry_repository import RetryRepository
@@ -96,6 +97,7 @@ class Wiring:
                 origins=self._origins,
                 roster=self._roster,
                 patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
+                retention=ProjectRetention(parse_retentions(settings.project_retentions)),
             ),
             pages=TaskPages(listing, outlook),
             history=History(self._events),

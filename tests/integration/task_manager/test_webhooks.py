@@ -190,3 +190,24 @@ async def _succeeded(manager: Platform) -> str:
     task = await manager.create()
     await (await manager.run_of(task)).succeed()
     return task.name
+
+
+async def test_announcements_about_artifacts_are_written_once_and_only_when_they_are_wanted(
+    pool: Pool, events: WebhookEvents, delivery: WebhookDelivery, receiver: Receiver
+) -> None:
+    notices = [webhook.ArtifactNotice("artifact.expiring", uuid.uuid4(), uuid.uuid4(), days, utc_now()) for days in (7, 3)]
+    damage = webhook.ArtifactNotice("artifact.damaged", uuid.uuid4(), uuid.uuid4(), 0, utc_now())
+    await events.configure(["artifact.expiring"])
+    assert await events.heard() is None
+    await events.hear(None, 5, ())
+    await events.hear(5, 8, [*notices, damage])
+    await events.hear(5, 8, [*notices, damage])  # somebody else had read the same page
+    assert await events.heard() == 8
+    assert [kind for kind, *_ in await all_events(pool)] == ["artifact.expiring"] * 2
+
+    await delivery.round()
+    told = [json.loads(content)["data"] for _, _, content in receiver.requests]
+    assert {(data["name"], data["days"]) for data in told} == {(f"artifacts/{each.artifact}", each.days) for each in notices}
+
+    await events.configure([])
+    assert await events.heard() is None, "who turns it on again begins anew"
