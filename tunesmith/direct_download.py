@@ -20,7 +20,7 @@ from tunesmith.v1.artifact_service_pb2 import SignedDownload
 
 SMALLEST_BYTES = 8 * 2**20
 """Files below this are not worth a question more."""
-_RANGE_BYTES = 8 * 2**20
+_RANGE_BYTES = 4 * 2**20
 _THREADS = 2
 _AHEAD = 3
 _TRIES = 3
@@ -41,8 +41,8 @@ class DirectDownload:
         self.works = True
         """False = everything comes through the service."""
 
-    def read(self, path: str, offset: int) -> Iterator[bytes]:
-        """The bytes of a file from an offset; nothing is verified here."""
+    def read(self, path: str, offset: int) -> Iterator[bytes | memoryview]:
+        """The bytes of a file from an offset; a piece is good until the next is asked for. Nothing is verified here."""
         if self.works and self._sizes[path] - offset >= SMALLEST_BYTES:
             try:
                 for chunk in _Ranges(self._sign(path).url).read(offset, self._sizes[path]):
@@ -60,14 +60,16 @@ class _Ranges:
     def __init__(self, url: str) -> None:
         self._place = urllib.parse.urlsplit(url)
         self._idle: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
+        # New memory for every range would cost as much as its checksum.
+        self._buffers = [bytearray() for _ in range(_AHEAD + 1)]
 
-    def read(self, offset: int, size_bytes: int) -> Iterator[bytes]:
-        """Ranges in their order; at most four are in memory. Raises OSError and HTTPException."""
-        starts = iter(range(offset, size_bytes, _RANGE_BYTES))
+    def read(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
+        """Ranges in their order, each good until the next is asked for. Raises OSError and HTTPException."""
+        starts, buffers = iter(range(offset, size_bytes, _RANGE_BYTES)), itertools.cycle(self._buffers)
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="download") as pool:
 
-            def begin(start: int) -> Future[bytes]:
-                return pool.submit(self._range, start, min(start + _RANGE_BYTES, size_bytes))
+            def begin(start: int) -> Future[memoryview]:
+                return pool.submit(self._range, start, min(start + _RANGE_BYTES, size_bytes), next(buffers))
 
             ahead = collections.deque(map(begin, itertools.islice(starts, _AHEAD)))
             try:
@@ -79,24 +81,28 @@ class _Ranges:
                 pool.shutdown(cancel_futures=True)
                 self._close()
 
-    def _range(self, start: int, end: int) -> bytes:
+    def _range(self, start: int, end: int, buffer: bytearray) -> memoryview:
+        if not buffer:
+            buffer.extend(bytes(_RANGE_BYTES))
+        content = memoryview(buffer)[: end - start]
         for attempt in itertools.count(1):
             try:
-                return self._try_range(start, end)
+                self._try_range(start, content)
             except (OSError, http.client.HTTPException):
                 if attempt == _TRIES:
                     raise
-        raise AssertionError("the last try returns or raises")
+            else:
+                break
+        return content
 
-    def _try_range(self, start: int, end: int) -> bytes:
+    def _try_range(self, start: int, content: memoryview) -> None:
         connection = self._connection()
         try:
-            content = _get_range(connection, target(self._place), start, end)
+            _get_range(connection, target(self._place), start, content)
         except BaseException:
             connection.close()
             raise
         self._idle.put(connection)
-        return content
 
     def _connection(self) -> http.client.HTTPConnection:
         try:
@@ -110,10 +116,15 @@ class _Ranges:
                 self._idle.get_nowait().close()
 
 
-def _get_range(connection: http.client.HTTPConnection, path: str, start: int, end: int) -> bytes:
-    """Bytes `start` to before `end`; raises OSError and HTTPException."""
-    connection.request("GET", path, headers={"Range": f"bytes={start}-{end - 1}"})
+def _get_range(connection: http.client.HTTPConnection, path: str, start: int, content: memoryview) -> None:
+    """Fills `content` with the bytes from `start` on; raises OSError and HTTPException."""
+    connection.request("GET", path, headers={"Range": f"bytes={start}-{start + len(content) - 1}"})
     response = connection.getresponse()
-    if response.status != http.HTTPStatus.PARTIAL_CONTENT or response.length != end - start:
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT or response.length != len(content):
         raise http.client.HTTPException(f"{response.status} {response.reason}, not the range that was asked for")
-    return response.read(end - start)
+    done = 0
+    while done < len(content):
+        count = response.readinto(content[done:])
+        if not count:
+            raise http.client.IncompleteRead(bytes(content[:done]), len(content) - done)
+        done += count

@@ -83,7 +83,7 @@ def safe_target(directory: Path, relative: str) -> Path:
 
 
 def receive(
-    fetch: Callable[[int], Iterable[bytes]], target: Path, *, key: str, sha256: str, progress: Callable[[int], None]
+    fetch: Callable[[int], Iterable[bytes | memoryview]], target: Path, *, key: str, sha256: str, progress: Callable[[int], None]
 ) -> None:
     """Write what `fetch(offset)` yields beside the target, and rename when the checksum is right (empty = none to check).
 
@@ -126,13 +126,13 @@ def receive_all(files: Sequence[File], directory: Path, fetch: Fetch, sign: Sign
     return [target for _, target in targets]
 
 
-def _receive_rest(fetch: Callable[[int], Iterable[bytes]], part: Path, progress: Callable[[int], None]) -> str:
+def _receive_rest(fetch: Callable[[int], Iterable[bytes | memoryview]], part: Path, progress: Callable[[int], None]) -> str:
     """Append what is missing; the checksum of the whole."""
     digest = hashlib.sha256()
     with part.open("a+b") as sink:
         sink.seek(0)
-        while chunk := sink.read(CHUNK_BYTES):
-            digest.update(chunk)
+        while known := sink.read(CHUNK_BYTES):
+            digest.update(known)
         if there := sink.tell():
             progress(there)
         for chunk in fetch(there):

@@ -119,6 +119,12 @@ class Bench:
         """fget_object."""
         self.sdk.fget_object(_BUCKET, "file", str(self.out))
 
+    def sdk_verified_download(self) -> None:
+        """fget_object, and the SHA-256 that ours compare."""
+        self.sdk_download()
+        with self.out.open("rb") as source:
+            hashlib.file_digest(source, "sha256")
+
     def parts_upload(self) -> None:
         """The parts of CreateDatasetUpload, as the client sends them; their check afterwards is not part of it."""
         size = self.file.stat().st_size
@@ -154,6 +160,7 @@ def transfers(bench: Bench, rounds: int) -> None:
         "UploadArtifact": bench.rpc_upload,
         "presigned parts": bench.parts_upload,
         "MinIO SDK, fget_object": bench.sdk_download,
+        "MinIO SDK, fget_object and SHA-256": bench.sdk_verified_download,
         "DownloadArtifact": bench.rpc_download,
         "presigned ranges": bench.direct_download,
     }
