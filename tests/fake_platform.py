@@ -34,7 +34,7 @@ from tunesmith.v1 import (
 )
 from tunesmith.v1.task_event_pb2 import LogEntry, StreamEnd, StreamHeader, TaskEvent
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora, TaskSpec
+from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, Lora, TaskSpec
 
 NOW = timestamp_pb2.Timestamp(seconds=1_800_000_000)
 
@@ -641,6 +641,16 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         self.events[task.name] = a_run()
         self.on_create(task)
         return task
+
+    def ListTunings(self, request, context):
+        message = task_manager_service_pb2.ListTuningsResponse
+        return message(
+            tunings=[
+                message.Tuning(method=FineTuning.SFT, tuning=FineTuning.LORA, memory_bytes=3_200_000_000),
+                message.Tuning(method=FineTuning.SFT, tuning=FineTuning.QLORA, problem="needs a GPU"),
+            ],
+            max_seq_length=2048,
+        )
 
     def PlanTask(self, request, context):
         numbers = Hyperparameters(learning_rate=2e-4, lora=Lora(rank=16))
