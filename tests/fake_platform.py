@@ -677,6 +677,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     def ListTasks(self, request, context):
         states = [*request.states, *request.filter.states]
         wanted = [task for task in self.stored if (not states or task.state in states) and matches(task, request.filter)]
+        if request.initial_artifacts:
+            wanted = [task for task in wanted if task.origin.artifact in request.initial_artifacts]
         tasks, token = page_of(wanted, request)
         response = task_manager_service_pb2.ListTasksResponse(tasks=tasks, next_page_token=token)
         for task in response.tasks:  # as the real one, which tells results of one task only

@@ -9,7 +9,7 @@ from services.storage.artifact_conversion import timestamp
 from services.storage.export import Verified
 from services.storage.file import File, StoredFile, file_violations
 from services.storage.model_import import ImportDraft
-from services.storage.registered_model import ExportDraft, Lineage, ModelVersion, RegisteredModel
+from services.storage.registered_model import DatasetShare, ExportDraft, Lineage, ModelVersion, RegisteredModel
 from services.storage.request_fields import refuse, text_violations
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2, model_service_pb2, registered_model_pb2
 
@@ -91,6 +91,7 @@ def read_lineage(manifest: bytes) -> Lineage:
         metrics=dict(sorted(message.metrics.items())),
         hyperparameters=_numbers(message),
         versions=dict(message.versions),
+        datasets=tuple(DatasetShare(each.dataset, each.sha256, each.weight) for each in message.datasets),
         parent=message.parent,
     )
 
