@@ -60,7 +60,7 @@ class ObjectStore(Protocol):
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived, at most 1,000; nothing happens when they are joined or gone."""
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         """Stores one part, numbered from 1, of at least 5 MiB unless it is the last; returns the store's mark of it."""
 
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
@@ -179,7 +179,7 @@ class MinioObjectStore:
             if parts:
                 await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         """Stores one part; returns its ETag."""
         with _translated():
             return await in_thread(self._client._upload_part, self._bucket, key, content, None, multipart_id, number)

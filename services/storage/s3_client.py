@@ -25,7 +25,7 @@ class _Client(minio.Minio):  # type: ignore[misc]
     is_protected = False
 
     def _build_headers(
-        self, host: str, headers: dict[str, Any] | None = None, body: bytes | None = None, creds: Any = None
+        self, host: str, headers: dict[str, Any] | None = None, body: bytes | memoryview | None = None, creds: Any = None
     ) -> tuple[dict[str, Any], datetime.datetime]:
         if not self.is_protected or body is None or len(body) < _LARGE_BYTES:
             return super()._build_headers(host, headers, body, creds)  # type: ignore[no-any-return]

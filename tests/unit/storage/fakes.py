@@ -96,9 +96,9 @@ class MemoryObjectStore:
         if parts := self.parts.pop((key, multipart_id), None):
             self.objects[key] = b"".join(parts[number] for number in sorted(parts))
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         self._require()
-        self.parts[key, multipart_id][number] = content
+        self.parts[key, multipart_id][number] = bytes(content)
         return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
