@@ -69,7 +69,8 @@ def ls(
             for m in found
         ]
     headers = ["ID", "NAME", "FAMILY", "PARAMETERS", "DTYPE", "CONTEXT", "SIZE", "LICENCE", "TRAINS"]
-    print_table(headers, rows, "no base models are registered, or none is like that")
+    is_filtered = bool(family or license_id or text or max_parameters or conversations)
+    print_table(headers, rows, "no base model is like that" if is_filtered else "no base models are registered")
 
 
 def show(model: Annotated[str, typer.Argument(help="ID or name of a base model.")], as_json: Json = False) -> None:

@@ -105,4 +105,4 @@ def test_a_hub_that_refuses_is_told_with_what_to_do(run, hub):
 def test_one_place_is_named(run, places):
     result = run("add", *places, "--id", "tiny")
     assert result.exit_code == 2
-    assert "name one of DIRECTORY, --from-server, --from-s3 and --hub" in " ".join(result.stderr.replace("│", " ").split())
+    assert "name one of DIRECTORY, --from-server and --from-s3, or --hub" in " ".join(result.stderr.replace("│", " ").split())
