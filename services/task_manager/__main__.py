@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import functools
 import os
 import pathlib
@@ -32,8 +31,6 @@ from services.task_manager.wiring import Loop, Wiring
 from tunesmith.v1 import task_manager_service_pb2_grpc
 
 SERVICE = "tunesmith.v1.TaskManagerService"
-# Storage announces once a sweep, every few minutes.
-_NEWS_INTERVAL = datetime.timedelta(seconds=30)
 _MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
 
 log = structlog.get_logger()
@@ -90,7 +87,7 @@ async def webhook_loops(settings: TaskManagerSettings, pool: Pool, storage: grpc
     loops: list[Loop] = [("webhooks", delivery.round, settings.webhook_interval)]
     if set(settings.webhook_kinds) & set(ARTIFACT_KINDS):
         news = ArtifactNews(GrpcArtifactNotices(storage, api_key=settings.peer_api_key), events)
-        loops.append(("artifact news", news.round, _NEWS_INTERVAL))
+        loops.append(("artifact news", news.round, settings.webhook_artifact_interval))
     return loops
 
 

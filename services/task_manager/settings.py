@@ -75,6 +75,8 @@ class TaskManagerSettings(ServerSettings):
     """Whether the URL may lead to this machine or a private network."""
     webhook_interval: datetime.timedelta = datetime.timedelta(seconds=1)
     """Time between two looks for events to send."""
+    webhook_artifact_interval: datetime.timedelta = datetime.timedelta(seconds=30)
+    """Time between two looks for announcements of storage about artifacts, which comes up with some every few minutes."""
     postgres_wait: datetime.timedelta = datetime.timedelta(seconds=60)
     """How long to wait for Postgres at the start."""
     pool_size: int = 8
