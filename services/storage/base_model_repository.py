@@ -31,7 +31,7 @@ _INSERT_FILE = """
     VALUES (%(base_model)s, %(position)s, %(path)s, %(sha256)s)"""
 _ONE = f"SELECT {_COLUMNS} FROM storage.base_model AS model WHERE model.id = %(id)s"  # noqa: S608 - constants only
 _NUMBERS: Mapping[Order, LiteralString] = {
-    Order.ID: "0",
+    Order.ID: "0::bigint",
     Order.PARAMETERS: "model.parameter_count",
     Order.NEWEST: "-(extract(epoch FROM model.create_time) * 1000000)::bigint",
     Order.CONTEXT: "-model.context_length",
