@@ -1,7 +1,7 @@
 """Files read straight from the object store, in ranges and several at once; used by every download of large files.
 
 What cannot be read that way comes through the service from where it stopped, so a store that this machine does not reach costs
-one refused connection and nothing else.
+one connection that comes to nothing, three seconds at most.
 """
 
 import collections
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tunesmith.errors import TunesmithError
-from tunesmith.object_http import connect, target
+from tunesmith.object_http import SOCKET_SECONDS, connect, target
 from tunesmith.v1.artifact_pb2 import File
 from tunesmith.v1.artifact_service_pb2 import SignedDownload
 
@@ -24,6 +24,7 @@ _RANGE_BYTES = 4 * 2**20
 _THREADS = 2
 _AHEAD = 3
 _TRIES = 3
+_CONNECT_SECONDS = 3.0
 
 Fetch = Callable[[str, int], Iterator[bytes]]
 """The bytes of a file, by path, from an offset."""
@@ -64,7 +65,10 @@ class _Ranges:
         self._buffers = [bytearray() for _ in range(_AHEAD + 1)]
 
     def read(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
-        """Ranges in their order, each good until the next is asked for. Raises OSError and HTTPException."""
+        """Ranges in their order, each good until the next is asked for. Raises OSError and HTTPException, at once when the store
+        cannot be reached.
+        """
+        self._idle.put(self._connected())
         starts, buffers = iter(range(offset, size_bytes, _RANGE_BYTES)), itertools.cycle(self._buffers)
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="download") as pool:
 
@@ -108,7 +112,14 @@ class _Ranges:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            return connect(self._place)
+            return self._connected()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        connection = connect(self._place)
+        connection.timeout = _CONNECT_SECONDS
+        connection.connect()
+        connection.sock.settimeout(SOCKET_SECONDS)
+        return connection
 
     def _close(self) -> None:
         with contextlib.suppress(queue.Empty):

@@ -1,6 +1,7 @@
 """Large files come straight from the object store, in ranges; what cannot, comes through the service."""
 
 import hashlib
+import http.client
 import pathlib
 import random
 from collections.abc import Iterable, Iterator
@@ -98,6 +99,19 @@ def test_a_store_that_nobody_reaches_costs_one_try(service: Service, monkeypatch
     assert joined(source.read(NAME, 0)) == CONTENT
     assert service.offsets == [0]
     assert not source.works
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_download, "_CONNECT_SECONDS", 0.05)
+    connections = []
+
+    def never(connection: http.client.HTTPConnection) -> None:
+        connections.append(connection.timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", never)
+    assert joined(service.source().read(NAME, 0)) == CONTENT
+    assert connections == [0.05], "it is tried once, and not for as long as an answer may take"
 
 
 def test_what_breaks_off_goes_on_through_the_service(service: Service, store: LyingServer) -> None:
