@@ -101,7 +101,7 @@ def show(model: Annotated[str, typer.Argument(help="ID or name of a base model."
     )
     if tunings:
         print(f"\nmemory of a run by default, with rows of {tunings.max_seq_length:,} tokens:")
-        print_table(["METHOD", "TUNING", "MEMORY", "REFUSED BECAUSE"], map(_row, tunings.tunings), "it cannot be tuned")
+        _print_tunings(tunings)
 
 
 def _conversations(model: "BaseModel") -> str:
@@ -119,8 +119,24 @@ def _tunings(client: "Client", name: str) -> "ListTuningsResponse | None":
         return None
 
 
-def _row(tuning: "ListTuningsResponse.Tuning") -> tuple[str, ...]:
+def _print_tunings(found: "ListTuningsResponse") -> None:
+    """A row for each method, a column for each tuning; every reason once."""
     from tunesmith.v1.task_spec_pb2 import FineTuning
 
-    method, way = FineTuning.Method.Name(tuning.method).lower(), FineTuning.Tuning.Name(tuning.tuning).lower()
-    return method, way, size(tuning.memory_bytes) if tuning.memory_bytes else "", tuning.problem
+    cells: dict[str, dict[str, str]] = {}
+    refused: dict[str, dict[str, list[str]]] = {}
+    for each in found.tunings:
+        method, tuning = FineTuning.Method.Name(each.method).lower(), FineTuning.Tuning.Name(each.tuning).lower()
+        memory = size(each.memory_bytes) if each.memory_bytes else "not known"
+        cells.setdefault(method, {})[tuning] = "refused" if each.problem else memory
+        if each.problem:
+            refused.setdefault(each.problem, {}).setdefault(tuning, []).append(method)
+    columns = list(dict.fromkeys(tuning for row in cells.values() for tuning in row))
+    rows = [(method, *(row.get(tuning, "") for tuning in columns)) for method, row in cells.items()]
+    print_table(["METHOD", *(tuning.upper() for tuning in columns)], rows, "it cannot be tuned")
+    for problem, by_tuning in refused.items():
+        ways = "; ".join(
+            tuning if len(methods) == len(cells) else f"{tuning} with {', '.join(methods)}"
+            for tuning, methods in by_tuning.items()
+        )
+        print(f"refused: {ways}: {problem}")

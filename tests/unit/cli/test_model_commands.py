@@ -66,10 +66,8 @@ def test_one_model_tells_what_it_can_be_tuned_with_and_the_memory(run, tiny):
     assert "dtype          BF16" in lines
     assert "conversations  can learn them" in lines
     assert "memory of a run by default, with rows of 2,048 tokens:" in lines
-    assert [line.split() for line in lines[-2:]] == [
-        ["sft", "lora", "3.2", "GB"],
-        ["sft", "qlora", "needs", "a", "GPU"],
-    ]
+    assert [line.split() for line in lines[-3:-1]] == [["METHOD", "LORA", "QLORA"], ["sft", "3.2", "GB", "refused"]]
+    assert lines[-1] == "refused: qlora: needs a GPU"
 
 
 def test_a_task_manager_that_is_away_takes_only_its_own_part(run, tiny, monkeypatch):
