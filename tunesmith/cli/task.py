@@ -15,6 +15,7 @@ from tunesmith.cli.task_options import (
     EvaluationCheckpoints,
     EvaluationData,
     File,
+    Label,
     MaxAttempts,
     Method,
     Model,
@@ -68,6 +69,7 @@ def create(
     priority: Priority = None,
     not_before: NotBefore = None,
     max_attempts: MaxAttempts = None,
+    label: Label = None,
     runner_label: RunnerLabel = None,
     dry_run: DryRun = False,
     watch: Watch = False,
@@ -103,6 +105,7 @@ def create(
         priority=priority,
         not_before=not_before,
         max_attempts=max_attempts,
+        labels=key_values(label or [], "--label"),
         runner_labels=key_values(runner_label or [], "--runner-label"),
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )

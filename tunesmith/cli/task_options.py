@@ -60,6 +60,10 @@ MaxAttempts = Annotated[
     int | None,
     typer.Option(min=1, max=100, help="Tries until lost runs and passing failures fail the task.", show_default="3"),
 ]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A label of the task, for example project=lab; repeatable."),
+]
 RunnerLabel = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="A label that the runner must have, see `tunesmith runner ls`; repeatable."),

@@ -40,6 +40,7 @@ class Request:
     priority: int | None = None
     not_before: datetime | None = None
     max_attempts: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     runner_labels: Mapping[str, str] = field(default_factory=dict)
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
@@ -118,6 +119,7 @@ class Request:
         task.max_attempts = task.max_attempts if self.max_attempts is None else self.max_attempts
         if stamp := timestamp(self.not_before):
             task.not_before_time.CopyFrom(stamp)
+        task.labels.update(self.labels)
         task.spec.runner_labels.update(self.runner_labels)
 
     def _set_validation(self, spec: FineTuning, client: Client) -> None:
