@@ -27,6 +27,8 @@ from tunesmith.v1.task_manager_service_pb2 import (
     ListMetricsRequest,
     ListMetricsResponse,
     ListTasksRequest,
+    ListTuningsRequest,
+    ListTuningsResponse,
     LogFilter,
     LogLine,
     MetricPoint,
@@ -65,6 +67,11 @@ class TaskVerbs(Connections):
         """What `create_task` would do, without doing it; same arguments, same errors."""
         request = PlanTaskRequest(task=task or describe_task(**description))
         return self.connection("task_manager").call(self._tasks.PlanTask, request, PLAN_SECONDS)
+
+    def list_tunings(self, base_model: str) -> ListTuningsResponse:
+        """What a base model can be tuned with, by method and tuning, and how much memory that takes."""
+        request = ListTuningsRequest(base_model=resource_name("baseModels", base_model))
+        return self.connection("task_manager").call(self._tasks.ListTunings, request)
 
     def get_task(self, name: str) -> Task:
         """One task."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import mmap
 import uuid
 from collections.abc import AsyncIterator, Callable
 
@@ -76,12 +77,15 @@ class _Parts:
         self._multipart_id = ""
         self._begun_bytes = 0
         self._parts: list[asyncio.Task[str]] = []
+        # Used again by the next part; of the heap, threads would keep a few times over what they have freed.
+        self._buffers: list[mmap.mmap] = []
 
     async def advance(self, spool: Spool) -> None:
         while self._begun_bytes + self._part_bytes <= spool.size_bytes:
             await self._begin(spool, self._part_bytes)
 
     async def finish(self, spool: Spool) -> None:
+        await self.advance(spool)
         if rest := self._size_bytes - self._begun_bytes:
             await self._begin(spool, rest)
         await self._settle(0)
@@ -99,8 +103,12 @@ class _Parts:
         self._begun_bytes += size_bytes
 
     async def _send(self, spool: Spool, number: int, offset: int, size_bytes: int) -> str:
-        content = await in_thread(spool.part, offset, size_bytes)
-        return await self._store.put_part(self.key, self._multipart_id, number, content)
+        buffer = self._buffers.pop() if self._buffers else mmap.mmap(-1, self._part_bytes)
+        part = memoryview(buffer)[:size_bytes]
+        await in_thread(spool.read_into, part, offset)
+        mark = await self._store.put_part(self.key, self._multipart_id, number, part)
+        self._buffers.append(buffer)
+        return mark
 
     async def _settle(self, most: int) -> None:
         """Waits until at most so many are under way; raises what one has raised."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime
 import itertools
-import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
@@ -18,6 +17,7 @@ from services.common.failpoints import around
 from services.storage.blocking import in_thread
 from services.storage.bucket_lifecycle import abort_abandoned_uploads
 from services.storage.endpoint_probe import probe
+from services.storage.s3_client import s3_client
 from services.storage.sweep import StoredObject
 
 CHUNK_BYTES = 2**20
@@ -25,7 +25,6 @@ OWN_PREFIXES = ("blobs", "events", "pieces")
 """What the keys of this service begin with, up to the first slash."""
 # S3 takes at most 10,000 parts; the SDK holds one at a time in memory, a few times over.
 _PART_BYTES, _MAX_PARTS = 8 * 2**20, 10_000
-_CONNECTIONS = 32
 
 
 class ObjectStore(Protocol):
@@ -39,6 +38,9 @@ class ObjectStore(Protocol):
 
     def read(self, key: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
         """The bytes from `offset` to the end of an object of `size_bytes`, in pieces of at most 1 MiB."""
+
+    def read_url(self, key: str, lifetime: datetime.timedelta) -> str | None:
+        """Where somebody without a key may read the object by HTTP GET, in ranges; None when callers cannot reach the store."""
 
     async def remove(self, key: str) -> None:
         """Removes an object and what uploads in parts have left of it; nothing happens when there is none."""
@@ -58,7 +60,7 @@ class ObjectStore(Protocol):
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived, at most 1,000; nothing happens when they are joined or gone."""
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         """Stores one part, numbered from 1, of at least 5 MiB unless it is the last; returns the store's mark of it."""
 
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
@@ -85,9 +87,9 @@ class MinioObjectStore:
         public_endpoint: str | None = None,
     ) -> None:
         self._bucket = bucket
-        self._client = _client(endpoint, access_key, secret_key, region)
+        self._client = s3_client(endpoint, access_key, secret_key, region)
         # A signature covers the host, so URLs are made by a client of the address they are for; it never connects.
-        self._signer = _client(public_endpoint, access_key, secret_key, region) if public_endpoint else None
+        self._signer = s3_client(public_endpoint, access_key, secret_key, region) if public_endpoint else None
 
     async def prepare(self) -> None:
         """Makes the bucket when it is missing; several processes may do so at once."""
@@ -135,6 +137,10 @@ class MinioObjectStore:
         if missing:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server sent {missing} bytes less than were stored")
 
+    def read_url(self, key: str, lifetime: datetime.timedelta) -> str | None:
+        """A presigned URL of the public endpoint, None when there is none."""
+        return str(self._signer.get_presigned_url("GET", self._bucket, key, lifetime)) if self._signer else None
+
     async def remove(self, key: str) -> None:
         """Removes the object and unfinished uploads of it; S3 calls a missing one removed."""
         with _translated():
@@ -173,7 +179,7 @@ class MinioObjectStore:
             if parts:
                 await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         """Stores one part; returns its ETag."""
         with _translated():
             return await in_thread(self._client._upload_part, self._bucket, key, content, None, multipart_id, number)
@@ -225,24 +231,6 @@ class MinioObjectStore:
 def part_bytes(size_bytes: int) -> int:
     """Size of the parts of an object, whole MiB."""
     return max(_PART_BYTES, -(-size_bytes // (_MAX_PARTS * 2**20)) * 2**20)
-
-
-def _client(endpoint: str, access_key: str, secret_key: str, region: str) -> minio.Minio:
-    address = urllib.parse.urlsplit(endpoint)
-    return minio.Minio(
-        address.netloc,
-        access_key=access_key,
-        secret_key=secret_key,
-        secure=address.scheme == "https",
-        # With a region given, no call is spent on asking for it.
-        region=region,
-        http_client=urllib3.PoolManager(
-            maxsize=_CONNECTIONS,
-            timeout=urllib3.Timeout(connect=3.0, read=60.0),
-            # Callers are told soon and try again themselves; long retries here would only hide the outage.
-            retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
-        ),
-    )
 
 
 @contextlib.contextmanager

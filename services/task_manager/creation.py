@@ -15,6 +15,7 @@ from services.task_manager.domain.waiting import plan_warning
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.kinds.work import Work
 from services.task_manager.origins import Origins
+from services.task_manager.project_retention import ProjectRetention
 from services.task_manager.repository import TaskRepository
 from services.task_manager.roster import Roster
 from services.task_manager.spec_conversion import draft_from_proto
@@ -41,6 +42,7 @@ class TaskCreation:
         origins: Origins,
         roster: Roster,
         patience: Patience,
+        retention: ProjectRetention,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._repository = repository
@@ -48,6 +50,7 @@ class TaskCreation:
         self._origins = origins
         self._roster = roster
         self._patience = patience
+        self._retention = retention
         self._new_id = new_id
 
     async def create(self, request: task_manager_service_pb2.CreateTaskRequest) -> Task:
@@ -71,7 +74,7 @@ class TaskCreation:
             description=draft.description,
             labels=draft.labels,
             kind=found.kind,
-            spec=found.spec,
+            spec=self._retention.applied(found.spec, draft.labels),
             effective_hyperparameters=found.effective_hyperparameters.SerializeToString(),
             processes=found.processes,
             datasets=found.datasets,
@@ -108,7 +111,7 @@ class TaskCreation:
             not_before_time=to_timestamp(draft.not_before),
             max_attempts=draft.max_attempts or 0,
             creator=draft.creator,
-            spec=task_spec_pb2.TaskSpec.FromString(found.spec),
+            spec=task_spec_pb2.TaskSpec.FromString(self._retention.applied(found.spec, draft.labels)),
             effective_hyperparameters=found.effective_hyperparameters,
             state=task_pb2.Task.QUEUED,
         )

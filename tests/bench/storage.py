@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import minio
+import psutil
 import psycopg
 
 from tests.e2e.local_stack import LocalStack, local_stack
 from tunesmith.dataset_parts import _Sender
+from tunesmith.direct_download import DirectDownload
+from tunesmith.transfers import receive
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc, dataset_service_pb2
 from tunesmith.v1.dataset_service_pb2_grpc import DatasetServiceStub
 
@@ -62,7 +65,7 @@ class Bench:
             addresses["object_store"], kept["s3_access_key"], kept["s3_secret_key"], secure=False, region="us-east-1"
         )
         self.sdk.make_bucket(_BUCKET)
-        self.storage_pid, self.size_mb = stack.pid("storage"), size_mb
+        self.storage_pid, self.s3_pid, self.size_mb = stack.pid("storage"), stack.pid("object_store"), size_mb
         self.file, self.out = root / "file", root / "out"
         self.name = ""
 
@@ -92,6 +95,22 @@ class Bench:
                 digest.update(part.chunk)
                 out.write(part.chunk)
 
+    def direct_download(self) -> None:
+        """In ranges from the object store, by a presigned URL, received as the client receives files."""
+        size = self.file.stat().st_size
+        described = artifact_pb2.File(path="file.safetensors", size_bytes=size)
+
+        def sign(path: str) -> artifact_service_pb2.SignedDownload:
+            return self.artifacts.SignArtifactDownload(
+                artifact_service_pb2.SignArtifactDownloadRequest(name=self.name, path=path)
+            )
+
+        def refuse(path: str, offset: int) -> Iterator[bytes]:
+            raise AssertionError(f"{path} came through the service from {offset}")
+
+        source = DirectDownload([described], refuse, sign)
+        receive(lambda offset: source.read(described.path, offset), self.out, key="bench", sha256="", progress=lambda _: None)
+
     def sdk_upload(self) -> None:
         """fput_object."""
         self.sdk.fput_object(_BUCKET, "file", str(self.file))
@@ -100,6 +119,12 @@ class Bench:
         """fget_object."""
         self.sdk.fget_object(_BUCKET, "file", str(self.out))
 
+    def sdk_verified_download(self) -> None:
+        """fget_object, and the SHA-256 that ours compare."""
+        self.sdk_download()
+        with self.out.open("rb") as source:
+            hashlib.file_digest(source, "sha256")
+
     def parts_upload(self) -> None:
         """The parts of CreateDatasetUpload, as the client sends them; their check afterwards is not part of it."""
         size = self.file.stat().st_size
@@ -107,6 +132,10 @@ class Bench:
         begun = self.datasets.CreateDatasetUpload(dataset_service_pb2.CreateDatasetUploadRequest(header=header, size_bytes=size))
         _Sender(self.file, size, None).send(begun.parts)
         self.datasets.AbortDatasetUpload(dataset_service_pb2.AbortDatasetUploadRequest(name=begun.name))
+
+    def processor(self) -> list[float]:
+        """Seconds of processor so far: client, storage, S3 server."""
+        return [time.process_time(), *(sum(psutil.Process(pid).cpu_times()[:2]) for pid in (self.storage_pid, self.s3_pid))]
 
     def peak(self, work: Callable[[], None]) -> tuple[float, float]:
         """Seconds, and the MiB by which the storage service has grown at most."""
@@ -131,24 +160,34 @@ def transfers(bench: Bench, rounds: int) -> None:
         "UploadArtifact": bench.rpc_upload,
         "presigned parts": bench.parts_upload,
         "MinIO SDK, fget_object": bench.sdk_download,
+        "MinIO SDK, fget_object and SHA-256": bench.sdk_verified_download,
         "DownloadArtifact": bench.rpc_download,
+        "presigned ranges": bench.direct_download,
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     peaks: dict[str, list[float]] = {way: [] for way in ways}
+    processor: dict[str, list[list[float]]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         bench.new_file()
         for way, work in ways.items():
+            before = bench.processor()
             taken, peak = bench.peak(work)
             if number:  # the first round warms up
                 seconds[way].append(taken)
                 peaks[way].append(peak)
+                processor[way].append([after - then for after, then in zip(bench.processor(), before, strict=True)])
     print(f"{bench.size_mb} MiB, median of {rounds}:\n")
-    print("| way | MiB/s | of the SDK's | peak of storage, MiB |\n|---|---|---|---|")
+    print(
+        "| way | MiB/s | of the SDK's | peak of storage, MiB | CPU seconds: client, storage, S3 server |\n|---|---|---|---|---|"
+    )
     for way in ways:
-        beside = "MinIO SDK, fget_object" if "ownload" in way or "fget" in way else "MinIO SDK, fput_object"
+        beside = (
+            "MinIO SDK, fget_object" if any(word in way for word in ("ownload", "fget", "ranges")) else "MinIO SDK, fput_object"
+        )
         share = statistics.median(seconds[beside]) / statistics.median(seconds[way])
         speed = bench.size_mb / statistics.median(seconds[way])
-        print(f"| {way} | {speed:.0f} | {share:.2f} | {max(peaks[way]):.0f} |")
+        spent = ", ".join(f"{statistics.median(each):.2f}" for each in zip(*processor[way], strict=True))
+        print(f"| {way} | {speed:.0f} | {share:.2f} | {max(peaks[way]):.0f} | {spent} |")
 
 
 def pages(stack: LocalStack, data: pathlib.Path, count: int) -> None:

@@ -65,6 +65,10 @@ MaxAttempts = Annotated[
 Creator = Annotated[
     str | None, typer.Option(envvar="TUNESMITH_CREATOR", help="Who asks for it, in your own words, to find the task by.")
 ]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A label of the task, for example project=lab; repeatable."),
+]
 RunnerLabel = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="A label that the runner must have, see `tunesmith runner ls`; repeatable."),

@@ -41,6 +41,7 @@ class Request:
     not_before: datetime | None = None
     max_attempts: int | None = None
     creator: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     runner_labels: Mapping[str, str] = field(default_factory=dict)
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
@@ -120,6 +121,7 @@ class Request:
         task.creator = self.creator or task.creator
         if stamp := timestamp(self.not_before):
             task.not_before_time.CopyFrom(stamp)
+        task.labels.update(self.labels)
         task.spec.runner_labels.update(self.runner_labels)
 
     def _set_validation(self, spec: FineTuning, client: Client) -> None:

@@ -13,10 +13,12 @@ import pytest
 
 SUITES = (
     "artifact_suite",
+    "catalogue_suite",
     "checkpoint_suite",
     "dataset_suite",
     "dataset_tokens_suite",
     "dataset_version_suite",
+    "export_stream_suite",
     "import_suite",
     "model_suite",
     "object_store_suite",
@@ -27,6 +29,7 @@ SUITES = (
     "scrub_suite",
     "server_import_suite",
     "service",
+    "signed_download_suite",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
@@ -104,6 +107,20 @@ def send_part() -> Callable[[str, bytes], Awaitable[None]]:
         await asyncio.to_thread(put, url, content)
 
     return send
+
+
+@pytest.fixture
+def read_by_url() -> Callable[[str], Awaitable[bytes]]:
+    """What a caller does with the URL of a file."""
+
+    def get(url: str) -> bytes:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return answer.read()
+
+    async def read(url: str) -> bytes:
+        return await asyncio.to_thread(get, url)
+
+    return read
 
 
 @pytest.fixture

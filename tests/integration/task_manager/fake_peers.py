@@ -232,6 +232,8 @@ class FakeStorage(
         self.calls = 0
         self.artifacts: list[artifact_pb2.Artifact] = []
         self.held: list[str] = []
+        self.notices: list[artifact_service_pb2.ArtifactNotice] = []
+        """Numbered from 1."""
         self.formats = {DATASET: dataset_pb2.Dataset.CHAT, OTHER_DATASET: dataset_pb2.Dataset.CHAT}
         self.tokens: dict[str, dataset_pb2.TokenStatistics] = {}
         self.shared_rows = 0
@@ -244,6 +246,10 @@ class FakeStorage(
         self.can_count = True
         self.counting = asyncio.Event()
         self.counting.set()
+
+    async def ListArtifactNotices(self, request: Any, context: Any) -> artifact_service_pb2.ListArtifactNoticesResponse:
+        found = self.notices[request.after_sequence :]
+        return artifact_service_pb2.ListArtifactNoticesResponse(notices=found, last_sequence=len(self.notices))
 
     async def GetDataset(self, request: Any, context: Any) -> dataset_pb2.Dataset:
         self.calls += 1

@@ -10,10 +10,12 @@ import pytest
 
 SUITES = (
     "artifact_suite",
+    "catalogue_suite",
     "checkpoint_suite",
     "dataset_suite",
     "dataset_tokens_suite",
     "dataset_version_suite",
+    "export_stream_suite",
     "import_suite",
     "model_suite",
     "object_store_suite",
@@ -24,6 +26,7 @@ SUITES = (
     "scrub_suite",
     "server_import_suite",
     "service",
+    "signed_download_suite",
 )
 pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
 
@@ -64,3 +67,8 @@ async def service(clock: Clock, store: MemoryObjectStore, tmp_path: pathlib.Path
 @pytest.fixture
 def send_part(store: MemoryObjectStore) -> Callable[[str, bytes], Awaitable[None]]:
     return store.send_part
+
+
+@pytest.fixture
+def read_by_url(store: MemoryObjectStore) -> Callable[[str], Awaitable[bytes]]:
+    return store.read_by_url

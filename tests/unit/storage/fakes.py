@@ -15,6 +15,7 @@ from unit.storage.segment_fakes import MemoryEventSegmentRepository
 
 from services.common.errors import NotFound, Unavailable
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
+from services.storage.base_model_listing import BaseModelFilter, Place
 from services.storage.base_model_repository import same_files
 from services.storage.dataset import Dataset, DatasetDraft, Json, dataset_name
 from services.storage.dataset_filter import EVERYTHING, DatasetFilter
@@ -57,6 +58,13 @@ class MemoryObjectStore:
         if offset + len(content) < size_bytes:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the object ends too early")
 
+    def read_url(self, key: str, lifetime: datetime.timedelta) -> str | None:
+        return f"memory:{key}?{lifetime.total_seconds():.0f}" if self.public else None
+
+    async def read_by_url(self, url: str) -> bytes:
+        """What an HTTP GET of a URL of `read_url` does."""
+        return self.objects[url.removeprefix("memory:").partition("?")[0]]
+
     async def remove(self, key: str) -> None:
         self._require()
         self.objects.pop(key, None)
@@ -88,9 +96,9 @@ class MemoryObjectStore:
         if parts := self.parts.pop((key, multipart_id), None):
             self.objects[key] = b"".join(parts[number] for number in sorted(parts))
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         self._require()
-        self.parts[key, multipart_id][number] = content
+        self.parts[key, multipart_id][number] = bytes(content)
         return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
@@ -270,7 +278,9 @@ class MemoryBaseModelRepository:
     async def find(self, draft: BaseModelDraft) -> BaseModel | None:
         return same_files(self.rows[draft.id], draft) if draft.id in self.rows else None
 
-    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
+    async def add(
+        self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "", dtype: str = ""
+    ) -> BaseModel:
         known = await self.find(draft)
         if known is not None:
             return known
@@ -282,6 +292,7 @@ class MemoryBaseModelRepository:
             revision=draft.revision,
             create_time=self._tables.clock.now(),
             chat_template_problem=chat_template_problem,
+            dtype=dtype,
         )
         return self.rows[draft.id]
 
@@ -290,8 +301,9 @@ class MemoryBaseModelRepository:
             raise NotFound("BASE_MODEL_NOT_FOUND", base_model_name(identifier))
         return dataclasses.replace(self.rows[identifier], files=self._tables.as_stored(self.rows[identifier].files))
 
-    async def page(self, limit: int, after: str | None) -> list[BaseModel]:
-        return [self.rows[key] for key in sorted(self.rows) if after is None or key > after][:limit]
+    async def page(self, limit: int, after: Place | None, wanted: BaseModelFilter) -> list[BaseModel]:
+        found = {wanted.place(model): model for model in self.rows.values() if wanted.holds(model)}
+        return [found[place] for place in sorted(found) if after is None or place > after][:limit]
 
 
 def memory_repositories(clock: Clock, policy: Policy | None = None) -> Repositories:

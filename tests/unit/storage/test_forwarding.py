@@ -32,7 +32,7 @@ class Store(MemoryObjectStore):
         self.fails_at = 0
         self.gate: asyncio.Event | None = None
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         if self.gate is not None:
             await self.gate.wait()
         if number == self.fails_at:
