@@ -110,7 +110,7 @@ class Wiring:
             results=Results(self.pool),
             runners=Runners(self._roster, TasksOfRunners(self.pool)),
             evals=Evals(EvalRepository(self.pool)),
-            tunings=Tunings(self._stored),
+            tunings=Tunings(self._stored, self._roster.labels),
         )
 
     def dispatcher(self) -> Dispatcher:

@@ -87,6 +87,90 @@ class PlanTaskRequest(_message.Message):
 Global___PlanTaskRequest: _TypeAlias = PlanTaskRequest  # noqa: Y015
 
 @_typing.final
+class ListTuningsRequest(_message.Message):
+    """Of which base model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    base_model: _builtins.str
+    """Required. Format: `baseModels/{base_model}`."""
+    def __init__(
+        self,
+        *,
+        base_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTuningsRequest: _TypeAlias = ListTuningsRequest  # noqa: Y015
+
+@_typing.final
+class ListTuningsResponse(_message.Message):
+    """What a base model can be tuned with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Tuning(_message.Message):
+        """One way to tune it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        METHOD_FIELD_NUMBER: _builtins.int
+        TUNING_FIELD_NUMBER: _builtins.int
+        PROBLEM_FIELD_NUMBER: _builtins.int
+        MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+        method: _task_spec_pb2.FineTuning.Method.ValueType
+        """What it learns from."""
+        tuning: _task_spec_pb2.FineTuning.Tuning.ValueType
+        """Which weights are trained."""
+        problem: _builtins.str
+        """Why CreateTask would refuse it; empty = it is allowed."""
+        memory_bytes: _builtins.int
+        """Main memory that a run with the default hyperparameters in one process is expected to need at its peak, with rows of
+        `max_seq_length` tokens all of which carry loss; shorter rows need less. Bytes; 0 = not known, or not allowed.
+        """
+        def __init__(
+            self,
+            *,
+            method: _task_spec_pb2.FineTuning.Method.ValueType = ...,
+            tuning: _task_spec_pb2.FineTuning.Tuning.ValueType = ...,
+            problem: _builtins.str = ...,
+            memory_bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "method", b"method", "problem", b"problem", "tuning", b"tuning"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TUNINGS_FIELD_NUMBER: _builtins.int
+    MAX_SEQ_LENGTH_FIELD_NUMBER: _builtins.int
+    max_seq_length: _builtins.int
+    """Tokens of the rows that `memory_bytes` is for."""
+    @_builtins.property
+    def tunings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListTuningsResponse.Tuning]:
+        """By method, then by tuning."""
+
+    def __init__(
+        self,
+        *,
+        tunings: _abc.Iterable[Global___ListTuningsResponse.Tuning] | None = ...,
+        max_seq_length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_seq_length", b"max_seq_length", "tunings", b"tunings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTuningsResponse: _TypeAlias = ListTuningsResponse  # noqa: Y015
+
+@_typing.final
 class TaskPlan(_message.Message):
     """What a task would do."""
 

@@ -5,9 +5,10 @@ The judgement and the estimate are those of a task with default hyperparameters:
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from services.task_manager.domain import hyperparameters, methods, suitability
+from services.common.errors import Violation
+from services.task_manager.domain import four_bit, hyperparameters, methods, suitability
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.formats import FORMATS
@@ -39,18 +40,27 @@ def row_length(model: BaseModelFacts) -> int:
     return min(hyperparameters.DEFAULT_MAX_SEQ_LENGTH, model.context_length or hyperparameters.DEFAULT_MAX_SEQ_LENGTH)
 
 
-def tunings(base_model: str, model: BaseModelFacts, shape: ModelShape | None) -> Sequence[TuningFit]:
-    """Every method with every tuning; `shape` None = guessed from the number of parameters."""
-    return [_fit(base_model, model, shape, method, tuning) for method, tuning in itertools.product(FORMATS, _TUNINGS)]
+def tunings(
+    base_model: str, model: BaseModelFacts, shape: ModelShape | None, runners: Iterable[Mapping[str, str]]
+) -> Sequence[TuningFit]:
+    """Every method with every tuning; `shape` None = guessed from the number of parameters; `runners`: labels of all trainers."""
+    lacking = tuple(four_bit.violations(runners, f"{FINE_TUNING}.tuning"))
+    asks = (_ask(base_model, method, tuning) for method, tuning in itertools.product(FORMATS, _TUNINGS))
+    return [_fit(ask, model, shape, lacking if ask.tuning == four_bit.TUNING else ()) for ask in asks]
 
 
-def _fit(base_model: str, model: BaseModelFacts, shape: ModelShape | None, method: str, tuning: str) -> TuningFit:
-    given, rows = Hyperparameters(), RowCounts((_ROWS,), 0)
-    ask = FineTuning(
-        base_model, "", "", method_known=True, tuning_known=True, hyperparameters=given, method=method, tuning=tuning
+def _ask(base_model: str, method: str, tuning: str) -> FineTuning:
+    numbers = Hyperparameters()
+    return FineTuning(
+        base_model, "", "", method_known=True, tuning_known=True, hyperparameters=numbers, method=method, tuning=tuning
     )
+
+
+def _fit(ask: FineTuning, model: BaseModelFacts, shape: ModelShape | None, lacking: Sequence[Violation]) -> TuningFit:
+    given, method, tuning, rows = ask.hyperparameters, ask.method, ask.tuning, RowCounts((_ROWS,), 0)
     inputs = Inputs((DatasetFacts(_ROWS, FORMATS[method]),), None, model)
     refused = [
+        *lacking,
         *methods.violations(method, tuning, given, spec=FINE_TUNING, numbers=PATH),
         *suitability.unfit_inputs(ask, inputs, rows),
     ]

@@ -1,12 +1,14 @@
 """What a base model can be tuned with: judged as a task would be, estimated as a plan would."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import pytest
 from unit.task_manager.plan_values import BASE_MODEL, SMOLLM2
 
 from services.common.errors import InvalidArgument, NotFound
 from services.task_manager.domain.inputs import BaseModelFacts
+from services.task_manager.domain.memory import MemoryNeed, peak_bytes
 from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.tunings import TuningFit, row_length, tunings
 from services.task_manager.tunings import Tunings
@@ -15,8 +17,17 @@ from tunesmith.v1.task_spec_pb2 import FineTuning
 METHODS = {"SFT", "DPO", "KTO", "ORPO", "CPT", "CLASSIFICATION"}
 
 
-def by_way(model: BaseModelFacts = BASE_MODEL, shape: ModelShape | None = SMOLLM2) -> dict[tuple[str, str], TuningFit]:
-    return {(fit.method, fit.tuning): fit for fit in tunings("baseModels/smol", model, shape)}
+PLAIN, ABLE = {"zone": "a"}, {"zone": "b", "four-bit": "yes"}
+
+
+def by_way(
+    model: BaseModelFacts = BASE_MODEL, shape: ModelShape | None = SMOLLM2, runners: Sequence[Mapping[str, str]] = (PLAIN,)
+) -> dict[tuple[str, str], TuningFit]:
+    return {(fit.method, fit.tuning): fit for fit in tunings("baseModels/smol", model, shape, runners)}
+
+
+async def plain_runners() -> Sequence[Mapping[str, str]]:
+    return (PLAIN,)
 
 
 def test_every_method_is_told_with_every_tuning() -> None:
@@ -46,6 +57,20 @@ def test_what_no_trainer_can_do_says_so_and_has_no_memory() -> None:
     fit = by_way()["SFT", "QLORA"]
     assert "4 bits" in fit.problem
     assert fit.memory_bytes == 0
+
+
+def test_weights_in_4_bits_are_allowed_where_a_trainer_has_them_and_take_less() -> None:
+    fits = by_way(runners=(PLAIN, ABLE))
+    assert fits["SFT", "QLORA"].problem == ""
+    # The embeddings of this model are a fifth of its weights.
+    layers = BASE_MODEL.parameter_count - SMOLLM2.vocabulary * SMOLLM2.hidden
+    assert fits["SFT", "QLORA"].memory_bytes > 0
+    assert memory_of(four_bits=False) - memory_of(four_bits=True) == pytest.approx(layers * (4 - 0.516), rel=1e-3)
+
+
+def memory_of(*, four_bits: bool) -> int:
+    count = BASE_MODEL.parameter_count
+    return peak_bytes(MemoryNeed(SMOLLM2, count, 10**6, "", 1, 1, 80, 80, 8.0, has_four_bits=four_bits), 1)
 
 
 def test_a_template_that_cannot_train_leaves_plain_text() -> None:
@@ -84,7 +109,7 @@ class Storage:
 
 
 async def test_the_answer_is_that_of_the_domain() -> None:
-    answer = await Tunings(Storage()).of("smol")  # type: ignore[arg-type]
+    answer = await Tunings(Storage(), plain_runners).of("smol")  # type: ignore[arg-type]
     assert answer.max_seq_length == 2048
     told = {
         (FineTuning.Method.Name(each.method), FineTuning.Tuning.Name(each.tuning)): (each.problem, each.memory_bytes)
@@ -95,9 +120,9 @@ async def test_the_answer_is_that_of_the_domain() -> None:
 
 async def test_a_model_that_is_not_there_is_told() -> None:
     with pytest.raises(NotFound):
-        await Tunings(Storage()).of("baseModels/other")  # type: ignore[arg-type]
+        await Tunings(Storage(), plain_runners).of("baseModels/other")  # type: ignore[arg-type]
 
 
 async def test_what_is_no_name_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="base_model"):
-        await Tunings(Storage()).of("tasks/one")  # type: ignore[arg-type]
+        await Tunings(Storage(), plain_runners).of("tasks/one")  # type: ignore[arg-type]
