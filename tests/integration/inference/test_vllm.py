@@ -111,6 +111,12 @@ def test_log_probabilities_agree_of_what_is_written_and_of_the_prompt(both: tupl
         assert [value for _, value in one.top] == pytest.approx([value for _, value in other.top], abs=2e-4)
 
 
+def test_prompts_are_judged_beside_rows_with_adapters(both: tuple) -> None:
+    vllm, ours = both
+    requests = [asked(None, 30, judged_from=0), asked(ARTIFACT, 25, judged_from=3), asked(OTHER_ARTIFACT, 9)]
+    assert together(vllm, requests) == together(ours, requests)
+
+
 GREEDY = {
     "bias": Sampling(logit_bias=((77, 100.0),)),
     "frequency": Sampling(frequency_penalty=2.0),

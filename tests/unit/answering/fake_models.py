@@ -26,6 +26,7 @@ class FakeModels:
         self.judged: list[tuple[str, int]] = []
         self.refuse_to_judge: Mapping[int, ServiceError] = {}
         self.most_at_once = 0
+        self.most_tokens: set[int] = set()
         self._at_once = 0
 
     async def load(self, model: str) -> str:
@@ -41,6 +42,7 @@ class FakeModels:
         if errors := self._trouble.get(row):
             raise errors.pop(0)
         self.asked.append((model, row))
+        self.most_tokens.add(sampling.max_tokens)
         return Answer(row, self._rule(model, messages), "STOP", 0.25, 3, prompt_tokens=5)
 
     async def judge(self, model: str, row: int, messages: Messages) -> Answer:

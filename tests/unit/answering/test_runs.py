@@ -95,6 +95,31 @@ def run_evaluation(config: EvaluationConfig, models: FakeModels):
     return asyncio.run(evaluate(config, asker, told, lambda: 1.0)), told.events()
 
 
+def asked_tokens(tmp_path: Path, rows: list[dict[str, Any]], **more: Any) -> set[int]:
+    """How long answers may become."""
+    write(tmp_path / "rows.jsonl", rows)
+    models = FakeModels(lambda *_: "a")
+    run_evaluation(evaluation(tmp_path, tmp_path / "rows.jsonl", **more), models)
+    return models.most_tokens
+
+
+def test_answers_become_as_long_as_the_longest_known_one_needs(tmp_path: Path) -> None:
+    rows = [chat("q1", "short"), chat("q2", "größer")]
+    assert asked_tokens(tmp_path, rows, bounds_answers=True) == {8 + 32}
+
+
+UNBOUNDED = {
+    "somebody has said how long": ([chat("q1", "short")], False),
+    "an answer is not known": ([chat("q1", "short"), chat("q2")], True),
+    "an answer is longer than the default": ([chat("q1", "x" * 1000)], True),
+}
+
+
+@pytest.mark.parametrize(("rows", "bounds_answers"), UNBOUNDED.values(), ids=UNBOUNDED)
+def test_answers_become_as_long_as_otherwise(tmp_path: Path, rows: list[dict[str, Any]], bounds_answers: bool) -> None:
+    assert asked_tokens(tmp_path, rows, bounds_answers=bounds_answers) == {256}
+
+
 def run_generation(config: GenerationConfig, models: FakeModels):
     asker = Asker(models, at_once=4, clock=lambda: 1.0)
     return asyncio.run(generate(config, asker, Told(), lambda: 1.0))
