@@ -22,6 +22,14 @@ settings.load_profile("untimed")
 __all__ = ["S3", "FakePlatform", "platform", "postgres_dsn", "postgres_server", "rows", "s3", "s3_server", "stack"]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked nightly runs when it is asked for by that name."""
+    if "nightly" not in (config.option.markexpr or ""):
+        heavy = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+
+
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakePlatform]:
     """Scripted services that the SDK and the command line find through the environment."""

@@ -55,7 +55,7 @@ def main() -> None:
 
 async def serve(settings: InferenceSettings) -> None:
     """Serves until a signal; the engine starts once the server is listening."""
-    engine = RemoteEngine(lambda: EngineProcess.start(_options(settings)))
+    engine = RemoteEngine(lambda: EngineProcess.start(_options(settings), settings.engine_python))
     ca = settings.storage_tls_ca.read_bytes() if settings.storage_tls_ca else None
     async with connect(settings.storage_address, tls_ca=ca) as channel:
         with Worker("engine") as worker:
@@ -91,7 +91,7 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
             engine,
             max_bytes=settings.max_loaded_bytes,
             now=lambda: datetime.datetime.now(datetime.UTC),
-            twice_up_to=settings.pack_up_to_bytes,
+            twice_up_to=_kept_twice(settings),
         ),
         scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
         max_questions=settings.max_running + settings.max_waiting,
@@ -104,8 +104,16 @@ def _options(settings: InferenceSettings) -> Options:
         threads=settings.threads or os.cpu_count() or 1,
         prefix_tokens=settings.prefix_tokens,
         pack_up_to=settings.pack_up_to_bytes,
+        engine=settings.engine,
+        half=settings.precision == "bfloat16",
+        rows=settings.max_running,
+        cache_bytes=settings.vllm_cache_bytes,
         log_level=settings.log_level,
     )
+
+
+def _kept_twice(settings: InferenceSettings) -> int:
+    return settings.pack_up_to_bytes if settings.engine == "transformers" else 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Questions come and answers go through the socket FD (`engine_wire`). It ends wit
 OPTIONS are the engine's, as JSON.
 """
 
-import ctypes
 import dataclasses
 import json
 import logging
@@ -20,12 +19,11 @@ import structlog
 
 from services.common import logs
 from services.common.errors import ServiceError
+from services.common.parenthood import die_with
 from services.inference import engine_wire as wire
 from services.inference.engine import Engine
 
 log = structlog.get_logger()
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,25 +33,42 @@ class Options:
     threads: int
     prefix_tokens: int
     pack_up_to: int
+    engine: str = "transformers"
+    half: bool = False
+    rows: int = 16
+    cache_bytes: int = 4 * 1024**3
     log_level: str = "info"
 
 
 def main() -> None:
     """Until nobody asks any more."""
     descriptor, parent, options = int(sys.argv[1]), int(sys.argv[2]), Options(**json.loads(sys.argv[3]))
-    _die_with(parent)
+    die_with(parent)
     # Who presses Ctrl-C means the service, which takes this process along.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.configure("inference", options.log_level)
     prepare_libraries()
-    from services.inference.transformers_engine import TransformersEngine
-
-    engine = TransformersEngine(threads=options.threads, prefix_tokens=options.prefix_tokens, pack_up_to=options.pack_up_to)
     with Connection(descriptor) as connection:
-        serve(connection, engine)
+        serve(connection, engine_of(options))
     # Nothing here has to be saved, and freeing gigabytes one by one takes long.
     logging.shutdown()
     os._exit(0)
+
+
+def engine_of(options: Options) -> Engine:
+    """The engine that is asked for; importing it takes seconds."""
+    if options.engine == "vllm":
+        os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+        from services.inference.vllm_engine import VllmEngine
+        from services.inference.vllm_model import Vllm
+
+        remembers = options.prefix_tokens > 0
+        return VllmEngine(lambda path: Vllm(path, rows=options.rows, cache_bytes=options.cache_bytes, remembers=remembers))
+    from services.inference.transformers_engine import TransformersEngine
+
+    return TransformersEngine(
+        threads=options.threads, prefix_tokens=options.prefix_tokens, pack_up_to=options.pack_up_to, half=options.half
+    )
 
 
 def prepare_libraries() -> None:
@@ -139,13 +154,6 @@ class _Asked:
             self._guides.pop(ticket, None)
         written = {ticket: each for ticket, each in outcomes.items() if not isinstance(each, ServiceError)}
         return wire.Stepped(written, failed)
-
-
-def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    # It may have died before the line above: then nobody would ever send the signal.
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ Outcome = Written | ServiceError
 
 _MODULE = "services.inference.engine_process"
 _END_SECONDS = 5.0
+_PROGRAM = Path(__file__).parents[2]
 
 
 class EngineProcess:
@@ -40,14 +41,20 @@ class EngineProcess:
             raise EOFError(self.end()) from error
 
     @classmethod
-    def start(cls, options: Options) -> "EngineProcess":
-        """Returns when it is ready; raises EOFError or OSError when there can be none."""
+    def start(cls, options: Options, interpreter: Path | None = None) -> "EngineProcess":
+        """Returns when it is ready; raises EOFError or OSError when there can be none.
+
+        `interpreter` is that of another environment; its own packages, and this program.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             words = [str(theirs.fileno()), str(os.getpid()), json.dumps(dataclasses.asdict(options))]
             # Keys of the service are none of its business.
             environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNESMITH_")}
-            command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", _MODULE, *words]
+            if interpreter:
+                environment["PYTHONPATH"] = str(_PROGRAM)
+            python = str(interpreter or sys.executable)
+            command = [python, *(["-P"] if sys.flags.safe_path else []), "-m", _MODULE, *words]
             child = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         return cls(Connection(ours.detach()), child)
 

@@ -28,6 +28,16 @@ class InferenceSettings(ServerSettings):
     pack_up_to_bytes: int = 1024**3
     """Base models of at most so many bytes in fp32 are kept twice, the second time in the order that a CPU reads fastest for
     several questions at once; 0 = none."""
+    engine: str = "transformers"
+    """What computes: `transformers` (CPU, exact as trained) or `vllm` (a GPU, or its CPU build), see docs/how-to/chat.md."""
+    engine_python: pathlib.Path | None = None
+    """Interpreter of the environment that the engine's process runs in; absent = this service's own. vLLM needs another."""
+    vllm_cache_bytes: int = 4 * 1024**3
+    """Memory that vLLM sets aside for keys and values, for each base model."""
+    precision: str = "float32"
+    """`float32`, or `bfloat16`: products with base weights are rounded to 8 bits of mantissa, which on CPUs with bf16
+    instructions takes about half the time and changes some answers, see docs/benchmarks/inference.md. Of the engine
+    `transformers`, for models within `pack_up_to_bytes`."""
     threads: int = 0
     """CPU threads of the tensor library; 0 = one per core."""
     max_running: int = 16
@@ -47,9 +57,12 @@ class InferenceSettings(ServerSettings):
         ServerSettings.__post_init__(self)
         if self.max_loaded_bytes <= 0:
             raise ConfigError(f"{PREFIX}MAX_LOADED_BYTES={self.max_loaded_bytes}: expected more than 0")
+        for name, known in (("engine", ("transformers", "vllm")), ("precision", ("float32", "bfloat16"))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected {' or '.join(known)}")
         for name in ("threads", "max_waiting", "prefix_tokens", "idle_unload_seconds", "pack_up_to_bytes", "cache_max_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 or more")
-        for name in ("max_running", "max_batch_tokens"):
+        for name in ("max_running", "max_batch_tokens", "vllm_cache_bytes"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected more than 0")

@@ -1,4 +1,4 @@
-"""The Engine that computes with torch and transformers on the CPU in fp32.
+"""The Engine that computes with torch and transformers on the CPU, in fp32 unless told otherwise.
 
 Importing this module takes seconds; `__main__` has it done in the engine's own thread, once the server is listening.
 """
@@ -26,12 +26,14 @@ log = structlog.get_logger()
 class TransformersEngine:
     """Base models by name, each with its batch. `threads` 0 = torch's own choice; `prefix_tokens` as RunningBatch's.
 
-    Base models of at most `pack_up_to` bytes of weights take twice the memory and write faster, see packing.
+    Base models of at most `pack_up_to` bytes of weights take twice the memory and write faster, and all the more when they are
+    to compute in half the precision, see packing.
     """
 
-    def __init__(self, *, threads: int = 0, prefix_tokens: int = 0, pack_up_to: int = 0) -> None:
+    def __init__(self, *, threads: int = 0, prefix_tokens: int = 0, pack_up_to: int = 0, half: bool = False) -> None:
         self._prefix_tokens = prefix_tokens
         self._pack_up_to = pack_up_to
+        self._half = half
         self._threads = threads or torch.get_num_threads()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
@@ -42,7 +44,7 @@ class TransformersEngine:
         try:
             model = _load(directory)
             if model.get_memory_footprint(return_buffers=False) <= self._pack_up_to and is_packable(model):
-                pack(model)
+                pack(model, half=self._half)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             log.exception("base_model.load_failed", base_model=name)
             raise ServiceError("BASE_MODEL_UNUSABLE", f"{name} does not load: {error}") from error

@@ -15,6 +15,7 @@ from tunesmith.v1 import evaluation_pb2, task_spec_pb2
 
 _PREFIX = "Evaluation of "
 _MOST_CHECKPOINTS = 30
+_MOST_VALIDATION_ROWS = 200
 _NAMESPACE = uuid.UUID("6d0c0c38-6a5f-5c0e-8f0a-0f6f3a3c9b1e")
 _SELECT = """
 SELECT id, display_name, spec, artifact, priority FROM task_manager.task
@@ -42,13 +43,13 @@ async def create(connection: Connection, task_id: uuid.UUID, checkpoints: Sequen
 
 
 def evaluation_of(row: Mapping[str, Any], checkpoints: Sequence[str] = ()) -> NewTask | None:
-    """The evaluation of a fine-tuning that has succeeded; None when nobody has asked for one."""
+    """The evaluation of a fine-tuning that has succeeded; None when there is nothing to ask, or it is not to be done."""
     given = task_spec_pb2.TaskSpec.FromString(row["spec"])
     ask, labels = given.fine_tuning, dict(given.runner_labels)
-    if not ask.evaluation_dataset:
+    evaluation = _questions(ask)
+    if evaluation is None:
         return None
-    models = [ask.base_model, *checkpoints[-_MOST_CHECKPOINTS:], row["artifact"]]
-    evaluation = evaluation_pb2.Evaluation(models=models, dataset=ask.evaluation_dataset, checkpoints=ask.evaluation_checkpoints)
+    evaluation.models[:] = [ask.base_model, *checkpoints[-_MOST_CHECKPOINTS:], row["artifact"]]
     spec = task_spec_pb2.TaskSpec(evaluation=evaluation, runner_labels=labels)
     return NewTask(
         id=evaluation_id(row["id"]),
@@ -59,11 +60,11 @@ def evaluation_of(row: Mapping[str, Any], checkpoints: Sequence[str] = ()) -> Ne
         spec=spec.SerializeToString(deterministic=True),
         effective_hyperparameters=b"",
         processes=1,
-        datasets=(resource_uuid(ask.evaluation_dataset, "datasets"),),
+        datasets=(resource_uuid(evaluation.dataset, "datasets"),),
         base_model=ask.base_model,
         method="",
         tuning="",
-        note=f"tasks/{row['id']} has succeeded and asks for it",
+        note=f"tasks/{row['id']} has succeeded and has data for it",
         request_id=None,
         request_digest=b"",
         priority=row["priority"],
@@ -71,3 +72,14 @@ def evaluation_of(row: Mapping[str, Any], checkpoints: Sequence[str] = ()) -> Ne
         origin_task=row["id"],
         runner_labels=labels,
     )
+
+
+def _questions(ask: task_spec_pb2.FineTuning) -> evaluation_pb2.Evaluation | None:
+    """What is asked; the validation data of SFT is of format CHAT, that of other methods has no questions with one answer."""
+    if ask.evaluation_dataset:
+        return evaluation_pb2.Evaluation(dataset=ask.evaluation_dataset, checkpoints=ask.evaluation_checkpoints)
+    is_chat = ask.method in (task_spec_pb2.FineTuning.METHOD_UNSPECIFIED, task_spec_pb2.FineTuning.SFT)
+    if not ask.validation_dataset or not is_chat or ask.skip_evaluation:
+        return None
+    # It was chosen for its loss and may be long.
+    return evaluation_pb2.Evaluation(dataset=ask.validation_dataset, max_rows=_MOST_VALIDATION_ROWS)

@@ -1,22 +1,20 @@
 """Starts the processes of a run; used by the supervisor."""
 
 import contextlib
-import ctypes
 import dataclasses
+import functools
 import os
 import pathlib
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
+from services.common.parenthood import die_with
 from services.trainer.processes import RUN_VARIABLE
 from services.trainer.warm_start import BASE_VARIABLE, WarmRank
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def _spawn(
             env={**os.environ, **environment, "TUNESMITH_EVENTS_FD": str(writing)},
             pass_fds=(writing,),
             # The supervisor has one thread, so running Python between fork and exec is safe.
-            preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509
+            preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509
         )
     except BaseException:
         os.close(reading)
@@ -102,11 +100,6 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of every descendant whose parent dies, so that none can hide."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def has_gpu() -> bool:
@@ -137,21 +130,3 @@ def _pipes(process: subprocess.Popen[bytes], events: int) -> dict[str, IO[bytes]
     for pipe in pipes.values():
         os.set_blocking(pipe.fileno(), False)
     return pipes
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    def prepare() -> None:
-        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        # The parent may have died before the line above: then nobody would ever send the signal.
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")

@@ -12,12 +12,13 @@ import pathlib
 import sys
 import time
 
+from services.common.parenthood import adopt_orphans
 from services.trainer import processes, ranks
 from services.trainer.cgroup import own_group
 from services.trainer.contact import Fence, Silence
 from services.trainer.journal import Journal, JournalBusy
 from services.trainer.journal_reader import read
-from services.trainer.ranks import Launch, adopt_orphans
+from services.trainer.ranks import Launch
 from services.trainer.stalls import StallWatch
 from services.trainer.supervision import Supervision
 from services.trainer.waiting import wait_for_run

@@ -19,14 +19,6 @@ from tests.tiny_model import make_tiny_model
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-openai.md"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked nightly runs when it is asked for by that name."""
-    if "nightly" not in (config.option.markexpr or ""):
-        heavy = [item for item in items if item.get_closest_marker("nightly")]
-        config.hook.pytest_deselected(items=heavy)
-        items[:] = [item for item in items if item not in heavy]
-
-
 @pytest.fixture(scope="session")
 def client(stack: LocalStack) -> Iterator[openai.OpenAI]:
     """As a script makes it that was written for OpenAI: base URL and key come from the stack, nothing else is told."""

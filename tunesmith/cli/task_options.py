@@ -31,6 +31,10 @@ EvaluationData = Annotated[
 EvaluationCheckpoints = Annotated[
     bool, typer.Option("--eval-checkpoints", help="Compare the kept checkpoints on that data, too; needs --eval-data.")
 ]
+NoEvaluation = Annotated[
+    bool,
+    typer.Option("--no-eval", help="With --validation-data measure the loss alone, without asking the result and the base."),
+]
 ValidationSplit = Annotated[
     float | None, typer.Option(metavar="RATIO", help="Share of the training data to hold out instead, at most 0.5.")
 ]

@@ -34,6 +34,7 @@ class Request:
     validation_split: float | None = None
     evaluation_data: str | None = None
     evaluation_checkpoints: bool = False
+    no_evaluation: bool = False
     origin: str = ""
     """What the task starts from: a name of an artifact, of a task, of a task's checkpoint, or of a registered model."""
     samples: Sequence[str] = ()
@@ -73,6 +74,7 @@ class Request:
         if self.evaluation_data:
             spec.evaluation_dataset = _dataset(client, self.evaluation_data)
         spec.evaluation_checkpoints = spec.evaluation_checkpoints or self.evaluation_checkpoints
+        spec.skip_evaluation = spec.skip_evaluation or self.no_evaluation
         self._set_data(spec, client)
         return task
 

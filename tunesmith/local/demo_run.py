@@ -112,6 +112,8 @@ def create(client: Client, train: Dataset, heldout: Dataset) -> Task:
         base_model=DEMO_BASE_MODEL,
         dataset=train.name,
         validation_dataset=heldout.name,
+        # Its answers are asked for in front of the visitor.
+        skip_evaluation=True,
         hyperparameters=DEMO_HYPERPARAMETERS,
     )
 

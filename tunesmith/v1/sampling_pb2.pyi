@@ -30,7 +30,9 @@ class Sampling(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
     max_tokens: _builtins.int
-    """Optional. Tokens to write at most, 1 to 32,768. Default: 256."""
+    """Optional. Tokens to write at most, 1 to 32,768. Default: 256; of an evaluation without graders of its own at most the longest
+    known answer in bytes of UTF-8, and 32 more.
+    """
     temperature: _builtins.float
     """Optional. 0 to 2; 0 = always the likeliest token. Default: 0, so that answers can be compared."""
     top_p: _builtins.float

@@ -228,12 +228,15 @@ class FineTuning(_message.Message):
     ARTIFACT_RETENTION_FIELD_NUMBER: _builtins.int
     EVALUATION_DATASET_FIELD_NUMBER: _builtins.int
     EVALUATION_CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    SKIP_EVALUATION_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. The base model to start from. Format: `baseModels/{base_model}`; the bare id is accepted."""
     dataset: _builtins.str
     """The training data. Format: `datasets/{dataset}`; the bare id is accepted. Required unless `mixture` is set."""
     validation_dataset: _builtins.str
-    """Optional. Held-out data whose loss is measured while training. Format as `dataset`."""
+    """Optional. Held-out data whose loss is measured while training. Format as `dataset`. With method SFT the result is compared with
+    the base model on it, too, see `skip_evaluation`.
+    """
     method: Global___FineTuning.Method.ValueType
     """Optional. Default: SFT."""
     tuning: Global___FineTuning.Tuning.ValueType
@@ -259,6 +262,10 @@ class FineTuning(_message.Message):
     evaluation_checkpoints: _builtins.bool
     """Optional. Whether that evaluation asks the kept checkpoints, too, at most the newest 30, see `Evaluation.checkpoints`. Needs
     `evaluation_dataset`. Default: false.
+    """
+    skip_evaluation: _builtins.bool
+    """Optional. With method SFT and a `validation_dataset` but no `evaluation_dataset`, the evaluation asks the first 200 rows of the
+    validation data; true = it does not. Without effect on an `evaluation_dataset`. Default: false.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
@@ -296,10 +303,11 @@ class FineTuning(_message.Message):
         artifact_retention: _duration_pb2.Duration | None = ...,
         evaluation_dataset: _builtins.str = ...,
         evaluation_checkpoints: _builtins.bool = ...,
+        skip_evaluation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "hyperparameters", b"hyperparameters", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "base_model", b"base_model", "dataset", b"dataset", "evaluation_checkpoints", b"evaluation_checkpoints", "evaluation_dataset", b"evaluation_dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio", "artifact_retention", b"artifact_retention", "base_model", b"base_model", "dataset", b"dataset", "evaluation_checkpoints", b"evaluation_checkpoints", "evaluation_dataset", b"evaluation_dataset", "hyperparameters", b"hyperparameters", "initial_artifact", b"initial_artifact", "method", b"method", "mixture", b"mixture", "sample_prompts", b"sample_prompts", "skip_evaluation", b"skip_evaluation", "tuning", b"tuning", "validation_dataset", b"validation_dataset", "validation_split_ratio", b"validation_split_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_split_ratio: _TypeAlias = _typing.Literal["validation_split_ratio"]  # noqa: Y015
     _WhichOneofArgType__validation_split_ratio: _TypeAlias = _typing.Literal["_validation_split_ratio", b"_validation_split_ratio"]  # noqa: Y015

@@ -67,6 +67,8 @@ class EvaluationConfig(Asked):
     """For each model that says so: its datasets by name, with their rows."""
     steps: Mapping[str, int]
     """For each model that says so: for how many optimizer steps it was trained."""
+    bounds_answers: bool = False
+    """Nobody has said how long an answer may be: no longer than the longest known one needs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ def _evaluation(directory: pathlib.Path, value: Mapping[str, Any], spec: evaluat
         trained_on=trained_on,
         # A run that was prepared before an update knows none.
         steps=value.get("steps", {}),
+        # Graders of one's own may want to see more than the known answer has.
+        bounds_answers=not spec.graders and not spec.sampling.HasField("max_tokens"),
     )
 
 

@@ -1,6 +1,7 @@
 """An evaluation: every model answers every row, then graders that ask a model are asked about every answer."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from services.common.errors import ServiceError
@@ -21,6 +22,9 @@ from services.trainer.evaluating.values import Answer, Item
 
 Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]
 """By judge and the place of the model that is judged."""
+
+_MARGIN = 32
+"""Tokens that an answer may have beyond the longest known one."""
 
 
 async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clock: Callable[[], float]) -> Outcome:
@@ -47,6 +51,14 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
         return evaluation_outcome(config, items, answers, likelihoods, opinions)
 
 
+def bounded(sampling: Sampling, items: Sequence[Item]) -> Sampling:
+    """With room for the longest known answer and a margin, if all are known; a token has at least one byte of the text."""
+    if not all(item.reference for item in items):
+        return sampling
+    longest = max(len(item.reference.encode()) for item in items)
+    return dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens, longest + _MARGIN))
+
+
 async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str) -> AnswerFile:
     return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model)))
 
@@ -71,12 +83,13 @@ class _Questioning:
 
     def __init__(self, config: EvaluationConfig, asker: Asker, items: Sequence[Item], progress: Progress) -> None:
         self._config, self._asker, self._items, self._progress = config, asker, items, progress
+        self._sampling = bounded(config.sampling, items) if config.bounds_answers else config.sampling
 
     async def answer(self, place: int, file: AnswerFile) -> None:
         """By the model at `place`; raises NOTHING_ANSWERED when it can answer no row at all."""
         questions = (Question(item.number, item.messages) for item in self._items)
         counter = self._progress.counter(f"model_{place}", len(file))
-        await self._asker.answer(file.model, questions, file, self._config.sampling, counter)
+        await self._asker.answer(file.model, questions, file, self._sampling, counter)
         failed = [answer for item in self._items if not (answer := file[item.number]).is_answered]
         if len(failed) == len(self._items):
             message = f"{self._config.models[place]} could answer no row; row {failed[0].row}: {failed[0].message}"

@@ -1,4 +1,4 @@
-"""What every Engine keeps to: the real one and the fake that the unit tests trust."""
+"""What every Engine keeps to: the real one, and the fakes that the unit tests trust; vLLM itself: test_vllm.py."""
 
 import dataclasses
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from engine_rows import alone, together
+from fake_vllm import fake_vllm_engine
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT, FakeEngine
 from remote_engines import in_a_thread
 
@@ -20,6 +21,7 @@ BASE = "baseModels/tiny"
 ENGINES = {
     "fake": FakeEngine,
     "transformers": lambda: TransformersEngine(threads=1),
+    "vllm-stand-in": fake_vllm_engine,
     "remote": lambda: RemoteEngine(lambda: in_a_thread(TransformersEngine(threads=1))),
 }
 

@@ -41,6 +41,18 @@ def test_perplexity_may_be_left_out(load, given: bool, expected: bool) -> None:
     assert load(evaluation(perplexity=given)).measures_perplexity is expected
 
 
+GRADER = {"name": "same", "string_check": {"operation": "EQ"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, True), ({"sampling": {"seed": "1"}}, True), ({"sampling": {"max_tokens": 9}}, False), ({"graders": [GRADER]}, False)],
+    ids=["nothing said", "only a seed", "a length", "graders"],
+)
+def test_who_says_nothing_of_length_and_graders_gets_a_bound(load, given: dict[str, Any], expected: bool) -> None:
+    assert load(evaluation(**given)).bounds_answers is expected
+
+
 def test_numbers_of_sampling_come_as_they_were_given(load) -> None:
     sampling = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": "0", "stop": ["!", "?"]}
     assert load(evaluation(sampling=sampling)).sampling == Sampling(7, 0.5, 0.9, 0, ("!", "?"))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,31 @@ from tests.unit.answering.scripted_runs import (
 )
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+def asked_tokens(tmp_path: Path, rows: list[dict[str, Any]], **more: Any) -> set[int]:
+    """How long answers may become."""
+    write(tmp_path / "rows.jsonl", rows)
+    models = FakeModels(lambda *_: "a")
+    run_evaluation(evaluation(tmp_path, tmp_path / "rows.jsonl", **more), models)
+    return {sampling.max_tokens for sampling in models.samplings}
+
+
+def test_answers_become_as_long_as_the_longest_known_one_needs(tmp_path: Path) -> None:
+    rows = [chat("q1", "short"), chat("q2", "größer")]
+    assert asked_tokens(tmp_path, rows, bounds_answers=True) == {8 + 32}
+
+
+UNBOUNDED = {
+    "somebody has said how long": ([chat("q1", "short")], False),
+    "an answer is not known": ([chat("q1", "short"), chat("q2")], True),
+    "an answer is longer than the default": ([chat("q1", "x" * 1000)], True),
+}
+
+
+@pytest.mark.parametrize(("rows", "bounds_answers"), UNBOUNDED.values(), ids=UNBOUNDED)
+def test_answers_become_as_long_as_otherwise(tmp_path: Path, rows: list[dict[str, Any]], bounds_answers: bool) -> None:
+    assert asked_tokens(tmp_path, rows, bounds_answers=bounds_answers) == {256}
 
 
 def test_an_evaluation_says_who_is_better_and_keeps_every_row(tmp_path: Path, data: Path) -> None:

@@ -112,6 +112,12 @@ def test_checkpoints_are_asked_when_it_is_asked_for(run, platform, questions):
     assert asked == [True, False]
 
 
+def test_validation_data_alone_may_be_left_at_the_losses(run, platform, questions):
+    given = ("task", "create", "--data", "d", "--validation-data", questions)
+    assert run(*given, "--no-eval").exit_code == run(*given).exit_code == 0
+    assert [created.task.spec.fine_tuning.skip_evaluation for created in platform.tasks.created] == [True, False]
+
+
 def test_steps_and_the_best_checkpoint_are_shown_and_shared_data_is_told_once(run, platform):
     steps = [{**RESULT["models"][1], "model": f"artifacts/{step}", "step": step} for step in (5, 10, 15)]
     best = {"model": "artifacts/10", "step": 10, "text": "artifacts/10 (step 10) does best with exact_match 90 %"}

@@ -50,9 +50,32 @@ def test_the_evaluation_that_follows_asks_the_newest_checkpoints_before_the_resu
     assert not [bad for bad in ask.violations() if "not between" in bad.description]
 
 
-def test_nothing_follows_on_a_fine_tuning_that_does_not_ask() -> None:
+def test_validation_data_of_chats_is_asked_when_there_is_no_other() -> None:
+    for method in (task_spec_pb2.FineTuning.METHOD_UNSPECIFIED, task_spec_pb2.FineTuning.SFT):
+        new = evaluation_of(a_row(validation_dataset=DATASET, method=method))
+        assert new is not None
+        spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
+        assert (list(spec.models), spec.dataset, spec.max_rows) == (["baseModels/tiny", ARTIFACT], DATASET, 200)
+        assert new.datasets == (ID,)
+        ask = Evaluation(tuple(spec.models), spec.dataset, max_rows=spec.max_rows)
+        assert not list(ask.violations())
+
+
+def test_evaluation_data_goes_before_validation_data() -> None:
+    new = evaluation_of(
+        a_row(validation_dataset=f"datasets/{uuid.UUID(int=8)}", evaluation_dataset=DATASET, skip_evaluation=True)
+    )
+    assert new is not None
+    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
+    assert (spec.dataset, spec.HasField("max_rows")) == (DATASET, False)
+
+
+def test_nothing_follows_on_a_fine_tuning_without_questions_or_that_does_not_want_it() -> None:
     assert evaluation_of(a_row()) is None
-    assert evaluation_of(a_row(validation_dataset=DATASET)) is None
+    assert evaluation_of(a_row(validation_dataset=DATASET, skip_evaluation=True)) is None
+    methods = task_spec_pb2.FineTuning
+    for method in (methods.DPO, methods.KTO, methods.ORPO, methods.CPT, methods.CLASSIFICATION):
+        assert evaluation_of(a_row(validation_dataset=DATASET, method=method)) is None
 
 
 def test_the_newest_result_counts() -> None:
