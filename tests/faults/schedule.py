@@ -91,7 +91,7 @@ def _are_left(world: World) -> bool:
 
 
 def _has_processes(root: pathlib.Path) -> bool:
-    return any(processes.of_run(path, None) for path in root.iterdir())
+    return root.exists() and any(processes.of_run(path, None) for path in root.iterdir())
 
 
 @contextlib.asynccontextmanager
