@@ -1,4 +1,4 @@
-"""Schedules of faults: `python -m tests.bench.faults [--minutes 10] [--seed 1] [--seconds 20] [--planted NAME]`.
+"""Schedules of faults: `python -m tests.bench.faults [--minutes 10] [--seed 1] [--seconds 20] [--planted NAME] [--strict]`.
 
 Every seed is a world of its own: real Postgres, two task managers, two stand-in trainers with real processes, a proxy on every
 wire. Prints what happened under each seed and, as the last line, all of it as JSON; exit code 1 when a promise was broken.
@@ -27,12 +27,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the first")
     parser.add_argument("--seconds", type=float, default=20.0, help="of trouble under each seed")
     parser.add_argument("--planted", default="", help="a mistake that both task managers make, to see it found")
+    parser.add_argument("--strict", action="store_true", help="trainers end runs that nobody asks for")
     arguments = parser.parse_args()
     logs.configure("faults", "error")
     sums, broken, seed, started = Counter[str](), list[str](), arguments.seed, time.monotonic()
     with postgres() as dsn:
         while seed == arguments.seed or time.monotonic() - started < arguments.minutes * 60:
-            found, tally = one(dsn, seed, arguments.seconds, arguments.planted)
+            found, tally = one(dsn, seed, arguments)
             broken += found
             sums.update(tally)
             seed += 1
@@ -40,13 +41,14 @@ def main() -> None:
     sys.exit(bool(broken))
 
 
-def one(dsn: str, seed: int, seconds: float, planted: str) -> tuple[list[str], Counter[str]]:
+def one(dsn: str, seed: int, arguments: argparse.Namespace) -> tuple[list[str], Counter[str]]:
     """A seed in a database of its own."""
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE seed_{seed}")
     with tempfile.TemporaryDirectory(prefix="faults") as directory:
         own = dsn.rsplit("/", 1)[0] + f"/seed_{seed}"
-        played = asyncio.run(play(own, Path(directory), seed, seconds=seconds, planted=planted))
+        wanted = {"planted": arguments.planted, "strict": arguments.strict}
+        played = asyncio.run(play(own, Path(directory), seed, seconds=arguments.seconds, **wanted))
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE seed_{seed} WITH (FORCE)")
     print(f"seed {seed}: {dict(sorted(played.tally.items()))}", flush=True)

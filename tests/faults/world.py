@@ -132,18 +132,19 @@ async def world_of(
     failpoints: Mapping[int, str] | None = None,
     module: str = "services.task_manager",
     pace: float = 0.02,
+    fence: float = 0.0,
     environments: Sequence[Mapping[str, str]] = (),
 ) -> AsyncIterator[World]:
     """A started world; `failpoints` by number of the task manager; `module` is what is run as one.
 
-    `environments`: what else each task manager is told.
+    `environments`: what else each task manager is told. `fence`: seconds of silence after which runs end themselves, 0 = never.
     """
     async with contextlib.AsyncExitStack() as stack:
         storage = await stack.enter_async_context(serving_storage(FakeStorage()))
         stand_ins = []
         for number in range(trainers):
             (directory / f"trainer-{number}").mkdir()
-            one = StandIn(directory / f"trainer-{number}", processes=TRAINER_PROCESSES, pace=pace)
+            one = StandIn(directory / f"trainer-{number}", processes=TRAINER_PROCESSES, pace=pace, fence=fence)
             stand_ins.append(one)
             one.launch()
             stack.push_async_callback(one.clean_up)
