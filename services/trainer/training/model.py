@@ -35,6 +35,8 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     kept = take_model(config.base_model_dir, frozen_dtype(config))
     fits = kept is not None and not labels and config.tuning != "qlora"
     base: Any = kept if fits else load_base(config.base_model_dir, frozen_dtype(config), labels, **_placement(config, device))
+    if config.tuning == "qlora":
+        _keep_scales(base)
     # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads that.
     base.name_or_path = config.base_model
     if not labels and not has_plain_logits(base):
@@ -124,6 +126,14 @@ def _placement(config: TrainConfig, device: torch.device) -> dict[str, Any]:
         bnb_4bit_compute_dtype=frozen_dtype(config),
     )
     return {"quantization_config": quantization, "device_map": {"": device}}
+
+
+def _keep_scales(base: Any) -> None:
+    # On processors with bf16, bitsandbytes would lay weights out anew at the first evaluation, for good: with coarser scales, and
+    # not for every shape.
+    for module in base.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def has_plain_logits(base: Any) -> bool:

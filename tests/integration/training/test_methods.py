@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import os
-import pathlib
 import sys
 
 import pytest
@@ -149,8 +147,7 @@ def kernels(monkeypatch):
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = python_of("qlora").parents[1] / "lib" / version / "site-packages"
     assert (packages / "bitsandbytes").is_dir()
-    root = pathlib.Path(__file__).resolve().parents[3]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(root), str(packages))))
+    monkeypatch.setenv("PYTHONPATH", str(packages))
 
 
 def test_it_learns_nearly_what_lora_learns_and_saves_an_adapter_in_fp32(tmp_path, model, kernels):
