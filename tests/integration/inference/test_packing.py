@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_rows import together
+from engine_rows import first_written, together
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT
 from peft_reference import greedy, write_adapter
 
+from services.inference import packing
 from services.inference.engine import GenerationRequest, Sampling
 from services.inference.packing import is_packable
+from services.inference.reading import PIECE
 from services.inference.transformers_engine import TransformersEngine
 
 pytestmark = pytest.mark.integration
@@ -73,3 +75,26 @@ def test_an_unloaded_model_gives_its_weights_back_at_once(base_directory: Path, 
     weights = weakref.ref(engine._batches[BASE]._model.get_output_embeddings().weight)
     engine.unload(BASE)
     assert weights() is None
+
+
+def test_a_prompt_is_read_with_packed_weights_up_to_a_piece(base_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    product = packing._product
+    monkeypatch.setattr(packing, "_product", lambda x, *rest: rows.append(x.numel() // x.shape[-1]) or product(x, *rest))
+    together(loaded(base_directory, 2**30), [GenerationRequest(BASE, None, tuple(range(1, 200)), 1)])
+    assert set(rows) == {PIECE, 199 - PIECE}
+
+
+def test_half_the_precision_is_close_and_the_adapters_keep_theirs(base_directory: Path, adapter_directory: Path) -> None:
+    half, whole = TransformersEngine(threads=1, pack_up_to=2**30, half=True), loaded(base_directory, 0)
+    half.load_base(BASE, base_directory)
+    assert is_packed(half)
+    for engine in (half, whole):
+        engine.load_adapter(BASE, ARTIFACT, adapter_directory)
+    for adapter in (None, ARTIFACT):
+        request = GenerationRequest(BASE, adapter, tuple(range(5, 45)), 1, logprobs=0, judged_from=1)
+        found, expected = ([each.logprob for each in first_written(engine, request).prompt] for engine in (half, whole))
+        assert found != expected
+        assert found == pytest.approx(expected, abs=0.3)
+    model = half._batches[BASE]._model
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

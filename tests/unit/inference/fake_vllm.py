@@ -32,7 +32,7 @@ class _Row:
 
 
 class FakeVllm:
-    """See VllmModel. A prompt is read in a step of its own; then token by token is written until `max_tokens`, and forgotten."""
+    """See VllmModel. It writes until `max_tokens`; a prompt of more than 8 tokens is read in a step of its own."""
 
     def __init__(self, directory: pathlib.Path, script: Callable[[GenerationRequest], Iterator[int]] = repeating) -> None:
         if not (directory / "model.safetensors").exists():
@@ -70,17 +70,22 @@ class FakeVllm:
         self.closed = True
 
     def _step(self, ticket: int, row: _Row) -> Step:
-        if not row.judged:
+        prompt = None if row.judged else self._judged(row)
+        if not row.judged and len(row.prompt) > 8:
             row.judged = True
-            asked = row.arguments["prompt_logprobs"]
-            prompt = None if asked is None else [None, *(_places(token, asked) for token in row.prompt[1:])]
             return Step(ticket, [], None, prompt)
+        row.judged = True
         if row.guide:
             assert row.guide.allowed()
         token = next(row.script)
         row.left -= 1
         top = row.arguments["logprobs"]
-        return Step(ticket, [token], None if top is None else [_places(token, top)], None)
+        return Step(ticket, [token], None if top is None else [_places(token, top)], prompt)
+
+    @staticmethod
+    def _judged(row: _Row) -> list[dict[int, Logprob] | None] | None:
+        asked = row.arguments["prompt_logprobs"]
+        return None if asked is None else [None, *(_places(token, asked) for token in row.prompt[1:])]
 
 
 def _places(token: int, top: int) -> dict[int, Logprob]:

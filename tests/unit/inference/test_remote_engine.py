@@ -13,6 +13,7 @@ from remote_engines import Mortal, in_a_thread
 from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.inference import engine_wire as wire
 from services.inference.engine import GenerationRequest, Sampling, Token, Written
+from services.inference.engine_process import Options
 from services.inference.remote_engine import EngineProcess, RemoteEngine
 from services.inference.scheduler import Limits, Scheduler
 from services.inference.worker import Worker
@@ -325,3 +326,15 @@ async def test_only_those_under_way_fail_and_those_who_wait_are_answered(base: P
     reasons = [getattr(reader.error, "reason", None) for reader in readers]
     assert reasons == ["ENGINE_CRASHED", None, None, None, None]
     assert [len(reader.tokens) for reader in readers] == [0, 3, 3, 3, 3]
+
+
+def test_another_environments_interpreter_is_started_with_this_program(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\necho "$PYTHONPATH $*" > {told}\nexit 3\n')
+    interpreter.chmod(0o755)
+    with pytest.raises(EOFError, match="ended with exit code 3"):
+        EngineProcess.start(Options(threads=1, prefix_tokens=0, pack_up_to=0, engine="vllm"), interpreter)
+    root, *words = told.read_text().split()
+    assert (Path(root) / "services" / "inference" / "engine_process.py").is_file()
+    assert "services.inference.engine_process" in words
