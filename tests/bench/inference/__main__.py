@@ -1,8 +1,9 @@
 """Writing speed beside its peers: `python -m tests.bench.inference [--model DIRECTORY] [--rounds 3] [--tokens 48] [--threads N]`.
 
-All contenders have the same fp32 weights (the option bfloat16 is called so) and take turns, round by round, so that a busy neighbour
-disturbs all alike; the best round counts, and tokens per second of processor time stand beside it. Reading the prompts is part of it.
-vLLM takes part if TUNESMITH_BENCH_VLLM_PYTHON names the interpreter of its environment; its processor time is not counted.
+All contenders have the same fp32 weights (the option bfloat16 is called so) and take turns, round by round, so that a busy
+neighbour disturbs all alike; the best round counts, and tokens per second of processor time stand beside it. Reading the prompts
+is part of it. vLLM takes part if TUNESMITH_BENCH_VLLM_PYTHON names the interpreter of its environment; its processor time is not
+counted.
 """
 
 import argparse
