@@ -19,12 +19,16 @@ log = structlog.get_logger()
 
 
 class Step(NamedTuple):
-    """What one request got in a step: none or one token, their judgements; those of the prompt once, when it has been read."""
+    """What one request got in a step: none or one token, its judgements; those of the prompt once, when it has been read.
+
+    `ended` = vLLM has forgotten the request.
+    """
 
     ticket: int
     tokens: Sequence[int]
     judgements: Sequence[Judgements] | None
     prompt: Sequence[Judgements | None] | None
+    ended: bool = False
 
 
 class VllmModel(Protocol):
@@ -59,6 +63,7 @@ class _Loaded:
         self.adapters: dict[str, int] = {}
         self.rows: dict[int, GenerationRequest] = {}
         self.prompts: dict[int, Sequence[Judgements | None]] = {}
+        self.ended: set[int] = set()
 
 
 class VllmEngine:
@@ -106,20 +111,27 @@ class VllmEngine:
     def step(self, base: str) -> Mapping[int, Written | ServiceError]:
         """See Engine. vLLM does not say whose fault a failure is: all rows of the base model fail with it."""
         loaded = self._bases[base]
+        # Whoever had all tokens has left by now; the others would wait for ever.
+        early = loaded.ended & loaded.rows.keys()
+        failed: dict[int, Written | ServiceError] = {
+            ticket: self._failed(loaded, ticket, RuntimeError("vLLM has ended the answer")) for ticket in early
+        }
         if not loaded.rows:
-            return {}
+            return failed
         try:
             steps = loaded.model.step()
         except Exception as error:
             log.exception("generation.failed", base=base, rows=len(loaded.rows))
-            return {ticket: self._failed(loaded, ticket, error) for ticket in list(loaded.rows)}
-        return {step.ticket: outcome for step in steps if (outcome := self._outcome(loaded, step))}
+            return failed | {ticket: self._failed(loaded, ticket, error) for ticket in list(loaded.rows)}
+        loaded.ended |= {step.ticket for step in steps if step.ended}
+        return failed | {step.ticket: outcome for step in steps if (outcome := self._outcome(loaded, step))}
 
     def leave(self, ticket: int) -> None:
         """See Engine."""
         for loaded in self._bases.values():
             if loaded.rows.pop(ticket, None):
                 loaded.prompts.pop(ticket, None)
+                loaded.ended.discard(ticket)
                 loaded.model.abort(ticket)
 
     def _outcome(self, loaded: _Loaded, step: Step) -> Written | ServiceError | None:

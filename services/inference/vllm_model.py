@@ -76,10 +76,9 @@ class Vllm:
 
     def step(self) -> list[Step]:
         """See VllmModel."""
-        outputs = self._engine.step()
         return [
-            Step(int(each.request_id), each.outputs[0].token_ids, each.outputs[0].logprobs, each.prompt_logprobs)
-            for each in outputs
+            Step(int(each.request_id), each.outputs[0].token_ids, each.outputs[0].logprobs, each.prompt_logprobs, each.finished)
+            for each in self._engine.step()
         ]
 
     def abort(self, ticket: int) -> None:

@@ -1,7 +1,9 @@
 """Writing speed beside its peers: `python -m tests.bench.inference [--model DIRECTORY] [--rounds 3] [--tokens 48] [--threads N]`.
 
-All contenders have the same fp32 weights in one process and take turns, round by round, so that a busy neighbour disturbs all
-alike; the best round counts, and tokens per second of processor time stand beside it. Reading the prompts is part of it.
+All contenders have the same fp32 weights (the option bfloat16 is called so) and take turns, round by round, so that a busy
+neighbour disturbs all alike; the best round counts, and tokens per second of processor time stand beside it. Reading the prompts
+is part of it. vLLM takes part if TUNESMITH_BENCH_VLLM_PYTHON names the interpreter of its environment; its processor time is not
+counted.
 """
 
 import argparse
@@ -30,7 +32,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as directory:
-        model = options.model or import_model(Path(directory) / "model")
+        model = options.model = options.model or import_model(Path(directory) / "model")
         print(f"load {os.getloadavg()[0]:.1f}, {options.threads} threads, {options.tokens} tokens each\n", flush=True)
         engine = contenders.engine_of(model, options.threads)
         plain = contenders.plain_model(model)
@@ -46,10 +48,16 @@ def main() -> None:
 
 def _peers(engine: object, plain: object, options: argparse.Namespace) -> dict[str, tuple[contenders.Write, int]]:
     llama = contenders.llama_cpp(options.tokens, options.threads)
+    vllm = contenders.vllm_engine(options.model, options.threads)
+    half = contenders.ours(contenders.engine_of(options.model, options.threads, half=True), options.tokens)
+    half_plain = contenders.generate(contenders.plain_model(options.model, torch.bfloat16), options.tokens)
     return {
         "ours, 1 stream": (contenders.ours(engine, options.tokens), 1),
         "generate, 1 stream": (contenders.generate(plain, options.tokens), 1),
         **({"llama.cpp, 1 stream": (llama, 1)} if llama else {}),
+        **({f"vLLM, {n} streams": (contenders.ours(vllm, options.tokens), n) for n in (1, 8)} if vllm else {}),
+        **{f"ours in bfloat16, {n} streams": (half, n) for n in (1, 8)},
+        **{f"`generate` in bfloat16, {n} streams": (half_plain, n) for n in (1, 8)},
         "ours, 8 streams": (contenders.ours(engine, options.tokens), 8),
         "generate, 8 streams, one padded batch": (contenders.generate(plain, options.tokens), 8),
         "generate, 8 streams, one after the other": (_one_by_one(contenders.generate(plain, options.tokens)), 8),

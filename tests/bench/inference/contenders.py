@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from services.inference.engine import GenerationRequest
+from services.inference.engine import Engine, GenerationRequest
+from services.inference.engine_process import Options
+from services.inference.remote_engine import EngineProcess, RemoteEngine
 from services.inference.transformers_engine import TransformersEngine
 
 BASE = "baseModels/bench"
 GGUF_VARIABLE = "TUNESMITH_BENCH_GGUF"
+VLLM_VARIABLE = "TUNESMITH_BENCH_VLLM_PYTHON"
 _TICKETS = itertools.count(1)
 
 Prompts = Sequence[tuple[int, ...]]
@@ -21,14 +24,24 @@ Write = Callable[[Prompts], int]
 """Writes the agreed number of tokens behind each prompt, all at once; returns how many in all."""
 
 
-def engine_of(model: Path, threads: int) -> TransformersEngine:
+def engine_of(model: Path, threads: int, *, half: bool = False) -> TransformersEngine:
     """Ours with the base model; nothing is remembered between the rounds."""
-    engine = TransformersEngine(threads=threads, pack_up_to=2**30)
+    engine = TransformersEngine(threads=threads, pack_up_to=2**30, half=half)
     engine.load_base(BASE, model)
     return engine
 
 
-def ours(engine: TransformersEngine, count: int, adapters: Sequence[str | None] = (None,)) -> Write:
+def vllm_engine(model: Path, threads: int) -> Engine | None:
+    """vLLM behind our port, in the environment whose interpreter is named; None = none is. Its processor time is its process'."""
+    if not (python := os.environ.get(VLLM_VARIABLE)):
+        return None
+    options = Options(threads=threads, prefix_tokens=0, pack_up_to=0, engine="vllm", cache_bytes=2**30)
+    engine = RemoteEngine(lambda: EngineProcess.start(options, Path(python)))
+    engine.load_base(BASE, model)
+    return engine
+
+
+def ours(engine: Engine, count: int, adapters: Sequence[str | None] = (None,)) -> Write:
     """Our engine; the prompts take turns with the adapters."""
 
     def write(prompts: Prompts) -> int:
@@ -98,6 +111,6 @@ def llama_cpp(count: int, threads: int) -> Write | None:
     return write
 
 
-def plain_model(model: Path) -> Any:
-    """As transformers loads it, in fp32."""
-    return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False)
+def plain_model(model: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """As transformers loads it."""
+    return AutoModelForCausalLM.from_pretrained(model, dtype=dtype).eval().requires_grad_(False)

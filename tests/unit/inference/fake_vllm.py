@@ -80,7 +80,7 @@ class FakeVllm:
         token = next(row.script)
         row.left -= 1
         top = row.arguments["logprobs"]
-        return Step(ticket, [token], None if top is None else [_places(token, top)], prompt)
+        return Step(ticket, [token], None if top is None else [_places(token, top)], prompt, not row.left)
 
     @staticmethod
     def _judged(row: _Row) -> list[dict[int, Logprob] | None] | None:

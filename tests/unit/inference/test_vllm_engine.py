@@ -184,6 +184,18 @@ def test_a_failure_of_vllm_fails_the_rows_of_that_base_model_and_the_next_are_an
     assert together(engine, [ASKED, dataclasses.replace(ASKED, base=OTHER)]) == [[3] * 5] * 2
 
 
+def test_an_answer_that_vllm_ends_by_itself_fails_instead_of_waiting_for_ever(engine: VllmEngine, models: Models) -> None:
+    engine.admit(1, ASKED)
+    engine.admit(2, ASKED)
+    models.started[0].rows[1].left = 2
+    steps = [engine.step(BASE) for _ in range(3)]
+    assert [set(step) for step in steps] == [{1, 2}] * 3
+    failed = steps[2][1]
+    assert isinstance(failed, ServiceError)
+    assert failed.message == "the model failed: vLLM has ended the answer"
+    assert set(engine.step(BASE)) == {2}
+
+
 REFUSED = {
     "DoRA": ({"use_dora": True}, "DoRA"),
     "rank": ({"r": MAX_RANK + 1}, f"at most {MAX_RANK}"),
