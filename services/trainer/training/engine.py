@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -31,6 +31,7 @@ _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
 _SAMPLE = 8_192
 _SCALE = "loss_scale"
+Wishes = Callable[[], Mapping[str, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,15 @@ class Engine:
         """What the examples count in each part of the loss."""
         return tuple(map(sum, zip(*map(self._objective.units, examples), strict=True)))
 
-    def gradient(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...], **wishes: bool) -> Measurement:
-        """Of this rank's share of a window; `wishes` as for `measure`. With fp16 it is taken anew until it does not overflow."""
-        measured = self.measure(self.accumulate(micro_batches, units), units, **wishes)
+    def gradient(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...], wishes: Wishes) -> Measurement:
+        """Of this rank's share of a window; `wishes`, asked afterwards, gives what `measure` takes. With fp16 the gradient is taken
+        anew until it does not overflow.
+        """
+        measured = self.measure(self.accumulate(micro_batches, units), units, **wishes())
         while self._scale and self._scale.has_room() and math.isfinite(measured.sums.loss) and not measured.is_finite:
             self.discard(self.snapshot())
             self._scale.shrink()
-            measured = self.measure(self.accumulate(micro_batches, units), units, **wishes)
+            measured = self.measure(self.accumulate(micro_batches, units), units, **wishes())
         return measured
 
     def accumulate(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...]) -> Tensor:

@@ -137,7 +137,7 @@ WISHES = {"stop": False, "save": True, "finish": False}
 
 def test_a_window_that_overflows_is_computed_again_with_less(scaled):
     engine = scaled([(1.5, math.inf), (1.5, math.nan), (1.5, 2.0)])
-    measured = engine.gradient([[]], (1,), **WISHES)
+    measured = engine.gradient([[]], (1,), lambda: WISHES)
     assert (measured.grad_norm, measured.save, measured.stop) == (2.0, True, False)
     assert engine.used == [2.0**16, 2.0**15, 2.0**14]
     assert engine.forgotten == ["state 1", "state 2"], "weights and moments are those from before"
@@ -145,17 +145,23 @@ def test_a_window_that_overflows_is_computed_again_with_less(scaled):
 
 def test_a_loss_that_is_not_finite_is_no_matter_of_scale(scaled):
     engine = scaled([(math.nan, math.nan)])
-    assert not engine.gradient([[]], (1,), **WISHES).is_finite
+    assert not engine.gradient([[]], (1,), lambda: WISHES).is_finite
     assert (engine.used, engine.forgotten) == ([2.0**16], [])
 
 
 def test_gradients_that_are_never_finite_end_it(scaled):
     engine = scaled([(1.5, math.nan)] * 30)
-    assert not engine.gradient([[]], (1,), **WISHES).is_finite
+    assert not engine.gradient([[]], (1,), lambda: WISHES).is_finite
     assert engine.used == [2.0**power for power in range(16, -1, -1)]
 
 
 def test_without_a_scale_there_is_one_try(scaled):
     engine = scaled([(1.5, math.nan)], has_scale=False)
-    assert not engine.gradient([[]], (1,), **WISHES).is_finite
+    assert not engine.gradient([[]], (1,), lambda: WISHES).is_finite
     assert engine.used == [None]
+
+
+def test_wishes_that_come_while_a_window_is_computed_count(scaled):
+    engine = scaled([(1.5, math.inf), (1.5, 2.0)])
+    measured = engine.gradient([[]], (1,), lambda: WISHES | {"stop": len(engine.used) == 2})
+    assert measured.stop
