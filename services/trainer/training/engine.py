@@ -103,8 +103,9 @@ class Engine:
         return tuple(map(sum, zip(*map(self._objective.units, examples), strict=True)))
 
     def gradient(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...], wishes: Wishes) -> Measurement:
-        """Of this rank's share of a window; `wishes`, asked afterwards, gives what `measure` takes. With fp16 the gradient is taken
-        anew until it does not overflow.
+        """Of this rank's share of a window; `wishes`, asked afterwards, gives what `measure` takes.
+
+        With fp16 the gradient is taken anew until it does not overflow.
         """
         measured = self.measure(self.accumulate(micro_batches, units), units, **wishes())
         while self._scale and self._scale.has_room() and math.isfinite(measured.sums.loss) and not measured.is_finite:
