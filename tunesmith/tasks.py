@@ -293,16 +293,9 @@ def describe_task(
         initial_artifact=initial_artifact,
         artifact_retention=_duration(artifact_retention),
     )
-    return Task(
-        display_name=name,
-        description=description,
-        spec=TaskSpec(fine_tuning=spec, runner_labels=runner_labels),
-        labels=labels,
-        priority=priority,
-        not_before_time=timestamp(not_before_time),
-        max_attempts=max_attempts,
-        creator=creator,
-    )
+    whole = TaskSpec(fine_tuning=spec, runner_labels=runner_labels)
+    queueing: dict[str, Any] = {"priority": priority, "not_before_time": timestamp(not_before_time), "max_attempts": max_attempts}
+    return Task(display_name=name, description=description, spec=whole, labels=labels, creator=creator, **queueing)
 
 
 def _weighted(mixture: Mapping[str, float | None]) -> list[WeightedDataset]:

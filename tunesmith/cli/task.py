@@ -36,6 +36,9 @@ from tunesmith.cli.task_options import (
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tunesmith.cli.task_request import Request
     from tunesmith.client import Client
     from tunesmith.v1.task_pb2 import Task
 
@@ -86,13 +89,8 @@ def create(
     `tunesmith task create -f task.yaml --model smollm2-360m-instruct`.
     """
     from tunesmith import hyperparameters
-    from tunesmith.cli.task_file import read_task
     from tunesmith.cli.task_request import Request
-    from tunesmith.client import Client
-    from tunesmith.v1.task_pb2 import Task
 
-    if not data and not file:
-        raise typer.BadParameter("give the training data with --data, or a whole task with --file", param_hint="--data")
     request = Request(
         data=[split_weight(given) for given in data or []],
         model=model,
@@ -115,6 +113,16 @@ def create(
         creator=creator,
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
+    _ask(request, file, dry_run=dry_run, watch=watch, as_json=as_json)
+
+
+def _ask(request: "Request", file: "Path | None", *, dry_run: bool, watch: bool, as_json: bool) -> None:
+    from tunesmith.cli.task_file import read_task
+    from tunesmith.client import Client
+    from tunesmith.v1.task_pb2 import Task
+
+    if not request.data and not file:
+        raise typer.BadParameter("give the training data with --data, or a whole task with --file", param_hint="--data")
     with Client() as client:
         task = request.over(read_task(file) if file else Task(), client)
         _plan(client, task, as_json=as_json) if dry_run else _create(client, task, watch=watch, as_json=as_json)
