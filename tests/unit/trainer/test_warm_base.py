@@ -48,3 +48,15 @@ def test_a_large_one_is_not_read(runs: list[RunDirectory], tmp_path: Path, most:
 def test_one_that_is_gone_is_not_read(runs: list[RunDirectory], tmp_path: Path) -> None:
     prepared(runs[0], tmp_path / "gone")
     assert likely_base(runs, 100) is None
+
+
+def test_one_that_goes_while_it_is_looked_at_is_not_read(
+    runs: list[RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(runs[0], model(tmp_path / "a", 50))
+
+    def gone(directory: Path) -> None:
+        raise FileNotFoundError(directory)
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    assert likely_base(runs, 100) is None
