@@ -20,6 +20,7 @@ from services.trainer.training.config import Hyperparameters, TrainConfig
 from services.trainer.training.data import Dataset, Example
 from services.trainer.training.deepspeed_config import deepspeed_config
 from services.trainer.training.generation import continuation
+from services.trainer.training.lanes import Lanes, divided
 from services.trainer.training.loss_scale import LossScale
 from services.trainer.training.model import ObjectiveModule
 from services.trainer.training.objectives.objective import Objective
@@ -58,10 +59,13 @@ class Measurement:
 class Engine:
     """One rank's share of the training machinery."""
 
-    def __init__(self, engine: Any, objective: Objective, device: torch.device, scale: LossScale | None = None) -> None:
-        """`scale` = with fp16, of the parameters that are trained."""
+    def __init__(
+        self, engine: Any, objective: Objective, device: torch.device, scale: LossScale | None = None, lanes: int = 1
+    ) -> None:
+        """`scale` = with fp16, of the parameters that are trained; `lanes` = parts a micro-batch may be divided into."""
         self._engine = engine
         self._scale = scale
+        self._lanes = lanes
         self._objective = objective
         self._device = device
         self.device_type = device.type
@@ -76,7 +80,9 @@ class Engine:
         engine.clip_fp32_gradients = self._clip
 
     @classmethod
-    def start(cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device) -> Self:
+    def start(
+        cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device, lanes: int = 1
+    ) -> Self:
         """Join the other ranks (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say where) and wrap `module`."""
         deepspeed = import_deepspeed()
         # Ranks meet through a file: a port for it would be open to the network. A new try, with a new port, is a new file.
@@ -96,7 +102,7 @@ class Engine:
             model=module, optimizer=optimizer, model_parameters=trained, config=deepspeed_config(config), dist_init_required=False
         )
         engine.train()
-        return cls(engine, objective, device, LossScale(trained) if numbers.precision == "fp16" else None)
+        return cls(engine, objective, device, LossScale(trained) if numbers.precision == "fp16" else None, lanes)
 
     def units(self, examples: Iterable[Example]) -> tuple[int, ...]:
         """What the examples count in each part of the loss."""
@@ -121,7 +127,7 @@ class Engine:
         the window weighs the same, however the window is cut.
         """
         began = time.perf_counter()
-        batches = [self._objective.collate(examples, self._device) for examples in micro_batches]
+        batches = [self._collated(examples) for examples in micro_batches]
         self.data_seconds += time.perf_counter() - began
         baseline = self._baseline(batches)
         enlarged = self._world_size * (self._scale.value if self._scale else 1.0)
@@ -174,7 +180,7 @@ class Engine:
 
     def rehearse(self, micro_batch: Sequence[Example]) -> None:
         """Forward and backward of one micro-batch, which takes as much memory as in training and leaves nothing behind."""
-        batch = self._objective.collate(micro_batch, self._device)
+        batch = self._collated(micro_batch)
         trained = [parameter for parameter in self._engine.module.parameters() if parameter.requires_grad]
         with preserved_random_state(self._device):
             baseline = self._baseline([batch])
@@ -261,7 +267,12 @@ class Engine:
     def _shares(self, data: Dataset, numbers: Hyperparameters) -> list[tuple[MicroBatch, Any]]:
         """This rank's micro-batches of one pass: positions and tensors."""
         share = evaluation_share(data.lengths, numbers)[self.rank]
-        return [(positions, self._objective.collate(data.take(positions), self._device)) for positions in share]
+        return [(positions, self._collated(data.take(positions))) for positions in share]
+
+    def _collated(self, examples: Sequence[Example]) -> Any:
+        """The tensors of a micro-batch, in lanes if it is large enough."""
+        parts = tuple(self._objective.collate(part, self._device) for part in divided(examples, self._lanes))
+        return Lanes(parts) if len(parts) > 1 else parts[0]
 
     def _named(self, sums: Sequence[float], units: tuple[int, ...]) -> Sums:
         return Sums(tuple(sums[: len(units)]), tuple(sums[len(units) :]), units, self._objective.metrics)

@@ -14,6 +14,7 @@ from services.common.errors import ServiceError
 from services.trainer.training.config import Lora, TrainConfig
 from services.trainer.training.fast import FastDecoder
 from services.trainer.training.kept_base import take_model
+from services.trainer.training.lanes import Lanes, summed
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.policy import Policy
 
@@ -81,7 +82,10 @@ class ObjectiveModule(nn.Module):
         self._packs = packs
 
     def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
-        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective."""
+        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective. Lanes know the loss alone."""
+        if isinstance(batch, Lanes):
+            trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            return summed(lambda part: self.forward(part, baseline), batch, trained)
         policy = Policy(self.model, self._decoder, packs=self._packs)
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
