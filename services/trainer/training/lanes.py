@@ -35,12 +35,12 @@ class Lanes:
 def most_lanes(config: TrainConfig, objective: Objective, *, is_fast: bool) -> int:
     """How many a micro-batch of this run may be divided into: one for each thread, or 1.
 
-    Only the fast path runs in several threads at once. Others would disturb each other: dropout draws from one sequence of random
-    numbers, and a reference switches the adapter off for all. Ranks divide the cores by themselves, and gradients of all weights
-    would take memory once a lane.
+    Only the fast path runs in several threads at once, and without dropout, which draws from one sequence of random numbers.
+    Ranks divide the cores by themselves. Gradients of all weights would take memory once a lane. A reference that is stored is
+    asked for row by row.
     """
     numbers = config.hyperparameters
-    alone = is_fast and numbers.num_processes == 1 and not objective.has_reference
+    alone = is_fast and numbers.num_processes == 1 and not objective.reference_is_stored
     return torch.get_num_threads() if alone and numbers.lora is not None and not numbers.lora.dropout else 1
 
 

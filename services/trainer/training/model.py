@@ -82,10 +82,10 @@ class ObjectiveModule(nn.Module):
         self._packs = packs
 
     def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
-        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective. Lanes know the loss alone."""
+        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective. Those of lanes are added up."""
         if isinstance(batch, Lanes):
             trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            return summed(lambda part: self.forward(part, baseline), batch, trained)
+            return summed(lambda part: self.forward(part, baseline, ask=ask), batch, trained)
         policy = Policy(self.model, self._decoder, packs=self._packs)
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):

@@ -96,8 +96,8 @@ def objective_of(method, config=None):
         ("sft", {}, 2),
         ("cpt", {}, 2),
         ("orpo", {}, 2),
-        ("dpo", {}, 1),
-        ("kto", {}, 1),
+        ("dpo", {}, 2),
+        ("kto", {}, 2),
         ("sft", {"lora": {"dropout": 0.1}}, 1),
         ("sft", {"num_processes": 2, "global_batch_size": 16}, 1),
         ("sft", {"paths": {"tuning": "full"}}, 1),
@@ -110,18 +110,30 @@ def test_only_what_does_not_disturb_itself_is_divided(method, changes, expected)
     assert most_lanes(config, objective_of(method, config), is_fast=False) == 1
 
 
+def test_rows_whose_reference_is_stored_stay_in_their_order():
+    objective = objective_of("dpo")
+    objective.reference_is_stored = True
+    assert most_lanes(configured(paths={"method": "dpo"}), objective, is_fast=True) == 1
+
+
 def module_of(method, model):
     return ObjectiveModule(model, objective_of(method), None, FastDecoder(model.get_base_model().get_decoder()))
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("method", ["sft", "cpt", "orpo"])
+@pytest.mark.parametrize("method", ["sft", "cpt", "orpo", "dpo", "kto"])
 def test_sums_and_gradients_are_those_of_all_rows_together(small, method, count):
     model = double(adapted(network()))
     module, objective = module_of(method, model), objective_of(method)
-    rows = objective.arrange(Dataset(tuple(PAIRS if method == "orpo" else CHATS))).examples
-    whole = module(objective.collate(rows, CPU))
-    parts = module(Lanes(tuple(objective.collate(part, CPU) for part in divided(rows, count))))
+    rows = objective.arrange(Dataset(tuple(CHATS if method in {"sft", "cpt"} else PAIRS))).examples
+    together = objective.collate(rows, CPU)
+    divided_batch = Lanes(tuple(objective.collate(part, CPU) for part in divided(rows, count)))
+    baseline = None
+    if objective.has_baseline:
+        with torch.no_grad():
+            baseline = module(together, ask="baseline")
+            torch.testing.assert_close(module(divided_batch, ask="baseline"), baseline)
+    whole, parts = module(together, baseline), module(divided_batch, baseline)
     torch.testing.assert_close(parts, whole)
     assert_equal(gradients(model, parts[0]), gradients(model, whole[0]))
 

@@ -22,14 +22,14 @@ class FastDecoder:
         """What is kept of each token between the forward and the backward pass, a little more than that."""
         return 4 * sum(layer.kept_per_token for layer in self._layers)
 
-    def states(self, layout: Layout) -> Tensor:
-        """[M, H]. Final hidden states of the rows the layout keeps."""
+    def states(self, layout: Layout, *, has_adapter: bool = True) -> Tensor:
+        """[M, H]. Final hidden states of the rows the layout keeps; without `has_adapter` those of the base model."""
         decoder = self._decoder
         x = decoder.embed_tokens(layout.token_ids)
         rotation = Rotation.of(*decoder.rotary_emb(x, layout.positions.unsqueeze(0)))
-        everywhere = Place(layout, rotation, None)
+        everywhere = Place(layout, rotation, None, has_adapter)
         for layer in self._layers[:-1]:
             x = layer(x, everywhere)
-        x = self._layers[-1](x, Place(layout, rotation, layout.kept))
+        x = self._layers[-1](x, Place(layout, rotation, layout.kept, has_adapter))
         states: Tensor = decoder.norm(x)
         return states
