@@ -4,7 +4,15 @@ from typing import Any
 
 from services.trainer.training.config import Hyperparameters, TrainConfig, parse_config
 
-LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["all-linear"], "use_rslora": False, "use_dora": False}
+LORA = {
+    "rank": 4,
+    "alpha": 8.0,
+    "dropout": 0.0,
+    "target_modules": ["all-linear"],
+    "use_rslora": False,
+    "use_dora": False,
+    "last_layers": 0,
+}
 PREFERENCE = {
     "beta": 0.1,
     "label_smoothing": None,

@@ -59,7 +59,8 @@ class ArtifactLookup:
         manifest = found.manifest
         has_adapter = manifest.tuning != task_spec_pb2.FineTuning.FULL
         method = task_spec_pb2.FineTuning.Method.Name(manifest.method)
-        return Recipe(method, _lora(manifest.effective_hyperparameters.lora) if has_adapter else None)
+        lora = manifest.effective_hyperparameters.lora
+        return Recipe(method, _lora(lora), lora.last_layers) if has_adapter else Recipe(method, None)
 
     async def version(self, name: str) -> str:
         """Name of the version of a registered model; raises NotFound and Unavailable (STORAGE_UNAVAILABLE)."""

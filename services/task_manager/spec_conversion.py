@@ -90,7 +90,7 @@ def run_kind(spec: bytes, effective_hyperparameters: bytes) -> RunKind:
         processes=effective.num_processes or 1,
         precision=effective.precision,
         lora_rank=effective.lora.rank,
-        target_modules=tuple(effective.lora.target_modules),
+        target_modules=hyperparameters_from_proto(effective).lora.places,
         batch_size=effective.per_device_train_batch_size or 1,
     )
 

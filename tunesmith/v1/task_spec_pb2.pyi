@@ -722,6 +722,7 @@ class Lora(_message.Message):
     TARGET_MODULES_FIELD_NUMBER: _builtins.int
     USE_RSLORA_FIELD_NUMBER: _builtins.int
     USE_DORA_FIELD_NUMBER: _builtins.int
+    LAST_LAYERS_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """Rank of the update, 1 to 512. Default: 16."""
     alpha: _builtins.float
@@ -732,6 +733,10 @@ class Lora(_message.Message):
     """Scale by sqrt(rank). Default: false."""
     use_dora: _builtins.bool
     """Tune magnitude and direction of each weight apart (DoRA): better at small ranks, slower. Default: false."""
+    last_layers: _builtins.int
+    """Only the last so many layers of the base model get adapters, at most as many as it has; 0 = all. Nothing is derived below the
+    first of them: a step takes less time and memory, and learns less. Default: 0.
+    """
     @_builtins.property
     def target_modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the linear modules that get an adapter, for example `q_proj`; `all-linear` means every one but the output head.
@@ -747,15 +752,18 @@ class Lora(_message.Message):
         target_modules: _abc.Iterable[_builtins.str] | None = ...,
         use_rslora: _builtins.bool | None = ...,
         use_dora: _builtins.bool | None = ...,
+        last_layers: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_last_layers", b"_last_layers", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "last_layers", b"last_layers", "rank", b"rank", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "target_modules", b"target_modules", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_last_layers", b"_last_layers", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "last_layers", b"last_layers", "rank", b"rank", "target_modules", b"target_modules", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__last_layers: _TypeAlias = _typing.Literal["last_layers"]  # noqa: Y015
+    _WhichOneofArgType__last_layers: _TypeAlias = _typing.Literal["_last_layers", b"_last_layers"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
     _WhichOneofReturnType__use_dora: _TypeAlias = _typing.Literal["use_dora"]  # noqa: Y015
@@ -766,6 +774,8 @@ class Lora(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_layers) -> _WhichOneofReturnType__last_layers | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
     @_typing.overload

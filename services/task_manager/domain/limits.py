@@ -57,6 +57,7 @@ LORA_RANGES: Mapping[str, Range] = {
     "rank": Range(1, 512),
     "alpha": Range(0, open_low=True),
     "dropout": Range(0, 1, open_high=True),
+    "last_layers": Range(0),
 }
 PREFERENCE_RANGES: Mapping[str, Range] = {
     "beta": Range(0, 10, open_low=True),

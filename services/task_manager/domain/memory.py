@@ -51,6 +51,8 @@ class MemoryNeed:
     """Whether the trainer's lean path will be taken."""
     dropped_inputs: int = 0
     """Numbers of a token and layer that adapters with dropout read, counted once for each adapter; 0 = no dropout."""
+    learning_layers: int = 0
+    """Layers at the end of the model that a derivative is taken of; 0 = all."""
     has_four_bits: bool = False
     """Whether the weights between the two ends of the model take 4 bits."""
 
@@ -60,7 +62,7 @@ def peak_bytes(need: MemoryNeed, processes: int) -> int:
     width = _BYTES.get(need.precision, 4)
     weights = _weight_bytes(need, width)
     trained = need.trained_parameters * _TRAINED_BYTES
-    kept = need.shape.layers * ((_lean_layer if need.is_lean else _layer)(need.shape) + need.dropped_inputs) * width
+    kept = _layers(need) * ((_lean_layer if need.is_lean else _layer)(need.shape) + need.dropped_inputs) * width
     rows = _merged_rows(need, kept) if need.is_lean else need.batch_size
     # A batch on the lean path is as long as its rows together; one with the longest row among them is longer than most.
     length = (need.longest + min(need.mean, need.longest)) / 2 if need.is_lean else need.longest
@@ -78,6 +80,11 @@ def _weight_bytes(need: MemoryNeed, width: int) -> float:
     # The embeddings, which the output head shares or is as large as, stay what they are.
     whole = min(need.parameter_count, need.shape.vocabulary * need.shape.hidden)
     return whole * width + (need.parameter_count - whole) * _FOUR_BIT_BYTES
+
+
+def _layers(need: MemoryNeed) -> int:
+    """Those in memory at once: of the others one at a time."""
+    return min(need.learning_layers + 1, need.shape.layers) if need.learning_layers else need.shape.layers
 
 
 def _layer(shape: ModelShape) -> int:

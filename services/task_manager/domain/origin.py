@@ -12,7 +12,7 @@ from services.task_manager.domain.methods import ADAPTER_TUNINGS
 FIELD = f"{FINE_TUNING}.initial_artifact"
 
 # Dropout changes nothing about what the weights mean.
-_ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora")
+_ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora", "last_layers")
 _CUTS_WEIGHTS = 3
 _STARTS = ("ADAPTER", "MODEL", "CHECKPOINT")
 _ADD = "tunesmith model add"
@@ -96,12 +96,18 @@ def _tuning(origin: ArtifactFacts) -> str:
 
 
 def _adapter(asked: Lora, origin: ArtifactFacts) -> Iterator[Violation]:
+    known = _told_layers(origin.hyperparameters.lora)
     for name in _ADAPTER_FIELDS:
-        wanted, earlier = getattr(asked, name), getattr(origin.hyperparameters.lora, name)
+        wanted, earlier = getattr(asked, name), getattr(known, name)
         if wanted not in (None, ()) and earlier not in (None, ()) and wanted != earlier:
             yield Violation(
                 f"{PATH}.lora.{name}", f"{_text(wanted)} differs from {_text(earlier)} of {origin.name}; leave it unset"
             )
+
+
+def _told_layers(lora: Lora) -> Lora:
+    """An adapter from before there was such a number is in all layers."""
+    return dataclasses.replace(lora, last_layers=0) if lora.rank and lora.last_layers is None else lora
 
 
 def _text(value: object) -> str:

@@ -29,6 +29,8 @@ class Lora:
     use_rslora: bool
     use_dora: bool
     """Magnitude and direction of each weight are tuned apart (DoRA)."""
+    last_layers: int
+    """Only so many layers at the end of the model have adapters; 0 = all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from services.trainer.training.config import Lora, TrainConfig
 from services.trainer.training.fast import FastDecoder
 from services.trainer.training.kept_base import take_model
 from services.trainer.training.lanes import Lanes, summed
+from services.trainer.training.last_layers import adapted_modules, tuned_layers
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.policy import Policy
 
@@ -162,16 +163,17 @@ def check_logits(base: Any) -> None:
 def add_adapter(base: Any, lora: Lora, task_type: str) -> PeftModel:
     """Freeze `base` and put a fresh adapter into it; with task type SEQ_CLS the head is trained, too.
 
-    Raises ServiceError INVALID_FIELD when it lacks the target modules.
+    Raises ServiceError INVALID_FIELD when it lacks the target modules, or has fewer layers than are to be tuned.
     """
-    everything = lora.target_modules == ("all-linear",)
+    names, layers = adapted_modules(base, lora), tuned_layers(base.config, lora)
     adapter = LoraConfig(
         task_type=task_type,
         r=lora.rank,
         # peft writes whole numbers as whole numbers; readers of other languages expect that.
         lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules="all-linear" if everything else list(lora.target_modules),
+        target_modules=names,
+        layers_to_transform=layers,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
     )

@@ -26,7 +26,7 @@ from services.trainer.training.model import add_adapter, load_base  # noqa: E402
 from services.trainer.warm_start import BASE_VARIABLE  # noqa: E402
 
 _SIZES = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8}
-_ADAPTER = Lora(rank=1, alpha=1.0, dropout=0.0, target_modules=("all-linear",), use_rslora=False, use_dora=False)
+_ADAPTER = Lora(rank=1, alpha=1.0, dropout=0.0, target_modules=("all-linear",), use_rslora=False, use_dora=False, last_layers=0)
 
 
 def practise(base: Path | None = None) -> None:

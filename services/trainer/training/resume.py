@@ -54,6 +54,9 @@ def identity(config: TrainConfig, training: Dataset) -> dict[str, Any]:
     for name in _CHANGEABLE:
         del values["hyperparameters"][name]
     del values["sample_prompts"]
+    # Checkpoints from before there was such a number do not say it.
+    if (lora := values["hyperparameters"]["lora"]) and not lora["last_layers"]:
+        del lora["last_layers"]
     counts = [len(training.examples), training.token_count, training.target_token_count]
     values["data"] = [*counts, training.rendered_rows_sha256, *training.labels]
     result: dict[str, Any] = json.loads(json.dumps(values))

@@ -83,9 +83,10 @@ async def test_the_recipe_is_what_the_weights_were_trained_with(
 
 
 async def test_modules_that_were_named_stay_named(storage: DirectoryStorage, lookup: ArtifactLookup) -> None:
-    numbers = Hyperparameters(lora=Lora(rank=2, target_modules=["q_proj", "v_proj"]))
+    numbers = Hyperparameters(lora=Lora(rank=2, target_modules=["q_proj", "v_proj"], last_layers=3))
     add(storage, ARTIFACT, Artifact.CHECKPOINT, method=FineTuning.SFT, effective_hyperparameters=numbers)
-    assert (await lookup.recipe(ARTIFACT)).lora["target_modules"] == ["q_proj", "v_proj"]
+    recipe = await lookup.recipe(ARTIFACT)
+    assert (recipe.lora["target_modules"], recipe.last_layers) == (["q_proj", "v_proj"], 3)
     with pytest.raises(ServiceError) as refused:
         await lookup.recipe(OTHER_ARTIFACT)
     assert refused.value.reason == "ARTIFACT_NOT_FOUND"

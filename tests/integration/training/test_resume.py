@@ -185,6 +185,7 @@ VARIANTS = {
     "all weights, zero 3": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 3},
     "fp16": {"precision": "fp16"},
     "dora": {"lora": {"dropout": 0.1, "use_dora": True}},
+    "the last layer": {"lora": {"dropout": 0.1, "last_layers": 1}},
     "zero 3": {"zero_stage": 3},
     "zero 3, weights in parts": {
         "zero_stage": 3,

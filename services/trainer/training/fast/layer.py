@@ -52,6 +52,11 @@ class FastLayer:
         dropped = sum(each.dropped_inputs for each in (self.inputs, self.output, self.widen, self.narrow))
         return states + self.inputs.width + self.output.inputs + self.widen.width + dropped
 
+    @property
+    def learns(self) -> bool:
+        """Whether anything of it is trained."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that may be trained."""
         for norm in self.norms:
