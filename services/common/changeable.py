@@ -1,5 +1,5 @@
-"""What a task that is tried again may change while it continues from a checkpoint; the task manager refuses everything else by name,
-and to the training process a checkpoint belongs to every run that is alike but for these.
+"""What a task that is tried again may change while it continues from a checkpoint: the task manager refuses everything else by
+name, and to the training process a checkpoint belongs to every run that is alike but for these.
 
 How often something is written down, how far and how fast it goes on from there, and how a window is cut. Everything else would
 make weights, moments or data order those of another task.
