@@ -137,7 +137,7 @@ class Dispatcher:
     async def _dispatch(self, jobs: Jobs) -> None:
         # Looked up before the trainers are asked: a start that is accepted in between is then counted twice, never not at all.
         starting = [one.assignment for one in self._followers.values() if not one.is_accepted]
-        trainers = await self._roster.ask()
+        trainers = await self._roster.ask(patient=False)
         queue = await self._queue.look(trainers.machines)
         machines = {one.trainer: _left(one, starting, queue.running) for one in trainers.machines}
         quota = self._settings.project_max_processes
