@@ -486,7 +486,7 @@ class StateTotal(_message.Message):
     """Tasks in it; at least so many when `at_least` is set."""
     at_least: _builtins.bool
     """There may be more than `task_count`. Totals under a filter are exact when counting takes no longer than 15 ms; else only the
-    newest 5,000 tasks of each state are looked at, and this is set for states that have more. Never set when nothing but states
+    newest 2,000 tasks of each state are looked at, and this is set for states that have more. Never set when nothing but states
     is asked for. Default: false, the count is exact.
     """
     def __init__(
