@@ -61,6 +61,21 @@ async def test_what_takes_too_long_is_told_by_the_newest_of_each_state(
     }
 
 
+async def test_what_finds_many_is_told_by_the_first_and_by_the_newest(
+    pool: Pool, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filtered_totals, "_PATIENCE_MS", 60_000)
+    listing = TaskListing(pool)
+    monkeypatch.setattr(filtered_totals, "_COUNTED", 4)
+    assert await listing.totals(TEAM) == {State.QUEUED: Total(2), State.CANCELLED: Total(1)}, "fewer than that are all"
+    monkeypatch.setattr(filtered_totals, "_COUNTED", 3)
+    assert await listing.totals(TEAM) == {State.QUEUED: Total(2), State.CANCELLED: Total(1)}, "the newest are all"
+    monkeypatch.setattr(filtered_totals, "_LOOKED_AT", 3)
+    assert await listing.totals(TEAM) == {State.QUEUED: Total(2, at_least=True), State.CANCELLED: Total(1)}, "the first say more"
+    monkeypatch.setattr(filtered_totals, "_COUNTED", 1)
+    assert (await listing.totals(OTHERS))[State.QUEUED] == Total(3, at_least=True), "the newest say more"
+
+
 async def test_without_a_filter_all_are_exact_whatever_that_takes(pool: Pool, owner: Owner, impatient: None) -> None:
     assert await TaskListing(pool).totals(TaskFilter()) == {State.QUEUED: Total(5), State.CANCELLED: Total(1)}
 
