@@ -37,6 +37,7 @@ bench: $(STAMP) ## Measure everything beside its peers, and kill training everyw
 	for bench in $(BENCHES); do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
 	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED)
 	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED) --strict
+	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED) --outage
 
 clients: $(STAMP) ## Make the environments of other people's clients that tests/compat runs
 	$(BIN)/python -m tests.compat.environments

@@ -602,6 +602,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     """
 
     def __init__(self):
+        self.counts_to = 1_000
+        """Larger totals are told as at least this."""
         self.stored = []
         self.evals = {}
         self.events = {}
@@ -687,7 +689,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
             task.ClearField("generation_result")
         counts = collections.Counter(task.state for task in wanted) if request.include_totals else {}
         for state, count in counts.items():
-            response.totals.add(state=state, task_count=count)
+            least = min(count, self.counts_to)
+            response.totals.add(state=state, task_count=least, at_least=least < count)
         return response
 
     def UpdateTask(self, request, context):

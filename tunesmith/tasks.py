@@ -51,6 +51,13 @@ Interruption = Callable[[int], None]
 """Called before every reconnect with the attempts made since the last answer."""
 
 
+class AtLeast(int):
+    """A number that was not counted to the end: there are so many or more. Shown as `2,000+`."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,}+"
+
+
 class TaskVerbs(Connections):
     """Long-running work: create, look at, follow, end."""
 
@@ -96,10 +103,13 @@ class TaskVerbs(Connections):
             request.page_token = page.next_page_token
 
     def count_tasks(self, **conditions: Any) -> dict[Task.State.ValueType, int]:
-        """Tasks by state, without states that have none; `conditions` as in `task_filter`."""
+        """Tasks by state, without states that have none; `conditions` as in `task_filter`.
+
+        A number that was not counted to the end, since a filter finds many, is an `AtLeast`.
+        """
         request = ListTasksRequest(page_size=1, filter=task_filter(**conditions), include_totals=True)
         page = self.connection("task_manager").call(self._tasks.ListTasks, request)
-        return {total.state: total.task_count for total in page.totals}
+        return {total.state: (AtLeast if total.at_least else int)(total.task_count) for total in page.totals}
 
     def watch_tasks(self, on_interruption: Interruption = lambda attempts: None, **conditions: Any) -> Iterator[Task]:
         """Every task as it is each time it changes, from now on, without end; reconnects by itself.

@@ -4,6 +4,9 @@ Callers race with one another and with the task manager that owns the task. Ever
 pure function of the state that it finds (`domain/transitions`), and writes state, history and event in the same transaction. So
 the first commit wins, the second decides by what the first has left, and what was asked for twice is done once. A table of
 permitted moves in the database refuses everything else.
+
+`state_changes.lock` is SELECT ... FOR NO KEY UPDATE; `state_changes.move` updates the row, whose trigger writes the history, and
+appends the event under the next number. What `domain/transitions` does not permit it raises, and the transaction leaves nothing.
 """
 
 import dataclasses
@@ -103,12 +106,13 @@ class TaskRepository:
         """Queues a paused task; raises NotFound or ServiceError TASK_NOT_PAUSED."""
         return await self._ask(task_id, transitions.after_resume, "resuming was asked for")
 
-    async def _ask(self, task_id: uuid.UUID, after: Callable[[State], State], text: str) -> Task:
+    async def _ask(self, task_id: uuid.UUID, next_state: Callable[[State], State], text: str) -> Task:
+        """Moves it to what `next_state` says of the state it is in: the same state = nothing to do, an error = not from there."""
         async with transaction(self._pool, "tasks.ask") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
-            target = after(locked.state)
+            target = next_state(locked.state)
             if target is not locked.state:
                 await state_changes.move(connection, locked, Change(target, text))
         self._hub.notify(task_id)
@@ -116,7 +120,7 @@ class TaskRepository:
         return await self.get(task_id)
 
     async def update(self, task_id: uuid.UUID, update: TaskUpdate) -> Task:
-        """Changes what is given; raises NotFound."""
+        """Changes what is given, None = as it is; raises NotFound. One statement, so the last caller wins, field by field."""
         parameters = dataclasses.asdict(update) | {"id": task_id}
         parameters["labels"] = None if update.labels is None else Jsonb(dict(update.labels))
         async with transaction(self._pool) as connection:

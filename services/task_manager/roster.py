@@ -40,11 +40,18 @@ class Roster:
         self._now = now
         self._by_memory = by_memory
         self._silent: frozenset[str] = frozenset()
+        self._knocks: dict[str, asyncio.Task[Capacity | None]] = {}
+        """Questions to silent ones that nobody waits for, by address."""
 
-    async def ask(self) -> Trainers:
-        """All of them, what they can take now."""
-        answers = await asyncio.gather(*map(_capacity, self.trainers.values()))
-        known = {address: answer for address, answer in zip(self.trainers, answers, strict=True) if answer}
+    async def ask(self, *, patient: bool = True) -> Trainers:
+        """All of them, what they can take now.
+
+        One that swallows questions takes until their deadline. Without patience that is waited for once: it counts as silent
+        from then on and is asked beside the others, until it has answered.
+        """
+        asked = [address for address in self.trainers if patient or self._is_waited_for(address)]
+        answers = await asyncio.gather(*(_capacity(self.trainers[address]) for address in asked))
+        known = {address: answer for address, answer in zip(asked, answers, strict=True) if answer}
         self.heard |= {address: Heard(capacity, self._now()) for address, capacity in known.items()}
         silent = frozenset(self.trainers.keys() - known.keys())
         if silent != self._silent:
@@ -55,6 +62,18 @@ class Roster:
             sorted(silent),
             {address: one.version for address, one in known.items() if not takes_runs(one)},
         )
+
+    def _is_waited_for(self, address: str) -> bool:
+        if address not in self._silent:
+            return True
+        knock = self._knocks.pop(address, None)
+        # What a late answer says may have changed since: it only shows that asking is worth waiting for.
+        if knock is not None and knock.done() and knock.result() is not None:
+            return True
+        if knock is None or knock.done():
+            knock = asyncio.create_task(_capacity(self.trainers[address]))
+        self._knocks[address] = knock
+        return False
 
     def flops_per_second(self, labels: Mapping[str, str]) -> float:
         """Of the slowest trainer with these labels that has been measured, by what they last said; 0 = not known."""

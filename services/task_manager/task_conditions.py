@@ -24,12 +24,11 @@ _CONDITIONS = {
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
 # Beside the conditions themselves: what the index finds has all parts of the text, in any order.
-_LOOKUPS = {
-    "display_name_contains": (
-        "t.id IN (SELECT task_id FROM task_manager.task_text WHERE parts @> task_manager.text_parts(%(display_name_contains)s))"
-    ),
-    "text": "t.id IN (SELECT task_id FROM task_manager.task_text WHERE parts @> task_manager.text_parts(%(text)s))",
-}
+_LOOKUP = (
+    "t.id IN (SELECT task_id FROM task_manager.task_text"
+    " WHERE task_manager.text_parts(words) @> task_manager.text_lookup(%({name})s))"
+)
+_LOOKUPS = {name: _LOOKUP.format(name=name) for name in ("display_name_contains", "text")}
 _SINGLE = {
     "states": "t.state = %(states)s::task_manager.task_state",
     "methods": "t.method = %(methods)s",

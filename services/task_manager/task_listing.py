@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from services.common.postgres import Pool, transaction
+from services.common.postgres import Pool, session, transaction
 from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.task_filter import TaskFilter
+from services.task_manager.filtered_totals import Total, count
 from services.task_manager.rows import TASK_SELECT, task_from_row
 from services.task_manager.task_conditions import conditions
 from services.task_manager.text_search import asks_index
@@ -56,16 +57,13 @@ class TaskListing:
         query = f"{TASK_SELECT} WHERE {condition} ORDER BY t.create_time DESC, t.id DESC LIMIT %(limit)s"
         return await self._tasks(query, parameters | {"limit": limit})
 
-    async def totals(self, wanted: TaskFilter) -> Mapping[State, int]:
-        """Tasks by state, without states that have none."""
+    async def totals(self, wanted: TaskFilter) -> Mapping[State, Total]:
+        """Tasks by state, without states that have none; exact unless a filter finds many (`filtered_totals`)."""
         if dataclasses.replace(wanted, states=()) == TaskFilter():
             kept = await TaskTotals(self._pool).by_state()
-            return {state: total for state, total in kept.items() if state in (wanted.states or State)}
-        condition, parameters = await self._conditions(wanted)
-        query = f"SELECT t.state, count(*) AS total FROM task_manager.task t WHERE {condition} GROUP BY t.state ORDER BY t.state"  # noqa: S608
-        async with transaction(self._pool) as connection:
-            rows = await (await connection.execute(query.encode(), parameters)).fetchall()
-        return {State(row["state"]): row["total"] for row in rows}
+            return {state: Total(count) for state, count in kept.items() if state in (wanted.states or State)}
+        async with session(self._pool) as connection:
+            return await count(connection, wanted, by_index=await asks_index(connection, wanted))
 
     async def changed_since(self, wanted: TaskFilter, after: Position, limit: int) -> list[ChangedTask]:
         """At most `limit` tasks, in the order of their last changes, from behind `after`, which is (update_time, id)."""

@@ -11,8 +11,6 @@ from services.task_manager.task_conditions import conditions
 
 _SAMPLED = 10_000
 _RARE = 20
-_SHORTEST = 3
-"""Parts are this long."""
 _SAMPLE = """
 SELECT count(*) AS found FROM task_manager.task t TABLESAMPLE SYSTEM ((
     SELECT least(100, 100 * {sampled} / greatest(reltuples, 1)) FROM pg_class WHERE oid = 'task_manager.task'::regclass
@@ -22,7 +20,7 @@ SELECT count(*) AS found FROM task_manager.task t TABLESAMPLE SYSTEM ((
 
 async def asks_index(connection: Connection, wanted: TaskFilter) -> bool:
     """Whether at most about 1 in 500 tasks contains the text that is looked for; False when none is."""
-    if max(len(wanted.text), len(wanted.display_name_contains)) < _SHORTEST:
+    if not (wanted.text or wanted.display_name_contains):
         return False
     condition, parameters = conditions(TaskFilter(text=wanted.text, display_name_contains=wanted.display_name_contains))
     query = _SAMPLE.format(sampled=_SAMPLED, condition=condition)

@@ -5,6 +5,9 @@ Memory per reader is one page: the next is read when the reader has taken this o
 Nothing is left out, since events of a task have numbers without gaps that are given under a lock held until their commit:
 whoever sees number n sees every number below. So the last number sent is all that a reader needs to go on, here or at another
 task manager. Hints only save time: without any, the store is looked at every `poll_interval`.
+
+Nothing comes behind the end: the last event of a task is its change to a terminal state, and state and number of the newest event
+are read together. A task that is tried again has a new state and goes on with the next number.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from services.task_manager.hub import Hub, wait_for
 from tunesmith.v1 import task_event_pb2
 
 Wanted = Callable[[task_event_pb2.TaskEvent], bool]
+"""Whether a reader asked for an event; those it did not ask for move the cursor all the same."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

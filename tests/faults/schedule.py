@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from services.common.postgres import Pool, open_pool
 from services.trainer import processes
 from tests.faults.callers import Callers
-from tests.faults.evidence import gather
+from tests.faults.evidence import Evidence, gather
 from tests.faults.proxy import Mood
 from tests.faults.readers import Readers
 from tests.faults.verdict import judge, overlaps
@@ -31,6 +31,10 @@ class Played:
     """Every broken promise; empty when all were kept."""
     tally: Mapping[str, int]
     """How much really happened, by kind."""
+    evidence: Evidence
+    """What was judged."""
+    figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What was measured, with its unit; of several seeds the largest counts."""
 
 
 async def play(
@@ -74,7 +78,7 @@ async def settle(
     tally["runs"] = len(evidence.runs)
     tally["calls"], tally["refusals"] = callers.calls, len(callers.refusals)
     tally["connections of readers"], tally["messages"] = readers.connections, readers.messages
-    return Played(broken, tally)
+    return Played(broken, tally, evidence)
 
 
 async def _given_elsewhere(pool: Pool) -> int:

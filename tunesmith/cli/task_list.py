@@ -32,6 +32,7 @@ def ls(
 ) -> None:
     """List tasks, newest first.
 
+    Totals of a filter that finds many are not counted to the end: 2,000+ (with --json the states in `at_least`).
     Examples: `tunesmith task ls --state running`, `tunesmith task ls --label team=search --totals`.
     """
     from tunesmith.cli.task_text import states_named
@@ -73,10 +74,12 @@ def _list(tasks: "list[Task]", *, as_json: bool) -> None:
 
 def _count(client: "Client", conditions: dict[str, Any], *, as_json: bool) -> None:
     from tunesmith.cli.task_text import state_name
+    from tunesmith.tasks import AtLeast
 
     found = {state_name(state): total for state, total in client.count_tasks(**conditions).items()}
     if as_json:
-        print(json.dumps(found))
+        more = [state for state, total in found.items() if isinstance(total, AtLeast)]
+        print(json.dumps(found | ({"at_least": more} if more else {})))
     else:
         print_table(["STATE", "TASKS"], [(state, str(total)) for state, total in found.items()], "no tasks")
 

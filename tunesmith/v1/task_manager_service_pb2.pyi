@@ -479,19 +479,26 @@ class StateTotal(_message.Message):
 
     STATE_FIELD_NUMBER: _builtins.int
     TASK_COUNT_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
     state: _task_pb2.Task.State.ValueType
     """The state."""
     task_count: _builtins.int
-    """Tasks in it."""
+    """Tasks in it; at least so many when `at_least` is set."""
+    at_least: _builtins.bool
+    """There may be more than `task_count`. Totals under a filter are exact when it finds fewer than 5,000 tasks, and finds them
+    within 15 ms; else only those and the newest 2,000 tasks of each state are counted, and this is set for states that have more
+    tasks than that. Never set when nothing but states is asked for. Default: false, the count is exact.
+    """
     def __init__(
         self,
         *,
         state: _task_pb2.Task.State.ValueType = ...,
         task_count: _builtins.int = ...,
+        at_least: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "task_count", b"task_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "state", b"state", "task_count", b"task_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

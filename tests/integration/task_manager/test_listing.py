@@ -93,6 +93,7 @@ async def test_totals_count_all_pages_by_state(manager: Platform) -> None:
     wanted = api.TaskFilter(text="b")
     page = await manager.stub.ListTasks(api.ListTasksRequest(filter=wanted, include_totals=True))
     assert [(total.state, total.task_count) for total in page.totals] == [(task_pb2.Task.CANCELLED, 1)]
+    assert not page.totals[0].at_least
     assert not (await manager.stub.ListTasks(api.ListTasksRequest())).totals
 
 

@@ -10,6 +10,7 @@ from services.common.postgres import Pool, transaction
 from services.task_manager import text_search
 from services.task_manager.domain.task import State, TaskUpdate
 from services.task_manager.domain.task_filter import TaskFilter
+from services.task_manager.filtered_totals import Total
 from services.task_manager.task_conditions import conditions
 from services.task_manager.task_listing import TaskListing
 
@@ -23,6 +24,7 @@ TEXTS = [
     ("100% _a\\b'", "ab"),
 ]
 LOOKED_FOR = ["night", "NIGHT", "igh", "ht r", "über", "größe", "間学習", "% _a\\", "b'", "ab", "a", "nightx", "thgin", "n\nt"]
+SHORT = ["g", "G", "gh", "ft", "ü", "Ü", "ße", "夜", "間学", " ", "\\", "'", "% ", "0%", "z", "zz", "tn", "b'", "学習"]
 
 
 async def create(owner: Owner, texts: Sequence[tuple[str, str]]) -> None:
@@ -39,7 +41,7 @@ async def found(pool: Pool, wanted: TaskFilter, *, by_index: bool) -> list[str]:
 
 async def test_the_index_finds_what_is_found_without_it(pool: Pool) -> None:
     await create(Owner(pool), TEXTS)
-    for text in LOOKED_FOR:
+    for text in LOOKED_FOR + SHORT:
         for wanted in (
             TaskFilter(text=text),
             TaskFilter(display_name_contains=text),
@@ -49,6 +51,22 @@ async def test_the_index_finds_what_is_found_without_it(pool: Pool) -> None:
             assert await found(pool, wanted, by_index=True) == plain, wanted
     assert await found(pool, TaskFilter(text="night"), by_index=True) == ["Night run", "a", "knight"]
     assert await found(pool, TaskFilter(text="間学習"), by_index=True) == ["knight"]
+    assert await found(pool, TaskFilter(text="間"), by_index=True) == ["knight"]
+    assert await found(pool, TaskFilter(text="ab"), by_index=True) == ["100% _a\\b'"]
+
+
+async def test_parts_of_one_two_and_three_characters_are_never_the_same_number(pool: Pool) -> None:
+    texts = ["a", "b", "\x7f", "Ͽ", "aa", "ab", "\x01a", "ϿϾ", "aaa", "\x01\x01a", "ϿϿϾ", "abc"]
+    numbers = "task_manager.text_parts(text) AS parts, task_manager.text_lookup(text) AS lookup"
+    query = f"SELECT text, {numbers} FROM unnest(%s::text[]) AS text"
+    async with transaction(pool) as connection:
+        rows = await (await connection.execute(query.encode(), [texts])).fetchall()
+    lookups = [number for row in rows for number in row["lookup"]]
+    assert len(lookups) == len(set(lookups)) == len(texts), "each is one part, and no other's"
+    assert all(0 <= number < 2**31 for row in rows for number in row["parts"])
+    parts = {row["text"]: set(row["parts"]) for row in rows}
+    assert parts["aa"] > parts["a"], "a text has the parts of what it contains"
+    assert parts["abc"] > parts["ab"] | parts["b"]
 
 
 async def test_what_is_called_otherwise_is_found_otherwise_and_what_is_gone_is_not(pool: Pool) -> None:
@@ -76,7 +94,9 @@ async def test_the_index_is_asked_for_what_few_tasks_contain(pool: Pool) -> None
             (TaskFilter(display_name_contains="nothing"), True),
             (TaskFilter(text="common"), False),
             (TaskFilter(display_name_contains="common", text="rare"), True),
-            (TaskFilter(text="ra"), False),
+            (TaskFilter(text="ra"), True),
+            (TaskFilter(text="o"), False),
+            (TaskFilter(text="z"), True),
             (TaskFilter(), False),
         ):
             assert await text_search.asks_index(connection, wanted) is asks, wanted
@@ -89,4 +109,4 @@ async def test_pages_and_totals_are_of_the_text_whichever_way_it_is_found(pool: 
         monkeypatch.setattr(text_search, "_RARE", least)
         for text, names in (("common", ["common"] * 3), ("rare", ["rare"]), ("nothing", []), ("o", ["common"] * 3)):
             assert [task.display_name for task in await listing.page(TaskFilter(text=text), None, 9)] == names
-            assert await listing.totals(TaskFilter(text=text)) == ({State.QUEUED: len(names)} if names else {})
+            assert await listing.totals(TaskFilter(text=text)) == ({State.QUEUED: Total(len(names))} if names else {})

@@ -334,6 +334,17 @@ class TestTaskRest:
             ["FAILED", "1"]
         ]
 
+    def test_ls_never_pretends_to_have_counted_to_the_end(self, run, platform):
+        for state in (Task.RUNNING, Task.FAILED, Task.RUNNING):
+            platform.tasks.add(state)
+        platform.tasks.counts_to = 1
+        told = json.loads(run("task", "ls", "--totals", "--json").stdout)
+        assert told == {"RUNNING": 1, "FAILED": 1, "at_least": ["RUNNING"]}
+        assert [line.split() for line in run("task", "ls", "--totals").stdout.splitlines()[1:]] == [
+            ["RUNNING", "1+"],
+            ["FAILED", "1"],
+        ]
+
     def test_ls_shows_tasks_as_they_change(self, run, platform):
         task = platform.tasks.add(Task.RUNNING)
         platform.tasks.changes = [[(1, None), (2, task)]]
