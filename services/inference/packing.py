@@ -44,8 +44,8 @@ def _groups(model: Any) -> Iterator[list[nn.Linear]]:
     grouped: set[nn.Module] = set()
     for module in model.modules():
         for names in _SIBLINGS:
-            layers = [getattr(module, name, None) for name in names]
-            if all(type(layer) is nn.Linear for layer in layers) and len({layer.bias is None for layer in layers}) == 1:
+            layers = [layer for name in names if type(layer := getattr(module, name, None)) is nn.Linear]
+            if len(layers) == len(names) and len({layer.bias is None for layer in layers}) == 1:
                 grouped.update(layers)
                 yield layers
     yield from ([layer] for layer in model.modules() if type(layer) is nn.Linear and layer not in grouped)
@@ -66,7 +66,7 @@ class _Product:
     def part(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """What layer number `index` makes of `x`; computed for all layers when it is not the input of the last call."""
         if x is not self._input:
-            self._input, self._parts = x, self._compute(x).split(self._widths, dim=-1)
+            self._input, self._parts = x, torch.split(self._compute(x), self._widths, dim=-1)
         part = self._parts[index]
         if index == len(self._widths) - 1:
             self._input, self._parts = None, ()
