@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 
 from services.common.errors import ServiceError
 from services.common.grading import template
@@ -42,7 +42,7 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
         # Of texts nothing is asked: how probable they are is all there is to know.
         answers: Sequence[Answers] = files or recorded or likelihoods
         opinions = await _open_opinions(stack, config, asker, len(answers))
-        parts = [*files, *recorded, *likelihoods, *opinions.values()]
+        parts: Sequence[Sized] = [*files, *recorded, *likelihoods, *opinions.values()]
         total, done = len(parts) * len(items), sum(map(len, parts))
         reports.started(total, done, config.models or [RECORDED])
         questioning = _Questioning(config, asker, items, Progress(reports, total, done, clock))
