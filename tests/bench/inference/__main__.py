@@ -2,8 +2,8 @@
 
 All contenders have the same fp32 weights (the option bfloat16 is called so) and take turns, round by round, so that a busy
 neighbour disturbs all alike; the best round counts, and tokens per second of processor time stand beside it. Reading the prompts
-is part of it. Ours is in a process of its own, as the service starts it; the others are in this one, as torch comes. vLLM takes
-part if TUNESMITH_BENCH_VLLM_PYTHON names the interpreter of its environment.
+is part of it. Ours is in a process of its own, as the service starts it; the others are in this one, with threads that spin as
+shortly as ours. vLLM takes part if TUNESMITH_BENCH_VLLM_PYTHON names the interpreter of its environment.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import psutil
 import torch
