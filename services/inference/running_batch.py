@@ -1,6 +1,7 @@
 """The rows that one base model writes at the same time; used by the transformers engine."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -35,7 +36,8 @@ class _Row:
 
     def choose(self, logits: torch.Tensor) -> Written:
         """The next token; raises ValueError when the numbers are not finite. `logits` has the shape [vocabulary]."""
-        if not bool(torch.isfinite(logits).all()):
+        # The least and the largest of numbers among which one is none, are none.
+        if not all(math.isfinite(end) for end in torch.stack(logits.aminmax()).tolist()):
             raise ValueError("the model's numbers are not finite")
         self.last = self._sampler.choose(logits)
         prompt = tuple(self.reading.judged) if self.reading else ()
@@ -82,6 +84,7 @@ class RunningBatch:
     @torch.inference_mode()
     def step(self) -> Outcomes:
         """See Engine. Prompts are read in the order they came, about a piece in a step; with the end comes the first token."""
+        torch.set_num_threads(self._threads)
         outcomes = self._write()
         left = PIECE
         while self._unread and left > 0:
@@ -97,7 +100,6 @@ class RunningBatch:
 
     def _read(self, row: _Row) -> Written | None:
         """Reads a piece of a prompt, alone; with the last one the row joins the batch, and its first token is returned."""
-        torch.set_num_threads(self._threads)
         request = row.request
         if row.reading is None:
             row.reading = Reading(request, self._prefixes.find(request.adapter, self._reusable(request)))
@@ -141,8 +143,6 @@ class RunningBatch:
     def _forward(self, rows: slice) -> torch.Tensor:
         """Logits of the next token, shape [rows, vocabulary]."""
         chosen = self._rows[rows]
-        # One token of one row is bound by memory: half the threads read as fast and wait less for each other.
-        torch.set_num_threads(self._threads if len(chosen) > 1 else max(1, self._threads // 2))
         self.adapters.route([row.request.adapter for row in chosen])
         cache, positions, mask = self._cache.next_column(rows)
         ids = torch.tensor([[row.last] for row in chosen])

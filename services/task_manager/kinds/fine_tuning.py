@@ -8,7 +8,7 @@ from typing import Self
 from services.common.errors import InvalidArgument, Violation
 from services.common.names import resource_uuid
 from services.task_manager.domain import four_bit
-from services.task_manager.domain.asking import QUESTIONS_WITH_ANSWERS
+from services.task_manager.domain.asking import MEASURABLE
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import Hyperparameters
@@ -105,7 +105,7 @@ class FineTuningWork:
     async def _check_evaluation(self) -> None:
         if self.ask.evaluation_dataset:
             field = f"{FINE_TUNING}.evaluation_dataset"
-            await self.peers.served.dataset(self.ask.evaluation_dataset, QUESTIONS_WITH_ANSWERS, field)
+            await self.peers.served.dataset(self.ask.evaluation_dataset, MEASURABLE, field)
 
 
 def fine_tuning(peers: Peers) -> WorkKind:

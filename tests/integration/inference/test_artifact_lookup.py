@@ -1,6 +1,7 @@
 """What storage is asked about results and checkpoints, over a real channel."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -90,3 +91,9 @@ async def test_modules_that_were_named_stay_named(storage: DirectoryStorage, loo
     with pytest.raises(ServiceError) as refused:
         await lookup.recipe(OTHER_ARTIFACT)
     assert refused.value.reason == "ARTIFACT_NOT_FOUND"
+
+
+async def test_the_base_models_there_are_by_their_ids(storage: DirectoryStorage, lookup: ArtifactLookup, tmp_path: Path) -> None:
+    assert await lookup.base_models() == []
+    storage.models = {f"baseModels/m{number:02}": tmp_path for number in range(30)}
+    assert await lookup.base_models() == [f"m{number:02}" for number in range(20)]

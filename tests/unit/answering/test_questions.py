@@ -28,13 +28,29 @@ from tests.unit.answering.scripted_runs import chat, chat_and, write
             [("user", "ab")],
             "",
         ),
+        (
+            {
+                "input": {"messages": chat("q")["messages"]},
+                "preferred_output": [{"role": "assistant", "content": "good"}],
+                "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+            },
+            [("system", "Be brief."), ("user", "q")],
+            "good",
+        ),
     ],
-    ids=["chat", "labeled", "later turn", "developer", "parts"],
+    ids=["chat", "labeled", "later turn", "developer", "parts", "preference"],
 )
 def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, reference: str) -> None:
     write(tmp_path / "d", [row])
     (item,) = read_items(tmp_path / "d", question_and_answer, most=None, system="")
     assert ([*item.messages], item.reference, item.prompt) == (asked, reference, asked[-1][1])
+
+
+@pytest.mark.parametrize("system", ["", "Be brief."], ids=["plain", "system"])
+def test_a_text_asks_nothing_and_is_known(tmp_path: Path, system: str) -> None:
+    write(tmp_path / "d", [{"text": "Once upon a time"}])
+    (item,) = read_items(tmp_path / "d", question_and_answer, most=None, system=system)
+    assert (item.messages, item.reference, item.prompt) == ((), "Once upon a time", "")
 
 
 @pytest.mark.parametrize(

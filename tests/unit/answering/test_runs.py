@@ -77,6 +77,43 @@ def test_an_evaluation_says_who_is_better_and_keeps_every_row(tmp_path: Path, da
     assert rest[-1].fields["values"]["model_1_answers"] == 20
 
 
+def of_texts(tmp_path: Path, models: FakeModels):
+    write(tmp_path / "rows.jsonl", [{"text": f"text {number}"} for number in range(1, 13)])
+    return run_evaluation(evaluation(tmp_path, tmp_path / "rows.jsonl", measures_perplexity=True), models)
+
+
+def test_of_texts_only_how_probable_they_are_is_measured(tmp_path: Path) -> None:
+    models = FakeModels(parity, logprob=lambda model, messages: -(1.0 if model.endswith("tuned") else 2.0) * len(messages[0][1]))
+    outcome, events = of_texts(tmp_path, models)
+    base, tuned = outcome.result["models"]
+    assert (outcome.result["primary_score"], tuned["verdict"]) == ("log_likelihood", "BETTER")
+    assert tuned["verdict_text"].startswith("better by 3.")
+    # 75 letters in 12 texts of two tokens each.
+    assert (base["perplexity"]["loss"], tuned["perplexity"]["loss"]) == pytest.approx((2 * 75 / 24, 75 / 24))
+    assert tuned["perplexity"]["delta_text"].startswith("lower by")
+    assert models.asked == []
+    assert sorted(models.judged) == sorted((f"loaded/{m}", row) for m in ("base", "tuned") for row in range(1, 13))
+    started = next(event for event in events if event.kind == "answering_started")
+    assert started.fields["total_answers"] == 24
+    line = json.loads((tmp_path / "output" / "rows.jsonl").read_text().splitlines()[0])
+    assert (line["messages"], line["reference"]) == ([], "text 1")
+    assert line["answers"][0]["scores"] == {"log_likelihood": -6.0}
+
+
+def test_a_text_is_judged_as_it_stands(tmp_path: Path) -> None:
+    seen: set[Any] = set()
+    of_texts(tmp_path, FakeModels(parity, logprob=lambda _, messages: seen.add(tuple(messages)) or -1.0))
+    assert seen == {(("text", f"text {number}"),) for number in range(1, 13)}
+
+
+def test_texts_of_which_none_can_be_judged_end_the_run(tmp_path: Path) -> None:
+    models = FakeModels(parity)
+    models.refuse_to_judge = dict.fromkeys(range(1, 13), TOO_LONG)
+    with pytest.raises(ServiceError, match="base could answer no row") as refused:
+        of_texts(tmp_path, models)
+    assert refused.value.reason == "NOTHING_ANSWERED"
+
+
 def test_what_was_answered_is_not_asked_again_and_the_result_is_the_same(tmp_path: Path, data: Path) -> None:
     whole, _ = run_evaluation(evaluation(tmp_path / "whole", data), FakeModels(parity))
     config = evaluation(tmp_path / "broken", data)

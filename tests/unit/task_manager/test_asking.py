@@ -331,11 +331,11 @@ async def test_a_task_without_a_result_is_refused(served: ServedModels, tasks: T
 @pytest.mark.parametrize(
     ("kind", "format_", "count", "words"),
     [
-        ("evaluation", "TEXT", 5, "holds rows of format TEXT; use CHAT or LABELED"),
-        ("evaluation", "PREFERENCE", 5, "format PREFERENCE"),
         ("evaluation", "CHAT", 0, "has no rows"),
         ("generation", "PREFERENCE", 5, "use CHAT or LABELED or TEXT"),
         ("evaluation", "LABELED", 5, ""),
+        ("evaluation", "PREFERENCE", 5, ""),
+        ("evaluation", "TEXT", 5, ""),
         ("generation", "TEXT", 5, ""),
     ],
 )
@@ -352,6 +352,29 @@ async def test_datasets_have_formats_that_can_be_asked(
     with pytest.raises(InvalidArgument, match=words) as caught:
         await work.resolve(patience=1.0)
     assert caught.value.violations[0].field == f"task.spec.{kind}.dataset"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"perplexity": False}, "perplexity"),
+        ({"models": [], "answers_in_rows": True}, "answers_in_rows"),
+        ({"graders": [grader_pb2.Grader(name="eq", string_check=grader_pb2.StringCheck(operation="EQ"))]}, "graders"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_of_texts_nothing_else_can_be_measured(
+    served: ServedModels, storage: FakeStorage, changes: dict[str, Any], field: str
+) -> None:
+    storage.facts = DatasetFacts(5, "TEXT")
+    with pytest.raises(InvalidArgument, match="only how probable they are") as caught:
+        await an_evaluation(served, **changes).resolve(patience=1.0)
+    assert [violation.field for violation in caught.value.violations] == [f"task.spec.evaluation.{field}"]
+
+
+async def test_texts_are_seen_once_by_every_model(served: ServedModels, storage: FakeStorage) -> None:
+    storage.facts = DatasetFacts(5, "TEXT")
+    assert (await an_evaluation(served).plan(patience=1.0)).total_steps == 5 * 2
 
 
 async def test_a_generation_is_resolved_and_planned(served: ServedModels) -> None:

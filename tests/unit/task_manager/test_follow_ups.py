@@ -3,9 +3,11 @@
 import uuid
 from typing import Any
 
+import pytest
+
 from services.task_manager.domain.asking import Evaluation
 from services.task_manager.domain.kind import Kind
-from services.task_manager.follow_ups import evaluation_id, evaluation_of
+from services.task_manager.follow_ups import evaluation_id, evaluation_of, without_verdict
 from services.task_manager.results import found
 from tunesmith.v1 import evaluation_pb2, generation_pb2, task_event_pb2, task_spec_pb2
 
@@ -50,8 +52,9 @@ def test_the_evaluation_that_follows_asks_the_newest_checkpoints_before_the_resu
     assert not [bad for bad in ask.violations() if "not between" in bad.description]
 
 
-def test_validation_data_of_chats_is_asked_when_there_is_no_other() -> None:
-    for method in (task_spec_pb2.FineTuning.METHOD_UNSPECIFIED, task_spec_pb2.FineTuning.SFT):
+def test_validation_data_is_asked_when_there_is_no_other() -> None:
+    methods = task_spec_pb2.FineTuning
+    for method in (methods.METHOD_UNSPECIFIED, methods.SFT, methods.DPO, methods.ORPO, methods.KTO, methods.CPT):
         new = evaluation_of(a_row(validation_dataset=DATASET, method=method))
         assert new is not None
         spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
@@ -73,9 +76,39 @@ def test_evaluation_data_goes_before_validation_data() -> None:
 def test_nothing_follows_on_a_fine_tuning_without_questions_or_that_does_not_want_it() -> None:
     assert evaluation_of(a_row()) is None
     assert evaluation_of(a_row(validation_dataset=DATASET, skip_evaluation=True)) is None
-    methods = task_spec_pb2.FineTuning
-    for method in (methods.DPO, methods.KTO, methods.ORPO, methods.CPT, methods.CLASSIFICATION):
-        assert evaluation_of(a_row(validation_dataset=DATASET, method=method)) is None
+    assert evaluation_of(a_row(validation_dataset=DATASET, method=task_spec_pb2.FineTuning.CLASSIFICATION)) is None
+    assert evaluation_of(a_row(validation_split_ratio=0.1)) is None
+
+
+@pytest.mark.parametrize(
+    ("tuning", "why"),
+    [
+        ({"validation_dataset": DATASET, "skip_evaluation": True}, "skip_evaluation is set"),
+        ({"validation_dataset": DATASET, "method": task_spec_pb2.FineTuning.CLASSIFICATION}, "cannot chat; its accuracy on"),
+        ({"validation_split_ratio": 0.1}, "no dataset; give a validation_dataset"),
+    ],
+    ids=["skipped", "classification", "split"],
+)
+def test_validation_data_without_a_verdict_has_a_reason(tuning: dict[str, Any], why: str) -> None:
+    row = a_row(**tuning)
+    assert evaluation_of(row) is None
+    assert without_verdict(row["spec"]).startswith("no evaluation follows: ")
+    assert why in without_verdict(row["spec"])
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [
+        {},
+        {"skip_evaluation": True},
+        {"validation_dataset": DATASET},
+        {"evaluation_dataset": DATASET, "validation_split_ratio": 0.1},
+        {"evaluation_dataset": DATASET, "validation_dataset": DATASET, "skip_evaluation": True},
+    ],
+    ids=["no data", "nothing to skip", "validation", "evaluation and split", "evaluation before all"],
+)
+def test_nothing_is_to_be_said_when_an_evaluation_follows_or_there_is_no_data(tuning: dict[str, Any]) -> None:
+    assert without_verdict(a_row(**tuning)["spec"]) == ""
 
 
 def test_the_newest_result_counts() -> None:
