@@ -43,7 +43,8 @@ class Forwarding:
             key = self._new_key()
             await self._pending.put(key, spool.content(), file.size_bytes)
             return key
-        await self._parts.finish(spool)
+        async with self._pending.unless_taken(self._parts.key):
+            await self._parts.finish(spool)
         key, self._parts = self._parts.key, None
         return key
 

@@ -20,6 +20,7 @@ LIES = {
     "early parts": "uploads in parts",
     "any checksum": "checksums",
     "any writer": "conditional writes",
+    "any join": "conditional joins",
 }
 """What the server can be told to do wrong, and the promise that breaks."""
 
@@ -70,6 +71,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if "uploads" in query:
             self.answer(200, b"<R><UploadId>one</UploadId></R>")
+            return
+        if self.server.lie != "any join" and self.headers.get("If-None-Match") and key in self.server.objects:
+            self.fail(412, "PreconditionFailed")
             return
         numbers = list(self.server.parts) if self.server.lie == "parts by arrival" else sorted(self.server.parts)
         self.server.objects[key] = b"".join(self.server.parts[number] for number in numbers)
