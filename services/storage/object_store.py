@@ -113,7 +113,7 @@ class MinioObjectStore:
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores the bytes in parts of 8 MiB, of an object above 80 GB in larger ones; it appears when the last has arrived."""
-        with _translated(), around("object.put"):
+        with _translated(key), around("object.put"):
             await in_thread(self._put, key, content, size_bytes)
 
     async def read(self, key: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
@@ -174,7 +174,7 @@ class MinioObjectStore:
 
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived."""
-        with _translated():
+        with _translated(key):
             parts = await in_thread(self._parts, key, multipart_id)
             if parts:
                 await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
@@ -187,7 +187,7 @@ class MinioObjectStore:
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
         """Makes an object of the parts with these ETags."""
         parts = [Part(number, mark) for number, mark in enumerate(marks, start=1)]
-        with _translated(), around("object.put"):
+        with _translated(key), around("object.put"):
             await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
 
     def _put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
@@ -257,12 +257,12 @@ def part_bytes(size_bytes: int) -> int:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(key: str = "") -> Iterator[None]:
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, ConnectionError) as error:
         if isinstance(error, minio.S3Error) and error.code == _TAKEN:
-            raise object_exists(error.object_name or "an object") from error
+            raise object_exists(key) from error
         raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server did not do its part: {_cause(error)}") from error
 
 

@@ -102,7 +102,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(206, content[int(found[1]) : end])
 
     def do_HEAD(self) -> None:
-        self.answer(200, b"")
+        key, _ = self.target()
+        self.answer(200, self.server.objects.get(key, b""))
 
     def do_DELETE(self) -> None:
         key, _ = self.target()

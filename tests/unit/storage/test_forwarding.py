@@ -5,6 +5,7 @@ import contextlib
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO
 
 import pytest
 from unit.storage.fakes import MemoryObjectStore, MemoryPendingObjectRepository
@@ -139,6 +140,25 @@ async def test_a_store_that_goes_away_is_told_and_what_it_has_is_remembered(numb
     with pytest.raises(Unavailable):
         await receive(store, tables, [file], "x", *cut(data, 5))
     assert (store.objects, store.parts, tables.pending) == ({}, {}, {})
+
+
+@pytest.mark.parametrize("size", [5, 35], ids=["whole", "in parts"])
+async def test_an_object_that_nobody_expects_is_not_replaced_or_removed(size: int) -> None:
+    class Taken(Store):
+        async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
+            self.objects[key] = b"theirs"
+            await super().put(key, content, size_bytes)
+
+        async def begin_parts(self, key: str) -> str:
+            self.objects[key] = b"theirs"
+            return await super().begin_parts(key)
+
+    store, tables = Taken(), Tables(Clock())
+    file, data = a_file("x", size)
+    with pytest.raises(ServiceError) as caught:
+        await receive(store, tables, [file], "x", *cut(data, 5))
+    assert caught.value.reason == "OBJECT_EXISTS"
+    assert (list(store.objects.values()), tables.pending) == ([b"theirs"], {})
 
 
 async def test_a_client_that_goes_away_is_waited_for_until_nothing_is_sent_any_more() -> None:

@@ -1,6 +1,13 @@
 """The object store in memory."""
 
+import pytest
+from unit.storage.fakes import MemoryObjectStore
 from unit.storage.object_store_suite import ObjectStoreSuite
+
+
+@pytest.fixture
+def strict_store(store: MemoryObjectStore) -> MemoryObjectStore:
+    return store
 
 
 class TestObjectStore(ObjectStoreSuite):
