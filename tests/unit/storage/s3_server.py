@@ -34,6 +34,8 @@ class LyingServer(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.parts: dict[int, bytes] = {}
         self.overloaded = False
+        self.cuts: list[int] = []
+        """After how many bytes each of the next ranges breaks off."""
 
     @property
     def endpoint(self) -> str:
@@ -99,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, content)
             return
         end = int(found[2]) + 1 if found[2] else len(content)
-        self.answer(206, content[int(found[1]) : end])
+        self.answer(206, content[int(found[1]) : end], cut=self.server.cuts.pop(0) if self.server.cuts else None)
 
     def do_HEAD(self) -> None:
         key, _ = self.target()
@@ -129,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
     def fail(self, status: int, code: str) -> None:
         self.answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
 
-    def answer(self, status: int, body: bytes, **headers: str) -> None:
+    def answer(self, status: int, body: bytes, cut: int | None = None, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -137,7 +139,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(body[:cut])
+        self.close_connection = self.close_connection or cut is not None
 
     def log_message(self, *_: object) -> None:
         pass
