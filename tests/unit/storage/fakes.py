@@ -36,16 +36,21 @@ class MemoryObjectStore:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.parts: dict[tuple[str, str], dict[int, bytes]] = {}
+        self.only_new = False
         self.public = True
         self.away = False
 
     async def prepare(self) -> None:
         self._require()
 
+    async def probe(self) -> None:
+        self._require()
+        self.only_new = True
+
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         self._require()
         written = content.read(size_bytes)
-        if self.objects.get(key, written) != written:
+        if self.only_new and self.objects.get(key, written) != written:
             raise object_exists(key)
         self.objects[key] = written
 
@@ -122,7 +127,7 @@ class MemoryObjectStore:
         return found[:limit]
 
     def _require_new(self, key: str) -> None:
-        if key in self.objects:
+        if self.only_new and key in self.objects:
             raise object_exists(key)
 
     def _require(self) -> None:

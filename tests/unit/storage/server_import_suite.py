@@ -39,8 +39,6 @@ class Shelf:
     async def put(self, name: str, files: Mapping[str, bytes]) -> model_service_pb2.ServerPlace:
         for path, content in files.items():
             if self.kind == "s3_prefix":
-                # Operators replace objects, this service never does.
-                await self.store.remove(f"{PREFIX}{name}/{path}")
                 await self.store.put(f"{PREFIX}{name}/{path}", io.BytesIO(content), len(content))
                 continue
             target = self.directory / name / path

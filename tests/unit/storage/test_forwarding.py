@@ -157,6 +157,7 @@ async def test_an_object_that_nobody_expects_is_not_replaced_or_removed(size: in
             return await super().begin_parts(key)
 
     store, tables = Taken(), Tables(Clock())
+    await store.probe()
     file, data = a_file("x", size)
     with pytest.raises(ServiceError) as caught:
         await receive(store, tables, [file], "x", *cut(data, 5))

@@ -6,7 +6,8 @@ from unit.storage.object_store_suite import ObjectStoreSuite
 
 
 @pytest.fixture
-def strict_store(store: MemoryObjectStore) -> MemoryObjectStore:
+async def strict_store(store: MemoryObjectStore) -> MemoryObjectStore:
+    await store.probe()
     return store
 
 

@@ -89,6 +89,7 @@ async def test_a_put_that_failed_half_way_is_removed_too(records: MemoryPendingO
 
 async def test_a_key_that_is_taken_is_told_and_what_lies_there_stays(records: MemoryPendingObjectRepository) -> None:
     store = MemoryObjectStore()
+    await store.probe()
     store.objects["theirs"] = b"other"
     with pytest.raises(ServiceError) as caught:
         async with pending_objects(store, records) as pending:
