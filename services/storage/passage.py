@@ -3,8 +3,9 @@
 import collections
 import hashlib
 import io
-from types import TracebackType
 from typing import BinaryIO, Self
+
+from services.storage.spool import Spool
 
 
 class Passage:
@@ -22,7 +23,7 @@ class Passage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._chunks.clear()
 
     def write(self, chunk: bytes) -> None:
@@ -54,3 +55,7 @@ class Passage:
             if count < len(chunk):
                 self._chunks.appendleft(chunk[count:])
         self._taken_bytes += done
+
+
+Arrival = Spool | Passage
+"""What has come of a file."""

@@ -15,16 +15,12 @@ from services.storage.blob_repository import BlobRepository
 from services.storage.blocking import in_thread
 from services.storage.file import File
 from services.storage.forwarding import Forwarding, forwarding
-from services.storage.passage import Passage
+from services.storage.passage import Arrival, Passage
 from services.storage.pending_objects import PendingObjects
 from services.storage.spool import Spool
 
 Inspect = Callable[[File, BinaryIO], None]
 """Looks at a file that arrived whole, from its start; raises ServiceError to refuse it."""
-
-
-Arrival = Spool | Passage
-"""What has come of a file."""
 
 
 class FileUpload:
