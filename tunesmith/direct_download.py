@@ -1,17 +1,14 @@
-"""Files read straight from the object store, in ranges and several at once; used by every download of large files.
+"""Files read straight from the object store, over one connection each; used by every download of large files.
 
 What cannot be read that way comes through the service from where it stopped, so a store that this machine does not reach costs
 one connection that comes to nothing, three seconds at most.
 """
 
-import collections
-import contextlib
 import http.client
-import itertools
 import queue
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from tunesmith.errors import TunesmithError
 from tunesmith.object_http import SOCKET_SECONDS, connect, target
@@ -20,9 +17,8 @@ from tunesmith.v1.artifact_service_pb2 import SignedDownload
 
 SMALLEST_BYTES = 8 * 2**20
 """Files below this are not worth a question more."""
-_RANGE_BYTES = 4 * 2**20
-_THREADS = 2
-_AHEAD = 3
+_PIECE_BYTES = 512 * 2**10
+_PIECES = 4
 _TRIES = 3
 _CONNECT_SECONDS = 3.0
 
@@ -46,7 +42,7 @@ class DirectDownload:
         """The bytes of a file from an offset; a piece is good until the next is asked for. Nothing is verified here."""
         if self.works and self._sizes[path] - offset >= SMALLEST_BYTES:
             try:
-                for chunk in _Ranges(self._sign(path).url).read(offset, self._sizes[path]):
+                for chunk in _Stream(self._sign(path).url).read(offset, self._sizes[path]):
                     yield chunk
                     offset += len(chunk)
                 return
@@ -55,64 +51,66 @@ class DirectDownload:
         yield from self._fetch(path, offset)
 
 
-class _Ranges:
-    """One object, over connections that are used again."""
+class _Stream:
+    """One object over one connection. A thread receives the next pieces while the caller works on what has come."""
 
     def __init__(self, url: str) -> None:
         self._place = urllib.parse.urlsplit(url)
-        self._idle: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
-        # New memory for every range would cost as much as its checksum.
-        self._buffers = [bytearray() for _ in range(_AHEAD + 1)]
+        # Used again for the whole file: the first use of new memory costs more than everything else a byte goes through.
+        self._free: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
+        self._filled: queue.SimpleQueue[tuple[bytearray, int] | None] = queue.SimpleQueue()
 
     def read(self, offset: int, size_bytes: int) -> Iterator[memoryview]:
-        """Ranges in their order, each good until the next is asked for. Raises OSError and HTTPException, at once when the store
+        """Pieces in their order, each good until the next is asked for. Raises OSError and HTTPException, at once when the store
         cannot be reached.
         """
-        self._idle.put(self._connected())
-        starts, buffers = iter(range(offset, size_bytes, _RANGE_BYTES)), itertools.cycle(self._buffers)
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="download") as pool:
-
-            def begin(start: int) -> Future[memoryview]:
-                return pool.submit(self._range, start, min(start + _RANGE_BYTES, size_bytes), next(buffers))
-
-            ahead = collections.deque(map(begin, itertools.islice(starts, _AHEAD)))
+        connection = self._connected()
+        for _ in range(_PIECES):
+            self._free.put(bytearray(_PIECE_BYTES))
+        with ThreadPoolExecutor(1, thread_name_prefix="download") as pool:
+            received = pool.submit(self._receive, connection, offset, size_bytes)
+            received.add_done_callback(lambda _: self._filled.put(None))
             try:
-                while ahead:
-                    chunk = ahead.popleft().result()
-                    ahead.extend(map(begin, itertools.islice(starts, 1)))
-                    yield chunk
+                while piece := self._filled.get():
+                    buffer, count = piece
+                    yield memoryview(buffer)[:count]
+                    self._free.put(buffer)
+                received.result()
             finally:
-                pool.shutdown(cancel_futures=True)
-                self._close()
+                self._free.put(None)
 
-    def _range(self, start: int, end: int, buffer: bytearray) -> memoryview:
-        if not buffer:
-            buffer.extend(bytes(_RANGE_BYTES))
-        content = memoryview(buffer)[: end - start]
-        for attempt in itertools.count(1):
+    def _receive(self, connection: http.client.HTTPConnection, start: int, end: int) -> None:
+        """Goes on over a new connection where one breaks; three that bring nothing are enough."""
+        attempt = 1
+        while start < end:
+            began = start
             try:
-                self._try_range(start, content)
+                for count in self._pieces(connection, start, end):
+                    start += count
+                return
             except (OSError, http.client.HTTPException):
-                if attempt == _TRIES:
+                attempt = attempt + 1 if start == began else 1
+                if attempt > _TRIES:
                     raise
-            else:
-                break
-        return content
+            finally:
+                connection.close()
+            connection = self._connected()
 
-    def _try_range(self, start: int, content: memoryview) -> None:
-        connection = self._connection()
-        try:
-            _get_range(connection, target(self._place), start, content)
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.put(connection)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return self._connected()
+    def _pieces(self, connection: http.client.HTTPConnection, start: int, end: int) -> Iterator[int]:
+        """Sizes of the pieces that one connection brings; ends when the reader has enough."""
+        connection.request("GET", target(self._place), headers={"Range": f"bytes={start}-{end - 1}"})
+        response = connection.getresponse()
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT or response.length != end - start:
+            raise http.client.HTTPException(f"{response.status} {response.reason}, not the range that was asked for")
+        while start < end and (buffer := self._free.get()) is not None:
+            try:
+                count = _fill(memoryview(buffer)[: end - start], response)
+            except BaseException:
+                self._free.put(buffer)
+                raise
+            self._filled.put((buffer, count))
+            start += count
+            yield count
 
     def _connected(self) -> http.client.HTTPConnection:
         connection = connect(self._place)
@@ -121,21 +119,12 @@ class _Ranges:
         connection.sock.settimeout(SOCKET_SECONDS)
         return connection
 
-    def _close(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
 
-
-def _get_range(connection: http.client.HTTPConnection, path: str, start: int, content: memoryview) -> None:
-    """Fills `content` with the bytes from `start` on; raises OSError and HTTPException."""
-    connection.request("GET", path, headers={"Range": f"bytes={start}-{start + len(content) - 1}"})
-    response = connection.getresponse()
-    if response.status != http.HTTPStatus.PARTIAL_CONTENT or response.length != len(content):
-        raise http.client.HTTPException(f"{response.status} {response.reason}, not the range that was asked for")
+def _fill(piece: memoryview, response: http.client.HTTPResponse) -> int:
+    """Bytes of a piece that is full, or less at a connection's end; raises IncompleteRead when there is nothing more."""
     done = 0
-    while done < len(content):
-        count = response.readinto(content[done:])
-        if not count:
-            raise http.client.IncompleteRead(bytes(content[:done]), len(content) - done)
+    while done < len(piece) and (count := response.readinto(piece[done:])):
         done += count
+    if not done:
+        raise http.client.IncompleteRead(b"", len(piece))
+    return done

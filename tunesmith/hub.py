@@ -59,8 +59,7 @@ class Hub:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._endpoint = environment.get("HF_ENDPOINT", "").rstrip("/") or _ENDPOINT
         self._token = environment.get("HF_TOKEN", "")
-        place = urllib.parse.urlsplit(self._endpoint)
-        if place.scheme != "https" and not (place.scheme == "http" and place.hostname in ("127.0.0.1", "localhost", "::1")):
+        if not _is_protected(self._endpoint):
             raise InvalidArgument(f"HF_ENDPOINT={self._endpoint} is no https address", reason="HUB_ADDRESS")
 
     def model(self, name: str) -> HubModel:
@@ -75,7 +74,7 @@ class Hub:
             raise InvalidArgument(f"{name[:200]!r} is not OWNER/NAME or OWNER/NAME@REVISION", reason="HUB_NAME")
         repository, revision = found["repo"], urllib.parse.quote(found["revision"] or "main", safe="")
         with self._open(f"/api/models/{repository}/revision/{revision}?blobs=true", name) as answer:
-            told = _decoded(answer.read(_MAX_LIST_BYTES), name)
+            told = _decoded(_read(answer, _MAX_LIST_BYTES, name), name)
         commit = str(told.get("sha", ""))
         files = tuple(filter(None, map(_file, told.get("siblings") or ())))
         if not _COMMIT.fullmatch(commit):
@@ -100,7 +99,9 @@ class Hub:
             if offset and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
                 raise _unreachable(model.repository, "it does not continue downloads")
             left = file.size_bytes - offset
-            while left and (chunk := answer.read(min(left, CHUNK_BYTES))):
+            if answer.length not in (None, left):
+                raise _unreachable(model.repository, f"of {file.path} {answer.length} bytes would come, and {left} are missing")
+            while left and (chunk := _read(answer, min(left, CHUNK_BYTES), model.repository)):
                 left -= len(chunk)
                 yield chunk
         if left:
@@ -114,13 +115,40 @@ class Hub:
         if self._token:
             request.add_unredirected_header("Authorization", f"Bearer {self._token}")
         try:
-            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SECONDS)  # noqa: S310
+            answer: http.client.HTTPResponse = _OPENER.open(request, timeout=_SECONDS)
         except urllib.error.HTTPError as error:
             with error:
                 raise _refused(name, error.code) from error
         except (OSError, http.client.HTTPException) as error:
             raise _unreachable(name, str(getattr(error, "reason", error))) from error
         return answer
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Hubs send large files from other hosts; on no way that others can read or change."""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        if not _is_protected(arguments[-1]):
+            arguments[1].close()
+            raise urllib.error.URLError(f"the hub leads to {arguments[-1][:200]}, which is no https address")
+        return super().redirect_request(*arguments)
+
+
+_OPENER = urllib.request.build_opener(_SafeRedirects)
+
+
+def _is_protected(address: str) -> bool:
+    """Whether it is HTTP over TLS, or stays on this machine."""
+    place = urllib.parse.urlsplit(address)
+    return place.scheme == "https" or (place.scheme == "http" and place.hostname in ("127.0.0.1", "localhost", "::1"))
+
+
+def _read(answer: http.client.HTTPResponse, count: int, name: str) -> bytes:
+    """At most so many bytes, none at the end; raises Unreachable."""
+    try:
+        return answer.read(count)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(name, str(error) or type(error).__name__) from error
 
 
 def _file(told: Any) -> HubFile | None:

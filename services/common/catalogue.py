@@ -221,6 +221,11 @@ _DEPENDENCIES = {
     "OBJECT_STORE_UNFIT": Entry(
         "FAILED_PRECONDITION", _PLATFORM, "Use a server of docs/explanation/object-stores.md, or mend what the message names."
     ),
+    "OBJECT_EXISTS": Entry(
+        "INTERNAL",
+        _PLATFORM,
+        "Try again: it gets another key. If it comes again, make sure that no other program writes to the bucket of storage.",
+    ),
     "STORAGE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."
     ),

@@ -24,6 +24,7 @@ from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.event_segment_repository import PostgresEventSegmentRepository
+from services.storage.heap import keep_freed_memory
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore, ObjectStore
@@ -51,6 +52,7 @@ _THREADS = 32
 
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
+    keep_freed_memory()
     try:
         settings = config.load(StorageSettings, "TUNESMITH_STORAGE_", os.environ)
         logs.configure("storage", settings.log_level)

@@ -12,7 +12,7 @@ import urllib3
 from minio.datatypes import Part
 from minio.error import MinioException
 
-from services.common.errors import Unavailable
+from services.common.errors import ServiceError, Unavailable
 from services.common.failpoints import around
 from services.storage.blocking import in_thread
 from services.storage.bucket_lifecycle import abort_abandoned_uploads
@@ -25,10 +25,15 @@ OWN_PREFIXES = ("blobs", "events", "pieces")
 """What the keys of this service begin with, up to the first slash."""
 # S3 takes at most 10,000 parts; the SDK holds one at a time in memory, a few times over.
 _PART_BYTES, _MAX_PARTS = 8 * 2**20, 10_000
+_TAKEN = "PreconditionFailed"
 
 
 class ObjectStore(Protocol):
-    """Bytes under keys. Every method raises Unavailable (OBJECT_STORE_UNAVAILABLE) when the store is away."""
+    """Bytes under keys. Every method raises Unavailable (OBJECT_STORE_UNAVAILABLE) when the store is away.
+
+    Keys are new with every object. A method that makes one raises ServiceError (OBJECT_EXISTS) when another has its key, as far
+    as the store can tell.
+    """
 
     async def prepare(self) -> None:
         """Makes the bucket when it is missing."""
@@ -99,22 +104,17 @@ class MinioObjectStore:
             await in_thread(abort_abandoned_uploads, self._client, self._bucket)
 
     async def probe(self) -> None:
-        """Asks whether the server keeps S3's promises; raises ServiceError (OBJECT_STORE_UNFIT)."""
+        """Asks whether the server keeps S3's promises; raises ServiceError (OBJECT_STORE_UNFIT).
+
+        From then on objects are written under the conditions that the server keeps.
+        """
         with _translated():
-            await in_thread(probe, self._client, self._bucket)
+            self._client.new_only = await in_thread(probe, self._client, self._bucket)
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores the bytes in parts of 8 MiB, of an object above 80 GB in larger ones; it appears when the last has arrived."""
-        with _translated(), around("object.put"):
-            await in_thread(
-                self._client.put_object,
-                self._bucket,
-                key,
-                content,
-                size_bytes,
-                part_size=part_bytes(size_bytes),
-                num_parallel_uploads=1,
-            )
+        with _translated(key), around("object.put"):
+            await in_thread(self._put, key, content, size_bytes)
 
     async def read(self, key: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
         """The bytes from `offset` on; raises Unavailable also when the object ends too early."""
@@ -174,7 +174,7 @@ class MinioObjectStore:
 
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived."""
-        with _translated():
+        with _translated(key):
             parts = await in_thread(self._parts, key, multipart_id)
             if parts:
                 await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
@@ -187,8 +187,31 @@ class MinioObjectStore:
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
         """Makes an object of the parts with these ETags."""
         parts = [Part(number, mark) for number, mark in enumerate(marks, start=1)]
-        with _translated(), around("object.put"):
+        with _translated(key), around("object.put"):
             await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
+
+    def _put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
+        start = content.tell()
+        try:
+            self._client.put_object(
+                self._bucket, key, content, size_bytes, part_size=part_bytes(size_bytes), num_parallel_uploads=1
+            )
+        except minio.S3Error as error:
+            # A request whose answer is lost is repeated, and finds what it has written itself.
+            content.seek(start)
+            if error.code != _TAKEN or not self._holds(key, content, size_bytes):
+                raise
+
+    def _holds(self, key: str, content: BinaryIO, size_bytes: int) -> bool:
+        """Whether the object is these bytes."""
+        if self._size(key) != size_bytes:
+            return False
+        response = self._client.get_object(self._bucket, key)
+        try:
+            return all(piece == content.read(len(piece)) for piece in response.stream(CHUNK_BYTES))
+        finally:
+            response.close()
+            response.release_conn()
 
     def _parts(self, key: str, multipart_id: str) -> list[Part]:
         try:
@@ -234,11 +257,18 @@ def part_bytes(size_bytes: int) -> int:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(key: str = "") -> Iterator[None]:
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        if isinstance(error, minio.S3Error) and error.code == _TAKEN:
+            raise object_exists(key) from error
         raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server did not do its part: {_cause(error)}") from error
+
+
+def object_exists(key: str) -> ServiceError:
+    """The error for a key, made by this service for one new object, under which another lies."""
+    return ServiceError("OBJECT_EXISTS", f"the object store has an object under the new key {key}, and it was left as it is")
 
 
 def _cause(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Large files come straight from the object store, in ranges; what cannot, comes through the service."""
+"""Large files come straight from the object store; what cannot, comes through the service."""
 
 import hashlib
 import http.client
@@ -26,9 +26,9 @@ def joined(chunks: Iterable[bytes | memoryview]) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct_download, "SMALLEST_BYTES", 1000)
-    monkeypatch.setattr(direct_download, "_RANGE_BYTES", 1000)
+    monkeypatch.setattr(direct_download, "_PIECE_BYTES", 1000)
 
 
 @pytest.fixture
@@ -115,13 +115,24 @@ def test_a_store_that_does_not_answer_is_not_waited_for(service: Service, monkey
 
 
 def test_what_breaks_off_goes_on_through_the_service(service: Service, store: LyingServer) -> None:
+    store.cuts = [4321, 0, 0, 0]
     source = service.source()
-    chunks = source.read(NAME, 0)
-    first = bytes(next(chunks))
-    store.objects.clear()
-    assert first + joined(chunks) == CONTENT
-    (offset,) = service.offsets
-    assert 0 < offset < len(CONTENT)
+    assert joined(source.read(NAME, 0)) == CONTENT
+    assert service.offsets == [4321]
+    assert not source.works
+
+
+@pytest.mark.parametrize("cuts", [[0], [1], [0, 0], [999], [1000, 1, 0, 0, 1001], [9000, 0, 500]], ids=str)
+def test_a_connection_that_breaks_is_replaced_where_it_was(service: Service, store: LyingServer, cuts: list[int]) -> None:
+    store.cuts = list(cuts)
+    source = service.source()
+    assert joined(source.read(NAME, 0)) == CONTENT
+    assert (service.offsets, store.cuts, source.works) == ([], [], True)
+
+
+def test_memory_does_not_grow_with_the_file(service: Service) -> None:
+    pieces = {id(chunk.obj) for chunk in service.source().read(NAME, 0)}
+    assert 1 <= len(pieces) <= direct_download._PIECES
 
 
 def test_a_store_without_ranges_is_not_believed(service: Service, store: LyingServer) -> None:
@@ -133,7 +144,7 @@ def test_a_store_without_ranges_is_not_believed(service: Service, store: LyingSe
 def test_an_object_that_is_too_short_is_not_believed(service: Service, store: LyingServer) -> None:
     store.objects["blobs/x"] = CONTENT[:-1]
     assert joined(service.source().read(NAME, 0)) == CONTENT
-    assert service.offsets == [10_000]
+    assert service.offsets == [0]
 
 
 def test_a_reader_that_has_enough_ends_it(service: Service) -> None:

@@ -5,6 +5,8 @@ import hashlib
 import http.server
 import json
 import pathlib
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -42,6 +44,10 @@ class SmallHub(http.server.ThreadingHTTPServer):
         self.listing: bytes | None = None
         self.cut = 0
         """Bytes after which the next large answer breaks off; 0 = none does."""
+        self.resets = False
+        """Whether it breaks off without a word instead of an end."""
+        self.leads_to = ""
+        """Where large files are, instead of the store."""
 
     @property
     def endpoint(self) -> str:
@@ -67,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(hub.listing if hub.listing is not None else hub.told())
         elif hub.store is not None and path.endswith(".safetensors"):
             self.send_response(302)
-            self.send_header("Location", f"{hub.store.endpoint}{path}")
+            self.send_header("Location", f"{hub.leads_to or hub.store.endpoint}{path}")
             self.end_headers()
         else:
             content = hub.files[path.rpartition("/")[2]]
@@ -81,6 +87,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         cut, self.server.cut = self.server.cut, 0
         with contextlib.suppress(OSError):
             self.wfile.write(content[:cut] if cut else content)
+            if cut and self.server.resets:
+                # Closed with nothing to linger for, a connection ends by a reset.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.wfile.flush()
+                self.connection.close()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -147,6 +158,41 @@ def test_an_interrupted_file_goes_on_where_it_ended(hub: SmallHub, store: SmallH
     source.fetch(model, tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == WEIGHTS
     assert store.asked[-1][1] == f"bytes={2 * 2**20}-"
+
+
+def test_a_connection_that_is_reset_is_told_as_one_and_goes_on(hub: SmallHub, store: SmallHub, tmp_path: pathlib.Path) -> None:
+    source = client(hub)
+    model = source.model("owner/tiny")
+    store.cut, store.resets = 2 * 2**20, True
+    with pytest.raises(Unreachable) as caught:
+        source.fetch(model, tmp_path)
+    assert caught.value.reason == "HUB_UNREACHABLE"
+    source.fetch(model, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("content", [b"{}", FILES["config.json"] + b" "], ids=["shorter", "longer"])
+def test_a_file_of_another_size_is_not_begun(hub: SmallHub, tmp_path: pathlib.Path, content: bytes) -> None:
+    source = client(hub)
+    model = source.model("owner/tiny")
+    hub.files["config.json"] = content
+    with pytest.raises(Unreachable, match=r"of config\.json \d+ bytes would come"):
+        source.fetch(model, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["http://example.com", "ftp://127.0.0.1", "file:///etc/passwd?", "http://127.0.0.1.evil.org"]
+)
+def test_a_hub_leads_to_no_unprotected_place(hub: SmallHub, tmp_path: pathlib.Path, elsewhere: str) -> None:
+    hub.leads_to = elsewhere
+    source = client(hub, HF_TOKEN="hf_secret")
+    with pytest.raises(Unreachable) as caught:
+        source.fetch(source.model("owner/tiny"), tmp_path)
+    assert (elsewhere in str(caught.value)) == (not elsewhere.startswith("file")), (
+        "urllib itself knows no way from HTTP to a file"
+    )
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_other_bytes_than_the_hub_tells_of_are_no_file(hub: SmallHub, store: SmallHub, tmp_path: pathlib.Path) -> None:

@@ -20,7 +20,7 @@ from services.storage.base_model_repository import same_files
 from services.storage.dataset import Dataset, DatasetDraft, Json, dataset_name
 from services.storage.dataset_filter import EVERYTHING, DatasetFilter
 from services.storage.dataset_repository import refuse_lost_upload, same_request
-from services.storage.object_store import CHUNK_BYTES
+from services.storage.object_store import CHUNK_BYTES, object_exists
 from services.storage.part_upload import PartUpload, PartUploadDraft
 from services.storage.part_upload_repository import upload_not_found
 from services.storage.position import Position
@@ -36,15 +36,23 @@ class MemoryObjectStore:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.parts: dict[tuple[str, str], dict[int, bytes]] = {}
+        self.only_new = False
         self.public = True
         self.away = False
 
     async def prepare(self) -> None:
         self._require()
 
+    async def probe(self) -> None:
+        self._require()
+        self.only_new = True
+
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         self._require()
-        self.objects[key] = content.read(size_bytes)
+        written = content.read(size_bytes)
+        if self.only_new and self.objects.get(key, written) != written:
+            raise object_exists(key)
+        self.objects[key] = written
 
     async def read(self, key: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
         if offset >= size_bytes:
@@ -93,7 +101,9 @@ class MemoryObjectStore:
 
     async def join_parts(self, key: str, multipart_id: str) -> None:
         self._require()
-        if parts := self.parts.pop((key, multipart_id), None):
+        if parts := self.parts.get((key, multipart_id)):
+            self._require_new(key)
+            del self.parts[key, multipart_id]
             self.objects[key] = b"".join(parts[number] for number in sorted(parts))
 
     async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
@@ -107,6 +117,7 @@ class MemoryObjectStore:
         for number, mark in enumerate(marks, start=1):
             if hashlib.md5(parts.get(number, b""), usedforsecurity=False).hexdigest() != mark:
                 raise Unavailable("OBJECT_STORE_UNAVAILABLE", "InvalidPart")
+        self._require_new(key)
         self.objects[key] = b"".join(parts[number] for number in range(1, len(marks) + 1))
         del self.parts[key, multipart_id]
 
@@ -114,6 +125,10 @@ class MemoryObjectStore:
         self._require()
         found = [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
         return found[:limit]
+
+    def _require_new(self, key: str) -> None:
+        if self.only_new and key in self.objects:
+            raise object_exists(key)
 
     def _require(self) -> None:
         if self.away:
