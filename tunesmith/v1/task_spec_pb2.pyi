@@ -234,8 +234,8 @@ class FineTuning(_message.Message):
     dataset: _builtins.str
     """The training data. Format: `datasets/{dataset}`; the bare id is accepted. Required unless `mixture` is set."""
     validation_dataset: _builtins.str
-    """Optional. Held-out data whose loss is measured while training. Format as `dataset`. With method SFT the result is compared with
-    the base model on it, too, see `skip_evaluation`.
+    """Optional. Held-out data whose loss is measured while training. Format as `dataset`. When the task succeeds the result is
+    compared with the base model on it, too, except with method CLASSIFICATION, see `skip_evaluation`.
     """
     method: Global___FineTuning.Method.ValueType
     """Optional. Default: SFT."""
@@ -255,7 +255,7 @@ class FineTuning(_message.Message):
     have the layout of `base_model`. Unset numbers of the adapter are then those of the earlier one.
     """
     evaluation_dataset: _builtins.str
-    """Optional. Questions with known answers, of format CHAT or LABELED: when the task succeeds, the server creates an evaluation task
+    """Optional. Questions with known answers or texts, see `Evaluation.dataset`: when the task succeeds, the server creates an evaluation task
     that compares the result with the base model on them, see `Task.evaluation_task` and `Task.evaluation_result`. Format as
     `dataset`. Not with CLASSIFICATION.
     """
@@ -264,8 +264,9 @@ class FineTuning(_message.Message):
     `evaluation_dataset`. Default: false.
     """
     skip_evaluation: _builtins.bool
-    """Optional. With method SFT and a `validation_dataset` but no `evaluation_dataset`, the evaluation asks the first 200 rows of the
-    validation data; true = it does not. Without effect on an `evaluation_dataset`. Default: false.
+    """Optional. With a `validation_dataset` but no `evaluation_dataset`, the evaluation uses the first 200 rows of the validation data
+    (not with method CLASSIFICATION, whose result cannot chat); true = it does not. Why none follows stands in
+    `Task.state_reason`. Without effect on an `evaluation_dataset`. Default: false.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
