@@ -52,7 +52,7 @@ Interruption = Callable[[int], None]
 
 
 class AtLeast(int):
-    """A number that was not counted to the end: there are so many or more. Shown as `2,000+`."""
+    """A number that was not counted to the end: there are so many or more. Shown as `1,000+`."""
 
     def __str__(self) -> str:
         return f"{int(self):,}+"

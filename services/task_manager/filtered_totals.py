@@ -1,7 +1,7 @@
 """How many tasks of each state a filter finds, as far as the time of a page allows to tell; used by the listing.
 
 Totals of all tasks are kept, those of filters are not: there is no end of filters. Counting what many tasks fit reads them all,
-a quarter of a second for one of 20 in a million. So counting ends with the first few thousand, or early when those take long to
+a quarter of a second for one of 20 in a million. So counting ends with the first thousand, or early when those take long to
 find. Then the newest tasks of each state are looked at, which takes the same time whatever is asked for: states with no more
 tasks than those are still exact.
 """
@@ -17,8 +17,8 @@ from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.task_conditions import conditions
 
 _PATIENCE_MS = 15
-_COUNTED = 5_000
-_LOOKED_AT = 2_000
+_COUNTED = 1_000
+_LOOKED_AT = 1_000
 _COUNT = """
 SELECT found.state, count(*) AS count, sum(count(*)) OVER () >= %(most)s AS at_least
 FROM (SELECT t.state FROM task_manager.task t WHERE {condition} LIMIT %(most)s) AS found GROUP BY found.state ORDER BY found.state

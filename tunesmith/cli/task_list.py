@@ -32,7 +32,7 @@ def ls(
 ) -> None:
     """List tasks, newest first.
 
-    Totals of a filter that finds many are not counted to the end: 2,000+ (with --json the states in `at_least`).
+    Totals of a filter that finds many are not counted to the end: 1,000+ (with --json the states in `at_least`).
     Examples: `tunesmith task ls --state running`, `tunesmith task ls --label team=search --totals`.
     """
     from tunesmith.cli.task_text import states_named

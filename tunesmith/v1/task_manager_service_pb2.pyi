@@ -485,8 +485,8 @@ class StateTotal(_message.Message):
     task_count: _builtins.int
     """Tasks in it; at least so many when `at_least` is set."""
     at_least: _builtins.bool
-    """There may be more than `task_count`. Totals under a filter are exact when it finds fewer than 5,000 tasks, and finds them
-    within 15 ms; else only those and the newest 2,000 tasks of each state are counted, and this is set for states that have more
+    """There may be more than `task_count`. Totals under a filter are exact when it finds fewer than 1,000 tasks, and finds them
+    within 15 ms; else only those and the newest 1,000 tasks of each state are counted, and this is set for states that have more
     tasks than that. Never set when nothing but states is asked for. Default: false, the count is exact.
     """
     def __init__(

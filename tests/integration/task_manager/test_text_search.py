@@ -86,7 +86,7 @@ async def test_what_is_called_otherwise_is_found_otherwise_and_what_is_gone_is_n
 
 async def test_the_index_is_asked_for_what_few_tasks_contain(pool: Pool) -> None:
     owner = Owner(pool)
-    await create(owner, [("common", "")] * 20 + [("rare", "")])
+    await create(owner, [("common", "")] * 50 + [("rare", "")])
     async with transaction(pool) as connection:
         await connection.execute("ANALYZE task_manager.task")
         for wanted, asks in (
