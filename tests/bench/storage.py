@@ -95,7 +95,7 @@ class Bench:
                 out.write(part.chunk)
 
     def direct_download(self) -> None:
-        """In ranges from the object store, by a presigned URL, received as the client receives files."""
+        """Straight from the object store by a presigned URL, received as the client receives files."""
         size = self.file.stat().st_size
         described = artifact_pb2.File(path="file.safetensors", size_bytes=size)
 
