@@ -1,9 +1,9 @@
 """What training only the last layers costs in accuracy: `python -m tests.bench.training.accuracy --last-layers 8 [--steps 100]`.
 
-Trains SmolLM2 135M with the product's defaults for LoRA (rank 16, learning rate 2e-4) on TUNESMITH_BENCH_DATA/train.jsonl, the
-same rows in the same order whatever the layers, and counts the rows of test.jsonl that the model would answer exactly as they do:
-each target token is the likeliest after those before it, which is what greedy decoding writes. One line a call, so that a machine
-with neighbours can be asked for minutes at a time.
+Trains SmolLM2 135M with the product's defaults for LoRA (rank 16; learning rate 2e-4 unless another is given) on
+TUNESMITH_BENCH_DATA/train.jsonl, the same rows in the same order whatever the layers, and counts the rows of test.jsonl that the
+model would answer exactly as they do: each target token is the likeliest after those before it, which is what greedy decoding
+writes. One line a call, so that a machine with neighbours can be asked for minutes at a time.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     data = Path(os.environ[DATA_VARIABLE])
     with tempfile.TemporaryDirectory() as directory:
         model = options.model or import_model(Path(directory) / "model")
-        config = configuration(model, data / "train.jsonl", Path(directory) / "output", options.last_layers, options.steps)
+        config = configuration(model, data / "train.jsonl", Path(directory) / "output", options)
         times, losses = ours.train(config)
         renderer = Renderer.from_directory(model)
         asked, learned = (load_dataset(data / name, renderer, MAX_LENGTH, FORMS["sft"]) for name in ("test.jsonl", "train.jsonl"))
@@ -42,21 +42,22 @@ def main() -> None:
     seconds = times[-1].wall - times[0].wall
     low, high = interval(right, options.rows)
     print(
-        f"| {options.last_layers or 'all'} | {options.steps} | {seconds:.0f} | {seconds / (options.steps - 1):.2f} |"
+        f"| {options.last_layers or 'all'} | {options.learning_rate:g} | {options.steps} | {seconds:.0f} |"
+        f" {seconds / (options.steps - 1):.2f} |"
         f" {losses[0]:.3f} | {sum(losses[-10:]) / 10:.3f} | {right} of {options.rows} | {100 * low:.1f} to {100 * high:.1f} % |"
     )
 
 
-def configuration(model: Path, rows: Path, output: Path, last_layers: int, steps: int) -> TrainConfig:
+def configuration(model: Path, rows: Path, output: Path, options: argparse.Namespace) -> TrainConfig:
     """16 rows a step, warmed up over a twentieth of the steps, as a task without hyperparameters is."""
     value = config_json(
         paths={"base_model_dir": str(model), "train_file": str(rows), "output_dir": str(output)},
-        lora={"rank": 16, "alpha": 32.0, "last_layers": last_layers},
-        learning_rate=2e-4,
-        warmup_steps=steps // 20,
+        lora={"rank": 16, "alpha": 32.0, "last_layers": options.last_layers},
+        learning_rate=options.learning_rate,
+        warmup_steps=options.steps // 20,
         global_batch_size=16,
         per_device_train_batch_size=8,
-        max_steps=steps,
+        max_steps=options.steps,
         max_seq_length=MAX_LENGTH,
         seed=SEED,
     )
@@ -97,6 +98,7 @@ def interval(right: int, count: int) -> Sequence[float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--last-layers", type=int, default=0, help="0 = all")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rows", type=int, default=400, help="of test.jsonl that are asked")
     parser.add_argument("--model", type=Path, help="directory of the model; default = SmolLM2 135M is converted first")

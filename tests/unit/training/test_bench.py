@@ -1,5 +1,7 @@
 """What the training benchmark makes of its measurements; the measurements themselves are `make bench`'s."""
 
+from argparse import Namespace
+
 import pytest
 from training_examples import example
 
@@ -109,7 +111,8 @@ def test_the_interval_of_a_share_is_wilson_s(right, count, expected):
 
 
 def test_accuracy_is_measured_of_what_the_product_trains_by_default(tmp_path):
-    config = configuration(tmp_path / "model", tmp_path / "rows.jsonl", tmp_path / "output", last_layers=6, steps=100)
+    options = Namespace(last_layers=6, steps=100, learning_rate=2e-4)
+    config = configuration(tmp_path / "model", tmp_path / "rows.jsonl", tmp_path / "output", options)
     numbers = config.hyperparameters
     assert (numbers.learning_rate, numbers.warmup_steps, numbers.lr_scheduler_type) == (2e-4, 5, "cosine")
     assert (numbers.global_batch_size, numbers.max_steps, numbers.lora.rank, numbers.lora.last_layers) == (16, 100, 16, 6)
