@@ -115,10 +115,15 @@ async def test_two_owners_claiming_at_once_never_get_the_same_task(pool: Pool, o
     for _ in range(count):
         await owner.tasks.create(a_new_task())
 
+    begun = asyncio.Barrier(2)
+
     async def drain(one: Owner) -> list[uuid.UUID]:
-        found = []
-        while assignment := await one.claim("t:1", 1):
+        assignment, found = await one.claim("t:1", 1), []
+        # Both have one before either goes on: on a busy machine one of them might be done before the other begins.
+        await begun.wait()
+        while assignment:
             found.append(assignment.claim.task_id)
+            assignment = await one.claim("t:1", 1)
         return found
 
     first, second = await asyncio.gather(drain(owner), drain(other))
