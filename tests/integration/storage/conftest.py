@@ -1,7 +1,5 @@
 """The service over real Postgres and real S3."""
 
-# ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
-
 import asyncio
 import datetime
 import pathlib
@@ -10,29 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import minio
 import pytest
-
-SUITES = (
-    "artifact_suite",
-    "catalogue_suite",
-    "checkpoint_suite",
-    "dataset_suite",
-    "dataset_tokens_suite",
-    "dataset_version_suite",
-    "export_stream_suite",
-    "import_suite",
-    "model_suite",
-    "object_store_suite",
-    "part_upload_suite",
-    "piece_suite",
-    "repository_suite",
-    "retention_suite",
-    "scrub_suite",
-    "server_import_suite",
-    "service",
-    "signed_download_suite",
-)
-pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
-
 from embedded import S3
 from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service

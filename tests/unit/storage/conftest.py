@@ -1,35 +1,10 @@
 """The service over the fakes."""
 
-# ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
-
 import datetime
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-
-SUITES = (
-    "artifact_suite",
-    "catalogue_suite",
-    "checkpoint_suite",
-    "dataset_suite",
-    "dataset_tokens_suite",
-    "dataset_version_suite",
-    "export_stream_suite",
-    "import_suite",
-    "model_suite",
-    "object_store_suite",
-    "part_upload_suite",
-    "piece_suite",
-    "repository_suite",
-    "retention_suite",
-    "scrub_suite",
-    "server_import_suite",
-    "service",
-    "signed_download_suite",
-)
-pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
-
 from unit.storage.fakes import Clock, MemoryObjectStore, memory_repositories
 from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service
