@@ -35,10 +35,10 @@ def asks_checkpoints(spec: bytes) -> bool:
 
 
 def without_verdict(spec: bytes) -> str:
-    """Why no evaluation follows on a fine-tuning that has validation data; empty when it has none, or one follows."""
+    """Why no evaluation follows on a fine-tuning that has validation data; empty when one follows, or none is expected."""
     ask = task_spec_pb2.TaskSpec.FromString(spec).fine_tuning
-    has_data = bool(ask.validation_dataset or ask.validation_split_ratio)
-    return f"no evaluation follows: {_obstacle(ask)}" if has_data and _obstacle(ask) else ""
+    is_expected = bool(ask.validation_dataset or ask.validation_split_ratio) and not ask.skip_evaluation
+    return f"no evaluation follows: {_obstacle(ask)}" if is_expected and _obstacle(ask) else ""
 
 
 async def create(connection: Connection, task_id: uuid.UUID, checkpoints: Sequence[str] = ()) -> bool:
@@ -85,7 +85,7 @@ def _questions(ask: task_spec_pb2.FineTuning) -> evaluation_pb2.Evaluation | Non
     """What is asked; validation data has questions and answers, or, for CPT, texts."""
     if ask.evaluation_dataset:
         return evaluation_pb2.Evaluation(dataset=ask.evaluation_dataset, checkpoints=ask.evaluation_checkpoints)
-    if not ask.validation_dataset or _obstacle(ask):
+    if not ask.validation_dataset or ask.skip_evaluation or _obstacle(ask):
         return None
     # It was chosen for its loss and may be long.
     return evaluation_pb2.Evaluation(dataset=ask.validation_dataset, max_rows=_MOST_VALIDATION_ROWS)
@@ -97,6 +97,4 @@ def _obstacle(ask: task_spec_pb2.FineTuning) -> str:
         return ""
     if ask.method == task_spec_pb2.FineTuning.CLASSIFICATION:
         return "what tells labels apart cannot chat; its accuracy on the validation data is among the metrics"
-    if ask.skip_evaluation:
-        return "skip_evaluation is set"
     return "" if ask.validation_dataset else "the rows that were held out are no dataset; give a validation_dataset"

@@ -265,7 +265,7 @@ class FineTuning(_message.Message):
     """
     skip_evaluation: _builtins.bool
     """Optional. With a `validation_dataset` but no `evaluation_dataset`, the evaluation uses the first 200 rows of the validation data
-    (not with method CLASSIFICATION, whose result cannot chat); true = it does not. Why none follows stands in
+    (not with method CLASSIFICATION, whose result cannot chat); true = it does not. Why none follows otherwise stands in
     `Task.state_reason`. Without effect on an `evaluation_dataset`. Default: false.
     """
     @_builtins.property

@@ -83,11 +83,10 @@ def test_nothing_follows_on_a_fine_tuning_without_questions_or_that_does_not_wan
 @pytest.mark.parametrize(
     ("tuning", "why"),
     [
-        ({"validation_dataset": DATASET, "skip_evaluation": True}, "skip_evaluation is set"),
         ({"validation_dataset": DATASET, "method": task_spec_pb2.FineTuning.CLASSIFICATION}, "cannot chat; its accuracy on"),
         ({"validation_split_ratio": 0.1}, "no dataset; give a validation_dataset"),
     ],
-    ids=["skipped", "classification", "split"],
+    ids=["classification", "split"],
 )
 def test_validation_data_without_a_verdict_has_a_reason(tuning: dict[str, Any], why: str) -> None:
     row = a_row(**tuning)
@@ -102,10 +101,11 @@ def test_validation_data_without_a_verdict_has_a_reason(tuning: dict[str, Any], 
         {},
         {"skip_evaluation": True},
         {"validation_dataset": DATASET},
+        {"validation_dataset": DATASET, "skip_evaluation": True},
         {"evaluation_dataset": DATASET, "validation_split_ratio": 0.1},
         {"evaluation_dataset": DATASET, "validation_dataset": DATASET, "skip_evaluation": True},
     ],
-    ids=["no data", "nothing to skip", "validation", "evaluation and split", "evaluation before all"],
+    ids=["no data", "nothing to skip", "validation", "skipped", "evaluation and split", "evaluation before all"],
 )
 def test_nothing_is_to_be_said_when_an_evaluation_follows_or_there_is_no_data(tuning: dict[str, Any]) -> None:
     assert without_verdict(a_row(**tuning)["spec"]) == ""

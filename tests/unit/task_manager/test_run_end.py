@@ -44,10 +44,12 @@ def test_a_success_says_whether_the_training_was_whole(early_end: str, reason: s
 
 
 def test_a_success_says_why_there_will_be_no_verdict() -> None:
-    ask = task_spec_pb2.FineTuning(validation_dataset="datasets/1", skip_evaluation=True)
+    ask = task_spec_pb2.FineTuning(validation_split_ratio=0.1)
     spec = task_spec_pb2.TaskSpec(fine_tuning=ask).SerializeToString()
     change = change_of_end(RunEnd(7, State.SUCCEEDED, None, "artifacts/1"), assignment(spec=spec))
-    assert change.reason.endswith("the artifact is stored; no evaluation follows: skip_evaluation is set")
+    assert change.reason.endswith(
+        "; no evaluation follows: the rows that were held out are no dataset; give a validation_dataset"
+    )
 
 
 @pytest.mark.parametrize(
