@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import grpc
 import psycopg
 
-from services.common import config, logs
+from services.common import config, heap, logs
 from services.common.channels import connect
 from services.common.errors import ServiceError
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
@@ -24,7 +24,6 @@ from services.storage.blob_repository import PostgresBlobRepository
 from services.storage.dataset_expiry import DatasetExpiry
 from services.storage.dataset_repository import PostgresDatasetRepository
 from services.storage.event_segment_repository import PostgresEventSegmentRepository
-from services.storage.heap import keep_freed_memory
 from services.storage.live_tasks import GrpcLiveTasks, LiveTasks, NoTasks
 from services.storage.notice_repository import PostgresNoticeRepository
 from services.storage.object_store import MinioObjectStore, ObjectStore
@@ -52,7 +51,8 @@ _THREADS = 32
 
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
-    keep_freed_memory()
+    # Blocks up to more than the largest message that gRPC takes.
+    heap.keep_freed_memory(kept_bytes=32 * 2**20, block_bytes=8 * 2**20, arenas=2)
     try:
         settings = config.load(StorageSettings, "TUNESMITH_STORAGE_", os.environ)
         logs.configure("storage", settings.log_level)

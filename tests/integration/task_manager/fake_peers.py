@@ -107,6 +107,9 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.runs: dict[str, FakeRun] = {}
         self.script: Callable[[FakeRun], Any] | None = None
         self.refusal: ServiceError | None = None
+        self.answers_starts = asyncio.Event()
+        """Cleared by a test that wants something to happen before a start is answered."""
+        self.answers_starts.set()
         self.obeys_cancel = True
         self.cancelled: list[str] = []
         self.paused: list[str] = []
@@ -119,6 +122,7 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
     async def StartRun(self, request: Any, context: Any) -> trainer_service_pb2.Run:
         if request.run.name in self.runs:
             return self.runs[request.run.name].run
+        await self.answers_starts.wait()
         if self.refusal:
             raise self.refusal
         run = FakeRun(trainer_service_pb2.Run())
