@@ -73,7 +73,7 @@ async def open_pool(
 
 async def _check(connection: Connection) -> None:
     """Raises OperationalError for a connection that Postgres has closed; asks it only when it has said something unasked."""
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         has_said_something = bool(selector.select(timeout=0))
     if has_said_something:

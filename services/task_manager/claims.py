@@ -14,7 +14,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.common.postgres import Pool, transaction
+from services.common.failpoints import failpoint
+from services.common.postgres import Pool, session, transaction
 from services.task_manager import assignments, follow_ups, run_speeds, runner_contact, state_changes
 from services.task_manager.domain.attempt import after_loss, moves
 from services.task_manager.domain.backoff import rest
@@ -49,8 +50,11 @@ class ClaimRepository:
 
     async def adopt(self) -> int:
         """Takes over every active task without a living owner; returns how many."""
-        async with transaction(self._pool, "claims.adopt") as connection:
+        # One statement, several times a second: a transaction around it would be three.
+        async with session(self._pool) as connection:
+            failpoint("claims.adopt.commit")
             cursor = await connection.execute(_ADOPT, self._parameters())
+            failpoint("claims.adopt.committed")
             return cursor.rowcount
 
     async def renew(self) -> None:
@@ -72,7 +76,7 @@ class ClaimRepository:
     async def owned(self) -> Sequence[Assignment]:
         """Every active task this process owns."""
         query = f"{assignments.SELECT} WHERE {_ACTIVE} AND h.owner = %(owner)s ORDER BY t.create_time, t.id"
-        async with transaction(self._pool) as connection:
+        async with session(self._pool) as connection:
             rows = await (await connection.execute(query.encode(), self._parameters())).fetchall()
         return [assignments.from_row(row) for row in rows]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from psycopg.types.json import Jsonb
 
-from services.common.postgres import Pool, transaction
+from services.common.postgres import Pool, session, transaction
 from services.task_manager import assignments
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.placement import Machine
@@ -81,7 +81,7 @@ class TaskQueue:
 
     async def has_queued(self) -> bool:
         """Whether any task waits."""
-        async with transaction(self._pool) as connection:
+        async with session(self._pool) as connection:
             cursor = await connection.execute("SELECT 1 FROM task_manager.task WHERE state = 'QUEUED' LIMIT 1")
             return await cursor.fetchone() is not None
 

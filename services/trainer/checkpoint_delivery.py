@@ -25,7 +25,7 @@ from services.trainer.storage_client import Adapter, AdapterFile, StoredAdapter
 
 log = structlog.get_logger()
 
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 2.0
 _EXPECTED = (ServiceError, TimeoutError, OSError)
 

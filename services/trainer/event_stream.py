@@ -9,7 +9,7 @@ from services.trainer.journal import Record
 from services.trainer.journal_reader import JournalReader
 from services.trainer.run_directory import RunDirectory
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 _MOST_EVENTS = 500
 
 Part = list[Record] | int | End
@@ -36,7 +36,7 @@ async def follow(
     history, sent, cursor = History(), clock(), after_sequence
     with JournalReader(run.journal, after_sequence=after_sequence) as reader:
         while history.end is None:
-            records = await asyncio.to_thread(reader.read)
+            records = await asyncio.to_thread(reader.read) if reader.has_more() else []
             history = history.after(records)
             events = [record for record in records if "sequence" in record]
             for first in range(0, len(events), _MOST_EVENTS):

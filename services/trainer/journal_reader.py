@@ -22,6 +22,14 @@ class JournalReader:
         self._descriptor = -1
         self._offset = 0
 
+    def has_more(self) -> bool:
+        """Whether there is something behind what was read, if only half a line: one question to the kernel, no thread needed."""
+        try:
+            status = os.fstat(self._descriptor) if self._descriptor >= 0 else os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return status.st_size > self._offset
+
     def read(self) -> list[Record]:
         """The next complete records, about 256 KiB of them; empty when there is nothing new (yet) or no journal (yet)."""
         if self._descriptor < 0 and not self._open():

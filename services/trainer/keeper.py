@@ -36,6 +36,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.1
+_WATCH_SECONDS = 0.25
 _ERROR_PAUSE_SECONDS = 1.0
 _KILL_MARGIN_SECONDS = 5.0
 _BURIAL_SECONDS = 10.0
@@ -215,7 +216,16 @@ class Keeper:
                 elif self._means.clock() - asked > self._means.launcher.grace + history.patience + _KILL_MARGIN_SECONDS:
                     log.warning("supervisor.killed", pid=supervisor.pid)
                     processes.kill(await self._living(history))
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """A quarter of a second while nothing is wished: a run lasts long, and all that waits for its end is the upload."""
+        if self._wished.is_set():
             await asyncio.sleep(_POLL_SECONDS)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WATCH_SECONDS):
+                await self._wished.wait()
 
     async def _reap(self) -> None:
         """Without this a zombie would stay for every run; a supervisor lives a moment longer than its hold on the journal."""

@@ -24,7 +24,8 @@ STORED = "stored"
 SAVING_SECONDS = 600.0
 """A run that is asked to rest gets so long beyond its grace, if that brings what it has done into a checkpoint."""
 
-_TURN_SECONDS = 0.2
+_TURN_SECONDS, _ENDING_TURN_SECONDS = 1.0, 0.2
+"""Longest time between two turns; output, signals and the end of a rank begin one at once."""
 _LEFTOVER_SECONDS = 10.0
 _READ_BYTES = 64 * 1024
 
@@ -107,7 +108,7 @@ class Supervision:
             self._selector.register(pipe, selectors.EVENT_READ, (rank, name))
 
     def _turn(self) -> None:
-        self._read(_TURN_SECONDS)
+        self._read(_TURN_SECONDS if self._kill_time is None else _ENDING_TURN_SECONDS)
         self._output.tell_stored(self._launch.directory / STORED)
         self._reap()
         self._look_for_stalls()

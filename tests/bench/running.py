@@ -4,12 +4,14 @@ training stops for a checkpoint, and how right the expected time was after a ten
 The cost is that of a run without checkpoints, which cost by their bytes. What the stack computes anyway is told apart.
 """
 
+import collections
 import itertools
+import os
 import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -21,19 +23,25 @@ from tunesmith.v1.task_event_pb2 import TaskEvent
 
 STEPS, SAVE_EVERY = 60, 6
 GOALS = {"saving": 0.1, "expected": 0.15}
+TRAINING = "training"
 _IDLE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds: of processor time of all processes of a stack but training, of training, and of the clock."""
+    """Seconds: of processor time by process of a stack, children counted with the service that has them, and of the clock."""
 
-    platform: float
-    training: float
+    processes: Mapping[str, float]
     clock: float
 
     def __sub__(self, other: "Spent") -> "Spent":
-        return Spent(self.platform - other.platform, self.training - other.training, self.clock - other.clock)
+        parts = {name: seconds - other.processes.get(name, 0.0) for name, seconds in self.processes.items()}
+        return Spent(parts, self.clock - other.clock)
+
+    @property
+    def training(self) -> float:
+        """Of the training process."""
+        return self.processes.get(TRAINING, 0.0)
 
 
 def main() -> None:
@@ -49,14 +57,16 @@ def main() -> None:
             events, _ = followed(client, running, dataset, {"max_steps": STEPS, "save_steps": SAVE_EVERY})
     steps = [event for event in events if event.HasField("step_metrics") and "loss" in event.step_metrics.values]
     saves = {event.checkpoint_saved.step for event in events if event.HasField("checkpoint_saved")}
-    resting = idle.platform / idle.clock * plain.clock
     print("| measured | found | goal |\n|---|---|---|")
-    print(
-        f"| the run's part of the platform, of the training process' | {(plain.platform - resting) / plain.training:.2%} | 1% |"
-    )
-    print(f"| what the stack computes anyway, of the same | {resting / plain.training:.2%} | |")
+    parts = shares(plain, idle)
+    print(f"| the run's part of the platform, of the training process' | {sum(own for own, _ in parts.values()):.2%} | 1% |")
+    print(f"| what the stack computes anyway, of the same | {sum(rest for _, rest in parts.values()):.2%} | |")
     print(f"| training stops for a checkpoint, median, s | {saving_seconds(steps, saves):.3f} | {GOALS['saving']} |")
     print(f"| expected time after a tenth of the steps, off by | {expectation_error(steps):.1%} | {GOALS['expected']:.0%} |")
+    print("\n| process | the run's part | at rest |\n|---|---|---|")
+    for name, (own, rest) in sorted(parts.items(), key=lambda part: -sum(part[1])):
+        print(f"| {name} | {own:.2%} | {rest:.2%} |")
+    print(f"\nLoad average: {os.getloadavg()[0]:.1f}.")
 
 
 def followed(client: Client, running: LocalStack, dataset: str, numbers: dict[str, int]) -> tuple[list[TaskEvent], Spent]:
@@ -69,6 +79,16 @@ def followed(client: Client, running: LocalStack, dataset: str, numbers: dict[st
         if event.HasField("step_metrics") and event.step_metrics.step in (1, numbers["max_steps"] - 2):
             spent.append(_spent(running))
     return events, spent[-1] - spent[0]
+
+
+def shares(run: Spent, idle: Spent) -> dict[str, tuple[float, float]]:
+    """Of the training process' processor time, by process of the platform: what the run makes it compute, what it does anyway."""
+    resting = {name: seconds / idle.clock * run.clock for name, seconds in idle.processes.items()}
+    names = sorted((run.processes.keys() | resting.keys()) - {TRAINING})
+    return {
+        name: ((run.processes.get(name, 0.0) - resting.get(name, 0.0)) / run.training, resting.get(name, 0.0) / run.training)
+        for name in names
+    }
 
 
 def saving_seconds(steps: Sequence[TaskEvent], saves: set[int]) -> float:
@@ -98,19 +118,24 @@ def expectation_error(steps: Sequence[TaskEvent]) -> float:
 
 def _spent(running: LocalStack) -> Spent:
     """So far, by the processes that are there now."""
-    state = running.state()
-    roots = [psutil.Process(int(process["pid"])) for process in (state["supervisor"], *state["processes"].values())]
-    family = {process for root in roots for process in (root, *root.children(recursive=True))}
-    trains = {process for process in family if _is_training(process)}
-    return Spent(sum(map(_seconds, family - trains)), sum(map(_seconds, trains)), time.monotonic())
+    state, processes = running.state(), collections.Counter[str]()
+    processes["tunesmith up"] = _seconds(psutil.Process(int(state["supervisor"]["pid"])))
+    for name, told in state["processes"].items():
+        root = psutil.Process(int(told["pid"]))
+        for process in (root, *root.children(recursive=True)):
+            processes[_part(process) or name] += _seconds(process)
+    return Spent(processes, time.monotonic())
 
 
-def _is_training(process: psutil.Process) -> bool:
+def _part(process: psutil.Process) -> str:
+    """What is told apart from the service that has it; empty = nothing."""
     try:
         words = process.cmdline()
     except psutil.Error:
-        return False
-    return "services.trainer.training" in words and "services.trainer.supervisor" not in words
+        return ""
+    if "services.trainer.supervisor" in words:
+        return "supervisor"
+    return TRAINING if "services.trainer.training" in words else ""
 
 
 def _seconds(process: psutil.Process) -> float:

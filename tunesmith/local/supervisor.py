@@ -76,7 +76,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(REAP_INTERVAL_SECONDS)
             own = {child.pid for child in self.children.values() if child.pid}
-            await asyncio.to_thread(reap_orphans, own | self._foreign)
+            reap_orphans(own | self._foreign)
 
     async def _stop_all(self) -> None:
         """Dependents first, each tier together."""
