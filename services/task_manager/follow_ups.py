@@ -37,7 +37,7 @@ def asks_checkpoints(spec: bytes) -> bool:
 def without_verdict(spec: bytes) -> str:
     """Why no evaluation follows on a fine-tuning that has validation data; empty when one follows, or none is expected."""
     ask = task_spec_pb2.TaskSpec.FromString(spec).fine_tuning
-    is_expected = bool(ask.validation_dataset or ask.validation_split_ratio) and not ask.skip_evaluation
+    is_expected = bool(ask.validation_dataset or ask.validation_split_ratio) and not (ask.skip_evaluation or _tells_itself(ask))
     return f"no evaluation follows: {_obstacle(ask)}" if is_expected and _obstacle(ask) else ""
 
 
@@ -85,16 +85,19 @@ def _questions(ask: task_spec_pb2.FineTuning) -> evaluation_pb2.Evaluation | Non
     """What is asked; validation data has questions and answers, or, for CPT, texts."""
     if ask.evaluation_dataset:
         return evaluation_pb2.Evaluation(dataset=ask.evaluation_dataset, checkpoints=ask.evaluation_checkpoints)
-    if not ask.validation_dataset or ask.skip_evaluation or _obstacle(ask):
+    if not ask.validation_dataset or ask.skip_evaluation or _tells_itself(ask) or _obstacle(ask):
         return None
     # It was chosen for its loss and may be long.
     return evaluation_pb2.Evaluation(dataset=ask.validation_dataset, max_rows=_MOST_VALIDATION_ROWS)
+
+
+def _tells_itself(ask: task_spec_pb2.FineTuning) -> bool:
+    """A head of labels cannot be asked anything; its run brings the verdict on the validation data along, see `Results`."""
+    return ask.method == task_spec_pb2.FineTuning.CLASSIFICATION
 
 
 def _obstacle(ask: task_spec_pb2.FineTuning) -> str:
     """Why validation data leads to no verdict; empty = it does."""
     if ask.evaluation_dataset:
         return ""
-    if ask.method == task_spec_pb2.FineTuning.CLASSIFICATION:
-        return "what tells labels apart cannot chat; its accuracy on the validation data is among the metrics"
     return "" if ask.validation_dataset else "the rows that were held out are no dataset; give a validation_dataset"

@@ -48,11 +48,10 @@ class Results:
         """Adds to the task's message what it has found, or what the evaluation that followed on it has."""
         if task.kind is Kind.EXPORT:
             return
-        asked = evaluation_id(task.id) if task.kind is Kind.FINE_TUNING else task.id
+        asked = [task.id, evaluation_id(task.id)] if task.kind is Kind.FINE_TUNING else [task.id]
         async with transaction(self._pool) as connection:
-            row = await (await connection.execute(_SELECT, {"ids": [asked]})).fetchone()
-        if row is None:
-            return
-        message.MergeFromString(row["payload"] or b"")
-        if task.kind is Kind.FINE_TUNING:
-            message.evaluation_task = f"tasks/{asked}"
+            rows = await (await connection.execute(_SELECT, {"ids": asked})).fetchall()
+        for row in rows:
+            message.MergeFromString(row["payload"] or b"")
+            if row["id"] != task.id:
+                message.evaluation_task = f"tasks/{row['id']}"

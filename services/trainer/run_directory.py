@@ -185,10 +185,16 @@ class RunDirectory:
 
     def found(self, field: str) -> dict[str, Any]:
         """What the process says of its result in a field of result.json; raises TRAINING_FAILED when it says nothing."""
-        try:
+        value = self.result_field(field)
+        if value is None:
+            raise ServiceError("TRAINING_FAILED", f"the process left no {field}")
+        return value
+
+    def result_field(self, field: str) -> dict[str, Any] | None:
+        """The same; None when it says nothing."""
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             return dict(json.loads((self.path / "result.json").read_text())[field])
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise ServiceError("TRAINING_FAILED", f"the process left no {field}: {error!r}") from error
+        return None
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines the run printed, oldest first."""

@@ -128,10 +128,13 @@ def _show(client: "Client", task: "Task", worst: int) -> None:
     from tunesmith.cli.task_text import state_name
 
     if not task.HasField("evaluation_result"):
-        talk(f"{task.name} is {state_name(task.state)} and has found nothing yet: {task.state_reason}")
+        asked = client.get_task(task.evaluation_task) if task.evaluation_task else task
+        talk(f"{asked.name} is {state_name(asked.state)} and has found nothing yet: {asked.state_reason}")
         return
     print_result(task.evaluation_result)
-    if numbers := worst_rows(task.evaluation_result, worst):
+    numbers = worst_rows(task.evaluation_result, worst)
+    # A classifier's answers are not kept.
+    if numbers and (task.evaluation_task or not task.spec.HasField("fine_tuning")):
         print_rows(client.evaluation_rows(task.name), numbers)
 
 

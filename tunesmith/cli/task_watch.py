@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tunesmith.client import Client
     from tunesmith.streams import ResumingStream
     from tunesmith.v1.task_event_pb2 import StreamEnd, TaskEvent
+    from tunesmith.v1.task_pb2 import Task
 
 _ATTEMPTS_BEFORE_SAYING = 4  # about three seconds
 
@@ -128,9 +129,18 @@ def _note(event: "TaskEvent") -> str:
 
 
 def _say_next_step(client: "Client", task: str, artifact: str) -> None:
-    is_model = client.get_task(task).spec.WhichOneof("kind") == "fine_tuning"
+    found = client.get_task(task)
     talk(f"succeeded: {artifact}")
-    talk(f"try it: tunesmith model chat {artifact}" if is_model else f"look at it: tunesmith artifact show {artifact}")
+    talk(f"try it: tunesmith model chat {artifact}" if _chats(found) else f"look at it: tunesmith artifact show {artifact}")
+    if found.evaluation_task or found.HasField("evaluation_result"):
+        later = f", once {found.evaluation_task} is done" if found.evaluation_task else ""
+        talk(f"whether it helped: tunesmith eval show {task}{later}")
+
+
+def _chats(task: "Task") -> bool:
+    from tunesmith.v1.task_spec_pb2 import FineTuning
+
+    return task.spec.HasField("fine_tuning") and task.spec.fine_tuning.method != FineTuning.CLASSIFICATION
 
 
 def _conclude(end: "StreamEnd", succeeded: Callable[[], None] | None, *, as_json: bool) -> int:

@@ -241,7 +241,9 @@ class ModelResult(_message.Message):
     PERPLEXITY_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """As in the spec."""
+    """As in the spec. Of a fine-tuning of method CLASSIFICATION: `always "LABEL"`, with the most frequent label of the training data,
+    cut to 40 characters, and `classifier`.
+    """
     answered_count: _builtins.int
     """Rows it answered."""
     failed_count: _builtins.int
@@ -406,7 +408,7 @@ class Score(_message.Message):
     UNGRADED_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Built in: `exact_match`, `f1`, `bleu`, `rouge_l`; when every known answer is a JSON object also `json_valid` and
-    `json_field_f1`. Else the name of a grader.
+    `json_field_f1`. Of a classifier `accuracy` alone. Else the name of a grader.
     """
     value: _builtins.float
     """Mean over the rows."""

@@ -148,7 +148,7 @@ class TaskEvent(_message.Message):
 
     @_builtins.property
     def evaluation_finished(self) -> Global___EvaluationFinished:
-        """What an evaluation found."""
+        """What an evaluation found, or a fine-tuning of method CLASSIFICATION of its validation data."""
 
     @_builtins.property
     def generation_finished(self) -> Global___GenerationFinished:

@@ -225,8 +225,8 @@ class Task(_message.Message):
 
     @_builtins.property
     def evaluation_result(self) -> _evaluation_pb2.EvaluationResult:
-        """Output only. What an evaluation found; of a fine-tuning with `FineTuning.evaluation_dataset` what `evaluation_task` found.
-        Absent while there is no result. Only GetTask tells it.
+        """Output only. What an evaluation found; of a fine-tuning what `evaluation_task` found, or, with method CLASSIFICATION and
+        validation data, what training itself has measured at its end. Absent while there is no result. Only GetTask tells it.
         """
 
     @_builtins.property

@@ -235,7 +235,8 @@ class FineTuning(_message.Message):
     """The training data. Format: `datasets/{dataset}`; the bare id is accepted. Required unless `mixture` is set."""
     validation_dataset: _builtins.str
     """Optional. Held-out data whose loss is measured while training. Format as `dataset`. When the task succeeds the result is
-    compared with the base model on it, too, except with method CLASSIFICATION, see `skip_evaluation`.
+    compared with the base model on it, too, see `skip_evaluation`; with method CLASSIFICATION, whose base has no head to compare
+    with, with the most frequent label of the training data.
     """
     method: Global___FineTuning.Method.ValueType
     """Optional. Default: SFT."""
@@ -264,9 +265,10 @@ class FineTuning(_message.Message):
     `evaluation_dataset`. Default: false.
     """
     skip_evaluation: _builtins.bool
-    """Optional. With a `validation_dataset` but no `evaluation_dataset`, the evaluation uses the first 200 rows of the validation data
-    (not with method CLASSIFICATION, whose result cannot chat); true = it does not. Why none follows otherwise stands in
-    `Task.state_reason`. Without effect on an `evaluation_dataset`. Default: false.
+    """Optional. With a `validation_dataset` but no `evaluation_dataset`, the evaluation uses the first 200 rows of the validation data;
+    with method CLASSIFICATION training itself measures the result at its end, on all rows of the validation data or of the part that
+    was held out. True = neither is done. Why none follows otherwise stands in `Task.state_reason`. Without effect on an
+    `evaluation_dataset`. Default: false.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:

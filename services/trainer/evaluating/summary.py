@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,12 +10,24 @@ from services.trainer.evaluating import labels
 from services.trainer.evaluating.best import Contender, best_model, label
 from services.trainer.evaluating.bootstrap import Interval, Numbers, interval, resampled_means
 from services.trainer.evaluating.perplexity import Likelihoods, perplexities
-from services.trainer.evaluating.scores import Column, Scoring
+from services.trainer.evaluating.scores import Column
 from services.trainer.evaluating.values import Answer, Item
 from services.trainer.evaluating.verdict import amount, verdict
 
 _MOST_ROWS = 100
 _EPSILON = 1e-9
+
+
+class Scored(Protocol):
+    """How rows were scored; Scoring is one."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the known answers are labels."""
+
+    @property
+    def primary(self) -> str:
+        """The score that verdicts go by."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class _Sample:
     means: Numbers
 
 
-def summarise(items: Sequence[Item], scoring: Scoring, models: Sequence[Measured], seed: int) -> dict[str, Any]:
+def summarise(items: Sequence[Item], scoring: Scored, models: Sequence[Measured], seed: int) -> dict[str, Any]:
     """All but the leaks. The first model is what the others are compared with; every row is drawn with all its models."""
     samples = [_sample(measured, seed) for measured in models]
     results = [_model(items, measured, sample, samples[0]) for measured, sample in zip(models, samples, strict=True)]
@@ -95,7 +107,8 @@ def _model(items: Sequence[Item], measured: Measured, own: _Sample, first: _Samp
     }
     if measured.step:
         result["step"] = measured.step
-    if answered:
+    # Nobody has asked for answers that were there.
+    if any(answer.seconds for answer in answered):
         result["latency"] = _latency([answer.seconds for answer in answered])
     return result | _verdict(items, measured.columns[0], own, first)
 

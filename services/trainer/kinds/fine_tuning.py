@@ -12,9 +12,10 @@ from services.common.bundles import Bundle
 from services.trainer import hyperparameters
 from services.trainer.composition import Composer, Part, RowCounts
 from services.trainer.fetching import Fetching
+from services.trainer.journal import Event
 from services.trainer.kinds import fine_tuning_ask
 from services.trainer.kinds.fine_tuning_ask import FineTuning
-from services.trainer.kinds.kind import Prepared, RunKind
+from services.trainer.kinds.kind import Prepared, RunKind, Uploads
 from services.trainer.persistence import Note
 from services.trainer.run_directory import DatasetUse, Provenance, RunDirectory
 from services.trainer.storage_client import Adapter
@@ -56,7 +57,13 @@ def artifact_retention(document: str) -> duration_pb2.Duration | None:
     return run.spec.fine_tuning.artifact_retention if run.spec.fine_tuning.HasField("artifact_retention") else None
 
 
-FINE_TUNING = RunKind("fine_tuning", "", fine_tuning_ask.check, fine_tuning_ask.read, prepare, manifest)
+async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:
+    """See RunKind. Of a head of labels the process itself says how good it is, since nobody can ask it."""
+    found = run.result_field("evaluation")
+    return [] if found is None or _ask(run).skips_evaluation else [Event("evaluation_finished", {"result": found})]
+
+
+FINE_TUNING = RunKind("fine_tuning", "", fine_tuning_ask.check, fine_tuning_ask.read, prepare, manifest, news=news)
 
 
 async def _data(run: RunDirectory, fetching: Fetching, note: Note) -> Provenance:

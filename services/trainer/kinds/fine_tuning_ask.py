@@ -40,6 +40,8 @@ class FineTuning:
     sample_prompts: tuple[str, ...]
     initial_artifact: str = ""
     """Weights to start from; empty = those of the base model."""
+    skips_evaluation: bool = False
+    """With validation data the losses are enough."""
 
     @property
     def num_processes(self) -> int:
@@ -85,6 +87,7 @@ def read(run: trainer_service_pb2.Run) -> FineTuning:
         hyperparameters=numbers(run.hyperparameters),
         sample_prompts=tuple(tuning.sample_prompts),
         initial_artifact=tuning.initial_artifact,
+        skips_evaluation=tuning.skip_evaluation,
     )
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +30,9 @@ from services.trainer.training.progress import Progress, Result
 from services.trainer.training.schedule import total_steps
 
 _STOPPED = 128 + signal.SIGTERM
+Verdict = Mapping[str, Any] | None
+"""The fields of EvaluationResult."""
+
 _log = logging.getLogger("tunesmith.training")
 
 
@@ -90,10 +93,11 @@ def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
             should_stop=_sigterm(),
             clock=time.monotonic,
         )
-    sink.beat(result.step, "end")
     result = with_best_weights(result, engine, directory, belongs_to, progress)
+    evaluation = None if result.stopped else _verdict(rank, result)
+    sink.beat(result.step, "end")
     if not result.stopped:
-        _export(engine, rank.model, config, result, rank.training)
+        _export(rank, config, result, evaluation)
     engine.close()
     return result.stopped
 
@@ -105,21 +109,34 @@ def _sigterm() -> Callable[[], bool]:
     return stop.is_set
 
 
-def _export(engine: Any, model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
-    with engine.whole_weights():
-        if engine.rank == 0:
-            _save(model, config, result, training)
+def _verdict(rank: Any, result: Result) -> Verdict:
+    """How good a head of labels is; None of everything else, which inference is asked about."""
+    if rank.config.method != "classification" or rank.validation is None:
+        return None
+    from services.trainer.training.verdict import head_verdict
+
+    numbers = rank.config.hyperparameters
+    answers = rank.engine.answers(rank.validation, numbers)
+    found = head_verdict(rank.training, rank.validation, answers, result.step, numbers.seed)
+    _log.info("%s", found["summary"])
+    return found
 
 
-def _save(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
+def _export(rank: Any, config: TrainConfig, result: Result, evaluation: Verdict) -> None:
+    with rank.engine.whole_weights():
+        if rank.engine.rank == 0:
+            _save(rank, config, result, evaluation)
+
+
+def _save(rank: Any, config: TrainConfig, result: Result, evaluation: Verdict) -> None:
     from services.trainer.training.export import save_adapter, save_model, save_result
 
     if config.has_adapter:
-        save_adapter(model, config.output_dir)
+        save_adapter(rank.model, config.output_dir)
     else:
-        save_model(model, config.base_model_dir, config.output_dir)
+        save_model(rank.model, config.base_model_dir, config.output_dir)
     kind = "ADAPTER" if config.has_adapter else "MODEL"
-    save_result(result, kind, training.rendered_rows_sha256, config.output_dir.parent / "result.json")
+    save_result(result, kind, rank.training.rendered_rows_sha256, config.output_dir.parent / "result.json", evaluation)
     _log.info("%s saved after step %s", kind.lower(), result.step)
 
 

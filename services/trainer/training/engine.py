@@ -23,7 +23,7 @@ from services.trainer.training.generation import continuation
 from services.trainer.training.lanes import Lanes, divided
 from services.trainer.training.loss_scale import LossScale
 from services.trainer.training.model import ObjectiveModule
-from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.objectives.objective import Classifying, Objective
 from services.trainer.training.random_state import preserved_random_state
 from services.trainer.training.snapshot import Snapshot
 from services.trainer.training.sums import Sums
@@ -217,6 +217,21 @@ class Engine:
         self._sum_over_ranks(found)
         pairs = zip(data.examples, found.tolist(), strict=True)
         return replace(data, examples=tuple(replace(example, reference=tuple(values)) for example, values in pairs))
+
+    @torch.no_grad()
+    def answers(self, data: Dataset, numbers: Hyperparameters) -> list[str]:
+        """The label that each row of `data` is taken for, all ranks together; of an objective that is Classifying."""
+        assert isinstance(self._objective, Classifying), "rows of others have no label"
+        self._engine.eval()
+        found = torch.zeros(len(data.examples), device=self._device)
+        for positions in evaluation_share(data.lengths, numbers)[self.rank]:
+            # Not in lanes: what those find is added up.
+            batch = self._objective.collate(data.take(positions), self._device)
+            found[list(positions)] = self._engine(batch, ask="answers").float()
+            self.alive()
+        self._engine.train()
+        self._sum_over_ranks(found)
+        return [self._objective.labels[int(number)] for number in found.tolist()]
 
     def whole_weights(self) -> AbstractContextManager[Any]:
         """Inside, the first rank has all trained and frozen weights whole; every rank must enter."""

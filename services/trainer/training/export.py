@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,20 @@ def save_model(model: Any, base_model_dir: Path, output_dir: Path) -> None:
     _write_whole(output_dir, write)
 
 
-def save_result(result: Result, kind: str, rendered_rows_sha256: str, path: Path) -> None:
-    """What the output is, last step, last metrics, what was trained on and the versions that made it, as JSON."""
-    value = {
+def save_result(
+    result: Result, kind: str, rendered_rows_sha256: str, path: Path, evaluation: Mapping[str, Any] | None = None
+) -> None:
+    """What the output is, last step, last metrics, what was trained on and the versions that made it, as JSON; `evaluation`:
+    how good it is, where training itself has measured that."""
+    value: dict[str, Any] = {
         "kind": kind,
         "step": result.step,
         "metrics": result.metrics,
         "rendered_rows_sha256": rendered_rows_sha256,
         "versions": versions(),
     }
+    if evaluation is not None:
+        value["evaluation"] = evaluation
     save_json(value, path)
 
 

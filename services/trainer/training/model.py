@@ -16,7 +16,7 @@ from services.trainer.training.fast import FastDecoder
 from services.trainer.training.kept_base import take_model
 from services.trainer.training.lanes import Lanes, summed
 from services.trainer.training.last_layers import adapted_modules, tuned_layers
-from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.objectives.objective import Classifying, Objective
 from services.trainer.training.objectives.policy import Policy
 
 _PLAIN = tuple(
@@ -83,7 +83,10 @@ class ObjectiveModule(nn.Module):
         self._packs = packs
 
     def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
-        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective. Those of lanes are added up."""
+        """What the objective computes of the micro-batch: `ask` for its `loss`, `baseline`, `reference` or `answers`.
+
+        Of lanes the sum.
+        """
         if isinstance(batch, Lanes):
             trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
             return summed(lambda part: self.forward(part, baseline, ask=ask), batch, trained)
@@ -94,6 +97,9 @@ class ObjectiveModule(nn.Module):
                 return self._objective.baseline(policy, batch)
             if ask == "reference":
                 return self._objective.reference(policy, batch)
+            if ask == "answers":
+                assert isinstance(self._objective, Classifying), "nobody else is asked"
+                return self._objective.answers(policy, batch)
             return self._objective.loss(policy, batch, baseline)
 
 

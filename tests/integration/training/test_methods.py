@@ -66,6 +66,17 @@ def assert_same(run, other):
         torch.testing.assert_close(tensor, others[name], rtol=1e-3, atol=1e-4)
 
 
+def assert_verdict(directory, run, method):
+    """Of a head of labels, and of nothing else, the run says how good it is: as good as it was measured to be."""
+    result = json.loads((directory / "result.json").read_text())
+    assert ("evaluation" in result) == (method == "classification")
+    if method == "classification":
+        base, head = result["evaluation"]["models"]
+        assert head["scores"][0]["value"] == pytest.approx(run.values("eval_accuracy")[-1])
+        assert (base["model"][:8], head["model"], head["step"]) == ('always "', "classifier", result["step"])
+        assert result["evaluation"]["row_count"] == len(rows(method))
+
+
 @pytest.mark.parametrize("method", METRICS)
 def test_ranks_and_batches_change_nothing_about_a_method(tmp_path, model, method):
     whole = train(tmp_path / "whole", model, method, **WHOLE)
@@ -74,6 +85,8 @@ def test_ranks_and_batches_change_nothing_about_a_method(tmp_path, model, method
     single = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
     assert_same(train(tmp_path / "single", model, method, **single), whole)
     assert_same(train(tmp_path / "ranks", model, method, zero_stage=2, **TWO_RANKS), whole)
+    for cut in ("whole", "single", "ranks"):
+        assert_verdict(tmp_path / cut, whole, method)
 
 
 @pytest.mark.parametrize(("method", "stage"), [("sft", 3), ("dpo", 2), ("kto", 3), ("classification", 3)])
@@ -81,6 +94,7 @@ def test_full_tuning_is_the_same_on_two_ranks_and_leaves_a_whole_model(tmp_path,
     whole = train(tmp_path / "whole", model, method, "full", learning_rate=1e-3, **WHOLE)
     ranks = train(tmp_path / "ranks", model, method, "full", learning_rate=1e-3, zero_stage=stage, **TWO_RANKS)
     assert_same(ranks, whole)
+    assert_verdict(tmp_path / "ranks", whole, method)
     (started,) = whole.of_kind("training_started")
     assert started["trainable_parameter_count"] == started["parameter_count"]
     assert json.loads((ranks.directory / "result.json").read_text())["kind"] == "MODEL"

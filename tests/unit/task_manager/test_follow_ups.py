@@ -83,10 +83,10 @@ def test_nothing_follows_on_a_fine_tuning_without_questions_or_that_does_not_wan
 @pytest.mark.parametrize(
     ("tuning", "why"),
     [
-        ({"validation_dataset": DATASET, "method": task_spec_pb2.FineTuning.CLASSIFICATION}, "cannot chat; its accuracy on"),
         ({"validation_split_ratio": 0.1}, "no dataset; give a validation_dataset"),
+        ({"validation_split_ratio": 0.1, "method": task_spec_pb2.FineTuning.DPO}, "no dataset; give a validation_dataset"),
     ],
-    ids=["classification", "split"],
+    ids=["split", "split of preferences"],
 )
 def test_validation_data_without_a_verdict_has_a_reason(tuning: dict[str, Any], why: str) -> None:
     row = a_row(**tuning)
@@ -104,8 +104,11 @@ def test_validation_data_without_a_verdict_has_a_reason(tuning: dict[str, Any], 
         {"validation_dataset": DATASET, "skip_evaluation": True},
         {"evaluation_dataset": DATASET, "validation_split_ratio": 0.1},
         {"evaluation_dataset": DATASET, "validation_dataset": DATASET, "skip_evaluation": True},
+        # Their runs bring the verdict along.
+        {"validation_dataset": DATASET, "method": task_spec_pb2.FineTuning.CLASSIFICATION},
+        {"validation_split_ratio": 0.1, "method": task_spec_pb2.FineTuning.CLASSIFICATION},
     ],
-    ids=["no data", "nothing to skip", "validation", "skipped", "evaluation and split", "evaluation before all"],
+    ids=["no data", "nothing to skip", "validation", "skipped", "evaluation and split", "evaluation before all", "labels", "labels and split"],
 )
 def test_nothing_is_to_be_said_when_an_evaluation_follows_or_there_is_no_data(tuning: dict[str, Any]) -> None:
     assert without_verdict(a_row(**tuning)["spec"]) == ""

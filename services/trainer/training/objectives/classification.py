@@ -33,6 +33,7 @@ class Classification(PlainObjective):
 
     def __init__(self, training: Dataset) -> None:
         self._sequences = Sequences(array("i"))
+        self.labels = training.labels
         self._classes = {label: index for index, label in enumerate(training.labels)}
 
     def arrange(self, data: Dataset) -> Dataset:
@@ -58,8 +59,16 @@ class Classification(PlainObjective):
 
     def loss(self, policy: Policy, batch: LabelBatch, baseline: Tensor | None) -> Tensor:
         """[cross-entropy over the classes, right answers]."""
-        rows = torch.arange(len(batch.last), device=batch.last.device)
-        states = states_at(policy, batch.sequences, rows, batch.last)
-        logits = policy.network.score(states.float())
+        logits = self._logits(policy, batch)
         right = (logits.detach().argmax(-1) == batch.classes).sum()
         return torch.stack([functional.cross_entropy(logits, batch.classes, reduction="sum"), right.float()])
+
+    def answers(self, policy: Policy, batch: LabelBatch) -> Tensor:
+        """See Classifying."""
+        return self._logits(policy, batch).argmax(-1)
+
+    def _logits(self, policy: Policy, batch: LabelBatch) -> Tensor:
+        """[B, classes]."""
+        rows = torch.arange(len(batch.last), device=batch.last.device)
+        logits: Tensor = policy.network.score(states_at(policy, batch.sequences, rows, batch.last).float())
+        return logits

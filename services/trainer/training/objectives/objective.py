@@ -1,7 +1,7 @@
 """What a training method is to the rest of the process: rows to tensors, tensors to a loss; every method is one of these."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, device
 
@@ -52,3 +52,15 @@ class Objective(Protocol):
 
         Called before training with `reference_is_stored`.
         """
+
+
+@runtime_checkable
+class Classifying(Protocol):
+    """A training method that takes every row for one of several labels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All there are, by class."""
+
+    def answers(self, policy: Policy, batch: Any) -> Tensor:
+        """[B]. The class that each row of the micro-batch is taken for."""
