@@ -744,6 +744,26 @@ async def test_a_result_is_kept_with_its_event_and_a_fine_tuning_shows_what_foll
     assert message.evaluation_task == ""
 
 
+async def test_a_fine_tuning_that_has_measured_itself_shows_that_and_nothing_follows(pool: Pool, owner: Owner) -> None:
+    ask = task_spec_pb2.FineTuning(
+        base_model="baseModels/tiny",
+        validation_dataset=f"datasets/{uuid.uuid4()}",
+        method=task_spec_pb2.FineTuning.CLASSIFICATION,
+    )
+    spec = task_spec_pb2.TaskSpec(fine_tuning=ask).SerializeToString()
+    await owner.tasks.create(dataclasses.replace(a_new_task(), spec=spec))
+    assignment = await owner.claim("t:1", 1)
+    assert assignment
+    result = evaluation_pb2.EvaluationResult(row_count=12)
+    told = task_event_pb2.TaskEvent(sequence=2, evaluation_finished=task_event_pb2.EvaluationFinished(result=result))
+    await owner.events.append(assignment.claim, 0, [started(1), told], None)
+    await owner.claims.finish(assignment.claim, Change(State.SUCCEEDED, "done", artifact=f"artifacts/{uuid.uuid4()}"))
+    message = task_pb2.Task()
+    await Results(pool).tell(await owner.tasks.get(assignment.claim.task_id), message)
+    assert (message.evaluation_result, message.evaluation_task) == (result, "")
+    assert await owner.claim("t:1", 1) is None
+
+
 async def test_the_same_evaluation_never_follows_twice(pool: Pool, owner: Owner) -> None:
     dataset = f"datasets/{uuid.uuid4()}"
     ask = task_spec_pb2.FineTuning(base_model="baseModels/tiny", evaluation_dataset=dataset)

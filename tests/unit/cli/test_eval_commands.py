@@ -206,6 +206,22 @@ def test_a_fine_tuning_shows_the_evaluation_that_followed_on_it(run, platform, e
     assert "better by 40 ± 20 points" in shown
 
 
+def test_a_classifier_shows_what_its_own_run_has_measured_whose_answers_are_not_kept(run, platform, evaluated):
+    spec = TaskSpec(fine_tuning=FineTuning(method=FineTuning.CLASSIFICATION))
+    found = evaluated.evaluation_result
+    tuned = platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact="artifacts/a", evaluation_result=found)
+    done = run("eval", "show", tuned.name)
+    assert done.exit_code == 0, done.output
+    assert "better by 40 ± 20 points" in done.stdout
+    assert "row 2" not in done.stdout
+
+
+def test_a_fine_tuning_whose_evaluation_is_not_done_says_how_that_stands(run, platform):
+    evaluation = platform.tasks.add(Task.QUEUED, state_reason="waits for room")
+    tuned = platform.tasks.add(Task.SUCCEEDED, artifact="artifacts/a", evaluation_task=evaluation.name)
+    assert f"{evaluation.name} is QUEUED and has found nothing yet: waits for room" in run("eval", "show", tuned.name).stderr
+
+
 def test_what_has_found_nothing_yet_says_so(run, platform):
     waiting = platform.tasks.add(Task.QUEUED, state_reason="waits for a trainer")
     done = run("eval", "show", waiting.name)

@@ -11,8 +11,10 @@ from tunesmith.cli.output import print_fields, print_table, when
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.dataset_pb2 import DatasetStatistics
+from tunesmith.v1.evaluation_pb2 import EvaluationResult
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
 from tunesmith.v1.task_pb2 import Task
+from tunesmith.v1.task_spec_pb2 import FineTuning, TaskSpec
 
 
 @pytest.fixture
@@ -142,6 +144,22 @@ class TestTasks:
         assert result.stderr.splitlines()[-2:] == [
             "succeeded: artifacts/made",
             "try it: tunesmith model chat artifacts/made",
+        ]
+
+    def test_a_success_leads_to_its_verdict_when_there_is_one_to_come(self, run, platform):
+        task = platform.tasks.add(events=a_run(), evaluation_task="tasks/e")
+        assert run("task", "watch", task.name).stderr.splitlines()[-2:] == [
+            "try it: tunesmith model chat artifacts/made",
+            f"whether it helped: tunesmith eval show {task.name}, once tasks/e is done",
+        ]
+
+    def test_a_classifier_is_not_offered_as_somebody_to_talk_to(self, run, platform):
+        spec = TaskSpec(fine_tuning=FineTuning(method=FineTuning.CLASSIFICATION))
+        task = platform.tasks.add(events=a_run(), spec=spec, evaluation_result=EvaluationResult(row_count=12))
+        assert run("task", "watch", task.name).stderr.splitlines()[-3:] == [
+            "succeeded: artifacts/made",
+            "look at it: tunesmith artifact show artifacts/made",
+            f"whether it helped: tunesmith eval show {task.name}",
         ]
 
     def test_a_cancelled_task_is_said_to_be(self, run, platform):

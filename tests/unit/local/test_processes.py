@@ -8,7 +8,8 @@ import time
 import psutil
 import pytest
 
-from tunesmith.local.processes import end, find, identify, wait_until_gone, with_descendants
+from tunesmith.local import processes
+from tunesmith.local.processes import end, find, identify, reap_orphans, wait_until_gone, with_descendants
 from tunesmith.local.state import ProcessId
 
 FAMILY = """
@@ -56,6 +57,32 @@ def test_a_process_that_is_gone_or_a_zombie_is_not_found(start):
     process.wait()
     assert find(identity) is None
     assert identify(2**22 + 1) is None
+
+
+def dead(start) -> subprocess.Popen[str]:
+    """A child that nobody has collected yet."""
+    process = start("print(1)")
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    return process
+
+
+def test_a_dead_child_is_collected_unless_it_is_ones_own(start):
+    stranger, own = dead(start), dead(start)
+    # What else this process has started is not touched either.
+    others = {child.pid for child in psutil.Process().children()} - {stranger.pid}
+    reap_orphans(others)
+    assert not psutil.pid_exists(stranger.pid)
+    assert own.pid in others
+    assert psutil.Process(own.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_while_no_child_is_dead_no_process_is_looked_at(start, monkeypatch):
+    start("import time; print(1, flush=True); time.sleep(600)")
+    for child in psutil.Process().children():
+        if child.status() == psutil.STATUS_ZOMBIE:
+            os.waitpid(child.pid, 0)
+    monkeypatch.setattr(processes.psutil, "Process", lambda: pytest.fail("every process of the machine was looked at"))
+    reap_orphans(set())
 
 
 def test_a_family_is_ended_with_members_in_sessions_of_their_own(start):

@@ -108,7 +108,16 @@ def test_validation_data_without_a_verdict_has_a_reason(tuning: dict[str, Any], 
         {"validation_dataset": DATASET, "method": task_spec_pb2.FineTuning.CLASSIFICATION},
         {"validation_split_ratio": 0.1, "method": task_spec_pb2.FineTuning.CLASSIFICATION},
     ],
-    ids=["no data", "nothing to skip", "validation", "skipped", "evaluation and split", "evaluation before all", "labels", "labels and split"],
+    ids=[
+        "no data",
+        "nothing to skip",
+        "validation",
+        "skipped",
+        "evaluation and split",
+        "evaluation before all",
+        "labels",
+        "labels and split",
+    ],
 )
 def test_nothing_is_to_be_said_when_an_evaluation_follows_or_there_is_no_data(tuning: dict[str, Any]) -> None:
     assert without_verdict(a_row(**tuning)["spec"]) == ""

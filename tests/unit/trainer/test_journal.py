@@ -152,6 +152,24 @@ def test_a_reader_returns_what_is_new_each_time(path: Path) -> None:
         assert [record["text"] for record in reader.read()] == ["b", "c"]
 
 
+def test_a_reader_knows_whether_reading_is_worth_it(path: Path) -> None:
+    with JournalReader(path) as reader:
+        assert not reader.has_more()
+        with Journal.open(path) as journal:
+            assert not reader.has_more()
+            journal.event("log", text="a")
+            # Before and after it was opened.
+            assert reader.has_more()
+            assert reader.read()
+            assert not reader.has_more()
+            journal.control("retry")
+            assert reader.has_more()
+            assert reader.read()
+        path.write_bytes(path.read_bytes() + b'{"sequence":2,')
+        assert reader.has_more()
+        assert reader.read() == []
+
+
 def test_a_reader_waits_for_the_rest_of_a_half_written_line(path: Path) -> None:
     line = json.dumps({"sequence": 1, "time": 0, "kind": "log", "text": "a"}, separators=(",", ":")).encode() + b"\n"
     with JournalReader(path) as reader:

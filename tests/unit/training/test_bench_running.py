@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.running import STEPS, expectation_error, saving_seconds
+from tests.bench.running import STEPS, TRAINING, Spent, expectation_error, saving_seconds, shares
 from tunesmith.v1.task_event_pb2 import TaskEvent
 
 
@@ -30,3 +30,16 @@ def test_the_expected_time_is_judged_after_a_tenth_of_the_steps(told: float, err
     steps = [step(number, float(number), remaining=told if number == tenth else 1.0) for number in range(1, STEPS + 1)]
     assert STEPS - tenth == 54
     assert expectation_error(steps) == pytest.approx(error)
+
+
+def test_the_cost_is_told_by_process_and_without_what_the_stack_computes_anyway() -> None:
+    before = Spent({TRAINING: 10.0, "trainer": 1.0}, 100.0)
+    after = Spent({TRAINING: 210.0, "trainer": 4.0, "supervisor": 1.0}, 200.0)
+    idle = Spent({"trainer": 0.1, "postgres": 0.2}, 10.0)
+    run = after - before
+    assert (run.training, run.clock) == (200.0, 100.0)
+    assert shares(run, idle) == {
+        "postgres": (pytest.approx(-0.01), pytest.approx(0.01)),
+        "supervisor": (pytest.approx(0.005), 0.0),
+        "trainer": (pytest.approx(0.01), pytest.approx(0.005)),
+    }

@@ -1,0 +1,56 @@
+"""What a fine-tuning tells of its result beside the artifact: of a head of labels, how good it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer_values import NOW, make_run
+
+from services.trainer import conversion
+from services.trainer.kinds.table import KINDS
+from services.trainer.run_directory import RunDirectory
+from tunesmith.v1 import task_spec_pb2
+
+FOUND = {"row_count": 12, "primary_score": "accuracy", "summary": "better", "models": []}
+
+
+def a_run(root: Path, *, skips: bool = False) -> RunDirectory:
+    run = make_run()
+    run.spec.fine_tuning.method = task_spec_pb2.FineTuning.CLASSIFICATION
+    run.spec.fine_tuning.skip_evaluation = skips
+    return RunDirectory.create(root, conversion.request_from_proto(run, NOW))
+
+
+def leave(run: RunDirectory, **more: Any) -> None:
+    record = {"kind": "ADAPTER", "step": 3, "metrics": {}, "rendered_rows_sha256": "", "versions": {}, **more}
+    (run.path / "result.json").write_text(json.dumps(record))
+
+
+async def news(run: RunDirectory) -> list[Any]:
+    return list(await KINDS["fine_tuning"].news(run, None))  # type: ignore[arg-type]
+
+
+async def test_what_a_run_has_measured_itself_is_told_as_an_evaluation_is(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    leave(run, evaluation=FOUND)
+    (event,) = await news(run)
+    assert (event.kind, event.fields) == ("evaluation_finished", {"result": FOUND})
+    record = {"sequence": 1, "time": NOW, "kind": event.kind, **event.fields}
+    assert conversion.event_to_proto(record, 1).evaluation_finished.result.primary_score == "accuracy"
+
+
+@pytest.mark.parametrize("has_left", [True, False], ids=["measured", "not measured"])
+async def test_nothing_is_told_that_is_not_wanted_or_not_known(tmp_path: Path, has_left: bool) -> None:
+    run = a_run(tmp_path, skips=has_left)
+    leave(run, **({"evaluation": FOUND} if has_left else {}))
+    assert await news(run) == []
+
+
+async def test_a_run_without_a_result_tells_nothing(tmp_path: Path) -> None:
+    assert await news(a_run(tmp_path)) == []
+
+
+def test_what_is_not_wanted_outlives_a_restart(tmp_path: Path) -> None:
+    request = a_run(tmp_path, skips=True).request
+    assert conversion.request_from_document(request.document) == request
