@@ -19,7 +19,8 @@ def print_result(result: EvaluationResult) -> None:
         changed = f"{model.improved_count} rows better, {model.regressed_count} worse"
         print(f"{model.model}: {model.verdict_text} on {result.primary_score}, {result.row_count} rows; {changed}")
         if model.perplexity.delta_text:
-            print(f"  perplexity of the known answers {model.perplexity.value:.3g}: {model.perplexity.delta_text}")
+            of_what = "texts" if result.primary_score == "log_likelihood" else "known answers"
+            print(f"  perplexity of the {of_what} {model.perplexity.value:.3g}: {model.perplexity.delta_text}")
     if result.HasField("best"):
         print(result.best.text)
     _print_leaks(result.leaks)
