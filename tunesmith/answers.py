@@ -109,6 +109,9 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
 
     def _result_lines(self, task: Task, path: str) -> Iterator[dict[str, Any]]:
         if not task.artifact or task.spec.HasField("fine_tuning"):
+            if task.HasField("evaluation_result"):
+                message = f"{task.name} has measured its classifier itself and kept no single answers"
+                raise FailedPrecondition(message, reason="RESULT_NOT_READY", hint="The verdict: tunesmith eval show.")
             message = f"{task.name} is {Task.State.Name(task.state)} and has no such result"
             raise FailedPrecondition(message, reason="RESULT_NOT_READY", hint="Wait for it: tunesmith task watch.")
         rest = b""

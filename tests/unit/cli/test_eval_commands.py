@@ -214,6 +214,8 @@ def test_a_classifier_shows_what_its_own_run_has_measured_whose_answers_are_not_
     assert done.exit_code == 0, done.output
     assert "better by 40 ± 20 points" in done.stdout
     assert "row 2" not in done.stdout
+    rows = run("eval", "rows", tuned.name)
+    assert (rows.exit_code != 0, "kept no single answers" in rows.stderr) == (True, True)
 
 
 def test_a_fine_tuning_whose_evaluation_is_not_done_says_how_that_stands(run, platform):
