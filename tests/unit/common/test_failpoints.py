@@ -91,4 +91,5 @@ def test_every_name_has_its_place_and_every_place_its_name() -> None:
     commits = {name for text in sources for name in re.findall(r'transaction\(self\._pool, "([^"]+)"\)', text)}
     placed = {f"{name}.{where}" for name in calls for where in ("before", "after")}
     placed |= {f"{name}.{where}" for name in commits for where in ("commit", "committed")}
+    placed |= {name for text in sources for name in re.findall(r' failpoint\("([^"]+)"\)', text)}
     assert placed == set(POINTS)
