@@ -34,6 +34,14 @@ def adapted(made, **lora):
     return model
 
 
+def frozen_in_bf16(model):
+    """What is not trained is rounded, as a run with that precision holds it."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
+    return model
+
+
 def double(model):
     """In double precision throughout: the norms of transformers would go through single precision."""
     for module in model.modules():

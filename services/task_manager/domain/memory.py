@@ -36,7 +36,7 @@ class MemoryNeed:
     parameter_count: int
     trained_parameters: int
     precision: str
-    """Of weights and activations; empty counts as fp32."""
+    """Of weights, and of activations but on the lean path, where those are fp32; empty counts as fp32."""
     batch_size: int
     """Rows of one forward pass, before any are merged."""
     passes: int
@@ -62,7 +62,8 @@ def peak_bytes(need: MemoryNeed, processes: int) -> int:
     width = _BYTES.get(need.precision, 4)
     weights = _weight_bytes(need, width)
     trained = need.trained_parameters * _TRAINED_BYTES
-    kept = _layers(need) * ((_lean_layer if need.is_lean else _layer)(need.shape) + need.dropped_inputs) * width
+    kept = _layers(need) * ((_lean_layer if need.is_lean else _layer)(need.shape) + need.dropped_inputs)
+    kept *= _BYTES["fp32"] if need.is_lean else width
     rows = _merged_rows(need, kept) if need.is_lean else need.batch_size
     # A batch on the lean path is as long as its rows together; one with the longest row among them is longer than most.
     length = (need.longest + min(need.mean, need.longest)) / 2 if need.is_lean else need.longest

@@ -133,17 +133,19 @@ def peak_memory(findings: Findings, shape: ModelShape | None) -> int:
         mean=max(facts.token_count / max(1, facts.example_count) for facts in known),
         targets=max(facts.trainable_token_count / max(1, facts.example_count) for facts in known),
         has_four_bits=findings.ask.tuning == four_bit.TUNING,
-        is_lean=findings.ask.tuning != four_bit.TUNING and _is_lean(effective, shape),
+        is_lean=findings.ask.tuning != four_bit.TUNING and _is_lean(findings, shape),
         dropped_inputs=shape.adapter_inputs(lora.target_modules) if lora.dropout else 0,
         learning_layers=lora.last_layers or 0,
     )
     return memory.peak_bytes(need, effective.num_processes or 1)
 
 
-def _is_lean(effective: Hyperparameters, shape: ModelShape) -> bool:
+def _is_lean(findings: Findings, shape: ModelShape) -> bool:
     """Whether the trainer will take its lean path on a CPU, as far as can be told from here."""
-    is_exact = effective.precision in (None, "", "fp32") and not effective.lora.use_dora
-    return is_exact and shape.family in _LEAN_FAMILIES and (effective.zero_stage or 0) < _CUTS_WEIGHTS
+    effective = findings.effective
+    formats = (None, "", "fp32") if findings.is_full else (None, "", "fp32", "bf16")
+    is_known = effective.precision in formats and not effective.lora.use_dora
+    return is_known and shape.family in _LEAN_FAMILIES and (effective.zero_stage or 0) < _CUTS_WEIGHTS
 
 
 def _serving_problem(findings: Findings) -> str:

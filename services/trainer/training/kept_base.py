@@ -35,7 +35,16 @@ def renderer_of(directory: Path) -> Renderer:
 
 
 def take_model(directory: Path, dtype: Any) -> Any | None:
-    """The model of `directory` with weights of `dtype`, None = it is not kept. Nothing is kept any more then."""
-    found = next((base.model for base in _kept if (base.directory, base.dtype) == (directory, dtype)), None)
+    """The model of `directory` with weights of `dtype`, None = it is not kept. Nothing is kept any more then.
+
+    `dtype` is that of the kept weights, or they are rounded to it one by one, as reading them anew would.
+    """
+    found = next((base for base in _kept if base.directory == directory), None)
     _kept.clear()
-    return found
+    if found is None:
+        return None
+    if dtype != found.dtype:
+        # Not the whole module at once: the angles of positions stay fp32.
+        for parameter in found.model.parameters():
+            parameter.data = parameter.data.to(dtype)
+    return found.model

@@ -23,6 +23,8 @@ from tests.bench.training.work import flops_per_step
 from tests.bench.training.worker import OURS
 
 DEFAULTS = "TRL, its defaults"
+HALF = f"{OURS}, bf16 products"
+PRECISIONS = ("fp32", "bf16")
 LORA = ("TRL padding_free", "TRL packing", "transformers group_by_length", DEFAULTS)
 FULL = (OURS, "TRL padding_free")
 
@@ -36,25 +38,30 @@ def main() -> None:
         model = options.model or import_model(Path(directory) / "model")
         job = Job(OURS, "lora", str(model), str(rows), options.batch, options.micro_batch, options.steps)
         print(report.heading(), flush=True)
-        peaks: list[float] = []
+        peaks: dict[str, list[float]] = {each: [] for each in PRECISIONS}
         some = {f"{OURS}, adapters in the last {count} layers": replace(job, last_layers=count) for count in options.last_layers}
-        lora = _measure({OURS: job} | some | dict.fromkeys(LORA, job), options.rounds, peaks)
+        half = replace(job, precision="bf16")
+        lora = _measure({OURS: job, HALF: half} | some | dict.fromkeys(LORA, job), options.rounds, peaks)
         print(f"\nLoRA, rank 8, all linear layers, fp32, {job.batch} rows a step:\n\n{report.table(lora, OURS)}", flush=True)
         whole = replace(job, tuning="full", steps=options.full_steps)
         full = _measure(dict.fromkeys(FULL, whole), options.rounds, peaks)
         print(f"\nFull tuning:\n\n{report.table(full, OURS)}\n", flush=True)
-        shares = [flops_per_step(each) / found[OURS].seconds_per_step for each, found in ((job, lora), (whole, full))]
-    print(f"fp32 matrix peak {max(peaks) / 1e9:.0f} GFLOP/s; ours, LoRA and full: {[round(share / 1e9) for share in shares]}\n")
-    for line in verdicts(lora, full, OURS, DEFAULTS, shares[0] / max(peaks)):
+        ran = {OURS: (job, lora[OURS]), HALF: (half, lora[HALF]), "full tuning": (whole, full[OURS])}
+        speeds = {name: flops_per_step(each) / found.seconds_per_step for name, (each, found) in ran.items()}
+    fastest = {each: max(found) for each, found in peaks.items()}
+    for line in (*report.peaks(fastest, speeds), ""):
+        print(line)
+    for line in verdicts(lora, full, OURS, DEFAULTS, {name: speeds[name] / fastest["fp32"] for name in (OURS, HALF)}):
         print(f"- {line}")
 
 
-def _measure(jobs: Mapping[str, Job], rounds: int, peaks: list[float]) -> dict[str, Result]:
-    """By variant. Round by round, so that a slow minute of the machine hits no variant alone; the machine's peak beside each."""
+def _measure(jobs: Mapping[str, Job], rounds: int, peaks: Mapping[str, list[float]]) -> dict[str, Result]:
+    """By variant. Round by round, so that a slow minute of the machine hits no variant alone; the machine's peaks beside each."""
     found: dict[str, list[Measured]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
-            peaks.append(float(_output("tests.bench.training.peak")))
+            for precision, found_peaks in peaks.items():
+                found_peaks.append(float(_output("tests.bench.training.peak", precision)))
             found[name].append(Measured.from_json(_output("tests.bench.training.worker", replace(job, variant=name).to_json())))
     return {name: Result.of(each) for name, each in found.items()}
 

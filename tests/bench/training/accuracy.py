@@ -1,9 +1,12 @@
-"""What training only the last layers costs in accuracy: `python -m tests.bench.training.accuracy --last-layers 8 [--steps 100]`.
+"""What training only the last layers, or products of bf16, cost in accuracy:
+`python -m tests.bench.training.accuracy [--last-layers 8] [--precision bf16] [--steps 100]`.
 
 Trains SmolLM2 135M with the product's defaults for LoRA (rank 16; learning rate 2e-4 unless another is given) on
-TUNESMITH_BENCH_DATA/train.jsonl, the same rows in the same order whatever the layers, and counts the rows of test.jsonl that the
+TUNESMITH_BENCH_DATA/train.jsonl, the same rows in the same order whatever the options, and counts the rows of test.jsonl that the
 model would answer exactly as they do: each target token is the likeliest after those before it, which is what greedy decoding
-writes. One line a call, so that a machine with neighbours can be asked for minutes at a time.
+writes. It is asked in fp32, as it is served, whatever it was trained in; the last column is how far the log-probabilities of the
+known answers are then from those in the precision of training. One line a call, so that a machine with neighbours can be asked
+for minutes at a time.
 """
 
 import argparse
@@ -11,9 +14,9 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from services.common.rendering import Renderer
 from services.trainer.training.config import InitialWeights, TrainConfig, parse_config
@@ -38,13 +41,17 @@ def main() -> None:
         renderer = Renderer.from_directory(model)
         asked, learned = (load_dataset(data / name, renderer, MAX_LENGTH, FORMS["sft"]) for name in ("test.jsonl", "train.jsonl"))
         asked = replace(asked, examples=asked.examples[: options.rows])
-        right = sum(answers(config, learned, asked))
+        served = log_probabilities(replaced(config, "fp32"), learned, asked)
+        trained = served if options.precision == "fp32" else log_probabilities(config, learned, asked)
+    right = sum(each.is_exact for each in served)
+    differences = [abs(one.nats - other.nats) for one, other in zip(served, trained, strict=True)]
     seconds = times[-1].wall - times[0].wall
     low, high = interval(right, options.rows)
     print(
-        f"| {options.last_layers or 'all'} | {options.learning_rate:g} | {options.steps} | {seconds:.0f} |"
+        f"| {options.last_layers or 'all'} | {options.precision} | {options.learning_rate:g} | {options.steps} | {seconds:.0f} |"
         f" {seconds / (options.steps - 1):.2f} |"
         f" {losses[0]:.3f} | {sum(losses[-10:]) / 10:.3f} | {right} of {options.rows} | {100 * low:.1f} to {100 * high:.1f} % |"
+        f" {sum(differences) / options.rows:.4f}, at most {max(differences):.4f} |"
     )
 
 
@@ -60,12 +67,28 @@ def configuration(model: Path, rows: Path, output: Path, options: argparse.Names
         max_steps=options.steps,
         max_seq_length=MAX_LENGTH,
         seed=SEED,
+        precision=options.precision,
     )
     return parse_config(value)
 
 
-def answers(config: TrainConfig, learned: Dataset, asked: Dataset) -> list[bool]:
-    """Whether the model would write exactly what each row has; `learned` says which prefix rows share."""
+def replaced(config: TrainConfig, precision: Literal["fp32", "bf16"]) -> TrainConfig:
+    """The same with another precision."""
+    return replace(config, hyperparameters=replace(config.hyperparameters, precision=precision))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the model thinks of a row's known answer."""
+
+    is_exact: bool
+    """Whether it would write just that."""
+    nats: float
+    """Log-probability of all its tokens."""
+
+
+def log_probabilities(config: TrainConfig, learned: Dataset, asked: Dataset) -> list[Answered]:
+    """Of each row; `learned` says which prefix rows share."""
     import torch
 
     from services.trainer.training.fast import fast_decoder
@@ -78,12 +101,13 @@ def answers(config: TrainConfig, learned: Dataset, asked: Dataset) -> list[bool]
     model: Any = load_model(config, (), device).eval()
     load_initial(model, InitialWeights(config.output_dir, "ADAPTER"))
     policy, sequences = Policy(model, fast_decoder(model, config)), Sequences.sharing(learned, config.hyperparameters)
-    found: list[bool] = []
+    found: list[Answered] = []
     for start in range(0, len(asked.examples), _ROWS_AT_A_TIME):
         batch = sequences.collate([each.texts[0] for each in asked.examples[start : start + _ROWS_AT_A_TIME]], device)
         with torch.no_grad():
-            wrong = batch.per_sequence((~target_scores(policy, batch)[1]).float())
-        found += (wrong == 0).tolist()
+            scores, right = target_scores(policy, batch)
+            wrong, nats = batch.per_sequence((~right).float()), batch.per_sequence(scores)
+        found += [Answered(*each) for each in zip((wrong == 0).tolist(), nats.tolist(), strict=True)]
     return found
 
 
@@ -98,6 +122,7 @@ def interval(right: int, count: int) -> Sequence[float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--last-layers", type=int, default=0, help="0 = all")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="that is trained in")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rows", type=int, default=400, help="of test.jsonl that are asked")

@@ -11,14 +11,20 @@ COMPARABLE = {"TRL padding_free", "TRL, its defaults"}
 _CURVE = 0.02
 
 
-def verdicts(lora: Mapping[str, Result], full: Mapping[str, Result], ours: str, defaults: str, of_peak: float) -> Iterator[str]:
-    """One line per goal (names that begin with `ours` are options of ours): reached or missed, and by how much."""
+def verdicts(
+    lora: Mapping[str, Result], full: Mapping[str, Result], ours: str, defaults: str, of_peak: Mapping[str, float]
+) -> Iterator[str]:
+    """One line per goal (names that begin with `ours` are options of ours): reached or missed, and by how much.
+
+    `of_peak` = shares of the fp32 matrix peak, by name.
+    """
     ratios = {name: lora[ours].targets_per_second / result.targets_per_second for name, result in lora.items()}
     peers = {name: ratio for name, ratio in ratios.items() if name != defaults and not name.startswith(ours)}
     best = min(peers, key=lambda name: peers[name])
     yield _verdict(f"LoRA beside the best peer, {best}", peers[best], BEST_PEER, "x")
     yield _verdict(f"LoRA beside {defaults}", ratios[defaults], DEFAULTS, "x")
-    yield _verdict("share of the fp32 matrix peak", of_peak, OF_PEAK, "")
+    for name, share in of_peak.items():
+        yield _verdict("share of the fp32 matrix peak" + ("" if name == ours else f" with {name}"), share, OF_PEAK, "")
     for name, ratio in ratios.items():
         # An option of ours, judged by the same goals.
         if name.startswith(ours) and name != ours:

@@ -35,6 +35,8 @@ class Job:
     steps: int
     last_layers: int = 0
     """Of ours: adapters in so many layers alone; 0 = all."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of ours: format of frozen weights and of their products."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -57,6 +59,7 @@ class Job:
             max_steps=self.steps,
             max_seq_length=MAX_LENGTH,
             seed=SEED,
+            precision=self.precision,
         )
 
 

@@ -3,7 +3,7 @@
 import datetime
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.bench.training.result import Result
 
@@ -21,6 +21,14 @@ def table(results: Mapping[str, Result], ours: str) -> str:
     return "\n".join((head, "|---|---|---|---|---|---|---|", *rows))
 
 
+def peaks(fastest: Mapping[str, float], speeds: Mapping[str, float]) -> Iterator[str]:
+    """`fastest` matrix product by precision, FLOP/s, and what share of each the `speeds` of ours are, by name."""
+    yield f"Matrix peaks: {', '.join(f'{speed / 1e9:.0f} GFLOP/s in {precision}' for precision, speed in fastest.items())}."
+    for name, speed in speeds.items():
+        shares = " and ".join(f"{speed / peak:.0%} of that in {precision}" for precision, peak in fastest.items())
+        yield f"{name}: {speed / 1e9:.0f} GFLOP/s, {shares}"
+
+
 def _row(name: str, result: Result, ours: Result | None) -> str:
     ratio = "" if ours is None else f"{ours.targets_per_second / result.targets_per_second:.2f}x"
     seconds = f"{result.seconds_per_step:.2f} | {result.cpu_seconds_per_step:.2f}"
@@ -35,5 +43,5 @@ def _curve(losses: Sequence[float]) -> str:
 def _processor() -> str:
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = [flag for flag in ("avx2", "avx512f", "amx_tile") if flag in found.get("flags", "").split()]
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in found.get("flags", "").split()]
     return f"{found.get('model name', platform.machine())} ({', '.join(flags)})"

@@ -50,10 +50,11 @@ LABELLED = [{"messages": [{"role": "user", "content": f"row {index}"}], "label":
     ("method", "numbers"),
     [
         ("sft", NUMBERS),
+        ("sft", NUMBERS | {"precision": "bf16"}),
         ("sft", NUMBERS | {"tuning": "full", "lora": None}),
         ("classification", {"max_steps": 3, "rows": LABELLED}),
     ],
-    ids=["adapter", "full", "head"],
+    ids=["adapter", "bf16", "full", "head"],
 )
 def test_a_base_model_that_was_read_before_changes_nothing(tmp_path, method, numbers):
     model, found = make_tiny_model(tmp_path / "model"), []
@@ -71,7 +72,7 @@ def test_a_base_model_that_was_read_before_changes_nothing(tmp_path, method, num
     assert found[1][2] == (method == "classification")
 
 
-def test_what_was_read_serves_one_run_of_that_model_and_precision(tmp_path):
+def test_what_was_read_serves_one_run_of_that_model(tmp_path):
     model = make_tiny_model(tmp_path / "model")
     other = shutil.copytree(model, tmp_path / "other")
     practise(model)
@@ -79,8 +80,6 @@ def test_what_was_read_serves_one_run_of_that_model_and_precision(tmp_path):
     assert kept_base.renderer_of(other) is not kept_base.renderer_of(other)
     assert kept_base.take_model(other, torch.float32) is None
     assert kept_base.take_model(model, torch.float32) is None, "whatever is not taken gives its memory back"
-    practise(model)
-    assert kept_base.take_model(model, torch.bfloat16) is None
     practise(model)
     assert kept_base.take_model(model, torch.float32) is not None
     assert kept_base.take_model(model, torch.float32) is None, "it has an adapter now"

@@ -106,11 +106,15 @@ def two_lanes(monkeypatch):
     return divisions
 
 
-@pytest.mark.parametrize("zero_stage", [0, 2])
+@pytest.mark.parametrize(
+    ("zero_stage", "precision", "near"),
+    [(0, "fp32", (1e-3, 1e-5)), (2, "fp32", (1e-3, 1e-5)), (0, "bf16", (0.05, 0.05))],
+    ids=["zero0", "zero2", "bf16"],
+)
 def test_rows_on_two_threads_give_the_same_bits_after_a_death_and_what_one_thread_gives(
-    tmp_path, monkeypatch, model, two_lanes, zero_stage
+    tmp_path, monkeypatch, model, two_lanes, zero_stage, precision, near
 ):
-    changes = NUMBERS | {"zero_stage": zero_stage, "lora": {"dropout": 0.0}}
+    changes = NUMBERS | {"zero_stage": zero_stage, "precision": precision, "lora": {"dropout": 0.0}}
     config = configured(tmp_path / "unbroken", model, **changes)
     unbroken, _ = run(config)
     assert len(two_lanes) > STEPS
@@ -127,7 +131,7 @@ def test_rows_on_two_threads_give_the_same_bits_after_a_death_and_what_one_threa
     alone, _ = run(configured(tmp_path / "alone", model, **changes))
     assert alone.values.keys() == unbroken.values.keys()
     for place, value in alone.values.items():
-        assert float.fromhex(value) == pytest.approx(float.fromhex(unbroken.values[place]), rel=1e-3, abs=1e-5), place
+        assert float.fromhex(value) == pytest.approx(float.fromhex(unbroken.values[place]), *near), place
 
 
 def asked(config):
@@ -184,6 +188,7 @@ VARIANTS = {
     "all weights, zero 2": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 2},
     "all weights, zero 3": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 3},
     "fp16": {"precision": "fp16"},
+    "bf16": {"precision": "bf16"},
     "dora": {"lora": {"dropout": 0.1, "use_dora": True}},
     "the last layer": {"lora": {"dropout": 0.1, "last_layers": 1}},
     "zero 3": {"zero_stage": 3},

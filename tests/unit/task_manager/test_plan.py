@@ -120,6 +120,14 @@ def test_what_the_lean_path_cannot_do_takes_more(changes: dict[str, Any]) -> Non
     assert planned(findings(tokens=long, **changes)).estimated_peak_memory_bytes > 1.3 * lean
 
 
+@pytest.mark.parametrize(("tuning", "takes_less"), [("LORA", True), ("FULL", False)])
+def test_bf16_takes_the_lean_path_when_the_base_weights_are_frozen(tuning: str, takes_less: bool) -> None:
+    ask, long = dataclasses.replace(ASK, tuning=tuning), Tokens((token_facts(longest=400),))
+    fp32, bf16 = (planned(findings(ask, tokens=long, precision=each)).estimated_peak_memory_bytes for each in ("fp32", "bf16"))
+
+    assert (bf16 < fp32) is takes_less
+
+
 def test_a_family_that_the_lean_path_does_not_know_takes_more() -> None:
     known = findings(tokens=Tokens((token_facts(longest=400),)))
     other = make_plan(known, FLOPS, dataclasses.replace(SMOLLM2, family="gemma"), ())

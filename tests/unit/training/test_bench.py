@@ -1,14 +1,15 @@
 """What the training benchmark makes of its measurements; the measurements themselves are `make bench`'s."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 from training_examples import example
 
-from tests.bench.training.accuracy import configuration, interval
+from tests.bench.training.accuracy import configuration, interval, replaced
 from tests.bench.training.gate import verdicts
 from tests.bench.training.job import Job, Measured, write_rows
-from tests.bench.training.report import table
+from tests.bench.training.report import peaks, table
 from tests.bench.training.result import Result, same_curve
 from tests.bench.training.work import Sizes, flops
 
@@ -88,14 +89,30 @@ def test_an_option_of_ours_is_a_row_that_is_judged_by_the_same_goals():
     option = "Tunesmith, adapters in the last 8 layers"
     lora = {"Tunesmith": result(90.0), option: result(120.0), "best": result(30.0), "defaults": result(20.0)}
     assert f"| {option} | 120.0 |  | 1.00 | 1.50 | 1.00 | 2.000 1.000 |" in table(lora, "Tunesmith").splitlines()
-    found = list(verdicts(lora, {"Tunesmith": result(30.0), "other": result(15.0)}, "Tunesmith", "defaults", 0.8))
-    assert found[:5] == [
+    shares = {"Tunesmith": 0.8, option: 0.7}
+    found = list(verdicts(lora, {"Tunesmith": result(30.0), "other": result(15.0)}, "Tunesmith", "defaults", shares))
+    assert found[:6] == [
         "reached LoRA beside the best peer, best: 3.00x of 2.5x",
         "MISSED  LoRA beside defaults: 4.50x of 6x",
         "reached share of the fp32 matrix peak: 0.80 of 0.75",
+        f"MISSED  share of the fp32 matrix peak with {option}: 0.70 of 0.75",
         f"reached {option}, beside defaults: 6.00x of 6x",
         f"reached {option}, beside the best peer: 4.00x of 2.5x",
     ]
+
+
+def test_speeds_are_shares_of_the_peak_of_either_precision():
+    fastest = {"fp32": 200e9, "bf16": 400e9}
+    assert list(peaks(fastest, {"Tunesmith": 130e9, "Tunesmith, bf16 products": 190e9})) == [
+        "Matrix peaks: 200 GFLOP/s in fp32, 400 GFLOP/s in bf16.",
+        "Tunesmith: 130 GFLOP/s, 65% of that in fp32 and 32% of that in bf16",
+        "Tunesmith, bf16 products: 190 GFLOP/s, 95% of that in fp32 and 48% of that in bf16",
+    ]
+
+
+def test_a_job_s_precision_is_that_of_the_run(tmp_path):
+    found = [each.config(tmp_path)["hyperparameters"]["precision"] for each in (JOB, replace(JOB, precision="bf16"))]
+    assert found == ["fp32", "bf16"]
 
 
 def test_a_job_s_adapters_are_in_the_layers_it_names(tmp_path):
@@ -111,9 +128,11 @@ def test_the_interval_of_a_share_is_wilson_s(right, count, expected):
 
 
 def test_accuracy_is_measured_of_what_the_product_trains_by_default(tmp_path):
-    options = Namespace(last_layers=6, steps=100, learning_rate=2e-4)
+    options = Namespace(last_layers=6, steps=100, learning_rate=2e-4, precision="bf16")
     config = configuration(tmp_path / "model", tmp_path / "rows.jsonl", tmp_path / "output", options)
     numbers = config.hyperparameters
+    assert numbers.precision == "bf16"
+    assert replaced(config, "fp32").hyperparameters == replace(numbers, precision="fp32")
     assert (numbers.learning_rate, numbers.warmup_steps, numbers.lr_scheduler_type) == (2e-4, 5, "cosine")
     assert (numbers.global_batch_size, numbers.max_steps, numbers.lora.rank, numbers.lora.last_layers) == (16, 100, 16, 6)
 
@@ -121,7 +140,7 @@ def test_accuracy_is_measured_of_what_the_product_trains_by_default(tmp_path):
 def test_goals_are_judged_by_the_best_peer():
     lora = {"Tunesmith": result(90.0), "slow": result(10.0), "best": result(30.0, rss=2 * 10**9), "defaults": result(20.0)}
     full = {"Tunesmith": result(30.0), "TRL padding_free": result(25.0, losses=(2.0, 9.0))}
-    assert list(verdicts(lora, full, "Tunesmith", "defaults", 0.8)) == [
+    assert list(verdicts(lora, full, "Tunesmith", "defaults", {"Tunesmith": 0.8})) == [
         "reached LoRA beside the best peer, best: 3.00x of 2.5x",
         "MISSED  LoRA beside defaults: 4.50x of 6x",
         "reached share of the fp32 matrix peak: 0.80 of 0.75",

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from fast_models import adapted, assert_equal, double, gradients, network
+from fast_models import adapted, assert_equal, double, frozen_in_bf16, gradients, network
 from training_configs import config as configured
 from training_examples import example, pair
 
@@ -146,6 +146,19 @@ def test_the_same_rows_give_the_same_bits_every_time(small):
     for loss, found in results[1:]:
         assert loss == results[0][0]
         assert all(torch.equal(found[name], value) for name, value in results[0][1].items())
+
+
+def test_products_of_bf16_give_the_same_bits_every_time_and_nearly_those_of_all_rows_together(small):
+    model = frozen_in_bf16(adapted(network()))
+    module, objective = module_of("sft", model), objective_of("sft")
+    batch = Lanes(tuple(objective.collate(part, CPU) for part in divided(CHATS, 2)))
+    first, *others = (gradients(model, module(batch)[0]) for _ in range(4))
+    for loss, found in others:
+        assert loss == first[0]
+        assert all(torch.equal(found[name], value) for name, value in first[1].items())
+    together = gradients(model, module(objective.collate(CHATS, CPU))[0])
+    assert_equal(first, together, rtol=0.05, atol=0.05)
+    assert first[0].item() == pytest.approx(together[0].item(), rel=1e-3)
 
 
 def test_without_gradients_only_sums_are_computed(small):

@@ -1,5 +1,6 @@
 """What a run computes in: the wish, or what the device does well."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from training_configs import config, config_json  # noqa: E402
 
 from services.common.errors import ServiceError  # noqa: E402  # after the skip
 from services.trainer.training.config import parse_config  # noqa: E402
-from services.trainer.training.precision import with_precision  # noqa: E402
+from services.trainer.training.precision import processor_multiplies_bf16, with_precision  # noqa: E402
 
 CONFIG = config()
 NUMBERS = CONFIG.hyperparameters
@@ -52,6 +53,27 @@ def test_a_wish_the_gpu_cannot_fulfil_is_refused_by_name(gpu: None) -> None:
     with pytest.raises(ServiceError, match="Old GPU") as caught:
         resolved("bf16", GPU)
     assert caught.value.reason == "PRECISION_UNSUPPORTED"
+
+
+def has(*names: str) -> Callable[[], dict[str, bool]]:
+    return lambda: {"avx512_f": True, "avx512_bf16": False} | dict.fromkeys(names, True)
+
+
+@pytest.mark.parametrize(
+    ("names", "multiplies"),
+    [((), False), (("avx512_bf16",), True), (("amx_bf16",), True), (("bf16",), True), (("amx_int8",), False)],
+    ids=["none", "avx512", "amx", "arm", "int8"],
+)
+def test_a_processor_without_instructions_for_bf16_says_that_it_costs_time(
+    names: tuple[str, ...], multiplies: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", has(*names))
+    assert processor_multiplies_bf16() is multiplies
+    assert resolved("bf16", CPU) == "bf16"
+    assert [record.levelname for record in caplog.records] == ([] if multiplies else ["WARNING"])
+    caplog.clear()
+    assert resolved("fp32", CPU) == resolved(None, CPU) == "fp32"
+    assert not caplog.records
 
 
 def test_a_configuration_may_leave_the_precision_open() -> None:

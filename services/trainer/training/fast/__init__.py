@@ -1,4 +1,4 @@
-"""An exact, lean forward and backward pass for Llama and Qwen2 on a CPU; `fits` says when it may stand in for the stock one."""
+"""A lean forward and backward pass for Llama and Qwen2 on a CPU, exact in fp32; `fits` says when it may replace the stock one."""
 
 import logging
 from typing import Any

@@ -32,6 +32,8 @@ class FastDecoder:
         """[M, H]. Final hidden states of the rows the layout keeps; without `has_adapter` those of the base model."""
         decoder = self._decoder
         x = decoder.embed_tokens(layout.token_ids)
+        # Whatever the weights are held in, what flows between the layers is fp32 at least.
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         rotation = Rotation.of(*decoder.rotary_emb(x, layout.positions.unsqueeze(0)))
         everywhere = Place(layout, rotation, None, has_adapter)
         with torch.no_grad():

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from services.trainer.training.fast.products import times
+
 _CHUNK = 2**24
 """Logits at a time: 64 MB."""
 
@@ -28,12 +30,14 @@ class _TargetScores(torch.autograd.Function):
         scores, right = states.new_empty(len(targets)), torch.empty_like(targets, dtype=torch.bool)
         slopes = torch.empty_like(states) if learns and ctx.needs_input_grad[0] else None
         for rows in _chunks(len(targets), len(weight)):
-            logits, wanted = states[rows] @ weight.T, targets[rows]
-            right[rows] = logits.argmax(-1) == wanted
+            logits, wanted = times(states[rows], weight.T), targets[rows].unsqueeze(1)
+            right[rows] = logits.argmax(-1) == wanted.squeeze(1)
             total = logits.logsumexp(-1, keepdim=True)
-            scores[rows] = (logits.gather(1, wanted.unsqueeze(1)) - total).squeeze(1)
+            scores[rows] = (logits.gather(1, wanted) - total).squeeze(1)
             if slopes is not None:
-                torch.addmm(weight[wanted], logits.sub_(total).exp_(), weight, alpha=-1, out=slopes[rows])
+                # One is subtracted before a product may round: what is nearly certain has a small derivative, not none.
+                surplus = logits.sub_(total).exp_().scatter_add_(1, wanted, -torch.ones_like(total))
+                torch.neg(times(surplus, weight), out=slopes[rows])
         kept = states if ctx.needs_input_grad[1] else None
         ctx.save_for_backward(slopes, kept, weight, targets)
         ctx.mark_non_differentiable(right)
@@ -51,7 +55,7 @@ class _TargetScores(torch.autograd.Function):
 def _weight_gradient(gradient: Tensor, states: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     result = torch.zeros_like(weight)
     for rows in _chunks(len(targets), len(weight)):
-        likely = (states[rows] @ weight.T).softmax(-1)
+        likely = times(states[rows], weight.T).softmax(-1)
         result.addmm_(likely.mul_(-gradient[rows].unsqueeze(1)).T, states[rows])
     return result.index_add_(0, targets, states * gradient.unsqueeze(1))
 

@@ -74,8 +74,10 @@ class Projection:
         """(outputs [N, outputs], what `backward` needs) by layer, for `x` [N, inputs]; with or without adapters."""
         results: list[Tensor] = []
         used: list[Used | None] = []
+        # Of layers with weights of bf16, all multiply the same rounded input.
+        operand = x.to(self._layers[0].weight.dtype)
         for layer, module in zip(self._layers, self._modules, strict=True):
-            result = times(x, layer.weight.T)
+            result = times(operand, layer.weight.T)
             if layer.bias is not None:
                 result.add_(layer.bias)
             adapter = _adapter(module) if has_adapter else None

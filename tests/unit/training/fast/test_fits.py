@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from fast_models import adapted, network
+from fast_models import adapted, frozen_in_bf16, network
 from training_configs import config
 from transformers import (
     GPT2Config,
@@ -36,6 +36,7 @@ def test_every_model_of_the_tests_fits(model):
         pytest.param(lambda: network("qwen2", **WINDOW), "window", id="window"),
         pytest.param(lambda: network(rope_parameters=DYNAMIC), "dynamic", id="positions"),
         pytest.param(lambda: network().bfloat16(), "bfloat16", id="bf16-weights"),
+        pytest.param(lambda: frozen_in_bf16(adapted(network())), "bfloat16", id="bf16-weights-below-an-adapter"),
         pytest.param(lambda: adapted(network(), use_dora=True), "adapter", id="dora"),
     ],
 )
@@ -52,12 +53,22 @@ def test_a_merged_adapter_does_not_fit():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        pytest.param({"precision": "bf16"}, "bf16", id="bf16"),
+        pytest.param({"precision": "fp16"}, "not in fp16", id="fp16"),
+        pytest.param({"precision": "bf16", "paths": {"tuning": "full"}}, "all weights are trained", id="bf16-full"),
+        pytest.param({"precision": "bf16"}, "a Linear of torch.float32", id="bf16-with-fp32-weights"),
         pytest.param({"zero_stage": 3}, "ZeRO stage 3", id="zero-3"),
     ],
 )
 def test_a_configuration_it_is_not_for_does_not_fit(changes, reason):
     assert reason in fits(network(), config(**changes))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_frozen_weights_in_bf16_fit_that_precision(family):
+    model = frozen_in_bf16(adapted(network(family)))
+    assert fits(model, config(precision="bf16")) == ""
+    model.get_output_embeddings().weight.data = torch.zeros(96, 48)
+    assert "head" in fits(model, config(precision="bf16"))
 
 
 def test_an_adapter_in_the_head_does_not_fit():
