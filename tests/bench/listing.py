@@ -33,7 +33,7 @@ from services.task_manager.task_queue import TaskQueue
 from services.task_manager.watch import Watch
 from tests.bench.appends import points
 from tests.bench.cpu import spent
-from tests.bench.task_tables import fill, postgres
+from tests.bench.task_tables import fill, has_tasks, postgres
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1 import task_pb2, task_spec_pb2
 
@@ -50,9 +50,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--queued", type=int, default=100_000)
+    parser.add_argument("--keep", type=Path, help="directory that keeps the database, which is filled only the first time")
     options = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f}; {options.tasks:,} tasks, {options.queued:,} of them waiting\n")
-    with postgres() as dsn:
+    with postgres(options.keep) as dsn:
         asyncio.run(measure(dsn, options.tasks, options.queued))
     print(f"\nload after: {os.getloadavg()[0]:.1f}")
 
@@ -61,7 +62,8 @@ async def measure(dsn: str, tasks: int, queued: int) -> None:
     """All measurements on one database."""
     await migrate(dsn, "task_manager", Path(task_manager.__file__).parent / "migrations")
     started = time.perf_counter()
-    fill(dsn, tasks, queued)
+    if not has_tasks(dsn):
+        fill(dsn, tasks, queued)
     print(f"filled in {time.perf_counter() - started:.0f} s\n")
     async with open_pool(dsn, application="bench") as pool:
         queue = TaskQueue(pool, Hub(), owner=uuid.uuid4(), lease=datetime.timedelta(hours=1))

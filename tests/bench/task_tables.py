@@ -35,19 +35,31 @@ FROM generate_series(1, %(count)s) AS n, LATERAL (SELECT (CASE WHEN n > %(count)
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """A Postgres of its own with the settings of `tunesmith up`; the URL of an empty database."""
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        directory = Path(folder)
+def postgres(kept: Path | None = None) -> Iterator[str]:
+    """A Postgres of its own with the settings of `tunesmith up`; the URL of a database.
+
+    It is empty, but for one that an earlier call has left in `kept`, which stays there; without `kept` nothing stays.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench")))
+        directory.mkdir(mode=0o700, exist_ok=True)
         directory.chmod(0o700)
-        cluster = Cluster(directory=directory / "data", password=secrets.token_hex(8), port=pick_free(1)[0])
-        cluster.directory.mkdir(mode=0o700)
+        known = directory / "data" / "password"
+        password = known.read_text() if known.exists() else secrets.token_hex(8)
+        cluster = Cluster(directory=directory / "data", password=password, port=pick_free(1)[0])
         cluster.initialise()
         command = (*identity_prefix(), *bound_to_this_process("SIGINT"), *cluster.command())
-        with running(command, environment(), cluster.is_ready, directory / "log", signal.SIGINT):
-            with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        stack.enter_context(running(command, environment(), cluster.is_ready, directory / "log", signal.SIGINT))
+        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+            if not connection.execute("SELECT FROM pg_database WHERE datname = 'bench'").fetchone():
                 connection.execute("CREATE DATABASE bench")
-            yield cluster.dsn.rsplit("/", 1)[0] + "/bench"
+        yield cluster.dsn.rsplit("/", 1)[0] + "/bench"
+
+
+def has_tasks(dsn: str) -> bool:
+    """Whether the database was filled before."""
+    with psycopg.connect(dsn) as connection:
+        return connection.execute("SELECT FROM task_manager.task LIMIT 1").fetchone() is not None
 
 
 def fill(dsn: str, count: int, queued: int) -> None:
