@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.rows import DictRow
 
 from services.common.postgres import Connection
-from services.task_manager.domain.facets import facets
+from services.task_manager.domain.facets import facets, scarce_states
 from services.task_manager.domain.task_filter import Position, TaskFilter
 from services.task_manager.rows import TASK_SELECT
 from services.task_manager.task_conditions import conditions
@@ -42,11 +42,19 @@ _SEARCH = """
         ) AS f, LATERAL (SELECT * FROM task_manager.task t WHERE t.id = f.task_id OFFSET 0) AS t
         WHERE {condition} ORDER BY f.create_time DESC, f.task_id DESC LIMIT %(limit)s
     ) AS found ORDER BY one.day DESC, found.create_time DESC, found.id DESC LIMIT %(limit)s
-)) ORDER BY t.create_time DESC, t.id DESC
+) || ARRAY(
+    SELECT t.id FROM (
+        SELECT * FROM task_manager.task t WHERE t.state = ANY(%(scarce)s::task_manager.task_state[]) AND {behind} OFFSET 0
+    ) AS t WHERE {condition} ORDER BY t.create_time DESC, t.id DESC LIMIT %(limit)s
+)) ORDER BY t.create_time DESC, t.id DESC LIMIT %(limit)s
 """
-_NUMBERS = "ARRAY(SELECT task_manager.facet_number(name) FROM unnest(%({group})s::text[]) AS names (name))"
+_EVERY = "every"
 _PARTS = " || task_manager.rare_parts(%(text)s) || task_manager.rare_parts(%(display_name_contains)s)"
-_KEYS = "ARRAY(SELECT task_manager.day_key(number, day) FROM unnest({numbers}) AS numbers (number)) AS {group}"
+_KEYS = (
+    "ARRAY(SELECT task_manager.day_key(number, day) FROM unnest("
+    "ARRAY(SELECT task_manager.facet_number(name) FROM unnest(%({group})s::text[]) AS names (name)){parts}"
+    ") AS numbers (number)) AS {group}"
+)
 _HAS_KEYS = "task_manager.task_keys(f.day, f.words, f.facets) {operator} one.{group}"
 # What a search costs is estimated far too high, which would call for a compiler and for the help of other processes.
 _PLAINLY = "SELECT set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)"
@@ -69,21 +77,26 @@ def _walk(wanted: TaskFilter, after: Position | None, limit: int) -> tuple[str, 
 
 def _search(wanted: TaskFilter, after: Position | None, limit: int) -> tuple[str, dict[str, Any]]:
     condition, parameters = conditions(wanted)
-    found = facets(wanted)
-    every = [names[0] for names in found if len(names) == 1]
-    groups = {f"any_{index}": names for index, names in enumerate(found) if len(names) > 1}
-    numbers = {group: _NUMBERS.format(group=group) for group in groups}
-    if every or wanted.text or wanted.display_name_contains:
-        numbers["every"] = _NUMBERS.format(group="every") + _PARTS
+    groups = _groups(wanted)
     query = _SEARCH.format(
         select=TASK_SELECT,
         condition=condition,
-        keys=", ".join(_KEYS.format(numbers=sql, group=group) for group, sql in numbers.items()),
-        has_keys=" AND ".join(_HAS_KEYS.format(operator="&&" if group in groups else "@>", group=group) for group in numbers),
+        keys=", ".join(_KEYS.format(group=group, parts=_PARTS if group == _EVERY else "") for group in groups),
+        has_keys=" AND ".join(_HAS_KEYS.format(group=group, operator="@>" if group == _EVERY else "&&") for group in groups),
+        behind=_behind(wanted, after, "t.create_time", "t.id"),
         facet_behind=_behind(wanted, after, "f.create_time", "f.task_id"),
     )
-    parameters |= {"text": wanted.text, "display_name_contains": wanted.display_name_contains}
-    return query, parameters | groups | _place(wanted, after) | {"every": every, "limit": limit}
+    parameters |= {"text": wanted.text, "display_name_contains": wanted.display_name_contains, "limit": limit}
+    scarce = [state.value for state in scarce_states(wanted)]
+    return query, parameters | groups | _place(wanted, after) | {"scarce": scarce}
+
+
+def _groups(wanted: TaskFilter) -> dict[str, list[str]]:
+    """Facets of which a task has every one, beside the parts of texts, and lists of which it has one each."""
+    found = facets(wanted)
+    every = [names[0] for names in found if len(names) == 1]
+    groups = {f"any_{index}": names for index, names in enumerate(found) if len(names) > 1}
+    return groups | {_EVERY: every} if every or wanted.text or wanted.display_name_contains else groups
 
 
 def _behind(wanted: TaskFilter, after: Position | None, time: str, task_id: str) -> str:

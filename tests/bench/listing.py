@@ -101,6 +101,33 @@ def requests() -> dict[str, api.ListTasksRequest]:
     return {name: api.ListTasksRequest(filter=wanted) for name, wanted in filters.items()}
 
 
+def combinations() -> dict[str, api.ListTasksRequest]:
+    """Conditions that many tasks fit each; but for the first ones no task fits all of them, or only old ones do."""
+    even = {"side": "even"}
+    filters = {
+        "a label and a base model, 1 in 20": Filter(labels={"team": "t7"}, base_model="baseModels/m3"),
+        "a method of nearly all and a state": Filter(methods=[task_spec_pb2.FineTuning.SFT], states=[Task.SUCCEEDED]),
+        "a label of 1 in 20 and a base model of 1 in 4": Filter(labels={"team": "t7"}, base_model="baseModels/m1"),
+        "a label of 1 in 20 and a text of 1 in 4": Filter(labels={"team": "t7"}, text="support"),
+        "a label and a base model, 1 in 2 and 1 in 4": Filter(labels=even, base_model="baseModels/m1"),
+        "a state of 1 in 5 and a text of 1 in 4": Filter(states=[Task.FAILED], text="support"),
+        "a state of 1 in 2 and a text of 1 in 4": Filter(states=[Task.SUCCEEDED], text="ranking"),
+        "a state and a text of several words": Filter(states=[Task.FAILED], text="of the support team"),
+        "a base model of 1 in 4 and a text of 1 in 4": Filter(base_model="baseModels/m1", text="night"),
+        "a base model of 1 in 4 and a creator of 1 in 40": Filter(base_model="baseModels/m1", creator="user-4"),
+        "a state of 1 in 5 and a base model of 1 in 4": Filter(states=[Task.FAILED], base_model="baseModels/m1"),
+        "a rare and a common state, a base model": Filter(states=[Task.FAILED, Task.PAUSED], base_model="baseModels/m2"),
+        "two states and a base model": Filter(states=[Task.FAILED, Task.CANCELLED], base_model="baseModels/m1"),
+        "waiting, a base model and a text": Filter(states=[Task.QUEUED], base_model="baseModels/m1", text="night"),
+        "a label, a tuning and a state of which any two meet": Filter(
+            labels=even, tunings=[task_spec_pb2.FineTuning.FULL], states=[Task.QUEUED]
+        ),
+        "a label of 1 in 5,000 and a base model": Filter(labels={"user": "u77"}, base_model="baseModels/m2"),
+        "a label and a tuning, 1 in 2 each, older half": Filter(labels=even, tunings=[task_spec_pb2.FineTuning.FULL]),
+    }
+    return {name: api.ListTasksRequest(filter=wanted) for name, wanted in filters.items()}
+
+
 def counted() -> dict[str, api.ListTasksRequest]:
     """Filters that people have counted; the last ones find little and are looked up by what finds much."""
     half = timestamp_pb2.Timestamp()
@@ -135,8 +162,11 @@ async def print_pages(pool: Pool, queue: TaskQueue) -> None:
     print("| pages of 50 | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
     for name, request in requests().items():
         await print_latency(pool, name, lambda request=request: pages.page(request))  # type: ignore[misc]
-    deep = api.ListTasksRequest(page_token=await _deep_token(pages))
-    await print_latency(pool, "everything, 50,000 tasks behind", lambda: pages.page(deep))
+    await _print_deep(pool, pages, "everything", api.ListTasksRequest())
+    print("\n| pages of 50 of several conditions | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
+    for name, request in combinations().items():
+        await print_latency(pool, name, lambda request=request: pages.page(request))  # type: ignore[misc]
+    await _print_deep(pool, pages, name, request)
     print("\n| pages of 50 with totals | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
     for name, request in counted().items():
         await print_latency(pool, f"{name}: {await _told(pages, request)}", lambda request=request: pages.page(request))  # type: ignore[misc]
@@ -147,11 +177,13 @@ async def _told(pages: TaskPages, request: api.ListTasksRequest) -> str:
     return ", ".join(f"{total.task_count:,}{'+' * total.at_least}" for total in totals) or "none"
 
 
-async def _deep_token(pages: TaskPages) -> str:
+async def _print_deep(pool: Pool, pages: TaskPages, name: str, request: api.ListTasksRequest) -> None:
     token = ""
     for _ in range(50):
-        token = (await pages.page(api.ListTasksRequest(page_size=1000, page_token=token))).next_page_token
-    return token
+        thousand = api.ListTasksRequest(filter=request.filter, page_size=1000, page_token=token)
+        token = (await pages.page(thousand)).next_page_token
+    deep = api.ListTasksRequest(filter=request.filter, page_token=token)
+    await print_latency(pool, f"{name}, 50,000 tasks behind", lambda: pages.page(deep))
 
 
 async def print_latency(pool: Pool, name: str, call: Callable[[], Awaitable[object]]) -> None:

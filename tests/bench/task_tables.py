@@ -23,14 +23,23 @@ INSERT INTO task_manager.task (id, display_name, description, labels, spec, effe
     state, state_reason, error, artifact, create_time, start_time, end_time, update_time, base_model, method, tuning, creator)
 SELECT gen_random_uuid(), 'run ' || n || ' of the ' || (ARRAY['search', 'support', 'ranking', 'night'])[1 + n %% 4] || ' team',
     CASE WHEN n %% 100000 = 7 THEN 'a needle' ELSE 'nothing special about it' END,
-    jsonb_build_object('team', 't' || n %% 20, 'user', 'u' || n %% 5000), %(spec)s, %(effective)s, 1 + n %% 2, 'd',
+    jsonb_build_object('team', 't' || n %% 20, 'user', 'u' || n %% 5000, 'side', (ARRAY['even', 'odd'])[1 + n %% 2]),
+    %(spec)s, %(effective)s, 1 + n %% 2, 'd',
     state, 'because', CASE WHEN state = 'FAILED' THEN ''::bytea END, CASE WHEN state = 'SUCCEEDED' THEN 'artifacts/a' ELSE '' END,
     time, time, CASE WHEN state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') THEN time END, time,
-    'baseModels/m' || CASE WHEN n %% 10000 = 3 THEN 9 ELSE n %% 4 END, CASE WHEN n %% 20000 = 5 THEN 'KTO' ELSE 'SFT' END, 'LORA',
+    'baseModels/m' || CASE WHEN n %% 10000 = 3 THEN 9 ELSE n %% 4 END, CASE WHEN n %% 20000 = 5 THEN 'KTO' ELSE 'SFT' END,
+    CASE WHEN (n > %(count)s / 2) = (n %% 2 = 0) THEN 'LORA' ELSE 'FULL' END,
     CASE WHEN n %% 2 = 0 THEN 'user-' || n %% 40 ELSE '' END
 FROM generate_series(1, %(count)s) AS n, LATERAL (SELECT (CASE WHEN n > %(count)s - %(queued)s THEN 'QUEUED'
     WHEN n %% 100000 = 11 THEN 'PAUSED' ELSE (ARRAY['SUCCEEDED', 'SUCCEEDED', 'FAILED', 'CANCELLED'])[1 + n %% 4] END
     )::task_manager.task_state AS state, now() - (%(count)s - n) * interval '10 seconds' AS time) AS facts
+"""
+_FACETS = """
+ALTER INDEX task_manager.task_facet_keys SET (gin_pending_list_limit = 65536);
+INSERT INTO task_manager.task_facet (task_id, day, create_time, words, facets)
+SELECT id, task_manager.task_day(create_time), create_time, display_name || E'\\n' || description, task_manager.task_facets(t)
+FROM task_manager.task t ORDER BY create_time;
+ALTER INDEX task_manager.task_facet_keys SET (gin_pending_list_limit = 64);
 """
 
 
@@ -77,5 +86,6 @@ def fill(dsn: str, count: int, queued: int) -> None:
             "INSERT INTO task_manager.task_text (task_id, words)"
             " SELECT id, display_name || E'\\n' || description FROM task_manager.task"
         )
+        connection.execute(_FACETS)
         connection.execute("INSERT INTO task_manager.task_total SELECT state, count(*) FROM task_manager.task GROUP BY state")
         connection.execute("VACUUM ANALYZE")

@@ -32,8 +32,9 @@ INSERT INTO task_manager.task (id, display_name, description, labels, spec, effe
 VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, '', '', 1, '', 'QUEUED', NULL, '', %(create_time)s, NULL,
     %(base_model)s, %(method)s, %(tuning)s, %(creator)s, %(kind)s, %(datasets)s)
 """
-ENDED = """
-UPDATE task_manager.task SET state = %(state)s::task_manager.task_state, error = CASE WHEN %(state)s::text = 'FAILED' THEN ''::bytea END,
+MOVE = """
+UPDATE task_manager.task SET state = %(state)s::task_manager.task_state,
+    error = CASE WHEN %(state)s::text = 'FAILED' THEN ''::bytea END,
     artifact = CASE WHEN %(state)s::text = 'SUCCEEDED' THEN 'a' ELSE '' END,
     end_time = CASE WHEN %(state)s::text IN ('SUCCEEDED', 'FAILED', 'CANCELLED') THEN now() END
 WHERE id = %(id)s
@@ -133,7 +134,7 @@ async def store(pool: Pool, rows: Sequence[Row]) -> None:
             parameters = dataclasses.asdict(row) | {"labels": Jsonb(row.labels)}
             await connection.execute(INSERT.encode(), parameters)
             await connection.execute("INSERT INTO task_manager.event_head (task_id) VALUES (%(id)s)", parameters)
-            await connection.execute(ENDED.encode(), parameters)
+            await connection.execute(MOVE.encode(), parameters)
         await connection.execute("ALTER TABLE task_manager.task ENABLE TRIGGER task_check")
 
 
@@ -154,8 +155,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facet_search, "_WALK", facet_search._WALK.replace("LIMIT %(limit)s", "LIMIT least(0, %(limit)s)"))
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("by_index", [True, False], ids=["index", "any"])
+@pytest.mark.parametrize(("seed", "by_index"), [(1, True), (2, True), (3, False)])
 async def test_pages_are_what_a_plain_search_finds(
     pool: Pool, monkeypatch: pytest.MonkeyPatch, seed: int, by_index: bool
 ) -> None:
