@@ -5,8 +5,9 @@ import datetime
 import random
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration.task_manager.test_repositories import Owner, a_new_task
@@ -221,3 +222,25 @@ async def test_tasks_from_before_are_found_after_the_migration(
             wanted = TaskFilter(states=[state], tunings=["LORA"])
             expected = {row.id for row in rows if row.fits(wanted)}
             assert set(await listed(pool, wanted, 50)) == expected != set()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+async def test_what_never_meets_is_found_out_without_reading_tasks(pool: Pool) -> None:
+    rng = random.Random(11)
+    models = {"a": "baseModels/x", "b": "baseModels/y"}
+    rows = [dataclasses.replace(a_row(rng), labels={"team": team}, base_model=models[team]) for team in "ab" * 150]
+    await store(pool, rows)
+    query, parameters = facet_search._search(TaskFilter(labels={"team": "a"}, base_model="baseModels/y"), None, 51)
+    async with transaction(pool) as connection:
+        await connection.execute("ANALYZE task_manager.task, task_manager.task_facet")
+        cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode(), parameters)
+        ((answer,),) = [row.values() for row in await cursor.fetchall()]
+    used = list(nodes(answer[0]["Plan"]))
+    assert "task_facet_keys" in {node.get("Index Name") for node in used}
+    read = sum(node["Actual Rows"] * node["Actual Loops"] for node in used if node.get("Relation Name") == "task")
+    assert read <= 2, "the oldest and the newest alone, for the days to look at"
