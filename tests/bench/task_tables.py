@@ -60,7 +60,7 @@ def postgres(kept: Path | None = None) -> Iterator[str]:
         command = (*identity_prefix(), *bound_to_this_process("SIGINT"), *cluster.command())
         stack.enter_context(running(command, environment(), cluster.is_ready, directory / "log", signal.SIGINT))
         with psycopg.connect(cluster.dsn, autocommit=True) as connection:
-            if not connection.execute("SELECT FROM pg_database WHERE datname = 'bench'").fetchone():
+            if connection.execute("SELECT FROM pg_database WHERE datname = 'bench'").fetchone() is None:
                 connection.execute("CREATE DATABASE bench")
         yield cluster.dsn.rsplit("/", 1)[0] + "/bench"
 

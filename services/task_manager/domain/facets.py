@@ -26,7 +26,7 @@ def scarce_states(wanted: TaskFilter) -> list[State]:
 
 
 def is_several(wanted: TaskFilter) -> bool:
-    """Whether no index has the tasks that are meant in order: there are several conditions or values, or one without an index.
+    """Whether no index has the tasks that are meant in order: there are several conditions or values, or a text or a tuning.
 
     Not for texts that are too short to have parts among the facets, and not when all states are scarce.
     """
@@ -34,7 +34,7 @@ def is_several(wanted: TaskFilter) -> bool:
     if any(len(text) < _SHORTEST_TEXT for text in texts) or (wanted.states and len(scarce_states(wanted)) == len(wanted.states)):
         return False
     found = facets(wanted)
-    return len(found) + len(texts) > 1 or any(len(names) > 1 for names in found) or bool(wanted.tunings)
+    return len(found) > 1 or any(len(names) > 1 for names in found) or bool(texts or wanted.tunings)
 
 
 def _states(wanted: TaskFilter) -> list[str]:
