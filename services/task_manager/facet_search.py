@@ -1,8 +1,8 @@
-"""Pages of what several conditions find together; used by the listing.
+"""Pages of what no index has in order, such as several conditions together; used by the listing.
 
-An index gives the order of one condition. Of two that many tasks fit each, the newest that fit both may be anywhere: at the
-beginning of either, or behind a million others. So the newest tasks are looked at first, which fills most pages. When it does
-not, the index of all facets (`023_facets.sql`) says of one day after the other, newest first, which tasks fit everything.
+Of two conditions that many tasks fit each, the newest that fit both may be anywhere: at the beginning of either, or behind a
+million others. So the newest tasks are looked at first, which fills most pages. When it does not, the index of all facets
+(`023_facets.sql`) says of one day after the other, newest first, which tasks fit everything.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.common.postgres import Pool, session, transaction
 from services.task_manager import facet_search
-from services.task_manager.domain.facets import is_several
+from services.task_manager.domain.facets import needs_search
 from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.task_filter import Position, TaskFilter
 from services.task_manager.filtered_totals import Total, count
@@ -50,7 +50,7 @@ class TaskListing:
 
     async def page(self, wanted: TaskFilter, after: Position | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, from behind `after`, which is (create_time, id) of the last one seen."""
-        if is_several(wanted):
+        if needs_search(wanted):
             async with transaction(self._pool) as connection:
                 return [task_from_row(row) for row in await facet_search.page(connection, wanted, after, limit)]
         condition, parameters = await self._conditions(wanted)

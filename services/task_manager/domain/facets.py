@@ -25,8 +25,9 @@ def scarce_states(wanted: TaskFilter) -> list[State]:
     return [] if State.QUEUED in wanted.states else [state for state in wanted.states if not state.is_terminal]
 
 
-def is_several(wanted: TaskFilter) -> bool:
-    """Whether no index has the tasks that are meant in order: there are several conditions or values, or a text or a tuning.
+def needs_search(wanted: TaskFilter) -> bool:
+    """Whether no index has the tasks that are meant in order: there are several conditions or values, or a text, a label, a
+    tuning or a dataset.
 
     Not for texts that are too short to have parts among the facets, and not when all states are scarce.
     """
@@ -34,7 +35,11 @@ def is_several(wanted: TaskFilter) -> bool:
     if any(len(text) < _SHORTEST_TEXT for text in texts) or (wanted.states and len(scarce_states(wanted)) == len(wanted.states)):
         return False
     found = facets(wanted)
-    return len(found) > 1 or any(len(names) > 1 for names in found) or bool(texts or wanted.tunings)
+    return (
+        len(found) > 1
+        or any(len(names) > 1 for names in found)
+        or bool(texts or wanted.tunings or wanted.labels or wanted.dataset)
+    )
 
 
 def _states(wanted: TaskFilter) -> list[str]:

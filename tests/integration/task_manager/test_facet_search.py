@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from services import task_manager
 from services.common.postgres import Pool, migrate, open_pool, transaction
 from services.task_manager import facet_search
-from services.task_manager.domain.facets import is_several
+from services.task_manager.domain.facets import needs_search
 from services.task_manager.domain.task import State, TaskUpdate
 from services.task_manager.domain.task_filter import Position, TaskFilter
 from services.task_manager.task_listing import TaskListing
@@ -123,7 +123,7 @@ def a_filter(rng: random.Random) -> TaskFilter:
             "before_create_time": a_time(rng),
         }
         wanted = TaskFilter(**{name: conditions[name] for name in rng.sample(sorted(conditions), k=rng.randrange(1, 6))})
-        if is_several(wanted):
+        if needs_search(wanted):
             return wanted
 
 

@@ -4,17 +4,17 @@ import uuid
 
 import pytest
 
-from services.task_manager.domain.facets import facets, is_several, scarce_states
+from services.task_manager.domain.facets import facets, needs_search, scarce_states
 from services.task_manager.domain.task import State
 from services.task_manager.domain.task_filter import TaskFilter
 
 DATASET = uuid.UUID("0000000a-0000-0000-0000-00000000000b")
-NOT_SEVERAL = {
+IN_ORDER = {
     "nothing": TaskFilter(),
     "a state": TaskFilter(states=[State.FAILED]),
     "a base model": TaskFilter(base_model="baseModels/x"),
     "a method": TaskFilter(methods=["SFT"]),
-    "a label": TaskFilter(labels={"a": "b"}),
+    "a kind": TaskFilter(kinds=["EVALUATION"]),
     "a text of two letters": TaskFilter(text="ab"),
     "a creator": TaskFilter(creator="ann"),
     "waiting and running, which is LIVE": TaskFilter(states=[State.QUEUED, State.RUNNING]),
@@ -23,12 +23,14 @@ NOT_SEVERAL = {
     "a short text and more": TaskFilter(text="ab", labels={"a": "b"}, base_model="baseModels/x"),
     "a short name and more": TaskFilter(display_name_contains="a", text="night", states=[State.FAILED]),
 }
-SEVERAL = {
+SEARCHED = {
     "a label and a base model": TaskFilter(labels={"a": "b"}, base_model="baseModels/x"),
     "a state and a text": TaskFilter(states=[State.FAILED], text="abc"),
     "two texts": TaskFilter(text="night", display_name_contains="run"),
     "a text, which many tasks may have or few": TaskFilter(text="abc"),
     "a name": TaskFilter(display_name_contains="abc"),
+    "a label": TaskFilter(labels={"a": "b"}),
+    "a dataset": TaskFilter(dataset=DATASET),
     "two labels": TaskFilter(labels={"a": "b", "c": "d"}),
     "two states": TaskFilter(states=[State.FAILED, State.CANCELLED]),
     "two methods": TaskFilter(methods=["KTO", "SFT"]),
@@ -38,14 +40,14 @@ SEVERAL = {
 }
 
 
-@pytest.mark.parametrize("wanted", NOT_SEVERAL.values(), ids=NOT_SEVERAL)
+@pytest.mark.parametrize("wanted", IN_ORDER.values(), ids=IN_ORDER)
 def test_what_an_index_has_in_order_is_left_to_it(wanted: TaskFilter) -> None:
-    assert not is_several(wanted)
+    assert not needs_search(wanted)
 
 
-@pytest.mark.parametrize("wanted", SEVERAL.values(), ids=SEVERAL)
-def test_what_no_index_has_in_order_is_several(wanted: TaskFilter) -> None:
-    assert is_several(wanted)
+@pytest.mark.parametrize("wanted", SEARCHED.values(), ids=SEARCHED)
+def test_what_no_index_has_in_order_needs_search(wanted: TaskFilter) -> None:
+    assert needs_search(wanted)
 
 
 def test_facets_are_named_as_in_the_database() -> None:
