@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.common.postgres import Pool, session, transaction
+from services.task_manager import facet_search
+from services.task_manager.domain.facets import needs_search
 from services.task_manager.domain.task import State, Task
-from services.task_manager.domain.task_filter import TaskFilter
+from services.task_manager.domain.task_filter import Position, TaskFilter
 from services.task_manager.filtered_totals import Total, count
 from services.task_manager.rows import TASK_SELECT, task_from_row
 from services.task_manager.task_conditions import conditions
 from services.task_manager.text_search import asks_index
 from services.task_manager.totals import TaskTotals
 
-Position = tuple[datetime.datetime, uuid.UUID]
-"""A time and the id of the task that has it."""
 Place = tuple[int, uuid.UUID]
 """A transaction and the id of a task that it changed."""
 
@@ -43,13 +43,16 @@ class ChangedTask:
 
 
 class TaskListing:
-    """Every method asks once, or twice for a text, and raises Unavailable when Postgres is away."""
+    """Every method asks once, or a few times for several conditions or a text, and raises Unavailable when Postgres is away."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def page(self, wanted: TaskFilter, after: Position | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, from behind `after`, which is (create_time, id) of the last one seen."""
+        if needs_search(wanted):
+            async with transaction(self._pool) as connection:
+                return [task_from_row(row) for row in await facet_search.page(connection, wanted, after, limit)]
         condition, parameters = await self._conditions(wanted)
         if after:
             condition += " AND (t.create_time, t.id) < (%(after_time)s, %(after_id)s)"

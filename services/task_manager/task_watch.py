@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from services.common.errors import Unavailable
 from services.task_manager.domain.task import Task
-from services.task_manager.domain.task_filter import TaskFilter
+from services.task_manager.domain.task_filter import Position, TaskFilter
 from services.task_manager.hub import wait_for
-from services.task_manager.task_listing import ChangedTask, Moment, Place, Position
+from services.task_manager.task_listing import ChangedTask, Moment, Place
 
 OVERLAP = datetime.timedelta(seconds=60)
 """No transaction of the task manager takes longer; who comes back with a time may have missed what was committed so late."""

@@ -1,4 +1,5 @@
-"""Whether a text is looked up in the index of parts of words or in the tasks themselves; used by the listing.
+"""Whether a text is looked up in the index of parts of words or in the tasks themselves; used by totals, and by pages of texts of
+one or two letters (`facet_search` has those of longer ones).
 
 Newest first, tasks that contain a common text are all around, so that a page is soon full. Those that contain a rare one are not,
 and the index has them at once; for a common one it would bring most of all tasks, to be put in order only then. The database

@@ -33,7 +33,7 @@ from services.task_manager.task_queue import TaskQueue
 from services.task_manager.watch import Watch
 from tests.bench.appends import points
 from tests.bench.cpu import spent
-from tests.bench.task_tables import fill, postgres
+from tests.bench.task_tables import fill, has_tasks, postgres
 from tunesmith.v1 import task_manager_service_pb2 as api
 from tunesmith.v1 import task_pb2, task_spec_pb2
 
@@ -50,9 +50,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--queued", type=int, default=100_000)
+    parser.add_argument("--keep", type=Path, help="directory that keeps the database, which is filled only the first time")
     options = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f}; {options.tasks:,} tasks, {options.queued:,} of them waiting\n")
-    with postgres() as dsn:
+    with postgres(options.keep) as dsn:
         asyncio.run(measure(dsn, options.tasks, options.queued))
     print(f"\nload after: {os.getloadavg()[0]:.1f}")
 
@@ -61,7 +62,8 @@ async def measure(dsn: str, tasks: int, queued: int) -> None:
     """All measurements on one database."""
     await migrate(dsn, "task_manager", Path(task_manager.__file__).parent / "migrations")
     started = time.perf_counter()
-    fill(dsn, tasks, queued)
+    if not has_tasks(dsn):
+        fill(dsn, tasks, queued)
     print(f"filled in {time.perf_counter() - started:.0f} s\n")
     async with open_pool(dsn, application="bench") as pool:
         queue = TaskQueue(pool, Hub(), owner=uuid.uuid4(), lease=datetime.timedelta(hours=1))
@@ -95,6 +97,33 @@ def requests() -> dict[str, api.ListTasksRequest]:
         "a letter that nothing has": Filter(text="z"),
         "a letter of 1 in 100,000": Filter(text="d"),
         "a creator of 1 in 40": Filter(creator="user-4"),
+    }
+    return {name: api.ListTasksRequest(filter=wanted) for name, wanted in filters.items()}
+
+
+def combinations() -> dict[str, api.ListTasksRequest]:
+    """Conditions that many tasks fit each; but for the first ones no task fits all of them, or only old ones do."""
+    even = {"side": "even"}
+    filters = {
+        "a label and a base model, 1 in 20": Filter(labels={"team": "t7"}, base_model="baseModels/m3"),
+        "a method of nearly all and a state": Filter(methods=[task_spec_pb2.FineTuning.SFT], states=[Task.SUCCEEDED]),
+        "a label of 1 in 20 and a base model of 1 in 4": Filter(labels={"team": "t7"}, base_model="baseModels/m1"),
+        "a label of 1 in 20 and a text of 1 in 4": Filter(labels={"team": "t7"}, text="support"),
+        "a label and a base model, 1 in 2 and 1 in 4": Filter(labels=even, base_model="baseModels/m1"),
+        "a state of 1 in 5 and a text of 1 in 4": Filter(states=[Task.FAILED], text="support"),
+        "a state of 1 in 2 and a text of 1 in 4": Filter(states=[Task.SUCCEEDED], text="ranking"),
+        "a state and a text of several words": Filter(states=[Task.FAILED], text="of the support team"),
+        "a base model of 1 in 4 and a text of 1 in 4": Filter(base_model="baseModels/m1", text="night"),
+        "a base model of 1 in 4 and a creator of 1 in 40": Filter(base_model="baseModels/m1", creator="user-4"),
+        "a state of 1 in 5 and a base model of 1 in 4": Filter(states=[Task.FAILED], base_model="baseModels/m1"),
+        "a rare and a common state, a base model": Filter(states=[Task.FAILED, Task.PAUSED], base_model="baseModels/m2"),
+        "two states and a base model": Filter(states=[Task.FAILED, Task.CANCELLED], base_model="baseModels/m1"),
+        "waiting, a base model and a text": Filter(states=[Task.QUEUED], base_model="baseModels/m1", text="night"),
+        "a label, a tuning and a state of which any two meet": Filter(
+            labels=even, tunings=[task_spec_pb2.FineTuning.FULL], states=[Task.QUEUED]
+        ),
+        "a label of 1 in 5,000 and a base model": Filter(labels={"user": "u77"}, base_model="baseModels/m2"),
+        "a label and a tuning, 1 in 2 each, older half": Filter(labels=even, tunings=[task_spec_pb2.FineTuning.FULL]),
     }
     return {name: api.ListTasksRequest(filter=wanted) for name, wanted in filters.items()}
 
@@ -133,8 +162,11 @@ async def print_pages(pool: Pool, queue: TaskQueue) -> None:
     print("| pages of 50 | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
     for name, request in requests().items():
         await print_latency(pool, name, lambda request=request: pages.page(request))  # type: ignore[misc]
-    deep = api.ListTasksRequest(page_token=await _deep_token(pages))
-    await print_latency(pool, "everything, 50,000 tasks behind", lambda: pages.page(deep))
+    await _print_deep(pool, pages, "everything", api.ListTasksRequest())
+    print("\n| pages of 50 of several conditions | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
+    for name, request in combinations().items():
+        await print_latency(pool, name, lambda request=request: pages.page(request))  # type: ignore[misc]
+    await _print_deep(pool, pages, name, request)
     print("\n| pages of 50 with totals | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
     for name, request in counted().items():
         await print_latency(pool, f"{name}: {await _told(pages, request)}", lambda request=request: pages.page(request))  # type: ignore[misc]
@@ -145,11 +177,13 @@ async def _told(pages: TaskPages, request: api.ListTasksRequest) -> str:
     return ", ".join(f"{total.task_count:,}{'+' * total.at_least}" for total in totals) or "none"
 
 
-async def _deep_token(pages: TaskPages) -> str:
+async def _print_deep(pool: Pool, pages: TaskPages, name: str, request: api.ListTasksRequest) -> None:
     token = ""
     for _ in range(50):
-        token = (await pages.page(api.ListTasksRequest(page_size=1000, page_token=token))).next_page_token
-    return token
+        thousand = api.ListTasksRequest(filter=request.filter, page_size=1000, page_token=token)
+        token = (await pages.page(thousand)).next_page_token
+    deep = api.ListTasksRequest(filter=request.filter, page_token=token)
+    await print_latency(pool, f"{name}, 50,000 tasks behind", lambda: pages.page(deep))
 
 
 async def print_latency(pool: Pool, name: str, call: Callable[[], Awaitable[object]]) -> None:

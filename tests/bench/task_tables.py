@@ -23,31 +23,52 @@ INSERT INTO task_manager.task (id, display_name, description, labels, spec, effe
     state, state_reason, error, artifact, create_time, start_time, end_time, update_time, base_model, method, tuning, creator)
 SELECT gen_random_uuid(), 'run ' || n || ' of the ' || (ARRAY['search', 'support', 'ranking', 'night'])[1 + n %% 4] || ' team',
     CASE WHEN n %% 100000 = 7 THEN 'a needle' ELSE 'nothing special about it' END,
-    jsonb_build_object('team', 't' || n %% 20, 'user', 'u' || n %% 5000), %(spec)s, %(effective)s, 1 + n %% 2, 'd',
+    jsonb_build_object('team', 't' || n %% 20, 'user', 'u' || n %% 5000, 'side', (ARRAY['even', 'odd'])[1 + n %% 2]),
+    %(spec)s, %(effective)s, 1 + n %% 2, 'd',
     state, 'because', CASE WHEN state = 'FAILED' THEN ''::bytea END, CASE WHEN state = 'SUCCEEDED' THEN 'artifacts/a' ELSE '' END,
     time, time, CASE WHEN state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') THEN time END, time,
-    'baseModels/m' || CASE WHEN n %% 10000 = 3 THEN 9 ELSE n %% 4 END, CASE WHEN n %% 20000 = 5 THEN 'KTO' ELSE 'SFT' END, 'LORA',
+    'baseModels/m' || CASE WHEN n %% 10000 = 3 THEN 9 ELSE n %% 4 END, CASE WHEN n %% 20000 = 5 THEN 'KTO' ELSE 'SFT' END,
+    CASE WHEN (n > %(count)s / 2) = (n %% 2 = 0) THEN 'LORA' ELSE 'FULL' END,
     CASE WHEN n %% 2 = 0 THEN 'user-' || n %% 40 ELSE '' END
 FROM generate_series(1, %(count)s) AS n, LATERAL (SELECT (CASE WHEN n > %(count)s - %(queued)s THEN 'QUEUED'
     WHEN n %% 100000 = 11 THEN 'PAUSED' ELSE (ARRAY['SUCCEEDED', 'SUCCEEDED', 'FAILED', 'CANCELLED'])[1 + n %% 4] END
     )::task_manager.task_state AS state, now() - (%(count)s - n) * interval '10 seconds' AS time) AS facts
 """
+_FACETS = """
+ALTER INDEX task_manager.task_facet_keys SET (gin_pending_list_limit = 65536);
+INSERT INTO task_manager.task_facet (task_id, day, create_time, words, facets)
+SELECT id, task_manager.task_day(create_time), create_time, display_name || E'\\n' || description, task_manager.task_facets(t)
+FROM task_manager.task t ORDER BY create_time;
+ALTER INDEX task_manager.task_facet_keys SET (gin_pending_list_limit = 64);
+"""
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """A Postgres of its own with the settings of `tunesmith up`; the URL of an empty database."""
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        directory = Path(folder)
+def postgres(kept: Path | None = None) -> Iterator[str]:
+    """A Postgres of its own with the settings of `tunesmith up`; the URL of a database.
+
+    It is empty, but for one that an earlier call has left in `kept`, which stays there; without `kept` nothing stays.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench")))
+        directory.mkdir(mode=0o700, exist_ok=True)
         directory.chmod(0o700)
-        cluster = Cluster(directory=directory / "data", password=secrets.token_hex(8), port=pick_free(1)[0])
-        cluster.directory.mkdir(mode=0o700)
+        known = directory / "data" / "password"
+        password = known.read_text() if known.exists() else secrets.token_hex(8)
+        cluster = Cluster(directory=directory / "data", password=password, port=pick_free(1)[0])
         cluster.initialise()
         command = (*identity_prefix(), *bound_to_this_process("SIGINT"), *cluster.command())
-        with running(command, environment(), cluster.is_ready, directory / "log", signal.SIGINT):
-            with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        stack.enter_context(running(command, environment(), cluster.is_ready, directory / "log", signal.SIGINT))
+        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+            if connection.execute("SELECT FROM pg_database WHERE datname = 'bench'").fetchone() is None:
                 connection.execute("CREATE DATABASE bench")
-            yield cluster.dsn.rsplit("/", 1)[0] + "/bench"
+        yield cluster.dsn.rsplit("/", 1)[0] + "/bench"
+
+
+def has_tasks(dsn: str) -> bool:
+    """Whether the database was filled before."""
+    with psycopg.connect(dsn) as connection:
+        return connection.execute("SELECT FROM task_manager.task LIMIT 1").fetchone() is not None
 
 
 def fill(dsn: str, count: int, queued: int) -> None:
@@ -65,5 +86,6 @@ def fill(dsn: str, count: int, queued: int) -> None:
             "INSERT INTO task_manager.task_text (task_id, words)"
             " SELECT id, display_name || E'\\n' || description FROM task_manager.task"
         )
+        connection.execute(_FACETS)
         connection.execute("INSERT INTO task_manager.task_total SELECT state, count(*) FROM task_manager.task GROUP BY state")
         connection.execute("VACUUM ANALYZE")

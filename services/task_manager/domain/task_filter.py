@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from services.task_manager.domain.task import State
 
+Position = tuple[datetime.datetime, uuid.UUID]
+"""A time and the id of the task that has it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskFilter:

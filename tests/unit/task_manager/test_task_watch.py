@@ -11,8 +11,8 @@ from task_values import a_task
 
 from services.common.errors import Unavailable
 from services.task_manager.domain.task import Task
-from services.task_manager.domain.task_filter import TaskFilter
-from services.task_manager.task_listing import ChangedTask, Moment, Place, Position
+from services.task_manager.domain.task_filter import Position, TaskFilter
+from services.task_manager.task_listing import ChangedTask, Moment, Place
 from services.task_manager.task_watch import OVERLAP, TaskWatch
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
