@@ -97,8 +97,10 @@ class RunningBatch:
         """Of at most `left` tokens together, at least one."""
         chosen: list[tuple[_Row, Piece]] = []
         for row in self._unread[: self.network.prompts_at_once]:
+            if left <= 0:
+                break
             reading = row.reading or Reading(row.request, self._prefixes.find(row.request.adapter, self._reusable(row.request)))
-            if left <= 0 or any(self._should_wait(row, reading, other) for other, _ in chosen):
+            if any(self._should_wait(row, reading, other) for other, _ in chosen):
                 break
             row.reading = reading
             chosen.append((row, reading.next_piece(left)))
