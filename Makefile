@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHES := validator listing appends followers storage retention gateway inference start_up training
+BENCHES := validator listing appends dispatch followers storage retention gateway inference first_token start_up running training
 MINUTES ?= 10
 SEED ?= 1
 STAMP := $(VENV)/.installed
@@ -36,6 +36,8 @@ bench: $(STAMP) ## Measure everything beside its peers, and kill training everyw
 	TUNESMITH_EVERY_KILL_POINT=1 $(BIN)/python -m pytest -q tests/integration/training/test_resume.py -k dies_anywhere
 	for bench in $(BENCHES); do PYTHONPATH=. $(BIN)/python -m tests.bench.$$bench || exit 1; done
 	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED)
+	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED) --strict
+	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED) --outage
 
 clients: $(STAMP) ## Make the environments of other people's clients that tests/compat runs
 	$(BIN)/python -m tests.compat.environments

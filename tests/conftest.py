@@ -15,6 +15,9 @@ from fake_platform import FakePlatform, serving
 
 from tests.shared_stack import rows, stack
 
+# Suites that several folders run are no test modules by name; whoever imports one of them first, it must say what was compared.
+pytest.register_assert_rewrite("unit.storage")
+
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

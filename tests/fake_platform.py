@@ -34,7 +34,7 @@ from tunesmith.v1 import (
 )
 from tunesmith.v1.task_event_pb2 import LogEntry, StreamEnd, StreamHeader, TaskEvent
 from tunesmith.v1.task_pb2 import Task
-from tunesmith.v1.task_spec_pb2 import Hyperparameters, Lora, TaskSpec
+from tunesmith.v1.task_spec_pb2 import FineTuning, Hyperparameters, Lora, TaskSpec
 
 NOW = timestamp_pb2.Timestamp(seconds=1_800_000_000)
 
@@ -352,6 +352,11 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.exported[version.name] = version
         return version
 
+    def StreamArtifactExport(self, request, context):
+        message = artifact_service_pb2.StreamArtifactExportResponse
+        yield message(verified_bytes=1, total_bytes=2)
+        yield message(verified_bytes=2, total_bytes=2, model_version=self.ExportArtifact(request.export, context))
+
     def SweepArtifacts(self, request, context):
         names = [artifact.name for artifact in self.stored]
         return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
@@ -394,6 +399,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         self.stored = {}
         self.bytes = {}
         self.downloads = []
+        self.listed = []
         self.chat_template_problem = ""
 
     def RegisterBaseModel(self, requests, context):
@@ -429,6 +435,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         return self.stored[request.name]
 
     def ListBaseModels(self, request, context):
+        self.listed.append(request)
         models, token = page_of(list(self.stored.values()), request)
         return model_service_pb2.ListBaseModelsResponse(base_models=models, next_page_token=token)
 
@@ -577,6 +584,7 @@ def matches(task, wanted):
         wanted.text.lower() in (task.display_name + task.description).lower()
         and task.name.removeprefix("tasks/").replace("-", "").startswith(wanted.id_prefix)
         and (not wanted.kinds or kind_of_work(task) in wanted.kinds)
+        and wanted.creator in ("", task.creator)
         and wanted.base_model in ("", fine_tuning.base_model)
         and (not wanted.methods or fine_tuning.method in wanted.methods)
         and dict(wanted.labels).items() <= dict(task.labels).items()  # a map of protobuf adds what it is asked for
@@ -594,6 +602,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     """
 
     def __init__(self):
+        self.counts_to = 1_000
+        """Larger totals are told as at least this."""
         self.stored = []
         self.evals = {}
         self.events = {}
@@ -635,6 +645,16 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
         self.on_create(task)
         return task
 
+    def ListTunings(self, request, context):
+        message = task_manager_service_pb2.ListTuningsResponse
+        return message(
+            tunings=[
+                message.Tuning(method=FineTuning.SFT, tuning=FineTuning.LORA, memory_bytes=3_200_000_000),
+                message.Tuning(method=FineTuning.SFT, tuning=FineTuning.QLORA, problem="needs a GPU"),
+            ],
+            max_seq_length=2048,
+        )
+
     def PlanTask(self, request, context):
         numbers = Hyperparameters(learning_rate=2e-4, lora=Lora(rank=16))
         return task_manager_service_pb2.TaskPlan(
@@ -660,6 +680,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
     def ListTasks(self, request, context):
         states = [*request.states, *request.filter.states]
         wanted = [task for task in self.stored if (not states or task.state in states) and matches(task, request.filter)]
+        if request.initial_artifacts:
+            wanted = [task for task in wanted if task.origin.artifact in request.initial_artifacts]
         tasks, token = page_of(wanted, request)
         response = task_manager_service_pb2.ListTasksResponse(tasks=tasks, next_page_token=token)
         for task in response.tasks:  # as the real one, which tells results of one task only
@@ -667,7 +689,8 @@ class Tasks(task_manager_service_pb2_grpc.TaskManagerServiceServicer):
             task.ClearField("generation_result")
         counts = collections.Counter(task.state for task in wanted) if request.include_totals else {}
         for state, count in counts.items():
-            response.totals.add(state=state, task_count=count)
+            least = min(count, self.counts_to)
+            response.totals.add(state=state, task_count=least, at_least=least < count)
         return response
 
     def UpdateTask(self, request, context):

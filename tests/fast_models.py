@@ -45,6 +45,8 @@ def double(model):
 MODELS = {
     "llama-lora": lambda: adapted(network("llama")),
     "llama-lora-some": lambda: adapted(network("llama"), target_modules=["q_proj", "v_proj", "down_proj"]),
+    "llama-last-layers": lambda: adapted(network("llama"), last_layers=2),
+    "llama-last-layer": lambda: adapted(network("llama"), last_layers=1, target_modules=["q_proj", "down_proj"]),
     "llama-rslora": lambda: adapted(network("llama"), use_rslora=True, rank=3),
     "llama-full": lambda: network("llama", tie_word_embeddings=True),
     "llama-biases": lambda: network("llama", attention_bias=True),

@@ -4,7 +4,15 @@ from typing import Any
 
 from services.trainer.training.config import Hyperparameters, TrainConfig, parse_config
 
-LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": ["all-linear"], "use_rslora": False, "use_dora": False}
+LORA = {
+    "rank": 4,
+    "alpha": 8.0,
+    "dropout": 0.0,
+    "target_modules": ["all-linear"],
+    "use_rslora": False,
+    "use_dora": False,
+    "last_layers": 0,
+}
 PREFERENCE = {
     "beta": 0.1,
     "label_smoothing": None,
@@ -70,7 +78,7 @@ def config_json(
     paths = paths or {}
     wants_preference = preference is not None or paths.get("method") in ("dpo", "kto", "orpo")
     groups = {
-        "lora": LORA | (lora or {}) if paths.get("tuning", "lora") == "lora" else None,
+        "lora": LORA | (lora or {}) if paths.get("tuning", "lora") != "full" else None,
         "preference": PREFERENCE | (preference or {}) if wants_preference else None,
     }
     numbers = HYPERPARAMETERS | hyperparameters | groups

@@ -91,7 +91,7 @@ class Ranks:
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
             "TUNESMITH_EVENTS_FD": str(writer),
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", str(ROOT)))),
         }
         command = [sys.executable, "-m", self._module, str(path)]
         return subprocess.Popen(

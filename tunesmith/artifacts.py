@@ -21,7 +21,10 @@ from tunesmith.v1.artifact_service_pb2 import (
     ListArtifactsRequest,
     PinArtifactRequest,
     RestoreArtifactRequest,
+    SignArtifactDownloadRequest,
+    SignedDownload,
     StorageCheck,
+    StreamArtifactExportRequest,
     SweepArtifactsRequest,
     SweepArtifactsResponse,
     UnpinArtifactRequest,
@@ -80,7 +83,8 @@ class ArtifactVerbs(Connections):
         """
         artifact = self.get_artifact(name)
         files = artifact.manifest.files
-        return receive_all(files, Path(directory), partial(self._artifact_bytes, artifact.name), progress)
+        fetch, sign = partial(self._artifact_bytes, artifact.name), partial(self._signed_artifact, artifact.name)
+        return receive_all(files, Path(directory), fetch, sign, progress)
 
     def pin_artifact(self, name: str, reason: str) -> Artifact:
         """Keep an artifact until it is unpinned."""
@@ -107,11 +111,19 @@ class ArtifactVerbs(Connections):
         return self.connection("storage").call(self._artifacts.RestoreArtifact, request)
 
     def export_artifact(
-        self, name: str, model: str, *, format: str = "", alias: str = "", description: str = "", request_id: str = ""
+        self,
+        name: str,
+        model: str,
+        *,
+        format: str = "",
+        alias: str = "",
+        description: str = "",
+        request_id: str = "",
+        progress: Progress | None = None,
     ) -> ModelVersion:
         """Keep an artifact for good, as the next version of a registered model. A repeat of `request_id` makes nothing new.
 
-        `format` is what the artifact has to be; empty = anything.
+        `format` is what the artifact has to be; empty = anything. `progress` is told of the bytes that have been verified.
         """
         request = ExportArtifactRequest(
             name=resource_name("artifacts", name),
@@ -122,7 +134,13 @@ class ArtifactVerbs(Connections):
         )
         if format:
             request.format = enum_value(ModelVersion.Format, format, "FORMAT_UNKNOWN")
-        return self.connection("storage").call(self._artifacts.ExportArtifact, request, UPLOAD_SECONDS)
+        version = ModelVersion()
+        asked = StreamArtifactExportRequest(export=request)
+        for step in self.connection("storage").stream(self._artifacts.StreamArtifactExport, asked, UPLOAD_SECONDS):
+            if progress:
+                progress(step.verified_bytes, step.total_bytes)
+            version = step.model_version
+        return version
 
     def list_artifact_notices(self, after: int = 0, task: str = "", page_size: int = 0) -> Iterator[ArtifactNotice]:
         """What was announced after the notice of that number, oldest first: ends that are near, and damage."""
@@ -148,6 +166,10 @@ class ArtifactVerbs(Connections):
         request = DownloadArtifactRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._artifacts.DownloadArtifact, request, UPLOAD_SECONDS):
             yield response.chunk
+
+    def _signed_artifact(self, name: str, path: str) -> SignedDownload:
+        request = SignArtifactDownloadRequest(name=name, path=path)
+        return self.connection("storage").call(self._artifacts.SignArtifactDownload, request)
 
     @property
     def _artifacts(self) -> ArtifactServiceStub:

@@ -6,12 +6,12 @@ from tunesmith.answers import AnswerVerbs
 from tunesmith.datasets import DatasetVerbs
 from tunesmith.exports import ExportVerbs
 from tunesmith.inference import InferenceVerbs
+from tunesmith.lineage import LineageVerbs
 from tunesmith.models import ModelVerbs
-from tunesmith.registry import RegistryVerbs
 from tunesmith.runners import RunnerVerbs
 
 
-class Client(DatasetVerbs, AnswerVerbs, ExportVerbs, ModelVerbs, InferenceVerbs, RegistryVerbs, RunnerVerbs):
+class Client(DatasetVerbs, AnswerVerbs, ExportVerbs, ModelVerbs, InferenceVerbs, LineageVerbs, RunnerVerbs):
     """Talks to the services; connects on first use, safe to share between threads.
 
     Each address (`host:port`) is the argument, else TUNESMITH_<SERVICE>_ADDRESS, else that of the local stack that runs, else the

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import re
-import ssl
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tunesmith.connection import UPLOAD_SECONDS, Connection
 from tunesmith.errors import FailedPrecondition, TunesmithError, Unreachable
+from tunesmith.object_http import connect, target
 from tunesmith.transfers import CHUNK_BYTES, Progress
 from tunesmith.v1.dataset_pb2 import Dataset
 from tunesmith.v1.dataset_service_pb2 import (
@@ -27,7 +27,6 @@ from tunesmith.v1.dataset_service_pb2_grpc import DatasetServiceStub
 _THREADS = 4
 _TRIES = 5
 _FIRST_DELAY_SECONDS = 0.5
-_SOCKET_SECONDS = 60.0
 _COMPLETIONS = 3  # a store may lose a part that it had acknowledged; it is then sent again
 
 
@@ -131,21 +130,14 @@ class _Sender:
 def _put(url: str, body: Iterator[bytes], size_bytes: int) -> str:
     """Send it; what the object store did not like, or an empty text."""
     place = urllib.parse.urlsplit(url)
-    connection = _connect(place)
+    connection = connect(place)
     try:
-        connection.request("PUT", f"{place.path}?{place.query}", body=body, headers={"Content-Length": str(size_bytes)})
+        connection.request("PUT", target(place), body=body, headers={"Content-Length": str(size_bytes)})
         response = connection.getresponse()
         said = response.read(2000).decode(errors="replace")
         return "" if response.status == http.HTTPStatus.OK else f"{response.status} {response.reason} {said}".strip()
     finally:
         connection.close()
-
-
-def _connect(place: urllib.parse.SplitResult) -> http.client.HTTPConnection:
-    if place.scheme == "https":
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(place.netloc, timeout=_SOCKET_SECONDS, context=context)
-    return http.client.HTTPConnection(place.netloc, timeout=_SOCKET_SECONDS)
 
 
 def _not_sent(part: DatasetUploadPart, problem: str) -> Unreachable:

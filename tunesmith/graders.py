@@ -56,6 +56,13 @@ def _score_model(name: str, given: Mapping[str, Any]) -> Grader:
     return Grader(name=name, score_model=score)
 
 
+def _label_model(name: str, given: Mapping[str, Any]) -> Grader:
+    found = _score_model(name, given)
+    found.score_model.labels.extend(given["labels"])
+    found.score_model.passing_labels.extend(given["passing_labels"])
+    return found
+
+
 def _multi(name: str, given: Mapping[str, Any]) -> Grader:
     parts = [grader({**part, "name": key}) for key, part in given["graders"].items()]
     multi = MultiGrader(graders=parts, calculate_output=given["calculate_output"], pass_threshold=given.get("pass_threshold"))
@@ -70,6 +77,7 @@ _READERS = {
     "string_check": _string_check,
     "text_similarity": _text_similarity,
     "score_model": _score_model,
+    "label_model": _label_model,
     "multi": _multi,
     "python": _python,
 }

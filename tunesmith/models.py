@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.connection import UPLOAD_SECONDS, Connections
-from tunesmith.names import resource_name
+from tunesmith.names import enum_value, resource_name
 from tunesmith.server_place import server_place
 from tunesmith.transfers import Progress, chunks_of, describe, receive_all
+from tunesmith.v1.artifact_service_pb2 import SignedDownload
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.model_service_pb2 import (
     DownloadModelRequest,
@@ -16,6 +17,7 @@ from tunesmith.v1.model_service_pb2 import (
     ListBaseModelsRequest,
     RegisterBaseModelRequest,
     RegisterServerBaseModelRequest,
+    SignModelDownloadRequest,
 )
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -28,9 +30,17 @@ class ModelVerbs(Connections):
         request = GetBaseModelRequest(name=resource_name("baseModels", name))
         return self.connection("storage").call(self._models.GetBaseModel, request)
 
-    def list_base_models(self, page_size: int = 0) -> Iterator[BaseModel]:
-        """Base models by id."""
-        request = ListBaseModelsRequest(page_size=page_size)
+    def list_base_models(self, page_size: int = 0, *, order: str = "", **wanted: Any) -> Iterator[BaseModel]:
+        """Base models by id, or in the `order` `parameters` (the smallest first), `newest` or `context` (the longest first).
+
+        `wanted` are filters of ListBaseModelsRequest: `family`, `license`, `text`, `max_parameter_count`, `trains_conversations`.
+
+        Raises:
+            InvalidArgument: ORDER_UNKNOWN.
+        """
+        request = ListBaseModelsRequest(page_size=page_size, **wanted)
+        if order:
+            request.order = enum_value(ListBaseModelsRequest.Order, order, "ORDER_UNKNOWN")
         while True:
             page = self.connection("storage").call(self._models.ListBaseModels, request)
             yield from page.base_models
@@ -79,12 +89,17 @@ class ModelVerbs(Connections):
         """
         model = self.get_base_model(name)
         wanted = [file for file in model.files if paths is None or file.path in paths]
-        return receive_all(wanted, Path(directory), partial(self._model_bytes, model.name), progress)
+        fetch, sign = partial(self._model_bytes, model.name), partial(self._signed_model, model.name)
+        return receive_all(wanted, Path(directory), fetch, sign, progress)
 
     def _model_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadModelRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._models.DownloadModel, request, UPLOAD_SECONDS):
             yield response.chunk
+
+    def _signed_model(self, name: str, path: str) -> SignedDownload:
+        request = SignModelDownloadRequest(name=name, path=path)
+        return self.connection("storage").call(self._models.SignModelDownload, request)
 
     @property
     def _models(self) -> ModelServiceStub:

@@ -9,6 +9,7 @@ from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import resource_name
 from tunesmith.server_place import server_place
 from tunesmith.transfers import Progress, chunks_of, describe, receive_all
+from tunesmith.v1.artifact_service_pb2 import SignedDownload
 from tunesmith.v1.model_service_pb2 import (
     DeleteModelVersionRequest,
     DownloadModelRequest,
@@ -20,6 +21,7 @@ from tunesmith.v1.model_service_pb2 import (
     ListModelsRequest,
     ListModelVersionsRequest,
     SetModelAliasRequest,
+    SignModelDownloadRequest,
 )
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 from tunesmith.v1.registered_model_pb2 import ModelVersion, RegisteredModel
@@ -135,12 +137,17 @@ class RegistryVerbs(Connections):
         """Fetch every file of a version into `directory`; raises as `download_artifact` does."""
         version = self.get_model_version(name)
         files = version.manifest.files
-        return receive_all(files, Path(directory), partial(self._version_bytes, version.name), progress)
+        fetch, sign = partial(self._version_bytes, version.name), partial(self._signed_version, version.name)
+        return receive_all(files, Path(directory), fetch, sign, progress)
 
     def _version_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadModelRequest(name=name, path=path, offset=offset)
         for response in self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS):
             yield response.chunk
+
+    def _signed_version(self, name: str, path: str) -> SignedDownload:
+        request = SignModelDownloadRequest(name=name, path=path)
+        return self.connection("storage").call(self._registry.SignModelDownload, request)
 
     @property
     def _registry(self) -> ModelServiceStub:

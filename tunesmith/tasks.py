@@ -27,6 +27,8 @@ from tunesmith.v1.task_manager_service_pb2 import (
     ListMetricsRequest,
     ListMetricsResponse,
     ListTasksRequest,
+    ListTuningsRequest,
+    ListTuningsResponse,
     LogFilter,
     LogLine,
     MetricPoint,
@@ -49,6 +51,13 @@ Interruption = Callable[[int], None]
 """Called before every reconnect with the attempts made since the last answer."""
 
 
+class AtLeast(int):
+    """A number that was not counted to the end: there are so many or more. Shown as `1,000+`."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,}+"
+
+
 class TaskVerbs(Connections):
     """Long-running work: create, look at, follow, end."""
 
@@ -65,6 +74,11 @@ class TaskVerbs(Connections):
         """What `create_task` would do, without doing it; same arguments, same errors."""
         request = PlanTaskRequest(task=task or describe_task(**description))
         return self.connection("task_manager").call(self._tasks.PlanTask, request, PLAN_SECONDS)
+
+    def list_tunings(self, base_model: str) -> ListTuningsResponse:
+        """What a base model can be tuned with, by method and tuning, and how much memory that takes."""
+        request = ListTuningsRequest(base_model=resource_name("baseModels", base_model))
+        return self.connection("task_manager").call(self._tasks.ListTunings, request)
 
     def get_task(self, name: str) -> Task:
         """One task."""
@@ -89,10 +103,13 @@ class TaskVerbs(Connections):
             request.page_token = page.next_page_token
 
     def count_tasks(self, **conditions: Any) -> dict[Task.State.ValueType, int]:
-        """Tasks by state, without states that have none; `conditions` as in `task_filter`."""
+        """Tasks by state, without states that have none; `conditions` as in `task_filter`.
+
+        A number that was not counted to the end, since a filter finds many, is an `AtLeast`.
+        """
         request = ListTasksRequest(page_size=1, filter=task_filter(**conditions), include_totals=True)
         page = self.connection("task_manager").call(self._tasks.ListTasks, request)
-        return {total.state: total.task_count for total in page.totals}
+        return {total.state: (AtLeast if total.at_least else int)(total.task_count) for total in page.totals}
 
     def watch_tasks(self, on_interruption: Interruption = lambda attempts: None, **conditions: Any) -> Iterator[Task]:
         """Every task as it is each time it changes, from now on, without end; reconnects by itself.
@@ -254,6 +271,7 @@ def describe_task(
     max_attempts: int = 0,
     artifact_retention: datetime.timedelta | None = None,
     runner_labels: Mapping[str, str] | None = None,
+    creator: str = "",
 ) -> Task:
     """A Task of the contract from plain values; `name` is what people call it, `hyperparameters` as in `hyperparameters.build`.
 
@@ -263,7 +281,7 @@ def describe_task(
     `evaluation_checkpoints` so are the kept checkpoints. With `skip_evaluation` a `validation_dataset` gives losses alone.
     What `sample_prompts` ask is answered while the model trains. A `not_before_time` without time zone is local;
     `max_attempts` 0 is the server's default. What the task makes is kept for `artifact_retention`, None = as the server keeps it.
-    Only a runner that has all `runner_labels` takes it.
+    Only a runner that has all `runner_labels` takes it. `creator` is who asks for it, in words of your own.
 
     Raises:
         InvalidArgument: METHOD_UNKNOWN, TUNING_UNKNOWN, HYPERPARAMETER_UNKNOWN, NAME_INVALID.
@@ -285,15 +303,9 @@ def describe_task(
         initial_artifact=initial_artifact,
         artifact_retention=_duration(artifact_retention),
     )
-    return Task(
-        display_name=name,
-        description=description,
-        spec=TaskSpec(fine_tuning=spec, runner_labels=runner_labels),
-        labels=labels,
-        priority=priority,
-        not_before_time=timestamp(not_before_time),
-        max_attempts=max_attempts,
-    )
+    whole = TaskSpec(fine_tuning=spec, runner_labels=runner_labels)
+    queueing: dict[str, Any] = {"priority": priority, "not_before_time": timestamp(not_before_time), "max_attempts": max_attempts}
+    return Task(display_name=name, description=description, spec=whole, labels=labels, creator=creator, **queueing)
 
 
 def _weighted(mixture: Mapping[str, float | None]) -> list[WeightedDataset]:

@@ -1,10 +1,11 @@
 """Files on their way: read in chunks, hashed, received safely; used by uploads, downloads and registrations."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tunesmith.direct_download import DirectDownload, Fetch, Sign
 from tunesmith.errors import DataLoss, InvalidArgument, OutOfRange
 from tunesmith.v1.artifact_pb2 import File
 
@@ -82,7 +83,7 @@ def safe_target(directory: Path, relative: str) -> Path:
 
 
 def receive(
-    fetch: Callable[[int], Iterable[bytes]], target: Path, *, key: str, sha256: str, progress: Callable[[int], None]
+    fetch: Callable[[int], Iterable[bytes | memoryview]], target: Path, *, key: str, sha256: str, progress: Callable[[int], None]
 ) -> None:
     """Write what `fetch(offset)` yields beside the target, and rename when the checksum is right (empty = none to check).
 
@@ -102,29 +103,36 @@ def receive(
     part.replace(target)
 
 
-def receive_all(
-    files: Iterable[File], directory: Path, fetch: Callable[[str, int], Iterable[bytes]], progress: Progress | None
-) -> list[Path]:
-    """Receive every file below a directory; `fetch(path, offset)` yields the bytes of one. Returns where they are.
+def receive_all(files: Sequence[File], directory: Path, fetch: Fetch, sign: Sign, progress: Progress | None) -> list[Path]:
+    """Receive every file below a directory; `fetch(path, offset)` yields the bytes of one, `sign(path)` says where the object
+    store has it. Returns where they are.
 
     Raises:
         DataLoss: CHECKSUM_MISMATCH.
         InvalidArgument: PATH_UNSAFE; nothing is written then.
     """
     targets = [(file, safe_target(directory, file.path)) for file in files]
-    advance = summed(progress, sum(file.size_bytes for file, _ in targets))
+    advance, source = summed(progress, sum(file.size_bytes for file, _ in targets)), DirectDownload(files, fetch, sign)
     for file, target in targets:
-        receive(partial(fetch, file.path), target, key=file.sha256, sha256=file.sha256, progress=advance)
+        arrive = partial(receive, target=target, key=file.sha256, sha256=file.sha256, progress=advance)
+        try:
+            arrive(partial(source.read, file.path))
+        except DataLoss:
+            if not source.works:
+                raise
+            # Only the service can tell damage that is stored from damage on the way, and remember it.
+            source.works = False
+            arrive(partial(source.read, file.path))
     return [target for _, target in targets]
 
 
-def _receive_rest(fetch: Callable[[int], Iterable[bytes]], part: Path, progress: Callable[[int], None]) -> str:
+def _receive_rest(fetch: Callable[[int], Iterable[bytes | memoryview]], part: Path, progress: Callable[[int], None]) -> str:
     """Append what is missing; the checksum of the whole."""
     digest = hashlib.sha256()
     with part.open("a+b") as sink:
         sink.seek(0)
-        while chunk := sink.read(CHUNK_BYTES):
-            digest.update(chunk)
+        while known := sink.read(CHUNK_BYTES):
+            digest.update(known)
         if there := sink.tell():
             progress(there)
         for chunk in fetch(there):

@@ -170,6 +170,7 @@ _STORAGE = {
     ),
     "CHECKER_FAILED": Entry("INTERNAL", _PLATFORM, "Send the file again; if it fails the same way, report it."),
     "PRESIGNED_UPLOADS_OFF": Entry("FAILED_PRECONDITION", _USER, "Send the file with UploadDataset instead."),
+    "PRESIGNED_DOWNLOADS_OFF": Entry("FAILED_PRECONDITION", _USER, "Use DownloadArtifact or DownloadModel instead."),
     "UPLOAD_NOT_FOUND": Entry("NOT_FOUND", _USER, "Begin a new upload; one may be completed for 24 hours unless set otherwise."),
     "UPLOAD_INCOMPLETE": Entry("FAILED_PRECONDITION", _USER, "Send the named parts, then complete the upload again."),
     "UPLOAD_EXPIRED": Entry("ABORTED", _TRANSIENT, "Send the file again."),
@@ -219,6 +220,11 @@ _DEPENDENCIES = {
     ),
     "OBJECT_STORE_UNFIT": Entry(
         "FAILED_PRECONDITION", _PLATFORM, "Use a server of docs/explanation/object-stores.md, or mend what the message names."
+    ),
+    "OBJECT_EXISTS": Entry(
+        "INTERNAL",
+        _PLATFORM,
+        "Try again: it gets another key. If it comes again, make sure that no other program writes to the bucket of storage.",
     ),
     "STORAGE_UNAVAILABLE": Entry(
         "UNAVAILABLE", _TRANSIENT, "Try again; if it stays, check the storage service: tunesmith status."

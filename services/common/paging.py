@@ -4,12 +4,14 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 
 from services.common.errors import InvalidArgument, Violation
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
+_INT64 = re.compile(r"-?\d{1,18}")
 
 
 def page_size(requested: int, *, default: int = DEFAULT_PAGE_SIZE) -> int:
@@ -47,6 +49,21 @@ def decode_number(token: str, filter_text: str) -> int | None:
     if len(position) != 1 or not position[0].isdecimal():
         raise _invalid("is not a token of this list")
     return int(position[0])
+
+
+def encode_numbered(position: tuple[int, str], filter_text: str) -> str:
+    """A token of a list that is sorted by a number, then by a text; as `encode_token`."""
+    return encode_token((str(position[0]), position[1]), filter_text)
+
+
+def decode_numbered(token: str, filter_text: str) -> tuple[int, str] | None:
+    """The position in such a token, whose number has 64 bits; as `decode_token`."""
+    position = decode_token(token, filter_text)
+    if position is None:
+        return None
+    if len(position) != 2 or not _INT64.fullmatch(position[0]):
+        raise _invalid("is not a token of this list")
+    return int(position[0]), position[1]
 
 
 def _digest(filter_text: str) -> str:

@@ -26,6 +26,9 @@ Pool = AsyncConnectionPool[Connection]
 # Any constant will do as long as every service of the product uses the same one.
 _MIGRATION_LOCK = 7_163_912_204
 
+# For so long the pool doubles the pause between two tries to connect; then whoever asks it makes it begin anew. Without an end to
+# it, Postgres could be back for as long as it was away before anybody looked.
+_RECONNECT_SECONDS = 5.0
 
 _IDLE_LIMIT = datetime.timedelta(seconds=15)
 _GONE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout)
@@ -55,6 +58,7 @@ async def open_pool(
         min_size=1,
         max_size=max_size,
         timeout=5.0,
+        reconnect_timeout=_RECONNECT_SECONDS,
         open=False,
         kwargs={"autocommit": True, "row_factory": dict_row, "application_name": application, "connect_timeout": 5},
         configure=limit,

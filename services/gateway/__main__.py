@@ -62,9 +62,12 @@ def listening(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=1024)
+        listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=1024)
     except (OSError, ValueError) as error:
         raise config.ConfigError(f"{PREFIX}LISTEN={address}: cannot listen there: {error}") from error
+    # Connections inherit it. Without it the second piece of an answer waits until the client has told of the first: 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def server_config(settings: GatewaySettings, app: object) -> uvicorn.Config:

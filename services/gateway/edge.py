@@ -68,7 +68,7 @@ class Edge:
             exchange.status = 499
         except Exception as error:
             allow = self._allowed.get(getattr(scope.get("route"), "path", ""), "")
-            await exchange.fail(_as_service_error(error, exchange.request_id, allow), receive)
+            await exchange.fail(_as_service_error(error, exchange.request_id, scope["path"], allow), receive)
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         if scope["path"] in _PUBLIC:
@@ -162,12 +162,17 @@ def _request_id(headers: Headers) -> str:
     return given if _GIVEN_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
 
 
-def _as_service_error(error: Exception, request_id: str, allow: str) -> ServiceError:
+def _under(path: str) -> str:
+    """What may help who asked for a path that is not there; empty = what always helps."""
+    return "" if path.startswith("/v1/") else "OpenAI's API is below /v1 here: end the base URL with it."
+
+
+def _as_service_error(error: Exception, request_id: str, path: str, allow: str) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, HTTPException) and error.status_code == 405:
         return ServiceError("METHOD_NOT_ALLOWED", "this path has other methods", metadata={"allow": allow})
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return ServiceError("ROUTE_NOT_FOUND", "there is nothing at this path")
+        return ServiceError("ROUTE_NOT_FOUND", "there is nothing at this path", hint=_under(path))
     log.exception("http.crashed", exc_info=error)
     return ServiceError("INTERNAL", f"the gateway failed while answering; request id {request_id}")

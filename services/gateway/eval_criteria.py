@@ -78,7 +78,7 @@ def _check(criterion: Any, path: str) -> None:
 def _with_threshold(grader: Grader) -> Grader:
     """Where nobody says from where on a model's number is enough, it is the middle of its range."""
     judge = grader.score_model
-    if grader.HasField("score_model") and not judge.HasField("pass_threshold"):
+    if grader.HasField("score_model") and not judge.labels and not judge.HasField("pass_threshold"):
         judge.pass_threshold = (judge.range_min + (judge.range_max if judge.HasField("range_max") else 1.0)) / 2
     return grader
 

@@ -6,6 +6,7 @@ from typing import Any
 from services.gateway.bodies import Body, optional, required
 from services.gateway.eval_criteria import Criteria
 from services.gateway.failures import refused
+from services.gateway.item_schema import ItemSchema
 from services.gateway.job_labels import metadata_in
 from tunesmith.v1.eval_pb2 import Eval
 from tunesmith.v1.task_manager_service_pb2 import UpdateEvalRequest
@@ -52,7 +53,7 @@ def _check(config: Body) -> None:
     if kind != "custom":
         why = "chats are not kept, so there is nothing to take items from; use 'custom'"
         raise refused(f"{_CONFIG}type", f"{kind[:40]!r} is not supported: {why}", reason="UNSUPPORTED_PARAMETER")
-    required(config, "item_schema", dict, _CONFIG)
+    ItemSchema(required(config, "item_schema", dict, _CONFIG))
     optional(config, "include_sample_schema", bool, _CONFIG)
 
 

@@ -12,6 +12,7 @@ from services.gateway.eval_rows import item_of
 from services.gateway.eval_run_request import Prompt, RunSource
 from services.gateway.failures import refused
 from services.gateway.grader_form import turn_of
+from services.gateway.item_schema import ItemSchema
 
 NOTHING = "(none)"
 """Stands for a known answer that there is not, and for the question of a recorded answer: a row has to have both."""
@@ -20,18 +21,16 @@ NOTHING = "(none)"
 class RunRows:
     """Rows of one run, made of its items one by one."""
 
-    def __init__(self, source: RunSource, criteria: Criteria, item_schema: Body) -> None:
+    def __init__(self, source: RunSource, criteria: Criteria, schema: ItemSchema) -> None:
         self._source = source
         self._known = criteria.known_answer()
         self._needs_sample = criteria.ask_for_samples()
-        self._keys = [key for key in item_schema.get("required") or () if isinstance(key, str)]
+        self._schema = schema
 
     def row(self, given: Any) -> Body:
         """The row of an item; raises InvalidArgument naming the place in it."""
         line = item_of(given)
-        for key in self._keys:
-            if key not in line["item"]:
-                raise refused(f"item.{key}", "is required by the item_schema of the eval")
+        self._schema.check(line["item"])
         line = self._asked(line) if self._source.model else self._recorded(line)
         return line | {"messages": [*line["messages"], _turn("assistant", self._known_answer(line))]}
 

@@ -8,13 +8,13 @@ from starlette.responses import JSONResponse, Response
 
 from services.common.errors import ServiceError
 from services.gateway import bodies, eval_run_request, identifiers, job_labels, lists
-from services.gateway.bodies import Body
 from services.gateway.eval_conversion import EVAL_LABEL, STATUS, criteria_of, run_object
 from services.gateway.eval_criteria import score_models
 from services.gateway.eval_lookup import EvalLookup
 from services.gateway.eval_run_data import store
 from services.gateway.eval_run_request import RunSource, run_name, run_source, told_source
 from services.gateway.eval_run_rows import RunRows
+from services.gateway.item_schema import ItemSchema
 from services.gateway.job_labels import metadata_in
 from services.gateway.model_names import ModelNames
 from services.gateway.peers import Peers
@@ -92,7 +92,7 @@ class EvalRuns:
         graders = criteria.graders()
         for judge in score_models(graders):
             judge.model = await self._names.model(judge.model)
-        schema: Body = json.loads(kept.data_source_config)["item_schema"]
+        schema = ItemSchema(json.loads(kept.data_source_config)["item_schema"])
         dataset = await store(self._peers, name, source, RunRows(source, criteria, schema))
         return Evaluation(
             models=models,

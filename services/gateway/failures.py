@@ -76,7 +76,8 @@ def body_of(error: ServiceError) -> dict[str, dict[str, str | None]]:
     """`{"error": {"message", "type", "param", "code"}}`; all four keys are always there."""
     status = status_of(error)
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
-    message = f"{error.message} {error.hint}" if error.message.endswith((".", "!", "?")) else f"{error.message}. {error.hint}"
+    told = _told(error)
+    message = f"{told} {error.hint}" if told.endswith((".", "!", "?")) else f"{told}. {error.hint}"
     code = _CODES.get(error.reason, error.reason.lower())
     return {"error": {"message": message, "type": kind, "param": _parameter(error, code), "code": code}}
 
@@ -98,6 +99,14 @@ def headers_of(error: ServiceError) -> dict[str, str]:
 def response(error: ServiceError) -> JSONResponse:
     """The whole answer."""
     return JSONResponse(body_of(error), status_of(error), headers_of(error))
+
+
+def _told(error: ServiceError) -> str:
+    """The message, with the callers' names of its fields."""
+    message = error.message
+    for each in error.violations:
+        message = message.replace(f"{each.field}: {each.description}", f"{openai_name(each.field)}: {each.description}", 1)
+    return message
 
 
 def _parameter(error: ServiceError, code: str) -> str | None:

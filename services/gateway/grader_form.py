@@ -13,8 +13,7 @@ Given = Mapping[str, Any]
 
 _UNSUPPORTED = "UNSUPPORTED_PARAMETER"
 _REFUSED = {
-    "python": "graders of type python are refused: code of callers is not run here; string_check, score_model and multi are",
-    "label_model": "graders of type label_model are not supported; score_model is",
+    "python": "graders of type python are refused: code of callers is not run here; the others compare texts or ask a model",
 }
 _TEXTS = ("text", "input_text", "output_text")
 
@@ -55,6 +54,17 @@ def _score_model(name: str, given: Given, path: str) -> Grader:
     return Grader(name=name, score_model=score)
 
 
+def _label_model(name: str, given: Given, path: str) -> Grader:
+    grader = _score_model(name, given, path)
+    for field in ("labels", "passing_labels"):
+        labels = required(given, field, list, path)
+        for index, label in enumerate(labels):
+            if not isinstance(label, str):
+                raise refused(f"{path}{field}[{index}]", "is not a string")
+        getattr(grader.score_model, field).extend(labels)
+    return grader
+
+
 def _multi(name: str, given: Given, path: str) -> Grader:
     parts = [grader_of(part, f"{path}graders.{key}", key) for key, part in _parts(given, path).items()]
     formula = required(given, "calculate_output", str, path)
@@ -66,6 +76,7 @@ _READERS = {
     "string_check": _string_check,
     "text_similarity": _text_similarity,
     "score_model": _score_model,
+    "label_model": _label_model,
     "multi": _multi,
 }
 

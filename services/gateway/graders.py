@@ -17,7 +17,7 @@ from services.gateway import bodies, grader_request
 from services.gateway.asking import Asking
 from services.gateway.grading import Grade, Opinion
 from services.gateway.presence import while_connected
-from tunesmith.v1.inference_service_pb2 import ChatMessage, ChatRequest
+from tunesmith.v1.inference_service_pb2 import ChatMessage, ChatRequest, ResponseFormat
 
 Values = Mapping[str, Any]
 
@@ -67,4 +67,5 @@ class Graders(Asking):
 def _question(judge: ScoreModel, values: Values) -> ChatRequest:
     """Raises MissingReference."""
     turns = [ChatMessage(role=turn.role, content=template.render(turn.content, values)) for turn in judge.input]
-    return ChatRequest(model=judge.model, messages=turns, max_tokens=judge.max_tokens, temperature=0)
+    form = ResponseFormat(regex=judge.answer_regex) if judge.labels else None
+    return ChatRequest(model=judge.model, messages=turns, max_tokens=judge.max_tokens, temperature=0, response_format=form)

@@ -63,7 +63,7 @@ class Grade:
                 "execution_time": seconds,
                 "scores": {**self.parts, given["name"]: self.reward},
                 "token_usage": sum(by_model.values()) if by_model else None,
-                "sampled_model_name": given["model"] if given["type"] == "score_model" else None,
+                "sampled_model_name": given.get("model") if given["type"] in ("score_model", "label_model") else None,
             },
         }
 

@@ -76,10 +76,21 @@ def _dataset(body: Body, name: str) -> str:
 
 def _numbers(ours: Mapping[str, Any]) -> Hyperparameters:
     given = optional(ours, "hyperparameters", dict, "tunesmith.") or {}
+    _refuse_no_fields(given, Hyperparameters.DESCRIPTOR, "tunesmith.hyperparameters.")
     try:
         return json_format.ParseDict(given, Hyperparameters())
     except json_format.ParseError as error:
         raise refused("tunesmith.hyperparameters", str(error)) from None
+
+
+def _refuse_no_fields(given: Mapping[str, Any], message: Any, path: str) -> None:
+    """Raises InvalidArgument naming the first field that the message does not have."""
+    for name, value in given.items():
+        field = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
+        if field is None:
+            raise refused(path + str(name)[:40], f"is not known; known are {', '.join(message.fields_by_name)}")
+        if isinstance(value, dict) and field.message_type is not None:
+            _refuse_no_fields(value, field.message_type, f"{path}{name}.")
 
 
 def _enum(enum: Any, ours: Mapping[str, Any], name: str) -> Any:

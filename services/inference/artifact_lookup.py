@@ -22,7 +22,7 @@ _RESULTS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact
 
 
 class ArtifactLookup:
-    """Storage behind `channel`, reduced to four questions."""
+    """Storage behind `channel`, reduced to five questions."""
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "") -> None:
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
@@ -59,7 +59,8 @@ class ArtifactLookup:
         manifest = found.manifest
         has_adapter = manifest.tuning != task_spec_pb2.FineTuning.FULL
         method = task_spec_pb2.FineTuning.Method.Name(manifest.method)
-        return Recipe(method, _lora(manifest.effective_hyperparameters.lora) if has_adapter else None)
+        lora = manifest.effective_hyperparameters.lora
+        return Recipe(method, _lora(lora), lora.last_layers) if has_adapter else Recipe(method, None)
 
     async def version(self, name: str) -> str:
         """Name of the version of a registered model; raises NotFound and Unavailable (STORAGE_UNAVAILABLE)."""
@@ -67,6 +68,13 @@ class ArtifactLookup:
         with translated("STORAGE_UNAVAILABLE", "storage"):
             found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return str(found.name)
+
+    async def base_models(self) -> list[str]:
+        """Ids of base models, the first twenty; raises Unavailable (STORAGE_UNAVAILABLE)."""
+        request = model_service_pb2.ListBaseModelsRequest(page_size=20)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            page = await self._models.ListBaseModels(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        return [str(each.name).removeprefix("baseModels/") for each in page.base_models]
 
 
 def _lora(lora: task_spec_pb2.Lora) -> dict[str, Any]:

@@ -25,10 +25,13 @@ _PREFIX = "weight/model."
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the weights of a checkpoint were trained; `lora` are fields of peft's LoraConfig, None = all weights were."""
+    """How the weights of a checkpoint were trained."""
 
     method: str
     lora: Mapping[str, Any] | None
+    """Fields of peft's LoraConfig; None = all weights were."""
+    last_layers: int = 0
+    """Only so many layers at the end of the base model have adapters; 0 = all."""
 
 
 def servable(checkpoint: Bundle, recipe: Recipe, base: Bundle) -> Bundle:
@@ -66,8 +69,17 @@ def _write(work: pathlib.Path, weights: Mapping[str, Any], recipe: Recipe, base:
         save_file(dict(weights), work / "model.safetensors", metadata={"format": "pt"})
         return
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True, **recipe.lora}
+    if recipe.last_layers:
+        config |= _some_layers(weights)
     (work / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file({_as_saved(name): value for name, value in weights.items()}, work / "adapter_model.safetensors")
+
+
+def _some_layers(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """What peft wants to know when not all layers have adapters: their numbers, and modules by name."""
+    paths = [name.split(".lora_", 1)[0].split(".") for name in weights if ".lora_" in name]
+    layers = {int(number) for path in paths for number in list(filter(str.isdigit, path))[:1]}
+    return {"target_modules": sorted({path[-1] for path in paths}), "layers_to_transform": sorted(layers)}
 
 
 def _as_saved(name: str) -> str:

@@ -75,8 +75,9 @@ def prepare_libraries() -> None:
     """What must be settled before torch and transformers are imported."""
     # Models come from storage alone; nothing here may ask a hub.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    # Threads that spin while they wait make an answer ten times slower as soon as a training run shares the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long while they wait make an answer ten times slower as soon as a training run shares the cores;
+    # those that sleep at once are woken up a thousand times a second, on the core of who wakes them: two threads on one core.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     logging.captureWarnings(True)
     # What libraries announce to the programmers of other libraries.
     warnings.simplefilter("ignore", FutureWarning)

@@ -51,6 +51,8 @@ class EngineProcess:
             words = [str(theirs.fileno()), str(os.getpid()), json.dumps(dataclasses.asdict(options))]
             # Keys of the service are none of its business.
             environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNESMITH_")}
+            # Weights are read from end to end in every step: over pages of 2 MiB in three quarters of the time that 4 KiB take.
+            environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             if interpreter:
                 environment["PYTHONPATH"] = str(_PROGRAM)
             python = str(interpreter or sys.executable)

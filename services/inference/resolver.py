@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from services.common.bundles import Bundle
@@ -37,6 +37,8 @@ class Artifacts(Protocol):
 
     async def version(self, name: str) -> str: ...
 
+    async def base_models(self) -> Sequence[str]: ...
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelFiles:
@@ -67,7 +69,7 @@ class Resolver:
         """
         name = parse_model_name(text)
         if name.kind is Kind.BASE_MODEL:
-            return ModelFiles(await self._bundles.base_model(name.name))
+            return ModelFiles(await self._base_model(name.name, text))
         if name.kind is Kind.REGISTERED:
             return await self._tuned(await self._bundles.model_version(name.name))
         return await self._tuned(await self._bundles.artifact(await self._artifact(name)))
@@ -84,6 +86,17 @@ class Resolver:
         if name.kind is Kind.REGISTERED:
             return await self._artifacts.version(name.name)
         return await self._artifacts.newest(name.name) if name.kind is Kind.TASK else name.name
+
+    async def _base_model(self, name: str, asked: str) -> Bundle:
+        """Raises what storage says; of a name that nothing has, in the caller's words and with those that there are."""
+        try:
+            return await self._bundles.base_model(name)
+        except ServiceError as error:
+            if error.reason != "BASE_MODEL_NOT_FOUND":
+                raise
+            known = ", ".join(await self._artifacts.base_models()) or "none"
+            message = f"there is no model {asked}; base models: {known}; results of fine-tunings are called tasks/ID"
+            raise NotFound(error.reason, name, message=message) from error
 
     async def _artifact(self, name: ModelName) -> str:
         if name.kind is Kind.ARTIFACT:

@@ -38,8 +38,8 @@ class _Row:
 
     def choose(self, logits: torch.Tensor) -> Written:
         """The next token; raises ValueError when the numbers are not finite. `logits` has the shape [vocabulary]."""
-        # The sum is finite if all of them are, and computed in a hundredth of the time.
-        if not math.isfinite(float(logits.sum())):
+        # The least and the largest of numbers among which one is none, are none.
+        if not all(math.isfinite(end) for end in torch.stack(logits.aminmax()).tolist()):
             raise ValueError("the model's numbers are not finite")
         self.last = self._sampler.choose(logits)
         prompt = tuple(self.reading.judged) if self.reading else ()
@@ -85,6 +85,7 @@ class RunningBatch:
     @torch.inference_mode()
     def step(self) -> Outcomes:
         """See Engine. Prompts are read in the order they came, a piece in a step; with the end comes the first token."""
+        torch.set_num_threads(self._threads)
         outcomes = self._write()
         left = PIECE
         while self._unread and left > 0:
@@ -114,7 +115,6 @@ class RunningBatch:
 
     def _read(self, pieces: list[tuple[_Row, Piece]]) -> Outcomes:
         """Reads pieces of prompts; a row whose last one was among them joins the batch, and has its first token."""
-        torch.set_num_threads(self._threads)
         logits = self._together(len(pieces), lambda: self.network.read([piece for _, piece in pieces]))
         outcomes: Outcomes = {}
         for (row, piece), found in zip(pieces, logits, strict=True):
@@ -173,8 +173,6 @@ class RunningBatch:
     def _forward(self, rows: slice) -> torch.Tensor:
         """Logits of the next token, shape [rows, vocabulary]."""
         chosen = self._rows[rows]
-        # One token of one row is bound by memory: half the threads read as fast and wait less for each other.
-        torch.set_num_threads(self._threads if len(chosen) > 1 else max(1, self._threads // 2))
         return self.network.write([row.last for row in chosen], [row.request.adapter for row in chosen], self._cache, rows)
 
     def _drop(self, index: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import grpc
 import psycopg
 
-from services.common import config, logs
+from services.common import config, heap, logs
 from services.common.channels import connect
 from services.common.errors import ServiceError
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
@@ -51,6 +51,8 @@ _THREADS = 32
 
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
+    # Blocks up to more than the largest message that gRPC takes.
+    heap.keep_freed_memory(kept_bytes=32 * 2**20, block_bytes=8 * 2**20, arenas=2)
     try:
         settings = config.load(StorageSettings, "TUNESMITH_STORAGE_", os.environ)
         logs.configure("storage", settings.log_level)

@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802 - methods are named as in the protos
 
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -19,10 +20,11 @@ from services.storage.file import find_file
 from services.storage.notice_conversion import checked_sequence, optional_task, to_notices, to_storage_check
 from services.storage.notice_repository import NoticeRepository
 from services.storage.position import Position, decode_position, encode_position
-from services.storage.registry_conversion import to_export_draft, to_model_version
+from services.storage.registry_conversion import to_export_draft, to_export_step, to_model_version
 from services.storage.request_fields import checked_offset, checked_text
 from services.storage.retention_change import Change, Expire, Hold, Pin, Restore, Unpin
 from services.storage.scrub import ScrubStatus
+from services.storage.signed_download import SignedDownloads
 from services.storage.sweeper import Sweeper
 from services.storage.upload_stream import drained, read_header, read_items
 from services.storage.verified_read import VerifiedRead
@@ -39,6 +41,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         *,
         repository: ArtifactRepository,
         files: VerifiedRead,
+        signed: SignedDownloads,
         notices: NoticeRepository,
         scrub_status: Callable[[], Awaitable[ScrubStatus]],
         upload: ArtifactUpload,
@@ -48,6 +51,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     ) -> None:
         self._repository = repository
         self._files = files
+        self._signed = signed
         self._notices = notices
         self._scrub_status = scrub_status
         self._upload = upload
@@ -91,6 +95,13 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         async for chunk in self._files.read(file, artifact.name, offset, context):
             yield artifact_service_pb2.DownloadArtifactResponse(chunk=chunk)
 
+    async def SignArtifactDownload(
+        self, request: artifact_service_pb2.SignArtifactDownloadRequest, context: Context
+    ) -> artifact_service_pb2.SignedDownload:
+        """Where one file can be read; what is read is in use."""
+        artifact = await self._repository.change(_artifact_id(request.name), Hold())
+        return self._signed.sign(find_file(artifact.files, request.path, artifact.name), artifact.name)
+
     async def HoldArtifact(self, request: artifact_service_pb2.HoldArtifactRequest, context: Context) -> artifact_pb2.Artifact:
         """Keeps what is in use."""
         return await self._changed(request.name, Hold())
@@ -128,6 +139,16 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         draft = to_export_draft(request)
         bind_contextvars(artifact=str(draft.artifact), model=draft.model)
         return to_model_version(await self._export.export(draft))
+
+    async def StreamArtifactExport(
+        self, request: artifact_service_pb2.StreamArtifactExportRequest, context: Context
+    ) -> AsyncIterator[artifact_service_pb2.StreamArtifactExportResponse]:
+        """Keeps for good, and tells how far it is."""
+        draft = to_export_draft(request.export)
+        bind_contextvars(artifact=str(draft.artifact), model=draft.model)
+        async with contextlib.aclosing(self._export.steps(draft)) as steps:
+            async for step in steps:
+                yield to_export_step(step)
 
     async def SweepArtifacts(
         self, request: artifact_service_pb2.SweepArtifactsRequest, context: Context

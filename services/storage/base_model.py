@@ -48,6 +48,8 @@ class BaseModel:
     create_time: datetime.datetime
     chat_template_problem: str
     """Why its chat template cannot train, empty when it can."""
+    dtype: str = ""
+    """Number format of most of its weights, as safetensors names it; empty = not known."""
 
     @property
     def name(self) -> str:

@@ -7,10 +7,13 @@ from services.common.errors import Violation
 from services.common.names import base_model_id
 from services.storage.artifact_conversion import timestamp
 from services.storage.base_model import BaseModel, BaseModelDraft, missing_files
+from services.storage.base_model_listing import BaseModelFilter, Order
 from services.storage.file import File, file_violations
 from services.storage.registry_conversion import to_file
 from services.storage.request_fields import refuse, text_violations
-from tunesmith.v1 import base_model_pb2
+from tunesmith.v1 import base_model_pb2, model_service_pb2
+
+_FILTER_TEXTS = ("family", "license", "text")
 
 
 def to_base_model_draft(header: base_model_pb2.BaseModel) -> BaseModelDraft:
@@ -30,6 +33,25 @@ def to_server_draft(header: base_model_pb2.BaseModel) -> BaseModelDraft:
     named.display_name = header.display_name or base_model_id(header.name, "header.name")
     refuse([*_text_violations(named), *_number_violations(named)])
     return _draft(named)
+
+
+def to_base_model_filter(request: model_service_pb2.ListBaseModelsRequest) -> BaseModelFilter:
+    """Which base models a list asks for; raises InvalidArgument."""
+    orders = model_service_pb2.ListBaseModelsRequest.Order
+    violations = [each for field in _FILTER_TEXTS for each in text_violations(getattr(request, field), field, required=False)]
+    if request.max_parameter_count < 0:
+        violations.append(Violation("max_parameter_count", f"{request.max_parameter_count} is negative; use 0 for any"))
+    if request.order not in orders.values():
+        violations.append(Violation("order", f"{request.order} is not an order this server knows"))
+    refuse(violations)
+    return BaseModelFilter(
+        family=request.family,
+        license=request.license,
+        text=request.text,
+        max_parameter_count=request.max_parameter_count,
+        trains_conversations=request.trains_conversations,
+        order=Order(orders.Name(request.order)),
+    )
 
 
 def _draft(header: base_model_pb2.BaseModel) -> BaseModelDraft:
@@ -70,4 +92,5 @@ def to_base_model(model: BaseModel) -> base_model_pb2.BaseModel:
         revision=model.revision,
         create_time=timestamp(model.create_time),
         chat_template_problem=model.chat_template_problem,
+        dtype=model.dtype,
     )

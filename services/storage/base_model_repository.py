@@ -1,39 +1,58 @@
 """Rows of base models; all their SQL. Used by the base model upload and servicer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 
 from psycopg.rows import DictRow
 
 from services.common.errors import NotFound, ServiceError
 from services.common.postgres import Connection, Pool, transaction
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
+from services.storage.base_model_listing import BaseModelFilter, Order, Place
 from services.storage.blob_repository import add_blobs
 from services.storage.file import StoredFile
 from services.storage.rows import first_row
 
 _COLUMNS = """model.id, model.display_name, model.family, model.parameter_count, model.context_length, model.license,
-    model.size_bytes, model.revision, model.create_time, model.chat_template_problem, (
+    model.size_bytes, model.revision, model.create_time, model.chat_template_problem, model.dtype, (
         SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
             ORDER BY file.position)
         FROM storage.base_model_file AS file JOIN storage.blob USING (sha256) WHERE file.base_model = model.id
     ) AS files"""
 _INSERT = """
     INSERT INTO storage.base_model (id, display_name, family, parameter_count, context_length, license, size_bytes, revision,
-        chat_template_problem)
+        chat_template_problem, dtype)
     VALUES (%(id)s, %(display_name)s, %(family)s, %(parameter_count)s, %(context_length)s, %(license)s, %(size_bytes)s,
-        %(revision)s, %(chat_template_problem)s)
+        %(revision)s, %(chat_template_problem)s, %(dtype)s)
     ON CONFLICT (id) DO NOTHING
     RETURNING id"""
 _INSERT_FILE = """
     INSERT INTO storage.base_model_file (base_model, position, path, sha256)
     VALUES (%(base_model)s, %(position)s, %(path)s, %(sha256)s)"""
 _ONE = f"SELECT {_COLUMNS} FROM storage.base_model AS model WHERE model.id = %(id)s"  # noqa: S608 - constants only
-_PAGE = f"""
+_NUMBERS: Mapping[Order, LiteralString] = {
+    Order.ID: "0::bigint",
+    Order.PARAMETERS: "model.parameter_count",
+    Order.NEWEST: "-(extract(epoch FROM model.create_time) * 1000000)::bigint",
+    Order.CONTEXT: "-model.context_length",
+}
+"""What `BaseModelFilter.place` says, in SQL."""
+
+
+def _page(number: LiteralString) -> LiteralString:
+    return f"""
     SELECT {_COLUMNS} FROM storage.base_model AS model
-    WHERE %(after)s::text IS NULL OR model.id > %(after)s
-    ORDER BY model.id
-    LIMIT %(limit)s"""  # noqa: S608
+    WHERE (%(family)s = '' OR model.family = %(family)s)
+        AND (%(license)s = '' OR lower(model.license) = lower(%(license)s))
+        AND position(lower(%(text)s) IN lower(model.id || ' ' || model.display_name)) > 0
+        AND (%(parameters)s = 0 OR model.parameter_count <= %(parameters)s)
+        AND NOT (%(trains)s AND model.chat_template_problem <> '')
+        AND (%(number)s::bigint IS NULL OR ({number}, model.id) > (%(number)s, %(id)s COLLATE "C"))
+    ORDER BY {number}, model.id
+    LIMIT %(limit)s"""  # noqa: S608 - constants only
+
+
+_PAGES = {order: _page(number) for order, number in _NUMBERS.items()}
 
 
 class BaseModelRepository(Protocol):
@@ -42,7 +61,9 @@ class BaseModelRepository(Protocol):
     async def find(self, draft: BaseModelDraft) -> BaseModel | None:
         """The registered model of that id, None = the id is free; raises ServiceError (BASE_MODEL_EXISTS) for other files."""
 
-    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
+    async def add(
+        self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "", dtype: str = ""
+    ) -> BaseModel:
         """Commits a base model, or returns the one of the same id and files.
 
         `keys` are the object keys of its files by SHA-256. Raises ServiceError (BASE_MODEL_EXISTS, UPLOAD_EXPIRED).
@@ -51,8 +72,8 @@ class BaseModelRepository(Protocol):
     async def get(self, identifier: str) -> BaseModel:
         """One base model; raises NotFound (BASE_MODEL_NOT_FOUND)."""
 
-    async def page(self, limit: int, after: str | None) -> Sequence[BaseModel]:
-        """At most `limit` base models with ids after `after`, by id."""
+    async def page(self, limit: int, after: Place | None, wanted: BaseModelFilter) -> Sequence[BaseModel]:
+        """At most `limit` base models behind `after`, in the order of the filter."""
 
 
 class PostgresBaseModelRepository:
@@ -67,10 +88,13 @@ class PostgresBaseModelRepository:
             row = await first_row(connection, _ONE, {"id": draft.id})
         return same_files(_base_model(row), draft) if row else None
 
-    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
+    async def add(
+        self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "", dtype: str = ""
+    ) -> BaseModel:
         """Commits a base model, or returns the one of the same id and files; see BaseModelRepository."""
+        judged = {"chat_template_problem": chat_template_problem, "dtype": dtype}
         async with transaction(self._pool) as connection:
-            if await first_row(connection, _INSERT, _parameters(draft, chat_template_problem)):
+            if await first_row(connection, _INSERT, _parameters(draft) | judged):
                 await _insert_files(connection, draft, keys)
             return same_files(_found(await first_row(connection, _ONE, {"id": draft.id}), draft.id), draft)
 
@@ -79,10 +103,20 @@ class PostgresBaseModelRepository:
         async with transaction(self._pool) as connection:
             return _found(await first_row(connection, _ONE, {"id": identifier}), identifier)
 
-    async def page(self, limit: int, after: str | None) -> list[BaseModel]:
-        """At most `limit` base models with ids after `after`, by id."""
+    async def page(self, limit: int, after: Place | None, wanted: BaseModelFilter) -> list[BaseModel]:
+        """At most `limit` base models behind `after`, in the order of the filter."""
+        parameters = {
+            "limit": limit,
+            "number": after and after.number,
+            "id": after and after.id,
+            "family": wanted.family,
+            "license": wanted.license,
+            "text": wanted.text,
+            "parameters": wanted.max_parameter_count,
+            "trains": wanted.trains_conversations,
+        }
         async with transaction(self._pool) as connection:
-            return [_base_model(row) async for row in await connection.execute(_PAGE, {"limit": limit, "after": after})]
+            return [_base_model(row) async for row in await connection.execute(_PAGES[wanted.order], parameters)]
 
 
 def same_files(model: BaseModel, draft: BaseModelDraft) -> BaseModel:
@@ -105,7 +139,7 @@ def _found(row: DictRow | None, identifier: str) -> BaseModel:
     return _base_model(row)
 
 
-def _parameters(draft: BaseModelDraft, chat_template_problem: str) -> dict[str, Any]:
+def _parameters(draft: BaseModelDraft) -> dict[str, Any]:
     return {
         "id": draft.id,
         "display_name": draft.display_name,
@@ -115,7 +149,6 @@ def _parameters(draft: BaseModelDraft, chat_template_problem: str) -> dict[str, 
         "license": draft.license,
         "size_bytes": draft.size_bytes,
         "revision": draft.revision,
-        "chat_template_problem": chat_template_problem,
     }
 
 
@@ -132,4 +165,5 @@ def _base_model(row: DictRow) -> BaseModel:
         revision=row["revision"],
         create_time=row["create_time"],
         chat_template_problem=row["chat_template_problem"],
+        dtype=row["dtype"],
     )

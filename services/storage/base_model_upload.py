@@ -1,6 +1,6 @@
 """From a stream of files to a registered base model; used by the model servicer."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
@@ -14,6 +14,7 @@ from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import pending_objects
 from services.storage.token_port import Tokens
 from services.storage.upload import FileUpload
+from services.storage.weight_format import dtype_of
 
 log = structlog.get_logger()
 
@@ -49,13 +50,13 @@ class BaseModelUpload:
             return registered
         async with pending_objects(self._store, self._pending) as pending:
             keys = await self._files.receive(draft.files, items, pending)
-            problem = await self._chat_template_problem(draft, keys)
-            model = await pending.commit(self._repository.add(draft, keys, problem))
+            files = [StoredFile(file.path, file.size_bytes, file.sha256, keys[file.sha256]) for file in draft.files]
+            problem, dtype = await self._chat_template_problem(draft, files), await dtype_of(self._store, files)
+            model = await pending.commit(self._repository.add(draft, keys, problem, dtype))
             pending.keep(file.object_key for file in model.files)
         log.info("base_model.registered", base_model=model.name, size_bytes=model.size_bytes, revision=model.revision)
         return model
 
-    async def _chat_template_problem(self, draft: BaseModelDraft, keys: Mapping[str, str]) -> str:
-        files = [StoredFile(file.path, file.size_bytes, file.sha256, keys[file.sha256]) for file in draft.files]
+    async def _chat_template_problem(self, draft: BaseModelDraft, files: Sequence[StoredFile]) -> str:
         async with self._small_files.directory(draft.revision, files) as directory:
             return await self._tokens.gate(directory)

@@ -9,14 +9,14 @@ import base64
 import dataclasses
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-import minio
 import structlog
 from minio.datatypes import Part
 from minio.error import S3Error
 
 from services.common.errors import ServiceError
+from services.storage.s3_client import S3Client, writing_only_new
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ _PART = b"\xa5" * (5 * 2**20)
 class _Place:
     """Where the objects of one probe lie."""
 
-    client: minio.Minio
+    client: S3Client
     bucket: str
     prefix: str
 
@@ -71,8 +71,8 @@ class _Promise:
     find: Callable[[_Place], str]
 
 
-def probe(client: minio.Minio, bucket: str) -> None:
-    """Warns of every broken promise this service can live without.
+def probe(client: S3Client, bucket: str) -> Collection[str]:
+    """Warns of every broken promise this service can live without; returns by which methods the server writes only new objects.
 
     Raises:
         ServiceError: OBJECT_STORE_UNFIT naming all of those it cannot.
@@ -80,13 +80,15 @@ def probe(client: minio.Minio, bucket: str) -> None:
     """
     place = _Place(client, bucket, f"blobs/probe-{uuid.uuid4()}/")
     try:
-        broken = [(promise, found) for promise in _PROMISES if (found := _found(promise, place))]
+        with writing_only_new(client, ()):
+            broken = [(promise, found) for promise in _PROMISES if (found := _found(promise, place))]
     finally:
         _clean(place)
     for promise, found in broken:
         log.warning("object_store.degraded", promise=promise.name, found=found, fatal=promise.is_fatal)
     if fatal := [f"{promise.name}: {found}" for promise, found in broken if promise.is_fatal]:
         raise ServiceError("OBJECT_STORE_UNFIT", f"the S3 server does not keep what S3 promises: {'; '.join(fatal)}")
+    return {method for method, condition in _CONDITIONS.items() if all(promise is not condition for promise, _ in broken)}
 
 
 def _found(promise: _Promise, place: _Place) -> str:
@@ -149,10 +151,25 @@ def _checksums(place: _Place) -> str:
 
 
 def _conditions(place: _Place) -> str:
-    return _refused(lambda: place.put("a", b"late", If_None_Match="*"), "If-None-Match is ignored: a second writer wins")
+    with writing_only_new(place.client, {"PUT"}):
+        return _refused(lambda: place.put("a", b"late"), "If-None-Match is ignored: a second writer wins")
 
 
-def _refused(write: Callable[[], None], otherwise: str) -> str:
+def _conditional_joins(place: _Place) -> str:
+    client, bucket, key = place.client, place.bucket, place.prefix + "a"
+    upload = client._create_multipart_upload(bucket, key, {})
+    part = Part(1, client._upload_part(bucket, key, b"late", {}, upload, 1))
+    with writing_only_new(client, {"POST"}):
+        found = _refused(
+            lambda: client._complete_multipart_upload(bucket, key, upload, [part]),
+            "If-None-Match is ignored where parts are joined: a second writer wins",
+        )
+    if not found:
+        client._abort_multipart_upload(bucket, key, upload)
+    return found
+
+
+def _refused(write: Callable[[], object], otherwise: str) -> str:
     try:
         write()
     except S3Error as error:
@@ -160,6 +177,11 @@ def _refused(write: Callable[[], None], otherwise: str) -> str:
     return otherwise
 
 
+_CONDITIONS = {
+    "PUT": _Promise("conditional writes", False, _conditions),
+    "POST": _Promise("conditional joins", False, _conditional_joins),
+}
+"""By the method that a server which keeps the promise is sent conditions with."""
 # In this order: each relies on the ones before.
 _PROMISES = (
     _Promise("storing", True, _storing),
@@ -168,5 +190,5 @@ _PROMISES = (
     _Promise("removing", True, _removal),
     _Promise("uploads in parts", True, _parts),
     _Promise("checksums", False, _checksums),
-    _Promise("conditional writes", False, _conditions),
+    *_CONDITIONS.values(),
 )

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import io
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import structlog
 
@@ -22,6 +22,14 @@ from services.storage.registry_repository import RegistryRepository
 from services.storage.retention_change import Hold
 
 log = structlog.get_logger()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verified:
+    """How many of how many bytes have been read and hashed."""
+
+    done: int
+    total: int
 
 
 class Export:
@@ -47,7 +55,15 @@ class Export:
         self._read_lineage = read_lineage
 
     async def export(self, draft: ExportDraft) -> ModelVersion:
-        """The next version, or the first of the same request_id.
+        """The last of `steps`."""
+        version: ModelVersion | None = None
+        async for step in self.steps(draft):
+            version = step if isinstance(step, ModelVersion) else None
+        assert version is not None, "steps end with the version"
+        return version
+
+    async def steps(self, draft: ExportDraft) -> AsyncGenerator[Verified | ModelVersion]:
+        """How far the check is, then the next version, or the first of the same request_id.
 
         The hold keeps the artifact for the time of the check, the commit asks again under the row's lock: an export of something
         that is expiring wins whole or fails clean. Raises NotFound (ARTIFACT_NOT_FOUND, ARTIFACT_EXPIRED), CHECKSUM_MISMATCH,
@@ -55,27 +71,32 @@ class Export:
         """
         earlier = await self._registry.find(draft) if draft.request_id else None
         if earlier is not None:
-            return earlier
+            yield earlier
+            return
         assert draft.artifact is not None, "only an artifact is exported"
         artifact = await self._artifacts.change(draft.artifact, Hold())
         draft = dataclasses.replace(draft, format=fitting_format(draft, artifact.name, artifact.kind))
         files = [file for file in artifact.files if file.path != PATH]
+        verified, total = 0, sum(file.size_bytes for file in files)
         for file in files:
-            await self._verify(file)
+            async for size_bytes in self._verify(file):
+                verified += size_bytes
+                yield Verified(verified, total)
         async with pending_objects(self._store, self._pending) as pending:
             files.append(await self._write_card(draft, artifact, pending))
             keys = {file.sha256: file.object_key for file in files}
             version = await pending.commit(self._registry.add(draft, [*map(_plain, files)], keys))
             pending.keep(file.object_key for file in version.files)
         log.info("artifact.exported", artifact=artifact.name, model_version=version.name, size_bytes=version.size_bytes)
-        return version
+        yield version
 
     async def _write_card(self, draft: ExportDraft, artifact: Artifact, pending: PendingObjects) -> StoredFile:
         lineage = self._read_lineage(artifact.manifest)
         content = model_card(draft, lineage, await self._license(lineage.base_model))
         file = StoredFile(PATH, len(content), hashlib.sha256(content).hexdigest(), f"blobs/{self._new_id()}")
         await pending.put(file.object_key, io.BytesIO(content), file.size_bytes)
-        await self._verify(file)
+        async for _ in self._verify(file):
+            pass
         return file
 
     async def _license(self, base_model: str) -> str:
@@ -84,10 +105,12 @@ class Export:
         except NotFound:
             return ""
 
-    async def _verify(self, file: StoredFile) -> None:
+    async def _verify(self, file: StoredFile) -> AsyncIterator[int]:
+        """Sizes of the pieces it has read; raises ServiceError (CHECKSUM_MISMATCH) at the end."""
         digest = hashlib.sha256()
         async for chunk in self._store.read(file.object_key, 0, file.size_bytes):
             digest.update(chunk)
+            yield len(chunk)
         if digest.hexdigest() != file.sha256:
             message = f"the stored bytes of {file.path} have SHA-256 {digest.hexdigest()}, expected {file.sha256}"
             raise ServiceError("CHECKSUM_MISMATCH", message, hint="Run the task again; what was stored is damaged.")

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+import mmap
 import uuid
 from collections.abc import AsyncIterator, Callable
 
 from services.storage.blocking import in_thread
 from services.storage.file import File
 from services.storage.object_store import ObjectStore, part_bytes
+from services.storage.passage import Arrival
 from services.storage.pending_objects import PendingObjects
-from services.storage.spool import Spool
 
 _PARTS_AT_ONCE = 2
 """One alone waits for its answers half of the time; more would take more memory."""
@@ -26,7 +27,7 @@ class Forwarding:
         self._new_id = new_id
         self._parts: _Parts | None = None
 
-    async def advance(self, file: File, spool: Spool) -> None:
+    async def advance(self, file: File, spool: Arrival) -> None:
         """Sends what has arrived, in whole parts; raises Unavailable, also for a part that was sent before."""
         if self._parts is None:
             if spool.size_bytes < part_bytes(file.size_bytes):
@@ -36,13 +37,14 @@ class Forwarding:
             self._parts = _Parts(self._pending.store, key, file.size_bytes)
         await self._parts.advance(spool)
 
-    async def finish(self, file: File, spool: Spool) -> str:
+    async def finish(self, file: File, spool: Arrival) -> str:
         """Sends the rest of a file that is whole and makes the object appear; returns its key. Raises Unavailable."""
         if self._parts is None:
             key = self._new_key()
             await self._pending.put(key, spool.content(), file.size_bytes)
             return key
-        await self._parts.finish(spool)
+        async with self._pending.unless_taken(self._parts.key):
+            await self._parts.finish(spool)
         key, self._parts = self._parts.key, None
         return key
 
@@ -76,12 +78,15 @@ class _Parts:
         self._multipart_id = ""
         self._begun_bytes = 0
         self._parts: list[asyncio.Task[str]] = []
+        # Used again by the next part; of the heap, threads would keep a few times over what they have freed.
+        self._buffers: list[mmap.mmap] = []
 
-    async def advance(self, spool: Spool) -> None:
+    async def advance(self, spool: Arrival) -> None:
         while self._begun_bytes + self._part_bytes <= spool.size_bytes:
             await self._begin(spool, self._part_bytes)
 
-    async def finish(self, spool: Spool) -> None:
+    async def finish(self, spool: Arrival) -> None:
+        await self.advance(spool)
         if rest := self._size_bytes - self._begun_bytes:
             await self._begin(spool, rest)
         await self._settle(0)
@@ -91,16 +96,19 @@ class _Parts:
         """Whatever became of the parts, the upload has failed before."""
         await asyncio.gather(*self._parts, return_exceptions=True)
 
-    async def _begin(self, spool: Spool, size_bytes: int) -> None:
+    async def _begin(self, spool: Arrival, size_bytes: int) -> None:
         await self._settle(_PARTS_AT_ONCE - 1)
         self._multipart_id = self._multipart_id or await self._store.begin_parts(self.key)
-        sending = self._send(spool, len(self._parts) + 1, self._begun_bytes, size_bytes)
+        buffer = self._buffers.pop() if self._buffers else mmap.mmap(-1, self._part_bytes)
+        await in_thread(spool.read_into, memoryview(buffer)[:size_bytes], self._begun_bytes)
+        sending = self._send(buffer, len(self._parts) + 1, size_bytes)
         self._parts.append(asyncio.create_task(sending))
         self._begun_bytes += size_bytes
 
-    async def _send(self, spool: Spool, number: int, offset: int, size_bytes: int) -> str:
-        content = await in_thread(spool.part, offset, size_bytes)
-        return await self._store.put_part(self.key, self._multipart_id, number, content)
+    async def _send(self, buffer: mmap.mmap, number: int, size_bytes: int) -> str:
+        mark = await self._store.put_part(self.key, self._multipart_id, number, memoryview(buffer)[:size_bytes])
+        self._buffers.append(buffer)
+        return mark
 
     async def _settle(self, most: int) -> None:
         """Waits until at most so many are under way; raises what one has raised."""

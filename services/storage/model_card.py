@@ -109,9 +109,17 @@ def _origin(draft: ExportDraft, lineage: Lineage) -> dict[str, str]:
         "base model": f"{lineage.base_model} (revision {lineage.base_model_revision or 'unknown'})",
         "task": f"{lineage.task}, step {lineage.step}",
         "artifact": f"artifacts/{draft.artifact}",
-        "training data, SHA-256": lineage.dataset_sha256 or "unknown",
+        **_data(lineage),
         **{f"{package} version": number for package, number in sorted(lineage.versions.items())},
     }
+
+
+def _data(lineage: Lineage) -> dict[str, str]:
+    """The training data by checksum; of a mixture every part with its weight."""
+    parts = lineage.datasets
+    if lineage.dataset_sha256 or not parts:
+        return {"training data, SHA-256": lineage.dataset_sha256 or "unknown"}
+    return {f"training data {part.name}, SHA-256": f"{part.sha256}, weight {part.weight:g}" for part in parts}
 
 
 def _table(facts: Mapping[str, str]) -> str:

@@ -19,14 +19,26 @@ _TEXTS = ("README.md", "LICENSE", "LICENSE.md", "NOTICE")
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_TEMPLATE_CHARACTERS = 64 * 1024
 """As the renderer's; a longer one could never be used."""
+_GGUF_HINT = (
+    "Register it from a machine with the file and Tunesmith's command line, which converts it: "
+    "tunesmith model add FILE.gguf --id ID. "
+    "If safetensors lie beside it, leave it out."
+)
 _ZIP_END, _ZIP_END_BYTES, _MAX_ZIP_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 
 
 def refuse_unsafe_names(paths: Collection[str]) -> None:
-    """Raises BASE_MODEL_UNSAFE naming every file whose format could carry code."""
+    """Raises BASE_MODEL_UNSAFE naming every file whose format could carry code, or which has to be converted first."""
+    refuse_gguf(paths)
     strange = [path for path in paths if not path.endswith(SAFE_SUFFIXES) and path not in _TEXTS]
     if strange:
         raise unsafe(", ".join(strange[:10]), f"only {', '.join(SAFE_SUFFIXES)} files and {', '.join(_TEXTS)} are taken")
+
+
+def refuse_gguf(paths: Collection[str]) -> None:
+    """Raises BASE_MODEL_UNSAFE for GGUF: who has transformers converts it, and storage has not."""
+    if found := [path for path in paths if path.lower().endswith(".gguf")]:
+        raise unsafe(", ".join(found[:10]), "storage converts no GGUF", hint=_GGUF_HINT)
 
 
 def refuse_unsafe_content(file: File, content: BinaryIO) -> None:
@@ -104,7 +116,7 @@ def json_object(path: str, text: bytes) -> dict[str, msgspec.Raw]:
         raise unsafe(path, f"its JSON cannot be read: {error}") from error
 
 
-def unsafe(path: str, why: str) -> ServiceError:
-    """The error for a file that is not taken."""
+def unsafe(path: str, why: str, *, hint: str = "") -> ServiceError:
+    """The error for a file that is not taken; an empty hint is the catalogue's."""
     violation = Violation(path, why)
-    return ServiceError("BASE_MODEL_UNSAFE", f"{path}: {why}", metadata={"path": path}, violations=[violation])
+    return ServiceError("BASE_MODEL_UNSAFE", f"{path}: {why}", hint=hint, metadata={"path": path}, violations=[violation])

@@ -3,6 +3,7 @@
 # ruff: noqa: N802 - methods are named as in the protos
 
 from collections.abc import AsyncIterator
+from dataclasses import astuple
 from typing import Any
 
 from google.protobuf import empty_pb2
@@ -11,9 +12,10 @@ from structlog.contextvars import bind_contextvars
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.names import alias_name, base_model_id, registered_model_id, registered_name
-from services.common.paging import decode_number, decode_token, encode_token, page_size
+from services.common.paging import decode_number, decode_numbered, decode_token, encode_numbered, encode_token, page_size
 from services.storage.base_model import BaseModel
-from services.storage.base_model_conversion import to_base_model, to_base_model_draft, to_server_draft
+from services.storage.base_model_conversion import to_base_model, to_base_model_draft, to_base_model_filter, to_server_draft
+from services.storage.base_model_listing import Place
 from services.storage.base_model_repository import BaseModelRepository
 from services.storage.base_model_upload import BaseModelUpload
 from services.storage.file import find_file
@@ -24,10 +26,11 @@ from services.storage.registry_repository import RegistryRepository
 from services.storage.request_fields import checked_offset, refuse
 from services.storage.server_import import ServerImport, Source
 from services.storage.server_place import checked_name
+from services.storage.signed_download import SignedDownloads
 from services.storage.upload_stream import drained, read_header, read_items
 from services.storage.verified_read import VerifiedRead
 from services.storage.version_deletion import VersionDeletion
-from tunesmith.v1 import base_model_pb2, model_service_pb2, model_service_pb2_grpc, registered_model_pb2
+from tunesmith.v1 import artifact_service_pb2, base_model_pb2, model_service_pb2, model_service_pb2_grpc, registered_model_pb2
 
 Context = ServicerContext[Any, Any]
 
@@ -41,6 +44,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         repository: BaseModelRepository,
         registry: RegistryRepository,
         files: VerifiedRead,
+        signed: SignedDownloads,
         upload: BaseModelUpload,
         importing: ModelImport,
         from_server: ServerImport,
@@ -49,6 +53,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._repository = repository
         self._registry = registry
         self._files = files
+        self._signed = signed
         self._upload = upload
         self._import = importing
         self._from_server = from_server
@@ -70,11 +75,11 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def ListBaseModels(
         self, request: model_service_pb2.ListBaseModelsRequest, context: Context
     ) -> model_service_pb2.ListBaseModelsResponse:
-        """Base models by id."""
-        size = page_size(request.page_size)
-        position = decode_token(request.page_token, "baseModels")
-        found = await self._repository.page(size + 1, position[0] if position else None)
-        token = encode_token((found[size - 1].id,), "baseModels") if len(found) > size else ""
+        """Base models that the request asks for."""
+        size, wanted = page_size(request.page_size), to_base_model_filter(request)
+        position = decode_numbered(request.page_token, scope := f"baseModels {wanted}")
+        found = await self._repository.page(size + 1, position and Place(*position), wanted)
+        token = encode_numbered(astuple(wanted.place(found[size - 1])), scope) if len(found) > size else ""
         return model_service_pb2.ListBaseModelsResponse(base_models=map(to_base_model, found[:size]), next_page_token=token)
 
     async def DownloadModel(
@@ -87,6 +92,14 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         offset = checked_offset(request.offset, file.size_bytes)
         async for chunk in self._files.read(file, model.name, offset, context):
             yield model_service_pb2.DownloadModelResponse(chunk=chunk)
+
+    async def SignModelDownload(
+        self, request: model_service_pb2.SignModelDownloadRequest, context: Context
+    ) -> artifact_service_pb2.SignedDownload:
+        """Where one file can be read."""
+        model = await self._model(request.name)
+        bind_contextvars(model=model.name)
+        return self._signed.sign(find_file(model.files, request.path, model.name), model.name)
 
     async def GetModel(
         self, request: model_service_pb2.GetModelRequest, context: Context

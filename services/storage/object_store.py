@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime
 import itertools
-import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
@@ -13,11 +12,12 @@ import urllib3
 from minio.datatypes import Part
 from minio.error import MinioException
 
-from services.common.errors import Unavailable
+from services.common.errors import ServiceError, Unavailable
 from services.common.failpoints import around
 from services.storage.blocking import in_thread
 from services.storage.bucket_lifecycle import abort_abandoned_uploads
 from services.storage.endpoint_probe import probe
+from services.storage.s3_client import s3_client
 from services.storage.sweep import StoredObject
 
 CHUNK_BYTES = 2**20
@@ -25,11 +25,15 @@ OWN_PREFIXES = ("blobs", "events", "pieces")
 """What the keys of this service begin with, up to the first slash."""
 # S3 takes at most 10,000 parts; the SDK holds one at a time in memory, a few times over.
 _PART_BYTES, _MAX_PARTS = 8 * 2**20, 10_000
-_CONNECTIONS = 32
+_TAKEN = "PreconditionFailed"
 
 
 class ObjectStore(Protocol):
-    """Bytes under keys. Every method raises Unavailable (OBJECT_STORE_UNAVAILABLE) when the store is away."""
+    """Bytes under keys. Every method raises Unavailable (OBJECT_STORE_UNAVAILABLE) when the store is away.
+
+    Keys are new with every object. A method that makes one raises ServiceError (OBJECT_EXISTS) when another has its key, as far
+    as the store can tell.
+    """
 
     async def prepare(self) -> None:
         """Makes the bucket when it is missing."""
@@ -39,6 +43,9 @@ class ObjectStore(Protocol):
 
     def read(self, key: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
         """The bytes from `offset` to the end of an object of `size_bytes`, in pieces of at most 1 MiB."""
+
+    def read_url(self, key: str, lifetime: datetime.timedelta) -> str | None:
+        """Where somebody without a key may read the object by HTTP GET, in ranges; None when callers cannot reach the store."""
 
     async def remove(self, key: str) -> None:
         """Removes an object and what uploads in parts have left of it; nothing happens when there is none."""
@@ -58,7 +65,7 @@ class ObjectStore(Protocol):
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived, at most 1,000; nothing happens when they are joined or gone."""
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         """Stores one part, numbered from 1, of at least 5 MiB unless it is the last; returns the store's mark of it."""
 
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
@@ -85,9 +92,9 @@ class MinioObjectStore:
         public_endpoint: str | None = None,
     ) -> None:
         self._bucket = bucket
-        self._client = _client(endpoint, access_key, secret_key, region)
+        self._client = s3_client(endpoint, access_key, secret_key, region)
         # A signature covers the host, so URLs are made by a client of the address they are for; it never connects.
-        self._signer = _client(public_endpoint, access_key, secret_key, region) if public_endpoint else None
+        self._signer = s3_client(public_endpoint, access_key, secret_key, region) if public_endpoint else None
 
     async def prepare(self) -> None:
         """Makes the bucket when it is missing; several processes may do so at once."""
@@ -97,22 +104,17 @@ class MinioObjectStore:
             await in_thread(abort_abandoned_uploads, self._client, self._bucket)
 
     async def probe(self) -> None:
-        """Asks whether the server keeps S3's promises; raises ServiceError (OBJECT_STORE_UNFIT)."""
+        """Asks whether the server keeps S3's promises; raises ServiceError (OBJECT_STORE_UNFIT).
+
+        From then on objects are written under the conditions that the server keeps.
+        """
         with _translated():
-            await in_thread(probe, self._client, self._bucket)
+            self._client.new_only = await in_thread(probe, self._client, self._bucket)
 
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores the bytes in parts of 8 MiB, of an object above 80 GB in larger ones; it appears when the last has arrived."""
-        with _translated(), around("object.put"):
-            await in_thread(
-                self._client.put_object,
-                self._bucket,
-                key,
-                content,
-                size_bytes,
-                part_size=part_bytes(size_bytes),
-                num_parallel_uploads=1,
-            )
+        with _translated(key), around("object.put"):
+            await in_thread(self._put, key, content, size_bytes)
 
     async def read(self, key: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
         """The bytes from `offset` on; raises Unavailable also when the object ends too early."""
@@ -134,6 +136,10 @@ class MinioObjectStore:
                 response.release_conn()
         if missing:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server sent {missing} bytes less than were stored")
+
+    def read_url(self, key: str, lifetime: datetime.timedelta) -> str | None:
+        """A presigned URL of the public endpoint, None when there is none."""
+        return str(self._signer.get_presigned_url("GET", self._bucket, key, lifetime)) if self._signer else None
 
     async def remove(self, key: str) -> None:
         """Removes the object and unfinished uploads of it; S3 calls a missing one removed."""
@@ -168,12 +174,12 @@ class MinioObjectStore:
 
     async def join_parts(self, key: str, multipart_id: str) -> None:
         """Makes an object of the parts that have arrived."""
-        with _translated():
+        with _translated(key):
             parts = await in_thread(self._parts, key, multipart_id)
             if parts:
                 await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         """Stores one part; returns its ETag."""
         with _translated():
             return await in_thread(self._client._upload_part, self._bucket, key, content, None, multipart_id, number)
@@ -181,8 +187,31 @@ class MinioObjectStore:
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
         """Makes an object of the parts with these ETags."""
         parts = [Part(number, mark) for number, mark in enumerate(marks, start=1)]
-        with _translated(), around("object.put"):
+        with _translated(key), around("object.put"):
             await in_thread(self._client._complete_multipart_upload, self._bucket, key, multipart_id, parts)
+
+    def _put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
+        start = content.tell()
+        try:
+            self._client.put_object(
+                self._bucket, key, content, size_bytes, part_size=part_bytes(size_bytes), num_parallel_uploads=1
+            )
+        except minio.S3Error as error:
+            # A request whose answer is lost is repeated, and finds what it has written itself.
+            content.seek(start)
+            if error.code != _TAKEN or not self._holds(key, content, size_bytes):
+                raise
+
+    def _holds(self, key: str, content: BinaryIO, size_bytes: int) -> bool:
+        """Whether the object is these bytes."""
+        if self._size(key) != size_bytes:
+            return False
+        response = self._client.get_object(self._bucket, key)
+        try:
+            return all(piece == content.read(len(piece)) for piece in response.stream(CHUNK_BYTES))
+        finally:
+            response.close()
+            response.release_conn()
 
     def _parts(self, key: str, multipart_id: str) -> list[Part]:
         try:
@@ -227,30 +256,19 @@ def part_bytes(size_bytes: int) -> int:
     return max(_PART_BYTES, -(-size_bytes // (_MAX_PARTS * 2**20)) * 2**20)
 
 
-def _client(endpoint: str, access_key: str, secret_key: str, region: str) -> minio.Minio:
-    address = urllib.parse.urlsplit(endpoint)
-    return minio.Minio(
-        address.netloc,
-        access_key=access_key,
-        secret_key=secret_key,
-        secure=address.scheme == "https",
-        # With a region given, no call is spent on asking for it.
-        region=region,
-        http_client=urllib3.PoolManager(
-            maxsize=_CONNECTIONS,
-            timeout=urllib3.Timeout(connect=3.0, read=60.0),
-            # Callers are told soon and try again themselves; long retries here would only hide the outage.
-            retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
-        ),
-    )
-
-
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(key: str = "") -> Iterator[None]:
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        if isinstance(error, minio.S3Error) and error.code == _TAKEN:
+            raise object_exists(key) from error
         raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server did not do its part: {_cause(error)}") from error
+
+
+def object_exists(key: str) -> ServiceError:
+    """The error for a key, made by this service for one new object, under which another lies."""
+    return ServiceError("OBJECT_EXISTS", f"the object store has an object under the new key {key}, and it was left as it is")
 
 
 def _cause(error: Exception) -> str:

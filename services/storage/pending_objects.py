@@ -26,7 +26,20 @@ class PendingObjects:
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         """Stores an object that is removed again unless a row comes to refer to it."""
         await self.record(key, size_bytes)
-        await self.store.put(key, content, size_bytes)
+        async with self.unless_taken(key):
+            await self.store.put(key, content, size_bytes)
+
+    @contextlib.asynccontextmanager
+    async def unless_taken(self, key: str) -> AsyncIterator[None]:
+        """Around what makes the object of a recorded key; what turns out to lie there is somebody else's and not removed."""
+        try:
+            yield
+        except ServiceError as error:
+            if error.reason == "OBJECT_EXISTS":
+                log.critical("pending_objects.key_taken", key=key)
+                self._keys.discard(key)
+                await self._records.forget([key])
+            raise
 
     async def record(self, key: str, size_bytes: int) -> None:
         """Says which object is about to be stored; it, or what there is of it, is removed again like one that was put."""

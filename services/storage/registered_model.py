@@ -68,6 +68,16 @@ class ModelVersion:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DatasetShare:
+    """A dataset that went into an artifact."""
+
+    name: str
+    sha256: str
+    weight: float
+    """How often one pass saw each of its rows."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Lineage:
     """What a manifest tells of an artifact's origin, as far as a model card says it."""
 
@@ -79,6 +89,8 @@ class Lineage:
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, str]
     versions: Mapping[str, str]
+    datasets: tuple["DatasetShare", ...] = ()
+    """What it was trained on, dataset by dataset."""
     parent: str = ""
     """The artifact that an export made it from; empty = it is what its task has trained."""
 

@@ -40,6 +40,7 @@ from services.storage.registry_repository import RegistryRepository
 from services.storage.scrub_repository import ScrubRepository
 from services.storage.server_import import ServerImport
 from services.storage.server_place import ServerPlace
+from services.storage.signed_download import SignedDownloads
 from services.storage.sweep_repository import SweepRepository
 from services.storage.sweeper import Sweeper
 from services.storage.token_port import Tokens
@@ -65,6 +66,7 @@ SLOW_METHODS = {
     "/tunesmith.v1.DatasetService/JoinDatasetPieces": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/AnalyzeDataset": 6 * 3600.0,
     "/tunesmith.v1.DatasetService/PreviewDataset": 300.0,
+    "/tunesmith.v1.ArtifactService/ExportArtifact": 6 * 3600.0,
     "/tunesmith.v1.ModelService/ImportServerModel": 6 * 3600.0,
     "/tunesmith.v1.ModelService/RegisterServerBaseModel": 6 * 3600.0,
 }
@@ -123,6 +125,7 @@ def register(server: grpc.aio.Server, repositories: Repositories, around: Surrou
         repository=repositories.models,
         registry=repositories.registry,
         files=files,
+        signed=SignedDownloads(around.store),
         upload=upload,
         importing=importing,
         from_server=ServerImport(around.server_places, models=importing, base_models=upload),
@@ -176,6 +179,7 @@ def _artifact_servicer(repositories: Repositories, around: Surroundings) -> Arti
     return ArtifactServicer(
         repository=repositories.artifacts,
         files=VerifiedRead(around.store, repositories.scrubs),
+        signed=SignedDownloads(around.store),
         notices=repositories.notices,
         scrub_status=functools.partial(repositories.scrubs.status, around.scrub_interval),
         upload=ArtifactUpload(repositories.artifacts, around.store, repositories.pending, files),

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from services.common.errors import Violation
 from services.common.names import alias_name, base_model_id, registered_model_id, resource_uuid
 from services.storage.artifact_conversion import timestamp
+from services.storage.export import Verified
 from services.storage.file import File, StoredFile, file_violations
 from services.storage.model_import import ImportDraft
-from services.storage.registered_model import ExportDraft, Lineage, ModelVersion, RegisteredModel
+from services.storage.registered_model import DatasetShare, ExportDraft, Lineage, ModelVersion, RegisteredModel
 from services.storage.request_fields import refuse, text_violations
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2, model_service_pb2, registered_model_pb2
 
@@ -31,6 +32,16 @@ def to_export_draft(request: artifact_service_pb2.ExportArtifactRequest) -> Expo
         alias=alias_name(request.alias, "alias") if request.alias else "",
         description=request.description,
         request_id=request.request_id,
+    )
+
+
+def to_export_step(step: Verified | ModelVersion) -> artifact_service_pb2.StreamArtifactExportResponse:
+    """How far an export is, as callers see it; behind the last of its bytes with the version."""
+    if isinstance(step, Verified):
+        return artifact_service_pb2.StreamArtifactExportResponse(verified_bytes=step.done, total_bytes=step.total)
+    size = sum(file.size_bytes for file in step.files)
+    return artifact_service_pb2.StreamArtifactExportResponse(
+        verified_bytes=size, total_bytes=size, model_version=to_model_version(step)
     )
 
 
@@ -80,6 +91,7 @@ def read_lineage(manifest: bytes) -> Lineage:
         metrics=dict(sorted(message.metrics.items())),
         hyperparameters=_numbers(message),
         versions=dict(message.versions),
+        datasets=tuple(DatasetShare(each.dataset, each.sha256, each.weight) for each in message.datasets),
         parent=message.parent,
     )
 

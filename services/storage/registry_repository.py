@@ -2,53 +2,28 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString, Protocol
+from typing import Any, Protocol
 
 import psycopg
-from psycopg.rows import DictRow
 
-from services.common.errors import NotFound, ServiceError
+from services.common.errors import ServiceError
 from services.common.names import RegisteredName
 from services.common.postgres import Connection, Pool, transaction
 from services.storage.artifact_repository import lock_artifact
 from services.storage.blob_repository import add_blobs, drop_unused_blobs
 from services.storage.file import File, StoredFile
-from services.storage.registered_model import ExportDraft, ModelVersion, RegisteredModel, same_export
+from services.storage.registered_model import ExportDraft, ModelVersion, RegisteredModel
+from services.storage.registry_rows import (
+    earlier_version,
+    read_model,
+    read_models,
+    read_version,
+    read_versions,
+    version_not_found,
+)
 from services.storage.retention import Policy, require_available
 from services.storage.rows import first_row
 
-_MODEL = """model.id, model.create_time,
-    (SELECT count(*) FROM storage.model_version AS version WHERE version.model = model.id) AS version_count,
-    (SELECT coalesce(max(version), 0) FROM storage.model_version AS version WHERE version.model = model.id) AS newest_version,
-    (SELECT coalesce(jsonb_object_agg(alias, version), '{}') FROM storage.model_alias AS alias WHERE alias.model = model.id)
-        AS aliases"""
-_ONE_MODEL = f"SELECT {_MODEL} FROM storage.registered_model AS model WHERE id = %(model)s"  # noqa: S608 - constants only
-_MODELS = f"""
-    SELECT {_MODEL} FROM storage.registered_model AS model WHERE %(after)s::text IS NULL OR id > %(after)s
-    ORDER BY id LIMIT %(limit)s"""  # noqa: S608
-_VERSION = """version.model, version.version, version.format, version.description, version.artifact, version.manifest,
-    version.size_bytes, version.create_time, (
-        SELECT coalesce(jsonb_agg(alias ORDER BY alias), '[]') FROM storage.model_alias AS alias
-        WHERE alias.model = version.model AND alias.version = version.version
-    ) AS aliases, (
-        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
-            ORDER BY file.position)
-        FROM storage.model_version_file AS file JOIN storage.blob USING (sha256)
-        WHERE file.model = version.model AND file.version = version.version
-    ) AS files"""
-_BY_NUMBER = f"""
-    SELECT {_VERSION} FROM storage.model_version AS version
-    WHERE version.model = %(model)s AND version.version = %(version)s"""  # noqa: S608
-_BY_ALIAS = f"""
-    SELECT {_VERSION} FROM storage.model_version AS version JOIN storage.model_alias AS chosen USING (model, version)
-    WHERE version.model = %(model)s AND chosen.alias = %(alias)s"""  # noqa: S608
-_BY_REQUEST = f"""
-    SELECT {_VERSION} FROM storage.model_version AS version
-    WHERE version.model = %(model)s AND version.request_id = %(request_id)s"""  # noqa: S608
-_VERSIONS = f"""
-    SELECT {_VERSION} FROM storage.model_version AS version
-    WHERE version.model = %(model)s AND (%(before)s::int IS NULL OR version.version < %(before)s)
-    ORDER BY version.version DESC LIMIT %(limit)s"""  # noqa: S608
 # Locks the model's row until the end, so that exports to one model come one after another.
 _TAKE_MODEL = """
     INSERT INTO storage.registered_model AS model (id) VALUES (%(model)s)
@@ -126,21 +101,21 @@ class PostgresRegistryRepository:
     async def find(self, draft: ExportDraft) -> ModelVersion | None:
         """What an earlier export with that request_id made; see RegistryRepository."""
         async with transaction(self._pool) as connection:
-            return await _earlier(connection, draft)
+            return await earlier_version(connection, draft)
 
     async def add(self, draft: ExportDraft, files: Sequence[File], keys: Mapping[str, str]) -> ModelVersion:
         """Commits the next version under the locks of artifact and model; see RegistryRepository."""
         async with transaction(self._pool) as connection:
             manifest = await self._manifest(connection, draft)
             await connection.execute(_TAKE_MODEL, {"model": draft.model})
-            earlier = await _earlier(connection, draft)
+            earlier = await earlier_version(connection, draft)
             if earlier is not None:
                 return earlier
             row = await first_row(connection, _NEXT, {"model": draft.model})
             assert row is not None, "the row was made in this transaction"
             version = int(row["last_version"])
             await _insert(connection, draft, version, manifest, await add_blobs(connection, files, keys))
-            return await _version(connection, RegisteredName(draft.model, version))
+            return await read_version(connection, RegisteredName(draft.model, version))
 
     async def _manifest(self, connection: Connection, draft: ExportDraft) -> bytes:
         """Of an artifact, whose row stays locked until the end: it must not expire meanwhile."""
@@ -153,40 +128,39 @@ class PostgresRegistryRepository:
     async def model(self, identifier: str) -> RegisteredModel:
         """One model; raises NotFound."""
         async with transaction(self._pool) as connection:
-            return await _model(connection, identifier)
+            return await read_model(connection, identifier)
 
     async def models(self, limit: int, after: str | None) -> list[RegisteredModel]:
         """At most `limit` models with ids after `after`, by id."""
         async with transaction(self._pool) as connection:
-            return [_to_model(row) async for row in await connection.execute(_MODELS, {"limit": limit, "after": after})]
+            return await read_models(connection, limit, after)
 
     async def version(self, name: RegisteredName) -> ModelVersion:
         """One version; raises NotFound."""
         async with transaction(self._pool) as connection:
-            return await _version(connection, name)
+            return await read_version(connection, name)
 
     async def versions(self, model: str, limit: int, before: int | None) -> list[ModelVersion]:
         """At most `limit` versions with numbers before `before`, newest first; raises NotFound."""
         async with transaction(self._pool) as connection:
-            await _model(connection, model)
-            cursor = await connection.execute(_VERSIONS, {"model": model, "limit": limit, "before": before})
-            return [_to_version(row) async for row in cursor]
+            await read_model(connection, model)
+            return await read_versions(connection, model, limit, before)
 
     async def set_alias(self, model: str, alias: str, version: int) -> RegisteredModel:
         """Points the alias to the version, 0 = to nothing; raises NotFound."""
         async with transaction(self._pool) as connection:
-            await _model(connection, model)
+            await read_model(connection, model)
             try:
                 parameters = {"model": model, "alias": alias, "version": version}
                 await connection.execute(_SET_ALIAS if version else _DROP_ALIAS, parameters)
             except psycopg.errors.ForeignKeyViolation as error:
                 raise version_not_found(RegisteredName(model, version)) from error
-            return await _model(connection, model)
+            return await read_model(connection, model)
 
     async def hold(self, name: RegisteredName) -> ModelVersion:
         """Keeps a version from deletion for a while; raises NotFound."""
         async with transaction(self._pool) as connection:
-            version = await _version(connection, name)
+            version = await read_version(connection, name)
             held = {"model": version.model, "version": version.version, "hold": VERSION_HOLD}
             if await first_row(connection, _HOLD, held) is None:
                 raise version_not_found(name)
@@ -195,20 +169,15 @@ class PostgresRegistryRepository:
     async def delete(self, name: RegisteredName) -> ModelVersion:
         """Deletes a version; see RegistryRepository."""
         async with transaction(self._pool) as connection:
-            version = await _version(connection, name)
+            version = await read_version(connection, name)
             try:
                 deleted = await first_row(connection, _DELETE, {"model": version.model, "version": version.version})
             except psycopg.errors.ForeignKeyViolation as error:
                 raise version_in_use(version) from error
             if deleted is None:
-                raise version_held(await _version(connection, name))
+                raise version_held(await read_version(connection, name))
             await drop_unused_blobs(connection, {file.sha256 for file in version.files})
             return version
-
-
-def version_not_found(name: RegisteredName) -> NotFound:
-    """The error for a version or alias a model does not have."""
-    return NotFound("MODEL_VERSION_NOT_FOUND", str(name))
 
 
 def version_in_use(version: ModelVersion) -> ServiceError:
@@ -222,11 +191,6 @@ def version_held(version: ModelVersion) -> ServiceError:
     message = f"a task is being created that starts from {version.name}"
     hint = f"Try again in {VERSION_HOLD.seconds} seconds, when the task can be named or has come to nothing."
     return ServiceError("MODEL_VERSION_IN_USE", message, hint=hint, metadata={"resource": version.name})
-
-
-async def _earlier(connection: Connection, draft: ExportDraft) -> ModelVersion | None:
-    row = await first_row(connection, _BY_REQUEST, {"model": draft.model, "request_id": draft.request_id or None})
-    return same_export(_to_version(row), draft) if row else None
 
 
 async def _insert(connection: Connection, draft: ExportDraft, version: int, manifest: bytes, files: Sequence[StoredFile]) -> None:
@@ -246,39 +210,3 @@ async def _insert(connection: Connection, draft: ExportDraft, version: int, mani
     if draft.alias:
         await connection.execute(_SET_ALIAS, row | {"alias": draft.alias})
     await connection.execute(_AUDIT, row | {"reason": f"models/{draft.model}/versions/{version}"})
-
-
-async def _model(connection: Connection, identifier: str) -> RegisteredModel:
-    row = await first_row(connection, _ONE_MODEL, {"model": identifier})
-    if row is None:
-        raise NotFound("REGISTERED_MODEL_NOT_FOUND", f"models/{identifier}")
-    return _to_model(row)
-
-
-async def _version(connection: Connection, name: RegisteredName) -> ModelVersion:
-    model = await _model(connection, name.model)
-    query: LiteralString = _BY_ALIAS if name.alias else _BY_NUMBER
-    number = model.newest_version if name.version is None else name.version
-    row = await first_row(connection, query, {"model": name.model, "alias": name.alias, "version": number})
-    if row is None:
-        raise version_not_found(name)
-    return _to_version(row)
-
-
-def _to_model(row: DictRow) -> RegisteredModel:
-    return RegisteredModel(row["id"], row["newest_version"], row["version_count"], row["aliases"], row["create_time"])
-
-
-def _to_version(row: DictRow) -> ModelVersion:
-    return ModelVersion(
-        model=row["model"],
-        version=row["version"],
-        aliases=tuple(row["aliases"]),
-        format=row["format"],
-        description=row["description"],
-        artifact=row["artifact"],
-        manifest=bytes(row["manifest"]),
-        files=tuple(StoredFile(*file) for file in row["files"]),
-        size_bytes=row["size_bytes"],
-        create_time=row["create_time"],
-    )

@@ -16,7 +16,7 @@ from services.storage.blocking import in_thread
 from services.storage.file import File
 from services.storage.model_facts import parameters, with_facts
 from services.storage.model_import import ImportDraft, ModelImport
-from services.storage.model_safety import MAX_CONFIG_BYTES, json_object, refuse_unsafe_names, unsafe
+from services.storage.model_safety import MAX_CONFIG_BYTES, json_object, refuse_gguf, refuse_unsafe_names, unsafe
 from services.storage.registered_model import ModelVersion
 from services.storage.safetensors_header import HeaderError, Tensor, read_first_tensors
 from services.storage.server_place import FoundFile, ServerPlace, changed
@@ -74,6 +74,7 @@ class ServerImport:
 
 
 async def _found(place: ServerPlace, source: Source) -> Sequence[FoundFile]:
+    refuse_gguf([source.name])
     found = await place.files(source.name)
     # Before anything large is read.
     refuse_unsafe_names([file.path for file in found])

@@ -54,15 +54,15 @@ class Spool:
         self._file.seek(0)
         return self._file
 
-    def part(self, offset: int, size_bytes: int) -> bytes:
-        """Bytes that were written; the spool may be written meanwhile. Raises ServiceError (DISK_FULL)."""
+    def read_into(self, part: memoryview, offset: int) -> None:
+        """Fills `part` with bytes that were written; the spool may be written meanwhile. Raises ServiceError (DISK_FULL)."""
         assert self._file is not None, "this spool keeps nothing"
         with disk_full_reported():
             self._file.flush()
-        found = bytearray()
-        while len(found) < size_bytes and (more := os.pread(self._file.fileno(), size_bytes - len(found), offset + len(found))):
-            found += more
-        return bytes(found)
+        done = 0
+        while done < len(part) and (count := os.preadv(self._file.fileno(), [part[done:]], offset + done)):
+            done += count
+        assert done == len(part), "more was asked for than was written"
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The upload of several files: for each declared one in order its path, then its chunks; used for artifacts and base models.
 
-Bytes pass through one temporary file at a time, from which large files go on to the object store while they arrive; an object
-appears there only when size and SHA-256 are as declared.
+Large files go on to the object store while they arrive; an object appears there only when size and SHA-256 are as declared. Files
+that somebody looks into pass through one temporary file at a time, the others through memory alone.
 """
 
 import collections
@@ -15,6 +15,7 @@ from services.storage.blob_repository import BlobRepository
 from services.storage.blocking import in_thread
 from services.storage.file import File
 from services.storage.forwarding import Forwarding, forwarding
+from services.storage.passage import Arrival, Passage
 from services.storage.pending_objects import PendingObjects
 from services.storage.spool import Spool
 
@@ -22,14 +23,10 @@ Inspect = Callable[[File, BinaryIO], None]
 """Looks at a file that arrived whole, from its start; raises ServiceError to refuse it."""
 
 
-def accept_all(_: File, __: BinaryIO) -> None:
-    """Refuses nothing."""
-
-
 class FileUpload:
     """Takes the files of one upload into the object store."""
 
-    def __init__(self, blobs: BlobRepository, new_id: Callable[[], uuid.UUID], *, inspect: Inspect = accept_all) -> None:
+    def __init__(self, blobs: BlobRepository, new_id: Callable[[], uuid.UUID], *, inspect: Inspect | None = None) -> None:
         self._blobs = blobs
         self._new_id = new_id
         self._inspect = inspect
@@ -43,7 +40,13 @@ class FileUpload:
         what `inspect` raises.
         """
         keys = dict(await self._blobs.known({file.sha256 for file in declared}))
-        with ExpectedFiles(declared) as expected:
+
+        def begin(file: File) -> Arrival:
+            if self._inspect is not None:
+                return Spool()
+            return Spool(keep=False) if file.sha256 in keys else Passage()
+
+        with ExpectedFiles(declared, begin) as expected:
             async with forwarding(pending, self._new_id) as forward:
                 async for item in items:
                     arrived = await in_thread(expected.accept, item)
@@ -54,8 +57,9 @@ class FileUpload:
                 expected.finish()
         return keys
 
-    async def _store(self, file: File, spool: Spool, keys: dict[str, str], forward: Forwarding) -> None:
-        await in_thread(self._inspect, file, spool.content())
+    async def _store(self, file: File, spool: Arrival, keys: dict[str, str], forward: Forwarding) -> None:
+        if self._inspect is not None:
+            await in_thread(self._inspect, file, spool.content())
         if file.sha256 not in keys:
             keys[file.sha256] = await forward.finish(file, spool)
 
@@ -66,11 +70,12 @@ class ExpectedFiles:
     Not for the event loop: it writes to disk and computes SHA-256. Close it by `with`.
     """
 
-    def __init__(self, declared: Sequence[File]) -> None:
+    def __init__(self, declared: Sequence[File], begin: Callable[[File], Arrival]) -> None:
+        self._arrival_of = begin
         self._waiting = collections.deque(declared)
         self._file: File | None = None
         self._resources = contextlib.ExitStack()
-        self._spool: Spool | None = None
+        self._spool: Arrival | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +102,7 @@ class ExpectedFiles:
         return self._file
 
     @property
-    def spool(self) -> Spool:
+    def spool(self) -> Arrival:
         """What has come of the file that is arriving, or has arrived last."""
         assert self._spool is not None, "no file has come"
         return self._spool
@@ -118,7 +123,8 @@ class ExpectedFiles:
             raise malformed(f"path {path[:80]!r} came, expected {self._waiting[0].path!r}; files come in the declared order")
         self._file = self._waiting.popleft()
         self._resources.close()
-        self._spool = self._resources.enter_context(Spool())
+        self._spool = self._arrival_of(self._file)
+        self._resources.enter_context(self._spool)
 
     def _append(self, chunk: bytes) -> None:
         if self._file is None or self._spool is None:

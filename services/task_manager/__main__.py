@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
+import grpc
 import psycopg
 import structlog
 
@@ -17,6 +18,9 @@ from services.common.channels import connect
 from services.common.config import ConfigError, load
 from services.common.postgres import MigrationError, Pool, migrate, open_pool
 from services.common.server import serving, wait_for_signal
+from services.task_manager.artifact_news import ArtifactNews
+from services.task_manager.artifact_notices_grpc import GrpcArtifactNotices
+from services.task_manager.domain.webhook import ARTIFACT_KINDS
 from services.task_manager.repeating import repeat
 from services.task_manager.servicer import utc_now
 from services.task_manager.settings import TaskManagerSettings
@@ -66,21 +70,25 @@ async def running(settings: TaskManagerSettings) -> AsyncIterator[None]:
         register = functools.partial(task_manager_service_pb2_grpc.add_TaskManagerServiceServicer_to_server, wiring.servicer())
         async with serving(settings, register, [SERVICE], stopping=wiring.stopping), asyncio.TaskGroup() as group:
             dispatching = group.create_task(wiring.dispatcher().run(), name="dispatcher")
-            loops = [wiring.compaction(), *await webhook_loops(settings, pool)]
+            loops = [wiring.compaction(), *await webhook_loops(settings, pool, storage)]
             repeating = [group.create_task(repeat(*loop, asyncio.Event()), name=loop[0]) for loop in loops]
             yield
             for task in (dispatching, *repeating):
                 task.cancel()
 
 
-async def webhook_loops(settings: TaskManagerSettings, pool: Pool) -> Sequence[Loop]:
+async def webhook_loops(settings: TaskManagerSettings, pool: Pool, storage: grpc.aio.Channel) -> Sequence[Loop]:
     """What delivers webhooks, if one is set; says to the database which events to write."""
     events, endpoint = WebhookEvents(pool), settings.webhook_endpoint()
     await events.configure(settings.webhook_kinds if endpoint else ())
     if endpoint is None:
         return []
     delivery = WebhookDelivery(events, endpoint, allow_private=settings.webhook_allow_private, now=utc_now)
-    return [("webhooks", delivery.round, settings.webhook_interval)]
+    loops: list[Loop] = [("webhooks", delivery.round, settings.webhook_interval)]
+    if set(settings.webhook_kinds) & set(ARTIFACT_KINDS):
+        news = ArtifactNews(GrpcArtifactNotices(storage, api_key=settings.peer_api_key), events)
+        loops.append(("artifact news", news.round, settings.webhook_artifact_interval))
+    return loops
 
 
 async def prepare_database(settings: TaskManagerSettings) -> None:

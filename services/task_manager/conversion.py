@@ -46,6 +46,7 @@ def task_to_proto(task: Task) -> task_pb2.Task:
         priority=task.priority,
         not_before_time=to_timestamp(task.not_before),
         max_attempts=task.max_attempts or 0,
+        creator=task.creator,
         expected_start_time=to_timestamp(task.expected_start_time),
     )
     if task.origin_artifact or task.cloned_from:

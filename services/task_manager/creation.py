@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from services.common.names import resource_uuid
-from services.task_manager.domain import validation
+from services.task_manager.domain import four_bit, validation
 from services.task_manager.domain.placement import Placement
 from services.task_manager.domain.task import NewTask, Task
 from services.task_manager.domain.validation import A, Draft
@@ -15,6 +15,7 @@ from services.task_manager.domain.waiting import plan_warning
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.kinds.work import Work
 from services.task_manager.origins import Origins
+from services.task_manager.project_retention import ProjectRetention
 from services.task_manager.repository import TaskRepository
 from services.task_manager.roster import Roster
 from services.task_manager.spec_conversion import draft_from_proto
@@ -41,6 +42,7 @@ class TaskCreation:
         origins: Origins,
         roster: Roster,
         patience: Patience,
+        retention: ProjectRetention,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._repository = repository
@@ -48,6 +50,7 @@ class TaskCreation:
         self._origins = origins
         self._roster = roster
         self._patience = patience
+        self._retention = retention
         self._new_id = new_id
 
     async def create(self, request: task_manager_service_pb2.CreateTaskRequest) -> Task:
@@ -71,7 +74,7 @@ class TaskCreation:
             description=draft.description,
             labels=draft.labels,
             kind=found.kind,
-            spec=found.spec,
+            spec=self._retention.applied(found.spec, draft.labels),
             effective_hyperparameters=found.effective_hyperparameters.SerializeToString(),
             processes=found.processes,
             datasets=found.datasets,
@@ -90,7 +93,8 @@ class TaskCreation:
             max_attempts=draft.max_attempts,
             expected_duration=found.expected_duration,
             memory_bytes=found.memory_bytes,
-            runner_labels=draft.runner_labels,
+            runner_labels=_runner_labels(request.task),
+            creator=draft.creator,
         )
         return await self._repository.create(new)
 
@@ -106,18 +110,19 @@ class TaskCreation:
             priority=draft.priority,
             not_before_time=to_timestamp(draft.not_before),
             max_attempts=draft.max_attempts or 0,
-            spec=task_spec_pb2.TaskSpec.FromString(found.spec),
+            creator=draft.creator,
+            spec=task_spec_pb2.TaskSpec.FromString(self._retention.applied(found.spec, draft.labels)),
             effective_hyperparameters=found.effective_hyperparameters,
             state=task_pb2.Task.QUEUED,
         )
 
     async def plan(self, task: task_pb2.Task) -> task_manager_service_pb2.TaskPlan:
         """What the task would do; raises as `create` does."""
-        draft, work = self._checked(task, named=False)
+        _, work = self._checked(task, named=False)
         trainers = await self._roster.ask()
         plan = await work.plan(patience=self._patience.plan)
         processes = plan.effective_hyperparameters.num_processes or 1
-        need = Placement(processes, plan.estimated_peak_memory_bytes, draft.runner_labels)
+        need = Placement(processes, plan.estimated_peak_memory_bytes, _runner_labels(task))
         plan.warnings.extend(filter(None, [plan_warning(need, trainers)]))
         return plan
 
@@ -126,11 +131,18 @@ class TaskCreation:
         return draft, validation.check(draft, named=named, kinds=self._kinds.known)
 
 
+def _runner_labels(task: task_pb2.Task) -> dict[str, str]:
+    """What a runner must have: what the task asks for, and what its tuning takes."""
+    tuning = task.spec.fine_tuning.tuning
+    return {**task.spec.runner_labels, **(four_bit.LABELS if tuning == task_spec_pb2.FineTuning.QLORA else {})}
+
+
 def _digest(draft: Draft[A], spec: bytes) -> bytes:
     words: list[object] = [draft.display_name, draft.description, dict(draft.labels)]
     # What is left out is not in the digest, so that those of tasks from before stay what they were.
     words += [draft.priority] if draft.priority else []
     words += [f"not before {draft.not_before.isoformat()}"] if draft.not_before else []
     words += [f"at most {draft.max_attempts}"] if draft.max_attempts else []
+    words += [f"asked for by {draft.creator}"] if draft.creator else []
     text = json.dumps(words, sort_keys=True)
     return hashlib.sha256(text.encode() + b"\0" + spec).digest()

@@ -1,6 +1,17 @@
 """Brings tasks to trainers: adopts what has no owner, claims what waits, follows what it owns; started by `__main__`.
 
-Everything is a loop that compares what should be with what is; hints only shorten the wait between two rounds.
+Everything is a loop that compares what should be with what is; hints only shorten the wait between two rounds. A round that
+fails half-way, or never happens because the process was killed, leaves nothing that the next one, here or in another task
+manager on the same database, would not find: what is so is in the database and on the trainers, and what is in memory is only
+who is at work on it.
+
+That no task runs twice is not decided here but by the claim: in one transaction it locks a waiting task, makes it STARTING
+under this process's id and counts its epoch up, and whatever is written for the task later is compared with both. Two task
+managers that choose the same task are therefore no mistake, only a lost look.
+
+What the rest relies on: a claim skips tasks whose rows another has locked or that do not wait any more; a trainer starts a run
+once, however often its name is sent; a job of a key runs once in this process; who writes under a claim that is not the newest
+is refused (StaleClaim), which ends its follower.
 """
 
 import asyncio
@@ -85,7 +96,12 @@ class Dispatcher:
             await self._release()
 
     async def round(self, jobs: Jobs) -> None:
-        """One look at everything; raises Unavailable when Postgres is away."""
+        """One look at everything; raises Unavailable when Postgres is away.
+
+        To adopt is to take over active tasks whose owner let its lease run out or gave it up: the run goes on and only who writes
+        for it changes. Each task that is owned then has one follower, which starts the run if need be, stores its events and
+        records its end.
+        """
         if adopted := await self._claims.adopt():
             log.info("tasks.adopted", count=adopted)
         self._reconcile(jobs, await self._claims.owned())
@@ -93,6 +109,10 @@ class Dispatcher:
             await self._dispatch(jobs)
 
     def _reconcile(self, jobs: Jobs, owned: Sequence[Assignment]) -> None:
+        """One follower for each task that is owned, none for others: what is missing is started, what is too much is cancelled.
+
+        A wish to cancel or pause stands in the task's state: the trainer is asked until the follower sees the run's end.
+        """
         wanted: dict[Hashable, Start] = {}
         for assignment in owned:
             wanted["follow", assignment.claim] = functools.partial(self._follow, assignment, is_new=False)
@@ -122,9 +142,14 @@ class Dispatcher:
             self._hub.work.set()
 
     async def _dispatch(self, jobs: Jobs) -> None:
+        """Asks the trainers what they can take, decides which waiting task starts where, and claims those.
+
+        A decision may be wrong by the time it is carried out: what another has claimed is then skipped, and what does not fit any
+        more is refused by the trainer and goes back to the queue.
+        """
         # Looked up before the trainers are asked: a start that is accepted in between is then counted twice, never not at all.
         starting = [one.assignment for one in self._followers.values() if not one.is_accepted]
-        trainers = await self._roster.ask()
+        trainers = await self._roster.ask(patient=False)
         queue = await self._queue.look(trainers.machines)
         machines = {one.trainer: _left(one, starting, queue.running) for one in trainers.machines}
         quota = self._settings.project_max_processes
@@ -132,10 +157,11 @@ class Dispatcher:
         for address, machine in machines.items():
             chosen = [task_id for task_id, trainer in decision.starts.items() if trainer == address]
             machines[address] = await self._start(jobs, chosen, machine)
+        # What callers are told that waiting tasks wait for.
         self._fleet.tell(dataclasses.replace(trainers, machines=list(machines.values())))
 
     async def _start(self, jobs: Jobs, chosen: Sequence[uuid.UUID], machine: Machine) -> Machine:
-        """The trainer with the room that is left."""
+        """Claims the chosen tasks, which fit into `machine`, and follows those it got; `machine` with the room that is left."""
         for first in range(0, len(chosen), _CLAIMED_AT_ONCE):
             few = chosen[first : first + _CLAIMED_AT_ONCE]
             for assignment in await self._queue.claim(few, machine):
@@ -146,10 +172,12 @@ class Dispatcher:
         return machine
 
     async def _sweep(self) -> None:
+        """Runs that no task wants are ended, once two looks have found them."""
         await self._orphans.sweep(self._roster.trainers)
 
     async def _release(self) -> None:
         try:
+            # Another task manager adopts at once what this one has given up.
             await self._claims.release()
         except ServiceError as error:
             # The leases run out by themselves.

@@ -7,6 +7,8 @@ from services.task_manager.frames import MAX_EVENTS
 from services.task_manager.trainer_port import RunMessage
 from tunesmith.v1 import task_event_pb2
 
+BEGINNINGS = {"training_started": "the training loop begins", "answering_started": "models begin to answer"}
+"""In words, by the kind of event."""
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -45,9 +47,7 @@ def in_order(events: Iterable[task_event_pb2.TaskEvent], after: int) -> Iterator
 
 def begins(event: task_event_pb2.TaskEvent) -> str:
     """What begins with the event, in words; empty when nothing does."""
-    if event.HasField("training_started"):
-        return "the training loop begins"
-    return "models begin to answer" if event.HasField("answering_started") else ""
+    return BEGINNINGS.get(event.WhichOneof("event") or "", "")
 
 
 def split_at_start(events: Iterable[task_event_pb2.TaskEvent]) -> Iterator[list[task_event_pb2.TaskEvent]]:

@@ -14,7 +14,7 @@ from services.task_manager import event_segments, results, state_changes
 from services.task_manager.domain.claim import Claim, SequenceGap, StaleClaim
 from services.task_manager.domain.progress import Progress
 from services.task_manager.domain.task import Change, Snapshot, State
-from services.task_manager.event_batches import begins
+from services.task_manager.event_batches import BEGINNINGS
 from services.task_manager.event_segments import Archive
 from services.task_manager.frames import MAX_BYTES, MAX_EVENTS, decode, pack
 from services.task_manager.hub import Hub
@@ -77,8 +77,13 @@ class EventLog:
         events were left out. The beginning of the work makes the task RUNNING in the same transaction.
         """
         _check_contiguous(events, after + 1)
-        parameters = _append_parameters(claim, after, events, progress)
-        beginning, found = next(filter(None, map(begins, events)), ""), results.found(events)
+        # Every event is looked at once: this is what an append costs.
+        kinds = {event.WhichOneof("event") for event in events}
+        beginning = next((words for kind, words in BEGINNINGS.items() if kind in kinds), "")
+        found = results.found(events) if kinds & results.KINDS else None
+        # The task's state is told by the task manager alone; what a run says about its own state is counted but not repeated.
+        told = [event for event in events if not event.HasField("state_change")] if "state_change" in kinds else events
+        parameters = _append_parameters(claim, after, len(events), told, progress)
         if beginning or found:
             async with transaction(self._pool, "events.append") as connection:
                 if beginning:
@@ -158,15 +163,14 @@ async def _append(connection: Connection, parameters: Mapping[str, Any]) -> int 
 
 
 def _append_parameters(
-    claim: Claim, after: int, events: Sequence[task_event_pb2.TaskEvent], progress: Progress | None
+    claim: Claim, after: int, run_events: int, told: Sequence[task_event_pb2.TaskEvent], progress: Progress | None
 ) -> dict[str, Any]:
-    # The task's state is told by the task manager alone; what a run says about its own state is counted but not repeated.
-    counts, payloads = pack(event for event in events if not event.HasField("state_change"))
+    counts, payloads = pack(told)
     return progress_parameters(claim.task_id, progress or Progress()) | {
         "claim_epoch": claim.epoch,
         "owner": claim.owner,
         "after": after,
-        "run_events": len(events),
+        "run_events": run_events,
         "counts": counts,
         "payloads": payloads,
         "has_progress": progress is not None,

@@ -52,6 +52,7 @@ def filter_from_proto(given: api.TaskFilter) -> TaskFilter:
         kinds=tuple(sorted(map(task_spec_pb2.TaskSpec.Kind.Name, given.kinds))),
         labels=dict(sorted(given.labels.items())),
         ids=_ids(given.id_prefix),
+        creator=given.creator,
         from_create_time=_time(given, "from_create_time"),
         before_create_time=_time(given, "before_create_time"),
     )
@@ -88,6 +89,7 @@ def _violations(given: api.TaskFilter) -> Iterator[Violation]:
     yield from _unknown("filter.tunings", given.tunings, task_spec_pb2.FineTuning.Tuning, "tuning")
     yield from _unknown("filter.kinds", given.kinds, task_spec_pb2.TaskSpec.Kind, "kind of task")
     yield from _nul("filter.text", given.text)
+    yield from _nul("filter.creator", given.creator)
     if given.id_prefix and not _ID_PREFIX.fullmatch(given.id_prefix):
         yield Violation("filter.id_prefix", "is not 1 to 32 digits 0-9 and a-f")
     for key, value in sorted(given.labels.items()):

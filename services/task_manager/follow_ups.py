@@ -34,6 +34,13 @@ def asks_checkpoints(spec: bytes) -> bool:
     return bool(ask.evaluation_dataset) and ask.evaluation_checkpoints
 
 
+def without_verdict(spec: bytes) -> str:
+    """Why no evaluation follows on a fine-tuning that has validation data; empty when one follows, or none is expected."""
+    ask = task_spec_pb2.TaskSpec.FromString(spec).fine_tuning
+    is_expected = bool(ask.validation_dataset or ask.validation_split_ratio) and not ask.skip_evaluation
+    return f"no evaluation follows: {_obstacle(ask)}" if is_expected and _obstacle(ask) else ""
+
+
 async def create(connection: Connection, task_id: uuid.UUID, checkpoints: Sequence[str] = ()) -> bool:
     """Whether the task has succeeded just now and its evaluation was recorded; `checkpoints` are asked, too, oldest first."""
     row = await (await connection.execute(_SELECT, {"id": task_id})).fetchone()
@@ -75,11 +82,19 @@ def evaluation_of(row: Mapping[str, Any], checkpoints: Sequence[str] = ()) -> Ne
 
 
 def _questions(ask: task_spec_pb2.FineTuning) -> evaluation_pb2.Evaluation | None:
-    """What is asked; the validation data of SFT is of format CHAT, that of other methods has no questions with one answer."""
+    """What is asked; validation data has questions and answers, or, for CPT, texts."""
     if ask.evaluation_dataset:
         return evaluation_pb2.Evaluation(dataset=ask.evaluation_dataset, checkpoints=ask.evaluation_checkpoints)
-    is_chat = ask.method in (task_spec_pb2.FineTuning.METHOD_UNSPECIFIED, task_spec_pb2.FineTuning.SFT)
-    if not ask.validation_dataset or not is_chat or ask.skip_evaluation:
+    if not ask.validation_dataset or ask.skip_evaluation or _obstacle(ask):
         return None
     # It was chosen for its loss and may be long.
     return evaluation_pb2.Evaluation(dataset=ask.validation_dataset, max_rows=_MOST_VALIDATION_ROWS)
+
+
+def _obstacle(ask: task_spec_pb2.FineTuning) -> str:
+    """Why validation data leads to no verdict; empty = it does."""
+    if ask.evaluation_dataset:
+        return ""
+    if ask.method == task_spec_pb2.FineTuning.CLASSIFICATION:
+        return "what tells labels apart cannot chat; its accuracy on the validation data is among the metrics"
+    return "" if ask.validation_dataset else "the rows that were held out are no dataset; give a validation_dataset"

@@ -1,6 +1,8 @@
 """Many events as the bytes of one row, and how many are sent or stored at once; used by the event log and the streams."""
 
+import bisect
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from tunesmith.v1 import task_event_pb2, task_manager_service_pb2
@@ -19,27 +21,28 @@ def pack(events: Iterable[task_event_pb2.TaskEvent]) -> tuple[list[int], list[by
 
     The same bytes as `encode` makes of the groups of `split`, put together from those of the events without copying the events.
     """
+    bodies = [event.SerializeToString() for event in events]
+    ends = list(itertools.accumulate(map(len, bodies), initial=0))
     counts: list[int] = []
     frames: list[bytes] = []
-    parts: list[bytes] = []
-    size = 0
-    for event in events:
-        body = event.SerializeToString()
-        if parts and (len(parts) == MAX_EVENTS or size + len(body) > MAX_BYTES):
-            counts.append(len(parts))
-            frames.append(b"".join(parts))
-            parts, size = [], 0
-        parts.append(_prefix(len(body)) + body)
-        size += len(body)
-    if parts:
-        counts.append(len(parts))
-        frames.append(b"".join(parts))
+    first = 0
+    while first < len(bodies):
+        last_that_fits = bisect.bisect_right(ends, ends[first] + MAX_BYTES) - 1
+        end = min(max(first + 1, last_that_fits), first + MAX_EVENTS)
+        counts.append(end - first)
+        frames.append(_joined(bodies[first:end]))
+        first = end
     return counts, frames
 
 
 def concatenated(events: Iterable[task_event_pb2.TaskEvent]) -> bytes:
     """The same bytes as `encode` makes, without copying the events."""
-    return b"".join(_prefix(len(body)) + body for body in (event.SerializeToString() for event in events))
+    return _joined([event.SerializeToString() for event in events])
+
+
+def _joined(bodies: Sequence[bytes]) -> bytes:
+    prefixes = map(_prefix, map(len, bodies))
+    return b"".join(itertools.chain.from_iterable(zip(prefixes, bodies, strict=True)))
 
 
 @functools.lru_cache(maxsize=4096)

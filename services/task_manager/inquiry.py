@@ -24,6 +24,7 @@ class Inquiry:
         Raises InvalidArgument with what cannot work, NotFound for dataset or base model, Unavailable.
         """
         inputs = await self._inputs(ask)
+        await self._check_layers(ask)
         weights = [source.weight for source in ask.sources]
         rows = count_rows([dataset.example_count for dataset in inputs.datasets], weights, ask.validation_split_ratio)
         if unfit := list(suitability.unfit_inputs(ask, inputs, rows)):
@@ -39,6 +40,12 @@ class Inquiry:
         if unfit := list(suitability.unfit_tokens(ask, tokens)):
             raise InvalidArgument(*unfit)
         return Findings(ask, inputs, rows, effective, tokens)
+
+    async def _check_layers(self, ask: FineTuning) -> None:
+        last_layers = ask.hyperparameters.lora.last_layers or 0
+        shape = await self._storage.model_shape(ask.base_model) if last_layers else None
+        if unfit := list(suitability.unfit_layers(last_layers, shape)):
+            raise InvalidArgument(*unfit)
 
     async def _inputs(self, ask: FineTuning) -> Inputs:
         asked = [(ask.source_field(index), source.dataset) for index, source in enumerate(ask.sources)]

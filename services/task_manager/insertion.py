@@ -12,11 +12,11 @@ _INSERT = """
 INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters,
     processes, datasets, base_model, method, tuning, priority, request_id, request_digest,
     state_reason, origin_artifact, origin_task, origin_step, cloned_from, not_before, max_attempts, expected_duration, kind,
-    memory_bytes, runner_labels)
+    memory_bytes, runner_labels, creator)
 VALUES (%(id)s, %(display_name)s, %(description)s, %(labels)s, %(spec)s, %(effective_hyperparameters)s,
     %(processes)s, %(datasets)s::uuid[], %(base_model)s, %(method)s, %(tuning)s, %(priority)s, %(request_id)s, %(request_digest)s,
     %(reason)s, %(origin_artifact)s, %(origin_task)s, %(origin_step)s, %(cloned_from)s, %(not_before)s, %(max_attempts)s,
-    %(expected_duration)s, %(kind)s, %(memory_bytes)s, %(runner_labels)s)
+    %(expected_duration)s, %(kind)s, %(memory_bytes)s, %(runner_labels)s, %(creator)s)
 ON CONFLICT DO NOTHING RETURNING id
 """
 

@@ -1,4 +1,13 @@
-"""Tasks in Postgres: what callers of the API ask for; used by creation and the servicer."""
+"""Tasks in Postgres: what callers of the API ask for; used by creation and the servicer.
+
+Callers race with one another and with the task manager that owns the task. Every move locks the task's row first, decides by a
+pure function of the state that it finds (`domain/transitions`), and writes state, history and event in the same transaction. So
+the first commit wins, the second decides by what the first has left, and what was asked for twice is done once. A table of
+permitted moves in the database refuses everything else.
+
+`state_changes.lock` is SELECT ... FOR NO KEY UPDATE; `state_changes.move` updates the row, whose trigger writes the history, and
+appends the event under the next number. What `domain/transitions` does not permit it raises, and the transaction leaves nothing.
+"""
 
 import dataclasses
 import uuid
@@ -32,6 +41,7 @@ class TaskRepository:
 
         Raises ServiceError REQUEST_ID_REUSED when the id was used for another request, PROJECT_QUOTA_EXCEEDED.
         """
+        # Of two equal requests at once one inserts; the other waits for its commit and inserts nothing.
         async with transaction(self._pool, "tasks.create") as connection:
             await self._quota.check(connection, new.labels.get("project", ""), new.processes)
             await insert(connection, new)
@@ -96,12 +106,13 @@ class TaskRepository:
         """Queues a paused task; raises NotFound or ServiceError TASK_NOT_PAUSED."""
         return await self._ask(task_id, transitions.after_resume, "resuming was asked for")
 
-    async def _ask(self, task_id: uuid.UUID, after: Callable[[State], State], text: str) -> Task:
+    async def _ask(self, task_id: uuid.UUID, next_state: Callable[[State], State], text: str) -> Task:
+        """Moves it to what `next_state` says of the state it is in: the same state = nothing to do, an error = not from there."""
         async with transaction(self._pool, "tasks.ask") as connection:
             locked = await state_changes.lock(connection, task_id)
             if locked is None:
                 raise not_found(task_id)
-            target = after(locked.state)
+            target = next_state(locked.state)
             if target is not locked.state:
                 await state_changes.move(connection, locked, Change(target, text))
         self._hub.notify(task_id)
@@ -109,7 +120,7 @@ class TaskRepository:
         return await self.get(task_id)
 
     async def update(self, task_id: uuid.UUID, update: TaskUpdate) -> Task:
-        """Changes what is given; raises NotFound."""
+        """Changes what is given, None = as it is; raises NotFound. One statement, so the last caller wins, field by field."""
         parameters = dataclasses.asdict(update) | {"id": task_id}
         parameters["labels"] = None if update.labels is None else Jsonb(dict(update.labels))
         async with transaction(self._pool) as connection:
@@ -140,6 +151,7 @@ class TaskRepository:
                 raise not_found(task_id)
             if not locked.state.is_terminal:
                 raise ServiceError("TASK_NOT_TERMINAL", f"tasks/{task_id} is {locked.state.value}")
+            # Its events, history and progress refer to it and go with it.
             await connection.execute("DELETE FROM task_manager.task WHERE id = %(id)s", {"id": task_id})
         self._hub.notify(task_id)
 

@@ -18,6 +18,9 @@ SELECT t.id, r.payload FROM task_manager.task t LEFT JOIN task_manager.task_resu
 WHERE t.id = ANY(%(ids)s)
 """
 
+KINDS = frozenset(("evaluation_finished", "generation_finished"))
+"""Of the events that bring a result."""
+
 
 def found(events: Iterable[task_event_pb2.TaskEvent]) -> task_pb2.Task | None:
     """The newest result among the events; None when there is none."""

@@ -40,11 +40,18 @@ class Roster:
         self._now = now
         self._by_memory = by_memory
         self._silent: frozenset[str] = frozenset()
+        self._knocks: dict[str, asyncio.Task[Capacity | None]] = {}
+        """Questions to silent ones that nobody waits for, by address."""
 
-    async def ask(self) -> Trainers:
-        """All of them, what they can take now."""
-        answers = await asyncio.gather(*map(_capacity, self.trainers.values()))
-        known = {address: answer for address, answer in zip(self.trainers, answers, strict=True) if answer}
+    async def ask(self, *, patient: bool = True) -> Trainers:
+        """All of them, what they can take now.
+
+        One that swallows questions takes until their deadline. Without patience that is waited for once: it counts as silent
+        from then on and is asked beside the others, until it has answered.
+        """
+        asked = [address for address in self.trainers if patient or self._is_waited_for(address)]
+        answers = await asyncio.gather(*(_capacity(self.trainers[address]) for address in asked))
+        known = {address: answer for address, answer in zip(asked, answers, strict=True) if answer}
         self.heard |= {address: Heard(capacity, self._now()) for address, capacity in known.items()}
         silent = frozenset(self.trainers.keys() - known.keys())
         if silent != self._silent:
@@ -56,6 +63,18 @@ class Roster:
             {address: one.version for address, one in known.items() if not takes_runs(one)},
         )
 
+    def _is_waited_for(self, address: str) -> bool:
+        if address not in self._silent:
+            return True
+        knock = self._knocks.pop(address, None)
+        # What a late answer says may have changed since: it only shows that asking is worth waiting for.
+        if knock is not None and knock.done() and knock.result() is not None:
+            return True
+        if knock is None or knock.done():
+            knock = asyncio.create_task(_capacity(self.trainers[address]))
+        self._knocks[address] = knock
+        return False
+
     def flops_per_second(self, labels: Mapping[str, str]) -> float:
         """Of the slowest trainer with these labels that has been measured, by what they last said; 0 = not known."""
         speeds = [
@@ -64,6 +83,11 @@ class Roster:
             if takes_runs(one.capacity) and labels.items() <= one.capacity.labels.items()
         ]
         return min((speed for speed in speeds if speed > 0), default=0.0)
+
+    async def labels(self) -> list[Mapping[str, str]]:
+        """Of all trainers that were ever heard of and take runs, by what they say now or said last."""
+        await self.ask()
+        return [one.capacity.labels for one in self.heard.values() if takes_runs(one.capacity)]
 
     def _machine(self, address: str, one: Capacity) -> Machine:
         machine = Machine(address, one.total_processes, one.free_processes, one.labels, fenced_after=one.fenced_after)

@@ -12,7 +12,7 @@ from services.task_manager.domain.task import State, Task
 TASK_SELECT = """
 SELECT t.id, t.display_name, t.description, t.labels, t.spec, t.effective_hyperparameters, t.priority,
        t.origin_artifact, t.origin_task, t.origin_step, t.cloned_from, t.overrides, t.first_attempt,
-       t.processes, t.not_before, t.max_attempts, t.change_xid::text, t.kind, t.memory_bytes, t.runner_labels,
+       t.processes, t.not_before, t.max_attempts, t.change_xid::text, t.kind, t.memory_bytes, t.runner_labels, t.creator,
        t.state, t.state_reason, t.attempt,
        h.epoch, h.head_sequence, t.error, t.artifact, t.create_time, t.start_time, t.end_time, t.update_time,
        p.step, p.total_steps, p.epoch AS progress_epoch, p.remaining, p.metric_names, p.metric_values

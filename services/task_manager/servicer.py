@@ -31,6 +31,7 @@ from services.task_manager.task_comparison import TaskComparison
 from services.task_manager.task_pages import TaskPages
 from services.task_manager.task_watch import TaskWatch
 from services.task_manager.times import to_timestamp
+from services.task_manager.tunings import Tunings
 from services.task_manager.update_conversion import update_from_proto
 from services.task_manager.watch import Watch
 from tunesmith.v1 import eval_pb2, task_manager_service_pb2_grpc, task_pb2
@@ -58,6 +59,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         results: Results,
         runners: Runners,
         evals: Evals,
+        tunings: Tunings,
     ) -> None:
         self._repository = repository
         self._creation = creation
@@ -72,6 +74,7 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
         self._results = results
         self._runners = runners
         self._evals = evals
+        self._tunings = tunings
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> task_pb2.Task:
         """Records a task."""
@@ -84,6 +87,10 @@ class TaskManagerServicer(task_manager_service_pb2_grpc.TaskManagerServiceServic
     async def PlanTask(self, request: api.PlanTaskRequest, context: Context) -> api.TaskPlan:
         """What CreateTask would do."""
         return await self._creation.plan(request.task)
+
+    async def ListTunings(self, request: api.ListTuningsRequest, context: Context) -> api.ListTuningsResponse:
+        """What a base model can be tuned with."""
+        return await self._tunings.of(request.base_model)
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> task_pb2.Task:
         """One task."""

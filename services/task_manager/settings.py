@@ -7,7 +7,8 @@ import pathlib
 from services.common.config import ConfigError, Secret, shared
 from services.common.postgres_dsn import check_dsn
 from services.common.server import ServerSettings
-from services.task_manager.domain.webhook import ENDS, KINDS, Endpoint, parse_endpoint
+from services.task_manager.domain.webhook import DEFAULT_KINDS, KINDS, Endpoint, parse_endpoint
+from services.task_manager.project_retention import parse_retentions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class TaskManagerSettings(ServerSettings):
     """Tasks of a project, which the label `project` names, that may wait at once; one more is refused. 0 = any number."""
     project_max_processes: int = 0
     """Processes that the running tasks of a project may have together; further tasks wait. 0 = any number."""
+    project_retentions: tuple[str, ...] = ()
+    """How long artifacts of fine-tunings are kept, by project, as lab=90d,demo=2d; a task may say otherwise."""
     retry_backoff: datetime.timedelta = datetime.timedelta(seconds=2)
     """Rest before the second attempt of a task whose run was lost; doubled with each loss, at most 5 minutes."""
     create_token_wait: datetime.timedelta = datetime.timedelta(seconds=20)
@@ -64,14 +67,16 @@ class TaskManagerSettings(ServerSettings):
     """Where signed events are sent by HTTP POST when tasks change; empty = nowhere."""
     webhook_secret: Secret = Secret("")
     """Key of the signatures: whsec_ and 24 to 64 bytes in base64."""
-    webhook_kinds: tuple[str, ...] = ENDS
-    """Which events are sent: task. and a state in lower case, separated by commas."""
+    webhook_kinds: tuple[str, ...] = DEFAULT_KINDS
+    """Which events are sent: task. and a state in lower case, artifact.expiring, artifact.damaged, separated by commas."""
     webhook_allow_http: bool = False
     """Whether the URL may be http."""
     webhook_allow_private: bool = False
     """Whether the URL may lead to this machine or a private network."""
     webhook_interval: datetime.timedelta = datetime.timedelta(seconds=1)
     """Time between two looks for events to send."""
+    webhook_artifact_interval: datetime.timedelta = datetime.timedelta(seconds=30)
+    """Time between two looks for announcements of storage about artifacts, which comes up with some every few minutes."""
     postgres_wait: datetime.timedelta = datetime.timedelta(seconds=60)
     """How long to wait for Postgres at the start."""
     pool_size: int = 8
@@ -86,6 +91,10 @@ class TaskManagerSettings(ServerSettings):
             raise ConfigError("TUNESMITH_TASK_MANAGER_LEASE must be at least twice TUNESMITH_TASK_MANAGER_LEASE_RENEWAL")
         if min(self.project_max_queued, self.project_max_processes) < 0:
             raise ConfigError("TUNESMITH_TASK_MANAGER_PROJECT_MAX_QUEUED and _PROJECT_MAX_PROCESSES must be 0 or more")
+        try:
+            parse_retentions(self.project_retentions)
+        except ValueError as error:
+            raise ConfigError(f"TUNESMITH_TASK_MANAGER_PROJECT_RETENTIONS: {error}") from error
         if unknown := sorted(set(self.webhook_kinds) - set(KINDS)):
             raise ConfigError(f"TUNESMITH_TASK_MANAGER_WEBHOOK_KINDS: {unknown[0]} is none of {', '.join(KINDS)}")
         self.webhook_endpoint()

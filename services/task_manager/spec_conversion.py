@@ -31,6 +31,7 @@ def draft_from_proto(task: task_pb2.Task, ask: A | None) -> Draft[A]:
         not_before=time_of(task.not_before_time, "task.not_before_time") if task.HasField("not_before_time") else None,
         max_attempts=task.max_attempts or None,
         runner_labels=dict(task.spec.runner_labels),
+        creator=task.creator,
     )
 
 
@@ -89,7 +90,7 @@ def run_kind(spec: bytes, effective_hyperparameters: bytes) -> RunKind:
         processes=effective.num_processes or 1,
         precision=effective.precision,
         lora_rank=effective.lora.rank,
-        target_modules=tuple(effective.lora.target_modules),
+        target_modules=hyperparameters_from_proto(effective).lora.places,
         batch_size=effective.per_device_train_batch_size or 1,
     )
 

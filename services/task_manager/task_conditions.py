@@ -19,9 +19,17 @@ _CONDITIONS = {
     "kinds": "t.kind = ANY(%(kinds)s)",
     "labels": "t.labels @> %(labels)s",
     "ids": "t.id BETWEEN (%(ids)s::uuid[])[1] AND (%(ids)s::uuid[])[2]",
+    "creator": "t.creator <> '' AND t.creator = %(creator)s",
     "from_create_time": "t.create_time >= %(from_create_time)s",
     "before_create_time": "t.create_time < %(before_create_time)s",
 }
+# Beside the conditions themselves: what the index finds has all parts of the text, in any order. An array, since it is looked up
+# first then: Postgres takes a part that it does not know for common, and would rather look at all tasks, newest first.
+_LOOKUP = (
+    "t.id = ANY(ARRAY(SELECT task_id FROM task_manager.task_text"
+    " WHERE task_manager.text_parts(words) @> task_manager.text_lookup(%({name})s)))"
+)
+_LOOKUPS = {name: _LOOKUP.format(name=name) for name in ("display_name_contains", "text")}
 _SINGLE = {
     "states": "t.state = %(states)s::task_manager.task_state",
     "methods": "t.method = %(methods)s",
@@ -29,8 +37,8 @@ _SINGLE = {
 }
 
 
-def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
-    """The condition and its parameters; no user text is in the SQL."""
+def conditions(wanted: TaskFilter, *, by_index: bool = False) -> tuple[str, dict[str, Any]]:
+    """The condition and its parameters; no user text is in the SQL. `by_index`: texts are looked up before they are compared."""
     parameters = {field.name: getattr(wanted, field.name) for field in dataclasses.fields(wanted)}
     parameters |= {
         "states": [state.value for state in wanted.states],
@@ -45,4 +53,5 @@ def conditions(wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
     # An index gives the order of one value, not of several.
     single = {name: value[0] for name, value in given.items() if name in _SINGLE and len(value) == 1}
     parts = [_SINGLE[name] if name in single else _CONDITIONS[name] for name in given]
+    parts += [lookup for name, lookup in _LOOKUPS.items() if by_index and name in given]
     return " AND ".join(parts) or "true", given | single

@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from services.common.postgres import Pool, transaction
+from services.common.postgres import Pool, session, transaction
 from services.task_manager.domain.task import State, Task
 from services.task_manager.domain.task_filter import TaskFilter
+from services.task_manager.filtered_totals import Total, count
 from services.task_manager.rows import TASK_SELECT, task_from_row
 from services.task_manager.task_conditions import conditions
+from services.task_manager.text_search import asks_index
 from services.task_manager.totals import TaskTotals
 
 Position = tuple[datetime.datetime, uuid.UUID]
@@ -41,30 +43,27 @@ class ChangedTask:
 
 
 class TaskListing:
-    """Every method is one transaction and raises Unavailable when Postgres is away."""
+    """Every method asks once, or twice for a text, and raises Unavailable when Postgres is away."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def page(self, wanted: TaskFilter, after: Position | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, from behind `after`, which is (create_time, id) of the last one seen."""
-        condition, parameters = conditions(wanted)
+        condition, parameters = await self._conditions(wanted)
         if after:
             condition += " AND (t.create_time, t.id) < (%(after_time)s, %(after_id)s)"
             parameters |= {"after_time": after[0], "after_id": after[1]}
         query = f"{TASK_SELECT} WHERE {condition} ORDER BY t.create_time DESC, t.id DESC LIMIT %(limit)s"
         return await self._tasks(query, parameters | {"limit": limit})
 
-    async def totals(self, wanted: TaskFilter) -> Mapping[State, int]:
-        """Tasks by state, without states that have none."""
+    async def totals(self, wanted: TaskFilter) -> Mapping[State, Total]:
+        """Tasks by state, without states that have none; exact unless a filter finds many (`filtered_totals`)."""
         if dataclasses.replace(wanted, states=()) == TaskFilter():
             kept = await TaskTotals(self._pool).by_state()
-            return {state: total for state, total in kept.items() if state in (wanted.states or State)}
-        condition, parameters = conditions(wanted)
-        query = f"SELECT t.state, count(*) AS total FROM task_manager.task t WHERE {condition} GROUP BY t.state ORDER BY t.state"  # noqa: S608
-        async with transaction(self._pool) as connection:
-            rows = await (await connection.execute(query.encode(), parameters)).fetchall()
-        return {State(row["state"]): row["total"] for row in rows}
+            return {state: Total(count) for state, count in kept.items() if state in (wanted.states or State)}
+        async with session(self._pool) as connection:
+            return await count(connection, wanted, by_index=await asks_index(connection, wanted))
 
     async def changed_since(self, wanted: TaskFilter, after: Position, limit: int) -> list[ChangedTask]:
         """At most `limit` tasks, in the order of their last changes, from behind `after`, which is (update_time, id)."""
@@ -106,6 +105,12 @@ class TaskListing:
             row = await (await connection.execute(query)).fetchone()
         assert row is not None, "it has a row"
         return Moment(**row)
+
+    async def _conditions(self, wanted: TaskFilter) -> tuple[str, dict[str, Any]]:
+        if not (wanted.text or wanted.display_name_contains):
+            return conditions(wanted)
+        async with transaction(self._pool) as connection:
+            return conditions(wanted, by_index=await asks_index(connection, wanted))
 
     async def _tasks(self, query: str, parameters: dict[str, Any]) -> list[Task]:
         return [task_from_row(row) for row in await self._rows(query, parameters)]

@@ -1,13 +1,17 @@
 """Pages of tasks with keyset tokens; used by ListTasks."""
 
+import asyncio
 import datetime
 import uuid
+from collections.abc import Mapping
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.paging import decode_token, encode_token, page_size
 from services.task_manager.conversion import state_to_proto, task_to_proto
-from services.task_manager.domain.task import Task
+from services.task_manager.domain.task import State, Task
+from services.task_manager.domain.task_filter import TaskFilter
 from services.task_manager.filter_conversion import filter_of_list
+from services.task_manager.filtered_totals import Total
 from services.task_manager.outlook import Outlook
 from services.task_manager.task_listing import TaskListing
 from tunesmith.v1 import task_manager_service_pb2 as api
@@ -29,14 +33,22 @@ class TaskPages:
         size, wanted = page_size(request.page_size), filter_of_list(request)
         after = _position(decode_token(request.page_token, repr(wanted)))
         # One more than asked for tells whether there is a next page.
-        tasks = await self._listing.page(wanted, after, size + 1)
+        tasks, totals = await asyncio.gather(
+            self._listing.page(wanted, after, size + 1), self._totals(wanted, is_asked_for=request.include_totals)
+        )
         token = encode_token(_key(tasks[size - 1]), repr(wanted)) if len(tasks) > size else ""
-        totals = await self._listing.totals(wanted) if request.include_totals else {}
         return api.ListTasksResponse(
             tasks=map(task_to_proto, await self._outlook.tell(tasks[:size])),
             next_page_token=token,
-            totals=[api.StateTotal(state=state_to_proto(state), task_count=total) for state, total in totals.items()],
+            totals=[_total(state, total) for state, total in totals.items()],
         )
+
+    async def _totals(self, wanted: TaskFilter, *, is_asked_for: bool) -> Mapping[State, Total]:
+        return await self._listing.totals(wanted) if is_asked_for else {}
+
+
+def _total(state: State, total: Total) -> api.StateTotal:
+    return api.StateTotal(state=state_to_proto(state), task_count=total.count, at_least=total.at_least)
 
 
 def _key(task: Task) -> tuple[str, str]:

@@ -1,6 +1,13 @@
 """Follows the events of one task for one reader: replay from the store, then what comes; used by the streaming methods.
 
 Memory per reader is one page: the next is read when the reader has taken this one, so a slow reader only slows itself.
+
+Nothing is left out, since events of a task have numbers without gaps that are given under a lock held until their commit:
+whoever sees number n sees every number below. So the last number sent is all that a reader needs to go on, here or at another
+task manager. Hints only save time: without any, the store is looked at every `poll_interval`.
+
+Nothing comes behind the end: the last event of a task is its change to a terminal state, and state and number of the newest event
+are read together. A task that is tried again has a new state and goes on with the next number.
 """
 
 import asyncio
@@ -18,6 +25,7 @@ from services.task_manager.hub import Hub, wait_for
 from tunesmith.v1 import task_event_pb2
 
 Wanted = Callable[[task_event_pb2.TaskEvent], bool]
+"""Whether a reader asked for an event; those it did not ask for move the cursor all the same."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class Watch:
             yield Header(snapshot)
             cursor, sent_at = after, time.monotonic()
             while True:
+                # First: what is committed after the look below sets it again.
                 hint.clear()
                 snapshot = await self._log.snapshot(task_id)
                 if snapshot.head_sequence > cursor:
@@ -88,7 +97,7 @@ class Watch:
                     for group in split(filter(wanted, page)):
                         yield Events(group)
                         sent_at = time.monotonic()
-                # What came since the snapshot has set the hint.
+                # A page may reach beyond the snapshot; then there is a newer one to look at.
                 if cursor == snapshot.head_sequence:
                     if snapshot.state.is_terminal:
                         yield End(snapshot)

@@ -25,13 +25,14 @@ from services.task_manager.inquiry import Inquiry
 from services.task_manager.kept_checkpoints import KeptCheckpoints
 from services.task_manager.kinds.evaluation import evaluation
 from services.task_manager.kinds.export import exports
-from services.task_manager.kinds.fine_tuning import fine_tuning
+from services.task_manager.kinds.fine_tuning import Peers, fine_tuning
 from services.task_manager.kinds.generation import generation
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.origins import Origins
 from services.task_manager.outlook import Outlook
 from services.task_manager.planning import Planning
 from services.task_manager.project_quota import ProjectQuota
+from services.task_manager.project_retention import ProjectRetention, parse_retentions
 from services.task_manager.repository import TaskRepository
 from services.task_manager.results import Results
 from services.task_manager.retry_repository import RetryRepository
@@ -50,6 +51,7 @@ from services.task_manager.task_queue import TaskQueue
 from services.task_manager.task_watch import TaskWatch
 from services.task_manager.totals import TaskTotals
 from services.task_manager.trainer_grpc import GrpcTrainers
+from services.task_manager.tunings import Tunings
 from services.task_manager.watch import Watch
 
 Loop = tuple[str, Callable[[], Awaitable[None]], datetime.timedelta]
@@ -95,6 +97,7 @@ class Wiring:
                 origins=self._origins,
                 roster=self._roster,
                 patience=Patience(settings.create_token_wait.total_seconds(), settings.plan_token_wait.total_seconds()),
+                retention=ProjectRetention(parse_retentions(settings.project_retentions)),
             ),
             pages=TaskPages(listing, outlook),
             history=History(self._events),
@@ -107,6 +110,7 @@ class Wiring:
             results=Results(self.pool),
             runners=Runners(self._roster, TasksOfRunners(self.pool)),
             evals=Evals(EvalRepository(self.pool)),
+            tunings=Tunings(self._stored, self._roster.labels),
         )
 
     def dispatcher(self) -> Dispatcher:
@@ -132,7 +136,7 @@ class Wiring:
     def _kinds(self) -> Kinds:
         inquiry, served = Inquiry(self._stored), ServedModels(self._stored, self._repository)
         planning = Planning(inquiry, self._stored, RunSpeeds(self.pool), self._roster.flops_per_second)
-        tuning = fine_tuning(inquiry, planning, self._origins, served)
+        tuning = fine_tuning(Peers(inquiry, planning, self._origins, served, self._roster.labels))
         return Kinds([tuning, evaluation(served, self._kept), generation(served), exports(self._stored, self._origins)])
 
     def _retrying(self, kinds: Kinds) -> Retrying:

@@ -18,6 +18,7 @@ from services.common import config, logs
 from services.common.bundles import BundleStore
 from services.common.channels import connect
 from services.common.server import serving, wait_for_signal
+from services.trainer import four_bit
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.contact import Contact
 from services.trainer.delivery import Delivery
@@ -32,6 +33,7 @@ from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.speed import Speed
 from services.trainer.storage_client import StorageClient
+from services.trainer.warm_base import likely_base
 from services.trainer.warm_pool import WarmPool
 from tunesmith.v1 import trainer_service_pb2, trainer_service_pb2_grpc
 
@@ -67,7 +69,7 @@ async def run(settings: TrainerSettings) -> None:
         servicer = TrainerServicer(
             runs,
             device=device,
-            labels=settings.label_map(),
+            labels={**settings.label_map(), **four_bit.labels()},
             contact=Contact(settings.fence()),
             fenced_after=settings.fenced_after(),
             speed=speed,
@@ -82,7 +84,7 @@ async def run(settings: TrainerSettings) -> None:
         async with (
             runs.kept(),
             serving(settings, register, [_NAME], stopping=stopping),
-            _beside(_while_idle(runs, speed, warm)),
+            _beside(_while_idle(runs, speed, warm, settings.warm_base_max_bytes)),
             _beside(_keep_files(runs, bundles)),
         ):
             if await wait_for_signal() is signal.SIGINT:
@@ -90,10 +92,10 @@ async def run(settings: TrainerSettings) -> None:
                 await runs.stop()
 
 
-async def _while_idle(runs: Runs, speed: Speed, warm: WarmPool) -> None:
+async def _while_idle(runs: Runs, speed: Speed, warm: WarmPool, most_bytes: int) -> None:
     """Both would measure or disturb the other."""
     await speed.measure(runs.is_idle)
-    await warm.keep(runs.is_idle)
+    await warm.keep(runs.is_idle, lambda: likely_base(runs.newest_first(), most_bytes))
 
 
 async def _keep_files(runs: Runs, bundles: BundleStore) -> None:

@@ -20,9 +20,7 @@ _OF_OLD: Mapping[str, Any] = {
 def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
     """Every hyperparameter by name, None where unset; groups are mappings, None when nothing in them is set."""
     values = _scalars(message)
-    values["lora"] = (
-        _scalars(message.lora) | {"target_modules": list(message.lora.target_modules)} if message.HasField("lora") else None
-    )
+    values["lora"] = _lora(message.lora) if message.HasField("lora") else None
     values["preference"] = _scalars(message.preference) if message.HasField("preference") else None
     values["num_processes"] = values["num_processes"] or 1
     # Tasks from before there was such a number do not say it.
@@ -32,6 +30,11 @@ def numbers(message: task_spec_pb2.Hyperparameters) -> dict[str, Any]:
 def of_document(document: str) -> task_spec_pb2.Hyperparameters:
     """The numbers of a run's document as they came."""
     return json_format.Parse(document, trainer_service_pb2.Run(), ignore_unknown_fields=True).hyperparameters
+
+
+def _lora(message: task_spec_pb2.Lora) -> dict[str, Any]:
+    values = _scalars(message) | {"target_modules": list(message.target_modules)}
+    return values | {"last_layers": message.last_layers}  # of old, too
 
 
 def _scalars(message: Any) -> dict[str, Any]:

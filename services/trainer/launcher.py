@@ -43,6 +43,8 @@ class Launcher:
     def launch(self, run: RunDirectory) -> subprocess.Popen[bytes]:
         """Starts one and returns at once; raises OSError when the machine has no room for a process."""
         kind = KINDS[run.request.kind]
+        if self.warm is not None and not kind.asks_models:
+            self.warm.make_room()
         threads = self.threads_for(run.request.num_processes)
         options = supervisor_options(kind.module or self.module, self.grace, threads, self.stall_floor, self.fence)
         with around("spawn"), (run.path / "supervisor.log").open("ab") as output:

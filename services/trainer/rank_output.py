@@ -2,11 +2,13 @@
 
 import json
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 
 from services.trainer import training_events
 from services.trainer.journal import Event, Journal
 from services.trainer.line_splitter import LOG_LIMIT, Line, LineSplitter
+from services.trainer.log_room import LogRoom
 from services.trainer.stalls import StallWatch
 from services.trainer.training_events import UnreadableEvent
 
@@ -19,8 +21,9 @@ _MOST_EVENTS = 1000
 class RankOutput:
     """All streams of all ranks of one run, in the order in which they were read."""
 
-    def __init__(self, journal: Journal, stalls: StallWatch | None = None) -> None:
+    def __init__(self, journal: Journal, stalls: StallWatch | None = None, room: LogRoom | None = None) -> None:
         self._journal = journal
+        self._room = room or LogRoom(time.monotonic)
         self._stalls = stalls
         self._splitters: dict[tuple[int, str], LineSplitter] = {}
         self._events: list[Event] = []
@@ -81,6 +84,7 @@ class RankOutput:
             for line in splitter.end():
                 self._line(rank, source, line)
         self._splitters.clear()
+        self._tell_left_out()
         self.flush()
 
     def retry(self) -> None:
@@ -96,12 +100,19 @@ class RankOutput:
             self._report(rank, line)
         elif line.data:
             text, truncated = line.text()
-            self._log(rank, source, _severity(source, text), text, truncated=truncated)
+            if self._room.takes(text):
+                self._tell_left_out()
+                self._log(rank, source, _severity(source, text), text, truncated=truncated)
             if self._stalls is not None and source == "stderr":
                 self._stalls.heard(rank, text)
             self._look_for_taken_port(text)
         if len(self._events) >= _MOST_EVENTS:
             self.flush()
+
+    def _tell_left_out(self) -> None:
+        if count := self._room.take_left_out():
+            text = f"{count:,} {'line was' if count == 1 else 'lines were'} left out here: the run prints more than is kept"
+            self._log(_TRAINER_RANK, "trainer", "WARNING", text, truncated=False)
 
     def _report(self, rank: int, line: Line) -> None:
         try:

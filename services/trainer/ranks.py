@@ -14,7 +14,7 @@ from typing import IO
 
 from services.common.parenthood import die_with
 from services.trainer.processes import RUN_VARIABLE
-from services.trainer.warm_start import WarmRank
+from services.trainer.warm_start import BASE_VARIABLE, WarmRank
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,10 +61,12 @@ def start(launch: Launch, number: int, port: int, warm: WarmRank | None = None) 
     return Rank(number, process, pipes)
 
 
-def start_warm(module: str, imports: str, threads: int) -> WarmRank:
-    """Starts the only rank of a run that is to come; `imports` is the module that imports what takes long. Raises OSError."""
+def start_warm(module: str, imports: str, threads: int, base: str) -> WarmRank:
+    """Starts the only rank of a run that is to come; `imports` is the module that imports what takes long, `base` the directory
+    of the base model to read, empty = none. Raises OSError."""
     command = ["services.trainer.warm_rank", module, imports]
-    process, pipes = _spawn(command, {"RANK": "0", "LOCAL_RANK": "0"} | _of_all(1, threads), subprocess.PIPE)
+    own = {"RANK": "0", "LOCAL_RANK": "0", BASE_VARIABLE: base}
+    process, pipes = _spawn(command, own | _of_all(1, threads), subprocess.PIPE)
     return WarmRank(process, pipes, module)
 
 

@@ -113,7 +113,14 @@ def belongs(manifest: Manifest, numbers: Mapping[str, Any]) -> bool:
     what the checkpoint holds of them must be the same, but for those that the run leaves to the device."""
     wanted = json.loads(json.dumps(dict(numbers)))
     held = manifest.identity.get("hyperparameters", {})
-    return all(wanted.get(name) in (None, value) for name, value in held.items())
+    return all(wanted.get(name) is None or _is_held(wanted[name], value) for name, value in held.items())
+
+
+def _is_held(wanted: Any, held: Any) -> bool:
+    """Groups of numbers may have got more of them since the checkpoint was written."""
+    if isinstance(wanted, dict) and isinstance(held, dict):
+        return all(wanted.get(name) == value for name, value in held.items())
+    return bool(wanted == held)
 
 
 def _check(path: pathlib.Path, numbers: Mapping[str, Any]) -> None:

@@ -153,6 +153,13 @@ class RunDirectory:
         config = json.loads((self.path / "config.json").read_text())
         return [config[name] for name in ("base_model_dir", "source_dir") if config.get(name)]
 
+    def base_model(self) -> pathlib.Path | None:
+        """Directory of the base model that its process reads; None before it is prepared, and for a kind that reads none."""
+        if not self.is_prepared():
+            return None
+        directory = json.loads((self.path / "config.json").read_text()).get("base_model_dir")
+        return pathlib.Path(directory) if directory else None
+
     def record_preparation(self, provenance: Provenance, config: Mapping[str, Any]) -> None:
         """Writes what the upload will need, then the training process' configuration."""
         _write(self.path / "provenance.json", json.dumps(dataclasses.asdict(provenance)))

@@ -6,11 +6,11 @@ import os
 import pathlib
 
 from services.common.config import ConfigError, Secret
+from services.common.labels import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS
 from services.common.server import ServerSettings
+from services.trainer import four_bit
 from services.trainer.contact import Fence
 
-# As for what tasks ask: services/task_manager/domain/validation.py.
-_MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 64, 512
 _FENCING = ("relaxed", "strict")
 _SHORTEST_FENCE = datetime.timedelta(seconds=1)
 _KILL_SECONDS = 10.0
@@ -68,6 +68,9 @@ class TrainerSettings(ServerSettings):
     """Processes that are kept ready for runs of one process, with their imports done, while no run is active; 0 = none."""
     warm_module: str = "services.trainer.training.practice"
     """What imports all that `training_module` needs, and may do beforehand what every run does first."""
+    warm_base_max_bytes: int = 512 * 1024**2
+    """Such a process also reads the base model of the newest run, if its files have at most so many bytes; its weights can take
+    twice as many in memory, and give way to every run that does not use them. 0 = none."""
     speed_module: str = "services.trainer.training.speed"
     """What measures the machine's speed once with `python -m`, while nothing runs; empty = nothing does."""
 
@@ -79,6 +82,8 @@ class TrainerSettings(ServerSettings):
             raise ConfigError(f"TUNESMITH_TRAINER_INFERENCE_QUESTIONS={self.inference_questions}: expected at least 1")
         if self.warm_processes < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_WARM_PROCESSES={self.warm_processes}: expected 0 or more")
+        if self.warm_base_max_bytes < 0:
+            raise ConfigError(f"TUNESMITH_TRAINER_WARM_BASE_MAX_BYTES={self.warm_base_max_bytes}: expected 0 or more")
         if self.cache_max_bytes < 0:
             raise ConfigError(f"TUNESMITH_TRAINER_CACHE_MAX_BYTES={self.cache_max_bytes}: expected 0 or more")
         if self.threads < 0:
@@ -98,14 +103,16 @@ class TrainerSettings(ServerSettings):
         found: dict[str, str] = {}
         for text in self.labels:
             key, equals, value = (part.strip() for part in text.partition("="))
-            if not equals or not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE or key in found:
+            if key == four_bit.LABEL:
+                raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {text!r}: whether it is so, the trainer finds out by itself")
+            if not equals or not 1 <= len(key) <= MAX_LABEL_KEY or len(value) > MAX_LABEL_VALUE or key in found:
                 raise ConfigError(
                     f"TUNESMITH_TRAINER_LABELS: {text!r} is no KEY=VALUE, has a key that was there before,"
-                    f" or more than {_LONGEST_KEY} characters in the key or {_LONGEST_VALUE} in the value"
+                    f" or more than {MAX_LABEL_KEY} characters in the key or {MAX_LABEL_VALUE} in the value"
                 )
             found[key] = value
-        if len(found) > _MOST_LABELS:
-            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {_MOST_LABELS} are permitted")
+        if len(found) > MAX_LABELS:
+            raise ConfigError(f"TUNESMITH_TRAINER_LABELS: {len(found)} labels; at most {MAX_LABELS} are permitted")
         return found
 
     def fenced_after(self) -> float:

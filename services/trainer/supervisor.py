@@ -32,7 +32,7 @@ def main() -> int:
     arguments = _arguments()
     if arguments.directory is not None:
         return supervise(arguments.directory.resolve(), arguments, None)
-    warm = ranks.start_warm(arguments.module, arguments.imports, arguments.threads)
+    warm = ranks.start_warm(arguments.module, arguments.imports, arguments.threads, arguments.base)
     directory = wait_for_run(warm)
     if directory is None:
         warm.dismiss()
@@ -71,6 +71,7 @@ def _arguments() -> argparse.Namespace:
         "directory", type=pathlib.Path, nargs="?", help="the run's directory; without it, it comes on standard input"
     )
     parser.add_argument("--imports", default="", help="module that imports what a rank needs, while there is no run yet")
+    parser.add_argument("--base", default="", help="base model that a rank reads, while there is no run yet")
     parser.add_argument("--module", default="services.trainer.training", help="what a rank runs")
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS of a rank")
     parser.add_argument("--grace", type=float, default=10.0, help="seconds between SIGTERM and SIGKILL")

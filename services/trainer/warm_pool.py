@@ -1,6 +1,7 @@
 """Supervisors that wait with a rank whose imports are done, so that a run begins seconds earlier; used by the launcher.
 
-They are made while no run is active, since importing would take from it what it needs. Losing one costs nothing but the time.
+They are made while no run is active, since importing would take from it what it needs. Losing one costs nothing but the time, so
+they make room for every run that has no use for them.
 """
 
 import asyncio
@@ -55,17 +56,21 @@ class WarmPool:
                 self._waiting.remove(found)
             return found
 
-    async def keep(self, is_idle: Callable[[], bool]) -> None:
-        """Until cancelled; then none is left."""
+    def make_room(self) -> None:
+        """Ends all that wait, for a run that needs their memory."""
+        while (one := self._readiest()) is not None:
+            _dismiss(one.supervisor)
+
+    async def keep(self, is_idle: Callable[[], bool], base: Callable[[], pathlib.Path | None]) -> None:
+        """Until cancelled; then none is left. `base` says which base model a new one reads beforehand."""
         try:
             while self._count:
                 self._bury()
-                if len(self._waiting) < self._count and is_idle() and not await self._add():
+                if len(self._waiting) < self._count and is_idle() and not await self._add(base()):
                     await asyncio.sleep(_AFTER_FAILURE_SECONDS)
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
-            while (left := self._readiest()) is not None:
-                _dismiss(left.supervisor)
+            self.make_room()
 
     @property
     def ready_count(self) -> int:
@@ -77,10 +82,10 @@ class WarmPool:
         """Main memory that the ranks which wait take by themselves."""
         return sum(_private_bytes(one.rank_pid) for one in self._waiting if one.rank_pid)
 
-    async def _add(self) -> bool:
+    async def _add(self, base: pathlib.Path | None) -> bool:
         """Whether one more waits, or would, had it not been taken before it was ready."""
         try:
-            one = _Waiting(await asyncio.to_thread(self._start))
+            one = _Waiting(await asyncio.to_thread(self._start, base))
         except OSError as error:
             log.warning("warm.not_started", detail=str(error))
             return False
@@ -102,9 +107,9 @@ class WarmPool:
         log.info("warm.ready", memory_bytes=_private_bytes(one.rank_pid))
         return True
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, base: pathlib.Path | None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command,
+            [*self._command, "--base", str(base or "")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+BASE_VARIABLE = "TUNESMITH_WARM_BASE"
+"""Directory of the base model that the rank reads while it waits; unset = none."""
+
 
 @dataclass(slots=True)
 class WarmRank:

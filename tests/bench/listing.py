@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from google.protobuf import timestamp_pb2
+
 from services import task_manager
 from services.common.postgres import Pool, migrate, open_pool
 from services.task_manager.domain.claim import Assignment
@@ -84,8 +86,43 @@ def requests() -> dict[str, api.ListTasksRequest]:
         "a common text": Filter(text="night"),
         "a text of 1 in 100,000": Filter(text="needle"),
         "a text that nothing has": Filter(text="no such text"),
+        "a common text of several words": Filter(text="of the support team"),
+        "a common text and a label of 1 in 5,000": Filter(text="night", labels={"user": "u77"}),
+        "a rare text and a common state": Filter(text="needle", states=[Task.SUCCEEDED]),
+        "a text of 1 in 270": Filter(text="777"),
+        "a text of two letters that nothing has": Filter(text="zz"),
+        "a text of two letters of 1 in 100,000": Filter(text="dl"),
+        "a letter that nothing has": Filter(text="z"),
+        "a letter of 1 in 100,000": Filter(text="d"),
+        "a creator of 1 in 40": Filter(creator="user-4"),
     }
     return {name: api.ListTasksRequest(filter=wanted) for name, wanted in filters.items()}
+
+
+def counted() -> dict[str, api.ListTasksRequest]:
+    """Filters that people have counted; the last ones find little and are looked up by what finds much."""
+    half = timestamp_pb2.Timestamp()
+    half.FromDatetime(utc_now() - datetime.timedelta(seconds=5_000_000))
+    filters = {
+        "everything": Filter(),
+        "a label of 1 in 20": Filter(labels={"team": "t7"}),
+        "a label of 1 in 20, a state": Filter(labels={"team": "t7"}, states=[Task.CANCELLED]),
+        "a label of 1 in 5,000": Filter(labels={"user": "u77"}),
+        "a method of nearly all": Filter(methods=[task_spec_pb2.FineTuning.SFT]),
+        "a base model of 1 in 4": Filter(base_model="baseModels/m1"),
+        "a creator of 1 in 40": Filter(creator="user-4"),
+        "older than a certain time": Filter(before_create_time=half),
+        "a common text": Filter(text="night"),
+        "a text of 1 in 270": Filter(text="777"),
+        "a text of 1 in 100,000": Filter(text="needle"),
+        "two letters of 1 in 100,000": Filter(text="dl"),
+        "a letter that nothing has": Filter(text="z"),
+        "a label and a base model, 1 in 20": Filter(labels={"team": "t7"}, base_model="baseModels/m3"),
+        "a label and a base model that never meet": Filter(labels={"team": "t7"}, base_model="baseModels/m1"),
+        "a label and a text that never meet": Filter(labels={"team": "t7"}, text="support"),
+        "a state and a text that never meet": Filter(states=[Task.FAILED], text="support"),
+    }
+    return {name: api.ListTasksRequest(filter=wanted, include_totals=True) for name, wanted in filters.items()}
 
 
 async def print_pages(pool: Pool, queue: TaskQueue) -> None:
@@ -98,9 +135,14 @@ async def print_pages(pool: Pool, queue: TaskQueue) -> None:
         await print_latency(pool, name, lambda request=request: pages.page(request))  # type: ignore[misc]
     deep = api.ListTasksRequest(page_token=await _deep_token(pages))
     await print_latency(pool, "everything, 50,000 tasks behind", lambda: pages.page(deep))
-    for name, request in {"": api.ListTasksRequest(), " of a label of 1 in 20": requests()["a label of 1 in 20"]}.items():
-        request.include_totals = True
-        await print_latency(pool, f"with totals{name}", lambda request=request: pages.page(request))  # type: ignore[misc]
+    print("\n| pages of 50 with totals | p50, ms | p99, ms | processor, ms |\n|---|---|---|---|")
+    for name, request in counted().items():
+        await print_latency(pool, f"{name}: {await _told(pages, request)}", lambda request=request: pages.page(request))  # type: ignore[misc]
+
+
+async def _told(pages: TaskPages, request: api.ListTasksRequest) -> str:
+    totals = (await pages.page(request)).totals
+    return ", ".join(f"{total.task_count:,}{'+' * total.at_least}" for total in totals) or "none"
 
 
 async def _deep_token(pages: TaskPages) -> str:

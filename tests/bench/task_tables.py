@@ -20,13 +20,14 @@ from tunesmith.v1 import task_spec_pb2
 
 _FILL = """
 INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters, processes, request_digest,
-    state, state_reason, error, artifact, create_time, start_time, end_time, update_time, base_model, method, tuning)
+    state, state_reason, error, artifact, create_time, start_time, end_time, update_time, base_model, method, tuning, creator)
 SELECT gen_random_uuid(), 'run ' || n || ' of the ' || (ARRAY['search', 'support', 'ranking', 'night'])[1 + n %% 4] || ' team',
     CASE WHEN n %% 100000 = 7 THEN 'a needle' ELSE 'nothing special about it' END,
     jsonb_build_object('team', 't' || n %% 20, 'user', 'u' || n %% 5000), %(spec)s, %(effective)s, 1 + n %% 2, 'd',
     state, 'because', CASE WHEN state = 'FAILED' THEN ''::bytea END, CASE WHEN state = 'SUCCEEDED' THEN 'artifacts/a' ELSE '' END,
     time, time, CASE WHEN state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') THEN time END, time,
-    'baseModels/m' || CASE WHEN n %% 10000 = 3 THEN 9 ELSE n %% 4 END, CASE WHEN n %% 20000 = 5 THEN 'KTO' ELSE 'SFT' END, 'LORA'
+    'baseModels/m' || CASE WHEN n %% 10000 = 3 THEN 9 ELSE n %% 4 END, CASE WHEN n %% 20000 = 5 THEN 'KTO' ELSE 'SFT' END, 'LORA',
+    CASE WHEN n %% 2 = 0 THEN 'user-' || n %% 40 ELSE '' END
 FROM generate_series(1, %(count)s) AS n, LATERAL (SELECT (CASE WHEN n > %(count)s - %(queued)s THEN 'QUEUED'
     WHEN n %% 100000 = 11 THEN 'PAUSED' ELSE (ARRAY['SUCCEEDED', 'SUCCEEDED', 'FAILED', 'CANCELLED'])[1 + n %% 4] END
     )::task_manager.task_state AS state, now() - (%(count)s - n) * interval '10 seconds' AS time) AS facts
@@ -60,5 +61,9 @@ def fill(dsn: str, count: int, queued: int) -> None:
         connection.execute("SET session_replication_role = replica")
         connection.execute(_FILL, parameters)
         connection.execute("INSERT INTO task_manager.event_head (task_id) SELECT id FROM task_manager.task")
+        connection.execute(
+            "INSERT INTO task_manager.task_text (task_id, words)"
+            " SELECT id, display_name || E'\\n' || description FROM task_manager.task"
+        )
         connection.execute("INSERT INTO task_manager.task_total SELECT state, count(*) FROM task_manager.task GROUP BY state")
         connection.execute("VACUUM ANALYZE")

@@ -14,7 +14,11 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLACE = ROOT / ".venv-compat"
 LOCKS = pathlib.Path(__file__).with_name("locks")
-NODE_PACKAGE = "openai@6.49.0"
+NODE = "openai@6.49.0"
+# Without what is optional it is a fifth, but for the database that it needs; newer ones do not run in Node.js 20.
+PROMPTFOO = "promptfoo@0.121.17 @libsql/linux-x64-gnu@0.5.29"
+# What packages of Node.js depend on is what there was on that day.
+_DAY = "2026-11-15"
 
 
 def python_of(client: str) -> pathlib.Path:
@@ -31,16 +35,17 @@ def python_of(client: str) -> pathlib.Path:
     return directory / "bin" / "python"
 
 
-def node_modules() -> pathlib.Path:
-    """The directory of the environment of Node.js; a script that stands in it finds the package."""
-    directory = PLACE / "node"
-    if not _is_current(directory, NODE_PACKAGE):
+def node_modules(client: str, packages: str) -> pathlib.Path:
+    """The directory of an environment of Node.js; a script that stands in it finds the packages."""
+    directory = PLACE / client
+    if not _is_current(directory, packages):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         if not shutil.which("npm"):
             return directory
-        _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory), NODE_PACKAGE)
-        _made(directory, NODE_PACKAGE)
+        options = ("--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional", f"--before={_DAY}")
+        _run("npm", "install", *options, "--prefix", str(directory), *packages.split())
+        _made(directory, packages)
     return directory
 
 
@@ -68,7 +73,7 @@ def main() -> None:
     names = sorted(path.stem for path in LOCKS.glob("*.txt"))
     # Mostly waiting for files and the network.
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        for made in [*(pool.submit(python_of, name) for name in names), pool.submit(node_modules)]:
+        for made in [*(pool.submit(python_of, name) for name in names), pool.submit(node_modules, "node", NODE)]:
             made.result()
 
 

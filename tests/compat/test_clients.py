@@ -118,6 +118,17 @@ def test_the_newest_openai_package_works(run: Callable[..., list[str]]) -> None:
 def test_openai_for_node_works(run: Callable[..., list[str]]) -> None:
     if not shutil.which("node"):
         pytest.skip("there is no Node.js here")
-    directory = environments.node_modules()
-    shutil.copy(SCRIPTS / "openai_node.mjs", directory)
-    as_committed("openai (Node.js)", environments.NODE_PACKAGE.partition("@")[2], run("node", str(directory / "openai_node.mjs")))
+    as_committed("openai (Node.js)", "6.49.0", _run_in_node(run, "node", environments.NODE, "openai_node.mjs"))
+
+
+@pytest.mark.nightly
+def test_promptfoo_works(run: Callable[..., list[str]]) -> None:
+    if not shutil.which("node"):
+        pytest.skip("there is no Node.js here")
+    as_committed("promptfoo", "0.121.17", _run_in_node(run, "nightly/promptfoo", environments.PROMPTFOO, "promptfoo.mjs"))
+
+
+def _run_in_node(run: Callable[..., list[str]], client: str, packages: str, script: str) -> list[str]:
+    directory = environments.node_modules(client, packages)
+    shutil.copy(SCRIPTS / script, directory)
+    return run("node", str(directory / script))

@@ -42,6 +42,13 @@ def test_a_model_of_ours_is_asked(client) -> None:
     assert 0 <= told.reward <= 1
 
 
+def test_a_model_of_ours_says_a_label_and_nothing_else(client) -> None:
+    turns = [{"role": "user", "content": "Is {{sample.output_text}} good?"}]
+    judge = {"type": "label_model", "name": "kind", "model": TINY, "input": turns, "labels": ["very good!", "(bad)"]}
+    told = client.fine_tuning.alpha.graders.run(grader={**judge, "passing_labels": ["very good!", "(bad)"]}, model_sample="x")
+    assert (told.reward, told.metadata.sampled_model_name, told.metadata.errors.model_grader_parse_error) == (1.0, TINY, False)
+
+
 def test_code_is_refused(client) -> None:
     with pytest.raises(openai.BadRequestError, match="code of callers is not run here") as caught:
         client.fine_tuning.alpha.graders.validate(grader={"type": "python", "name": "x", "source": "1"})

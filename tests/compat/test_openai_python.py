@@ -1,16 +1,31 @@
 """The `openai` package does against us what a script written for OpenAI does with it: upload, create, follow, chat, clean up."""
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.e2e.local_stack import LocalStack, eventually
+from tests.e2e.register import register_base_model
 from tests.shared_stack import TINY, write_rows
+from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.e2e
+
+
+def test_a_script_for_openai_runs_with_another_base_url_alone(client, stack: LocalStack, tmp_path: pathlib.Path) -> None:
+    """Even the model has OpenAI's name: that is what somebody may call one of theirs."""
+    model = make_tiny_model(tmp_path / "model")
+    register_base_model(stack.state()["addresses"]["storage"], "gpt-4o-mini-2024-07-18", model)
+    environment = {"OPENAI_BASE_URL": str(client.base_url), "OPENAI_API_KEY": client.api_key, "PATH": os.environ["PATH"]}
+    script = pathlib.Path(__file__).with_name("clients") / "cookbook.py"
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_file_comes_back_as_it_was_uploaded(client, training_file, rows: pathlib.Path) -> None:

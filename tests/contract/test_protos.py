@@ -95,10 +95,10 @@ def test_names_of_units_follow_the_rules(file: FileDescriptor) -> None:
 
 
 def test_every_list_request_pages() -> None:
-    # Bounded by the machine, by settings, by max_points, or by what is kept of a task.
+    # Bounded by the machine, by settings, by max_points, by what is kept of a task, or by what there are methods.
     unpaged = {
         *("ListRunsRequest", "ListRunnersRequest", "ListLoadedModelsRequest"),
-        *("ListMetricsRequest", "ListCheckpointsRequest"),
+        *("ListMetricsRequest", "ListCheckpointsRequest", "ListTuningsRequest"),
     }
     for file in SERVICES:
         for name, message in file.message_types_by_name.items():

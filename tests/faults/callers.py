@@ -28,15 +28,28 @@ _AGAIN = {
 
 
 class Callers:
-    """`chance` decides whom they ask and what for; what is known to `others` they share."""
+    """`chance` decides whom they ask and what for; what is known to `others` they share.
 
-    def __init__(self, managers: Sequence[Manager], chance: random.Random, others: "Callers | None" = None) -> None:
+    `patience`: seconds until a call that nobody answers is a mistake.
+    """
+
+    def __init__(
+        self,
+        managers: Sequence[Manager],
+        chance: random.Random,
+        others: "Callers | None" = None,
+        *,
+        patience: float = _PATIENCE_SECONDS,
+    ) -> None:
         self._managers = managers
         self._chance = chance
+        self._patience = patience
         self.told = others.told if others else Told()
         self.refusals: list[tuple[str, grpc.StatusCode]] = []
         """Answers that are errors."""
         self.names: list[str] = others.names if others else []
+        self.manners: dict[str, int] = others.manners if others else {}
+        """How the runs of a task behave, by its id."""
         self.calls = 0
 
     async def create(self, manner: int | None = None, **changes: Any) -> str:
@@ -47,6 +60,7 @@ class Callers:
         task = await self.call("CreateTask", request)
         assert task is not None, self.refusals
         self.told.created[request.request_id] = task.name.removeprefix("tasks/")
+        self.manners[task.name.removeprefix("tasks/")] = numbers["seed"]
         self.names.append(task.name)
         return str(task.name)
 
@@ -125,7 +139,7 @@ class Callers:
 
     async def call(self, method: str, request: Any) -> Any:
         """The answer, or None for a refusal; asks one task manager after the other until somebody answers."""
-        until = deadline(_PATIENCE_SECONDS)
+        until = deadline(self._patience)
         while True:
             manager: Manager = self._chance.choice(self._managers)
             try:

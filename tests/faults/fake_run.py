@@ -32,13 +32,13 @@ class FakeRun:
         self._worker: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls, root: pathlib.Path, asked: trainer_service_pb2.Run, pace: float) -> "FakeRun":
+    def create(cls, root: pathlib.Path, asked: trainer_service_pb2.Run, pace: float, fence: float) -> "FakeRun":
         """A new run, whose worker is not started yet."""
         path = root / asked.name.removeprefix("runs/")
         scratch = root / f".{path.name}"
         scratch.mkdir()
         numbers = asked.hyperparameters
-        plan = {"steps": numbers.max_steps or 3, "manner": numbers.seed, "attempt": asked.attempt, "pace": pace}
+        plan = {"steps": numbers.max_steps or 3, "manner": numbers.seed, "attempt": asked.attempt, "pace": pace, "fence": fence}
         asked.create_time.GetCurrentTime()
         (scratch / "plan.json").write_text(json.dumps(plan))
         (scratch / "run").write_bytes(asked.SerializeToString())
@@ -156,6 +156,13 @@ class FakeRun:
             except BlockingIOError:
                 return True
         return False
+
+
+def write_contact(root: pathlib.Path) -> None:
+    """Now somebody has asked the trainer of these runs for something, by a clock that nobody sets."""
+    scratch = root / ".contact.new"
+    scratch.write_text(str(time.clock_gettime(time.CLOCK_BOOTTIME)))
+    scratch.rename(root / ".contact")
 
 
 def artifact_of(run: str) -> str:

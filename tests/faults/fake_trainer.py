@@ -1,7 +1,7 @@
 """A trainer for volume: real gRPC, real processes, a journal on disk, no torch. `python -m tests.faults.fake_trainer`.
 
 Keeps the contract of TrainerService as the real one does (test_trainer_contract.py asks both). Arguments: address, directory,
-number of processes, seconds a step takes.
+number of processes, seconds a step takes, seconds of silence after which a strict one's runs end themselves (0 = relaxed).
 """
 
 import asyncio
@@ -15,21 +15,24 @@ from typing import Any
 from services.common.addresses import is_loopback
 from services.common.errors import InvalidArgument, NotFound, ServiceError, Violation
 from services.common.server import ServerSettings, serving, wait_for_signal
-from tests.faults.fake_run import FakeRun, fill_end
+from tests.faults.fake_run import FakeRun, fill_end, write_contact
 from tunesmith.v1 import task_event_pb2, trainer_service_pb2, trainer_service_pb2_grpc
 
 _POLL_SECONDS = 0.02
 _MOST_EVENTS = 500
+_KILL_SECONDS = 1.0
+"""In which a strict run has ended itself."""
 Response = trainer_service_pb2.StreamRunEventsResponse
 
 
 class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
     """Runs below `root`; `pace` in seconds a step."""
 
-    def __init__(self, root: pathlib.Path, processes: int, pace: float, *, heartbeat: float = 0.3) -> None:
+    def __init__(self, root: pathlib.Path, processes: int, pace: float, fence: float, *, heartbeat: float = 0.3) -> None:
         self._root = root
         self._processes = processes
         self._pace = pace
+        self._fence = fence
         self._heartbeat = heartbeat
         self._runs: dict[str, FakeRun] = {}
         self._keepers: set[asyncio.Task[None]] = set()
@@ -45,13 +48,14 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
             self._keep(run)
 
     async def StartRun(self, request: Any, context: Any) -> trainer_service_pb2.Run:
+        self._heard()
         asked = request.run
         if asked.name in self._runs:
             return self._runs[asked.name].to_proto()
         self._check(asked)
         for older in self._of_task(asked):
             older.ask("STALE_EPOCH")
-        run = self._runs[asked.name] = FakeRun.create(self._root, asked, self._pace)
+        run = self._runs[asked.name] = FakeRun.create(self._root, asked, self._pace, self._fence)
         self._keep(run)
         return run.to_proto()
 
@@ -69,6 +73,7 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         return self._run(request.name).to_proto()
 
     async def ListRuns(self, request: Any, context: Any) -> trainer_service_pb2.ListRunsResponse:
+        self._heard()
         runs = sorted(self._runs.values(), key=lambda run: run.asked.create_time.ToNanoseconds(), reverse=True)
         return trainer_service_pb2.ListRunsResponse(runs=[run.to_proto() for run in runs])
 
@@ -79,7 +84,9 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         return self._ask(request.name, "RUN_PAUSED")
 
     async def GetCapacity(self, request: Any, context: Any) -> trainer_service_pb2.Capacity:
+        self._heard()
         return trainer_service_pb2.Capacity(
+            fenced_after_seconds=self._fence and self._fence + _KILL_SECONDS,
             total_processes=self._processes,
             free_processes=self._free(),
             active_run_count=len(self._active()),
@@ -117,7 +124,11 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
                 sent = time.monotonic()
             await asyncio.sleep(_POLL_SECONDS)
 
+    def _heard(self) -> None:
+        write_contact(self._root)
+
     def _ask(self, name: str, wish: str) -> trainer_service_pb2.Run:
+        self._heard()
         run = self._run(name)
         run.ask(wish)
         return run.to_proto()
@@ -145,10 +156,10 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         keeper.add_done_callback(self._keepers.discard)
 
 
-async def serve(address: str, root: pathlib.Path, processes: int, pace: float) -> None:
+async def serve(address: str, root: pathlib.Path, processes: int, pace: float, fence: float) -> None:
     """Until a signal; the workers go on."""
     assert is_loopback(address), address
-    trainer = FakeTrainer(root, processes, pace)
+    trainer = FakeTrainer(root, processes, pace, fence)
     trainer.load()
     names = ["tunesmith.v1.TrainerService"]
     settings = ServerSettings(listen=address)
@@ -162,4 +173,4 @@ async def serve(address: str, root: pathlib.Path, processes: int, pace: float) -
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+        asyncio.run(serve(sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), *map(float, sys.argv[4:])))

@@ -38,16 +38,19 @@ def main(directory: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if plan["manner"] & DETACHED_CHILD:
         # It must not hold the journal's lock, which means that the worker lives.
-        subprocess.Popen([sys.executable, "-I", "-S", "-c", _CHILD], start_new_session=True, close_fds=True)
-    _Run(journal, plan).run()
+        child = subprocess.Popen([sys.executable, "-I", "-S", "-c", _CHILD], start_new_session=True, close_fds=True)
+        _Run(journal, plan, child).run()
+    else:
+        _Run(journal, plan).run()
 
 
 class _Run:
     """Writes lines; each event says whose it is and its number."""
 
-    def __init__(self, journal: int, plan: dict) -> None:
+    def __init__(self, journal: int, plan: dict, child: "subprocess.Popen[bytes] | None" = None) -> None:
         self._journal = journal
         self._plan = plan
+        self._child = child
         self._number = 0
 
     def run(self) -> None:
@@ -73,9 +76,22 @@ class _Run:
 
     def _hold(self, manner: int) -> None:
         while manner & HOLDS and not os.path.exists("go"):
+            self._end_when_fenced()
             time.sleep(0.01)
 
+    def _end_when_fenced(self) -> None:
+        if not self._plan["fence"]:
+            return
+        with open("../.contact") as file:
+            silence = time.clock_gettime(time.CLOCK_BOOTTIME) - float(file.read())
+        if silence > self._plan["fence"]:
+            if self._child:
+                self._child.kill()
+            self._result("FAILED", reason="RUN_FENCED")
+            os._exit(1)
+
     def _event(self, kind: str, **more: object) -> None:
+        self._end_when_fenced()
         self._number += 1
         self._write(number=self._number, kind=kind, time=time.time(), **more)
 

@@ -10,13 +10,15 @@ import grpc
 from filtered_stream_model import LOGS, METRICS, Flavour, judge
 from stream_model import StreamModel
 
-from tests.faults.world import World
+from tests.faults.world import World, deadline
 from tunesmith.v1 import task_manager_service_pb2 as api
 
 _FLAVOURS: dict[str, tuple[type[Any], Flavour]] = {
     "StreamMetrics": (api.StreamMetricsRequest, METRICS),
     "StreamLogs": (api.StreamLogsRequest, LOGS),
 }
+
+_PATIENCE_SECONDS = 25.0
 
 
 @dataclasses.dataclass
@@ -37,8 +39,8 @@ class Readers:
         self._chance = chance
         self._models: dict[str, StreamModel] = {}
         self._filtered: dict[str, list[_Connection]] = {}
-        self._deleted: set[str] = set()
         self.connections = self.messages = 0
+        self._refusal = ""
 
     async def read(self, names: list[str]) -> None:
         """Without end: one connection after the other about one task after the other; `names` may grow."""
@@ -77,11 +79,10 @@ class Readers:
         except TimeoutError:
             call.cancel()
         except grpc.aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                self._deleted.add(request.name)
-            elif error.code() == grpc.StatusCode.OUT_OF_RANGE:
+            self._refusal = f"{error.code().name} {error.details()}"
+            if error.code() == grpc.StatusCode.OUT_OF_RANGE:
                 raise AssertionError(f"a cursor that was sent is refused: {error.details()}") from error
-            elif error.code() == grpc.StatusCode.INTERNAL:
+            if error.code() == grpc.StatusCode.INTERNAL:
                 raise
         return messages, False
 
@@ -89,15 +90,21 @@ class Readers:
         """Reads every task once more to its end, then judges everything."""
         found = []
         for name in names:
-            tries = [await self.connect(name, seconds=5, after=0, method="WatchTask")]
-            while not tries[-1] and len(tries) < 5:
-                tries.append(await self.connect(name, seconds=5, after=0, method="WatchTask"))
-            if not tries[-1]:
-                found.append(f"{name}: its stream does not come to an end")
+            if not await self._reads_to_the_end(name):
+                found.append(f"{name}: its stream does not come to an end; the last refusal was {self._refusal or 'none'}")
         for name in names:
             with contextlib.suppress(KeyError):
                 found += [f"{name}: {violation}" for violation in self._judge(name)]
         return found
+
+    async def _reads_to_the_end(self, name: str) -> bool:
+        # Not so many tries: a task manager that is still starting refuses them all within a moment.
+        until = deadline(_PATIENCE_SECONDS)
+        while not await self.connect(name, seconds=5, after=0, method="WatchTask"):
+            if deadline(0) > until:
+                return False
+            await asyncio.sleep(0.1)
+        return True
 
     def _judge(self, name: str) -> list[object]:
         model = self._models[name]

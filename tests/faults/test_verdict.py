@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf import timestamp_pb2
 
 from services.task_manager.conversion import state_to_proto
 from services.task_manager.domain.task import State
 from tests.faults.evidence import Evidence, Frame, Move, RunEvidence, TaskEvidence
 from tests.faults.fake_run import artifact_of
-from tests.faults.verdict import Told, judge
+from tests.faults.verdict import Told, judge, overlaps
 from tunesmith.v1 import task_event_pb2
 
 ID, REQUEST = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -144,6 +145,16 @@ def line_of_another_run() -> Event:
 def test_each_broken_promise_is_found(name: str) -> None:
     check, make = BROKEN[name]
     assert check in {finding.check for finding in judge(*make())}
+
+
+def test_runs_that_work_at_the_same_time_are_found() -> None:
+    def run(*seconds: int) -> RunEvidence:
+        return RunEvidence([task_event_pb2.TaskEvent(time=timestamp_pb2.Timestamp(seconds=at)) for at in seconds], "FAILED")
+
+    apart = {f"runs/{ID}-1": [run(1, 3)], f"runs/{ID}-2": [run(4, 6)], "runs/other-1": [run(2, 5)], f"runs/{ID}-3": [run()]}
+    assert overlaps(Evidence([], apart)) == []
+    [found] = overlaps(Evidence([], apart | {f"runs/{ID}-1": [run(1, 4)]}))
+    assert (found.check, found.task) == ("two_trainers", f"runs/{ID}-1")
 
 
 def test_what_was_deleted_is_not_lost() -> None:

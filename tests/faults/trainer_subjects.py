@@ -69,11 +69,12 @@ class RealTrainer(Face):
 class StandIn:
     """`python -m tests.faults.fake_trainer`."""
 
-    def __init__(self, root: pathlib.Path, *, processes: int = CAPACITY, pace: float = 0.005) -> None:
+    def __init__(self, root: pathlib.Path, *, processes: int = CAPACITY, pace: float = 0.005, fence: float = 0.0) -> None:
         self.runs = root / "runs"
         self.address = f"127.0.0.1:{free_port()}"
         self._processes = processes
         self._pace = pace
+        self._fence = fence
         self._log = root / "trainer.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.channel = grpc.aio.insecure_channel(self.address, options=[("grpc.max_reconnect_backoff_ms", 200)])
@@ -89,7 +90,7 @@ class StandIn:
         command = [sys.executable, "-m", "tests.faults.fake_trainer", self.address, str(self.runs)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, str(self._processes), str(self._pace)],
+                [*command, str(self._processes), str(self._pace), str(self._fence)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

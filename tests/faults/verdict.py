@@ -50,6 +50,20 @@ def judge(evidence: Evidence, told: Told) -> list[Finding]:
     return findings
 
 
+def overlaps(evidence: Evidence) -> list[Finding]:
+    """Runs of one task that have worked at the same time: with strict trainers there are none, not even without effect."""
+    spans: dict[str, list[tuple[int, int, str]]] = {}
+    for name, runs in evidence.runs.items():
+        for times in ([event.time.ToNanoseconds() for event in run.events] for run in runs if run.events):
+            spans.setdefault(name.rpartition("-")[0], []).append((times[0], times[-1], name))
+    return [
+        Finding("two_trainers", one[2], f"has worked when {other[2]} had begun")
+        for found in spans.values()
+        for one, other in itertools.pairwise(sorted(found))
+        if other[0] <= one[1]
+    ]
+
+
 def _acknowledged(evidence: Evidence, told: Told) -> Iterator[Finding]:
     there = {task.id for task in evidence.tasks}
     for request, task in told.created.items():

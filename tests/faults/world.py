@@ -22,7 +22,7 @@ from tunesmith.v1 import task_manager_service_pb2_grpc
 
 TRAINER_PROCESSES = 3
 # Everything at about a fifteenth of what is set by default, so that a minute of outage is four seconds.
-_SETTINGS = {
+SCALED: Mapping[str, str] = {
     "LEASE": "1s",
     "LEASE_RENEWAL": "300ms",
     "DISPATCH_INTERVAL": "100ms",
@@ -42,14 +42,21 @@ class Manager:
     """A task manager process behind a proxy to Postgres; killed, stopped and started again on the same port."""
 
     def __init__(
-        self, dsn: str, directory: pathlib.Path, number: int, module: str, environment: Mapping[str, str] | None = None
+        self,
+        dsn: str,
+        directory: pathlib.Path,
+        number: int,
+        module: str,
+        settings: Mapping[str, str],
+        environment: Mapping[str, str],
     ) -> None:
         credentials, _, place = dsn.rpartition("@")
         target, _, self._database = place.partition("/")
         self.postgres = Proxy(target)
         self._credentials = credentials
         self._module = module
-        self._environment = environment or {}
+        self._settings = settings
+        self._environment = environment
         self.listen = f"127.0.0.1:{free_port()}"
         self._log = directory / f"manager-{number}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -60,7 +67,7 @@ class Manager:
 
     def start(self, storage: str, trainers: str, failpoints: str = "") -> None:
         """Returns at once."""
-        values = _SETTINGS | {"LISTEN": self.listen, "STORAGE_ADDRESS": storage, "TRAINER_ADDRESSES": trainers}
+        values = {**self._settings, "LISTEN": self.listen, "STORAGE_ADDRESS": storage, "TRAINER_ADDRESSES": trainers}
         environment = {f"TUNESMITH_TASK_MANAGER_{name}": value for name, value in values.items()}
         environment |= {"PATH": os.environ["PATH"], VARIABLE: failpoints, "TZ": os.environ.get("TZ", "UTC")}
         environment |= self._environment
@@ -132,25 +139,28 @@ async def world_of(
     failpoints: Mapping[int, str] | None = None,
     module: str = "services.task_manager",
     pace: float = 0.02,
+    fence: float = 0.0,
     environments: Sequence[Mapping[str, str]] = (),
+    settings: Mapping[str, str] = SCALED,
 ) -> AsyncIterator[World]:
     """A started world; `failpoints` by number of the task manager; `module` is what is run as one.
 
-    `environments`: what else each task manager is told.
+    `settings`: of the task managers, without their prefix; `environments`: what else each is told.
+    `fence`: seconds of silence after which runs end themselves, 0 = never.
     """
     async with contextlib.AsyncExitStack() as stack:
         storage = await stack.enter_async_context(serving_storage(FakeStorage()))
         stand_ins = []
         for number in range(trainers):
             (directory / f"trainer-{number}").mkdir()
-            one = StandIn(directory / f"trainer-{number}", processes=TRAINER_PROCESSES, pace=pace)
+            one = StandIn(directory / f"trainer-{number}", processes=TRAINER_PROCESSES, pace=pace, fence=fence)
             stand_ins.append(one)
             one.launch()
             stack.push_async_callback(one.clean_up)
         wires = [await stack.enter_async_context(Proxy(one.address).serving()) for one in stand_ins]
         storage_wire = await stack.enter_async_context(Proxy(storage).serving())
         more = [*environments, *[{}] * managers]
-        processes = [Manager(dsn, directory, number, module, more[number]) for number in range(managers)]
+        processes = [Manager(dsn, directory, number, module, settings, more[number]) for number in range(managers)]
         world = World(processes, stand_ins, wires, storage, storage_wire)
         for number, manager in enumerate(processes):
             await stack.enter_async_context(manager.postgres.serving())

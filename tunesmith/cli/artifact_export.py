@@ -7,6 +7,7 @@ import typer
 
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_json, talk
+from tunesmith.cli.progress import transfer_progress
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
@@ -58,9 +59,16 @@ def export(
     with Client() as client:
         if format in _MADE:
             artifact = _made(client, client.get_artifact(artifact), format, gguf_type or "")
-        version = client.export_artifact(
-            artifact, model, format=format or "", alias=alias, description=description, request_id=request_id
-        )
+        with transfer_progress("verifying") as progress:
+            version = client.export_artifact(
+                artifact,
+                model,
+                format=format or "",
+                alias=alias,
+                description=description,
+                request_id=request_id,
+                progress=progress,
+            )
     if as_json:
         print_json(version)
         return

@@ -5,65 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli import conversations
+from tunesmith.cli import conversations, model_catalogue
 from tunesmith.cli.options import Json
-from tunesmith.cli.output import print_fields, print_json, print_table, size, when
-from tunesmith.names import bare_id
+from tunesmith.cli.output import print_json
 
 if TYPE_CHECKING:
     from tunesmith.v1.inference_service_pb2 import ResponseFormat
 
 app = typer.Typer(help="Base models, and conversations with base models, tasks and artifacts.", no_args_is_help=True)
-
-
-@app.command()
-def ls(as_json: Json = False) -> None:
-    """List base models."""
-    from tunesmith.client import Client
-
-    with Client() as client:
-        if as_json:
-            for model in client.list_base_models():
-                print_json(model, compact=True)
-            return
-        rows = [
-            (
-                bare_id(m.name),
-                m.display_name,
-                f"{m.parameter_count / 1e6:,.0f} M",
-                f"{m.context_length:,}",
-                size(m.size_bytes),
-                m.license,
-            )
-            for m in client.list_base_models()
-        ]
-    print_table(["ID", "NAME", "PARAMETERS", "CONTEXT", "SIZE", "LICENCE"], rows, "no base models are registered")
-
-
-@app.command()
-def show(model: Annotated[str, typer.Argument(help="ID or name of a base model.")], as_json: Json = False) -> None:
-    """Show one base model."""
-    from tunesmith.client import Client
-
-    with Client() as client:
-        found = client.get_base_model(model)
-    if as_json:
-        print_json(found)
-        return
-    print_fields(
-        [
-            ("name", found.name),
-            ("called", found.display_name),
-            ("family", found.family),
-            ("parameters", f"{found.parameter_count:,}"),
-            ("context", f"{found.context_length:,} tokens"),
-            ("licence", found.license),
-            ("size", size(found.size_bytes)),
-            ("revision", found.revision),
-            ("created", when(found.create_time)),
-            ("files", "\n".join(f"{file.path} ({size(file.size_bytes)})" for file in found.files)),
-        ]
-    )
+model_catalogue.register(app)
 
 
 Message = Annotated[str, typer.Option("--message", "-m", help="Answer this and end; without it, a conversation.")]

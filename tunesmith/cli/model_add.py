@@ -10,6 +10,7 @@ import typer
 
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_json, size, talk
+from tunesmith.cli.progress import transfer_progress
 from tunesmith.cli.server_place import FromS3, FromServer, require_one_place
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def add(
     name: Annotated[str, typer.Option("--id", help="ID of the base model, as in baseModels/ID.")],
     from_server: FromServer = "",
     from_s3: FromS3 = "",
+    hub: Annotated[str, typer.Option(help="Fetch it from Hugging Face's hub: OWNER/NAME or OWNER/NAME@REVISION.")] = "",
     display_name: Annotated[str, typer.Option("--name", help="What people call it; its ID when left out.")] = "",
     license_id: Annotated[str, typer.Option("--license", help="SPDX identifier, for example Apache-2.0.")] = "",
     as_json: Json = False,
@@ -42,9 +44,11 @@ def add(
     """Store a model as a base model. Family, parameters and context length are read from its files."""
     from tunesmith.client import Client
 
-    require_one_place(directory, from_server, from_s3)
+    require_one_place(directory, from_server, from_s3, hub)
     with Client() as client:
-        if directory:
+        if hub:
+            model = _from_hub(client, name, hub, display_name or hub.partition("@")[0], license_id)
+        elif directory:
             model = _sent(client, name, directory, display_name or name, license_id)
         else:
             model = client.register_server_base_model(
@@ -74,6 +78,18 @@ def _sent(client: "Client", name: str, directory: Path, display_name: str, licen
             context_length=facts.context_length,
             license=license_id or found_license,
         )
+
+
+def _from_hub(client: "Client", name: str, hub: str, display_name: str, license_id: str) -> "BaseModel":
+    from tunesmith.hub import Hub
+
+    source = Hub()
+    found = source.model(hub)
+    with tempfile.TemporaryDirectory() as scratch:
+        with transfer_progress(found.repository) as progress:
+            source.fetch(found, Path(scratch), progress)
+        talk(f"{found.repository} at commit {found.commit[:12]}, {len(found.files)} files")
+        return _sent(client, name, Path(scratch), display_name, license_id or found.license)
 
 
 @contextlib.contextmanager

@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunesmith.cli import registry_lineage
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, when
 from tunesmith.cli.progress import transfer_progress
+from tunesmith.cli.version_text import format_name
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
     from tunesmith.v1.registered_model_pb2 import ModelVersion, RegisteredModel
 
 app = typer.Typer(help="Registered models: versions of exported artifacts, and their aliases.", no_args_is_help=True)
+registry_lineage.register(app)
 
 _Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
 _Version = Annotated[
@@ -119,18 +122,10 @@ def _aliases(model: "RegisteredModel") -> str:
     return ", ".join(f"{alias} → {version}" for alias, version in sorted(model.aliases.items()))
 
 
-def _format(version: "ModelVersion") -> str:
-    """`merged`; empty when this client does not know it."""
-    from tunesmith.v1.registered_model_pb2 import ModelVersion
-
-    known = ModelVersion.Format.DESCRIPTOR.values_by_number
-    return known[version.format].name.lower() if version.format and version.format in known else ""
-
-
 def _row(version: "ModelVersion") -> tuple[str, ...]:
     base, made = bare_id(version.manifest.base_model), when(version.create_time)
     purpose = version.description.partition("\n")[0][:60]
-    return (str(version.version), _format(version), ", ".join(version.aliases), base, size(version.size_bytes), made, purpose)
+    return (str(version.version), format_name(version), ", ".join(version.aliases), base, size(version.size_bytes), made, purpose)
 
 
 def _print_version(version: "ModelVersion") -> None:
@@ -139,7 +134,7 @@ def _print_version(version: "ModelVersion") -> None:
         [
             ("name", version.name),
             ("aliases", ", ".join(version.aliases)),
-            ("format", _format(version)),
+            ("format", format_name(version)),
             ("for", version.description),
             ("artifact", version.artifact),
             ("task", manifest.task),

@@ -13,7 +13,8 @@ FromS3 = Annotated[
 ]
 
 
-def require_one_place(directory: Path | None, from_server: str, from_s3: str) -> None:
-    """Raises BadParameter unless exactly one place is named."""
-    if [bool(directory), bool(from_server), bool(from_s3)].count(True) != 1:
-        raise typer.BadParameter("name one of DIRECTORY, --from-server and --from-s3", param_hint="DIRECTORY")
+def require_one_place(directory: Path | None, from_server: str, from_s3: str, hub: str | None = None) -> None:
+    """Raises BadParameter unless exactly one place is named; `hub` None = the command takes none from there."""
+    if [bool(directory), bool(from_server), bool(from_s3), bool(hub)].count(True) != 1:
+        others = "--from-server and --from-s3" + ("" if hub is None else ", or --hub")
+        raise typer.BadParameter(f"name one of DIRECTORY, {others}", param_hint="DIRECTORY")

@@ -9,12 +9,14 @@ from tunesmith.cli.data_argument import split_weight
 from tunesmith.cli.options import Json, TaskId, key_values
 from tunesmith.cli.output import print_json, talk
 from tunesmith.cli.task_options import (
+    Creator,
     Data,
     Description,
     DryRun,
     EvaluationCheckpoints,
     EvaluationData,
     File,
+    Label,
     MaxAttempts,
     Method,
     Model,
@@ -34,6 +36,9 @@ from tunesmith.cli.task_options import (
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tunesmith.cli.task_request import Request
     from tunesmith.client import Client
     from tunesmith.v1.task_pb2 import Task
 
@@ -70,7 +75,9 @@ def create(
     priority: Priority = None,
     not_before: NotBefore = None,
     max_attempts: MaxAttempts = None,
+    label: Label = None,
     runner_label: RunnerLabel = None,
+    creator: Creator = None,
     dry_run: DryRun = False,
     watch: Watch = False,
     as_json: Json = False,
@@ -82,13 +89,8 @@ def create(
     `tunesmith task create -f task.yaml --model smollm2-360m-instruct`.
     """
     from tunesmith import hyperparameters
-    from tunesmith.cli.task_file import read_task
     from tunesmith.cli.task_request import Request
-    from tunesmith.client import Client
-    from tunesmith.v1.task_pb2 import Task
 
-    if not data and not file:
-        raise typer.BadParameter("give the training data with --data, or a whole task with --file", param_hint="--data")
     request = Request(
         data=[split_weight(given) for given in data or []],
         model=model,
@@ -106,9 +108,21 @@ def create(
         priority=priority,
         not_before=not_before,
         max_attempts=max_attempts,
+        labels=key_values(label or [], "--label"),
         runner_labels=key_values(runner_label or [], "--runner-label"),
+        creator=creator,
         numbers=hyperparameters.build(hyperparameters.parse_settings(settings or [])),
     )
+    _ask(request, file, dry_run=dry_run, watch=watch, as_json=as_json)
+
+
+def _ask(request: "Request", file: "Path | None", *, dry_run: bool, watch: bool, as_json: bool) -> None:
+    from tunesmith.cli.task_file import read_task
+    from tunesmith.client import Client
+    from tunesmith.v1.task_pb2 import Task
+
+    if not request.data and not file:
+        raise typer.BadParameter("give the training data with --data, or a whole task with --file", param_hint="--data")
     with Client() as client:
         task = request.over(read_task(file) if file else Task(), client)
         _plan(client, task, as_json=as_json) if dry_run else _create(client, task, watch=watch, as_json=as_json)

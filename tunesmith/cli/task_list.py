@@ -23,6 +23,7 @@ def ls(
     model: Annotated[str, typer.Option(help="Only tasks trained from this base model.")] = "",
     method: Annotated[list[str] | None, typer.Option(help="Only these methods, for example dpo; repeatable.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only tasks of these kinds, for example export; repeatable.")] = None,
+    creator: Annotated[str, typer.Option(help="Only tasks that this one asked for.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only tasks with this label; repeatable.")] = None,
     since: Annotated[datetime.datetime | None, typer.Option(help="Only tasks created at this local time or later.")] = None,
     totals: Annotated[bool, typer.Option("--totals", help="Only count the tasks by state.")] = False,
@@ -31,6 +32,7 @@ def ls(
 ) -> None:
     """List tasks, newest first.
 
+    Totals of a filter that finds many are not counted to the end: 1,000+ (with --json the states in `at_least`).
     Examples: `tunesmith task ls --state running`, `tunesmith task ls --label team=search --totals`.
     """
     from tunesmith.cli.task_text import states_named
@@ -41,6 +43,7 @@ def ls(
         "base_model": model,
         "methods": method or [],
         "kinds": kind or [],
+        "creator": creator,
         "labels": key_values(label or [], "--label"),
         "from_create_time": since,
     }
@@ -71,10 +74,12 @@ def _list(tasks: "list[Task]", *, as_json: bool) -> None:
 
 def _count(client: "Client", conditions: dict[str, Any], *, as_json: bool) -> None:
     from tunesmith.cli.task_text import state_name
+    from tunesmith.tasks import AtLeast
 
     found = {state_name(state): total for state, total in client.count_tasks(**conditions).items()}
     if as_json:
-        print(json.dumps(found))
+        more = [state for state, total in found.items() if isinstance(total, AtLeast)]
+        print(json.dumps(found | ({"at_least": more} if more else {})))
     else:
         print_table(["STATE", "TASKS"], [(state, str(total)) for state, total in found.items()], "no tasks")
 

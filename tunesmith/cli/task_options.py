@@ -18,7 +18,9 @@ Description = Annotated[str | None, typer.Option(help="Free text.")]
 Method = Annotated[
     str | None, typer.Option(help="What is learned: sft, dpo, kto, orpo, cpt or classification.", show_default="sft")
 ]
-Tuning = Annotated[str | None, typer.Option(help="Which weights move: lora or full.", show_default="lora")]
+Tuning = Annotated[
+    str | None, typer.Option(help="Which weights move: lora, qlora (base in 4 bits) or full.", show_default="lora")
+]
 ValidationData = Annotated[str | None, typer.Option(help="Held-out data, an ID or a file; its loss is measured while training.")]
 EvaluationData = Annotated[
     str | None,
@@ -63,6 +65,13 @@ NotBefore = Annotated[datetime | None, typer.Option(help="Do not start before th
 MaxAttempts = Annotated[
     int | None,
     typer.Option(min=1, max=100, help="Tries until lost runs and passing failures fail the task.", show_default="3"),
+]
+Creator = Annotated[
+    str | None, typer.Option(envvar="TUNESMITH_CREATOR", help="Who asks for it, in your own words, to find the task by.")
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A label of the task, for example project=lab; repeatable."),
 ]
 RunnerLabel = Annotated[
     list[str] | None,

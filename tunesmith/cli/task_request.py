@@ -41,6 +41,8 @@ class Request:
     priority: int | None = None
     not_before: datetime | None = None
     max_attempts: int | None = None
+    creator: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     runner_labels: Mapping[str, str] = field(default_factory=dict)
     numbers: Hyperparameters = field(default_factory=Hyperparameters)
 
@@ -118,8 +120,10 @@ class Request:
     def _set_queueing(self, task: Task) -> None:
         task.priority = task.priority if self.priority is None else self.priority
         task.max_attempts = task.max_attempts if self.max_attempts is None else self.max_attempts
+        task.creator = self.creator or task.creator
         if stamp := timestamp(self.not_before):
             task.not_before_time.CopyFrom(stamp)
+        task.labels.update(self.labels)
         task.spec.runner_labels.update(self.runner_labels)
 
     def _set_validation(self, spec: FineTuning, client: Client) -> None:

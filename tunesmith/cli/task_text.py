@@ -101,6 +101,7 @@ def print_task(task: Task) -> None:
             ("found", task.evaluation_result.summary),
             ("made", task.generation_result.dataset),
             ("clone of", task.origin.cloned_from),
+            ("asked for by", task.creator),
             ("kind", kind_name(task.spec)),
             *spec_fields(task.spec),
             ("only on", "\n".join(f"{key}={value}" for key, value in sorted(task.spec.runner_labels.items()))),

@@ -248,6 +248,68 @@ class DownloadArtifactResponse(_message.Message):
 Global___DownloadArtifactResponse: _TypeAlias = DownloadArtifactResponse  # noqa: Y015
 
 @_typing.final
+class SignArtifactDownloadRequest(_message.Message):
+    """Which bytes are to be read from the object store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: `artifacts/{uuid}`."""
+    path: _builtins.str
+    """Required. A path of the manifest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignArtifactDownloadRequest: _TypeAlias = SignArtifactDownloadRequest  # noqa: Y015
+
+@_typing.final
+class SignedDownload(_message.Message):
+    """A file of the object store that anybody who has the URL may read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Presigned URL for HTTP GET with or without `Range`; as secret as the file."""
+    size_bytes: _builtins.int
+    """Size of the file."""
+    sha256: _builtins.str
+    """SHA-256 of all bytes, lower-case hexadecimal."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the URL is good: an hour from now."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "sha256", b"sha256", "size_bytes", b"size_bytes", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedDownload: _TypeAlias = SignedDownload  # noqa: Y015
+
+@_typing.final
 class HoldArtifactRequest(_message.Message):
     """Which artifact is in use."""
 
@@ -458,6 +520,62 @@ class ExportArtifactRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportArtifactRequest: _TypeAlias = ExportArtifactRequest  # noqa: Y015
+
+@_typing.final
+class StreamArtifactExportRequest(_message.Message):
+    """Which artifact becomes a version of which model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def export(self) -> Global___ExportArtifactRequest:
+        """Required. As of ExportArtifact."""
+
+    def __init__(
+        self,
+        *,
+        export: Global___ExportArtifactRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["export", b"export"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["export", b"export"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamArtifactExportRequest: _TypeAlias = StreamArtifactExportRequest  # noqa: Y015
+
+@_typing.final
+class StreamArtifactExportResponse(_message.Message):
+    """How far an export is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERIFIED_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    verified_bytes: _builtins.int
+    """Bytes that were read and hashed so far."""
+    total_bytes: _builtins.int
+    """Bytes of the artifact."""
+    @_builtins.property
+    def model_version(self) -> _registered_model_pb2.ModelVersion:
+        """The version, in the last message only."""
+
+    def __init__(
+        self,
+        *,
+        verified_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        model_version: _registered_model_pb2.ModelVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "total_bytes", b"total_bytes", "verified_bytes", b"verified_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamArtifactExportResponse: _TypeAlias = StreamArtifactExportResponse  # noqa: Y015
 
 @_typing.final
 class SweepArtifactsRequest(_message.Message):

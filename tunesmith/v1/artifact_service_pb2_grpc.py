@@ -57,6 +57,11 @@ class ArtifactServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactResponse.FromString,
                 _registered_method=True)
+        self.SignArtifactDownload = channel.unary_unary(
+                '/tunesmith.v1.ArtifactService/SignArtifactDownload',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.SignArtifactDownloadRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.SignedDownload.FromString,
+                _registered_method=True)
         self.HoldArtifact = channel.unary_unary(
                 '/tunesmith.v1.ArtifactService/HoldArtifact',
                 request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.HoldArtifactRequest.SerializeToString,
@@ -91,6 +96,11 @@ class ArtifactServiceStub:
                 '/tunesmith.v1.ArtifactService/ExportArtifact',
                 request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExportArtifactRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.StreamArtifactExport = channel.unary_stream(
+                '/tunesmith.v1.ArtifactService/StreamArtifactExport',
+                request_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.StreamArtifactExportRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.StreamArtifactExportResponse.FromString,
                 _registered_method=True)
         self.SweepArtifacts = channel.unary_unary(
                 '/tunesmith.v1.ArtifactService/SweepArtifacts',
@@ -143,6 +153,15 @@ class ArtifactServiceServicer:
         metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
         the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
         manifest. Places the hold that HoldArtifact places.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignArtifactDownload(self, request, context):
+        """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
+        compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+        (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +224,14 @@ class ArtifactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamArtifactExport(self, request, context):
+        """As ExportArtifact, and tells meanwhile how much has been verified: a message for every MiB or so, the last one with the version.
+        A stream that breaks off is begun again with the same `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SweepArtifacts(self, request, context):
         """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
         sweep is at work. For operators.
@@ -252,6 +279,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactResponse.SerializeToString,
             ),
+            'SignArtifactDownload': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignArtifactDownload,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.SignArtifactDownloadRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.SignedDownload.SerializeToString,
+            ),
             'HoldArtifact': grpc.unary_unary_rpc_method_handler(
                     servicer.HoldArtifact,
                     request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.HoldArtifactRequest.FromString,
@@ -286,6 +318,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.ExportArtifact,
                     request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.ExportArtifactRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.SerializeToString,
+            ),
+            'StreamArtifactExport': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamArtifactExport,
+                    request_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.StreamArtifactExportRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.StreamArtifactExportResponse.SerializeToString,
             ),
             'SweepArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.SweepArtifacts,
@@ -412,6 +449,33 @@ class ArtifactService:
             '/tunesmith.v1.ArtifactService/DownloadArtifact',
             tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactRequest.SerializeToString,
             tunesmith_dot_v1_dot_artifact__service__pb2.DownloadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignArtifactDownload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/SignArtifactDownload',
+            tunesmith_dot_v1_dot_artifact__service__pb2.SignArtifactDownloadRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__service__pb2.SignedDownload.FromString,
             options,
             channel_credentials,
             insecure,
@@ -601,6 +665,33 @@ class ArtifactService:
             '/tunesmith.v1.ArtifactService/ExportArtifact',
             tunesmith_dot_v1_dot_artifact__service__pb2.ExportArtifactRequest.SerializeToString,
             tunesmith_dot_v1_dot_registered__model__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamArtifactExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tunesmith.v1.ArtifactService/StreamArtifactExport',
+            tunesmith_dot_v1_dot_artifact__service__pb2.StreamArtifactExportRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__service__pb2.StreamArtifactExportResponse.FromString,
             options,
             channel_credentials,
             insecure,

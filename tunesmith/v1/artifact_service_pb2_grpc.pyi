@@ -53,6 +53,11 @@ class ArtifactServiceStub:
     the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
     manifest. Places the hold that HoldArtifact places.
     """
+    SignArtifactDownload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.SignArtifactDownloadRequest, _artifact_service_pb2.SignedDownload]
+    """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
+    compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+    (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
+    """
     HoldArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]
     """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
     bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
@@ -80,6 +85,10 @@ class ArtifactServiceStub:
     and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
     version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
     nothing is left behind then.
+    """
+    StreamArtifactExport: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.StreamArtifactExportRequest, _artifact_service_pb2.StreamArtifactExportResponse]
+    """As ExportArtifact, and tells meanwhile how much has been verified: a message for every MiB or so, the last one with the version.
+    A stream that breaks off is begun again with the same `request_id`.
     """
     SweepArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.SweepArtifactsRequest, _artifact_service_pb2.SweepArtifactsResponse]
     """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
@@ -116,6 +125,11 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
     manifest. Places the hold that HoldArtifact places.
     """
+    SignArtifactDownload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.SignArtifactDownloadRequest, _artifact_service_pb2.SignedDownload]  # type: ignore[assignment]
+    """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
+    compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+    (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
+    """
     HoldArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
     """Says that an artifact is in use: it does not expire within the next hour. Whoever uses it longer repeats the call. It does not
     bring back what has expired (NOT_FOUND, ARTIFACT_EXPIRED). Internal: its callers are runners and the inference service.
@@ -143,6 +157,10 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
     version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
     nothing is left behind then.
+    """
+    StreamArtifactExport: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.StreamArtifactExportRequest, _artifact_service_pb2.StreamArtifactExportResponse]  # type: ignore[assignment]
+    """As ExportArtifact, and tells meanwhile how much has been verified: a message for every MiB or so, the last one with the version.
+    A stream that breaks off is begun again with the same `request_id`.
     """
     SweepArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.SweepArtifactsRequest, _artifact_service_pb2.SweepArtifactsResponse]  # type: ignore[assignment]
     """Expires and deletes what is due now, as the service does by itself every few minutes. ABORTED (SWEEP_RUNNING) while another
@@ -199,6 +217,17 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
         the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
         manifest. Places the hold that HoldArtifact places.
+        """
+
+    @_abc_1.abstractmethod
+    def SignArtifactDownload(
+        self,
+        request: _artifact_service_pb2.SignArtifactDownloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.SignedDownload, _abc.Awaitable[_artifact_service_pb2.SignedDownload]]:
+        """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
+        compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+        (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
         """
 
     @_abc_1.abstractmethod
@@ -269,6 +298,16 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         and verified before the version counts, and then no expiry touches it. A repeat with the same `request_id` returns the first
         version. NOT_FOUND (ARTIFACT_EXPIRED) when it is too late, DATA_LOSS (CHECKSUM_MISMATCH) when the stored bytes are damaged;
         nothing is left behind then.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamArtifactExport(
+        self,
+        request: _artifact_service_pb2.StreamArtifactExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_artifact_service_pb2.StreamArtifactExportResponse], _abc.AsyncIterator[_artifact_service_pb2.StreamArtifactExportResponse]]:
+        """As ExportArtifact, and tells meanwhile how much has been verified: a message for every MiB or so, the last one with the version.
+        A stream that breaks off is begun again with the same `request_id`.
         """
 
     @_abc_1.abstractmethod

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tunesmith.v1 import artifact_pb2 as tunesmith_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/base_model.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btunesmith/v1/artifact.proto\"\x9a\x02\n\tBaseModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x17\n\x0fparameter_count\x18\x04 \x01(\x03\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\x03\x12\x0f\n\x07license\x18\x06 \x01(\t\x12!\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x12.tunesmith.v1.File\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12\x10\n\x08revision\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15\x63hat_template_problem\x18\x0b \x01(\tBs\n\x10\x64\x65v.tunesmith.v1B\x0e\x42\x61seModelProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtunesmith/v1/base_model.proto\x12\x0ctunesmith.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btunesmith/v1/artifact.proto\"\xaa\x02\n\tBaseModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x17\n\x0fparameter_count\x18\x04 \x01(\x03\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\x03\x12\x0f\n\x07license\x18\x06 \x01(\t\x12!\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x12.tunesmith.v1.File\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12\x10\n\x08revision\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15\x63hat_template_problem\x18\x0b \x01(\t\x12\x0e\n\x05\x64type\x18\xfc\x02 \x01(\tBs\n\x10\x64\x65v.tunesmith.v1B\x0e\x42\x61seModelProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tunesmith.v1B\016BaseModelProtoP\001Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\252\002\014Tunesmith.V1'
   _globals['_BASEMODEL']._serialized_start=110
-  _globals['_BASEMODEL']._serialized_end=392
+  _globals['_BASEMODEL']._serialized_end=408
 # @@protoc_insertion_point(module_scope)

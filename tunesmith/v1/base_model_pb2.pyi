@@ -37,6 +37,7 @@ class BaseModel(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CHAT_TEMPLATE_PROBLEM_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name. Format: `baseModels/{base_model}`; the id matches `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`."""
     display_name: _builtins.str
@@ -57,6 +58,10 @@ class BaseModel(_message.Message):
     """Output only. Why its chat template cannot train, empty when it can: methods on conversations are refused with this reason.
     Checked at registration: the generation prompt is a prefix of the trained text, the end-of-turn token carries loss, there is
     one BOS at most, and the template stays within its limits.
+    """
+    dtype: _builtins.str
+    """Output only. Number format of most of its weights as safetensors names it, for example `F16` or `BF16`; empty = registered before
+    this was asked.
     """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_artifact_pb2.File]:
@@ -80,10 +85,11 @@ class BaseModel(_message.Message):
         revision: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         chat_template_problem: _builtins.str = ...,
+        dtype: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template_problem", b"chat_template_problem", "context_length", b"context_length", "create_time", b"create_time", "display_name", b"display_name", "family", b"family", "files", b"files", "license", b"license", "name", b"name", "parameter_count", b"parameter_count", "revision", b"revision", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template_problem", b"chat_template_problem", "context_length", b"context_length", "create_time", b"create_time", "display_name", b"display_name", "dtype", b"dtype", "family", b"family", "files", b"files", "license", b"license", "name", b"name", "parameter_count", b"parameter_count", "revision", b"revision", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,7 +42,8 @@ class Evaluation(_message.Message):
     DATA_SOURCE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Required. The questions and their answers. Of format CHAT the last assistant turn is the known answer and what is before it the
-    question; of format LABELED the label is the known answer. Format: `datasets/{dataset}`; the bare id is accepted.
+    question; of format LABELED the label is the known answer, of format PREFERENCE the preferred output. Rows of format TEXT ask
+    nothing: how probable they are to each model is all that is measured. Format: `datasets/{dataset}`; the bare id is accepted.
     """
     max_rows: _builtins.int
     """Optional. Only the first so many rows, at least 1. Default: all."""
@@ -72,7 +73,8 @@ class Evaluation(_message.Message):
     @_builtins.property
     def graders(self) -> _containers.RepeatedCompositeFieldContainer[_grader_pb2.Grader]:
         """Optional. Scores beside those that are always measured, at most 16. The verdict goes by the first one; without any it goes by
-        `exact_match` when the known answers are labels, by `json_field_f1` when all of them are JSON objects, else by `f1`.
+        `exact_match` when the known answers are labels, by `json_field_f1` when all of them are JSON objects, by `log_likelihood` (the
+        mean of the rows' nats per token) when the rows are texts, else by `f1`. None with texts.
         """
 
     @_builtins.property

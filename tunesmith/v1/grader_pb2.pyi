@@ -49,7 +49,7 @@ class Grader(_message.Message):
 
     @_builtins.property
     def score_model(self) -> Global___ScoreModel:
-        """Asks one of our models for a number."""
+        """Asks one of our models for a number or a label."""
 
     @_builtins.property
     def multi(self) -> Global___MultiGrader:
@@ -241,7 +241,9 @@ Global___TextSimilarity: _TypeAlias = TextSimilarity  # noqa: Y015
 
 @_typing.final
 class ScoreModel(_message.Message):
-    """Asks a model for a number; the first number in its answer counts. Without one the grading of the row has failed."""
+    """Asks a model for a number; the first number in its answer counts. Without one the grading of the row has failed. With `labels` it
+    is asked for one of them, as OpenAI's `label_model` does.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -251,6 +253,8 @@ class ScoreModel(_message.Message):
     RANGE_MAX_FIELD_NUMBER: _builtins.int
     PASS_THRESHOLD_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PASSING_LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Required. The model that is asked, named as in InferenceService."""
     range_min: _builtins.float
@@ -265,6 +269,18 @@ class ScoreModel(_message.Message):
     def input(self) -> _containers.RepeatedCompositeFieldContainer[Global___GraderMessage]:
         """Required. What it is asked, 1 to 16 turns of at most 10,000 characters, the last one not the assistant's."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. 2 to 32 different texts of 1 to 64 characters in one line, without spaces around them. The model can answer nothing but
+        one of them; the score is 1 when it is one of `passing_labels`, then the answer has passed, and 0 otherwise. `range_min`,
+        `range_max` and `pass_threshold` are then not to be set. An answer that `max_tokens` has cut short is none of them: the grading
+        of the row has failed.
+        """
+
+    @_builtins.property
+    def passing_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required with `labels`, each one of them; otherwise empty."""
+
     def __init__(
         self,
         *,
@@ -274,10 +290,12 @@ class ScoreModel(_message.Message):
         range_max: _builtins.float | None = ...,
         pass_threshold: _builtins.float | None = ...,
         max_tokens: _builtins.int | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        passing_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_pass_threshold", b"_pass_threshold", "_range_max", b"_range_max", "_range_min", b"_range_min", "max_tokens", b"max_tokens", "pass_threshold", b"pass_threshold", "range_max", b"range_max", "range_min", b"range_min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_pass_threshold", b"_pass_threshold", "_range_max", b"_range_max", "_range_min", b"_range_min", "input", b"input", "max_tokens", b"max_tokens", "model", b"model", "pass_threshold", b"pass_threshold", "range_max", b"range_max", "range_min", b"range_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens", "_pass_threshold", b"_pass_threshold", "_range_max", b"_range_max", "_range_min", b"_range_min", "input", b"input", "labels", b"labels", "max_tokens", b"max_tokens", "model", b"model", "pass_threshold", b"pass_threshold", "passing_labels", b"passing_labels", "range_max", b"range_max", "range_min", b"range_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015

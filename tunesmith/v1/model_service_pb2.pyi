@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tunesmith.v1 import artifact_pb2 as _artifact_pb2
 from tunesmith.v1 import base_model_pb2 as _base_model_pb2
 from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
@@ -83,21 +84,74 @@ class ListBaseModelsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Order:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ListBaseModelsRequest._Order.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ORDER_UNSPECIFIED: ListBaseModelsRequest._Order.ValueType  # 0
+        """By id."""
+        PARAMETERS: ListBaseModelsRequest._Order.ValueType  # 1
+        """The smallest first, by `parameter_count`."""
+        NEWEST: ListBaseModelsRequest._Order.ValueType  # 2
+        """The newest first, by `create_time`."""
+        CONTEXT: ListBaseModelsRequest._Order.ValueType  # 3
+        """The longest first, by `context_length`."""
+
+    class Order(_Order, metaclass=_OrderEnumTypeWrapper):
+        """What comes first. Values may be added."""
+
+    ORDER_UNSPECIFIED: ListBaseModelsRequest.Order.ValueType  # 0
+    """By id."""
+    PARAMETERS: ListBaseModelsRequest.Order.ValueType  # 1
+    """The smallest first, by `parameter_count`."""
+    NEWEST: ListBaseModelsRequest.Order.ValueType  # 2
+    """The newest first, by `create_time`."""
+    CONTEXT: ListBaseModelsRequest.Order.ValueType  # 3
+    """The longest first, by `context_length`."""
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    LICENSE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    MAX_PARAMETER_COUNT_FIELD_NUMBER: _builtins.int
+    TRAINS_CONVERSATIONS_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. Base models per page; 0 = 50, at most 1,000, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
-    """Optional. `next_page_token` of the page before."""
+    """Optional. `next_page_token` of the page before; every other field must be the same as then."""
+    family: _builtins.str
+    """Optional. Only base models of this family, for example `llama`. At most 128 characters."""
+    license: _builtins.str
+    """Optional. Only base models under this licence, as `BaseModel.license` says it; upper and lower case are the same. At most 128
+    characters.
+    """
+    text: _builtins.str
+    """Optional. Only base models whose id or display name holds this text; upper and lower case are the same. At most 128 characters."""
+    max_parameter_count: _builtins.int
+    """Optional. Only base models with at most so many parameters; 0 = any, negative is INVALID_ARGUMENT."""
+    trains_conversations: _builtins.bool
+    """Optional. Only base models whose chat template can train, which have no `chat_template_problem`."""
+    order: Global___ListBaseModelsRequest.Order.ValueType
+    """Optional. What comes first. Default: by id."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        family: _builtins.str = ...,
+        license: _builtins.str = ...,
+        text: _builtins.str = ...,
+        max_parameter_count: _builtins.int = ...,
+        trains_conversations: _builtins.bool = ...,
+        order: Global___ListBaseModelsRequest.Order.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "license", b"license", "max_parameter_count", b"max_parameter_count", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "text", b"text", "trains_conversations", b"trains_conversations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -115,7 +169,7 @@ class ListBaseModelsResponse(_message.Message):
     """Token of the next page; empty = this was the last."""
     @_builtins.property
     def base_models(self) -> _containers.RepeatedCompositeFieldContainer[_base_model_pb2.BaseModel]:
-        """Sorted by id."""
+        """In the order that was asked for."""
 
     def __init__(
         self,
@@ -182,6 +236,32 @@ class DownloadModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadModelResponse: _TypeAlias = DownloadModelResponse  # noqa: Y015
+
+@_typing.final
+class SignModelDownloadRequest(_message.Message):
+    """Which bytes are to be read from the object store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. Format: as of DownloadModelRequest."""
+    path: _builtins.str
+    """Required. A path of `BaseModel.files` or of `ModelVersion.manifest`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignModelDownloadRequest: _TypeAlias = SignModelDownloadRequest  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from tunesmith.v1 import artifact_service_pb2 as tunesmith_dot_v1_dot_artifact__service__pb2
 from tunesmith.v1 import base_model_pb2 as tunesmith_dot_v1_dot_base__model__pb2
 from tunesmith.v1 import model_service_pb2 as tunesmith_dot_v1_dot_model__service__pb2
 from tunesmith.v1 import registered_model_pb2 as tunesmith_dot_v1_dot_registered__model__pb2
@@ -57,6 +58,11 @@ class ModelServiceStub:
                 '/tunesmith.v1.ModelService/DownloadModel',
                 request_serializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelResponse.FromString,
+                _registered_method=True)
+        self.SignModelDownload = channel.unary_unary(
+                '/tunesmith.v1.ModelService/SignModelDownload',
+                request_serializer=tunesmith_dot_v1_dot_model__service__pb2.SignModelDownloadRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_artifact__service__pb2.SignedDownload.FromString,
                 _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/tunesmith.v1.ModelService/GetModel',
@@ -131,7 +137,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBaseModels(self, request, context):
-        """Base models by id.
+        """Base models, filtered and sorted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +146,13 @@ class ModelServiceServicer:
     def DownloadModel(self, request, context):
         """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
         and damage as of ArtifactService.DownloadArtifact.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignModelDownload(self, request, context):
+        """As ArtifactService.SignArtifactDownload, of a base model or a version of a registered model; no hold is placed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +258,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.DownloadModel,
                     request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_model__service__pb2.DownloadModelResponse.SerializeToString,
+            ),
+            'SignModelDownload': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignModelDownload,
+                    request_deserializer=tunesmith_dot_v1_dot_model__service__pb2.SignModelDownloadRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_artifact__service__pb2.SignedDownload.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -406,6 +424,33 @@ class ModelService:
             '/tunesmith.v1.ModelService/DownloadModel',
             tunesmith_dot_v1_dot_model__service__pb2.DownloadModelRequest.SerializeToString,
             tunesmith_dot_v1_dot_model__service__pb2.DownloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignModelDownload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.ModelService/SignModelDownload',
+            tunesmith_dot_v1_dot_model__service__pb2.SignModelDownloadRequest.SerializeToString,
+            tunesmith_dot_v1_dot_artifact__service__pb2.SignedDownload.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
+from tunesmith.v1 import artifact_service_pb2 as _artifact_service_pb2
 from tunesmith.v1 import base_model_pb2 as _base_model_pb2
 from tunesmith.v1 import model_service_pb2 as _model_service_pb2
 from tunesmith.v1 import registered_model_pb2 as _registered_model_pb2
@@ -44,11 +45,13 @@ class ModelServiceStub:
     GetBaseModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetBaseModelRequest, _base_model_pb2.BaseModel]
     """One base model."""
     ListBaseModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]
-    """Base models by id."""
+    """Base models, filtered and sorted."""
     DownloadModel: _grpc.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]
     """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
     and damage as of ArtifactService.DownloadArtifact.
     """
+    SignModelDownload: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SignModelDownloadRequest, _artifact_service_pb2.SignedDownload]
+    """As ArtifactService.SignArtifactDownload, of a base model or a version of a registered model; no hold is placed."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]
     """One registered model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
@@ -96,11 +99,13 @@ class ModelServiceAsyncStub(ModelServiceStub):
     GetBaseModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetBaseModelRequest, _base_model_pb2.BaseModel]  # type: ignore[assignment]
     """One base model."""
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
-    """Base models by id."""
+    """Base models, filtered and sorted."""
     DownloadModel: _aio.UnaryStreamMultiCallable[_model_service_pb2.DownloadModelRequest, _model_service_pb2.DownloadModelResponse]  # type: ignore[assignment]
     """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
     and damage as of ArtifactService.DownloadArtifact.
     """
+    SignModelDownload: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SignModelDownloadRequest, _artifact_service_pb2.SignedDownload]  # type: ignore[assignment]
+    """As ArtifactService.SignArtifactDownload, of a base model or a version of a registered model; no hold is placed."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _registered_model_pb2.RegisteredModel]  # type: ignore[assignment]
     """One registered model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -163,7 +168,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListBaseModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListBaseModelsResponse, _abc.Awaitable[_model_service_pb2.ListBaseModelsResponse]]:
-        """Base models by id."""
+        """Base models, filtered and sorted."""
 
     @_abc_1.abstractmethod
     def DownloadModel(
@@ -174,6 +179,14 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """The bytes of one file of a base model or of a version of a registered model, from an offset, in chunks of at most 1 MiB. Trailer
         and damage as of ArtifactService.DownloadArtifact.
         """
+
+    @_abc_1.abstractmethod
+    def SignModelDownload(
+        self,
+        request: _model_service_pb2.SignModelDownloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_service_pb2.SignedDownload, _abc.Awaitable[_artifact_service_pb2.SignedDownload]]:
+        """As ArtifactService.SignArtifactDownload, of a base model or a version of a registered model; no hold is placed."""
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -87,6 +87,90 @@ class PlanTaskRequest(_message.Message):
 Global___PlanTaskRequest: _TypeAlias = PlanTaskRequest  # noqa: Y015
 
 @_typing.final
+class ListTuningsRequest(_message.Message):
+    """Of which base model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    base_model: _builtins.str
+    """Required. Format: `baseModels/{base_model}`."""
+    def __init__(
+        self,
+        *,
+        base_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTuningsRequest: _TypeAlias = ListTuningsRequest  # noqa: Y015
+
+@_typing.final
+class ListTuningsResponse(_message.Message):
+    """What a base model can be tuned with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Tuning(_message.Message):
+        """One way to tune it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        METHOD_FIELD_NUMBER: _builtins.int
+        TUNING_FIELD_NUMBER: _builtins.int
+        PROBLEM_FIELD_NUMBER: _builtins.int
+        MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+        method: _task_spec_pb2.FineTuning.Method.ValueType
+        """What it learns from."""
+        tuning: _task_spec_pb2.FineTuning.Tuning.ValueType
+        """Which weights are trained."""
+        problem: _builtins.str
+        """Why CreateTask would refuse it; empty = it is allowed."""
+        memory_bytes: _builtins.int
+        """Main memory that a run with the default hyperparameters in one process is expected to need at its peak, with rows of
+        `max_seq_length` tokens all of which carry loss; shorter rows need less. Bytes; 0 = not known, or not allowed.
+        """
+        def __init__(
+            self,
+            *,
+            method: _task_spec_pb2.FineTuning.Method.ValueType = ...,
+            tuning: _task_spec_pb2.FineTuning.Tuning.ValueType = ...,
+            problem: _builtins.str = ...,
+            memory_bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "method", b"method", "problem", b"problem", "tuning", b"tuning"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TUNINGS_FIELD_NUMBER: _builtins.int
+    MAX_SEQ_LENGTH_FIELD_NUMBER: _builtins.int
+    max_seq_length: _builtins.int
+    """Tokens of the rows that `memory_bytes` is for."""
+    @_builtins.property
+    def tunings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListTuningsResponse.Tuning]:
+        """By method, then by tuning."""
+
+    def __init__(
+        self,
+        *,
+        tunings: _abc.Iterable[Global___ListTuningsResponse.Tuning] | None = ...,
+        max_seq_length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_seq_length", b"max_seq_length", "tunings", b"tunings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTuningsResponse: _TypeAlias = ListTuningsResponse  # noqa: Y015
+
+@_typing.final
 class TaskPlan(_message.Message):
     """What a task would do."""
 
@@ -293,12 +377,15 @@ class TaskFilter(_message.Message):
     BEFORE_CREATE_TIME_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     ID_PREFIX_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Optional. Display name or description contains this text, in any case."""
     base_model: _builtins.str
     """Optional. Trained from this base model. Format: `baseModels/{base_model}`."""
     id_prefix: _builtins.str
     """Optional. Its id, written without hyphens, begins with these 1 to 32 digits 0-9 and a-f: how short names are found."""
+    creator: _builtins.str
+    """Optional. Its `creator` is exactly this."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.Task.State.ValueType]:
         """Optional. In one of these states."""
@@ -340,10 +427,11 @@ class TaskFilter(_message.Message):
         before_create_time: _timestamp_pb2.Timestamp | None = ...,
         kinds: _abc.Iterable[_task_spec_pb2.TaskSpec.Kind.ValueType] | None = ...,
         id_prefix: _builtins.str = ...,
+        creator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["before_create_time", b"before_create_time", "from_create_time", b"from_create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "before_create_time", b"before_create_time", "from_create_time", b"from_create_time", "id_prefix", b"id_prefix", "kinds", b"kinds", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "before_create_time", b"before_create_time", "creator", b"creator", "from_create_time", b"from_create_time", "id_prefix", b"id_prefix", "kinds", b"kinds", "labels", b"labels", "methods", b"methods", "states", b"states", "text", b"text", "tunings", b"tunings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,19 +479,26 @@ class StateTotal(_message.Message):
 
     STATE_FIELD_NUMBER: _builtins.int
     TASK_COUNT_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
     state: _task_pb2.Task.State.ValueType
     """The state."""
     task_count: _builtins.int
-    """Tasks in it."""
+    """Tasks in it; at least so many when `at_least` is set."""
+    at_least: _builtins.bool
+    """There may be more than `task_count`. Totals under a filter are exact when it finds fewer than 1,000 tasks, and finds them
+    within 15 ms; else only those and the newest 1,000 tasks of each state are counted, and this is set for states that have more
+    tasks than that. Never set when nothing but states is asked for. Default: false, the count is exact.
+    """
     def __init__(
         self,
         *,
         state: _task_pb2.Task.State.ValueType = ...,
         task_count: _builtins.int = ...,
+        at_least: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "task_count", b"task_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "state", b"state", "task_count", b"task_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,11 @@ class TaskManagerServiceStub:
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.PlanTaskRequest.SerializeToString,
                 response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.TaskPlan.FromString,
                 _registered_method=True)
+        self.ListTunings = channel.unary_unary(
+                '/tunesmith.v1.TaskManagerService/ListTunings',
+                request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTuningsRequest.SerializeToString,
+                response_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTuningsResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/tunesmith.v1.TaskManagerService/GetTask',
                 request_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.GetTaskRequest.SerializeToString,
@@ -186,6 +191,14 @@ class TaskManagerServiceServicer:
 
     def PlanTask(self, request, context):
         """What CreateTask would do, without doing it. Fails as CreateTask fails.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTunings(self, request, context):
+        """What a base model can be tuned with, and how much memory that takes: every method with every tuning. NOT_FOUND
+        (BASE_MODEL_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -382,6 +395,11 @@ def add_TaskManagerServiceServicer_to_server(servicer, server):
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.PlanTaskRequest.FromString,
                     response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.TaskPlan.SerializeToString,
             ),
+            'ListTunings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTunings,
+                    request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTuningsRequest.FromString,
+                    response_serializer=tunesmith_dot_v1_dot_task__manager__service__pb2.ListTuningsResponse.SerializeToString,
+            ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
                     request_deserializer=tunesmith_dot_v1_dot_task__manager__service__pb2.GetTaskRequest.FromString,
@@ -556,6 +574,33 @@ class TaskManagerService:
             '/tunesmith.v1.TaskManagerService/PlanTask',
             tunesmith_dot_v1_dot_task__manager__service__pb2.PlanTaskRequest.SerializeToString,
             tunesmith_dot_v1_dot_task__manager__service__pb2.TaskPlan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTunings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunesmith.v1.TaskManagerService/ListTunings',
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListTuningsRequest.SerializeToString,
+            tunesmith_dot_v1_dot_task__manager__service__pb2.ListTuningsResponse.FromString,
             options,
             channel_credentials,
             insecure,

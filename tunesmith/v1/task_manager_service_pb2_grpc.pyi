@@ -47,6 +47,10 @@ class TaskManagerServiceStub:
     """
     PlanTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.PlanTaskRequest, _task_manager_service_pb2.TaskPlan]
     """What CreateTask would do, without doing it. Fails as CreateTask fails."""
+    ListTunings: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTuningsRequest, _task_manager_service_pb2.ListTuningsResponse]
+    """What a base model can be tuned with, and how much memory that takes: every method with every tuning. NOT_FOUND
+    (BASE_MODEL_NOT_FOUND).
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.GetTaskRequest, _task_pb2.Task]
     """One task."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTasksRequest, _task_manager_service_pb2.ListTasksResponse]
@@ -138,6 +142,10 @@ class TaskManagerServiceAsyncStub(TaskManagerServiceStub):
     """
     PlanTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.PlanTaskRequest, _task_manager_service_pb2.TaskPlan]  # type: ignore[assignment]
     """What CreateTask would do, without doing it. Fails as CreateTask fails."""
+    ListTunings: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTuningsRequest, _task_manager_service_pb2.ListTuningsResponse]  # type: ignore[assignment]
+    """What a base model can be tuned with, and how much memory that takes: every method with every tuning. NOT_FOUND
+    (BASE_MODEL_NOT_FOUND).
+    """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.GetTaskRequest, _task_pb2.Task]  # type: ignore[assignment]
     """One task."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_manager_service_pb2.ListTasksRequest, _task_manager_service_pb2.ListTasksResponse]  # type: ignore[assignment]
@@ -238,6 +246,16 @@ class TaskManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_manager_service_pb2.TaskPlan, _abc.Awaitable[_task_manager_service_pb2.TaskPlan]]:
         """What CreateTask would do, without doing it. Fails as CreateTask fails."""
+
+    @_abc_1.abstractmethod
+    def ListTunings(
+        self,
+        request: _task_manager_service_pb2.ListTuningsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_manager_service_pb2.ListTuningsResponse, _abc.Awaitable[_task_manager_service_pb2.ListTuningsResponse]]:
+        """What a base model can be tuned with, and how much memory that takes: every method with every tuning. NOT_FOUND
+        (BASE_MODEL_NOT_FOUND).
+        """
 
     @_abc_1.abstractmethod
     def GetTask(

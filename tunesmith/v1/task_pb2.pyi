@@ -130,6 +130,7 @@ class Task(_message.Message):
     EVALUATION_RESULT_FIELD_NUMBER: _builtins.int
     GENERATION_RESULT_FIELD_NUMBER: _builtins.int
     EVALUATION_TASK_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `tasks/{uuid}`."""
     display_name: _builtins.str
@@ -161,6 +162,10 @@ class Task(_message.Message):
     evaluation_task: _builtins.str
     """Output only. The evaluation of the result that was created when a fine-tuning with `FineTuning.evaluation_dataset` succeeded;
     empty before, and when it was deleted. Format: `tasks/{uuid}`. Only GetTask tells it.
+    """
+    creator: _builtins.str
+    """Optional. Who asks for it, in the caller's own words, for example a name or the program that made the task; at most 128
+    characters. Nobody verifies it, and it never changes. Default: not told.
     """
     @_builtins.property
     def spec(self) -> _task_spec_pb2.TaskSpec:
@@ -259,10 +264,11 @@ class Task(_message.Message):
         evaluation_result: _evaluation_pb2.EvaluationResult | None = ...,
         generation_result: _generation_pb2.GenerationResult | None = ...,
         evaluation_task: _builtins.str = ...,
+        creator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "evaluation_result", b"evaluation_result", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "not_before_time", b"not_before_time", "origin", b"origin", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "evaluation_result", b"evaluation_result", "evaluation_task", b"evaluation_task", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "head_sequence", b"head_sequence", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "transitions", b"transitions", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "creator", b"creator", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "evaluation_result", b"evaluation_result", "evaluation_task", b"evaluation_task", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "head_sequence", b"head_sequence", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "transitions", b"transitions", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

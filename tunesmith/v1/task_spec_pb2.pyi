@@ -197,8 +197,8 @@ class FineTuning(_message.Message):
         FULL: FineTuning._Tuning.ValueType  # 2
         """Every weight is trained; the result is a whole model. Takes at least four times the memory of the weights."""
         QLORA: FineTuning._Tuning.ValueType  # 3
-        """LORA beside base weights in 4 bits. Needs GPUs and the 4-bit kernels of bitsandbytes; refused (INVALID_ARGUMENT) by a server
-        without them.
+        """LORA beside base weights in 4 bits, on GPUs and processors. Needs a trainer with bitsandbytes (the extra `qlora`), which has the
+        label `four-bit`; refused (INVALID_ARGUMENT) while none of the trainers has it.
         """
 
     class Tuning(_Tuning, metaclass=_TuningEnumTypeWrapper):
@@ -211,8 +211,8 @@ class FineTuning(_message.Message):
     FULL: FineTuning.Tuning.ValueType  # 2
     """Every weight is trained; the result is a whole model. Takes at least four times the memory of the weights."""
     QLORA: FineTuning.Tuning.ValueType  # 3
-    """LORA beside base weights in 4 bits. Needs GPUs and the 4-bit kernels of bitsandbytes; refused (INVALID_ARGUMENT) by a server
-    without them.
+    """LORA beside base weights in 4 bits, on GPUs and processors. Needs a trainer with bitsandbytes (the extra `qlora`), which has the
+    label `four-bit`; refused (INVALID_ARGUMENT) while none of the trainers has it.
     """
 
     BASE_MODEL_FIELD_NUMBER: _builtins.int
@@ -234,8 +234,8 @@ class FineTuning(_message.Message):
     dataset: _builtins.str
     """The training data. Format: `datasets/{dataset}`; the bare id is accepted. Required unless `mixture` is set."""
     validation_dataset: _builtins.str
-    """Optional. Held-out data whose loss is measured while training. Format as `dataset`. With method SFT the result is compared with
-    the base model on it, too, see `skip_evaluation`.
+    """Optional. Held-out data whose loss is measured while training. Format as `dataset`. When the task succeeds the result is
+    compared with the base model on it, too, except with method CLASSIFICATION, see `skip_evaluation`.
     """
     method: Global___FineTuning.Method.ValueType
     """Optional. Default: SFT."""
@@ -255,7 +255,7 @@ class FineTuning(_message.Message):
     have the layout of `base_model`. Unset numbers of the adapter are then those of the earlier one.
     """
     evaluation_dataset: _builtins.str
-    """Optional. Questions with known answers, of format CHAT or LABELED: when the task succeeds, the server creates an evaluation task
+    """Optional. Questions with known answers or texts, see `Evaluation.dataset`: when the task succeeds, the server creates an evaluation task
     that compares the result with the base model on them, see `Task.evaluation_task` and `Task.evaluation_result`. Format as
     `dataset`. Not with CLASSIFICATION.
     """
@@ -264,8 +264,9 @@ class FineTuning(_message.Message):
     `evaluation_dataset`. Default: false.
     """
     skip_evaluation: _builtins.bool
-    """Optional. With method SFT and a `validation_dataset` but no `evaluation_dataset`, the evaluation asks the first 200 rows of the
-    validation data; true = it does not. Without effect on an `evaluation_dataset`. Default: false.
+    """Optional. With a `validation_dataset` but no `evaluation_dataset`, the evaluation uses the first 200 rows of the validation data
+    (not with method CLASSIFICATION, whose result cannot chat); true = it does not. Why none follows otherwise stands in
+    `Task.state_reason`. Without effect on an `evaluation_dataset`. Default: false.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:
@@ -422,8 +423,8 @@ class Hyperparameters(_message.Message):
     validation data or `sample_prompts`.
     """
     precision: _builtins.str
-    """Number format of frozen weights and of activations: `fp32` or `bf16`; trained weights are fp32. Default: what the device does
-    well; `TrainingStarted` says what that is.
+    """Number format of frozen weights and of activations: `fp32`, `fp16` (the loss is scaled) or `bf16`; trained weights are fp32.
+    Default: what the device does well; `TrainingStarted` says what that is.
     """
     num_processes: _builtins.int
     """Processes (ranks) of the run, 1 to 64. Default: 1."""
@@ -722,6 +723,7 @@ class Lora(_message.Message):
     TARGET_MODULES_FIELD_NUMBER: _builtins.int
     USE_RSLORA_FIELD_NUMBER: _builtins.int
     USE_DORA_FIELD_NUMBER: _builtins.int
+    LAST_LAYERS_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """Rank of the update, 1 to 512. Default: 16."""
     alpha: _builtins.float
@@ -732,6 +734,10 @@ class Lora(_message.Message):
     """Scale by sqrt(rank). Default: false."""
     use_dora: _builtins.bool
     """Tune magnitude and direction of each weight apart (DoRA): better at small ranks, slower. Default: false."""
+    last_layers: _builtins.int
+    """Only the last so many layers of the base model get adapters, at most as many as it has; 0 = all. Nothing is derived below the
+    first of them: a step takes less time and memory, and learns less. Default: 0.
+    """
     @_builtins.property
     def target_modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the linear modules that get an adapter, for example `q_proj`; `all-linear` means every one but the output head.
@@ -747,15 +753,18 @@ class Lora(_message.Message):
         target_modules: _abc.Iterable[_builtins.str] | None = ...,
         use_rslora: _builtins.bool | None = ...,
         use_dora: _builtins.bool | None = ...,
+        last_layers: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_last_layers", b"_last_layers", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "last_layers", b"last_layers", "rank", b"rank", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "target_modules", b"target_modules", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_last_layers", b"_last_layers", "_rank", b"_rank", "_use_dora", b"_use_dora", "_use_rslora", b"_use_rslora", "alpha", b"alpha", "dropout", b"dropout", "last_layers", b"last_layers", "rank", b"rank", "target_modules", b"target_modules", "use_dora", b"use_dora", "use_rslora", b"use_rslora"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__last_layers: _TypeAlias = _typing.Literal["last_layers"]  # noqa: Y015
+    _WhichOneofArgType__last_layers: _TypeAlias = _typing.Literal["_last_layers", b"_last_layers"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
     _WhichOneofReturnType__use_dora: _TypeAlias = _typing.Literal["use_dora"]  # noqa: Y015
@@ -766,6 +775,8 @@ class Lora(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_layers) -> _WhichOneofReturnType__last_layers | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
     @_typing.overload

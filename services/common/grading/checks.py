@@ -14,6 +14,7 @@ BUILT_IN = ("exact_match", "f1", "bleu", "rouge_l", "json_valid", "json_field_f1
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST, _MOST_IN_MULTI, _MOST_TURNS = 16, 8, 16
 _LONGEST_TEXT, _MOST_TOKENS = 10_000, 1_024
+_MOST_LABELS, _LONGEST_LABEL = 32, 64
 _ROLES = ("system", "user", "assistant")
 _REFUSED_METRICS = {
     "METEOR": "METEOR needs a dictionary of synonyms, which is not there; F1 or ROUGE_L come close",
@@ -91,11 +92,29 @@ def _score_model(grader: ScoreModel, field: str) -> Iterator[Violation]:
         yield from _text(turn.content, f"{field}.input[{index}].content")
     if grader.input and grader.input[-1].role == "assistant":
         yield Violation(f"{field}.input[{len(grader.input) - 1}].role", "the last turn is the assistant's, which is asked for")
+    if grader.labels or grader.passing_labels:
+        yield from _labels(grader, field)
     if not grader.range_min < grader.range_max:
         yield Violation(f"{field}.range_max", f"{grader.range_max:g} is not more than {grader.range_min:g}")
     if not 1 <= grader.max_tokens <= _MOST_TOKENS:
         yield Violation(f"{field}.max_tokens", f"{grader.max_tokens} is not between 1 and {_MOST_TOKENS:,}")
     yield from _threshold(grader.pass_threshold, grader.range_min, grader.range_max, field)
+
+
+def _labels(grader: ScoreModel, field: str) -> Iterator[Violation]:
+    if not 2 <= len(grader.labels) <= _MOST_LABELS or len(set(grader.labels)) < len(grader.labels):
+        yield Violation(f"{field}.labels", f"are not 2 to {_MOST_LABELS} different texts")
+    for index, label in enumerate(grader.labels):
+        if not 1 <= len(label) <= _LONGEST_LABEL or label != label.strip() or not label.isprintable():
+            wanted = f"is not 1 to {_LONGEST_LABEL} characters in one line without spaces around them"
+            yield Violation(f"{field}.labels[{index}]", f"{label[:80]!r} {wanted}")
+    if not grader.passing_labels:
+        yield Violation(f"{field}.passing_labels", "is required: which labels let an answer pass?")
+    for index, label in enumerate(grader.passing_labels):
+        if label not in grader.labels:
+            yield Violation(f"{field}.passing_labels[{index}]", f"{label[:80]!r} is none of the labels")
+    if (grader.range_min, grader.range_max, grader.pass_threshold) != (0, 1, None):
+        yield Violation(f"{field}.labels", "a grader with labels has no range and no pass_threshold: its number is 1 or 0")
 
 
 def _multi(grader: Multi, field: str) -> Iterator[Violation]:

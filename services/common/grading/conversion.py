@@ -63,6 +63,8 @@ def _score_model(name: str, message: grader_pb2.ScoreModel) -> ScoreModel:
         range_max=message.range_max if message.HasField("range_max") else 1.0,
         pass_threshold=_threshold(message),
         max_tokens=message.max_tokens if message.HasField("max_tokens") else 64,
+        labels=tuple(message.labels),
+        passing_labels=tuple(message.passing_labels),
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.common.grading import template
@@ -50,7 +50,7 @@ class Scale:
 
 def scale(grader: Grader) -> Scale:
     """Of a checked grader."""
-    if isinstance(grader, ScoreModel):
+    if isinstance(grader, ScoreModel) and not grader.labels:
         return Scale(grader.range_min, (grader.range_min, grader.range_max) == (0, 1), grader.pass_threshold)
     if isinstance(grader, Multi):
         return Scale(0.0, False, grader.pass_threshold)
@@ -75,6 +75,8 @@ def score(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
     if isinstance(grader, ScoreModel):
         if (answer := judged(grader)) is None:
             raise NotGraded(f"{grader.model} gave no answer")
+        if grader.labels:
+            return float(label_in(answer, grader.labels) in grader.passing_labels)
         return number_in(answer, grader.range_min, grader.range_max)
     assert isinstance(grader, Multi)
     return Expression(grader.calculate_output).value({each.name: score(each, values, judged) for each in grader.graders})
@@ -95,3 +97,10 @@ def number_in(text: str, least: float, most: float) -> float:
     if not (match := _NUMBER.search(text)):
         raise NotGraded(f"there is no number in {text[:80]!r}")
     return max(least, min(most, float(match[0])))
+
+
+def label_in(text: str, labels: Sequence[str]) -> str:
+    """The label that a text is, spaces around it aside; raises NotGraded."""
+    if (label := text.strip()) not in labels:
+        raise NotGraded(f"{text[:80]!r} is none of the labels")
+    return label

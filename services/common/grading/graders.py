@@ -1,6 +1,7 @@
 """Graders as values, see grader.proto; made by `conversion`, judged by `checks`, run by the trainer."""
 
 import dataclasses
+import re
 from typing import TypeAlias
 
 OUTPUT, REFERENCE = "{{sample.output_text}}", "{{item.reference}}"
@@ -47,6 +48,14 @@ class ScoreModel:
     range_max: float = 1.0
     pass_threshold: float | None = None
     max_tokens: int = 64
+    labels: tuple[str, ...] = ()
+    """It answers with one of them; empty = with a number."""
+    passing_labels: tuple[str, ...] = ()
+
+    @property
+    def answer_regex(self) -> str:
+        """What its answer matches from its first to its last character; empty = anything."""
+        return "|".join(map(re.escape, self.labels))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

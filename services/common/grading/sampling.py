@@ -17,6 +17,8 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 42
     stop: tuple[str, ...] = ()
+    regex: str = ""
+    """The answer matches it from its first to its last character; empty = free text. Only graders ask for it."""
 
     def violations(self, field: str) -> Iterator[Violation]:
         """What is out of range; `field` is the path of the message."""

@@ -15,9 +15,11 @@ from services.task_manager.domain.validation import MAX_DISPLAY_NAME, name_viola
 
 EVALUATION, GENERATION = "task.spec.evaluation", "task.spec.generation"
 """Where the asks stand in a request."""
-QUESTIONS_WITH_ANSWERS = frozenset({"CHAT", "LABELED"})
+QUESTIONS = frozenset({"CHAT", "LABELED", "TEXT"})
 """Formats of datasets, by the names of Dataset.Format."""
-QUESTIONS = QUESTIONS_WITH_ANSWERS | {"TEXT"}
+QUESTIONS_WITH_ANSWERS = frozenset({"CHAT", "LABELED", "PREFERENCE"})
+MEASURABLE = QUESTIONS_WITH_ANSWERS | {"TEXT"}
+"""Of texts only how probable they are."""
 
 CHECKPOINT = re.compile(r"(?P<task>tasks/[0-9a-fA-F-]{32,36})@step-(?P<step>[1-9][0-9]{0,17})")
 """A checkpoint as a model."""
@@ -50,6 +52,16 @@ class Evaluation:
         """How often a row is seen to: models answer, or what stands in it is taken; known answers are measured; judges judge."""
         measured = self.measures_perplexity and not self.answers_in_rows
         return max(1, len(self.models)) * (1 + measured + len(dict.fromkeys(asking(self.graders))))
+
+    def text_violations(self) -> Iterator[Violation]:
+        """What cannot be asked for when the rows are texts, which are no questions."""
+        text = "the dataset holds texts (TEXT): only how probable they are to models can be measured"
+        if self.graders:
+            yield Violation(f"{EVALUATION}.graders", text)
+        if self.answers_in_rows:
+            yield Violation(f"{EVALUATION}.answers_in_rows", text)
+        if not self.measures_perplexity:
+            yield Violation(f"{EVALUATION}.perplexity", text)
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with it."""

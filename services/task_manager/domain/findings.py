@@ -40,6 +40,6 @@ class Findings:
             processes=effective.num_processes or 1,
             precision=effective.precision or "",
             lora_rank=effective.lora.rank or 0,
-            target_modules=effective.lora.target_modules,
+            target_modules=effective.lora.places,
             batch_size=effective.per_device_train_batch_size or 1,
         )

@@ -68,7 +68,7 @@ class FineTuning:
                 f"{FINE_TUNING}.method", "is not a method this server knows; use SFT, DPO, KTO, ORPO, CPT or CLASSIFICATION"
             )
         if not self.tuning_known:
-            yield Violation(f"{FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA or FULL")
+            yield Violation(f"{FINE_TUNING}.tuning", "is not a tuning this server knows; use LORA, QLORA or FULL")
         yield from _hyperparameters(self)
         if self.method_known and self.tuning_known:
             yield from methods.violations(self.method, self.tuning, self.hyperparameters, spec=FINE_TUNING, numbers=PATH)

@@ -28,6 +28,12 @@ class Lora:
     target_modules: tuple[str, ...] = ()
     use_rslora: bool | None = None
     use_dora: bool | None = None
+    last_layers: int | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What of a model has adapters: names of modules, with their layers where those are not all."""
+        return tuple(f"layers[-{self.last_layers}:].{name}" if self.last_layers else name for name in self.target_modules)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -184,6 +190,7 @@ def _lora(given: Lora) -> Lora:
         target_modules=given.target_modules or ("all-linear",),
         use_rslora=_or(given.use_rslora, False),
         use_dora=_or(given.use_dora, False),
+        last_layers=_or(given.last_layers, 0),
     )
 
 

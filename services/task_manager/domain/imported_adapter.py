@@ -31,6 +31,7 @@ def lora_of(config: Mapping[str, Any]) -> Lora:
         target_modules=("all-linear",) if modules == "all-linear" else tuple(sorted(names)),
         use_rslora=config.get("use_rslora") is True,
         use_dora=config.get("use_dora") is True,
+        last_layers=0,
     )
 
 

@@ -57,6 +57,7 @@ LORA_RANGES: Mapping[str, Range] = {
     "rank": Range(1, 512),
     "alpha": Range(0, open_low=True),
     "dropout": Range(0, 1, open_high=True),
+    "last_layers": Range(0),
 }
 PREFERENCE_RANGES: Mapping[str, Range] = {
     "beta": Range(0, 10, open_low=True),
@@ -67,7 +68,7 @@ PREFERENCE_RANGES: Mapping[str, Range] = {
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("linear", "cosine", "constant"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("fp32", "fp16", "bf16"),
     "non_finite_policy": ("fail", "skip", "rollback"),
     "rehearsal": ("auto", "always", "never"),
     "stall_policy": ("warn", "fail"),

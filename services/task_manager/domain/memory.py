@@ -10,13 +10,15 @@ from collections.abc import Mapping
 
 from services.task_manager.domain.model_shape import ModelShape
 
-_BYTES: Mapping[str, int] = {"fp32": 4, "bf16": 2}
+_BYTES: Mapping[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 # A trained number: weight, gradient and the two moments of AdamW, all fp32.
 _TRAINED_BYTES = 16
 # Logits of a supervised token: themselves, their logarithms and their gradients, fp32.
 _LOGITS_BYTES = 3 * 4
 # Python, torch, DeepSpeed, and the pages of the weights' file that were read.
 _RUNTIME_BYTES = 550_000_000
+# 4 bits, and for every 64 weights a scale of 8 bits, for every 256 of those one of 32 (arXiv 2305.14314, section 3).
+_FOUR_BIT_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 # What backward and the allocator add to what forward keeps.
 _OVERHEAD = 1.5
 _LEAN_OVERHEAD = 1.25
@@ -49,14 +51,18 @@ class MemoryNeed:
     """Whether the trainer's lean path will be taken."""
     dropped_inputs: int = 0
     """Numbers of a token and layer that adapters with dropout read, counted once for each adapter; 0 = no dropout."""
+    learning_layers: int = 0
+    """Layers at the end of the model that a derivative is taken of; 0 = all."""
+    has_four_bits: bool = False
+    """Whether the weights between the two ends of the model take 4 bits."""
 
 
 def peak_bytes(need: MemoryNeed, processes: int) -> int:
     """Of all processes together: each holds everything, since ZeRO up to stage 2 shares only what is small beside it."""
     width = _BYTES.get(need.precision, 4)
-    weights = need.parameter_count * width
+    weights = _weight_bytes(need, width)
     trained = need.trained_parameters * _TRAINED_BYTES
-    kept = need.shape.layers * ((_lean_layer if need.is_lean else _layer)(need.shape) + need.dropped_inputs) * width
+    kept = _layers(need) * ((_lean_layer if need.is_lean else _layer)(need.shape) + need.dropped_inputs) * width
     rows = _merged_rows(need, kept) if need.is_lean else need.batch_size
     # A batch on the lean path is as long as its rows together; one with the longest row among them is longer than most.
     length = (need.longest + min(need.mean, need.longest)) / 2 if need.is_lean else need.longest
@@ -66,6 +72,19 @@ def peak_bytes(need: MemoryNeed, processes: int) -> int:
         logits = min(logits, _LEAN_LOGITS)
     logits *= _LOGITS_BYTES
     return processes * round(_RUNTIME_BYTES + weights + trained + activations + logits)
+
+
+def _weight_bytes(need: MemoryNeed, width: int) -> float:
+    if not need.has_four_bits:
+        return need.parameter_count * width
+    # The embeddings, which the output head shares or is as large as, stay what they are.
+    whole = min(need.parameter_count, need.shape.vocabulary * need.shape.hidden)
+    return whole * width + (need.parameter_count - whole) * _FOUR_BIT_BYTES
+
+
+def _layers(need: MemoryNeed) -> int:
+    """Those in memory at once: of the others one at a time."""
+    return min(need.learning_layers + 1, need.shape.layers) if need.learning_layers else need.shape.layers
 
 
 def _layer(shape: ModelShape) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from services.common.errors import Violation
+from services.task_manager.domain import four_bit
 from services.task_manager.domain.hyperparameters import Facts, Hyperparameters, Lora, Preference
 
 PREFERENCE_FIELDS: Mapping[str, Preference] = {
@@ -13,25 +14,24 @@ PREFERENCE_FIELDS: Mapping[str, Preference] = {
 }
 """By method: the numbers it takes, with their defaults; None = not one of them."""
 
-_REFUSED_TUNINGS: Mapping[str, str] = {
-    "QLORA": "needs base weights in 4 bits, for which this server's trainer has neither a GPU nor the kernels of bitsandbytes; "
-    "use LORA",
-}
-_LEARNING_RATES: Mapping[tuple[bool, str], float] = {
-    (False, "LORA"): 2e-4,
-    (False, "FULL"): 1e-5,
-    (True, "LORA"): 5e-6,
-    (True, "FULL"): 1e-6,
+ADAPTER_TUNINGS = ("LORA", "QLORA")
+"""Those that train an adapter; they differ in how the frozen weights are held."""
+_CUTS_WEIGHTS = 3
+_LEARNING_RATES: Mapping[tuple[bool, bool], float] = {
+    (False, True): 2e-4,
+    (False, False): 1e-5,
+    (True, True): 5e-6,
+    (True, False): 1e-6,
 }
 
 
 def violations(method: str, tuning: str, given: Hyperparameters, *, spec: str, numbers: str) -> Iterator[Violation]:
     """Everything asked for that method and tuning cannot use; `spec` and `numbers` are where both messages stand."""
-    if tuning in _REFUSED_TUNINGS:
-        yield Violation(f"{spec}.tuning", _REFUSED_TUNINGS[tuning])
-    elif tuning != "LORA":
+    if tuning not in ADAPTER_TUNINGS:
         for name in _set_fields(given.lora):
-            yield Violation(f"{numbers}.lora.{name}", f"belongs to tuning LORA; tuning {tuning} has no adapter")
+            yield Violation(f"{numbers}.lora.{name}", f"belongs to tunings LORA and QLORA; tuning {tuning} has no adapter")
+    if tuning == four_bit.TUNING and given.zero_stage == _CUTS_WEIGHTS:
+        yield Violation(f"{numbers}.zero_stage", "3 cuts weights among processes, which those in 4 bits of QLORA cannot be")
     permitted = _set_fields(PREFERENCE_FIELDS.get(method, Preference()))
     for name in _set_fields(given.preference):
         if name not in permitted:
@@ -47,9 +47,9 @@ def facts(
         example_count,
         context_length,
         has_validation_data,
-        learning_rate=_LEARNING_RATES[method in PREFERENCE_FIELDS, tuning],
+        learning_rate=_LEARNING_RATES[method in PREFERENCE_FIELDS, tuning in ADAPTER_TUNINGS],
         preference=PREFERENCE_FIELDS.get(method, Preference()),
-        has_adapter=tuning == "LORA",
+        has_adapter=tuning in ADAPTER_TUNINGS,
         has_samples=has_samples,
     )
 

@@ -45,7 +45,11 @@ class ModelShape:
         hidden = max(1, round(_HIDDEN_PER_ROOT * math.sqrt(parameter_count)))
         return cls(_LAYERS, hidden, round(_INTERMEDIATE_PER_HIDDEN * hidden), hidden, _VOCABULARY)
 
-    def adapter_parameters(self, rank: int, target_modules: Iterable[str]) -> int:
+    def tuned_layers(self, last_layers: int | None) -> int:
+        """Of the layers those that get adapters, when only the last so many do; 0 or None = all."""
+        return min(last_layers or self.layers, self.layers)
+
+    def adapter_parameters(self, rank: int, target_modules: Iterable[str], last_layers: int | None = None) -> int:
         """Numbers in a LoRA adapter on modules with the names of Llama; other names count as the widest module."""
         hidden, intermediate, key_value = self.hidden, self.intermediate, self.key_value
         widths = {
@@ -59,7 +63,7 @@ class ModelShape:
         }
         wanted = set(target_modules)
         chosen = widths.values() if "all-linear" in wanted else [widths.get(name, hidden + intermediate) for name in wanted]
-        return self.layers * rank * sum(chosen)
+        return self.tuned_layers(last_layers) * rank * sum(chosen)
 
     def adapter_inputs(self, target_modules: Iterable[str]) -> int:
         """Numbers that the adapters of a layer read of a token, counted once for each adapter."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from services.common.errors import Violation
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import PATH, Hyperparameters, Lora
+from services.task_manager.domain.methods import ADAPTER_TUNINGS
 
 FIELD = f"{FINE_TUNING}.initial_artifact"
 
 # Dropout changes nothing about what the weights mean.
-_ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora")
+_ADAPTER_FIELDS = ("rank", "alpha", "target_modules", "use_rslora", "use_dora", "last_layers")
 _CUTS_WEIGHTS = 3
 _STARTS = ("ADAPTER", "MODEL", "CHECKPOINT")
 _ADD = "tunesmith model add"
@@ -66,7 +67,7 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield Violation(FIELD, f"{origin.name} is of kind {origin.kind}; a task starts from {', '.join(_STARTS)}")
         return
     tuning = _tuning(origin)
-    if tuning != ask.tuning:
+    if (tuning in ADAPTER_TUNINGS) != (ask.tuning in ADAPTER_TUNINGS):
         yield Violation(FIELD, f"{origin.name} is of tuning {tuning or 'unknown'}; this task has tuning {ask.tuning}")
     if origin.method and "CLASSIFICATION" in {origin.method, ask.method} and origin.method != ask.method:
         yield Violation(FIELD, f"{origin.name} is of method {origin.method}; its head does not fit method {ask.method}")
@@ -76,13 +77,13 @@ def violations(ask: FineTuning, origin: ArtifactFacts, base_model_revision: str)
         yield Violation(FIELD, f"{origin.name} cannot be trained on: {origin.obstacle}")
     if origin.is_cut:
         yield Violation(FIELD, f"{origin.name} holds weights in the parts of ZeRO 3; use the task's result")
-    if tuning == ask.tuning == "LORA":
+    if tuning in ADAPTER_TUNINGS and ask.tuning in ADAPTER_TUNINGS:
         yield from _adapter(ask.hyperparameters.lora, origin)
 
 
 def with_adapter_of(ask: FineTuning, earlier: Lora) -> FineTuning:
     """The ask, its unset numbers of the adapter as those of what it starts from or continues."""
-    if ask.tuning != "LORA":
+    if ask.tuning not in ADAPTER_TUNINGS:
         return ask
     lora = ask.hyperparameters.lora
     unset = [name for name in _ADAPTER_FIELDS if getattr(lora, name) in (None, ())]
@@ -95,12 +96,18 @@ def _tuning(origin: ArtifactFacts) -> str:
 
 
 def _adapter(asked: Lora, origin: ArtifactFacts) -> Iterator[Violation]:
+    known = _told_layers(origin.hyperparameters.lora)
     for name in _ADAPTER_FIELDS:
-        wanted, earlier = getattr(asked, name), getattr(origin.hyperparameters.lora, name)
+        wanted, earlier = getattr(asked, name), getattr(known, name)
         if wanted not in (None, ()) and earlier not in (None, ()) and wanted != earlier:
             yield Violation(
                 f"{PATH}.lora.{name}", f"{_text(wanted)} differs from {_text(earlier)} of {origin.name}; leave it unset"
             )
+
+
+def _told_layers(lora: Lora) -> Lora:
+    """An adapter from before there was such a number is in all layers."""
+    return dataclasses.replace(lora, last_layers=0) if lora.rank and lora.last_layers is None else lora
 
 
 def _text(value: object) -> str:

@@ -5,7 +5,7 @@ import datetime
 import enum
 from collections.abc import Sequence
 
-from services.task_manager.domain import advice, duration, memory, token_totals
+from services.task_manager.domain import advice, duration, four_bit, memory, token_totals
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.model_shape import ModelShape
@@ -50,7 +50,7 @@ def make_plan(findings: Findings, flops_per_second: float, shape: ModelShape | N
     """
     effective, rows = findings.effective, findings.rows
     counted = _token_totals(findings)
-    time, basis = estimate(findings, flops_per_second, earlier)
+    time, basis = estimate(findings, flops_per_second, earlier, shape)
     return Plan(
         effective=effective,
         total_steps=effective.max_steps or 1,
@@ -75,14 +75,17 @@ def _token_totals(findings: Findings) -> TokenTotals:
 
 
 def estimate(
-    findings: Findings, flops_per_second: float, earlier: Sequence[RunSpeed]
+    findings: Findings, flops_per_second: float, earlier: Sequence[RunSpeed], shape: ModelShape | None = None
 ) -> tuple[datetime.timedelta | None, EstimateBasis]:
-    """How long training will take, and what says so; None when nothing is known to judge by."""
-    tokens = _token_totals(findings).tokens
+    """How long training will take, and what says so; None when nothing is known to judge by.
+
+    Without `shape` a measurement of the validation loss counts as if all layers had adapters.
+    """
+    tokens, operations = _token_totals(findings).tokens, _operations(findings, shape)
     speed, basis = expected_speed(findings.run_kind, earlier), EstimateBasis.EARLIER_RUNS
     if speed is None:
         parameters, basis = findings.inputs.base_model.parameter_count, EstimateBasis.MEASURED_SPEED
-        speed = duration.speed_of_machine(flops_per_second, parameters, is_full=findings.is_full)
+        speed = duration.speed_of_machine(flops_per_second, parameters, operations)
     if speed is None or not tokens:
         return None, EstimateBasis.NONE
     effective = findings.effective
@@ -93,7 +96,13 @@ def estimate(
         validation_tokens=_validation_tokens(findings),
         eval_steps=effective.eval_steps or 0,
     )
-    return duration.expected(work, speed, is_full=findings.is_full), basis
+    return duration.expected(work, speed, operations), basis
+
+
+def _operations(findings: Findings, shape: ModelShape | None) -> float:
+    if findings.is_full:
+        return duration.FULL
+    return duration.of_adapter(shape.tuned_layers(findings.effective.lora.last_layers) / shape.layers if shape else 1.0)
 
 
 def _validation_tokens(findings: Findings) -> int:
@@ -111,7 +120,8 @@ def peak_memory(findings: Findings, shape: ModelShape | None) -> int:
     if not known or not parameters:
         return 0
     effective, shape = findings.effective, shape or ModelShape.guessed(parameters)
-    adapter = shape.adapter_parameters(effective.lora.rank or 0, effective.lora.target_modules)
+    lora = effective.lora
+    adapter = shape.adapter_parameters(lora.rank or 0, lora.target_modules, lora.last_layers)
     need = memory.MemoryNeed(
         shape=shape,
         parameter_count=parameters,
@@ -122,8 +132,10 @@ def peak_memory(findings: Findings, shape: ModelShape | None) -> int:
         longest=min(findings.max_seq_length, max(facts.longest for facts in known)),
         mean=max(facts.token_count / max(1, facts.example_count) for facts in known),
         targets=max(facts.trainable_token_count / max(1, facts.example_count) for facts in known),
-        is_lean=_is_lean(effective, shape),
-        dropped_inputs=shape.adapter_inputs(effective.lora.target_modules) if effective.lora.dropout else 0,
+        has_four_bits=findings.ask.tuning == four_bit.TUNING,
+        is_lean=findings.ask.tuning != four_bit.TUNING and _is_lean(effective, shape),
+        dropped_inputs=shape.adapter_inputs(lora.target_modules) if lora.dropout else 0,
+        learning_layers=lora.last_layers or 0,
     )
     return memory.peak_bytes(need, effective.num_processes or 1)
 

@@ -3,38 +3,10 @@
 import dataclasses
 from collections.abc import Iterator
 
+from services.common.changeable import CHANGEABLE
 from services.common.errors import ServiceError, Violation
 from services.task_manager.domain.hyperparameters import Hyperparameters
 from services.task_manager.domain.task import State
-
-# The training process holds the same names: services/trainer/training/resume.py.
-CHANGEABLE = frozenset(
-    {
-        "logging_steps",
-        "eval_steps",
-        "save_steps",
-        "save_interval_seconds",
-        "save_total_limit",
-        "num_train_epochs",
-        "max_steps",
-        "learning_rate",
-        "lr_scheduler_type",
-        "warmup_ratio",
-        "warmup_steps",
-        "weight_decay",
-        "max_grad_norm",
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "non_finite_policy",
-        "max_skipped_batches",
-        "rehearsal",
-        "packing",
-        "stall_policy",
-        "early_stopping_patience",
-        "early_stopping_min_delta",
-        "time_limit_seconds",
-    }
-)
 
 
 def check_state(state: State) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from services.common.errors import Violation
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.formats import FORMATS, learns_tokens, needs_chat_template
+from services.task_manager.domain.hyperparameters import PATH
 from services.task_manager.domain.inputs import DatasetFacts, Inputs, TokenFacts, Tokens
+from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.training_data import RowCounts
 
 _NAMED_ROWS = 5
@@ -25,6 +27,12 @@ def unfit_inputs(ask: FineTuning, inputs: Inputs, rows: RowCounts) -> Iterator[V
         yield Violation(f"{FINE_TUNING}.validation_split_ratio", "needs at least 2 rows; there is 1")
     if total and not rows.training:
         yield Violation(f"{FINE_TUNING}.mixture", f"leaves none of the {total} rows: the weights are too small")
+
+
+def unfit_layers(last_layers: int, shape: ModelShape | None) -> Iterator[Violation]:
+    """More layers to tune than the model has; of a shape that is not known nothing is said."""
+    if shape is not None and last_layers > shape.layers:
+        yield Violation(f"{PATH}.lora.last_layers", f"{last_layers} is too large; the base model has {shape.layers} layers")
 
 
 def unfit_tokens(ask: FineTuning, tokens: Tokens) -> Iterator[Violation]:

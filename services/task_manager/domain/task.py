@@ -88,6 +88,8 @@ class Task:
     """That its runs are expected to need at their peak; 0 = not known."""
     runner_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Labels that a runner must have to take it."""
+    creator: str = ""
+    """Who asked for it, in the caller's words; empty = not told."""
 
     @property
     def name(self) -> str:
@@ -135,6 +137,7 @@ class NewTask:
     kind: Kind = Kind.FINE_TUNING
     memory_bytes: int = 0
     runner_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    creator: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

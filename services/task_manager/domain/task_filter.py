@@ -32,5 +32,7 @@ class TaskFilter:
     """Each of them with this value."""
     ids: tuple[uuid.UUID, uuid.UUID] | None = None
     """The first and the last id that are meant."""
+    creator: str = ""
+    """Exactly."""
     from_create_time: datetime.datetime | None = None
     before_create_time: datetime.datetime | None = None

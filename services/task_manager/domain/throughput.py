@@ -21,6 +21,7 @@ class RunKind:
     """Empty = what the device does well."""
     lora_rank: int
     target_modules: tuple[str, ...]
+    """See Lora.places."""
     batch_size: int
     """Examples per forward pass of one process."""
 

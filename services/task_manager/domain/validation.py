@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, Protocol, Self, TypeVar
 
 from services.common.errors import InvalidArgument, Violation
+from services.common.labels import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS
 from services.task_manager.domain.task import TaskUpdate
 
 MAX_DISPLAY_NAME = 128
 MAX_DESCRIPTION = 2000
-MAX_LABELS = 64
-MAX_LABEL_KEY = 64
-MAX_LABEL_VALUE = 512
+MAX_CREATOR = 128
 MAX_REASON = 500
 MAX_PRIORITY = 100
 MAX_ATTEMPTS = 100
@@ -46,6 +45,7 @@ class Draft(Generic[A]):
     """None = what the server is set to."""
     runner_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Labels that a runner must have."""
+    creator: str = ""
 
 
 def check(draft: Draft[A], *, named: bool, kinds: str = "fine_tuning") -> A:
@@ -105,6 +105,7 @@ def name_violations(parse: Callable[[], object]) -> Iterator[Violation]:
 def _violations(draft: Draft[A], named: bool) -> Iterator[Violation]:
     yield from text_violations("task.display_name", draft.display_name, 1 if named else 0, MAX_DISPLAY_NAME)
     yield from text_violations("task.description", draft.description, 0, MAX_DESCRIPTION)
+    yield from text_violations("task.creator", draft.creator, 0, MAX_CREATOR)
     yield from label_violations("task.labels", draft.labels)
     yield from label_violations("task.spec.runner_labels", draft.runner_labels)
     yield from _priority(draft.priority)

@@ -15,8 +15,11 @@ from collections.abc import Mapping
 KINDS = (
     *("task.queued", "task.starting", "task.running", "task.pausing", "task.paused"),
     *("task.cancelling", "task.succeeded", "task.failed", "task.cancelled"),
+    *("artifact.expiring", "artifact.damaged"),
 )
+ARTIFACT_KINDS = ("artifact.expiring", "artifact.damaged")
 ENDS = ("task.succeeded", "task.failed", "task.cancelled")
+DEFAULT_KINDS = (*ENDS, *ARTIFACT_KINDS)
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - says what follows
 _RESTS = tuple(datetime.timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18000, 36000))
@@ -32,6 +35,22 @@ class WebhookEvent:
     attempt: int
     create_time: datetime.datetime
     tries: int
+    artifact: uuid.UUID | None = None
+    """What an announcement is about; None = the task itself."""
+    days: int = 0
+    """Until its end, of `artifact.expiring`: 7, 3 or 1."""
+    expire_time: datetime.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArtifactNotice:
+    """What storage has announced about an artifact."""
+
+    kind: str
+    artifact: uuid.UUID
+    task: uuid.UUID
+    days: int
+    expire_time: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,15 +93,26 @@ def parse_secret(secret: str) -> bytes:
 
 
 def body(event: WebhookEvent) -> bytes:
-    """JSON that names the task and holds nothing of it: whoever wants more asks with a key of theirs."""
+    """JSON that names the task or artifact and holds nothing of it: whoever wants more asks with a key of theirs."""
     said = {
         "object": "event",
         "id": f"evt_{event.id}",
         "type": event.kind,
         "created_at": int(event.create_time.timestamp()),
-        "data": {"object": "task", "name": f"tasks/{event.task_id}", "attempt": event.attempt},
+        "data": _subject(event),
     }
     return json.dumps(said, separators=(",", ":")).encode()
+
+
+def _subject(event: WebhookEvent) -> dict[str, str | int]:
+    if event.artifact is None:
+        return {"object": "task", "name": f"tasks/{event.task_id}", "attempt": event.attempt}
+    said: dict[str, str | int] = {"object": "artifact", "name": f"artifacts/{event.artifact}", "task": f"tasks/{event.task_id}"}
+    if event.days:
+        said["days"] = event.days
+    if event.expire_time is not None:
+        said["expire_time"] = int(event.expire_time.timestamp())
+    return said
 
 
 def headers(event: WebhookEvent, content: bytes, key: bytes, now: datetime.datetime) -> Mapping[str, str]:

@@ -7,8 +7,9 @@ from typing import Self
 from services.common.errors import InvalidArgument, Violation
 from services.common.grading.conversion import graders_from_proto, sampling_from_proto
 from services.common.names import resource_uuid
-from services.task_manager.domain.asking import EVALUATION, MOST_WITH_CHECKPOINTS, QUESTIONS_WITH_ANSWERS, Evaluation
+from services.task_manager.domain.asking import EVALUATION, MEASURABLE, MOST_WITH_CHECKPOINTS, Evaluation
 from services.task_manager.domain.hyperparameters import Hyperparameters
+from services.task_manager.domain.inputs import DatasetFacts
 from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.origin import ArtifactFacts
 from services.task_manager.kept_checkpoints import KeptCheckpoints
@@ -58,9 +59,11 @@ class EvaluationWork:
 
     async def plan(self, *, patience: float) -> api.TaskPlan:
         """See Work."""
-        rows = await self._rows()
+        facts = await self._rows()
+        rows = min(facts.example_count, self.ask.max_rows or facts.example_count)
         ask, _ = await self._with_models()
-        return api.TaskPlan(example_count=rows, total_steps=rows * ask.answers_per_row)
+        times = len(ask.models) if facts.format == "TEXT" else ask.answers_per_row
+        return api.TaskPlan(example_count=rows, total_steps=rows * times)
 
     async def _with_models(self) -> tuple[Evaluation, list[Found]]:
         """The ask with the models that will be asked, and what they are."""
@@ -86,9 +89,11 @@ class EvaluationWork:
             raise InvalidArgument(Violation(f"{EVALUATION}.checkpoints", text))
         return more
 
-    async def _rows(self) -> int:
-        facts = await self.served.dataset(self.ask.dataset, QUESTIONS_WITH_ANSWERS, f"{EVALUATION}.dataset")
-        return min(facts.example_count, self.ask.max_rows or facts.example_count)
+    async def _rows(self) -> DatasetFacts:
+        facts = await self.served.dataset(self.ask.dataset, MEASURABLE, f"{EVALUATION}.dataset")
+        if facts.format == "TEXT" and (found := tuple(self.ask.text_violations())):
+            raise InvalidArgument(*found)
+        return facts
 
 
 def evaluation(served: ServedModels, kept: KeptCheckpoints) -> WorkKind:

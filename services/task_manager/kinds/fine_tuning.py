@@ -2,12 +2,13 @@
 
 import dataclasses
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Self
 
-from services.common.errors import Violation
+from services.common.errors import InvalidArgument, Violation
 from services.common.names import resource_uuid
-from services.task_manager.domain.asking import QUESTIONS_WITH_ANSWERS
+from services.task_manager.domain import four_bit
+from services.task_manager.domain.asking import MEASURABLE
 from services.task_manager.domain.findings import Findings
 from services.task_manager.domain.fine_tuning import FINE_TUNING, FineTuning
 from services.task_manager.domain.hyperparameters import Hyperparameters
@@ -38,6 +39,8 @@ class Peers:
     planning: Planning
     origins: Origins
     served: ServedModels
+    runners: Callable[[], Awaitable[Iterable[Mapping[str, str]]]]
+    """Asks all trainers for their labels; of those that do not answer it gives what they last said."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class FineTuningWork:
     async def resolve(self, *, patience: float, continued: Hyperparameters | None = None) -> Resolved:
         """See Work."""
         ask, origin = await self._from(continued)
+        await self._check_tuning()
         await self._check_evaluation()
         findings = await self.peers.inquiry.about(ask, patience=patience)
         return Resolved(
@@ -88,18 +92,24 @@ class FineTuningWork:
     async def plan(self, *, patience: float) -> api.TaskPlan:
         """See Work."""
         ask, _ = await self.peers.origins.of(self.ask)
+        await self._check_tuning()
         await self._check_evaluation()
         return plan_to_proto(await self.peers.planning.plan(ask, self.given.runner_labels, patience=patience))
+
+    async def _check_tuning(self) -> None:
+        if self.ask.tuning == four_bit.TUNING:
+            found = tuple(four_bit.violations(await self.peers.runners(), f"{FINE_TUNING}.tuning"))
+            if found:
+                raise InvalidArgument(*found)
 
     async def _check_evaluation(self) -> None:
         if self.ask.evaluation_dataset:
             field = f"{FINE_TUNING}.evaluation_dataset"
-            await self.peers.served.dataset(self.ask.evaluation_dataset, QUESTIONS_WITH_ANSWERS, field)
+            await self.peers.served.dataset(self.ask.evaluation_dataset, MEASURABLE, field)
 
 
-def fine_tuning(inquiry: Inquiry, planning: Planning, origins: Origins, served: ServedModels) -> WorkKind:
+def fine_tuning(peers: Peers) -> WorkKind:
     """The kind."""
-    peers = Peers(inquiry, planning, origins, served)
     return WorkKind(Kind.FINE_TUNING, lambda spec: FineTuningWork(peers, spec, fine_tuning_from_proto(spec.fine_tuning)))
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 
 from services.common.errors import ServiceError
 from services.common.grading import template
@@ -14,10 +14,11 @@ from services.trainer.answering.answer_file import AnswerFile
 from services.trainer.answering.asking import Asker, Question
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.evaluation_results import evaluation_outcome
+from services.trainer.answering.inference import TEXT, Messages
 from services.trainer.answering.outcome import Outcome
 from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswers
 from services.trainer.answering.reports import Progress, Reports
-from services.trainer.answering.rows import question_and_answer, read_items
+from services.trainer.answering.rows import is_text, question_and_answer, read_items
 from services.trainer.evaluating.values import Answer, Item
 
 Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]
@@ -33,16 +34,21 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
     if not items:
         raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to evaluate with")
     with contextlib.ExitStack() as stack:
-        files = [await _open(stack, config, asker, f"model-{place}", model) for place, model in enumerate(config.models)]
-        answers: Sequence[Answers] = files or [RecordedAnswers(items)]
+        are_texts = all(is_text(item.row) for item in items)
+        asked = () if are_texts else config.models
+        files = [await _open(stack, config, asker, f"model-{place}", model) for place, model in enumerate(asked)]
         likelihoods = await _open_likelihoods(stack, config, asker)
+        recorded = [] if config.models else [RecordedAnswers(items)]
+        # Of texts nothing is asked: how probable they are is all there is to know.
+        answers: Sequence[Answers] = files or recorded or likelihoods
         opinions = await _open_opinions(stack, config, asker, len(answers))
-        parts = [*answers, *likelihoods, *opinions.values()]
+        parts: Sequence[Sized] = [*files, *recorded, *likelihoods, *opinions.values()]
         total, done = len(parts) * len(items), sum(map(len, parts))
         reports.started(total, done, config.models or [RECORDED])
         questioning = _Questioning(config, asker, items, Progress(reports, total, done, clock))
-        for place, file in enumerate(files):
-            await questioning.answer(place, file)
+        for place in range(len(config.models)):
+            if files:
+                await questioning.answer(place, files[place])
             if likelihoods:
                 await questioning.know(place, likelihoods[place])
         for (judge, place), file in opinions.items():
@@ -90,10 +96,7 @@ class _Questioning:
         questions = (Question(item.number, item.messages) for item in self._items)
         counter = self._progress.counter(f"model_{place}", len(file))
         await self._asker.answer(file.model, questions, file, self._sampling, counter)
-        failed = [answer for item in self._items if not (answer := file[item.number]).is_answered]
-        if len(failed) == len(self._items):
-            message = f"{self._config.models[place]} could answer no row; row {failed[0].row}: {failed[0].message}"
-            raise ServiceError("NOTHING_ANSWERED", message, metadata={"reason": failed[0].reason})
+        self._require_any(place, file)
 
     async def know(self, place: int, file: AnswerFile) -> None:
         """How probable the known answers are to the model at `place`; rows without one in text get the reason at once."""
@@ -102,8 +105,16 @@ class _Questioning:
             if not item.reference and item.number not in file:
                 file.append(Answer(item.number, reason="INVALID_FIELD", message="the known answer is no text"))
                 counter()
-        known = (Question(item.number, [*item.messages, ("assistant", item.reference)]) for item in self._items)
+        known = (Question(item.number, _with_known_answer(item)) for item in self._items)
         await self._asker.judge(file.model, known, file, counter)
+        if all(is_text(item.row) for item in self._items):
+            self._require_any(place, file)
+
+    def _require_any(self, place: int, file: AnswerFile) -> None:
+        failed = [answer for item in self._items if not (answer := file[item.number]).is_answered]
+        if len(failed) == len(self._items):
+            message = f"{self._config.models[place]} could answer no row; row {failed[0].row}: {failed[0].message}"
+            raise ServiceError("NOTHING_ANSWERED", message, metadata={"reason": failed[0].reason})
 
     async def judge(self, judge: ScoreModel, answers: Answers, file: AnswerFile) -> None:
         """Rows that cannot be judged get the reason as their answer at once."""
@@ -116,7 +127,12 @@ class _Questioning:
             elif item.number not in file:
                 file.append(asked)
                 counter()
-        await self._asker.answer(file.model, questions, file, Sampling(max_tokens=judge.max_tokens), counter)
+        sampling = Sampling(max_tokens=judge.max_tokens, regex=judge.answer_regex)
+        await self._asker.answer(file.model, questions, file, sampling, counter)
+
+
+def _with_known_answer(item: Item) -> Messages:
+    return [(TEXT, item.reference)] if is_text(item.row) else [*item.messages, ("assistant", item.reference)]
 
 
 def _asked_of(judge: ScoreModel, item: Item, answer: Answer) -> Question | Answer:

@@ -13,6 +13,8 @@ from tunesmith.v1 import inference_service_pb2_grpc
 
 Messages = Sequence[tuple[str, str]]
 """(role, text) of each turn."""
+TEXT = "text"
+"""In place of a role: what stands for itself, without a chat template."""
 
 _CALL_SECONDS = 900.0
 _PEER = "the inference service"
@@ -28,7 +30,7 @@ class Models(Protocol):
         """The answer to a row."""
 
     async def judge(self, model: str, row: int, messages: Messages) -> Answer:
-        """How probable the last turn is, the known answer to a row."""
+        """How probable the last turn is, the known answer to a row; with the role TEXT, a text as it stands."""
 
 
 class Inference:
@@ -56,6 +58,7 @@ class Inference:
             # A seed of its own for each row: what is answered does not depend on the order, nor on where a run went on.
             seed=sampling.seed + row,
             stop=sampling.stop,
+            response_format=pb2.ResponseFormat(regex=sampling.regex) if sampling.regex else None,
         )
         with translated("INFERENCE_UNAVAILABLE", _PEER):
             found = await self._stub.Chat(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
@@ -71,11 +74,24 @@ class Inference:
     async def judge(self, model: str, row: int, messages: Messages) -> Answer:
         """See Models."""
         *before, (role, known) = messages
+        if role == TEXT:
+            return await self._judge_text(model, row, known)
         turns = [_context(*turn) for turn in before]
         request = pb2.ScoreChatRequest(model=model, messages=[*turns, pb2.ChatMessage(role=role, content=known)])
         with translated("INFERENCE_UNAVAILABLE", _PEER):
             found = await self._stub.ScoreChat(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return Answer(row, logprob=found.total_logprob, tokens=len(found.tokens))
+
+    async def _judge_text(self, model: str, row: int, text: str) -> Answer:
+        completion = pb2.Completion(model=model, text=text, echo=True, max_tokens=0, logprobs=True)
+        request = pb2.CompleteRequest(completion=completion)
+        with translated("INFERENCE_UNAVAILABLE", _PEER):
+            found = await self._stub.Complete(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        # Before the first token nothing stands that could make it probable.
+        known = [token.logprob for token in found.choices[0].logprobs if token.HasField("logprob")]
+        if not known:
+            return Answer(row, reason="INVALID_FIELD", message="the text has fewer than two tokens")
+        return Answer(row, logprob=sum(known), tokens=len(known))
 
 
 def _context(role: str, text: str) -> pb2.ChatMessage:

@@ -24,12 +24,23 @@ def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: st
 
 
 def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
-    """Of formats CHAT and LABELED: the known answer is the label, or the last turn of the assistant, and not what follows it."""
+    """Of formats CHAT, LABELED and PREFERENCE: the known answer is the label, the last turn of the assistant (what follows it
+    is left out), or the preferred output. Of format TEXT nothing is asked, and all of it is known.
+    """
+    if is_text(row):
+        return (), row["text"]
+    if "preferred_output" in row:
+        row = {"messages": [*row["input"]["messages"], *row["preferred_output"]]}
     turns = row["messages"]
     if "label" in row:
         return turns, str(row["label"])
     last = max((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
     return turns[:last], _text(turns[last].get("content")) if last < len(turns) else ""
+
+
+def is_text(row: Row) -> bool:
+    """Whether it is of format TEXT: no model is asked anything, see Models.judge."""
+    return "text" in row and "messages" not in row
 
 
 def to_answer(row: Row) -> tuple[Sequence[Row], str]:
@@ -43,7 +54,7 @@ def to_answer(row: Row) -> tuple[Sequence[Row], str]:
 def _messages(turns: Sequence[Row], system: str) -> tuple[tuple[str, str], ...]:
     # What OpenAI calls developer is system to the models.
     given = [("system" if turn["role"] == "developer" else str(turn["role"]), _text(turn.get("content"))) for turn in turns]
-    if not system:
+    if not system or not turns:
         return tuple(given)
     return ("system", system), *(turn for turn in given if turn[0] != "system")
 

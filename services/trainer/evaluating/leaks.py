@@ -10,8 +10,11 @@ from services.trainer.evaluating.values import Item
 
 
 def fingerprint(row: Mapping[str, Any]) -> bytes | None:
-    """Of what a row says, whatever its spaces and case; None for a row without messages."""
-    messages = row.get("messages")
+    """Of what a row says, whatever its spaces and case; of a preference, the question. None for a row without words."""
+    if isinstance(row.get("text"), str):
+        return hashlib.sha256(_said(row["text"]).encode()).digest()
+    asked = row.get("input")
+    messages = asked.get("messages") if "messages" not in row and isinstance(asked, dict) else row.get("messages")
     if not isinstance(messages, list):
         return None
     turns = [[str(message.get("role")), _said(message.get("content"))] for message in messages if isinstance(message, dict)]

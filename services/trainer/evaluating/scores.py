@@ -14,6 +14,7 @@ from services.trainer.evaluating.values import Answer, Item
 JudgedRow = Callable[[ScoreModel, int], str | None]
 """What the model of a grader has answered about a row, given its number."""
 
+_LIKELIHOOD = "log_likelihood"
 _SHARE = Scale(0.0, True, None)
 _ALWAYS: Mapping[str, Callable[[str, str], float]] = {
     "exact_match": lambda answer, reference: float(normalised(answer) == normalised(reference)),
@@ -47,22 +48,34 @@ class Scoring:
         references = [item.reference for item in items]
         self._items, self._graders = items, graders
         self._built_in = dict(_ALWAYS) | (dict(_OF_JSON) if all(map(is_object, references)) else {})
-        self.has_labels = labels.are_labels(references)
+        self._asks = any(item.messages for item in items)
+        self.has_labels = self._asks and labels.are_labels(references)
         self.primary = self._primary()
         """What verdicts go by."""
 
     def columns(self, answers: Mapping[int, Answer], judged: JudgedRow) -> list[Column]:
         """All scores of one model, the one that verdicts go by first."""
+        if not self._asks:
+            return [self._likelihood(answers)]
         found = [self._measured(name, metric, answers) for name, metric in self._built_in.items()]
         found += [self._graded(grader, answers, judged) for grader in self._graders]
         return sorted(found, key=lambda column: column.name != self.primary)
 
     def _primary(self) -> str:
+        if not self._asks:
+            return _LIKELIHOOD
         if self._graders:
             return self._graders[0].name
         if self.has_labels:
             return "exact_match"
         return "json_field_f1" if "json_field_f1" in self._built_in else "f1"
+
+    def _likelihood(self, answers: Mapping[int, Answer]) -> Column:
+        """Of texts, nats per token; one that could not be judged counts like the least probable one."""
+        known = {row: answer.logprob / answer.tokens for row, answer in answers.items() if answer.is_answered}
+        lowest = min(known.values(), default=0.0)
+        values = tuple(known.get(item.number, lowest) for item in self._items)
+        return Column(_LIKELIHOOD, Scale(lowest, False, None), values, (False,) * len(values), {})
 
     def _measured(self, name: str, metric: Callable[[str, str], float], answers: Mapping[int, Answer]) -> Column:
         values = []

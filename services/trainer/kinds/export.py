@@ -19,7 +19,7 @@ from tunesmith.v1 import artifact_pb2, export_pb2, task_spec_pb2, trainer_servic
 _FIELD = "run.spec.export"
 _OWN = ("files", "task", "step", "attempt", "versions", "rendered_rows_sha256", "labels", "eval_loss")
 """What a manifest says of its artifact alone; all else is true of what was made from it, too."""
-_LORA = ("rank", "alpha", "dropout", "target_modules", "use_rslora", "use_dora")
+_LORA = ("rank", "alpha", "dropout", "target_modules", "use_rslora", "use_dora", "last_layers")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.names import base_model_id, registered_name, resource_uuid
+from services.trainer import four_bit
 from services.trainer.hyperparameters import numbers
 from tunesmith.v1 import task_spec_pb2, trainer_service_pb2
 
@@ -65,6 +66,8 @@ def check(run: trainer_service_pb2.Run) -> None:
         _check_initial(tuning.initial_artifact)
     if tuning.validation_dataset:
         resource_uuid(tuning.validation_dataset, "datasets", f"{_FIELD}.validation_dataset")
+    if tuning.tuning == task_spec_pb2.FineTuning.QLORA and not four_bit.is_possible():
+        raise InvalidArgument(Violation(f"{_FIELD}.tuning", "QLORA needs bitsandbytes, which this trainer does not have"))
     if run.hyperparameters.HasField("num_processes") and run.hyperparameters.num_processes < 1:
         raise InvalidArgument(Violation("run.hyperparameters.num_processes", "a run has at least 1 process"))
 

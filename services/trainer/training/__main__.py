@@ -24,6 +24,7 @@ from services.trainer.training.config import TrainConfig, load_config
 from services.trainer.training.data import Dataset, load_dataset
 from services.trainer.training.events import BeatSink, EventSink, FdSink
 from services.trainer.training.failures import as_failure
+from services.trainer.training.kept_base import renderer_of
 from services.trainer.training.objectives.forms import FORMS
 from services.trainer.training.progress import Progress, Result
 from services.trainer.training.schedule import total_steps
@@ -57,7 +58,7 @@ def main() -> int:
 
 def run(config: TrainConfig, sink: EventSink, progress: Progress) -> bool:
     """The whole run on this rank; returns whether it was stopped early. Torch loads only after the data has proved usable."""
-    renderer = Renderer.from_directory(config.base_model_dir)
+    renderer = renderer_of(config.base_model_dir)
     training, validation = _load_data(config, renderer, progress)
     from services.trainer.training import imports  # noqa: F401 - first: it prepares what the others import
     from services.trainer.training.assembly import assemble
@@ -113,11 +114,11 @@ def _export(engine: Any, model: Any, config: TrainConfig, result: Result, traini
 def _save(model: Any, config: TrainConfig, result: Result, training: Dataset) -> None:
     from services.trainer.training.export import save_adapter, save_model, save_result
 
-    if config.tuning == "lora":
+    if config.has_adapter:
         save_adapter(model, config.output_dir)
     else:
         save_model(model, config.base_model_dir, config.output_dir)
-    kind = "ADAPTER" if config.tuning == "lora" else "MODEL"
+    kind = "ADAPTER" if config.has_adapter else "MODEL"
     save_result(result, kind, training.rendered_rows_sha256, config.output_dir.parent / "result.json")
     _log.info("%s saved after step %s", kind.lower(), result.step)
 

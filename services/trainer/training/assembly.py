@@ -14,6 +14,7 @@ from services.trainer.training.engine import Engine, local_device
 from services.trainer.training.export import save_json
 from services.trainer.training.fast import FastDecoder, fast_decoder, merged
 from services.trainer.training.initial import load_initial, with_initial_model
+from services.trainer.training.lanes import most_lanes
 from services.trainer.training.model import ObjectiveModule, autocast_dtype, load_model, parameter_counts
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.packed import can_pack
@@ -51,7 +52,8 @@ def assemble(config: TrainConfig, training: Dataset, validation: Dataset | None)
     config = _with_merged_batches(config, training, decoder)
     numbers = config.hyperparameters
     module = ObjectiveModule(model, objective, autocast_dtype(config), decoder, packs=numbers.packing and can_pack(model.config))
-    engine = Engine.start(module, objective, config, device)
+    lanes = most_lanes(config, objective, is_fast=decoder is not None)
+    engine = Engine.start(module, objective, config, device, lanes)
     # The reference is the model before training: it is asked before a checkpoint takes its place.
     if objective.reference_is_stored:
         training = engine.with_reference(training, numbers)

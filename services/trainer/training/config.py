@@ -29,6 +29,8 @@ class Lora:
     use_rslora: bool
     use_dora: bool
     """Magnitude and direction of each weight are tuned apart (DoRA)."""
+    last_layers: int
+    """Only so many layers at the end of the model have adapters; 0 = all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Hyperparameters:
     """Seconds between two checkpoints; None = not by time."""
     save_total_limit: int
     """How many of the newest checkpoints are kept, at least 1; the best by validation loss is kept beside them."""
-    precision: Literal["fp32", "bf16"] | None
+    precision: Literal["fp32", "fp16", "bf16"] | None
     """Of frozen weights and activations; None = what the device does well. Weights that are trained stay fp32."""
     num_processes: int
     zero_stage: int
@@ -95,7 +97,7 @@ class Hyperparameters:
     time_limit_seconds: float | None
     """Training may take so long over all attempts; None = as long as it takes."""
     lora: Lora | None
-    """Only with tuning `lora`."""
+    """Only with tunings `lora` and `qlora`."""
     preference: Preference | None
     """Only with preference methods."""
 
@@ -123,9 +125,14 @@ class TrainConfig:
     sample_prompts: tuple[str, ...] | None
     """What the model is asked whenever the validation loss is measured; None = nothing."""
     method: Literal["sft", "dpo", "kto", "orpo", "cpt", "classification"]
-    tuning: Literal["lora", "full"]
+    tuning: Literal["lora", "qlora", "full"]
     initial_weights: InitialWeights | None
     hyperparameters: Hyperparameters
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter learns, and the base weights are frozen."""
+        return self.tuning != "full"
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -153,7 +160,7 @@ def parse_config(value: object) -> TrainConfig:
             f"config.hyperparameters.global_batch_size: {numbers.global_batch_size} is not per_device_train_batch_size x "
             f"gradient_accumulation_steps x num_processes = {product}"
         )
-    _only_with("lora", numbers.lora, config.tuning == "lora", "tuning lora")
+    _only_with("lora", numbers.lora, config.has_adapter, "tunings lora and qlora")
     _only_with(
         "preference", numbers.preference, config.method in _PREFERENCE_METHODS, f"methods {', '.join(_PREFERENCE_METHODS)}"
     )

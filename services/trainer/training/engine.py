@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -20,6 +20,8 @@ from services.trainer.training.config import Hyperparameters, TrainConfig
 from services.trainer.training.data import Dataset, Example
 from services.trainer.training.deepspeed_config import deepspeed_config
 from services.trainer.training.generation import continuation
+from services.trainer.training.lanes import Lanes, divided
+from services.trainer.training.loss_scale import LossScale
 from services.trainer.training.model import ObjectiveModule
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.random_state import preserved_random_state
@@ -29,6 +31,8 @@ from services.trainer.training.sums import Sums
 _CUTS_WEIGHTS = 3
 """The ZeRO stage from which on no rank has a weight whole."""
 _SAMPLE = 8_192
+_SCALE = "loss_scale"
+Wishes = Callable[[], Mapping[str, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,13 @@ class Measurement:
 class Engine:
     """One rank's share of the training machinery."""
 
-    def __init__(self, engine: Any, objective: Objective, device: torch.device) -> None:
+    def __init__(
+        self, engine: Any, objective: Objective, device: torch.device, scale: LossScale | None = None, lanes: int = 1
+    ) -> None:
+        """`scale` = with fp16, of the parameters that are trained; `lanes` = parts a micro-batch may be divided into."""
         self._engine = engine
+        self._scale = scale
+        self._lanes = lanes
         self._objective = objective
         self._device = device
         self.device_type = device.type
@@ -71,7 +80,9 @@ class Engine:
         engine.clip_fp32_gradients = self._clip
 
     @classmethod
-    def start(cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device) -> Self:
+    def start(
+        cls, module: ObjectiveModule, objective: Objective, config: TrainConfig, device: torch.device, lanes: int = 1
+    ) -> Self:
         """Join the other ranks (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say where) and wrap `module`."""
         deepspeed = import_deepspeed()
         # Ranks meet through a file: a port for it would be open to the network. A new try, with a new port, is a new file.
@@ -91,11 +102,23 @@ class Engine:
             model=module, optimizer=optimizer, model_parameters=trained, config=deepspeed_config(config), dist_init_required=False
         )
         engine.train()
-        return cls(engine, objective, device)
+        return cls(engine, objective, device, LossScale(trained) if numbers.precision == "fp16" else None, lanes)
 
     def units(self, examples: Iterable[Example]) -> tuple[int, ...]:
         """What the examples count in each part of the loss."""
         return tuple(map(sum, zip(*map(self._objective.units, examples), strict=True)))
+
+    def gradient(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...], wishes: Wishes) -> Measurement:
+        """Of this rank's share of a window; `wishes`, asked afterwards, gives what `measure` takes.
+
+        With fp16 the gradient is taken anew until it does not overflow.
+        """
+        measured = self.measure(self.accumulate(micro_batches, units), units, **wishes())
+        while self._scale and self._scale.has_room() and math.isfinite(measured.sums.loss) and not measured.is_finite:
+            self.discard(self.snapshot())
+            self._scale.shrink()
+            measured = self.measure(self.accumulate(micro_batches, units), units, **wishes())
+        return measured
 
     def accumulate(self, micro_batches: Sequence[Sequence[Example]], units: tuple[int, ...]) -> Tensor:
         """Forward and backward over this rank's share of a window; returns its sums [parts + metrics], still on the device.
@@ -104,10 +127,11 @@ class Engine:
         the window weighs the same, however the window is cut.
         """
         began = time.perf_counter()
-        batches = [self._objective.collate(examples, self._device) for examples in micro_batches]
+        batches = [self._collated(examples) for examples in micro_batches]
         self.data_seconds += time.perf_counter() - began
         baseline = self._baseline(batches)
-        scale = self._world_size / torch.tensor(units, dtype=torch.float32, device=self._device)
+        enlarged = self._world_size * (self._scale.value if self._scale else 1.0)
+        scale = enlarged / torch.tensor(units, dtype=torch.float32, device=self._device)
         total: Tensor | None = None
         for index, batch in enumerate(batches):
             sums = self._engine(batch, baseline)
@@ -134,6 +158,8 @@ class Engine:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
+        if self._scale:
+            self._scale.note_step()
 
     @torch.no_grad()
     def evaluate(self, data: Dataset, numbers: Hyperparameters) -> Sums:
@@ -154,7 +180,7 @@ class Engine:
 
     def rehearse(self, micro_batch: Sequence[Example]) -> None:
         """Forward and backward of one micro-batch, which takes as much memory as in training and leaves nothing behind."""
-        batch = self._objective.collate(micro_batch, self._device)
+        batch = self._collated(micro_batch)
         trained = [parameter for parameter in self._engine.module.parameters() if parameter.requires_grad]
         with preserved_random_state(self._device):
             baseline = self._baseline([batch])
@@ -207,12 +233,15 @@ class Engine:
         return [given.tolist() for given in gathered]
 
     def snapshot(self) -> Snapshot:
-        """Weights, moments and random numbers as they are between two steps."""
-        return snapshot.take(self._engine, self._device)
+        """Weights, moments, random numbers and the scale of the loss as they are between two steps."""
+        taken = snapshot.take(self._engine, self._device)
+        return replace(taken, own={**taken.own, _SCALE: self._scale.state()}) if self._scale else taken
 
     def restore(self, state: Snapshot) -> None:
         """Continues from a snapshot; call it before the first step."""
         snapshot.restore(self._engine, self._device, state)
+        if self._scale:
+            self._scale.restore(state.own[_SCALE])
 
     def close(self) -> None:
         """Leave the other ranks."""
@@ -238,7 +267,12 @@ class Engine:
     def _shares(self, data: Dataset, numbers: Hyperparameters) -> list[tuple[MicroBatch, Any]]:
         """This rank's micro-batches of one pass: positions and tensors."""
         share = evaluation_share(data.lengths, numbers)[self.rank]
-        return [(positions, self._objective.collate(data.take(positions), self._device)) for positions in share]
+        return [(positions, self._collated(data.take(positions))) for positions in share]
+
+    def _collated(self, examples: Sequence[Example]) -> Any:
+        """The tensors of a micro-batch, in lanes if it is large enough."""
+        parts = tuple(self._objective.collate(part, self._device) for part in divided(examples, self._lanes))
+        return Lanes(parts) if len(parts) > 1 else parts[0]
 
     def _named(self, sums: Sequence[float], units: tuple[int, ...]) -> Sums:
         return Sums(tuple(sums[: len(units)]), tuple(sums[len(units) :]), units, self._objective.metrics)

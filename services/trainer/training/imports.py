@@ -2,14 +2,16 @@
 
 import os
 
-from services.trainer.training.allocation import keep_freed_memory
+from services.common import heap
 from services.trainer.training.quiet import quiet_libraries
 
 
 def get_ready() -> None:
     """What has to be as it is before torch is imported; more than once does no harm."""
     quiet_libraries()
-    keep_freed_memory()
+    # One pool for all threads: those of others cannot grow beyond 64 MB, and what a thread has freed another one may use. The
+    # largest blocks stay apart, which keeps the heap from fragmenting.
+    heap.keep_freed_memory(kept_bytes=heap.EVERYTHING, block_bytes=heap.LARGEST_BLOCK, arenas=1)
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

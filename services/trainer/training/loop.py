@@ -1,7 +1,8 @@
 """The training loop; started by `__main__` on every rank with the same arguments but for the engine and the sink."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from services.trainer.training.batches import windows
 from services.trainer.training.config import Hyperparameters
@@ -53,9 +54,9 @@ def train(
         if not watch.can_learn_from(window.step, examples, units):
             progress.done = window.step
             continue
-        sums = engine.accumulate([training.take(micro_batch) for micro_batch in window.micro_batches[engine.rank]], units)
-        wishes = {"stop": should_stop(), "save": saver.is_due(window.step), "finish": watch.is_out_of_time()}
-        measured = engine.measure(sums, units, **wishes)
+        micro_batches = [training.take(micro_batch) for micro_batch in window.micro_batches[engine.rank]]
+        wishes = partial(_wishes, should_stop, saver, watch, window.step)
+        measured = engine.gradient(micro_batches, units, wishes)
         accepted = watch.accepts(measured, window.step, rate, examples)
         if accepted:
             engine.apply(rate)
@@ -77,3 +78,7 @@ def train(
         if measured.stop:
             return Result(window.step, progress.metrics, stopped=True)
     return Result(progress.done, progress.metrics, stopped=False, ended=progress.ended)
+
+
+def _wishes(should_stop: Callable[[], bool], saver: Saver, watch: Watch, step: int) -> Mapping[str, bool]:
+    return {"stop": should_stop(), "save": saver.is_due(step), "finish": watch.is_out_of_time()}

@@ -8,18 +8,21 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
 from services.common.errors import ServiceError
 from services.trainer.training.config import Lora, TrainConfig
 from services.trainer.training.fast import FastDecoder
+from services.trainer.training.kept_base import take_model
+from services.trainer.training.lanes import Lanes, summed
+from services.trainer.training.last_layers import adapted_modules, tuned_layers
 from services.trainer.training.objectives.objective import Objective
 from services.trainer.training.objectives.policy import Policy
 
 _PLAIN = tuple(
     f"transformers.models.{name}" for name in ("llama.modeling_llama.LlamaForCausalLM", "qwen2.modeling_qwen2.Qwen2ForCausalLM")
 )
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device) -> Any:
@@ -31,7 +34,11 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     numbers = config.hyperparameters
     # Every rank draws the same first adapter and the same first head.
     torch.manual_seed(numbers.seed)
-    base = _load_base(config.base_model_dir, frozen_dtype(config), labels)
+    kept = take_model(config.base_model_dir, frozen_dtype(config))
+    fits = kept is not None and not labels and config.tuning != "qlora"
+    base: Any = kept if fits else load_base(config.base_model_dir, frozen_dtype(config), labels, **_placement(config, device))
+    if config.tuning == "qlora":
+        _keep_scales(base)
     # peft writes this name into the adapter. Where the base lies on this machine means nothing to whoever loads that.
     base.name_or_path = config.base_model
     if not labels and not has_plain_logits(base):
@@ -40,12 +47,12 @@ def load_model(config: TrainConfig, labels: Sequence[str], device: torch.device)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return model.to(device)
+    return model if config.tuning == "qlora" else model.to(device)
 
 
 def frozen_dtype(config: TrainConfig) -> torch.dtype:
     """Of the weights as they are loaded; those that are trained are fp32 whatever the precision."""
-    return _DTYPES[config.hyperparameters.precision or "fp32"] if config.tuning == "lora" else torch.float32
+    return _DTYPES[config.hyperparameters.precision or "fp32"] if config.has_adapter else torch.float32
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
@@ -76,7 +83,10 @@ class ObjectiveModule(nn.Module):
         self._packs = packs
 
     def forward(self, batch: Any, baseline: Tensor | None = None, *, ask: str = "loss") -> Tensor:
-        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective."""
+        """Sums of the micro-batch; `ask` for `loss`, `baseline` or `reference` of the objective. Those of lanes are added up."""
+        if isinstance(batch, Lanes):
+            trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            return summed(lambda part: self.forward(part, baseline, ask=ask), batch, trained)
         policy = Policy(self.model, self._decoder, packs=self._packs)
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
@@ -89,19 +99,46 @@ class ObjectiveModule(nn.Module):
 
 def autocast_dtype(config: TrainConfig) -> torch.dtype | None:
     """What activations are cast to when all weights are trained: those stay fp32."""
-    return torch.bfloat16 if config.tuning == "full" and config.hyperparameters.precision == "bf16" else None
+    precision = config.hyperparameters.precision or "fp32"
+    return _DTYPES[precision] if config.tuning == "full" and precision != "fp32" else None
 
 
-def _load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str]) -> Any:
-    common = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False}
+def load_base(directory: Path, dtype: torch.dtype, labels: Sequence[str] = (), **placement: Any) -> Any:
+    """On the CPU unless `placement` says otherwise, with a fresh head for `labels` if there are any.
+
+    Raises ServiceError BASE_MODEL_UNUSABLE.
+    """
+    common = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, **placement}
     try:
         if not labels:
             return AutoModelForCausalLM.from_pretrained(directory, **common)
         names = dict(enumerate(labels))
         ids = {label: index for index, label in names.items()}
         return AutoModelForSequenceClassification.from_pretrained(directory, id2label=names, label2id=ids, **common)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ServiceError("BASE_MODEL_UNUSABLE", f"the base model {directory.name} cannot be loaded: {error}") from error
+
+
+def _placement(config: TrainConfig, device: torch.device) -> dict[str, Any]:
+    """What from_pretrained is told of base weights in 4 bits (NormalFloat with its scales quantised too, as in the QLoRA paper,
+    arXiv 2305.14314); they cannot be moved afterwards."""
+    if config.tuning != "qlora":
+        return {}
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=frozen_dtype(config),
+    )
+    return {"quantization_config": quantization, "device_map": {"": device}}
+
+
+def _keep_scales(base: Any) -> None:
+    # On processors with bf16, bitsandbytes would lay weights out anew at the first evaluation, for good: with coarser scales, and
+    # not for every shape.
+    for module in base.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def has_plain_logits(base: Any) -> bool:
@@ -126,16 +163,17 @@ def check_logits(base: Any) -> None:
 def add_adapter(base: Any, lora: Lora, task_type: str) -> PeftModel:
     """Freeze `base` and put a fresh adapter into it; with task type SEQ_CLS the head is trained, too.
 
-    Raises ServiceError INVALID_FIELD when it lacks the target modules.
+    Raises ServiceError INVALID_FIELD when it lacks the target modules, or has fewer layers than are to be tuned.
     """
-    everything = lora.target_modules == ("all-linear",)
+    names, layers = adapted_modules(base, lora), tuned_layers(base.config, lora)
     adapter = LoraConfig(
         task_type=task_type,
         r=lora.rank,
         # peft writes whole numbers as whole numbers; readers of other languages expect that.
         lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules="all-linear" if everything else list(lora.target_modules),
+        target_modules=names,
+        layers_to_transform=layers,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
     )

@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 
-_LOUD = ("transformers", "DeepSpeed", "peft", "torch", "huggingface_hub", "gguf")
+_LOUD = ("transformers", "DeepSpeed", "peft", "torch", "huggingface_hub", "gguf", "bitsandbytes")
 
 
 def quiet_libraries() -> None:

@@ -25,7 +25,8 @@ _TIGHT = 0.6
 def rehearse(engine: Engine, training: Dataset, numbers: Hyperparameters, model: Any) -> bool:
     """Whether there was one; `model` is a configuration of transformers."""
     longest = longest_round(training.lengths, numbers)
-    pays = _pays(numbers, Shape.of(model), training, longest[engine.rank], engine.device_type)
+    shape = Shape.of(model, numbers.lora.last_layers if numbers.lora else 0)
+    pays = _pays(numbers, shape, training, longest[engine.rank], engine.device_type)
     # Memory differs between ranks, and some objectives make them talk: all rehearse or none.
     if not any(wanted for (wanted,) in engine.exchange([pays])):
         return False

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from services.common.changeable import CHANGEABLE
 from services.trainer.checkpoint_files import SHARED, Manifest, Torn, check, checkpoints, rank_file, read_manifest
 from services.trainer.training.checkpoint import read_tensors
 from services.trainer.training.config import TrainConfig
@@ -17,43 +18,17 @@ from services.trainer.training.snapshot import Snapshot
 
 _log = logging.getLogger("tunesmith.training")
 
-# What a task that is tried again may change while it continues: how often something is written down, how far and how fast it goes
-# on from here, and how a window is cut. Everything else would make weights, moments or data order those of another task.
-# services/task_manager/domain/retry.py refuses the same by name.
-_CHANGEABLE = (
-    "logging_steps",
-    "eval_steps",
-    "save_steps",
-    "save_interval_seconds",
-    "save_total_limit",
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_ratio",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "non_finite_policy",
-    "max_skipped_batches",
-    "rehearsal",
-    "packing",
-    "stall_policy",
-    "early_stopping_patience",
-    "early_stopping_min_delta",
-    "time_limit_seconds",
-)
-
 
 def identity(config: TrainConfig, training: Dataset) -> dict[str, Any]:
     """What a checkpoint belongs to: everything that decides the course of the run, and no name of a run or a place."""
     values = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, Path) and name != "run"}
     del values["initial_weights"]  # the same for every attempt of a task
-    for name in _CHANGEABLE:
+    for name in CHANGEABLE:
         del values["hyperparameters"][name]
     del values["sample_prompts"]
+    # Checkpoints from before there was such a number do not say it.
+    if (lora := values["hyperparameters"]["lora"]) and not lora["last_layers"]:
+        del lora["last_layers"]
     counts = [len(training.examples), training.token_count, training.target_token_count]
     values["data"] = [*counts, training.rendered_rows_sha256, *training.labels]
     result: dict[str, Any] = json.loads(json.dumps(values))

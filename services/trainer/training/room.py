@@ -20,7 +20,7 @@ def check_room(config: TrainConfig, checkpoints: Path, counts: tuple[int, int], 
         checkpoints,
         checkpoint=_CHECKPOINT_BYTES * trained,
         kept=config.hyperparameters.save_total_limit,
-        result=_RESULT_BYTES * (trained if config.tuning == "lora" else parameters),
+        result=_RESULT_BYTES * (trained if config.has_adapter else parameters),
     )
     if finding is not None:
         sink.anomaly(finding.reason, finding.message, finding.step)

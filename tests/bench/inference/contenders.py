@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from services.inference.engine import Engine, GenerationRequest
 from services.inference.engine_process import Options
 from services.inference.remote_engine import EngineProcess, RemoteEngine
-from services.inference.transformers_engine import TransformersEngine
 
 BASE = "baseModels/bench"
 GGUF_VARIABLE = "TUNESMITH_BENCH_GGUF"
@@ -24,15 +23,16 @@ Write = Callable[[Prompts], int]
 """Writes the agreed number of tokens behind each prompt, all at once; returns how many in all."""
 
 
-def engine_of(model: Path, threads: int, *, half: bool = False) -> TransformersEngine:
-    """Ours with the base model; nothing is remembered between the rounds."""
-    engine = TransformersEngine(threads=threads, pack_up_to=2**30, half=half)
+def engine_of(model: Path, threads: int, *, half: bool = False) -> Engine:
+    """Ours with the base model in a process of its own, as it is served; nothing is remembered between the rounds."""
+    options = Options(threads=threads, prefix_tokens=0, pack_up_to=2**30, half=half)
+    engine = RemoteEngine(lambda: EngineProcess.start(options))
     engine.load_base(BASE, model)
     return engine
 
 
 def vllm_engine(model: Path, threads: int) -> Engine | None:
-    """vLLM behind our port, in the environment whose interpreter is named; None = none is. Its processor time is its process'."""
+    """vLLM behind our port, in the environment whose interpreter is named; None = none is."""
     if not (python := os.environ.get(VLLM_VARIABLE)):
         return None
     options = Options(threads=threads, prefix_tokens=0, pack_up_to=0, engine="vllm", cache_bytes=2**30)

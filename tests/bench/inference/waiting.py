@@ -4,9 +4,8 @@ import asyncio
 import threading
 import time
 
-from services.inference.engine import GenerationRequest, Written
+from services.inference.engine import Engine, GenerationRequest, Written
 from services.inference.scheduler import Limits, Scheduler
-from services.inference.transformers_engine import TransformersEngine
 from services.inference.worker import Worker
 from tests.bench.inference.contenders import BASE, Prompts
 
@@ -33,12 +32,12 @@ class _Client:
             raise error
 
 
-def first_tokens(engine: TransformersEngine, prompts: Prompts, *, clients: int, count: int) -> list[float]:
+def first_tokens(engine: Engine, prompts: Prompts, *, clients: int, count: int) -> list[float]:
     """Seconds to the first token of each prompt, ascending."""
     return sorted(asyncio.run(_ask_all(engine, prompts, clients, count)))
 
 
-async def _ask_all(engine: TransformersEngine, prompts: Prompts, clients: int, count: int) -> list[float]:
+async def _ask_all(engine: Engine, prompts: Prompts, clients: int, count: int) -> list[float]:
     waiting, seconds = list(prompts), []
     with Worker(f"bench-{threading.get_ident()}") as worker:
         scheduler = Scheduler(worker, engine, Limits(rows=16, tokens=65536))

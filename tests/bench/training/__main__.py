@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.bench.training.work import flops_per_step
 from tests.bench.training.worker import OURS
 
 DEFAULTS = "TRL, its defaults"
-LORA = (OURS, "TRL padding_free", "TRL packing", "transformers group_by_length", DEFAULTS)
+LORA = ("TRL padding_free", "TRL packing", "transformers group_by_length", DEFAULTS)
 FULL = (OURS, "TRL padding_free")
 
 
@@ -37,10 +37,11 @@ def main() -> None:
         job = Job(OURS, "lora", str(model), str(rows), options.batch, options.micro_batch, options.steps)
         print(report.heading(), flush=True)
         peaks: list[float] = []
-        lora = _measure(job, LORA, options.rounds, peaks)
+        some = {f"{OURS}, adapters in the last {count} layers": replace(job, last_layers=count) for count in options.last_layers}
+        lora = _measure({OURS: job} | some | dict.fromkeys(LORA, job), options.rounds, peaks)
         print(f"\nLoRA, rank 8, all linear layers, fp32, {job.batch} rows a step:\n\n{report.table(lora, OURS)}", flush=True)
         whole = replace(job, tuning="full", steps=options.full_steps)
-        full = _measure(whole, FULL, options.rounds, peaks)
+        full = _measure(dict.fromkeys(FULL, whole), options.rounds, peaks)
         print(f"\nFull tuning:\n\n{report.table(full, OURS)}\n", flush=True)
         shares = [flops_per_step(each) / found[OURS].seconds_per_step for each, found in ((job, lora), (whole, full))]
     print(f"fp32 matrix peak {max(peaks) / 1e9:.0f} GFLOP/s; ours, LoRA and full: {[round(share / 1e9) for share in shares]}\n")
@@ -48,11 +49,11 @@ def main() -> None:
         print(f"- {line}")
 
 
-def _measure(job: Job, variants: Sequence[str], rounds: int, peaks: list[float]) -> dict[str, Result]:
-    """Round by round, so that a slow minute of the machine hits no variant alone; the machine's peak beside each."""
-    found: dict[str, list[Measured]] = {name: [] for name in variants}
+def _measure(jobs: Mapping[str, Job], rounds: int, peaks: list[float]) -> dict[str, Result]:
+    """By variant. Round by round, so that a slow minute of the machine hits no variant alone; the machine's peak beside each."""
+    found: dict[str, list[Measured]] = {name: [] for name in jobs}
     for _ in range(rounds):
-        for name in variants:
+        for name, job in jobs.items():
             peaks.append(float(_output("tests.bench.training.peak")))
             found[name].append(Measured.from_json(_output("tests.bench.training.worker", replace(job, variant=name).to_json())))
     return {name: Result.of(each) for name, each in found.items()}
@@ -75,6 +76,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--full-steps", type=int, default=3, help="the same for full tuning")
     parser.add_argument("--batch", type=int, default=32, help="rows of an optimizer step")
     parser.add_argument("--micro-batch", type=int, default=8, help="rows a peer computes at a time")
+    parser.add_argument(
+        "--last-layers", type=int, nargs="*", default=(6, 8, 10), help="further rows of ours: adapters in so many layers alone"
+    )
     parser.add_argument("--model", type=Path, help="directory of the model; default = SmolLM2 135M is converted first")
     return parser.parse_args()
 

@@ -12,13 +12,18 @@ _CURVE = 0.02
 
 
 def verdicts(lora: Mapping[str, Result], full: Mapping[str, Result], ours: str, defaults: str, of_peak: float) -> Iterator[str]:
-    """One line per goal: reached or missed, and by how much."""
+    """One line per goal (names that begin with `ours` are options of ours): reached or missed, and by how much."""
     ratios = {name: lora[ours].targets_per_second / result.targets_per_second for name, result in lora.items()}
-    peers = {name: ratio for name, ratio in ratios.items() if name not in (ours, defaults)}
+    peers = {name: ratio for name, ratio in ratios.items() if name != defaults and not name.startswith(ours)}
     best = min(peers, key=lambda name: peers[name])
     yield _verdict(f"LoRA beside the best peer, {best}", peers[best], BEST_PEER, "x")
     yield _verdict(f"LoRA beside {defaults}", ratios[defaults], DEFAULTS, "x")
     yield _verdict("share of the fp32 matrix peak", of_peak, OF_PEAK, "")
+    for name, ratio in ratios.items():
+        # An option of ours, judged by the same goals.
+        if name.startswith(ours) and name != ours:
+            yield _verdict(f"{name}, beside {defaults}", ratios[defaults] / ratio, DEFAULTS, "x")
+            yield _verdict(f"{name}, beside the best peer", peers[best] / ratio, BEST_PEER, "x")
     memory = lora[best].peak_rss / lora[ours].peak_rss
     yield _verdict(f"memory of {best} over ours", memory, 1.0, "x")
     theirs = {name: full[ours].targets_per_second / result.targets_per_second for name, result in full.items() if name != ours}

@@ -33,6 +33,8 @@ class Job:
     micro_batch: int
     """Rows that go through a peer's model at a time."""
     steps: int
+    last_layers: int = 0
+    """Of ours: adapters in so many layers alone; 0 = all."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -46,7 +48,7 @@ class Job:
         paths = {"tuning": self.tuning, "base_model_dir": self.model, "train_file": self.rows, "output_dir": str(output)}
         return config_json(
             paths=paths,
-            lora={"rank": 8, "alpha": 16.0},
+            lora={"rank": 8, "alpha": 16.0, "last_layers": self.last_layers},
             learning_rate=LEARNING_RATE if self.tuning == "lora" else LEARNING_RATE / 25,
             lr_scheduler_type="constant",
             global_batch_size=self.batch,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
+from services.trainer.training.config import TrainConfig, parse_config
 from services.trainer.training.events import NullSink
 from tests.bench.training.job import Job, Moment
 
@@ -29,11 +30,16 @@ class _Clock(NullSink):
 
 def run(job: Job) -> tuple[list[Moment], list[float]]:
     """(when each step ended, its loss)."""
+    with tempfile.TemporaryDirectory() as directory:
+        return train(parse_config(job.config(Path(directory) / "output")))
+
+
+def train(config: TrainConfig) -> tuple[list[Moment], list[float]]:
+    """The same of any run; its adapter lies in `config.output_dir`."""
     from services.trainer.training import __main__ as process
-    from services.trainer.training.config import parse_config
     from services.trainer.training.progress import Progress
 
     clock = _Clock()
-    with tempfile.TemporaryDirectory() as directory, mock.patch.dict(os.environ, _RANK):
-        process.run(parse_config(job.config(Path(directory) / "output")), clock, Progress())
+    with mock.patch.dict(os.environ, _RANK):
+        process.run(config, clock, Progress())
     return clock.times, clock.losses

@@ -15,14 +15,14 @@ def heading(cores: int | None = None) -> str:
 
 
 def table(results: Mapping[str, Result], ours: str) -> str:
-    """One row per variant, speeds relative to ours."""
-    rows = [_row(name, result, results[ours]) for name, result in results.items()]
+    """One row per variant, speeds relative to ours. Options of ours begin with its name; peers are not compared with them."""
+    rows = [_row(name, result, None if name.startswith(ours) else results[ours]) for name, result in results.items()]
     head = "| trainer | target tokens/s | we are faster by | seconds per step | of all threads | peak RSS, GB | loss by step |"
     return "\n".join((head, "|---|---|---|---|---|---|---|", *rows))
 
 
-def _row(name: str, result: Result, ours: Result) -> str:
-    ratio = "" if result is ours else f"{ours.targets_per_second / result.targets_per_second:.2f}x"
+def _row(name: str, result: Result, ours: Result | None) -> str:
+    ratio = "" if ours is None else f"{ours.targets_per_second / result.targets_per_second:.2f}x"
     seconds = f"{result.seconds_per_step:.2f} | {result.cpu_seconds_per_step:.2f}"
     numbers = f"{result.targets_per_second:.1f} | {ratio} | {seconds} | {result.peak_rss / 1e9:.2f}"
     return f"| {name} | {numbers} | {_curve(result.losses)} |"

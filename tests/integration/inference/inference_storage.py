@@ -43,6 +43,12 @@ class DirectoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_ser
         files = files_of(self.models[request.name])
         return base_model_pb2.BaseModel(name=request.name, files=files, revision=files[0].sha256)
 
+    async def ListBaseModels(
+        self, request: model_service_pb2.ListBaseModelsRequest, context: Any
+    ) -> model_service_pb2.ListBaseModelsResponse:
+        names = sorted(self.models)[: request.page_size]
+        return model_service_pb2.ListBaseModelsResponse(base_models=[base_model_pb2.BaseModel(name=name) for name in names])
+
     async def DownloadModel(
         self, request: model_service_pb2.DownloadModelRequest, context: Any
     ) -> AsyncIterator[model_service_pb2.DownloadModelResponse]:

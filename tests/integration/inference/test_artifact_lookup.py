@@ -1,6 +1,7 @@
 """What storage is asked about results and checkpoints, over a real channel."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -83,9 +84,16 @@ async def test_the_recipe_is_what_the_weights_were_trained_with(
 
 
 async def test_modules_that_were_named_stay_named(storage: DirectoryStorage, lookup: ArtifactLookup) -> None:
-    numbers = Hyperparameters(lora=Lora(rank=2, target_modules=["q_proj", "v_proj"]))
+    numbers = Hyperparameters(lora=Lora(rank=2, target_modules=["q_proj", "v_proj"], last_layers=3))
     add(storage, ARTIFACT, Artifact.CHECKPOINT, method=FineTuning.SFT, effective_hyperparameters=numbers)
-    assert (await lookup.recipe(ARTIFACT)).lora["target_modules"] == ["q_proj", "v_proj"]
+    recipe = await lookup.recipe(ARTIFACT)
+    assert (recipe.lora["target_modules"], recipe.last_layers) == (["q_proj", "v_proj"], 3)
     with pytest.raises(ServiceError) as refused:
         await lookup.recipe(OTHER_ARTIFACT)
     assert refused.value.reason == "ARTIFACT_NOT_FOUND"
+
+
+async def test_the_base_models_there_are_by_their_ids(storage: DirectoryStorage, lookup: ArtifactLookup, tmp_path: Path) -> None:
+    assert await lookup.base_models() == []
+    storage.models = {f"baseModels/m{number:02}": tmp_path for number in range(30)}
+    assert await lookup.base_models() == [f"m{number:02}" for number in range(20)]

@@ -9,11 +9,12 @@ import torch
 from engine_rows import first_written, together
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT
 from peft_reference import greedy, write_adapter
+from transformers import AutoModelForCausalLM
 
 from services.inference import packing, transformers_engine
 from services.inference.engine import GenerationRequest, Sampling
 from services.inference.lean import LeanNetwork
-from services.inference.packing import is_packable
+from services.inference.packing import is_packable, pack
 from services.inference.reading import PIECE
 from services.inference.transformers_engine import TransformersEngine
 
@@ -94,9 +95,76 @@ def test_a_prompt_is_read_with_packed_weights_up_to_a_piece(
     product = packing._product
     monkeypatch.setattr(packing, "_product", lambda x, *rest: rows.append(x.numel() // x.shape[-1]) or product(x, *rest))
     together(loaded(base_directory, 2**30), [GenerationRequest(BASE, None, tuple(range(1, 200)), 1)])
-    # The head is computed behind the last token alone; in fp32 transformers does that faster as it is.
-    assert set(rows) - {1} == {PIECE, 199 - PIECE}
-    assert (1 in rows) is (kind == "lean")
+    # The head is asked for the last position alone.
+    assert set(rows) == {PIECE, 199 - PIECE, 1}
+
+
+@pytest.mark.parametrize("beside", [2, 8, 128])
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
+def test_a_row_gets_the_same_digits_whatever_is_beside_it(base_directory: Path, half: bool, beside: int) -> None:
+    mlp = AutoModelForCausalLM.from_pretrained(base_directory, dtype=torch.float32).model.layers[0].mlp
+    pack(mlp, half=half)
+    rows = torch.randn(beside, mlp.hidden_size)
+    with torch.inference_mode():
+        assert torch.equal(mlp.gate_proj(rows)[:1], mlp.gate_proj(rows[:1]))
+        assert torch.equal(mlp(rows)[:1], mlp(rows[:1]))
+
+
+class Siblings(torch.nn.Module):
+    """Two layers that a model gives the same input, and what else they may be given."""
+
+    def __init__(self, *, biases: tuple[bool, bool] = (True, True)) -> None:
+        super().__init__()
+        self.gate_proj = torch.nn.Linear(8, 24, bias=biases[0])
+        self.up_proj = torch.nn.Linear(8, 16, bias=biases[1])
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.gate_proj(first), self.up_proj(second)
+
+
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of every packed product."""
+    found: list[int] = []
+    product = packing._product
+    monkeypatch.setattr(packing, "_product", lambda x, *rest: found.append(x.numel() // x.shape[-1]) or product(x, *rest))
+    return found
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("biases", [(True, True), (False, False), (True, False)], ids=str)
+def test_layers_with_one_input_are_one_product(products: list[int], biases: tuple[bool, bool]) -> None:
+    module = Siblings(biases=biases)
+    x, y = torch.randn(3, 8), torch.randn(2, 8)
+    expected = [module(x, x), module(x, y), module(y, y)]
+    pack(module)
+    for (first, second), known in zip(((x, x), (x, y), (y, y)), expected, strict=True):
+        for found, right in zip(module(first, second), known, strict=True):
+            torch.testing.assert_close(found, right)
+    assert products == ([3, 3, 3, 2, 2, 2] if biases == (True, False) else [3, 3, 2, 2])
+
+
+@torch.inference_mode()
+def test_an_input_that_comes_again_with_other_numbers_is_computed_again() -> None:
+    module = Siblings()
+    pack(module)
+    x = torch.randn(1, 8)
+    module(x, x)
+    before = module(x, x)[1].clone()
+    x += 1
+    assert not torch.equal(module(x, x)[1], before)
+
+
+@torch.inference_mode()
+def test_what_a_layer_gives_may_be_changed_in_place() -> None:
+    # As an adapter does, with the result of one layer, before the next one is asked.
+    module = Siblings()
+    x = torch.randn(3, 1, 8)
+    expected = module.up_proj(x)
+    pack(module)
+    gate = module.gate_proj(x)
+    gate.view(-1, 24).add_(1)
+    torch.testing.assert_close(module.up_proj(x), expected)
 
 
 def test_half_the_precision_is_close_and_the_adapters_keep_theirs(

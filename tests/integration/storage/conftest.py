@@ -1,7 +1,5 @@
 """The service over real Postgres and real S3."""
 
-# ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
-
 import asyncio
 import datetime
 import pathlib
@@ -10,26 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import minio
 import pytest
-
-SUITES = (
-    "artifact_suite",
-    "checkpoint_suite",
-    "dataset_suite",
-    "dataset_tokens_suite",
-    "dataset_version_suite",
-    "import_suite",
-    "model_suite",
-    "object_store_suite",
-    "part_upload_suite",
-    "piece_suite",
-    "repository_suite",
-    "retention_suite",
-    "scrub_suite",
-    "server_import_suite",
-    "service",
-)
-pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
-
 from embedded import S3
 from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service
@@ -104,6 +82,20 @@ def send_part() -> Callable[[str, bytes], Awaitable[None]]:
         await asyncio.to_thread(put, url, content)
 
     return send
+
+
+@pytest.fixture
+def read_by_url() -> Callable[[str], Awaitable[bytes]]:
+    """What a caller does with the URL of a file."""
+
+    def get(url: str) -> bytes:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return answer.read()
+
+    async def read(url: str) -> bytes:
+        return await asyncio.to_thread(get, url)
+
+    return read
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from integration.inference.peft_reference import write_adapter
 from tiny_model import make_tiny_model
+from unit.storage.export_stream_suite import ExportStreamSuite
 from unit.storage.export_suite import ExportSuite
 from unit.storage.service import Service
 
@@ -34,6 +35,10 @@ print("differs" if (plain - tuned).abs().max() > 1e-3 else "same")
 
 
 class TestExport(ExportSuite):
+    """All rules of the suite."""
+
+
+class TestExportStream(ExportStreamSuite):
     """All rules of the suite."""
 
 

@@ -107,6 +107,9 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.runs: dict[str, FakeRun] = {}
         self.script: Callable[[FakeRun], Any] | None = None
         self.refusal: ServiceError | None = None
+        self.answers_starts = asyncio.Event()
+        """Cleared by a test that wants something to happen before a start is answered."""
+        self.answers_starts.set()
         self.obeys_cancel = True
         self.cancelled: list[str] = []
         self.paused: list[str] = []
@@ -119,6 +122,7 @@ class FakeTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
     async def StartRun(self, request: Any, context: Any) -> trainer_service_pb2.Run:
         if request.run.name in self.runs:
             return self.runs[request.run.name].run
+        await self.answers_starts.wait()
         if self.refusal:
             raise self.refusal
         run = FakeRun(trainer_service_pb2.Run())
@@ -232,6 +236,8 @@ class FakeStorage(
         self.calls = 0
         self.artifacts: list[artifact_pb2.Artifact] = []
         self.held: list[str] = []
+        self.notices: list[artifact_service_pb2.ArtifactNotice] = []
+        """Numbered from 1."""
         self.formats = {DATASET: dataset_pb2.Dataset.CHAT, OTHER_DATASET: dataset_pb2.Dataset.CHAT}
         self.tokens: dict[str, dataset_pb2.TokenStatistics] = {}
         self.shared_rows = 0
@@ -244,6 +250,10 @@ class FakeStorage(
         self.can_count = True
         self.counting = asyncio.Event()
         self.counting.set()
+
+    async def ListArtifactNotices(self, request: Any, context: Any) -> artifact_service_pb2.ListArtifactNoticesResponse:
+        found = self.notices[request.after_sequence :]
+        return artifact_service_pb2.ListArtifactNoticesResponse(notices=found, last_sequence=len(self.notices))
 
     async def GetDataset(self, request: Any, context: Any) -> dataset_pb2.Dataset:
         self.calls += 1

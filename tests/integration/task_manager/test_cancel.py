@@ -40,10 +40,12 @@ async def test_a_task_whose_trainer_has_no_room_after_all_is_cancelled_without_a
     manager: Platform, trainer: FakeTrainer
 ) -> None:
     trainer.refusal = ServiceError("NO_CAPACITY", "full")
+    trainer.answers_starts.clear()
     task = await manager.create()
     await manager.until(task.name, task_pb2.Task.STARTING)
 
     assert (await cancel(manager, task.name)).state == task_pb2.Task.CANCELLING
+    trainer.answers_starts.set()
 
     await manager.until(task.name, task_pb2.Task.CANCELLED)
     await ended(manager, task.name)

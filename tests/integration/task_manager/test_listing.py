@@ -49,9 +49,11 @@ async def update(manager: Platform, name: str, *paths: str, **values: Any) -> ta
 
 async def test_tasks_are_found_by_what_they_are(manager: Platform) -> None:
     await create(manager, "one", labels={"team": "x"}, description="runs every Night")
-    await create(manager, "two", tuning=FineTuning.FULL, labels={"team": "x", "tier": "1"})
+    await create(manager, "two", tuning=FineTuning.FULL, creator="ann", labels={"team": "x", "tier": "1"})
     await create(manager, "Nightly")
 
+    assert await names(manager, creator="ann") == ["two"]
+    assert await names(manager, creator="an") == []
     assert await names(manager, labels={"team": "x"}) == ["one", "two"]
     assert await names(manager, labels={"team": "x", "tier": "1"}) == ["two"]
     assert await names(manager, labels={"tier": "2"}) == []
@@ -91,6 +93,7 @@ async def test_totals_count_all_pages_by_state(manager: Platform) -> None:
     wanted = api.TaskFilter(text="b")
     page = await manager.stub.ListTasks(api.ListTasksRequest(filter=wanted, include_totals=True))
     assert [(total.state, total.task_count) for total in page.totals] == [(task_pb2.Task.CANCELLED, 1)]
+    assert not page.totals[0].at_least
     assert not (await manager.stub.ListTasks(api.ListTasksRequest())).totals
 
 

@@ -1,11 +1,13 @@
 """Labels and memory in the database: what is looked at, what is claimed, and what callers are told."""
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import uuid
 from collections.abc import Mapping
 
+import grpc
 import pytest
 from integration.task_manager.fake_peers import FakeTrainer
 from integration.task_manager.manager_harness import Platform, a_task, eventually, make_settings, platform_of
@@ -20,7 +22,7 @@ from services.task_manager.hub import Hub
 from services.task_manager.retry_repository import RetryRepository
 from services.task_manager.task_queue import TaskQueue
 from tunesmith.v1 import task_manager_service_pb2 as api
-from tunesmith.v1 import task_pb2
+from tunesmith.v1 import task_pb2, task_spec_pb2
 
 pytestmark = pytest.mark.integration
 
@@ -152,6 +154,32 @@ async def test_callers_are_told_and_the_task_runs_once_a_runner_has_its_labels(m
     assert dict(run.run.spec.runner_labels) == ZONE, "the spec travels as it is"
     plan = await manager.stub.PlanTask(api.PlanTaskRequest(task=ask))
     assert not any("runner" in warning for warning in plan.warnings)
+
+
+async def test_weights_in_four_bits_are_refused_while_no_runner_has_them_and_run_where_one_does(
+    manager: Platform, trainer: FakeTrainer
+) -> None:
+    ask = a_task()
+    ask.spec.fine_tuning.tuning = task_spec_pb2.FineTuning.QLORA
+    # The task manager has heard of its trainer.
+    await (await manager.run_of(await manager.create())).end(task_pb2.Task.SUCCEEDED)
+    for call in (manager.stub.CreateTask(api.CreateTaskRequest(task=ask)), manager.stub.PlanTask(api.PlanTaskRequest(task=ask))):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "none of the trainers has bitsandbytes" in (refused.value.details() or "")
+
+    trainer.labels = {"four-bit": "yes"}
+
+    async def created() -> task_pb2.Task | None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return await manager.stub.CreateTask(api.CreateTaskRequest(task=ask))
+        return None
+
+    task = await eventually(created, "it is taken once the trainer has told")
+    run = await manager.run_of(task)
+    assert (run.run.spec.fine_tuning.tuning, dict(run.run.spec.runner_labels)) == (task_spec_pb2.FineTuning.QLORA, {})
+    assert task.effective_hyperparameters.HasField("lora")
 
 
 async def test_a_task_waits_for_memory_and_a_setting_turns_that_off(

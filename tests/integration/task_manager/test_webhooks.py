@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from integration.task_manager.fake_peers import FakeTrainer
+from integration.task_manager.fake_peers import FakeStorage, FakeTrainer
 from integration.task_manager.manager_harness import Platform, eventually, make_settings, platform_of
 from integration.task_manager.test_repositories import Owner, a_new_task
 from unit.task_manager.test_webhook import KEY, SECRET, Receiver, at, receiving
@@ -19,6 +19,7 @@ from services.task_manager.domain.task import Change, State
 from services.task_manager.servicer import utc_now
 from services.task_manager.webhook_delivery import WebhookDelivery
 from services.task_manager.webhook_events import WebhookEvents
+from tunesmith.v1.artifact_service_pb2 import ArtifactNotice
 
 pytestmark = pytest.mark.integration
 
@@ -168,12 +169,19 @@ async def test_an_event_whose_deliverer_was_killed_is_due_again_and_a_late_word_
     assert await all_events(pool) == [("task.cancelled", 2, "HTTP 200", False)]
 
 
-async def test_a_whole_task_manager_tells_of_the_end(
-    postgres_dsn: str, storage_address: str, trainer: FakeTrainer, receiver: Receiver
+async def test_a_whole_task_manager_tells_of_ends_of_tasks_and_artifacts(
+    pool: Pool, postgres_dsn: str, storage: FakeStorage, storage_address: str, trainer: FakeTrainer, receiver: Receiver
 ) -> None:
+    storage.notices.append(a_notice(days=7))
     told = {"webhook_url": Secret(f"http://127.0.0.1:{receiver.port}/x"), "webhook_secret": Secret(SECRET)}
     settings = make_settings(
-        postgres_dsn, storage_address, (trainer.address,), **told, webhook_allow_http=True, webhook_allow_private=True
+        postgres_dsn,
+        storage_address,
+        (trainer.address,),
+        **told,
+        webhook_allow_http=True,
+        webhook_allow_private=True,
+        webhook_artifact_interval=datetime.timedelta(milliseconds=50),
     )
     async with platform_of(settings, trainer) as manager:
         name = await _succeeded(manager)
@@ -182,11 +190,45 @@ async def test_a_whole_task_manager_tells_of_the_end(
             return [content for _, _, content in receiver.requests] or None
 
         (content,) = await eventually(heard, "the receiver is told")
+        await eventually(WebhookEvents(pool).heard, "announcements are asked for")
+        storage.notices.append(a_notice(days=3))
+
+        async def heard_more() -> list[bytes] | None:
+            return [content for _, _, content in receiver.requests[1:]] or None
+
+        (more,) = await eventually(heard_more, "the receiver is told of the artifact")
+    assert (json.loads(more)["type"], json.loads(more)["data"]["days"]) == ("artifact.expiring", 3)
     assert json.loads(content)["type"] == "task.succeeded"
     assert json.loads(content)["data"] == {"object": "task", "name": name, "attempt": 1}
+
+
+def a_notice(days: int) -> ArtifactNotice:
+    names = {"artifact": f"artifacts/{uuid.uuid4()}", "task": f"tasks/{uuid.uuid4()}"}
+    return ArtifactNotice(kind=ArtifactNotice.EXPIRING, days=days, **names)
 
 
 async def _succeeded(manager: Platform) -> str:
     task = await manager.create()
     await (await manager.run_of(task)).succeed()
     return task.name
+
+
+async def test_announcements_about_artifacts_are_written_once_and_only_when_they_are_wanted(
+    pool: Pool, events: WebhookEvents, delivery: WebhookDelivery, receiver: Receiver
+) -> None:
+    notices = [webhook.ArtifactNotice("artifact.expiring", uuid.uuid4(), uuid.uuid4(), days, utc_now()) for days in (7, 3)]
+    damage = webhook.ArtifactNotice("artifact.damaged", uuid.uuid4(), uuid.uuid4(), 0, utc_now())
+    await events.configure(["artifact.expiring"])
+    assert await events.heard() is None
+    await events.hear(None, 5, ())
+    await events.hear(5, 8, [*notices, damage])
+    await events.hear(5, 8, [*notices, damage])  # somebody else had read the same page
+    assert await events.heard() == 8
+    assert [kind for kind, *_ in await all_events(pool)] == ["artifact.expiring"] * 2
+
+    await delivery.round()
+    told = [json.loads(content)["data"] for _, _, content in receiver.requests]
+    assert {(data["name"], data["days"]) for data in told} == {(f"artifacts/{each.artifact}", each.days) for each in notices}
+
+    await events.configure([])
+    assert await events.heard() is None, "who turns it on again begins anew"

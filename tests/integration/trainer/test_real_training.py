@@ -43,6 +43,8 @@ async def test_a_tiny_model_is_tuned_and_its_adapter_stored(
 
     assert end.state == task_pb2.Task.SUCCEEDED, (end, texts(events))
     assert_dense(events)
+    noise = [text for text in texts(events) if "%|" in text or "warn" in text.lower()]
+    assert noise == [], "what a library shows while it loads is no part of a run's log"
     [plan] = [event.training_started for event in events if event.HasField("training_started")]
     steps = [event.step_metrics for event in events if event.HasField("step_metrics")]
     assert (plan.example_count, plan.total_steps, plan.num_processes) == (8 * processes, 4, processes)

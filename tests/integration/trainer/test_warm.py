@@ -117,13 +117,25 @@ async def test_losing_it_is_no_failure(warm: Face, storage: FakeStorage, who: st
     assert len(gone) == (who == "both are held")
 
 
-async def test_runs_of_several_processes_start_cold(warm: Face, storage: FakeStorage) -> None:
-    _, rank = waiting(warm)
+async def test_runs_of_several_processes_start_cold_and_have_the_memory_of_what_waited(warm: Face, storage: FakeStorage) -> None:
+    supervisor, rank = waiting(warm)
     name = await warm.submit(storage.add_script({"do": "process"}, *GOOD), processes=2)
     events, end = await warm.watch(name)
     assert end.state == task_pb2.Task.SUCCEEDED
     assert rank.pid not in [json.loads(texts(events, rank=number)[0])["pid"] for number in (0, 1)]
-    assert waiting(warm)[1].pid == rank.pid
+    assert gone(supervisor, rank)
+    await ready(warm)
+
+
+async def test_what_waits_reads_the_base_model_of_the_run_before(warm: Face, storage: FakeStorage) -> None:
+    def base() -> str:
+        return waiting(warm)[1].environ()["TUNESMITH_WARM_BASE"]
+
+    assert base() == ""
+    name = await warm.submit(storage.add_script(*GOOD))
+    await warm.watch(name)
+    await ready(warm)
+    assert base() == json.loads((warm.directory(name) / "config.json").read_text())["base_model_dir"]
 
 
 async def test_what_cannot_be_imported_is_told_and_runs_start_cold(

@@ -40,19 +40,24 @@ class Face:
             "WARM_MODULE": "json",
             **settings,
         }
+        self.host = "127.0.0.1"
+        self.address = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: grpc.aio.Channel | None = None
         self.stub: trainer_service_pb2_grpc.TrainerServiceStub
 
     async def start(self) -> None:
         await self.disconnect()
-        address = f"127.0.0.1:{free_port()}"
-        variables = {f"TUNESMITH_TRAINER_{name}": value for name, value in (self.settings | {"LISTEN": address}).items()}
+        self.address = f"{self.host}:{free_port()}"
+        variables = {f"TUNESMITH_TRAINER_{name}": value for name, value in (self.settings | {"LISTEN": self.address}).items()}
         environment = {**os.environ, **variables, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
         self.process = await asyncio.to_thread(self._spawn, environment)
-        self.channel = grpc.aio.insecure_channel(address)
+        self.channel = self.connect()
         self.stub = trainer_service_pb2_grpc.TrainerServiceStub(self.channel)
         await self.stub.GetCapacity(trainer_service_pb2.GetCapacityRequest(), wait_for_ready=True, timeout=DEADLINE_SECONDS)
+
+    def connect(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self.address)
 
     def _spawn(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.root / "face.log").open("ab") as log:

@@ -129,7 +129,7 @@ def test_a_checkpoint_is_exported_as_its_adapter_would_be(base: Path, tmp_path: 
     (tmp_path / "checkpoint").mkdir()
     trained = {f"weight/model.{name}": value.detach() for name, value in model.named_parameters() if "lora_" in name}
     save_file(trained, tmp_path / "checkpoint" / SHARED)
-    lora = Lora(rank=4, alpha=8.0, dropout=0.0, target_modules=("all-linear",), use_rslora=False, use_dora=False)
+    lora = Lora(rank=4, alpha=8.0, dropout=0.0, target_modules=("all-linear",), use_rslora=False, use_dora=False, last_layers=0)
 
     export(config_of(base, tmp_path / "checkpoint", tmp_path / "run", source_kind="CHECKPOINT", lora=lora))
 

@@ -1,6 +1,8 @@
 """Every method with every tuning as a real run: what it leaves behind, and that ranks, batches and ZeRO stages change nothing."""
 
+import importlib.util
 import json
+import sys
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from tiny_model import make_tiny_model
 from training_configs import config_json
 from training_ranks import Ranks
 from training_rows import rows
+
+from tests.compat.environments import python_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -30,15 +34,19 @@ def model(tmp_path_factory):
 
 
 def train(directory, model, method, tuning="lora", **changes):
+    run = started(directory, model, method, tuning, **changes)
+    assert run.exit_codes == [0] * changes.get("num_processes", 1), run.log
+    return run
+
+
+def started(directory, model, method, tuning, **changes):
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "train.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in rows(method)))
     files = {"base_model_dir": str(model), "train_file": str(path), "validation_file": str(path)}
     config = config_json(paths=files | {"method": method, "tuning": tuning}, **({"max_steps": 3} | changes))
     with Ranks(directory, config) as ranks:
-        run = ranks.finish()
-    assert run.exit_codes == [0] * config["hyperparameters"]["num_processes"], run.log
-    return run
+        return ranks.finish()
 
 
 def weights(run):
@@ -110,6 +118,18 @@ def test_full_tuning_in_bf16_keeps_its_weights_in_fp32(tmp_path, model):
     assert run.of_kind("training_started")[0]["precision"] == "bf16"
 
 
+@pytest.mark.parametrize(("tuning", "stage"), [("lora", 0), ("lora", 2), ("full", 1), ("full", 3)])
+def test_fp16_goes_the_way_of_fp32_and_trains_fp32(tmp_path, model, tuning, stage):
+    rate = {"learning_rate": 1e-3} if tuning == "full" else {}
+    cut = TWO_RANKS | {"zero_stage": stage} if stage > 1 else WHOLE | {"zero_stage": stage}
+    exact, run = (train(tmp_path / each, model, "sft", tuning, precision=each, **rate, **cut) for each in ("fp32", "fp16"))
+    assert run.exit_codes == [0] * len(run.exit_codes), run.log
+    assert run.of_kind("training_started")[0]["precision"] == "fp16"
+    assert run.values("loss") == pytest.approx(exact.values("loss"), rel=0.02)
+    assert run.values("grad_norm") == pytest.approx(exact.values("grad_norm"), rel=0.05)
+    assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32}
+
+
 def test_the_same_seed_gives_the_same_run_with_dropout_and_another_seed_another(tmp_path, model):
     runs = [
         train(tmp_path / str(index), model, "dpo", seed=seed, lora={"dropout": 0.3}, **WHOLE)
@@ -118,3 +138,39 @@ def test_the_same_seed_gives_the_same_run_with_dropout_and_another_seed_another(
     assert runs[0].values("loss") == runs[1].values("loss")
     assert all(torch.equal(tensor, weights(runs[1])[name]) for name, tensor in weights(runs[0]).items())
     assert runs[0].values("loss") != runs[2].values("loss")
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """bitsandbytes where training processes find it, and this one does not: every import of peft would import it, too."""
+    assert importlib.util.find_spec("bitsandbytes") is None
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = python_of("qlora").parents[1] / "lib" / version / "site-packages"
+    assert (packages / "bitsandbytes").is_dir()
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+
+
+def test_it_learns_nearly_what_lora_learns_and_saves_an_adapter_in_fp32(tmp_path, model, kernels):
+    whole = train(tmp_path / "whole", model, "sft", **WHOLE)
+    four = train(tmp_path / "four", model, "sft", "qlora", **WHOLE)
+    assert four.values("loss") == pytest.approx(whole.values("loss"), rel=0.1)
+    assert four.values("loss") != whole.values("loss"), "its weights are rounded"
+    assert {tensor.dtype for tensor in weights(four).values()} == {torch.float32}
+    assert weights(four).keys() == weights(whole).keys()
+    (started,) = four.of_kind("training_started")
+    assert started["trainable_parameter_count"] == whole.of_kind("training_started")[0]["trainable_parameter_count"]
+    assert not [line for line in four.log.splitlines() if "kernels" in line], "what its library misses is nobody's business"
+
+
+def test_ranks_and_methods_go_with_it(tmp_path, model, kernels):
+    alone = train(tmp_path / "alone", model, "dpo", "qlora", **WHOLE)
+    ranks = train(tmp_path / "ranks", model, "dpo", "qlora", zero_stage=2, **TWO_RANKS)
+    assert ranks.values("loss") == pytest.approx(alone.values("loss"), rel=1e-4)
+
+
+def test_a_run_without_the_kernels_says_what_it_lacks(tmp_path, model):
+    run = started(tmp_path, model, "sft", "qlora", max_steps=1, **WHOLE)
+    assert run.exit_codes == [1]
+    (failure,) = run.of_kind("failure")
+    assert failure["reason"] == "BASE_MODEL_UNUSABLE"
+    assert "bitsandbytes" in failure["message"]

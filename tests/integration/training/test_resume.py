@@ -19,6 +19,7 @@ from services.trainer.checkpoint_files import checkpoints, step_of
 from services.trainer.kinds.fine_tuning_ask import FineTuning
 from services.trainer.restoring import Restoring
 from services.trainer.storage_client import AdapterFile, StoredCheckpoint
+from services.trainer.training import assembly, engine, lanes
 
 pytestmark = pytest.mark.integration
 
@@ -95,6 +96,40 @@ def test_a_run_that_dies_anywhere_continues_to_the_same_end(tmp_path, monkeypatc
     assert weights_sha256(config) == adapter
 
 
+@pytest.fixture
+def two_lanes(monkeypatch):
+    """Every micro-batch is divided, however small it is; returns how often that was done."""
+    divisions, divided = [], engine.divided
+    monkeypatch.setattr(lanes, "_WORTH_A_LANE", 1)
+    monkeypatch.setattr(assembly, "most_lanes", lambda *_, **__: 2)
+    monkeypatch.setattr(engine, "divided", lambda *given: divisions.append(1) or divided(*given))
+    return divisions
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2])
+def test_rows_on_two_threads_give_the_same_bits_after_a_death_and_what_one_thread_gives(
+    tmp_path, monkeypatch, model, two_lanes, zero_stage
+):
+    changes = NUMBERS | {"zero_stage": zero_stage, "lora": {"dropout": 0.0}}
+    config = configured(tmp_path / "unbroken", model, **changes)
+    unbroken, _ = run(config)
+    assert len(two_lanes) > STEPS
+    again = configured(tmp_path / "killed", model, **changes)
+    with monkeypatch.context() as patch:
+        die_in_call(patch, engine.Engine, "apply", 7)
+        assert run(again)[1]
+    second, died = run(again)
+    assert not died
+    assert second.values.items() <= unbroken.values.items()
+    assert weights_sha256(again) == weights_sha256(config)
+
+    monkeypatch.setattr(assembly, "most_lanes", lambda *_, **__: 1)
+    alone, _ = run(configured(tmp_path / "alone", model, **changes))
+    assert alone.values.keys() == unbroken.values.keys()
+    for place, value in alone.values.items():
+        assert float.fromhex(value) == pytest.approx(float.fromhex(unbroken.values[place]), rel=1e-3, abs=1e-5), place
+
+
 def asked(config):
     """What the run was asked for, as the trainer keeps it."""
     numbers = config["hyperparameters"]
@@ -148,7 +183,9 @@ VARIANTS = {
     "all weights": {"tuning": "full", "learning_rate": 1e-3},
     "all weights, zero 2": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 2},
     "all weights, zero 3": {"tuning": "full", "learning_rate": 1e-3, "zero_stage": 3},
+    "fp16": {"precision": "fp16"},
     "dora": {"lora": {"dropout": 0.1, "use_dora": True}},
+    "the last layer": {"lora": {"dropout": 0.1, "last_layers": 1}},
     "zero 3": {"zero_stage": 3},
     "zero 3, weights in parts": {
         "zero_stage": 3,

@@ -23,10 +23,10 @@ class FakeModels:
         self._rule, self._logprob = rule, logprob
         self._trouble = {row: list(errors) for row, errors in (trouble or {}).items()}
         self.asked: list[tuple[str, int]] = []
+        self.samplings: list[Sampling] = []
         self.judged: list[tuple[str, int]] = []
         self.refuse_to_judge: Mapping[int, ServiceError] = {}
         self.most_at_once = 0
-        self.most_tokens: set[int] = set()
         self._at_once = 0
 
     async def load(self, model: str) -> str:
@@ -42,7 +42,7 @@ class FakeModels:
         if errors := self._trouble.get(row):
             raise errors.pop(0)
         self.asked.append((model, row))
-        self.most_tokens.add(sampling.max_tokens)
+        self.samplings.append(sampling)
         return Answer(row, self._rule(model, messages), "STOP", 0.25, 3, prompt_tokens=5)
 
     async def judge(self, model: str, row: int, messages: Messages) -> Answer:

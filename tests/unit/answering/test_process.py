@@ -28,6 +28,7 @@ class Service(inference_service_pb2_grpc.InferenceServiceServicer):
     def __init__(self) -> None:
         self.asked: list[pb2.ChatRequest] = []
         self.judged: list[pb2.ScoreChatRequest] = []
+        self.completed: list[pb2.Completion] = []
         self.held = 10**9
         self.waiting = asyncio.Event()
 
@@ -38,6 +39,12 @@ class Service(inference_service_pb2_grpc.InferenceServiceServicer):
         self.judged.append(request)
         tokens = [pb2.TokenLogprob(token=token, logprob=-1.5) for token in ("y", "<end>")]
         return pb2.ScoreChatResponse(tokens=tokens, total_logprob=-3.0, loss=1.5)
+
+    async def Complete(self, request: pb2.CompleteRequest, context: Any) -> pb2.CompleteResponse:
+        self.completed.append(request.completion)
+        words = request.completion.text.split()
+        tokens = [pb2.TokenLogprob(token=word, logprob=-0.5 * place if place else None) for place, word in enumerate(words)]
+        return pb2.CompleteResponse(choices=[pb2.CompletionChoice(text=request.completion.text, logprobs=tokens)])
 
     async def Chat(self, request: pb2.ChatRequest, context: Any) -> pb2.ChatResponse:
         text = request.messages[-1].content
@@ -141,6 +148,17 @@ async def test_a_question_and_its_answer_over_the_wire(service: Service, address
     assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
     (request,) = service.asked
     assert (request.seed, request.max_tokens, request.temperature, request.top_p, list(request.stop)) == (103, 5, 0.5, 0.9, ["!"])
+
+
+async def test_a_text_is_judged_without_a_template_and_nothing_is_written(service: Service, address: str) -> None:
+    async with connect(address) as channel:
+        asker = Inference(channel, api_key="")
+        found = await asker.judge("tiny", 5, [("text", "a b c")])
+        too_short = await asker.judge("tiny", 6, [("text", "a")])
+    # Nothing tells how probable the first token is.
+    assert (found.row, found.logprob, found.tokens, found.is_answered) == (5, -1.5, 2, True)
+    assert (too_short.row, too_short.is_answered, too_short.message) == (6, False, "the text has fewer than two tokens")
+    assert service.completed[0] == pb2.Completion(model="tiny", text="a b c", echo=True, max_tokens=0, logprobs=True)
 
 
 async def test_only_the_last_turn_of_a_conversation_is_judged(service: Service, address: str) -> None:

@@ -1,98 +1,34 @@
-"""Evaluations and generations with models that answer by a rule."""
+"""Evaluations, and what they have in common with generations, with models that answer by a rule."""
 
-import asyncio
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.common.errors import InvalidArgument, NotFound, ServiceError, Unavailable, Violation
-from services.common.grading.graders import Grader, ScoreModel, StringCheck, Turn
+from services.common.errors import NotFound, ServiceError
+from services.common.grading.graders import ScoreModel, StringCheck, Turn
 from services.common.grading.sampling import Sampling
-from services.trainer.answering import asking
-from services.trainer.answering.asking import Asker
 from services.trainer.answering.config import EvaluationConfig, GenerationConfig, load_config
-from services.trainer.answering.evaluation import evaluate
-from services.trainer.answering.generation import ANSWERS, GENERATED, generate
 from services.trainer.answering.outcome import save_outcome
-from services.trainer.answering.reports import Reports
-from services.trainer.answering.rows import question_and_answer, read_items, to_answer
-from services.trainer.evaluating.values import Answer
-from services.trainer.training_events import parse
 from tests.unit.answering.fake_models import FakeModels
+from tests.unit.answering.scripted_runs import (
+    BROKEN,
+    BUSY,
+    TOO_LONG,
+    UNAVAILABLE,
+    chat,
+    evaluation,
+    generation,
+    parity,
+    run_evaluation,
+    run_generation,
+    write,
+)
 
-UNAVAILABLE = Unavailable("INFERENCE_UNAVAILABLE", "the inference service did not answer")
-BUSY = ServiceError("TOO_MANY_QUESTIONS", "256 questions wait")
-TOO_LONG = InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
-BROKEN = ServiceError("INTERNAL", "the engine failed")
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_FIRST_PAUSE", 0.0)
-
-
-def chat(question: str, answer: str | None = None, **more: Any) -> dict[str, Any]:
-    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question}]
-    return {"messages": turns + ([{"role": "assistant", "content": answer}] if answer is not None else []), **more}
-
-
-def chat_and(question: str, answer: str, turn: dict[str, Any]) -> dict[str, Any]:
-    return {"messages": [*chat(question, answer)["messages"], turn]}
-
-
-ANSWERED = chat("q", "a")["messages"][1:]
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    path = tmp_path / "data.jsonl"
-    write(path, [chat(f"q{n}", "even" if n % 2 == 0 else "odd") for n in range(1, 21)])
-    return path
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-class Told(Reports):
-    """Reports into a pipe that this test reads."""
-
-    def __init__(self) -> None:
-        self._reading, writing = os.pipe()
-        super().__init__(writing)
-
-    def events(self) -> list[Any]:
-        os.close(self._descriptor)
-        with os.fdopen(self._reading, "rb") as pipe:
-            return [parse(line, 0) for line in pipe]
-
-
-def evaluation(directory: Path, data: Path, graders: tuple[Grader, ...] = (), **more: Any) -> EvaluationConfig:
-    given: dict[str, Any] = {"max_rows": None, "system_prompt": "", "models": ("base", "tuned"), "trained_on": {}, "steps": {}}
-    given |= {"measures_perplexity": False} | more
-    return EvaluationConfig(directory=directory, data=data, sampling=Sampling(), graders=graders, **given)
-
-
-def generation(directory: Path, data: Path, **more: Any) -> GenerationConfig:
-    given: dict[str, Any] = {"max_rows": None, "system_prompt": ""} | more
-    return GenerationConfig(directory=directory, data=data, sampling=Sampling(), model="base", **given)
-
-
-def parity(model: str, messages) -> str:
-    number = int(messages[-1][1].removeprefix("q"))
-    right = "even" if number % 2 == 0 else "odd"
-    return right if model.endswith("tuned") and number != 7 else "odd"
-
-
-def run_evaluation(config: EvaluationConfig, models: FakeModels):
-    told = Told()
-    asker = Asker(models, at_once=4, clock=lambda: 1.0)
-    return asyncio.run(evaluate(config, asker, told, lambda: 1.0)), told.events()
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def asked_tokens(tmp_path: Path, rows: list[dict[str, Any]], **more: Any) -> set[int]:
@@ -100,7 +36,7 @@ def asked_tokens(tmp_path: Path, rows: list[dict[str, Any]], **more: Any) -> set
     write(tmp_path / "rows.jsonl", rows)
     models = FakeModels(lambda *_: "a")
     run_evaluation(evaluation(tmp_path, tmp_path / "rows.jsonl", **more), models)
-    return models.most_tokens
+    return {sampling.max_tokens for sampling in models.samplings}
 
 
 def test_answers_become_as_long_as_the_longest_known_one_needs(tmp_path: Path) -> None:
@@ -118,11 +54,6 @@ UNBOUNDED = {
 @pytest.mark.parametrize(("rows", "bounds_answers"), UNBOUNDED.values(), ids=UNBOUNDED)
 def test_answers_become_as_long_as_otherwise(tmp_path: Path, rows: list[dict[str, Any]], bounds_answers: bool) -> None:
     assert asked_tokens(tmp_path, rows, bounds_answers=bounds_answers) == {256}
-
-
-def run_generation(config: GenerationConfig, models: FakeModels):
-    asker = Asker(models, at_once=4, clock=lambda: 1.0)
-    return asyncio.run(generate(config, asker, Told(), lambda: 1.0))
 
 
 def test_an_evaluation_says_who_is_better_and_keeps_every_row(tmp_path: Path, data: Path) -> None:
@@ -144,6 +75,43 @@ def test_an_evaluation_says_who_is_better_and_keeps_every_row(tmp_path: Path, da
     assert started.fields == {"total_answers": 40, "resumed_answers": 0, "models": ["base", "tuned"]}
     assert [event.fields["step"] for event in rest] == list(range(1, 41))
     assert rest[-1].fields["values"]["model_1_answers"] == 20
+
+
+def of_texts(tmp_path: Path, models: FakeModels):
+    write(tmp_path / "rows.jsonl", [{"text": f"text {number}"} for number in range(1, 13)])
+    return run_evaluation(evaluation(tmp_path, tmp_path / "rows.jsonl", measures_perplexity=True), models)
+
+
+def test_of_texts_only_how_probable_they_are_is_measured(tmp_path: Path) -> None:
+    models = FakeModels(parity, logprob=lambda model, messages: -(1.0 if model.endswith("tuned") else 2.0) * len(messages[0][1]))
+    outcome, events = of_texts(tmp_path, models)
+    base, tuned = outcome.result["models"]
+    assert (outcome.result["primary_score"], tuned["verdict"]) == ("log_likelihood", "BETTER")
+    assert tuned["verdict_text"].startswith("better by 3.")
+    # 75 letters in 12 texts of two tokens each.
+    assert (base["perplexity"]["loss"], tuned["perplexity"]["loss"]) == pytest.approx((2 * 75 / 24, 75 / 24))
+    assert tuned["perplexity"]["delta_text"].startswith("lower by")
+    assert models.asked == []
+    assert sorted(models.judged) == sorted((f"loaded/{m}", row) for m in ("base", "tuned") for row in range(1, 13))
+    started = next(event for event in events if event.kind == "answering_started")
+    assert started.fields["total_answers"] == 24
+    line = json.loads((tmp_path / "output" / "rows.jsonl").read_text().splitlines()[0])
+    assert (line["messages"], line["reference"]) == ([], "text 1")
+    assert line["answers"][0]["scores"] == {"log_likelihood": -6.0}
+
+
+def test_a_text_is_judged_as_it_stands(tmp_path: Path) -> None:
+    seen: set[Any] = set()
+    of_texts(tmp_path, FakeModels(parity, logprob=lambda _, messages: seen.add(tuple(messages)) or -1.0))
+    assert seen == {(("text", f"text {number}"),) for number in range(1, 13)}
+
+
+def test_texts_of_which_none_can_be_judged_end_the_run(tmp_path: Path) -> None:
+    models = FakeModels(parity)
+    models.refuse_to_judge = dict.fromkeys(range(1, 13), TOO_LONG)
+    with pytest.raises(ServiceError, match="base could answer no row") as refused:
+        of_texts(tmp_path, models)
+    assert refused.value.reason == "NOTHING_ANSWERED"
 
 
 def test_what_was_answered_is_not_asked_again_and_the_result_is_the_same(tmp_path: Path, data: Path) -> None:
@@ -324,6 +292,20 @@ def test_a_judge_is_asked_about_answers_that_stand_in_the_rows(tmp_path: Path, d
     assert models.asked == [("loaded/judge", 1)]
 
 
+def test_a_judge_with_labels_can_say_nothing_else(tmp_path: Path, data: Path) -> None:
+    turns = (Turn("user", "{{sample.output_text}}"),)
+    judge = ScoreModel("kind", "judge", turns, max_tokens=9, labels=("even", "odd"), passing_labels=("even",))
+    write(data, [chat("q", "a", sample={"output_text": text}) for text in ("even", "odd", "neither")])
+    models = FakeModels(lambda _, messages: messages[0][1])
+    outcome, _ = run_evaluation(evaluation(tmp_path, data, (judge,), models=()), models)
+    (told,) = outcome.result["models"]
+    (score,) = [each for each in told["scores"] if each["name"] == "kind"]
+    assert (score["pass_rate"], score["ungraded_count"]) == (1 / 3, 1)
+    assert {(sampling.max_tokens, sampling.temperature, sampling.regex) for sampling in models.samplings} == {
+        (9, 0.0, "even|odd")
+    }
+
+
 def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> None:
     learned = tmp_path / "learned.jsonl"
     write(learned, [chat("Q3", "odd"), chat("other", "odd")])
@@ -333,103 +315,6 @@ def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> N
     assert leaks[0] == {"model": "tuned", "dataset": "datasets/a", "row_count": 1, "rows": [3]}
 
 
-def test_a_generation_answers_every_row_in_order(tmp_path: Path, data: Path) -> None:
-    models = FakeModels(lambda _, messages: f"re: {messages[-1][1]}", {4: [TOO_LONG]})
-    outcome = run_generation(generation(tmp_path, data), models)
-    rows = [json.loads(line) for line in (tmp_path / GENERATED).read_text().splitlines()]
-    assert len(rows) == 19
-    assert [row["messages"][-1]["content"] for row in rows[:4]] == ["re: q1", "re: q2", "re: q3", "re: q5"]
-    assert [turn["role"] for turn in rows[0]["messages"]] == ["system", "user", "assistant"]
-    failed = [json.loads(line) for line in (tmp_path / "output" / "failed.jsonl").read_text().splitlines()]
-    assert failed == [{"row": 4, "reason": "CONTEXT_LENGTH_EXCEEDED", "message": "messages: too long"}]
-    assert outcome.result == {
-        "row_count": 20,
-        "answered_count": 19,
-        "failed_count": 1,
-        "failed_rows": failed,
-        "cut_count": 0,
-        "completion_token_count": 57,
-    }
-
-
-def test_a_generation_tells_what_came_of_every_row_and_by_what_the_row_is_known(tmp_path: Path) -> None:
-    data = tmp_path / "data.jsonl"
-    write(data, [chat("q1", label="first"), chat("q2", label=7), chat("q3")])
-    run_generation(generation(tmp_path, data), FakeModels(lambda *_: "yes", {2: [TOO_LONG]}))
-    answers = [json.loads(line) for line in (tmp_path / "output" / ANSWERS).read_text().splitlines()]
-    said = {"text": "yes", "finish_reason": "STOP", "prompt_tokens": 5, "completion_tokens": 3}
-    assert answers == [
-        {"row": 1, "label": "first", **said},
-        {"row": 2, "label": 7, "reason": "CONTEXT_LENGTH_EXCEEDED", "message": "messages: too long"},
-        {"row": 3, **said},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "what"), [("", "is empty"), (" \n", "is empty"), ("a\0b", "holds a NUL character")], ids=["none", "spaces", "nul"]
-)
-def test_an_answer_that_nobody_could_learn_is_a_failed_row(tmp_path: Path, data: Path, text: str, what: str) -> None:
-    outcome = run_generation(generation(tmp_path, data, max_rows=1), FakeModels(lambda *_: text))
-    assert outcome.result["failed_rows"] == [{"row": 1, "reason": "ANSWER_UNUSABLE", "message": f"the model's answer {what}"}]
-    assert (tmp_path / GENERATED).read_text() == ""
-
-
-class Stuck(FakeModels):
-    """Never answers row 3."""
-
-    async def ask(self, model: str, row: int, messages, sampling: Sampling) -> Answer:
-        if row == 3:
-            await asyncio.Event().wait()
-        return await super().ask(model, row, messages, sampling)
-
-
-def run_cut_short(config: GenerationConfig) -> None:
-    """Until all rows but the third are answered; then it is ended as by SIGTERM."""
-
-    async def run() -> None:
-        models = Stuck(parity, {2: [TOO_LONG]})
-        asker = Asker(models, at_once=2, clock=lambda: 1.0)
-        running = asyncio.ensure_future(generate(config, asker, Told(), lambda: 1.0))
-        answers = config.answers / "model-0.jsonl"
-        async with asyncio.timeout(20):
-            while not (answers.exists() and answers.read_bytes().count(b"\n") == 20):  # noqa: ASYNC110 - a header, 19 answers
-                await asyncio.sleep(0.01)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    asyncio.run(run())
-
-
-def test_a_cancelled_generation_leaves_what_was_answered(tmp_path: Path, data: Path) -> None:
-    (tmp_path / "cancel").touch()
-    run_cut_short(generation(tmp_path, data))
-    answers = [json.loads(line) for line in (tmp_path / "output" / ANSWERS).read_text().splitlines()]
-    assert [each["row"] for each in answers] == [row for row in range(1, 21) if row != 3]
-    assert (answers[0]["text"], answers[1]["reason"]) == ("odd", "CONTEXT_LENGTH_EXCEEDED")
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert (result["kind"], result["step"]) == ("GENERATION", 19)
-    counts = result["generation"]
-    assert (counts["row_count"], counts["answered_count"], counts["failed_count"]) == (20, 18, 1)
-
-
-def test_a_generation_that_is_only_paused_leaves_no_result(tmp_path: Path, data: Path) -> None:
-    run_cut_short(generation(tmp_path, data))
-    assert not (tmp_path / "result.json").exists()
-    assert not (tmp_path / "output").exists()
-
-
-def test_a_generation_goes_on_where_it_stopped(tmp_path: Path, data: Path) -> None:
-    config = generation(tmp_path, data)
-    with pytest.raises(ServiceError):
-        run_generation(config, FakeModels(parity, {15: [NotFound("MODEL_NOT_FOUND", "x")]}))
-    models = FakeModels(parity)
-    run_generation(config, models)
-    assert 0 < len(models.asked) < 20
-    rows = [json.loads(line) for line in (tmp_path / GENERATED).read_text().splitlines()]
-    assert [row["messages"][1]["content"] for row in rows] == [f"q{n}" for n in range(1, 21)]
-
-
 def test_an_empty_dataset_is_no_work(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("")
@@ -437,63 +322,6 @@ def test_an_empty_dataset_is_no_work(tmp_path: Path) -> None:
         with pytest.raises(ServiceError) as caught:
             run(config, FakeModels(parity))
         assert caught.value.reason == "NOTHING_TO_ASK"
-
-
-@pytest.mark.parametrize(
-    ("row", "asked", "reference"),
-    [
-        (chat("q", "a"), [("system", "Be brief."), ("user", "q")], "a"),
-        (chat("q", label=3), [("system", "Be brief."), ("user", "q")], "3"),
-        (
-            {"messages": [*chat("q", "a")["messages"], {"role": "user", "content": "later"}]},
-            [("system", "Be brief."), ("user", "q")],
-            "a",
-        ),
-        (
-            {"messages": [{"role": "developer", "content": "d"}, *chat("q", "a")["messages"][1:]]},
-            [("system", "d"), ("user", "q")],
-            "a",
-        ),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
-            [("user", "ab")],
-            "",
-        ),
-    ],
-    ids=["chat", "labeled", "later turn", "developer", "parts"],
-)
-def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, reference: str) -> None:
-    write(tmp_path / "d", [row])
-    (item,) = read_items(tmp_path / "d", question_and_answer, most=None, system="")
-    assert ([*item.messages], item.reference, item.prompt) == (asked, reference, asked[-1][1])
-
-
-@pytest.mark.parametrize(
-    ("row", "asked"),
-    [
-        (chat("q", "a"), ["q"]),
-        (chat("q"), ["q"]),
-        (chat("q", label="x"), ["q"]),
-        (chat_and("q", "a", {"role": "user", "content": "more"}), ["q", "a", "more"]),
-        ({"text": "annotate me"}, ["annotate me"]),
-    ],
-    ids=["answered", "open", "labeled", "goes on", "text"],
-)
-def test_rows_to_what_a_generation_answers(tmp_path: Path, row, asked: list[str]) -> None:
-    write(tmp_path / "d", [row])
-    (item,) = read_items(tmp_path / "d", to_answer, most=None, system="")
-    assert [text for role, text in item.messages if role != "system"] == asked
-
-
-def test_a_system_prompt_takes_the_place_of_the_rows_own(tmp_path: Path) -> None:
-    write(tmp_path / "d", [chat("q", "a"), {"text": "t"}])
-    first, second = read_items(tmp_path / "d", to_answer, most=None, system="Mine.")
-    assert first.messages == (("system", "Mine."), ("user", "q"))
-    assert second.messages == (("system", "Mine."), ("user", "t"))
-
-
-def test_only_the_first_rows(tmp_path: Path, data: Path) -> None:
-    assert [item.number for item in read_items(data, to_answer, most=3, system="")] == [1, 2, 3]
 
 
 def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:

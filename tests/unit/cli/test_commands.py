@@ -291,6 +291,16 @@ class TestTaskRest:
         assert (created.priority, created.max_attempts) == (3, 2)
         assert created.HasField("not_before_time")
 
+    def test_who_asks_is_an_option_or_a_setting_and_tasks_are_found_by_it(self, run, platform, monkeypatch):
+        run("task", "create", "--data", "d", "--creator", "ann")
+        monkeypatch.setenv("TUNESMITH_CREATOR", "nightly job")
+        run("task", "create", "--data", "d")
+        assert [request.task.creator for request in platform.tasks.created[-2:]] == ["ann", "nightly job"]
+        shown = run("task", "show", platform.tasks.add(creator="ann").name).stdout
+        assert shown.partition("asked for by")[2].split()[0] == "ann"
+        assert len(json_lines(run("task", "ls", "--creator", "ann", "--json").stdout)) == 2
+        assert json_lines(run("task", "ls", "--creator", "nobody", "--json").stdout) == []
+
     def test_show_tells_the_history(self, run, platform):
         task = platform.tasks.add()
         task.transitions.add(to_state=Task.QUEUED, reason="the task was created")
@@ -322,6 +332,17 @@ class TestTaskRest:
         assert json.loads(run("task", "ls", "--totals", "--json").stdout) == {"RUNNING": 2, "FAILED": 1}
         assert [line.split() for line in run("task", "ls", "--totals", "--state", "failed").stdout.splitlines()[1:]] == [
             ["FAILED", "1"]
+        ]
+
+    def test_ls_never_pretends_to_have_counted_to_the_end(self, run, platform):
+        for state in (Task.RUNNING, Task.FAILED, Task.RUNNING):
+            platform.tasks.add(state)
+        platform.tasks.counts_to = 1
+        told = json.loads(run("task", "ls", "--totals", "--json").stdout)
+        assert told == {"RUNNING": 1, "FAILED": 1, "at_least": ["RUNNING"]}
+        assert [line.split() for line in run("task", "ls", "--totals").stdout.splitlines()[1:]] == [
+            ["RUNNING", "1+"],
+            ["FAILED", "1"],
         ]
 
     def test_ls_shows_tasks_as_they_change(self, run, platform):

@@ -260,6 +260,24 @@ def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, question
         ),
         (
             {
+                "type": "label_model",
+                "name": "a",
+                "model": "m",
+                "input": [{"role": "user", "content": "x"}],
+                "labels": ["good", "bad"],
+                "passing_labels": ["good"],
+            },
+            {
+                "score_model": {
+                    "model": "m",
+                    "input": [{"role": "user", "content": "x"}],
+                    "labels": ["good", "bad"],
+                    "passing_labels": ["good"],
+                }
+            },
+        ),
+        (
+            {
                 "type": "multi",
                 "name": "a",
                 "graders": {"x": {"type": "string_check", "operation": "ne"}},
@@ -269,7 +287,7 @@ def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, question
         ),
         ({"type": "python", "name": "a", "source": "s"}, {"python": {"source": "s"}}),
     ],
-    ids=["string", "similarity", "score", "multi", "python"],
+    ids=["string", "similarity", "score", "label", "multi", "python"],
 )
 def test_graders_as_openai_writes_them(given, expected):
     assert grader(given) == json_format.ParseDict({"name": "a", **expected}, Grader())
@@ -278,13 +296,14 @@ def test_graders_as_openai_writes_them(given, expected):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"type": "label_model"}, "GRADER_UNKNOWN"),
+        ({"type": "embedding"}, "GRADER_UNKNOWN"),
+        ({"type": "label_model", "model": "m", "input": []}, "GRADER_MALFORMED"),
         ({"type": "string_check", "operation": "same"}, "GRADER_MALFORMED"),
         ({"type": "text_similarity"}, "GRADER_MALFORMED"),
         ({"type": "score_model", "model": "m", "input": "x"}, "GRADER_MALFORMED"),
         ({"type": "multi", "graders": [], "calculate_output": ""}, "GRADER_MALFORMED"),
     ],
-    ids=["type", "operation", "metric", "input", "graders"],
+    ids=["type", "labels", "operation", "metric", "input", "graders"],
 )
 def test_what_is_no_grader_is_refused_before_any_call(given, reason):
     with pytest.raises(InvalidArgument) as caught:

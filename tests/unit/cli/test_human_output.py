@@ -205,12 +205,14 @@ class TestModelsAndArtifacts:
         )
         model.files.add(path="model.safetensors", size_bytes=1500)
         platform.models.stored[model.name] = model
-        shown = fields(run("model", "show", "tiny").stdout)
-        assert shown == {
+        facts, tunings = run("model", "show", "tiny").stdout.split("\n\n")
+        assert "sft" in tunings
+        assert fields(facts) == {
             "name": "baseModels/tiny",
             "parameters": "134,515,008",
             "context": "8,192 tokens",
             "licence": "Apache-2.0",
+            "conversations": "can learn them",
             "size": "5 B",
             "files": "model.safetensors (1.5 kB)",
         }

@@ -80,3 +80,9 @@ def test_a_label_without_a_value_is_a_usage_error(run):
     result = run("task", "create", "--data", "d", "--runner-label", "zone")
     assert result.exit_code == 2
     assert "--runner-label" in result.output
+
+
+def test_the_labels_of_the_task_itself_are_given_with_it(run, platform):
+    run("task", "create", "--data", "d", "--label", "project=lab", "--label", "team=a")
+    created = platform.tasks.created[-1].task
+    assert (dict(created.labels), dict(created.spec.runner_labels)) == ({"project": "lab", "team": "a"}, {})

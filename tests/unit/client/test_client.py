@@ -9,6 +9,7 @@ import pytest
 from tunesmith import Client, TunesmithError
 from tunesmith.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unreachable
 from tunesmith.local.ports import pick_free
+from tunesmith.tasks import AtLeast
 from tunesmith.v1.task_manager_service_pb2 import Checkpoint
 from tunesmith.v1.task_pb2 import Task
 
@@ -127,6 +128,15 @@ class TestTasks:
             platform.tasks.add(state)
         assert client.count_tasks() == {Task.RUNNING: 2, Task.SUCCEEDED: 1}
         assert client.count_tasks(states=[Task.SUCCEEDED]) == {Task.SUCCEEDED: 1}
+
+    def test_what_was_not_counted_to_the_end_says_so(self, platform, client):
+        for state in (Task.RUNNING, Task.SUCCEEDED, Task.SUCCEEDED, Task.SUCCEEDED):
+            platform.tasks.add(state)
+        platform.tasks.counts_to = 2
+        totals = client.count_tasks()
+        assert totals == {Task.RUNNING: 1, Task.SUCCEEDED: 2}
+        assert {state: type(total) for state, total in totals.items()} == {Task.RUNNING: int, Task.SUCCEEDED: AtLeast}
+        assert f"{totals[Task.SUCCEEDED]}, {AtLeast(12_345)} and {totals[Task.RUNNING]}" == "2+, 12,345+ and 1"
 
     def test_updating_changes_only_what_is_given(self, platform, client):
         task = platform.tasks.add(description="d", labels={"team": "a"})

@@ -8,6 +8,7 @@ from fake_platform import a_run
 from tunesmith import Client
 from tunesmith.errors import InvalidArgument, NotFound
 from tunesmith.inference import conversation
+from tunesmith.task_filter import task_filter
 from tunesmith.tasks import describe_task
 from tunesmith.v1.inference_service_pb2 import ChatMessage
 from tunesmith.v1.task_event_pb2 import LogEntry, TaskEvent
@@ -206,6 +207,11 @@ def test_a_task_may_wait_for_its_time_and_be_tried_once():
     assert task.not_before_time.ToDatetime() == datetime.datetime(2026, 1, 1, 23)
     assert task.max_attempts == 1
     assert not describe().HasField("not_before_time")
+
+
+def test_who_asks_is_said_in_words_of_their_own_and_found_by_them():
+    assert (describe(creator="ann").creator, describe().creator) == ("ann", "")
+    assert (task_filter(creator="ann").creator, task_filter().creator) == ("ann", "")
 
 
 def test_what_the_model_is_asked_while_it_trains_is_part_of_the_task():

@@ -13,6 +13,7 @@ SAMPLES = {
     FieldDescriptor.CPPTYPE_DOUBLE: ("0.5", 0.5),
     FieldDescriptor.CPPTYPE_INT32: ("7", 7),
     FieldDescriptor.CPPTYPE_INT64: ("7", 7),
+    FieldDescriptor.CPPTYPE_UINT32: ("7", 7),
     FieldDescriptor.CPPTYPE_STRING: ("word", "word"),
     FieldDescriptor.CPPTYPE_BOOL: ("true", True),
 }

@@ -1,6 +1,7 @@
-"""Templates, expressions and the check of graders."""
+"""Templates, expressions, labels and the check of graders."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from services.common.grading import checks, template
 from services.common.grading.arithmetic import BadExpression, Expression
 from services.common.grading.conversion import graders_from_proto, sampling_from_proto
+from services.common.grading.grade import NotGraded, grade, scale
 from services.common.grading.graders import Multi, Python, ScoreModel, StringCheck, TextSimilarity, Turn, Unknown, asking
 from services.common.grading.sampling import Sampling
 from services.common.grading.template import MissingReference
@@ -143,6 +145,40 @@ def test_sensible_graders_pass() -> None:
 TURN = (Turn("user", "x"),)
 
 
+def labelled(**changes) -> ScoreModel:
+    """A grader that asks for a label."""
+    return ScoreModel("a", "m", TURN, **{"labels": ("good", "bad"), "passing_labels": ("good",), **changes})
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [("good", 1.0), (" good\n", 1.0), ("very (good)?", 1.0), ("bad", 0.0)],
+    ids=["", "spaces", "signs", "bad"],
+)
+def test_a_label_lets_an_answer_pass_or_not(answer: str, number: float) -> None:
+    judge = labelled(labels=("good", "bad", "very (good)?"), passing_labels=("good", "very (good)?"))
+    assert grade(judge, {}, lambda _: answer) == number
+    assert (scale(judge).lowest, scale(judge).is_share, scale(judge).passes(number)) == (0.0, True, number == 1.0)
+
+
+@pytest.mark.parametrize("answer", ["", "goo", "Good", "good bad", "1"])
+def test_what_is_no_label_is_not_graded(answer: str) -> None:
+    with pytest.raises(NotGraded, match="none of the labels"):
+        grade(labelled(), {}, lambda _: answer)
+
+
+def test_the_answer_of_a_judge_with_labels_matches_them_and_nothing_else() -> None:
+    judge = labelled(labels=("good", "very (good)?", "50 %"))
+    matching = [text for text in (*judge.labels, "very good", "50", "goods", "") if re.fullmatch(judge.answer_regex, text)]
+    assert (matching, labelled(labels=()).answer_regex) == (list(judge.labels), "")
+
+
+def test_few_and_many_labels_pass() -> None:
+    for count in (2, 32):
+        labels = ("good", "x" * 64, *map(str, range(30)))[:count]
+        assert list(checks.violations([labelled(labels=labels, passing_labels=labels)], "graders")) == []
+
+
 @pytest.mark.parametrize(
     ("grader", "field", "words"),
     [
@@ -164,6 +200,18 @@ TURN = (Turn("user", "x"),)
         (ScoreModel("a", "m", TURN, 0, float("nan")), "graders[0].score_model.range_max", "not more than"),
         (ScoreModel("a", "m", TURN, max_tokens=0), "graders[0].score_model.max_tokens", "between"),
         (ScoreModel("a", "m", TURN, 1, 2, 0.5), "graders[0].score_model.pass_threshold", "between"),
+        (labelled(labels=("a",)), "graders[0].score_model.labels", "2 to 32"),
+        (labelled(labels=("good", "good")), "graders[0].score_model.labels", "different"),
+        (labelled(labels=("good", *map(str, range(32)))), "graders[0].score_model.labels", "2 to 32"),
+        (labelled(labels=("good", "")), "graders[0].score_model.labels[1]", "1 to 64"),
+        (labelled(labels=("good", "x" * 65)), "graders[0].score_model.labels[1]", "1 to 64"),
+        (labelled(labels=("good", " bad")), "graders[0].score_model.labels[1]", "without spaces"),
+        (labelled(labels=("good", "b\nad")), "graders[0].score_model.labels[1]", "one line"),
+        (labelled(passing_labels=()), "graders[0].score_model.passing_labels", "required"),
+        (labelled(passing_labels=("good", "best")), "graders[0].score_model.passing_labels[1]", "none of the labels"),
+        (labelled(labels=()), "graders[0].score_model.passing_labels[0]", "none of the labels"),
+        (labelled(range_max=5), "graders[0].score_model.labels", "no range"),
+        (labelled(pass_threshold=1.0), "graders[0].score_model.labels", "no pass_threshold"),
         (Multi("a", (), "1"), "graders[0].multi.graders", "between"),
         (Multi("a", (GOOD[0],), "eq +"), "graders[0].multi.calculate_output", "no expression"),
         (Multi("a", (GOOD[0],), "eq + other"), "graders[0].multi.calculate_output", "other"),
@@ -194,6 +242,7 @@ def test_messages_become_values_with_their_defaults() -> None:
         grader_pb2.Grader(name="eq", string_check=grader_pb2.StringCheck(operation="EQ")),
         grader_pb2.Grader(name="alike", text_similarity=grader_pb2.TextSimilarity(metric="BLEU", pass_threshold=0)),
         grader_pb2.Grader(name="judge", score_model=grader_pb2.ScoreModel(model="m", input=[{"role": "user", "content": "x"}])),
+        grader_pb2.Grader(name="named", score_model={"model": "m", "labels": ["good", "bad"], "passing_labels": ["good"]}),
         grader_pb2.Grader(name="code", python=grader_pb2.PythonGrader(source="1")),
         grader_pb2.Grader(name="none"),
     ]
@@ -202,6 +251,7 @@ def test_messages_become_values_with_their_defaults() -> None:
         StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),
         TextSimilarity("alike", "{{sample.output_text}}", "{{item.reference}}", "BLEU", 0.0),
         ScoreModel("judge", "m", TURN),
+        ScoreModel("named", "m", (), labels=("good", "bad"), passing_labels=("good",)),
         Python("code"),
         Unknown("none"),
         Multi("both", (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),), "eq"),

@@ -48,9 +48,11 @@ def test_anything_else_is_another_row(other: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"text": "x"}, {"messages": "x"}, {"messages": None}], ids=["empty", "text", "word", "null"]
+    "given",
+    [{}, {"text": 1}, {"messages": "x"}, {"messages": None}, {"input": "x"}, {"input": {}}],
+    ids=["empty", "number", "word", "null", "input", "no messages"],
 )
-def test_what_has_no_messages_is_no_row_of_a_conversation(given: dict) -> None:
+def test_what_has_no_words_is_no_row(given: dict) -> None:
     assert fingerprint(given) is None
 
 
@@ -75,8 +77,21 @@ def test_numbers_are_told_in_order_and_each_once() -> None:
     assert leaked([], [ASKED]) == []
 
 
-def test_rows_that_are_no_conversations_leak_nothing() -> None:
-    assert leaked([item(1, {"text": "x"})], [{"text": "x"}]) == []
+def test_rows_that_say_nothing_leak_nothing() -> None:
+    assert leaked([item(1, {"n": "x"})], [{"n": "x"}]) == []
+
+
+def test_a_text_is_the_same_whatever_its_spaces_and_case() -> None:
+    assert leaked([item(1, {"text": "Some  words."}), item(2, {"text": "Others."})], [{"text": "some words. "}]) == [1]
+
+
+def test_a_preference_is_the_same_when_its_question_is() -> None:
+    def pair(question: str, answer: str) -> dict:
+        return {"input": row(("user", question)), "preferred_output": row(("assistant", answer))["messages"]}
+
+    assert leaked([item(1, pair("q", "a")), item(2, pair("r", "a"))], [pair("Q", "b")]) == [1]
+    # A conversation that has something called input beside it stays one.
+    assert fingerprint(ASKED | {"input": {"messages": []}}) == fingerprint(ASKED)
 
 
 def test_training_data_is_read_once_and_not_kept() -> None:

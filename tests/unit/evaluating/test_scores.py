@@ -30,6 +30,18 @@ def columns(rows: list[Item], given: dict[int, Answer], *graders: Grader, judged
     return {column.name: column for column in Scoring(rows, graders).columns(given, judged)}
 
 
+def test_what_asks_nothing_is_scored_by_how_probable_it_is() -> None:
+    rows = [Item(number, (), "the text", {"text": "the text"}) for number in (1, 2, 3)]
+    known = {1: Answer(1, logprob=-6.0, tokens=3), 2: Answer(2, reason="TOO_LONG"), 3: Answer(3, logprob=-5.0, tokens=1)}
+    scoring = Scoring(rows, ())
+    (column,) = scoring.columns(known, lambda *_: None)
+    assert (scoring.primary, column.name, scoring.has_labels) == ("log_likelihood", "log_likelihood", False)
+    # In nats per token; what could not be judged counts like the least probable one.
+    assert (column.values, column.scale) == ((-2.0, -5.0, -5.0), Scale(-5.0, False, None))
+    (column,) = scoring.columns({row: Answer(row, reason="TOO_LONG") for row in (1, 2, 3)}, lambda *_: None)
+    assert column.values == (0.0, 0.0, 0.0)
+
+
 def test_built_in_scores_of_texts() -> None:
     found = columns(items("a b", "c d"), answers("A b.", "c x"))
     assert found["exact_match"].values == (1.0, 0.0)

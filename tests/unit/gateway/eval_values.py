@@ -40,6 +40,14 @@ JUDGE = {
     "input": [{"role": "developer", "content": "Rate."}, {"role": "user", "content": "{{item.town}}: {{sample.output_text}}"}],
     "range": [0, 10],
 }
+LABEL = {
+    "type": "label_model",
+    "name": "kind",
+    "model": "tiny",
+    "input": [{"role": "user", "content": "Is {{sample.output_text}} where {{item.town}} is?"}],
+    "labels": ["yes", "no"],
+    "passing_labels": ["yes"],
+}
 MULTI = {
     "type": "multi",
     "name": "both",

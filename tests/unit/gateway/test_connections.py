@@ -5,10 +5,12 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import socket
 import threading
 
 import pytest
 
+from services.gateway.__main__ import listening
 from tests.unit.gateway.conftest import KEY, serving
 from tunesmith.v1.inference_service_pb2 import StreamChatResponse
 
@@ -143,6 +145,13 @@ async def test_more_connections_than_it_may_hold_are_closed_at_once_and_the_othe
         assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         for _, writer in held:
             writer.close()
+
+
+def test_no_piece_of_an_answer_waits_until_the_client_has_told_of_the_one_before(settings) -> None:
+    with listening(settings.listen) as listener, socket.create_connection(_place(settings)):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_body_that_drips_is_refused_without_a_word_to_the_services(settings, platform) -> None:

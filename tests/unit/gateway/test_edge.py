@@ -70,6 +70,18 @@ async def test_paths_that_lead_nowhere(http, method: str, path: str, status: int
     assert ("allow" in answer.headers) == (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/chat/completions", "end the base URL with it"),
+        ("/", "end the base URL with it"),
+        ("/v1/embeddings", "See /openapi.json"),
+    ],
+)
+async def test_a_base_url_without_v1_is_suspected(http, path: str, hint: str) -> None:
+    assert hint in error_of(await http.post(path))["message"]
+
+
 async def test_a_method_that_a_path_has_not_is_told_all_those_it_has(http) -> None:
     for path, allow in (("/v1/files", "GET, HEAD, POST"), ("/v1/models/a/b", "DELETE, GET, HEAD"), ("/v1/uploads", "POST")):
         assert (await http.request("PATCH", path)).headers["allow"] == allow

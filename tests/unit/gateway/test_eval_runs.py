@@ -16,6 +16,7 @@ from tests.unit.gateway.eval_values import (
     EVALS,
     ITEMS,
     JUDGE,
+    LABEL,
     MULTI,
     PROMPT,
     SAME,
@@ -234,6 +235,7 @@ USER = {"role": "user", "content": "{{item.town}}"}
         (of_items("x"), "data_source.source.content[0].item"),
         (of_items(*ITEMS, {"item": {}}), "data_source.source.content[2].item"),
         (of_items({"item": {"answer": "x"}}), "data_source.source.content[0].item.town"),
+        (of_items(*ITEMS, {"item": {"town": 3}}), "data_source.source.content[2].item.town"),
         (a_template({**USER, "content": "{{item.lake}}"}), "data_source.source.content[0].item"),
         (a_template(USER, {"role": "assistant", "content": "x"}), "data_source.source.content[0].item"),
         (
@@ -275,6 +277,14 @@ async def test_a_file_of_another_purpose_is_refused_and_a_bad_item_in_a_file_is_
         body["data_source"]["source"]["id"] = identifier
         answer = await http.post(f"{EVALS}/{kept['id']}/runs", json=body)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_schema_of_an_earlier_release_is_checked_when_it_is_used(http, platform) -> None:
+    kept = await made_eval(http)
+    ((stored, _),) = platform.tasks.evals.values()
+    stored.data_source_config = json.dumps({"type": "custom", "item_schema": {"type": "objekt"}})
+    answer = await http.post(f"{EVALS}/{kept['id']}/runs", json={"data_source": a_source()})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "data_source_config.item_schema.type")
 
 
 async def test_what_storage_refuses_is_said_of_the_source(http) -> None:
@@ -322,6 +332,19 @@ async def test_the_end_of_a_run_of_recorded_answers(http, platform, tmp_path: pa
     done = (await http.get(f"{EVALS}/{kept['id']}/runs/{run['id']}")).json()
     assert (done["result_counts"]["passed"], done["result_counts"]["failed"], done["per_model_usage"]) == (1, 1, [])
     assert models.asked == []
+
+
+async def test_labels_let_answers_pass_or_fail(http, platform, tmp_path: pathlib.Path) -> None:
+    kept = await made_eval(http, testing_criteria=[{**LABEL, "model": "judge"}])
+    run = await made_run(http, kept, recorded(*({**item, "sample": {"output_text": "France"}} for item in ITEMS)))
+    await finished(platform, tmp_path, FakeModels(lambda _, messages: "yes" if "Paris" in messages[0][1] else "no"))
+    path = f"{EVALS}/{kept['id']}/runs/{run['id']}"
+    assert (await http.get(path)).json()["result_counts"] == {"total": 2, "passed": 1, "failed": 1, "errored": 0}
+    told = [item["results"][0] for item in (await http.get(f"{path}/output_items")).json()["data"]]
+    assert [(each["type"], each["score"], each["passed"]) for each in told] == [
+        ("label_model", 1, True),
+        ("label_model", 0, False),
+    ]
 
 
 @pytest.fixture

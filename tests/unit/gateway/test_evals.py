@@ -9,11 +9,11 @@ from services.gateway.eval_criteria import Criteria
 from services.gateway.parameter_names import openai_name
 from services.storage.checking.example import Format
 from services.storage.checking.row import read_row
-from tests.unit.gateway.eval_values import ALIKE, CONFIG, EVALS, ITEMS, JUDGE, MULTI, SAME, an_eval, made_eval
+from tests.unit.gateway.eval_values import ALIKE, CONFIG, EVALS, ITEMS, JUDGE, LABEL, MULTI, SAME, an_eval, made_eval
 
 FILES = "/v1/files"
 INVALID, UNSUPPORTED = "invalid_field", "unsupported_parameter"
-ALL = [SAME, ALIKE, JUDGE, MULTI]
+ALL = [SAME, ALIKE, JUDGE, MULTI, LABEL]
 
 
 async def test_an_eval_is_told_as_it_was_given(http, platform) -> None:
@@ -55,6 +55,16 @@ async def test_what_is_not_read_is_named_in_a_header(http) -> None:
     [
         ({"data_source_config": None}, "data_source_config", INVALID),
         ({"data_source_config": {"type": "custom"}}, "data_source_config.item_schema", INVALID),
+        (
+            {"data_source_config": {"type": "custom", "item_schema": {"type": "objekt"}}},
+            "data_source_config.item_schema.type",
+            INVALID,
+        ),
+        (
+            {"data_source_config": {"type": "custom", "item_schema": {"patternProperties": {"a": {}}}}},
+            "data_source_config.item_schema",
+            UNSUPPORTED,
+        ),
         ({"data_source_config": {"type": "logs"}}, "data_source_config.type", UNSUPPORTED),
         ({"data_source_config": {"type": "stored_completions"}}, "data_source_config.type", UNSUPPORTED),
         (
@@ -82,7 +92,8 @@ async def test_what_is_not_read_is_named_in_a_header(http) -> None:
             "testing_criteria[0].type",
             UNSUPPORTED,
         ),
-        ({"testing_criteria": [{"type": "label_model", "name": "l"}]}, "testing_criteria[0].type", UNSUPPORTED),
+        ({"testing_criteria": [{**LABEL, "labels": ["town"]}]}, "testing_criteria[0].labels", INVALID),
+        ({"testing_criteria": [{**LABEL, "passing_labels": ["x"]}]}, "testing_criteria[0].passing_labels[0]", INVALID),
         ({"metadata": {"k": 1}}, "metadata", INVALID),
         ({"name": 7}, "name", INVALID),
     ],
@@ -167,7 +178,7 @@ def test_what_the_task_manager_refuses_is_named_as_the_caller_named_it(field: st
 
 def test_a_grader_of_a_run_finds_the_item_under_its_own_key() -> None:
     graders = {grader.name: grader for grader in Criteria(ALL).graders()}
-    assert list(graders) == ["c0", "c1", "c2", "c3"]
+    assert list(graders) == ["c0", "c1", "c2", "c3", "c4"]
     assert graders["c0"].string_check.reference == "{{item.item.answer}}"
     assert graders["c1"].text_similarity.input == "{{ sample.output_text }}"
     assert graders["c1"].text_similarity.reference == "{{item.item.answer }}"
@@ -177,7 +188,8 @@ def test_a_grader_of_a_run_finds_the_item_under_its_own_key() -> None:
         ("user", "{{item.item.town}}: {{sample.output_text}}"),
     ]
     assert graders["c3"].multi.graders[0].string_check.reference == "{{item.item.answer}}"
-    assert len(graders_from_proto(graders.values())) == 4
+    assert graders["c4"].score_model.input[0].content == "Is {{sample.output_text}} where {{item.item.town}} is?"
+    assert len(graders_from_proto(graders.values())) == 5
 
 
 @pytest.mark.parametrize(
@@ -187,6 +199,12 @@ def test_a_grader_of_a_run_finds_the_item_under_its_own_key() -> None:
 )
 def test_a_judge_without_a_threshold_has_the_middle_of_its_range(changes: dict, threshold: float) -> None:
     assert Criteria([{**JUDGE, **changes}]).scales()["c0"].pass_threshold == threshold
+
+
+def test_a_judge_that_says_a_label_passes_with_1() -> None:
+    (grader,) = Criteria([LABEL]).graders()
+    assert not grader.score_model.HasField("pass_threshold")
+    assert Criteria([LABEL]).scales()["c0"].pass_threshold == 1.0
 
 
 @pytest.mark.parametrize(

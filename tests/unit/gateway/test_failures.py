@@ -85,7 +85,18 @@ def test_limits_say_when_to_come_back() -> None:
 )
 def test_a_bad_field_has_the_callers_name(field: str, parameter: str) -> None:
     error = failures.body_of(InvalidArgument(Violation(field, "is wrong")))["error"]
-    assert error["param"] == parameter
+    assert (error["param"], error["message"].split(". ")[0]) == (parameter, f"{parameter}: is wrong")
+
+
+def test_every_bad_field_of_a_message_has_the_callers_name() -> None:
+    fields = ("task.spec.fine_tuning.hyperparameters.seed", "task.spec.fine_tuning.dataset")
+    error = InvalidArgument(*(Violation(field, "is wrong") for field in fields))
+    assert failures.body_of(error)["error"]["message"].startswith("seed: is wrong; training_file: is wrong.")
+
+
+def test_a_message_of_its_own_stays_as_it_is() -> None:
+    error = ServiceError("DATASET_INVALID", "2 rows are bad; first: line 1: x", violations=[Violation("line 1", "x")])
+    assert failures.body_of(error)["error"]["message"].startswith("2 rows are bad; first: line 1: x. ")
 
 
 def test_a_sentence_keeps_its_own_end() -> None:

@@ -31,6 +31,14 @@ JUDGE = {
     "input": [{"role": "user", "content": "Rate {{sample.output_text}}"}],
     "range": [0, 10],
 }
+LABEL = {
+    "type": "label_model",
+    "name": "kind",
+    "model": "tiny",
+    "input": [{"role": "user", "content": "Is {{sample.output_text}} a town?"}],
+    "labels": ["town", "no town"],
+    "passing_labels": ["town"],
+}
 BOTH = {"type": "multi", "name": "both", "graders": {"same": EQUAL, "alike": ALIKE}, "calculate_output": "0.5 * same + alike / 2"}
 
 
@@ -105,6 +113,28 @@ async def test_a_model_is_asked_for_the_number(http, judged) -> None:
     assert (question.model, question.temperature, question.max_tokens) == ("tiny", 0.0, 9)
 
 
+@pytest.mark.parametrize(("label", "reward"), [("town", 1.0), ("no town", 0.0)])
+async def test_a_model_is_asked_for_a_label_and_can_say_nothing_else(http, judged, label: str, reward: float) -> None:
+    asked = judged(label)
+    told = await run(http, LABEL)
+    assert (told["reward"], wrong(told), told["metadata"]["sampled_model_name"]) == (reward, [], "tiny")
+    (question,) = asked
+    assert (question.messages[0].content, question.temperature) == ("Is Paris a town?", 0)
+    assert question.response_format.regex == "town|no\\ town"
+
+
+async def test_a_label_that_was_cut_short_is_none(http, judged) -> None:
+    judged("no to")
+    told = await run(http, LABEL)
+    assert (told["reward"], wrong(told)) == (0.0, ["model_grader_parse_error"])
+
+
+async def test_a_label_counts_among_other_numbers(http, judged) -> None:
+    judged("town")
+    both = {**BOTH, "graders": {"same": EQUAL, "kind": LABEL}, "calculate_output": "(same + kind) / 2"}
+    assert (await run(http, both, answer="Rome"))["reward"] == 0.5
+
+
 async def test_the_number_stays_in_the_range(http, judged) -> None:
     judged("11")
     assert (await run(http, JUDGE))["reward"] == 10.0
@@ -176,7 +206,7 @@ async def test_a_value_is_never_a_reference(http) -> None:
     assert told["reward"] == 0.0
 
 
-@pytest.mark.parametrize("grader", [EQUAL, ALIKE, JUDGE, BOTH], ids=lambda grader: grader["type"])
+@pytest.mark.parametrize("grader", [EQUAL, ALIKE, JUDGE, LABEL, BOTH], ids=lambda grader: grader["type"])
 async def test_a_good_grader_is_told_as_it_was_given(http, platform, grader: dict) -> None:
     answer = await http.post(f"{GRADERS}/validate", json={"grader": grader})
     assert (answer.status_code, answer.json()) == (200, {"grader": grader})
@@ -190,7 +220,16 @@ async def test_a_good_grader_is_told_as_it_was_given(http, platform, grader: dic
         ({**EQUAL, "name": ""}, "grader.name"),
         ({**EQUAL, "type": "exact"}, "grader.type"),
         ({**EQUAL, "type": "python", "source": "def grade(): ..."}, "grader.type"),
-        ({**EQUAL, "type": "label_model"}, "grader.type"),
+        ({**LABEL, "labels": None}, "grader.labels"),
+        ({**LABEL, "labels": "town"}, "grader.labels"),
+        ({**LABEL, "labels": ["town"]}, "grader.labels"),
+        ({**LABEL, "labels": ["town", 1]}, "grader.labels[1]"),
+        ({**LABEL, "labels": ["town", "no\ntown"]}, "grader.labels[1]"),
+        ({**LABEL, "passing_labels": []}, "grader.passing_labels"),
+        ({**LABEL, "passing_labels": ["city"]}, "grader.passing_labels[0]"),
+        ({**LABEL, "range": [0, 2]}, "grader.labels"),
+        ({**LABEL, "input": []}, "grader.input"),
+        ({**BOTH, "graders": {"kind": {**LABEL, "labels": ["x"]}}, "calculate_output": "kind"}, "grader.graders.kind.labels"),
         ({**EQUAL, "operation": "is"}, "grader.operation"),
         ({**EQUAL, "input": ""}, "grader.input"),
         ({**EQUAL, "reference": "{{answer}}"}, "grader.reference"),

@@ -175,7 +175,10 @@ async def test_what_is_not_read_is_named_in_a_header(http, platform) -> None:
         ),
         ({"tunesmith": {"rank": 4}}, "tunesmith.rank"),
         ({"tunesmith": {"tuning": "half"}}, "tunesmith.tuning"),
-        ({"tunesmith": {"hyperparameters": {"lora_rank": 4}}}, "tunesmith.hyperparameters"),
+        ({"tunesmith": {"hyperparameters": {"lora_rank": 4}}}, "tunesmith.hyperparameters.lora_rank"),
+        ({"tunesmith": {"hyperparameters": {"lora": {"rang": 4}}}}, "tunesmith.hyperparameters.lora.rang"),
+        ({"tunesmith": {"hyperparameters": {"lora": {"rank": "x"}}}}, "tunesmith.hyperparameters"),
+        ({"tunesmith": {"hyperparameters": {"lora": 4}}}, "tunesmith.hyperparameters"),
         ({"tunesmith": {"hyperparameters": {"max_steps": "x"}}}, "tunesmith.hyperparameters"),
         (
             {"tunesmith": {"hyperparameters": {"num_train_epochs": 1}}, "hyperparameters": {"n_epochs": 2}},

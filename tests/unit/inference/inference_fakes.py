@@ -131,6 +131,7 @@ class FakeArtifacts:
         self.by_task = newest or {}
         self.checkpoints: dict[tuple[str, int], str] = {}
         self.recipes: dict[str, Recipe] = {}
+        self.bases: list[str] = []
 
     async def newest(self, task: str) -> str | None:
         return self.by_task.get(task)
@@ -142,6 +143,9 @@ class FakeArtifacts:
 
     async def recipe(self, artifact: str) -> Recipe:
         return self.recipes[artifact]
+
+    async def base_models(self) -> list[str]:
+        return self.bases
 
     async def version(self, name: str) -> str:
         return f"{name.partition('@')[0]}/versions/3"

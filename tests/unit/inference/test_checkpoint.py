@@ -35,6 +35,15 @@ def test_the_trained_weights_become_an_adapter_under_the_names_of_peft(tmp_path:
     assert (config["peft_type"], config["task_type"]) == ("LORA", "CAUSAL_LM")
 
 
+def test_an_adapter_in_some_layers_says_which(tmp_path: Path) -> None:
+    names = [LAYER.replace(".0.", f".{layer}.").replace("q_proj", module) for layer in (2, 3) for module in ("q_proj", "v_proj")]
+    weights = {f"{name}.lora_{side}.default.weight": np.ones((2, 2), np.float32) for name in names for side in "AB"}
+    recipe = Recipe("SFT", LORA | {"target_modules": "all-linear"}, last_layers=2)
+    made = servable(stored(write_checkpoint(tmp_path / "c", weights)), recipe, BASE)
+    config = json.loads((made.directory / "adapter_config.json").read_text())
+    assert (config["target_modules"], config["layers_to_transform"]) == (["q_proj", "v_proj"], [2, 3])
+
+
 def test_weights_of_a_whole_model_become_a_model_with_all_else_of_the_base(tmp_path: Path) -> None:
     base = make_tiny_model(tmp_path / "base")
     weights = {name: value + 1 for name, value in load_file(base / "model.safetensors").items()}

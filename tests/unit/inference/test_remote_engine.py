@@ -338,3 +338,22 @@ def test_another_environments_interpreter_is_started_with_this_program(tmp_path:
     root, *words = told.read_text().split()
     assert (Path(root) / "services" / "inference" / "engine_process.py").is_file()
     assert "services.inference.engine_process" in words
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(None, "glibc.malloc.hugetlb=1"), ("glibc.malloc.arena_max=2", "glibc.malloc.arena_max=2")],
+    ids=["by itself", "as the operator wants"],
+)
+def test_the_engines_memory_is_in_large_pages_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, told: str
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if given:
+        monkeypatch.setenv("GLIBC_TUNABLES", given)
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\necho "$GLIBC_TUNABLES" > {tmp_path / "told"}\nexit 3\n')
+    interpreter.chmod(0o755)
+    with pytest.raises(EOFError):
+        EngineProcess.start(Options(threads=1, prefix_tokens=0, pack_up_to=0), interpreter)
+    assert (tmp_path / "told").read_text() == f"{told}\n"

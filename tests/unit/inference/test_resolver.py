@@ -75,6 +75,21 @@ async def test_what_storage_says_passes_through(model: str, reason: str) -> None
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize(("bases", "known"), [(["smollm2", "tiny"], "smollm2, tiny"), ([], "none")], ids=["some", "none"])
+async def test_a_name_that_nothing_has_is_told_as_it_was_asked_for_with_those_there_are(bases: list[str], known: str) -> None:
+    artifacts = FakeArtifacts()
+    artifacts.bases = bases
+    with pytest.raises(ServiceError) as refused:
+        await Resolver(FakeBundles(), artifacts).files("gpt-4o")
+    assert refused.value.message.startswith(f"there is no model gpt-4o; base models: {known};")
+    assert refused.value.metadata == {"resource": "baseModels/gpt-4o"}
+
+
+async def test_the_base_model_of_a_result_is_not_what_was_asked_for() -> None:
+    with pytest.raises(ServiceError, match=r"^baseModels/tiny does not exist$"):
+        await resolver(ADAPTER).files(ARTIFACT)
+
+
 async def test_storage_away_is_unavailable() -> None:
     bundles = FakeBundles(BASE)
     bundles.failure = Unavailable("STORAGE_UNAVAILABLE", "storage did not answer")

@@ -1,32 +1,10 @@
 """The service over the fakes."""
 
-# ruff: noqa: E402 - the asserts of the suites are rewritten before they are imported
-
 import datetime
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-
-SUITES = (
-    "artifact_suite",
-    "checkpoint_suite",
-    "dataset_suite",
-    "dataset_tokens_suite",
-    "dataset_version_suite",
-    "import_suite",
-    "model_suite",
-    "object_store_suite",
-    "part_upload_suite",
-    "piece_suite",
-    "repository_suite",
-    "retention_suite",
-    "scrub_suite",
-    "server_import_suite",
-    "service",
-)
-pytest.register_assert_rewrite(*(f"unit.storage.{name}" for name in SUITES))
-
 from unit.storage.fakes import Clock, MemoryObjectStore, memory_repositories
 from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service
@@ -64,3 +42,8 @@ async def service(clock: Clock, store: MemoryObjectStore, tmp_path: pathlib.Path
 @pytest.fixture
 def send_part(store: MemoryObjectStore) -> Callable[[str, bytes], Awaitable[None]]:
     return store.send_part
+
+
+@pytest.fixture
+def read_by_url(store: MemoryObjectStore) -> Callable[[str], Awaitable[bytes]]:
+    return store.read_by_url

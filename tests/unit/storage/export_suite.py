@@ -39,6 +39,16 @@ class ExportSuite:
         assert listed == {path: sha256(content) for path, content in (FILES | {"README.md": card}).items()}
         assert version.size_bytes == sum(file.size_bytes for file in version.manifest.files)
 
+    async def test_the_card_of_a_mixture_names_every_part(self, service: Service) -> None:
+        parts = [artifact_pb2.DatasetUse(dataset=f"datasets/{n}", sha256=f"{n}" * 64, weight=n) for n in (1, 2)]
+        manifest = artifact_header(FILES).manifest
+        manifest.ClearField("dataset_sha256")
+        manifest.datasets.extend(parts)
+        version = await service.export((await service.store_artifact(FILES, manifest=manifest)).name)
+        card = (await service.download_model(version.name, "README.md")).decode()
+        for part in parts:
+            assert f"| training data {part.dataset}, SHA-256 | {part.sha256}, weight {part.weight:g} |" in card
+
     async def test_what_was_exported_outlives_its_artifact(self, service: Service, advance: Advance) -> None:
         artifact = await service.store_artifact(FILES)
         version = await service.export(artifact.name)

@@ -15,11 +15,12 @@ from unit.storage.segment_fakes import MemoryEventSegmentRepository
 
 from services.common.errors import NotFound, Unavailable
 from services.storage.base_model import BaseModel, BaseModelDraft, base_model_name
+from services.storage.base_model_listing import BaseModelFilter, Place
 from services.storage.base_model_repository import same_files
 from services.storage.dataset import Dataset, DatasetDraft, Json, dataset_name
 from services.storage.dataset_filter import EVERYTHING, DatasetFilter
 from services.storage.dataset_repository import refuse_lost_upload, same_request
-from services.storage.object_store import CHUNK_BYTES
+from services.storage.object_store import CHUNK_BYTES, object_exists
 from services.storage.part_upload import PartUpload, PartUploadDraft
 from services.storage.part_upload_repository import upload_not_found
 from services.storage.position import Position
@@ -35,15 +36,23 @@ class MemoryObjectStore:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.parts: dict[tuple[str, str], dict[int, bytes]] = {}
+        self.only_new = False
         self.public = True
         self.away = False
 
     async def prepare(self) -> None:
         self._require()
 
+    async def probe(self) -> None:
+        self._require()
+        self.only_new = True
+
     async def put(self, key: str, content: BinaryIO, size_bytes: int) -> None:
         self._require()
-        self.objects[key] = content.read(size_bytes)
+        written = content.read(size_bytes)
+        if self.only_new and self.objects.get(key, written) != written:
+            raise object_exists(key)
+        self.objects[key] = written
 
     async def read(self, key: str, offset: int, size_bytes: int) -> AsyncIterator[bytes]:
         if offset >= size_bytes:
@@ -56,6 +65,13 @@ class MemoryObjectStore:
             yield content[start : start + CHUNK_BYTES]
         if offset + len(content) < size_bytes:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the object ends too early")
+
+    def read_url(self, key: str, lifetime: datetime.timedelta) -> str | None:
+        return f"memory:{key}?{lifetime.total_seconds():.0f}" if self.public else None
+
+    async def read_by_url(self, url: str) -> bytes:
+        """What an HTTP GET of a URL of `read_url` does."""
+        return self.objects[url.removeprefix("memory:").partition("?")[0]]
 
     async def remove(self, key: str) -> None:
         self._require()
@@ -85,12 +101,14 @@ class MemoryObjectStore:
 
     async def join_parts(self, key: str, multipart_id: str) -> None:
         self._require()
-        if parts := self.parts.pop((key, multipart_id), None):
+        if parts := self.parts.get((key, multipart_id)):
+            self._require_new(key)
+            del self.parts[key, multipart_id]
             self.objects[key] = b"".join(parts[number] for number in sorted(parts))
 
-    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes) -> str:
+    async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         self._require()
-        self.parts[key, multipart_id][number] = content
+        self.parts[key, multipart_id][number] = bytes(content)
         return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     async def complete_parts(self, key: str, multipart_id: str, marks: Sequence[str]) -> None:
@@ -99,6 +117,7 @@ class MemoryObjectStore:
         for number, mark in enumerate(marks, start=1):
             if hashlib.md5(parts.get(number, b""), usedforsecurity=False).hexdigest() != mark:
                 raise Unavailable("OBJECT_STORE_UNAVAILABLE", "InvalidPart")
+        self._require_new(key)
         self.objects[key] = b"".join(parts[number] for number in range(1, len(marks) + 1))
         del self.parts[key, multipart_id]
 
@@ -106,6 +125,10 @@ class MemoryObjectStore:
         self._require()
         found = [StoredObject(key, len(content)) for key, content in sorted(self.objects.items()) if key.startswith(prefix)]
         return found[:limit]
+
+    def _require_new(self, key: str) -> None:
+        if self.only_new and key in self.objects:
+            raise object_exists(key)
 
     def _require(self) -> None:
         if self.away:
@@ -270,7 +293,9 @@ class MemoryBaseModelRepository:
     async def find(self, draft: BaseModelDraft) -> BaseModel | None:
         return same_files(self.rows[draft.id], draft) if draft.id in self.rows else None
 
-    async def add(self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "") -> BaseModel:
+    async def add(
+        self, draft: BaseModelDraft, keys: Mapping[str, str], chat_template_problem: str = "", dtype: str = ""
+    ) -> BaseModel:
         known = await self.find(draft)
         if known is not None:
             return known
@@ -282,6 +307,7 @@ class MemoryBaseModelRepository:
             revision=draft.revision,
             create_time=self._tables.clock.now(),
             chat_template_problem=chat_template_problem,
+            dtype=dtype,
         )
         return self.rows[draft.id]
 
@@ -290,8 +316,9 @@ class MemoryBaseModelRepository:
             raise NotFound("BASE_MODEL_NOT_FOUND", base_model_name(identifier))
         return dataclasses.replace(self.rows[identifier], files=self._tables.as_stored(self.rows[identifier].files))
 
-    async def page(self, limit: int, after: str | None) -> list[BaseModel]:
-        return [self.rows[key] for key in sorted(self.rows) if after is None or key > after][:limit]
+    async def page(self, limit: int, after: Place | None, wanted: BaseModelFilter) -> list[BaseModel]:
+        found = {wanted.place(model): model for model in self.rows.values() if wanted.holds(model)}
+        return [found[place] for place in sorted(found) if after is None or place > after][:limit]
 
 
 def memory_repositories(clock: Clock, policy: Policy | None = None) -> Repositories:

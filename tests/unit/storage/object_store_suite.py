@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from services.common.errors import Unavailable
+from services.common.errors import ServiceError, Unavailable
 from services.storage.object_store import CHUNK_BYTES, ObjectStore
 from services.storage.part_upload import MIN_PART_BYTES
 
@@ -20,7 +20,7 @@ async def content(store: ObjectStore, key: str, offset: int, size: int) -> bytes
 
 
 class ObjectStoreSuite:
-    """Tests take a fixture `store`, prepared."""
+    """Tests take a fixture `store`, prepared, and `strict_store`, which has asked its server what it keeps as well."""
 
     @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 5])
     async def test_bytes_come_back_equal_in_bounded_pieces(self, store: ObjectStore, size: int) -> None:
@@ -112,6 +112,36 @@ class ObjectStoreSuite:
         with pytest.raises(Unavailable):
             await store.complete_parts("blobs/x", multipart_id, [mark[::-1]])
         assert await store.size("blobs/x") is None
+
+    @pytest.mark.parametrize("size", [1, 9 * CHUNK_BYTES], ids=["whole", "in parts"])
+    async def test_a_key_that_is_taken_keeps_its_object(self, strict_store: ObjectStore, size: int) -> None:
+        await strict_store.put("blobs/x", io.BytesIO(b"first"), 5)
+        with pytest.raises(ServiceError) as caught:
+            await strict_store.put("blobs/x", io.BytesIO(b"y" * size), size)
+        assert (caught.value.reason, "blobs/x" in caught.value.message) == ("OBJECT_EXISTS", True)
+        assert await content(strict_store, "blobs/x", 0, 5) == b"first"
+        assert [found.key for found in await strict_store.list("blobs/")] == ["blobs/x"]
+
+    async def test_the_same_bytes_once_more_are_a_repeat(self, strict_store: ObjectStore) -> None:
+        for skipped in (0, 3):
+            source = io.BytesIO(b"-" * skipped + b"first")
+            source.seek(skipped)
+            await strict_store.put("blobs/x", source, 5)
+        with pytest.raises(ServiceError):
+            await strict_store.put("blobs/x", io.BytesIO(b"First"), 5)
+
+    @pytest.mark.parametrize("how", ["complete", "join"])
+    async def test_parts_do_not_replace_an_object(self, strict_store: ObjectStore, how: str) -> None:
+        multipart_id = await strict_store.begin_parts("blobs/x")
+        mark = await strict_store.put_part("blobs/x", multipart_id, 1, b"late")
+        await strict_store.put("blobs/x", io.BytesIO(b"first"), 5)
+        with pytest.raises(ServiceError) as caught:
+            if how == "join":
+                await strict_store.join_parts("blobs/x", multipart_id)
+            else:
+                await strict_store.complete_parts("blobs/x", multipart_id, [mark])
+        assert caught.value.reason == "OBJECT_EXISTS"
+        assert await content(strict_store, "blobs/x", 0, 5) == b"first"
 
     async def test_removing_takes_parts_along(self, store: ObjectStore, send_part: SendPart) -> None:
         multipart_id = await store.begin_parts("blobs/x")

@@ -11,7 +11,8 @@ from services.common.names import RegisteredName
 from services.storage.artifact import artifact_name
 from services.storage.file import File
 from services.storage.registered_model import ExportDraft, ModelVersion, RegisteredModel, same_export
-from services.storage.registry_repository import VERSION_HOLD, version_held, version_in_use, version_not_found
+from services.storage.registry_repository import VERSION_HOLD, version_held, version_in_use
+from services.storage.registry_rows import version_not_found
 from services.storage.retention import require_available
 
 

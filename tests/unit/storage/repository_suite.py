@@ -12,6 +12,7 @@ from unit.storage.service import sha256
 from services.common.errors import NotFound, ServiceError
 from services.storage.artifact import ArtifactDraft, ArtifactFilter
 from services.storage.base_model import BaseModelDraft
+from services.storage.base_model_listing import EVERY_BASE_MODEL, Place
 from services.storage.checking.budget import Budget
 from services.storage.dataset import Dataset, DatasetDraft, DatasetHeader, RowIndex
 from services.storage.file import File
@@ -315,5 +316,7 @@ class RepositorySuite:
     async def test_base_models_are_sorted_by_the_bytes_of_their_ids(self, repositories: Repositories) -> None:
         for identifier in ("b", "a_b", "a-b", "a", "a.b", "ab"):
             await repositories.models.add(model_draft(identifier), await keys(repositories, "one"))
-        assert [model.id for model in await repositories.models.page(10, None)] == ["a", "a-b", "a.b", "a_b", "ab", "b"]
-        assert [model.id for model in await repositories.models.page(2, "a.b")] == ["a_b", "ab"]
+        pages = [(10, None), (2, Place(0, "a.b"))]
+        whole, rest = [await repositories.models.page(*page, EVERY_BASE_MODEL) for page in pages]
+        assert [model.id for model in whole] == ["a", "a-b", "a.b", "a_b", "ab", "b"]
+        assert [model.id for model in rest] == ["a_b", "ab"]

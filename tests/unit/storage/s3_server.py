@@ -20,6 +20,7 @@ LIES = {
     "early parts": "uploads in parts",
     "any checksum": "checksums",
     "any writer": "conditional writes",
+    "any join": "conditional joins",
 }
 """What the server can be told to do wrong, and the promise that breaks."""
 
@@ -33,6 +34,8 @@ class LyingServer(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.parts: dict[int, bytes] = {}
         self.overloaded = False
+        self.cuts: list[int] = []
+        """After how many bytes each of the next ranges breaks off."""
 
     @property
     def endpoint(self) -> str:
@@ -71,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
         if "uploads" in query:
             self.answer(200, b"<R><UploadId>one</UploadId></R>")
             return
+        if self.server.lie != "any join" and self.headers.get("If-None-Match") and key in self.server.objects:
+            self.fail(412, "PreconditionFailed")
+            return
         numbers = list(self.server.parts) if self.server.lie == "parts by arrival" else sorted(self.server.parts)
         self.server.objects[key] = b"".join(self.server.parts[number] for number in numbers)
         self.answer(200, b"<R><Bucket>b</Bucket><Key>k</Key><ETag>e</ETag></R>")
@@ -95,10 +101,11 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, content)
             return
         end = int(found[2]) + 1 if found[2] else len(content)
-        self.answer(206, content[int(found[1]) : end])
+        self.answer(206, content[int(found[1]) : end], cut=self.server.cuts.pop(0) if self.server.cuts else None)
 
     def do_HEAD(self) -> None:
-        self.answer(200, b"")
+        key, _ = self.target()
+        self.answer(200, self.server.objects.get(key, b""))
 
     def do_DELETE(self) -> None:
         key, _ = self.target()
@@ -124,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
     def fail(self, status: int, code: str) -> None:
         self.answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
 
-    def answer(self, status: int, body: bytes, **headers: str) -> None:
+    def answer(self, status: int, body: bytes, cut: int | None = None, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -132,7 +139,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(body[:cut])
+        self.close_connection = self.close_connection or cut is not None
 
     def log_message(self, *_: object) -> None:
         pass

@@ -156,6 +156,15 @@ class RefusedServerImportSuite(Shelves):
         source = await shelf.put("whole", base_files() | broken | {"config.json": CONFIG})
         assert (await enter(service, source)).chat_template_problem == "no generation prompt"
 
+    @pytest.mark.parametrize("name", ["whole", "model.gguf"], ids=["among others", "by its own name"])
+    async def test_a_gguf_file_is_sent_to_the_command_line(self, service: Service, shelf: Shelf, name: str) -> None:
+        source = await shelf.put(name, base_files() | {"model.gguf": b"GGUF"})
+        for call in (take(service, source), enter(service, source)):
+            async with refused("BASE_MODEL_UNSAFE") as refusal:
+                await call
+            assert "model.gguf" in refusal.message
+            assert "tunesmith model add FILE.gguf" in refusal.hint
+
     @pytest.mark.parametrize(
         ("path", "content", "why"),
         [

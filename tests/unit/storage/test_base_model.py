@@ -25,6 +25,15 @@ def test_all_unsafe_names_are_told_at_once() -> None:
     assert caught.value.reason == "BASE_MODEL_UNSAFE"
 
 
+@pytest.mark.parametrize("path", ["model.gguf", "sub/MODEL-Q8_0.GGUF"])
+def test_of_gguf_it_is_said_who_converts_it(path: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        refuse_unsafe_names(["config.json", path])
+    assert caught.value.reason == "BASE_MODEL_UNSAFE"
+    assert caught.value.message.startswith(f"{path}: storage converts no GGUF")
+    assert "tunesmith model add FILE.gguf --id ID" in caught.value.hint
+
+
 @pytest.mark.parametrize("path", ["x.safetensors", "a/b.json", "chat_template.jinja", "merges.txt", "tokenizer.model", "NOTICE"])
 def test_formats_that_hold_data_only_are_taken(path: str) -> None:
     refuse_unsafe_names([path])

@@ -9,7 +9,7 @@ from services.storage import endpoint_probe
 from services.storage.object_store import MinioObjectStore
 
 pytestmark = pytest.mark.usefixtures("small_parts")
-BEARABLE = {"any checksum", "any writer"}
+BEARABLE = {"any checksum", "any writer", "any join"}
 
 
 @pytest.fixture

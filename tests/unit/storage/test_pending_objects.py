@@ -8,6 +8,7 @@ import pytest
 from unit.storage.fakes import MemoryObjectStore, MemoryPendingObjectRepository
 from unit.storage.memory_tables import Clock, Tables
 
+from services.common.catalogue import ErrorClass
 from services.common.errors import ServiceError, Unavailable
 from services.storage.pending_objects import PendingObjects, pending_objects, remove_objects
 
@@ -84,6 +85,19 @@ async def test_a_put_that_failed_half_way_is_removed_too(records: MemoryPendingO
         async with pending_objects(store, records) as pending:
             await put(pending, "key")
     assert store.objects == {}
+
+
+async def test_a_key_that_is_taken_is_told_and_what_lies_there_stays(records: MemoryPendingObjectRepository) -> None:
+    store = MemoryObjectStore()
+    await store.probe()
+    store.objects["theirs"] = b"other"
+    with pytest.raises(ServiceError) as caught:
+        async with pending_objects(store, records) as pending:
+            await put(pending, "mine")
+            await put(pending, "theirs")
+    assert (caught.value.reason, caught.value.error_class) == ("OBJECT_EXISTS", ErrorClass.PLATFORM)
+    assert store.objects == {"theirs": b"other"}
+    assert records.tables.pending == {}, "the sweeper would remove what lies there"
 
 
 async def test_a_store_that_is_away_does_not_hide_the_first_failure(records: MemoryPendingObjectRepository) -> None:

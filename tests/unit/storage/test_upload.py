@@ -14,6 +14,7 @@ from unit.storage.service import cut, sha256
 from services.common.errors import ServiceError
 from services.storage.file import File
 from services.storage.pending_objects import PendingObjects
+from services.storage.spool import Spool
 from services.storage.upload import ExpectedFiles, FileUpload
 
 CONTENT = {"a.bin": b"alpha", "empty": b"", "dir/b.bin": b"beta" * 10}
@@ -27,7 +28,7 @@ def records() -> MemoryPendingObjectRepository:
 def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple[str, bytes]]:
     """Feeds items and returns the files that became whole."""
     whole = []
-    with ExpectedFiles(declared) as expected:
+    with ExpectedFiles(declared, lambda _: Spool()) as expected:
         for item in items:
             file = expected.accept(item)
             if file is not None:

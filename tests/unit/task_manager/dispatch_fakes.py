@@ -160,8 +160,14 @@ class FakeTrainer:
         self.runs: list[LiveRun] = []
         self.has: Capacity | Exception = Capacity(1, 1)
         self.on_start: Callable[[], None] = lambda: None
+        self.asked = 0
+        self.answers = asyncio.Event()
+        """Questions about its capacity are swallowed while it is not set."""
+        self.answers.set()
 
     async def capacity(self) -> Capacity:
+        self.asked += 1
+        await self.answers.wait()
         if isinstance(self.has, Exception):
             raise self.has
         return self.has

@@ -1,4 +1,4 @@
-"""Evaluations and generations as tasks: what is refused, what is looked up, what follows on a fine-tuning."""
+"""Evaluations and generations as tasks: what is refused, and what is looked up."""
 
 import dataclasses
 import uuid
@@ -15,13 +15,11 @@ from services.task_manager.domain.inputs import BaseModelFacts, DatasetFacts
 from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.origin import ArtifactFacts
 from services.task_manager.domain.task import State
-from services.task_manager.follow_ups import evaluation_id, evaluation_of
 from services.task_manager.kept_checkpoints import KeptCheckpoints
 from services.task_manager.kinds.evaluation import evaluation
 from services.task_manager.kinds.generation import generation
-from services.task_manager.results import found
 from services.task_manager.served_models import ServedModels
-from tunesmith.v1 import evaluation_pb2, generation_pb2, grader_pb2, task_event_pb2, task_spec_pb2
+from tunesmith.v1 import evaluation_pb2, generation_pb2, grader_pb2, task_spec_pb2
 
 ID = uuid.UUID(int=7)
 DATASET = f"datasets/{ID}"
@@ -333,11 +331,11 @@ async def test_a_task_without_a_result_is_refused(served: ServedModels, tasks: T
 @pytest.mark.parametrize(
     ("kind", "format_", "count", "words"),
     [
-        ("evaluation", "TEXT", 5, "holds rows of format TEXT; use CHAT or LABELED"),
-        ("evaluation", "PREFERENCE", 5, "format PREFERENCE"),
         ("evaluation", "CHAT", 0, "has no rows"),
         ("generation", "PREFERENCE", 5, "use CHAT or LABELED or TEXT"),
         ("evaluation", "LABELED", 5, ""),
+        ("evaluation", "PREFERENCE", 5, ""),
+        ("evaluation", "TEXT", 5, ""),
         ("generation", "TEXT", 5, ""),
     ],
 )
@@ -356,6 +354,29 @@ async def test_datasets_have_formats_that_can_be_asked(
     assert caught.value.violations[0].field == f"task.spec.{kind}.dataset"
 
 
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"perplexity": False}, "perplexity"),
+        ({"models": [], "answers_in_rows": True}, "answers_in_rows"),
+        ({"graders": [grader_pb2.Grader(name="eq", string_check=grader_pb2.StringCheck(operation="EQ"))]}, "graders"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_of_texts_nothing_else_can_be_measured(
+    served: ServedModels, storage: FakeStorage, changes: dict[str, Any], field: str
+) -> None:
+    storage.facts = DatasetFacts(5, "TEXT")
+    with pytest.raises(InvalidArgument, match="only how probable they are") as caught:
+        await an_evaluation(served, **changes).resolve(patience=1.0)
+    assert [violation.field for violation in caught.value.violations] == [f"task.spec.evaluation.{field}"]
+
+
+async def test_texts_are_seen_once_by_every_model(served: ServedModels, storage: FakeStorage) -> None:
+    storage.facts = DatasetFacts(5, "TEXT")
+    assert (await an_evaluation(served).plan(patience=1.0)).total_steps == 5 * 2
+
+
 async def test_a_generation_is_resolved_and_planned(served: ServedModels) -> None:
     spec = generation_pb2.Generation(model=f"tasks/{ID}", dataset=DATASET, output_display_name="out")
     work = generation(served).read(task_spec_pb2.TaskSpec(generation=spec))
@@ -364,83 +385,3 @@ async def test_a_generation_is_resolved_and_planned(served: ServedModels) -> Non
     assert (stored.model, stored.output_display_name) == (TUNED.name, "out")
     assert (resolved.kind, resolved.base_model, resolved.origin) == (Kind.GENERATION, "baseModels/tiny", TUNED)
     assert (await work.plan(patience=1.0)).total_steps == 20
-
-
-def a_row(**tuning: Any) -> dict[str, Any]:
-    spec = task_spec_pb2.TaskSpec(fine_tuning=task_spec_pb2.FineTuning(base_model="baseModels/tiny", **tuning))
-    return {"id": ID, "display_name": "n" * 128, "spec": spec.SerializeToString(), "artifact": TUNED.name, "priority": 3}
-
-
-def test_an_evaluation_follows_on_a_fine_tuning_that_asks_for_it() -> None:
-    new = evaluation_of(a_row(evaluation_dataset=DATASET))
-    assert new is not None
-    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
-    assert (list(spec.models), spec.dataset) == (["baseModels/tiny", TUNED.name], DATASET)
-    assert (new.kind, new.datasets, new.priority, len(new.display_name)) == (Kind.EVALUATION, (ID,), 3, 128)
-    assert (new.origin_task, new.origin_artifact) == (ID, TUNED.name)
-    # A repeat is the same task.
-    assert new.id == evaluation_id(ID) != evaluation_id(uuid.UUID(int=8))
-
-
-def test_an_evaluation_goes_where_its_fine_tuning_was_sent() -> None:
-    row = a_row(evaluation_dataset=DATASET)
-    spec = task_spec_pb2.TaskSpec.FromString(row["spec"])
-    spec.runner_labels["zone"] = "a"
-    new = evaluation_of(row | {"spec": spec.SerializeToString()})
-    assert new is not None
-    assert new.runner_labels == dict(task_spec_pb2.TaskSpec.FromString(new.spec).runner_labels) == {"zone": "a"}
-
-
-def test_the_evaluation_that_follows_asks_the_newest_checkpoints_before_the_result() -> None:
-    checkpoints = [f"artifacts/{step}" for step in range(1, 33)]
-    new = evaluation_of(a_row(evaluation_dataset=DATASET, evaluation_checkpoints=True), checkpoints)
-    assert new is not None
-    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
-    assert list(spec.models) == ["baseModels/tiny", *checkpoints[2:], TUNED.name]
-    assert spec.checkpoints
-    ask = Evaluation(tuple(spec.models), spec.dataset, asks_checkpoints=spec.checkpoints)
-    assert not [field for field, text in asked(ask) if "not between" in text]
-
-
-def test_validation_data_of_chats_is_asked_when_there_is_no_other() -> None:
-    for method in (task_spec_pb2.FineTuning.METHOD_UNSPECIFIED, task_spec_pb2.FineTuning.SFT):
-        new = evaluation_of(a_row(validation_dataset=DATASET, method=method))
-        assert new is not None
-        spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
-        assert (list(spec.models), spec.dataset, spec.max_rows) == (["baseModels/tiny", TUNED.name], DATASET, 200)
-        assert new.datasets == (ID,)
-        ask = Evaluation(tuple(spec.models), spec.dataset, max_rows=spec.max_rows)
-        assert not list(asked(ask))
-
-
-def test_evaluation_data_goes_before_validation_data() -> None:
-    new = evaluation_of(
-        a_row(validation_dataset=f"datasets/{uuid.UUID(int=8)}", evaluation_dataset=DATASET, skip_evaluation=True)
-    )
-    assert new is not None
-    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
-    assert (spec.dataset, spec.HasField("max_rows")) == (DATASET, False)
-
-
-def test_nothing_follows_on_a_fine_tuning_without_questions_or_that_does_not_want_it() -> None:
-    assert evaluation_of(a_row()) is None
-    assert evaluation_of(a_row(validation_dataset=DATASET, skip_evaluation=True)) is None
-    methods = task_spec_pb2.FineTuning
-    for method in (methods.DPO, methods.KTO, methods.ORPO, methods.CPT, methods.CLASSIFICATION):
-        assert evaluation_of(a_row(validation_dataset=DATASET, method=method)) is None
-
-
-def test_the_newest_result_counts() -> None:
-    def event(rows: int) -> task_event_pb2.TaskEvent:
-        result = evaluation_pb2.EvaluationResult(row_count=rows)
-        return task_event_pb2.TaskEvent(evaluation_finished=task_event_pb2.EvaluationFinished(result=result))
-
-    log = task_event_pb2.TaskEvent(log_entry=task_event_pb2.LogEntry(text="x"))
-    newest = found([event(1), log, event(2), log])
-    assert newest is not None
-    assert newest.evaluation_result.row_count == 2
-    assert found([log]) is None
-    made = task_event_pb2.GenerationFinished(result=generation_pb2.GenerationResult(dataset=DATASET))
-    other = found([task_event_pb2.TaskEvent(generation_finished=made)])
-    assert other is not None
-    assert other.generation_result.dataset == DATASET

@@ -205,6 +205,21 @@ async def test_what_tasks_wait_for_is_known(has: Capacity | Exception, machines:
     assert world.queue.waits
 
 
+async def test_a_trainer_that_swallows_questions_holds_up_no_start_on_another() -> None:
+    world = World(FakeTrainer((batch(started(1)), end(1))))
+    silent = FakeTrainer()
+    silent.has = away()
+    trainers = {"a:1": silent, "t:1": world.trainer}
+    world.dispatcher._roster = Roster(trainers.__getitem__, list(trainers), lambda: START)
+    await world.dispatcher._roster.ask()
+    silent.answers.clear()
+
+    await world.until(lambda: world.store.task.state is State.SUCCEEDED)
+
+    assert world.trainer.started == [RUN]
+    assert silent.asked == 2, "it is still being asked"
+
+
 async def test_a_trainer_of_another_version_gets_no_runs_and_is_told() -> None:
     world = World(FakeTrainer())
     world.trainer.has = Capacity(4, 4, version="99.1.0")

@@ -33,6 +33,11 @@ def test_time_and_attempts_are_read() -> None:
     assert draft.max_attempts == 2
 
 
+def test_who_asks_is_read() -> None:
+    assert draft_from_proto(a_request(creator="ann"), None).creator == "ann"
+    assert draft_from_proto(a_request(), None).creator == ""
+
+
 def test_a_time_that_no_calendar_has_is_named() -> None:
     with pytest.raises(InvalidArgument) as caught:
         draft_from_proto(a_request(not_before_time=timestamp_pb2.Timestamp(seconds=10**15)), None)
@@ -60,6 +65,7 @@ def test_labels_of_runners_make_another_request_through_the_spec() -> None:
 
 def test_every_difference_makes_another_request() -> None:
     variants = [{}, {"priority": 1}, {"not_before_time": TIME}, {"max_attempts": 1}, {"priority": 1, "max_attempts": 1}]
+    variants.append({"creator": "ann"})
     digests = [_digest(draft_from_proto(a_request(**changes), None), b"spec") for changes in variants]
     assert len(set(digests)) == len(variants)
     assert digests == [_digest(draft_from_proto(a_request(**changes), None), b"spec") for changes in variants]

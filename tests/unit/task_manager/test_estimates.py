@@ -11,6 +11,7 @@ from plan_values import SMOLLM2, SMOLLM2_PARAMETERS, token_facts
 
 from services.task_manager.domain import duration, memory
 from services.task_manager.domain.duration import Work
+from services.task_manager.domain.hyperparameters import Lora
 from services.task_manager.domain.inputs import TokenFacts
 from services.task_manager.domain.memory import MemoryNeed
 from services.task_manager.domain.model_shape import ModelShape
@@ -153,6 +154,7 @@ def test_without_a_comparable_run_there_is_no_speed() -> None:
         {"processes": 2},
         {"precision": "bf16"},
         {"target_modules": ("q_proj",)},
+        {"target_modules": Lora(target_modules=("all-linear",), last_layers=8).places},
         {"lora_rank": 65},
         {"lora_rank": 3},
     ],
@@ -185,11 +187,12 @@ def test_of_runs_equally_near_the_newest_count() -> None:
 
 # ---- time
 
+ADAPTER = duration.of_adapter(1.0)
 WORK = Work(total_steps=40, steps_per_epoch=20, tokens_per_epoch=20_000, validation_tokens=0, eval_steps=0)
 
 
 def test_the_time_is_tokens_over_speed() -> None:
-    assert duration.expected(WORK, 100.0, is_full=False) == datetime.timedelta(seconds=400)
+    assert duration.expected(WORK, 100.0, ADAPTER) == datetime.timedelta(seconds=400)
 
 
 @pytest.mark.parametrize(("eval_steps", "evaluations"), [(20, 2), (40, 1), (100, 1), (15, 3), (0, 0)])
@@ -200,21 +203,25 @@ def test_the_last_step_is_always_measured(eval_steps: int, evaluations: int) -> 
 def test_measuring_takes_the_forward_part_of_training() -> None:
     work = dataclasses.replace(WORK, validation_tokens=1000, eval_steps=20)
 
-    assert duration.expected(work, 100.0, is_full=False) == datetime.timedelta(seconds=400 + 2 * 10 / 2)
-    assert duration.expected(work, 100.0, is_full=True).total_seconds() == pytest.approx(400 + 2 * 10 / 3)
+    assert duration.expected(work, 100.0, ADAPTER) == datetime.timedelta(seconds=400 + 2 * 10 / 2)
+    assert duration.expected(work, 100.0, duration.FULL).total_seconds() == pytest.approx(400 + 2 * 10 / 3)
 
 
 def test_the_speed_of_a_machine_follows_from_its_arithmetic() -> None:
-    lora = duration.speed_of_machine(185e9, SMOLLM2_PARAMETERS, is_full=False)
-    full = duration.speed_of_machine(185e9, SMOLLM2_PARAMETERS, is_full=True)
+    lora = duration.speed_of_machine(185e9, SMOLLM2_PARAMETERS, ADAPTER)
+    full = duration.speed_of_machine(185e9, SMOLLM2_PARAMETERS, duration.FULL)
 
     assert lora == pytest.approx(185e9 * duration.UTILISATION / (4 * SMOLLM2_PARAMETERS))
     assert full == pytest.approx((lora or 0) * 2 / 3)
 
 
+def test_frozen_layers_take_the_forward_part_alone() -> None:
+    assert [duration.of_adapter(share) for share in (0.0, 0.5, 1.0)] == [2, 3, 4]
+
+
 @pytest.mark.parametrize(("flops", "parameters"), [(0.0, 1), (1e9, 0)])
 def test_without_measures_there_is_no_speed(flops: float, parameters: int) -> None:
-    assert duration.speed_of_machine(flops, parameters, is_full=False) is None
+    assert duration.speed_of_machine(flops, parameters, ADAPTER) is None
 
 
 # ---- memory

@@ -27,6 +27,7 @@ def test_every_condition_arrives() -> None:
         tunings=[task_spec_pb2.FineTuning.FULL],
         labels={"team": "a"},
         id_prefix="0123abcd",
+        creator="ann",
         from_create_time=timestamp_pb2.Timestamp(seconds=1),
         before_create_time=timestamp_pb2.Timestamp(seconds=2),
     )
@@ -38,6 +39,7 @@ def test_every_condition_arrives() -> None:
         methods=("DPO", "SFT"),
         tunings=("FULL",),
         labels={"team": "a"},
+        creator="ann",
         ids=(uuid.UUID("0123abcd" + "0" * 24), uuid.UUID("0123abcd" + "f" * 24)),
         from_create_time=epoch + datetime.timedelta(seconds=1),
         before_create_time=epoch + datetime.timedelta(seconds=2),

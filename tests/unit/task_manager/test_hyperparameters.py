@@ -51,7 +51,7 @@ def resolved(facts: Facts = FACTS, **given: Any) -> Hyperparameters:
         ("early_stopping_patience", None),
         ("early_stopping_min_delta", None),
         ("time_limit_seconds", None),
-        ("lora", Lora(16, 32.0, 0.0, ("all-linear",), False, False)),
+        ("lora", Lora(16, 32.0, 0.0, ("all-linear",), False, False, 0)),
         ("preference", Preference()),
         ("deepspeed_overrides", None),
     ],
@@ -102,7 +102,7 @@ def test_patience_has_a_delta_and_samples_have_a_cadence() -> None:
 
 
 def test_lora_values_stay_as_given() -> None:
-    lora = Lora(8, 4.0, 0.1, ("q_proj",), True, True)
+    lora = Lora(8, 4.0, 0.1, ("q_proj",), True, True, 3)
 
     assert resolved(lora=lora).lora == lora
 
@@ -294,13 +294,14 @@ BOUNDS = [
     ("rehearsal", ["auto", "always", "never"], ["", "yes"]),
     ("stall_policy", ["warn", "fail"], ["", "kill"]),
     ("lr_scheduler_type", ["linear", "cosine", "constant"], ["", "Cosine", "x" * 500]),
-    ("precision", ["fp32", "bf16"], ["", "fp16", "FP32"]),
+    ("precision", ["fp32", "fp16", "bf16"], ["", "fp8", "FP32"]),
 ]
 LORA_BOUNDS = [
     ("rank", [1, 512], [0, -1, 513]),
     ("alpha", [1e-3, 1e6], [0, -1, math.nan, math.inf]),
     ("dropout", [0, 0.99], [1, -0.1, math.nan]),
     ("target_modules", [("q_proj",), ("all-linear",)], [("",), ("x" * 201,)]),
+    ("last_layers", [0, 1, 500], [-1]),
 ]
 
 

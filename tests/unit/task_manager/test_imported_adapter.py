@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "layers_to_transform": None,
     "lora_bias": False,
 }
-LORA = Lora(rank=8, alpha=16.0, target_modules=("q_proj", "v_proj"), use_rslora=False, use_dora=True)
+LORA = Lora(rank=8, alpha=16.0, target_modules=("q_proj", "v_proj"), use_rslora=False, use_dora=True, last_layers=0)
 VERSION = registered_model_pb2.ModelVersion(
     name="models/mine/versions/3",
     format=registered_model_pb2.ModelVersion.ADAPTER,

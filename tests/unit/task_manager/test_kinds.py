@@ -17,6 +17,7 @@ from services.task_manager.domain.task import NewTask, Retry, State, Task
 from services.task_manager.filter_conversion import filter_from_proto
 from services.task_manager.kinds.table import Kinds
 from services.task_manager.kinds.work import Resolved, WorkKind
+from services.task_manager.project_retention import ProjectRetention
 from services.task_manager.retrying import Retrying
 from services.task_manager.roster import Roster
 from services.task_manager.task_comparison import TaskComparison
@@ -88,6 +89,7 @@ def creation(kinds: Kinds, repository: Repository) -> TaskCreation:
         origins=NOBODY,
         roster=roster,
         patience=Patience(1.0, 1.0),
+        retention=ProjectRetention({}),
     )
 
 

@@ -21,17 +21,20 @@ def resolved(method: str, tuning: str, **given: object) -> Hyperparameters:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("tuning", ["LORA", "FULL"])
+@pytest.mark.parametrize("tuning", ["LORA", "QLORA", "FULL"])
 def test_every_method_goes_with_every_tuning_that_the_platform_has(method: str, tuning: str) -> None:
     assert refused(method, tuning) == []
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_qlora_is_refused_with_what_it_lacks(method: str) -> None:
-    ((field, text),) = refused(method, "QLORA")
-    assert field == "spec.tuning"
-    assert "bitsandbytes" in text
-    assert "use LORA" in text
+def test_qlora_has_the_numbers_of_lora(method: str) -> None:
+    assert resolved(method, "QLORA") == resolved(method, "LORA")
+    assert refused(method, "QLORA", lora=Lora(rank=4, use_rslora=True)) == []
+
+
+@pytest.mark.parametrize(("tuning", "stage", "fields"), [("QLORA", 3, ["numbers.zero_stage"]), ("QLORA", 2, []), ("LORA", 3, [])])
+def test_weights_in_4_bits_are_not_cut_among_processes(tuning: str, stage: int, fields: list[str]) -> None:
+    assert [field for field, _ in refused("SFT", tuning, zero_stage=stage)] == fields
 
 
 @pytest.mark.parametrize("name", ["rank", "alpha", "dropout", "use_rslora", "use_dora", "target_modules"])

@@ -33,6 +33,10 @@ def asked(lora: Lora = NOTHING_ASKED, **changes: Any) -> FineTuning:
     return FineTuning(**fields | known | {"hyperparameters": Hyperparameters(lora=lora)} | changes)
 
 
+def numbers_with(lora: Lora) -> Hyperparameters:
+    return Hyperparameters(lora=lora)
+
+
 def found(ask: FineTuning, origin: ArtifactFacts = ORIGIN, revision: str = "r1") -> list[tuple[str, str]]:
     return [(violation.field, violation.description) for violation in violations(ask, origin, revision)]
 
@@ -63,6 +67,37 @@ def test_another_adapter_is_refused_by_its_field(name: str, value: object) -> No
     assert field == f"{PATH}.lora.{name}"
     assert "artifacts/a" in text
     assert "leave it unset" in text
+
+
+OF_SOME_LAYERS = dataclasses.replace(EARLIER, last_layers=8)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "wanted", "said"),
+    [
+        (OF_SOME_LAYERS, 6, "6 differs from 8 of artifacts/a"),
+        (OF_SOME_LAYERS, 0, "0 differs from 8"),
+        (dataclasses.replace(EARLIER, last_layers=0), 8, "8 differs from 0"),
+        (EARLIER, 8, "8 differs from 0"),
+    ],
+    ids=["fewer", "all", "some of all", "an adapter from before there was the number"],
+)
+def test_an_adapter_in_other_layers_is_refused(earlier: Lora, wanted: int, said: str) -> None:
+    ((field, text),) = found(asked(Lora(last_layers=wanted)), dataclasses.replace(ORIGIN, hyperparameters=numbers_with(earlier)))
+    assert field == f"{PATH}.lora.last_layers"
+    assert said in text
+
+
+def test_an_adapter_in_some_layers_goes_on_in_those() -> None:
+    origin = dataclasses.replace(ORIGIN, hyperparameters=numbers_with(OF_SOME_LAYERS))
+    assert found(asked(Lora(last_layers=8)), origin) == []
+    ask = with_adapter_of(asked(), OF_SOME_LAYERS)
+    assert ask.hyperparameters.lora.last_layers == 8
+    assert found(ask, origin) == []
+
+
+def test_all_layers_are_what_an_adapter_from_before_there_was_the_number_has() -> None:
+    assert found(asked(Lora(last_layers=0))) == []
 
 
 def test_another_dropout_is_another_matter() -> None:

@@ -133,6 +133,31 @@ def test_dropout_in_adapters_takes_memory() -> None:
     assert with_dropout > planned(findings()).estimated_peak_memory_bytes + 10**8
 
 
+def test_adapters_in_the_last_layers_take_less_memory_and_time() -> None:
+    long = Tokens((token_facts(longest=400),))
+    every, few = (planned(findings(tokens=long, lora=Lora(last_layers=layers))) for layers in (0, 8))
+
+    # Of 30 layers 9 are in memory at once, and rows of 400 tokens fill what a pass may take either way but for whole rows.
+    assert few.estimated_peak_memory_bytes < every.estimated_peak_memory_bytes
+    assert few.estimated_duration
+    assert every.estimated_duration
+    assert few.estimated_duration / every.estimated_duration == pytest.approx((1 + 8 / 30) / 2)
+
+
+def test_what_a_token_keeps_is_foreseen_by_layers() -> None:
+    """Batches that no merging changes."""
+    rows, one = Tokens((token_facts(length=400),)), {"packing": False, "per_device_train_batch_size": 2}
+    numbers = [Lora(last_layers=layers) for layers in (0, 30, 29, 14)]
+    every, all_of_them, but_one, half = (
+        planned(findings(tokens=rows, lora=lora, **one)).estimated_peak_memory_bytes for lora in numbers
+    )
+
+    adapter, kept = 16 * SMOLLM2.adapter_parameters(16, ("all-linear",), 1), (2 * 400) * (4 * 576 + 2 * 192 + 2 * 1536) * 4 * 1.25
+    assert every == all_of_them
+    assert every - but_one == pytest.approx(adapter)
+    assert every - half == pytest.approx(16 * adapter + 15 * kept)
+
+
 def test_memory_of_what_is_not_counted_is_not_known() -> None:
     assert planned(findings(tokens=Tokens((None,)))).estimated_peak_memory_bytes == 0
 

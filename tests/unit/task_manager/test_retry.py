@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from services.common.changeable import CHANGEABLE
 from services.common.errors import ServiceError
 from services.task_manager.domain import retry
 from services.task_manager.domain.hyperparameters import Hyperparameters, Lora, Preference
 from services.task_manager.domain.task import State
 from services.task_manager.merging import merged
-from services.trainer.training import resume
+from services.trainer.training import config
 from tunesmith.v1 import task_spec_pb2
 
 BEFORE = Hyperparameters(
@@ -26,8 +27,9 @@ def message(**fields: Any) -> task_spec_pb2.Hyperparameters:
     return task_spec_pb2.Hyperparameters(**fields)
 
 
-def test_the_training_process_holds_the_same_names() -> None:
-    assert frozenset(resume._CHANGEABLE) == retry.CHANGEABLE
+@pytest.mark.parametrize("kind", [Hyperparameters, config.Hyperparameters], ids=["asked for", "trained with"])
+def test_every_changeable_name_is_that_of_a_number(kind: type) -> None:
+    assert {field.name for field in dataclasses.fields(kind)} >= CHANGEABLE
 
 
 @pytest.mark.parametrize("state", State)

@@ -1,8 +1,9 @@
 """What trainers last said, and how callers are told of it."""
 
+import asyncio
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from dispatch_fakes import FakeTrainer, away
@@ -35,6 +36,12 @@ class World:
 
     async def runners(self) -> list[Runner]:
         return list((await Runners(self.roster, self).list()).runners)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - a question is under way
+            await asyncio.sleep(0)
 
 
 async def test_trainers_are_sorted_into_those_that_take_runs_and_the_others() -> None:
@@ -109,6 +116,44 @@ async def test_a_silent_one_is_as_it_was_when_it_last_answered() -> None:
     (runner,) = await world.runners()
     assert (runner.state, runner.state_reason) == (Runner.SILENT, "it has not answered since 2026-01-02 03:04:05 UTC")
     assert (runner.total_processes, runner.last_heard_time.ToDatetime(datetime.UTC)) == (4, NOW)
+
+
+async def test_who_swallows_questions_is_waited_for_once_and_asked_beside_the_others() -> None:
+    world = World(a=READY, b=away())
+    swallows = world.trainers["b:1"]
+    assert (await world.roster.ask(patient=False)).silent == ["b:1"]
+    swallows.answers.clear()
+    for _ in range(3):
+        async with asyncio.timeout(10):
+            told = await world.roster.ask(patient=False)
+        assert ([one.trainer for one in told.machines], told.silent) == (["a:1"], ["b:1"])
+        await asyncio.sleep(0)
+    assert swallows.asked == 2, "one question at a time"
+    swallows.has = READY
+    swallows.answers.set()
+    await until(world.roster._knocks["b:1"].done)
+    swallows.has = dataclasses.replace(READY, free_processes=1)
+    told = await world.roster.ask(patient=False)
+    assert {one.trainer: one.free for one in told.machines} == {"a:1": 3, "b:1": 1}, "what it says now, not what it said late"
+    assert told.silent == []
+
+
+async def test_who_refuses_at_once_is_asked_again_each_time() -> None:
+    world = World(a=away())
+    for _ in range(3):
+        assert (await world.roster.ask(patient=False)).silent == ["a:1"]
+        await until(lambda: all(one.done() for one in world.roster._knocks.values()))
+    world.trainers["a:1"].has = READY
+    await world.roster.ask(patient=False)
+    await until(world.roster._knocks["a:1"].done)
+    assert [one.trainer for one in (await world.roster.ask(patient=False)).machines] == ["a:1"]
+
+
+async def test_who_has_patience_waits_for_a_silent_one() -> None:
+    world = World(a=away())
+    await world.roster.ask(patient=False)
+    world.trainers["a:1"].has = READY
+    assert [one.trainer for one in (await world.roster.ask()).machines] == ["a:1"]
 
 
 async def test_one_that_never_answered_has_no_time() -> None:

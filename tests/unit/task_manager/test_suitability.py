@@ -3,13 +3,14 @@
 import dataclasses
 
 import pytest
-from plan_values import ASK, BASE_MODEL, IDS, inputs_of, mixed, token_facts
+from plan_values import ASK, BASE_MODEL, IDS, SMOLLM2, inputs_of, mixed, token_facts
 
 from services.common.errors import Violation
 from services.task_manager.domain import suitability
 from services.task_manager.domain.fine_tuning import FineTuning
 from services.task_manager.domain.formats import FORMATS, needs_chat_template
 from services.task_manager.domain.inputs import DatasetFacts, Inputs, RefusedRow, Tokens
+from services.task_manager.domain.model_shape import ModelShape
 from services.task_manager.domain.training_data import count_rows
 from tunesmith.v1 import dataset_pb2, task_spec_pb2
 
@@ -45,6 +46,19 @@ def test_data_of_the_method_s_format_passes_and_so_does_what_is_not_known(known:
 @pytest.mark.parametrize(("method", "formats"), [("SFT", "PREFERENCE"), ("DPO", "CHAT"), ("CPT", "CHAT"), ("KTO", "TEXT")])
 def test_data_of_another_format_is_refused(method: str, formats: str) -> None:
     assert with_formats(dataclasses.replace(ASK, method=method), formats) == [f"{PATH}.dataset"]
+
+
+@pytest.mark.parametrize(
+    ("last_layers", "shape", "said"),
+    [
+        (30, SMOLLM2, []),
+        (31, SMOLLM2, [(f"{PATH}.hyperparameters.lora.last_layers", "31 is too large; the base model has 30 layers")]),
+        (31, None, []),
+    ],
+    ids=["all", "one more", "not known"],
+)
+def test_no_more_layers_are_tuned_than_there_are(last_layers: int, shape: ModelShape | None, said: list[tuple[str, str]]) -> None:
+    assert [(each.field, each.description) for each in suitability.unfit_layers(last_layers, shape)] == said
 
 
 def test_each_dataset_of_a_mixture_and_the_validation_data_are_looked_at() -> None:

@@ -32,3 +32,14 @@ def test_a_users_text_is_a_parameter() -> None:
     assert "DROP" not in sql
     assert sql.count(" AND ") == 2
     assert parameters["text"] == "'; DROP"
+
+
+def test_texts_are_looked_up_only_by_the_index_and_compared_in_any_case() -> None:
+    wanted = TaskFilter(text="needle", display_name_contains="n", creator="ann")
+    plain, parameters = conditions(wanted)
+    looked_up, same = conditions(wanted, by_index=True)
+    assert looked_up.startswith(plain + " AND ")
+    assert "task_text" not in plain
+    assert looked_up.count("task_text") == 2
+    assert same == parameters
+    assert conditions(TaskFilter(creator="ann"), by_index=True) == conditions(TaskFilter(creator="ann"))

@@ -46,6 +46,7 @@ def with_ask(**changes: Any) -> Draft:
         {"labels": {"k" * 64: ""}},
         {"max_attempts": 1},
         {"max_attempts": 100},
+        {"creator": "ü" * 128},
     ],
 )
 def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
@@ -57,6 +58,8 @@ def test_the_largest_permitted_texts_pass(changes: dict[str, Any]) -> None:
     [
         ({"display_name": ""}, "task.display_name"),
         ({"max_attempts": -1}, "task.max_attempts"),
+        ({"creator": "x" * 129}, "task.creator"),
+        ({"creator": "a\0b"}, "task.creator"),
         ({"max_attempts": 101}, "task.max_attempts"),
         ({"display_name": " \n"}, "task.display_name"),
         ({"display_name": "x" * 129}, "task.display_name"),
@@ -99,7 +102,7 @@ def test_each_bad_text_is_named(changes: dict[str, Any], field: str) -> None:
         ({"artifact_retention_seconds": 0}, "artifact_retention"),
         ({"artifact_retention_seconds": 3599}, "artifact_retention"),
         ({"artifact_retention_seconds": 365 * 86400 + 1}, "artifact_retention"),
-        ({"tuning": "QLORA"}, "tuning"),
+        ({"tuning": "QLORA", "hyperparameters": Hyperparameters(zero_stage=3)}, "hyperparameters.zero_stage"),
         ({"tuning": "FULL", "hyperparameters": Hyperparameters(lora=Lora(use_dora=True))}, "hyperparameters.lora.use_dora"),
         ({"hyperparameters": Hyperparameters(preference=Preference(beta=0.1))}, "hyperparameters.preference.beta"),
         ({"hyperparameters": Hyperparameters(deepspeed_overrides="{")}, "hyperparameters.deepspeed_overrides"),

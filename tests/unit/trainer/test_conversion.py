@@ -115,7 +115,7 @@ def test_what_is_unset_is_none_and_zero_is_zero() -> None:
     numbers = numbers_of(make_run().hyperparameters)
     assert (numbers["seed"], numbers["max_steps"], numbers["learning_rate"]) == (0, None, 0.5)
     unset = dict.fromkeys(("alpha", "dropout", "use_rslora", "use_dora"))
-    assert numbers["lora"] == unset | {"rank": 4, "target_modules": ["q_proj"]}
+    assert numbers["lora"] == unset | {"rank": 4, "target_modules": ["q_proj"], "last_layers": 0}
     assert numbers["preference"] is None
 
 

@@ -120,7 +120,7 @@ async def test_a_checkpoint_comes_with_the_numbers_of_its_adapter(run: RunDirect
     await prepared(run, Bundles(tmp_path, kind="CHECKPOINT"))
     lora = load_config(run.path / "config.json").lora
     assert lora is not None
-    assert (lora.rank, lora.alpha, lora.target_modules, lora.use_dora) == (4, 8.0, ("all-linear",), True)
+    assert (lora.rank, lora.alpha, lora.target_modules, lora.use_dora, lora.last_layers) == (4, 8.0, ("all-linear",), True, 0)
 
 
 async def test_another_base_model_under_the_same_name_is_refused(run: RunDirectory, tmp_path: pathlib.Path) -> None:

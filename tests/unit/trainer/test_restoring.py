@@ -123,6 +123,9 @@ async def test_a_stored_one_of_other_numbers_gives_way_to_the_one_before(run, sh
         ({"precision": "bf16"}, {"precision": None}, True),
         ({"precision": "bf16"}, {"precision": "fp32"}, False),
         ({}, {"seed": 1, "max_steps": 3}, True),
+        # Of a version that had fewer numbers.
+        ({"lora": {"rank": 4}}, {"lora": {"rank": 4, "last_layers": 0}}, True),
+        ({"lora": {"rank": 4, "last_layers": 2}}, {"lora": {"rank": 4, "last_layers": 3}}, False),
     ],
 )
 def test_numbers_that_both_know_must_be_the_same(tmp_path, held, asked, expected: bool) -> None:

@@ -49,6 +49,14 @@ def test_what_it_reads_of_the_cache_is_known_once_it_is_prepared(run: RunDirecto
     assert run.fetched() == ["/cache/a", "/cache/b"]
 
 
+def test_the_base_model_is_known_once_it_is_prepared(run: RunDirectory) -> None:
+    assert run.base_model() is None
+    (run.path / "config.json").write_text(json.dumps({"base_model_dir": "/cache/a"}))
+    assert run.base_model() == Path("/cache/a")
+    (run.path / "config.json").write_text(json.dumps({"answers_file": "/x"}))
+    assert run.base_model() is None
+
+
 def test_wishes_are_kept(run: RunDirectory) -> None:
     stop = Wish(Failure.because("RUN_STOPPED", "the stack was stopped"))
     run.record_wish(stop)

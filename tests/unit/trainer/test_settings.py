@@ -7,8 +7,8 @@ import pathlib
 import pytest
 
 from services.common.config import ConfigError, load
+from services.common.labels import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS
 from services.task_manager.domain import validation
-from services.trainer import settings as trainer
 from services.trainer.contact import Fence
 from services.trainer.settings import TrainerSettings
 
@@ -44,6 +44,7 @@ def test_needed_settings_are_named_when_missing(name: str, monkeypatch: pytest.M
         ("STOP_GRACE", "10"),
         ("INFERENCE_QUESTIONS", "0"),
         ("CACHE_MAX_BYTES", "-1"),
+        ("WARM_BASE_MAX_BYTES", "-1"),
     ],
 )
 def test_wrong_values_are_named(name: str, value: str) -> None:
@@ -73,12 +74,10 @@ def test_wrong_labels_are_named_at_the_start(text: str) -> None:
         settings(LABELS=text)
 
 
-def test_the_limits_of_labels_are_those_of_what_tasks_ask_for() -> None:
-    assert (trainer._MOST_LABELS, trainer._LONGEST_KEY, trainer._LONGEST_VALUE) == (
-        validation.MAX_LABELS,
-        validation.MAX_LABEL_KEY,
-        validation.MAX_LABEL_VALUE,
-    )
+def test_the_largest_permitted_labels_are_those_of_what_tasks_ask_for() -> None:
+    largest = {f"{n:0{MAX_LABEL_KEY}}": "v" * MAX_LABEL_VALUE for n in range(MAX_LABELS)}
+    assert settings(LABELS=",".join(f"{key}={value}" for key, value in largest.items())).label_map() == largest
+    assert list(validation.label_violations("task.spec.runner_labels", largest)) == []
 
 
 def test_fencing_is_relaxed_unless_it_is_asked_for() -> None:

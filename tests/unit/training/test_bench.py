@@ -1,8 +1,11 @@
 """What the training benchmark makes of its measurements; the measurements themselves are `make bench`'s."""
 
+from argparse import Namespace
+
 import pytest
 from training_examples import example
 
+from tests.bench.training.accuracy import configuration, interval
 from tests.bench.training.gate import verdicts
 from tests.bench.training.job import Job, Measured, write_rows
 from tests.bench.training.report import table
@@ -79,6 +82,40 @@ def test_work_counts_computed_tokens_only():
 def test_the_table_compares_with_ours():
     shown = table({"Tunesmith": result(90.0), "other": result(30.0, rss=2 * 10**9)}, "Tunesmith")
     assert "| other | 30.0 | 3.00x | 1.00 | 1.50 | 2.00 | 2.000 1.000 |" in shown.splitlines()
+
+
+def test_an_option_of_ours_is_a_row_that_is_judged_by_the_same_goals():
+    option = "Tunesmith, adapters in the last 8 layers"
+    lora = {"Tunesmith": result(90.0), option: result(120.0), "best": result(30.0), "defaults": result(20.0)}
+    assert f"| {option} | 120.0 |  | 1.00 | 1.50 | 1.00 | 2.000 1.000 |" in table(lora, "Tunesmith").splitlines()
+    found = list(verdicts(lora, {"Tunesmith": result(30.0), "other": result(15.0)}, "Tunesmith", "defaults", 0.8))
+    assert found[:5] == [
+        "reached LoRA beside the best peer, best: 3.00x of 2.5x",
+        "MISSED  LoRA beside defaults: 4.50x of 6x",
+        "reached share of the fp32 matrix peak: 0.80 of 0.75",
+        f"reached {option}, beside defaults: 6.00x of 6x",
+        f"reached {option}, beside the best peer: 4.00x of 2.5x",
+    ]
+
+
+def test_a_job_s_adapters_are_in_the_layers_it_names(tmp_path):
+    job = Job("Tunesmith, adapters in the last 8 layers", "lora", "model", "rows.jsonl", 32, 8, 4, last_layers=8)
+    assert job.config(tmp_path)["hyperparameters"]["lora"]["last_layers"] == 8
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "expected"), [(0, 200, (0.0, 0.0188)), (180, 200, (0.8506, 0.9343)), (200, 200, (0.9812, 1.0))]
+)
+def test_the_interval_of_a_share_is_wilson_s(right, count, expected):
+    assert interval(right, count) == pytest.approx(expected, abs=1e-4)
+
+
+def test_accuracy_is_measured_of_what_the_product_trains_by_default(tmp_path):
+    options = Namespace(last_layers=6, steps=100, learning_rate=2e-4)
+    config = configuration(tmp_path / "model", tmp_path / "rows.jsonl", tmp_path / "output", options)
+    numbers = config.hyperparameters
+    assert (numbers.learning_rate, numbers.warmup_steps, numbers.lr_scheduler_type) == (2e-4, 5, "cosine")
+    assert (numbers.global_batch_size, numbers.max_steps, numbers.lora.rank, numbers.lora.last_layers) == (16, 100, 16, 6)
 
 
 def test_goals_are_judged_by_the_best_peer():

@@ -66,12 +66,12 @@ def test_every_hyperparameter_is_required(key):
         ({"seed": True}, "config.hyperparameters.seed: expected a value of type int, not True"),
         ({"seed": None}, "config.hyperparameters.seed: expected a value of type int, not None"),
         ({"lr_scheduler_type": "step"}, "config.hyperparameters.lr_scheduler_type: expected one of cosine, linear, constant"),
-        ({"precision": "fp16"}, "config.hyperparameters.precision: expected one of fp32, bf16, not 'fp16'"),
+        ({"precision": "fp8"}, "config.hyperparameters.precision: expected one of fp32, fp16, bf16, not 'fp8'"),
         ({"lora": {"target_modules": []}}, "lora.target_modules: expected a list with at least one item"),
         ({"lora": {"target_modules": [1]}}, "lora.target_modules[0]: expected a value of type str, not 1"),
         ({"paths": {"train_file": ""}}, "config.train_file: expected a path"),
         ({"paths": {"method": "grpo"}}, "config.method: expected one of sft, dpo, kto, orpo, cpt, classification, not 'grpo'"),
-        ({"paths": {"tuning": "qlora"}, "lora": {}}, "config.tuning: expected one of lora, full"),
+        ({"paths": {"tuning": "prefix"}, "lora": {}}, "config.tuning: expected one of lora, qlora, full"),
         ({"preference": {}}, "config.hyperparameters.preference: belongs to methods dpo, kto, orpo"),
         ({"paths": {"extra": 1}}, "config.extra: unknown key"),
         ({"global_batch_size": 9}, "global_batch_size: 9 is not per_device_train_batch_size x"),
@@ -92,11 +92,20 @@ def test_preference_methods_need_their_numbers(method):
         parse_config(value)
 
 
+@pytest.mark.parametrize("tuning", ["lora", "qlora"])
+def test_both_tunings_with_an_adapter_have_its_numbers(tuning):
+    value = config_json(paths={"tuning": tuning})
+    assert parse_config(value).has_adapter
+    value["hyperparameters"]["lora"] = None
+    with pytest.raises(ConfigError, match="lora: belongs to tunings lora and qlora"):
+        parse_config(value)
+
+
 def test_full_tuning_has_no_adapter():
     value = config_json(paths={"tuning": "full"})
     assert parse_config(value).hyperparameters.lora is None
     value["hyperparameters"]["lora"] = config_json()["hyperparameters"]["lora"]
-    with pytest.raises(ConfigError, match="lora: belongs to tuning lora"):
+    with pytest.raises(ConfigError, match="lora: belongs to tunings lora and qlora"):
         parse_config(value)
 
 

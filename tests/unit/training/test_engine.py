@@ -2,14 +2,17 @@
 that batches take."""
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import distributed, nn
 
 from services.trainer.training import engine as engine_module
-from services.trainer.training.engine import Engine
+from services.trainer.training.engine import Engine, Measurement
+from services.trainer.training.loss_scale import LossScale
 from services.trainer.training.objectives.objective import Objective
+from services.trainer.training.sums import Sums
 
 
 class FakeDeepSpeed:
@@ -96,3 +99,69 @@ def test_only_what_making_batches_takes_is_time_for_data(norms, monkeypatch):
     assert engine.data_seconds == 6.0
     engine.accumulate([[]], (1, 1))
     assert engine.data_seconds == 9.0
+
+
+@pytest.fixture
+def scaled(norms, monkeypatch):
+    """An engine with a scale, whose windows give the norms and losses of `found`; and the scales they were computed with."""
+
+    class Scaled(Engine):
+        found = ()
+
+        def accumulate(self, micro_batches, units):
+            self.used.append(self._scale.value if self._scale else None)
+            return torch.zeros(1)
+
+        def measure(self, sums, units, **wishes):
+            loss, norm = self.found[len(self.used) - 1]
+            return Measurement(Sums((loss,), (), (1,), ()), norm, **wishes)
+
+        def discard(self, state):
+            self.forgotten.append(state)
+
+        def snapshot(self):
+            return f"state {len(self.used)}"
+
+    def make(found, *, has_scale=True):
+        module = nn.Linear(1, 1)
+        scale = LossScale(module.parameters()) if has_scale else None
+        engine = Scaled(FakeDeepSpeed(module, 0.0), Plain(), torch.device("cpu"), scale)
+        engine.found, engine.used, engine.forgotten = found, [], []
+        return engine
+
+    return make
+
+
+WISHES = {"stop": False, "save": True, "finish": False}
+
+
+def test_a_window_that_overflows_is_computed_again_with_less(scaled):
+    engine = scaled([(1.5, math.inf), (1.5, math.nan), (1.5, 2.0)])
+    measured = engine.gradient([[]], (1,), lambda: WISHES)
+    assert (measured.grad_norm, measured.save, measured.stop) == (2.0, True, False)
+    assert engine.used == [2.0**16, 2.0**15, 2.0**14]
+    assert engine.forgotten == ["state 1", "state 2"], "weights and moments are those from before"
+
+
+def test_a_loss_that_is_not_finite_is_no_matter_of_scale(scaled):
+    engine = scaled([(math.nan, math.nan)])
+    assert not engine.gradient([[]], (1,), lambda: WISHES).is_finite
+    assert (engine.used, engine.forgotten) == ([2.0**16], [])
+
+
+def test_gradients_that_are_never_finite_end_it(scaled):
+    engine = scaled([(1.5, math.nan)] * 30)
+    assert not engine.gradient([[]], (1,), lambda: WISHES).is_finite
+    assert engine.used == [2.0**power for power in range(16, -1, -1)]
+
+
+def test_without_a_scale_there_is_one_try(scaled):
+    engine = scaled([(1.5, math.nan)], has_scale=False)
+    assert not engine.gradient([[]], (1,), lambda: WISHES).is_finite
+    assert engine.used == [None]
+
+
+def test_wishes_that_come_while_a_window_is_computed_count(scaled):
+    engine = scaled([(1.5, math.inf), (1.5, 2.0)])
+    measured = engine.gradient([[]], (1,), lambda: WISHES | {"stop": len(engine.used) == 2})
+    assert measured.stop

@@ -40,6 +40,9 @@ class FakeEngine:
         loss, norm = self._broken if len(self.windows) == self._broken_step else (loss, 0.5)
         return Measurement(Sums((loss,), (right,), units, ("token_accuracy",)), norm, stop, save, finish)
 
+    def gradient(self, micro_batches, units, wishes):
+        return self.measure(self.accumulate(micro_batches, units), units, **wishes())
+
     def sample_of_weights(self):
         return torch.full((4,), float(len(self.rates)))
 

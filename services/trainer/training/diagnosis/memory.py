@@ -15,19 +15,23 @@ class Shape:
     """Of a decoder."""
 
     layers: int
+    """Those in memory at once in a forward pass."""
     hidden: int
     key_value: int
     intermediate: int
     vocabulary: int
 
     @classmethod
-    def of(cls, config: Any) -> Self:
-        """From a configuration of transformers."""
+    def of(cls, config: Any, last_layers: int = 0) -> Self:
+        """From a configuration of transformers; `last_layers` = a derivative is taken of so many alone, 0 = of all."""
         heads = getattr(config, "num_attention_heads", 1)
         key_value_heads = getattr(config, "num_key_value_heads", heads)
         intermediate = getattr(config, "intermediate_size", 4 * config.hidden_size)
         key_value = config.hidden_size * key_value_heads // heads
-        return cls(config.num_hidden_layers, config.hidden_size, key_value, intermediate, config.vocab_size)
+        layers = config.num_hidden_layers
+        # Of the others there is one at a time.
+        held = min(last_layers + 1, layers) if last_layers else layers
+        return cls(held, config.hidden_size, key_value, intermediate, config.vocab_size)
 
 
 def working_bytes(shape: Shape, tokens: int, targets: int) -> int:

@@ -28,6 +28,8 @@ class Place:
     rotation: Rotation
     kept: Tensor | None
     """[M]. Rows that leave the layer, which is the last; None = all."""
+    has_adapter: bool = True
+    """Whether adapters count."""
 
 
 class FastLayer:
@@ -50,6 +52,11 @@ class FastLayer:
         dropped = sum(each.dropped_inputs for each in (self.inputs, self.output, self.widen, self.narrow))
         return states + self.inputs.width + self.output.inputs + self.widen.width + dropped
 
+    @property
+    def learns(self) -> bool:
+        """Whether anything of it is trained."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that may be trained."""
         for norm in self.norms:
@@ -68,16 +75,16 @@ class _Layer(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layer: FastLayer, place: Place, *parameters: Tensor) -> Tensor:
         first, second = layer.norms
         inverse = inverse_rms(x, first.variance_epsilon)
-        outputs, used_inputs = layer.inputs.forward(normalised(x, inverse, first.weight))
+        outputs, used_inputs = layer.inputs.forward(normalised(x, inverse, first.weight), place.has_adapter)
         inputs = Inputs(*(output.view(len(x), -1, layer.head_size) for output in outputs))
         rotate_(inputs.queries, place.rotation)
         rotate_(inputs.keys, place.rotation)
         attended = Attention(place.layout, layer.scale).forward(inputs)
-        (middle,), used_output = layer.output.forward(_chosen(attended.output.flatten(1), place))
+        (middle,), used_output = layer.output.forward(_chosen(attended.output.flatten(1), place), place.has_adapter)
         middle.add_(_chosen(x, place))
         middle_inverse = inverse_rms(middle, second.variance_epsilon)
-        gate_up, used_widen = layer.widen.forward(normalised(middle, middle_inverse, second.weight))
-        (result,), used_narrow = layer.narrow.forward(activated(*gate_up))
+        gate_up, used_widen = layer.widen.forward(normalised(middle, middle_inverse, second.weight), place.has_adapter)
+        (result,), used_narrow = layer.narrow.forward(activated(*gate_up), place.has_adapter)
         ctx.layer, ctx.place, ctx.parameters = layer, place, parameters
         ctx.used = (used_inputs, used_output, used_widen, used_narrow)
         ctx.save_for_backward(x, inverse, *inputs, *attended, middle, middle_inverse, *gate_up)

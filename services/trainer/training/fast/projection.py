@@ -70,15 +70,15 @@ class Projection:
         for module in self._modules:
             yield from module.parameters()
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Used | None]]:
-        """(outputs [N, outputs], what `backward` needs) by layer, for `x` [N, inputs]."""
+    def forward(self, x: Tensor, has_adapter: bool) -> tuple[list[Tensor], list[Used | None]]:
+        """(outputs [N, outputs], what `backward` needs) by layer, for `x` [N, inputs]; with or without adapters."""
         results: list[Tensor] = []
         used: list[Used | None] = []
         for layer, module in zip(self._layers, self._modules, strict=True):
             result = times(x, layer.weight.T)
             if layer.bias is not None:
                 result.add_(layer.bias)
-            adapter = _adapter(module)
+            adapter = _adapter(module) if has_adapter else None
             if adapter is None:
                 used.append(None)
             else:
@@ -118,8 +118,8 @@ class Projection:
 
 
 def _adapter(module: Any) -> Adapter | None:
-    """As it is now: peft switches adapters off for the model as it was before training."""
-    if not isinstance(module, LoraLinear) or module.disable_adapters:
+    """As it is now."""
+    if not isinstance(module, LoraLinear):
         return None
     dropout = module.lora_dropout[ADAPTER]
     rate = dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0

@@ -17,6 +17,8 @@ class Policy:
         """`decoder` = what computes the hidden states instead of the model's own decoder, from the same weights."""
         self._model = model
         self.fast_decoder = decoder
+        self.has_adapter = True
+        """Whether `fast_decoder` is to use the adapter now. Of this policy alone: others of the same model run beside it."""
         self.packs = packs
         """The model's own decoder takes sequences behind each other; see `packed`."""
 
@@ -30,5 +32,13 @@ class Policy:
         """Inside, the adapter is switched off, and nothing has a gradient. Full tuning has no such way back."""
         if not isinstance(self._model, PeftModel):
             raise TypeError("without an adapter the reference must be computed before training")
-        with torch.no_grad(), self._model.disable_adapter():
-            yield
+        with torch.no_grad():
+            if self.fast_decoder is None:
+                with self._model.disable_adapter():
+                    yield
+            else:
+                self.has_adapter = False
+                try:
+                    yield
+                finally:
+                    self.has_adapter = True

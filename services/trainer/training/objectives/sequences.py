@@ -108,7 +108,7 @@ def states_at(policy: Policy, batch: SequenceBatch, rows: Tensor, columns: Tenso
     """[M, hidden]. Final states of the tokens at `rows` and `columns` [M] of the batch; a column counts after the prefix."""
     if policy.fast_decoder:
         layout = lay_out(batch.prefix, batch.token_ids, batch.lengths, rows, columns)
-        return policy.fast_decoder.states(layout)
+        return policy.fast_decoder.states(layout, has_adapter=policy.has_adapter)
     if policy.packs and not batch.prefix.numel():
         return packed_states(policy.network.get_decoder(), batch.token_ids, batch.lengths, rows, columns)
     states: Tensor = _output(policy.network.get_decoder(), batch).last_hidden_state

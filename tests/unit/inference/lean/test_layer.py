@@ -71,6 +71,16 @@ def test_layers_side_by_side_give_what_they_give_alone(name: str, rows: int) -> 
     assert not torch.equal(rounded, expected)
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "bfloat16"])
+@pytest.mark.parametrize("beside", [2, 8, 128])
+def test_a_row_gets_the_same_digits_whatever_is_beside_it(beside: int, half: bool) -> None:
+    mlp = MODELS["llama"]().model.layers[0].mlp
+    side_by_side = Projection(mlp, ("gate_proj", "up_proj"), RowLora(), half=half)
+    x = torch.randn(beside, 48)
+    with torch.inference_mode():
+        assert torch.equal(side_by_side(x)[:1], side_by_side(x[:1]))
+
+
 def test_every_linear_layer_is_known() -> None:
     layer = MODELS["qwen2"]().model.layers[0]
     known = {getattr(parent, name) for parent, name in projections(layer)}

@@ -6,6 +6,7 @@ from fast_models import VOCABULARY, adapted, assert_equal, double, gradients, ne
 from peft import PeftModel
 
 from services.trainer.training.fast import FastDecoder
+from services.trainer.training.fast.layer import _Layer
 from services.trainer.training.fast.layout import lay_out
 
 LENGTHS = (5, 70, 33, 1, 12, 32)
@@ -19,9 +20,9 @@ def stock(model, prefix, token_ids, wanted=WANTED, lengths=LENGTHS):
     return torch.stack([states[row][column] for row, column in wanted])
 
 
-def fast(model, prefix, token_ids, wanted=WANTED, lengths=LENGTHS):
+def fast(model, prefix, token_ids, wanted=WANTED, lengths=LENGTHS, **how):
     rows, columns = torch.tensor(wanted, dtype=torch.long).reshape(-1, 2).unbind(1)
-    return FastDecoder(plain(model).get_decoder()).states(lay_out(prefix, token_ids, lengths, rows, columns))
+    return FastDecoder(plain(model).get_decoder()).states(lay_out(prefix, token_ids, lengths, rows, columns), **how)
 
 
 def plain(model):
@@ -50,11 +51,45 @@ def test_in_single_precision_they_differ_by_rounding_alone():
     torch.testing.assert_close(fast(model, *tokens(40)), stock(model, *tokens(40)), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("last_layers", "derived"), [(0, 3), (1, 1), (2, 2), (3, 3)])
+def test_below_the_first_layer_that_learns_nothing_is_kept_and_nothing_derived(last_layers, derived, monkeypatch):
+    model, calls = adapted(network(), last_layers=last_layers), []
+    backward = _Layer.backward
+    monkeypatch.setattr(
+        _Layer, "backward", staticmethod(lambda ctx, gradient: calls.append(ctx.layer) or backward(ctx, gradient))
+    )
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.shape) or tensor, lambda tensor: tensor):
+        states = fast(model, *tokens(9))
+    weighted(states).backward()
+    assert len(calls) == derived
+    # Eleven tensors of a layer, five of the last norm.
+    assert len(saved) == 11 * derived + 5
+
+
+def test_the_first_layer_that_learns_is_the_last_one_derived():
+    model = adapted(network(), last_layers=2)
+    decoder = FastDecoder(model.get_base_model().get_decoder())
+    assert (len(decoder._frozen), len(decoder._layers)) == (1, 2)
+
+
+@pytest.mark.parametrize(("last_layers", "layers"), [(0, 3), (3, 3), (2, 3), (1, 2)])
+def test_memory_is_counted_of_layers_that_learn_and_of_one_that_does_not(last_layers, layers):
+    model = adapted(network(), last_layers=last_layers)
+    each = 4 * (2 * 48 + (48 + 2 * 16) + 48 + 2 * 40)
+    assert FastDecoder(model.get_base_model().get_decoder()).bytes_per_token == layers * each
+
+
+def test_a_frozen_model_has_a_last_layer_all_the_same():
+    model = network().requires_grad_(False)
+    torch.testing.assert_close(fast(model, *tokens(9)), stock(model, *tokens(9)), rtol=1e-5, atol=1e-5)
+
+
 def test_a_switched_off_adapter_is_not_there():
     model, given = double(adapted(network())), tokens(9)
     adapted_states = fast(model, *given)
     with torch.no_grad(), model.disable_adapter():
-        found, expected = fast(model, *given), stock(model, *given)
+        found, expected = fast(model, *given, has_adapter=False), stock(model, *given)
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(found, adapted_states)
 

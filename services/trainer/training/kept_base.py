@@ -1,0 +1,41 @@
+"""What a warm rank has read of a base model before there is a run: its renderer and its weights; kept by `practice`.
+
+The first run of the process may have both, if it starts from the same directory; whatever does not fit is read anew.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.common.rendering import Renderer
+
+
+@dataclass(slots=True)
+class KeptBase:
+    """`model` is untouched: nobody has put an adapter into it, nothing of it has been trained."""
+
+    directory: Path
+    renderer: Renderer
+    model: Any
+    dtype: Any
+    """Of its weights."""
+
+
+_kept: list[KeptBase] = []
+
+
+def keep(base: KeptBase) -> None:
+    """Instead of what was kept before."""
+    _kept[:] = [base]
+
+
+def renderer_of(directory: Path) -> Renderer:
+    """Of the model in `directory`; raises RenderError when it has to be read and cannot be."""
+    return next((base.renderer for base in _kept if base.directory == directory), None) or Renderer.from_directory(directory)
+
+
+def take_model(directory: Path, dtype: Any) -> Any | None:
+    """The model of `directory` with weights of `dtype`, None = it is not kept. Nothing is kept any more then."""
+    found = next((base.model for base in _kept if (base.directory, base.dtype) == (directory, dtype)), None)
+    _kept.clear()
+    return found
