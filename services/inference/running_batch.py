@@ -87,7 +87,8 @@ class RunningBatch:
         """See Engine. Prompts are read in the order they came, a piece in a step; with the end comes the first token."""
         torch.set_num_threads(self._threads)
         outcomes = self._write()
-        left = PIECE
+        # Where nobody writes, nobody waits for the next token.
+        left = PIECE if self._rows else 2 * PIECE
         while self._unread and left > 0:
             pieces = self._next_pieces(left)
             left -= sum(len(piece.tokens) for _, piece in pieces)
@@ -104,7 +105,7 @@ class RunningBatch:
             if any(self._should_wait(row, reading, other) for other, _ in chosen):
                 break
             row.reading = reading
-            chosen.append((row, reading.next_piece(left)))
+            chosen.append((row, reading.next_piece(min(left, PIECE))))
             left -= len(chosen[-1][1].tokens)
         return chosen
 

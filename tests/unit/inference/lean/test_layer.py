@@ -72,7 +72,7 @@ def test_layers_side_by_side_give_what_they_give_alone(name: str, rows: int) -> 
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "bfloat16"])
-@pytest.mark.parametrize("beside", [2, 8, 128])
+@pytest.mark.parametrize("beside", [2, 8, 128, 256])
 def test_a_row_gets_the_same_digits_whatever_is_beside_it(beside: int, half: bool) -> None:
     mlp = MODELS["llama"]().model.layers[0].mlp
     side_by_side = Projection(mlp, ("gate_proj", "up_proj"), RowLora(), half=half)
