@@ -24,7 +24,7 @@ class Adapters:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._wrapper: Any = None
-        self._rows = RowLora()
+        self.rows = RowLora()
 
     def load(self, name: str, directory: pathlib.Path) -> None:
         """Loads a LoRA adapter in peft's layout; raises ServiceError (ARTIFACT_UNUSABLE) and leaves nothing behind then."""
@@ -37,7 +37,7 @@ class Adapters:
 
     def route(self, names: Sequence[str | None]) -> None:
         """The adapter of each row of the next calls; None = the base model alone."""
-        self._rows.route([name and _key(name) for name in names])
+        self.rows.route([name and _key(name) for name in names])
 
     def unload(self, name: str) -> None:
         """Frees an adapter; with the last one the model gets its own layers back."""
@@ -51,7 +51,7 @@ class Adapters:
         else:
             self._wrapper.unload()
             self._wrapper = None
-        self._rows.install(self._model)
+        self.rows.install(self._model)
 
     def _load(self, name: str, directory: pathlib.Path) -> None:
         config = _config(directory)
@@ -65,7 +65,7 @@ class Adapters:
         own = [value for path, value in self._model.named_parameters() if f".{_key(name)}." in f"{path}."]
         if not all(bool(value.isfinite().all()) for value in own):
             raise ValueError("its weights are not finite")
-        self._rows.install(self._model)
+        self.rows.install(self._model)
 
 
 def _config(directory: pathlib.Path) -> LoraConfig:

@@ -50,6 +50,11 @@ class PrefixStore:
         while len(self._blocks) > self._max_blocks:
             self._blocks.popitem(last=False)
 
+    def would_help(self, prompt: tuple[int, ...], position: int, other: tuple[int, ...]) -> bool:
+        """Whether a prompt of the same adapter, read up to `position`, could go on with what `other` leaves here."""
+        end = position + _BLOCK
+        return self._max_blocks > 0 and end < len(prompt) and prompt[:end] == other[:end]
+
     def forget(self, adapter: str) -> None:
         """What was computed with an adapter: another of the same name may follow."""
         for key in [key for key in self._blocks if key[0] == adapter]:

@@ -1,15 +1,14 @@
-"""A prompt on its way through the model, a piece at a time, so that rows that write do not wait; used by the running batch."""
-
-from typing import Any
+"""A prompt on its way through the network, a piece at a time, so that rows that write do not wait; used by the running batch."""
 
 import torch
 from transformers import DynamicCache
 
 from services.inference.engine import GenerationRequest, Token
 from services.inference.logprobs import judged
+from services.inference.network import Piece
 
 PIECE = 128
-"""Tokens of one forward pass: a tenth slower than a whole prompt at once, and over in a fraction of a second."""
+"""Tokens that are read between two steps: a tenth slower than a whole prompt at once, and over in a fraction of a second."""
 
 
 class Reading:
@@ -26,20 +25,19 @@ class Reading:
         """Whether the whole prompt has been read."""
         return self.position >= len(self._request.prompt)
 
-    def read_piece(self, model: Any) -> torch.Tensor:
-        """Reads the next piece; returns the logits behind its last token, shape [vocabulary]."""
-        prompt, start = self._request.prompt, self.position
-        end = min(start + PIECE, len(prompt))
-        first = end - 1 if self._request.judged_from is None else min(max(start, self._request.judged_from - 1), end - 1)
-        # Only these positions are needed; over the whole prompt the output head would cost as much as the rest of the model.
-        output = model(
-            input_ids=torch.tensor([prompt[start:end]]), past_key_values=self.cache, use_cache=True, logits_to_keep=end - first
-        )
-        logits: torch.Tensor = output.logits[0]
-        self.position = end
+    def next_piece(self, most: int) -> Piece:
+        """The next `most` tokens, fewer at the end."""
+        start, judged_from = self.position, self._request.judged_from
+        tokens = self._request.prompt[start : start + most]
+        end = start + len(tokens)
+        first = end - 1 if judged_from is None else min(max(start, judged_from - 1), end - 1)
+        return Piece(self._request.adapter, tokens, self.cache, end - first)
+
+    def take(self, piece: Piece, logits: torch.Tensor) -> None:
+        """The next piece has been read; `logits` [wanted, vocabulary]."""
+        self.position += len(piece.tokens)
         if self._request.judged_from is not None:
-            self._judge(first, end, logits)
-        return logits[-1]
+            self._judge(self.position - piece.wanted, self.position, logits)
 
     def _judge(self, first: int, end: int, logits: torch.Tensor) -> None:
         following = self._request.prompt[first + 1 : end + 1]

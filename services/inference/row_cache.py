@@ -47,8 +47,10 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         """Moves the content to new buffers, where its last column is the one before `end`."""
         used = slice(self._window.start, self._window.end)
         for index, old in enumerate(self._buffers):
-            new = old.new_zeros((rows, old.shape[1], columns, old.shape[3]))
-            new[: old.shape[0], :, end - (used.stop - used.start) : end] = old[:, :, used]
+            new, first = old.new_empty((rows, old.shape[1], columns, old.shape[3])), end - (used.stop - used.start)
+            # A longer row lets all be read from further left; what is further right or below is written before it is read.
+            new[: old.shape[0], :, :first] = 0
+            new[: old.shape[0], :, first:end] = old[:, :, used]
             self._buffers[index] = new
 
     def put(self, row: int, source: DynamicLayer) -> None:

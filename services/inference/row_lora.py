@@ -15,12 +15,20 @@ from peft.tuners.lora import Linear, LoraLayer
 _STACKED_AT_MOST = 8
 
 
+class _Part(NamedTuple):
+    """B of several adapters of one module, [ranks, outputs] with their scaling, and where its ranks and outputs are."""
+
+    b: torch.Tensor
+    ranks: slice
+    outputs: slice
+
+
 class _Stack(NamedTuple):
-    """A and B of several adapters: [ranks, inputs], and [ranks, outputs] with their scaling; `owner` is each rank's adapter."""
+    """A of several adapters of modules that read the same, [ranks, inputs]; `owner` is each rank's adapter."""
 
     a: torch.Tensor
-    b: torch.Tensor
-    owner: torch.Tensor
+    parts: tuple[_Part, ...]
+    owner: tuple[int, ...]
 
 
 class RowLora:
@@ -28,52 +36,77 @@ class RowLora:
 
     def __init__(self) -> None:
         self._names: tuple[str | None, ...] = ()
+        self._used: frozenset[str] = frozenset()
         self._stacked: tuple[str, ...] = ()
-        self._stacks: dict[Any, _Stack | None] = {}
-        self._is_own = torch.empty(0)
+        self._stacks: dict[tuple[Any, ...], _Stack | None] = {}
+        # Ranks that are not a row's own, by their owners.
+        self._strange: dict[tuple[int, ...], torch.Tensor | None] = {}
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any row of the next calls has an adapter."""
+        return bool(self._used)
 
     def install(self, model: Any) -> None:
         """Lets every layer that peft has put into the model follow the routes. To be repeated after whatever peft changes."""
-        self._stacked, self._stacks = (), {}
+        self._stacked, self._stacks, self._strange = (), {}, {}
         for layer in model.modules():
             if isinstance(layer, LoraLayer):
                 layer.forward = functools.partial(self._forward, layer)
 
     def route(self, names: Sequence[str | None]) -> None:
         """The adapter of each row of the next calls; None = the base model alone."""
-        self._names = tuple(names)
-        wanted = {name for name in names if name is not None}
-        if not wanted <= set(self._stacked):
-            more = wanted.union(self._stacked)
-            self._stacked, self._stacks = tuple(sorted(more if len(more) <= _STACKED_AT_MOST else wanted)), {}
-        self._is_own = torch.tensor([[name == own for own in self._stacked] for name in names])
+        self._names, self._strange = tuple(names), {}
+        self._used = frozenset(name for name in names if name is not None)
+        if not self._used <= set(self._stacked):
+            more = self._used.union(self._stacked)
+            self._stacked, self._stacks = tuple(sorted(more if len(more) <= _STACKED_AT_MOST else self._used)), {}
 
-    def _forward(self, layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        result: torch.Tensor = layer.base_layer(x, *args, **kwargs)
-        used = set(self._names) - {None}
-        if not used:
-            return result
-        if type(layer) is Linear and (stack := self._stack(layer)):
+    def apply_(self, result: torch.Tensor, x: torch.Tensor, modules: tuple[Any, ...]) -> None:
+        """Adds what each row's adapter makes of `x` [rows, inputs] to `result` [rows, outputs of all modules side by side]."""
+        if stack := self._stack(modules):
             # Hu et al. 2021, eq. 3: W x + scaling * B A x.
             hidden = torch.nn.functional.linear(x, stack.a)
-            if len(self._stacked) > 1 or None in self._names:
-                strange = ~self._is_own[:, stack.owner].view(len(x), *(1,) * (x.dim() - 2), -1)
-                hidden = hidden.masked_fill(strange, 0)
-            result.view(-1, result.shape[-1]).addmm_(hidden.view(-1, hidden.shape[-1]), stack.b)
-        for name in used:
-            if not _is_stackable(layer, name):
-                self._apply_alone(layer, name, result, x, *args, **kwargs)
+            if (strange := self._strange_ranks(stack.owner)) is not None:
+                hidden = hidden.masked_fill_(strange.view(len(x), *(1,) * (x.dim() - 2), -1), 0)
+            flat, narrow = result.view(-1, result.shape[-1]), hidden.view(-1, hidden.shape[-1])
+            for part in stack.parts:
+                flat[:, part.outputs].addmm_(narrow[:, part.ranks], part.b)
+        end = 0
+        for module in modules:
+            outputs, end = slice(end, end + module.out_features), end + module.out_features
+            for name in self._used:
+                if isinstance(module, LoraLayer) and not _is_stackable(module, name):
+                    self._apply_alone(module, name, result[..., outputs], x)
+
+    def _forward(self, layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """What stands in for peft's `forward` of one layer."""
+        result: torch.Tensor = layer.base_layer(x, *args, **kwargs)
+        if self._used:
+            self._added_(layer, result, x, *args, **kwargs)
         return result
 
-    def _stack(self, layer: Any) -> _Stack | None:
-        if layer not in self._stacks:
-            own = [(index, name) for index, name in enumerate(self._stacked) if _is_stackable(layer, name)]
-            self._stacks[layer] = _stacked(layer, own) if own else None
-        return self._stacks[layer]
+    def _added_(self, layer: Any, result: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        if type(layer) is Linear:
+            self.apply_(result, x, (layer,))
+            return
+        for name in self._used:
+            self._apply_alone(layer, name, result, x, *args, **kwargs)
 
-    def _apply_alone(
-        self, layer: Any, name: str | None, result: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> None:
+    def _stack(self, modules: tuple[Any, ...]) -> _Stack | None:
+        if modules not in self._stacks:
+            self._stacks[modules] = _stacked(modules, self._stacked)
+        return self._stacks[modules]
+
+    def _strange_ranks(self, owner: tuple[int, ...]) -> torch.Tensor | None:
+        """Which ranks [rows, ranks] are not the row's own; None = all are."""
+        if owner not in self._strange:
+            own = torch.tensor([[name == own for own in self._stacked] for name in self._names])
+            strange = ~own[:, torch.tensor(owner)]
+            self._strange[owner] = strange if bool(strange.any()) else None
+        return self._strange[owner]
+
+    def _apply_alone(self, layer: Any, name: str, result: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any) -> None:
         """What is not plain W x + B A x (DoRA, an embedding) is left to peft, for the rows that have it."""
         if name in layer.lora_A or name in layer.lora_embedding_A:
             layer._active_adapter = [name]
@@ -81,12 +114,22 @@ class RowLora:
             result[rows] = type(layer).forward(layer, x[rows], *args, **kwargs)
 
 
-def _is_stackable(layer: Any, name: str | None) -> bool:
-    return type(layer) is Linear and name in layer.lora_A and not layer.use_dora.get(name)
+def _is_stackable(layer: Any, name: str) -> bool:
+    return type(layer) is Linear and name in layer.lora_A and not layer.use_dora.get(name) and not layer.lora_bias.get(name)
 
 
-def _stacked(layer: Any, own: Sequence[tuple[int, str]]) -> _Stack:
-    a = [layer.lora_A[name].weight for _, name in own]
-    b = [layer.lora_B[name].weight.T * layer.scaling[name] for _, name in own]
-    owner = [index for (index, name), weight in zip(own, a, strict=True) for _ in range(len(weight))]
-    return _Stack(torch.cat(a), torch.cat(b), torch.tensor(owner))
+def _stacked(modules: tuple[Any, ...], names: Sequence[str]) -> _Stack | None:
+    """None = none of the adapters has plain matrices for any of the modules."""
+    a: list[torch.Tensor] = []
+    parts: list[_Part] = []
+    owner: list[int] = []
+    end = 0
+    for module in modules:
+        outputs, end = slice(end, end + module.out_features), end + module.out_features
+        own = [(index, name) for index, name in enumerate(names) if _is_stackable(module, name)]
+        if own:
+            b = torch.cat([module.lora_B[name].weight.T * module.scaling[name] for _, name in own])
+            parts.append(_Part(b, slice(len(owner), len(owner) + len(b)), outputs))
+            a += [module.lora_A[name].weight for _, name in own]
+            owner += [index for index, name in own for _ in range(len(module.lora_A[name].weight))]
+    return _Stack(torch.cat(a), tuple(parts), tuple(owner)) if parts else None

@@ -2,16 +2,16 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import structlog
 import torch
 
 from services.common.errors import ServiceError
-from services.inference.adapters import Adapters
 from services.inference.engine import GenerationRequest, Written
 from services.inference.logprobs import judged
+from services.inference.network import Network, Piece
 from services.inference.prefix_store import PrefixStore
 from services.inference.reading import PIECE, Reading
 from services.inference.row_cache import RowCache
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 Outcomes = dict[int, Written | ServiceError]
 
 T = TypeVar("T")
+
+_ERRORS = (RuntimeError, ValueError, IndexError)
 
 
 class _Row:
@@ -48,14 +50,13 @@ class _Row:
 
 
 class RunningBatch:
-    """A model, its adapters, and the rows it works on. `threads` are those of the tensor library.
+    """A network, its adapters, and the rows it works on. `threads` are those of the tensor library.
 
     `prefix_tokens` of prompts are remembered, see PrefixStore.
     """
 
-    def __init__(self, model: Any, *, threads: int, prefix_tokens: int = 0) -> None:
-        self.adapters = Adapters(model)
-        self._model = model
+    def __init__(self, network: Network, *, threads: int, prefix_tokens: int = 0) -> None:
+        self.network = network
         self._threads = threads
         self._prefixes = PrefixStore(prefix_tokens)
         self._unread: list[_Row] = []
@@ -69,7 +70,7 @@ class RunningBatch:
 
     def unload_adapter(self, name: str) -> None:
         """Frees an adapter; one that is not loaded is ignored."""
-        self.adapters.unload(name)
+        self.network.adapters.unload(name)
         self._prefixes.forget(name)
 
     @torch.inference_mode()
@@ -83,32 +84,57 @@ class RunningBatch:
 
     @torch.inference_mode()
     def step(self) -> Outcomes:
-        """See Engine. Prompts are read in the order they came, about a piece in a step; with the end comes the first token."""
+        """See Engine. Prompts are read in the order they came, a piece in a step; with the end comes the first token."""
         torch.set_num_threads(self._threads)
         outcomes = self._write()
-        left = PIECE
+        # Where nobody writes, nobody waits for the next token.
+        left = PIECE if self._rows else 2 * PIECE
         while self._unread and left > 0:
-            row = self._unread[0]
-            before = row.reading.position if row.reading else 0
-            outcome = _guarded(row, functools.partial(self._read, row))
+            pieces = self._next_pieces(left)
+            left -= sum(len(piece.tokens) for _, piece in pieces)
+            outcomes |= self._read(pieces)
+        return outcomes
+
+    def _next_pieces(self, left: int) -> list[tuple[_Row, Piece]]:
+        """Of at most `left` tokens together, at least one."""
+        chosen: list[tuple[_Row, Piece]] = []
+        for row in self._unread[: self.network.prompts_at_once]:
+            if left <= 0:
+                break
+            reading = row.reading or Reading(row.request, self._prefixes.find(row.request.adapter, self._reusable(row.request)))
+            if any(self._should_wait(row, reading, other) for other, _ in chosen):
+                break
+            row.reading = reading
+            chosen.append((row, reading.next_piece(min(left, PIECE))))
+            left -= len(chosen[-1][1].tokens)
+        return chosen
+
+    def _should_wait(self, row: _Row, reading: Reading, other: _Row) -> bool:
+        """Whether what the other reads now need not be read again by this one."""
+        prompt, is_same = self._reusable(row.request), row.request.adapter == other.request.adapter
+        return is_same and self._prefixes.would_help(prompt, reading.position, other.request.prompt)
+
+    def _read(self, pieces: list[tuple[_Row, Piece]]) -> Outcomes:
+        """Reads pieces of prompts; a row whose last one was among them joins the batch, and has its first token."""
+        logits = self._together(len(pieces), lambda: self.network.read([piece for _, piece in pieces]))
+        outcomes: Outcomes = {}
+        for (row, piece), found in zip(pieces, logits, strict=True):
+            outcome = _guarded(row, functools.partial(self._finish, row, piece, found))
             if outcome is not None:
                 self._unread.remove(row)
                 outcomes[row.ticket] = outcome
-            left -= row.reading.position - before if row.reading else 0
-            row.reading = row.reading if outcome is None else None
+                row.reading = None
         return outcomes
 
-    def _read(self, row: _Row) -> Written | None:
-        """Reads a piece of a prompt, alone; with the last one the row joins the batch, and its first token is returned."""
-        request = row.request
-        if row.reading is None:
-            row.reading = Reading(request, self._prefixes.find(request.adapter, self._reusable(request)))
-        self.adapters.route([request.adapter])
-        logits = row.reading.read_piece(self._model)
+    def _finish(self, row: _Row, piece: Piece, logits: torch.Tensor | None) -> Written | None:
+        assert row.reading is not None, "a piece is of a prompt that is read"
+        if logits is None:
+            (logits,) = self.network.read([piece])
+        row.reading.take(piece, logits)
         if not row.reading.is_done:
             return None
-        token = row.choose(logits)
-        self._prefixes.keep(request.adapter, request.prompt, row.reading.cache)
+        token = row.choose(logits[-1])
+        self._prefixes.keep(row.request.adapter, row.request.prompt, row.reading.cache)
         self._cache.join(row.reading.cache)
         self._rows.append(row)
         return token
@@ -122,12 +148,7 @@ class RunningBatch:
         """One token for every row that has been read."""
         if not self._rows:
             return {}
-        try:
-            logits: list[torch.Tensor | None] = list(self._forward(slice(0, len(self._rows))))
-        except (RuntimeError, ValueError, IndexError) as error:
-            log.warning("batch.failed", rows=len(self._rows), error=str(error))
-            logits = [None] * len(self._rows)
-        # A batch that failed is repeated row by row, so that only the rows at fault fail.
+        logits = self._together(len(self._rows), lambda: self._forward(slice(0, len(self._rows))))
         outcomes = {
             row.ticket: _guarded(row, functools.partial(self._choose, index, logits[index]))
             for index, row in enumerate(self._rows)
@@ -140,17 +161,20 @@ class RunningBatch:
     def _choose(self, index: int, logits: torch.Tensor | None) -> Written:
         return self._rows[index].choose(self._forward(slice(index, index + 1))[0] if logits is None else logits)
 
+    def _together(self, rows: int, work: Callable[[], Iterable[torch.Tensor]]) -> list[torch.Tensor | None]:
+        """What `work` gives for each row. What fails together is repeated row by row (None), so that only those at fault fail."""
+        if rows == 1:
+            return [None]
+        try:
+            return list(work())
+        except _ERRORS as error:
+            log.warning("batch.failed", rows=rows, error=str(error))
+            return [None] * rows
+
     def _forward(self, rows: slice) -> torch.Tensor:
         """Logits of the next token, shape [rows, vocabulary]."""
         chosen = self._rows[rows]
-        self.adapters.route([row.request.adapter for row in chosen])
-        cache, positions, mask = self._cache.next_column(rows)
-        ids = torch.tensor([[row.last] for row in chosen])
-        output = self._model(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
+        return self.network.write([row.last for row in chosen], [row.request.adapter for row in chosen], self._cache, rows)
 
     def _drop(self, index: int) -> None:
         self._cache.leave(index)
@@ -161,6 +185,6 @@ class RunningBatch:
 def _guarded(row: _Row, work: Callable[[], T]) -> T | ServiceError:
     try:
         return work()
-    except (RuntimeError, ValueError, IndexError) as error:
+    except _ERRORS as error:
         log.exception("generation.failed", base=row.request.base, adapter=row.request.adapter)
         return ServiceError("GENERATION_FAILED", f"the model failed: {error}")

@@ -17,6 +17,8 @@ from transformers.utils import logging as transformers_logging
 
 from services.common.errors import ServiceError
 from services.inference.engine import GenerationRequest, Written
+from services.inference.lean import LeanNetwork, fits
+from services.inference.network import Network, StockNetwork
 from services.inference.packing import is_packable, pack
 from services.inference.running_batch import RunningBatch
 
@@ -42,17 +44,23 @@ class TransformersEngine:
     def load_base(self, name: str, directory: pathlib.Path) -> None:
         """See Engine."""
         try:
-            model = _load(directory)
-            if model.get_memory_footprint(return_buffers=False) <= self._pack_up_to and is_packable(model):
-                pack(model, half=self._half)
+            network = self._network(_load(directory))
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             log.exception("base_model.load_failed", base_model=name)
             raise ServiceError("BASE_MODEL_UNUSABLE", f"{name} does not load: {error}") from error
-        self._batches[name] = RunningBatch(model, threads=self._threads, prefix_tokens=self._prefix_tokens)
+        self._batches[name] = RunningBatch(network, threads=self._threads, prefix_tokens=self._prefix_tokens)
+
+    def _network(self, model: Any) -> Network:
+        is_small = model.get_memory_footprint(return_buffers=False) <= self._pack_up_to
+        if is_small and is_packable(model) and fits(model):
+            return LeanNetwork(model, half=self._half)
+        if is_small and is_packable(model):
+            pack(model, half=self._half)
+        return StockNetwork(model)
 
     def load_adapter(self, base: str, name: str, directory: pathlib.Path) -> None:
         """See Engine."""
-        self._batches[base].adapters.load(name, directory)
+        self._batches[base].network.adapters.load(name, directory)
 
     def unload(self, name: str) -> None:
         """See Engine."""

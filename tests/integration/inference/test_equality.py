@@ -45,7 +45,7 @@ def files_of(model: Path, directory: Path, tuning: str, kind: str) -> ModelFiles
 
 def served_loss(files: ModelFiles) -> float:
     """Mean negative log-likelihood of the assistant's tokens over all rows, in nats, as ScoreChat tells them."""
-    engine = TransformersEngine(threads=1, prefix_tokens=512)
+    engine = TransformersEngine(threads=1, prefix_tokens=512, pack_up_to=2**30)
     model = Registry(engine, max_bytes=10**9, now=lambda: datetime.datetime(2026, 1, 1)).hold(TASK, files)
     logprobs: list[float] = []
     for row in ROWS:

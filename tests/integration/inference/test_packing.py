@@ -9,9 +9,11 @@ import torch
 from engine_rows import first_written, together
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT
 from peft_reference import greedy, write_adapter
+from transformers import AutoModelForCausalLM
 
-from services.inference import packing
+from services.inference import packing, transformers_engine
 from services.inference.engine import GenerationRequest, Sampling
+from services.inference.lean import LeanNetwork
 from services.inference.packing import is_packable, pack
 from services.inference.reading import PIECE
 from services.inference.transformers_engine import TransformersEngine
@@ -21,6 +23,14 @@ pytestmark = pytest.mark.integration
 BASE = "baseModels/tiny"
 
 
+@pytest.fixture(params=["packed", "lean"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether transformers uses the packed weights, as for most families, or the lean forward pass."""
+    if request.param == "packed":
+        monkeypatch.setattr(transformers_engine, "fits", lambda model: False)
+    return str(request.param)
+
+
 def loaded(base: Path, pack_up_to: int) -> TransformersEngine:
     engine = TransformersEngine(threads=1, pack_up_to=pack_up_to)
     engine.load_base(BASE, base)
@@ -28,12 +38,13 @@ def loaded(base: Path, pack_up_to: int) -> TransformersEngine:
 
 
 def is_packed(engine: TransformersEngine) -> bool:
-    layers = [layer for layer in engine._batches[BASE]._model.modules() if type(layer) is torch.nn.Linear]
-    return all("forward" in vars(layer) for layer in layers)
+    network = engine._batches[BASE].network
+    layers = [layer for layer in network.model.modules() if type(layer) is torch.nn.Linear]
+    return type(network) is LeanNetwork or all("forward" in vars(layer) for layer in layers)
 
 
 def test_rows_of_base_and_adapters_get_what_forward_passes_without_cache_give(
-    base_directory: Path, adapter_directory: Path, tmp_path: Path
+    base_directory: Path, adapter_directory: Path, tmp_path: Path, kind: str
 ) -> None:
     engine = loaded(base_directory, 2**30)
     assert is_packed(engine)
@@ -50,7 +61,7 @@ def test_rows_of_base_and_adapters_get_what_forward_passes_without_cache_give(
         assert together(engine, requests, stagger=stagger) == expected
 
 
-def test_a_seed_writes_the_same_with_one_row_and_with_several(base_directory: Path) -> None:
+def test_a_seed_writes_the_same_with_one_row_and_with_several(base_directory: Path, kind: str) -> None:
     request = GenerationRequest(BASE, None, (10, 11, 12), 30, Sampling(1.0, 0.9, 3))
     others = [dataclasses.replace(request, sampling=Sampling(1.0, 1.0, seed)) for seed in range(3)]
     engine = loaded(base_directory, 2**30)
@@ -64,20 +75,22 @@ def test_a_model_beyond_the_limit_and_one_in_another_precision_are_left_as_they_
     assert is_packed(loaded(base_directory, weights))
     engine = loaded(base_directory, weights - 1)
     assert not is_packed(engine)
-    model = engine._batches[BASE]._model
+    model = engine._batches[BASE].network.model
     assert is_packable(model)
     assert not is_packable(model.to(torch.bfloat16))
 
 
-def test_an_unloaded_model_gives_its_weights_back_at_once(base_directory: Path, adapter_directory: Path) -> None:
+def test_an_unloaded_model_gives_its_weights_back_at_once(base_directory: Path, adapter_directory: Path, kind: str) -> None:
     engine = loaded(base_directory, 2**30)
     engine.load_adapter(BASE, ARTIFACT, adapter_directory)
-    weights = weakref.ref(engine._batches[BASE]._model.get_output_embeddings().weight)
+    weights = weakref.ref(engine._batches[BASE].network.model.get_output_embeddings().weight)
     engine.unload(BASE)
     assert weights() is None
 
 
-def test_a_prompt_is_read_with_packed_weights_up_to_a_piece(base_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_is_read_with_packed_weights_up_to_a_piece(
+    base_directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     rows: list[int] = []
     product = packing._product
     monkeypatch.setattr(packing, "_product", lambda x, *rest: rows.append(x.numel() // x.shape[-1]) or product(x, *rest))
@@ -89,9 +102,8 @@ def test_a_prompt_is_read_with_packed_weights_up_to_a_piece(base_directory: Path
 @pytest.mark.parametrize("beside", [2, 8, 128])
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
 def test_a_row_gets_the_same_digits_whatever_is_beside_it(base_directory: Path, half: bool, beside: int) -> None:
-    engine = TransformersEngine(threads=1, pack_up_to=2**30, half=half)
-    engine.load_base(BASE, base_directory)
-    mlp = engine._batches[BASE]._model.model.layers[0].mlp
+    mlp = AutoModelForCausalLM.from_pretrained(base_directory, dtype=torch.float32).model.layers[0].mlp
+    pack(mlp, half=half)
     rows = torch.randn(beside, mlp.hidden_size)
     with torch.inference_mode():
         assert torch.equal(mlp.gate_proj(rows)[:1], mlp.gate_proj(rows[:1]))
@@ -155,7 +167,9 @@ def test_what_a_layer_gives_may_be_changed_in_place() -> None:
     torch.testing.assert_close(module.up_proj(x), expected)
 
 
-def test_half_the_precision_is_close_and_the_adapters_keep_theirs(base_directory: Path, adapter_directory: Path) -> None:
+def test_half_the_precision_is_close_and_the_adapters_keep_theirs(
+    base_directory: Path, adapter_directory: Path, kind: str
+) -> None:
     half, whole = TransformersEngine(threads=1, pack_up_to=2**30, half=True), loaded(base_directory, 0)
     half.load_base(BASE, base_directory)
     assert is_packed(half)
@@ -166,5 +180,5 @@ def test_half_the_precision_is_close_and_the_adapters_keep_theirs(base_directory
         found, expected = ([each.logprob for each in first_written(engine, request).prompt] for engine in (half, whole))
         assert found != expected
         assert found == pytest.approx(expected, abs=0.3)
-    model = half._batches[BASE]._model
+    model = half._batches[BASE].network.model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -47,7 +47,7 @@ def reference(base_directory: Path) -> torch.Tensor:
 def forward_lengths(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of everything that goes through the model from now on."""
     shapes: list[tuple[int, ...]] = []
-    model = engine._batches[BASE]._model
+    model = engine._batches[BASE].network.model
     original = model.forward
 
     def noted(*args: object, **kwargs: object) -> object:

@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:.is_gr
 BASE = "baseModels/tiny"
 
 
-@pytest.fixture
-def engine(base_directory: Path) -> TransformersEngine:
-    engine = TransformersEngine(threads=1)
+@pytest.fixture(params=[0, 2**30], ids=["transformers", "lean"])
+def engine(base_directory: Path, request: pytest.FixtureRequest) -> TransformersEngine:
+    engine = TransformersEngine(threads=1, pack_up_to=request.param)
     engine.load_base(BASE, base_directory)
     return engine
 

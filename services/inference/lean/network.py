@@ -1,0 +1,58 @@
+"""Llama and Qwen2 without the modules of transformers: few operations a layer, and no padding; used by the running batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from services.inference.adapters import Adapters
+from services.inference.lean.attention import Reading, Writing
+from services.inference.lean.layer import Attend, LeanLayer, Rotation, normalised
+from services.inference.lean.projection import Projection
+from services.inference.network import Piece
+from services.inference.row_cache import RowCache
+
+
+class LeanNetwork:
+    """See Network; for a model that `fits`. Weights are kept a second time, packed; `half` as in packing."""
+
+    prompts_at_once = 64
+
+    def __init__(self, model: Any, *, half: bool = False) -> None:
+        self.model = model
+        self.adapters = Adapters(model)
+        self._decoder = model.get_decoder()
+        self._layers = [LeanLayer(layer, self.adapters.rows, half=half) for layer in self._decoder.layers]
+        self._head = Projection(model, ("lm_head",), self.adapters.rows, half=half)
+
+    def read(self, pieces: Sequence[Piece]) -> list[Tensor]:
+        """See Network."""
+        reading = Reading(pieces)
+        ids = torch.tensor([token for piece in pieces for token in piece.tokens])
+        starts = [piece.cache.get_seq_length() for piece in pieces]
+        spans = [torch.arange(start, start + len(piece.tokens)) for start, piece in zip(starts, pieces, strict=True)]
+        self.adapters.route([piece.adapter for piece in pieces for _ in piece.tokens])
+        parts = torch.split(self._states(ids, torch.cat(spans), reading), [len(piece.tokens) for piece in pieces])
+        states = [part[len(part) - piece.wanted :] for part, piece in zip(parts, pieces, strict=True)]
+        self.adapters.route([piece.adapter for piece in pieces for _ in range(piece.wanted)])
+        logits = torch.split(self._logits(torch.cat(states)), [piece.wanted for piece in pieces])
+        reading.keep()
+        return list(logits)
+
+    def write(self, last: Sequence[int], adapters: Sequence[str | None], cache: RowCache, rows: slice) -> Tensor:
+        """See Network."""
+        self.adapters.route(adapters)
+        columns, positions, mask = cache.next_column(rows)
+        return self._logits(self._states(torch.tensor(last), positions[:, 0], Writing(columns, mask)))
+
+    def _states(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Hidden states [N, H] of the tokens `ids` [N] behind the last layer."""
+        x: Tensor = self._decoder.embed_tokens(ids)
+        rotation = Rotation.of(*self._decoder.rotary_emb(x, positions[None]))
+        for layer in self._layers:
+            layer.add_(x, rotation, attend)
+        return x
+
+    def _logits(self, states: Tensor) -> Tensor:
+        return self._head(normalised(states, self._decoder.norm))
