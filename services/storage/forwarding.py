@@ -12,8 +12,8 @@ from services.storage.object_store import ObjectStore, part_bytes
 from services.storage.passage import Arrival
 from services.storage.pending_objects import PendingObjects
 
-_PARTS_AT_ONCE = 3
-"""Two keep the store at work while a third is received and copied; each is 8 MiB of memory."""
+_PARTS_AT_ONCE = 2
+"""One alone waits for its answers half of the time; more would take more memory."""
 
 
 class Forwarding:

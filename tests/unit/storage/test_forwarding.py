@@ -34,14 +34,11 @@ class Store(MemoryObjectStore):
         self.gate: asyncio.Event | None = None
         self.stands = False
         """Whether a part stands at the gate."""
-        self.under_way = 0
 
     async def put_part(self, key: str, multipart_id: str, number: int, content: bytes | memoryview) -> str:
         if self.gate is not None:
             self.stands = True
-            self.under_way += 1
             await self.gate.wait()
-            self.under_way -= 1
         if number == self.fails_at:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", "the store has gone away")
         self.sent.append((len(content), self.arrived))
@@ -183,18 +180,3 @@ async def test_a_client_that_goes_away_is_waited_for_until_nothing_is_sent_any_m
     with contextlib.suppress(asyncio.CancelledError):
         await upload
     assert (store.objects, store.parts, tables.pending) == ({}, {}, {})
-
-
-async def test_three_parts_are_under_way_at_once_and_no_more_is_taken_in() -> None:
-    store, tables = Store(), Tables(Clock())
-    store.gate = asyncio.Event()
-    file, data = a_file("x", 100)
-    upload = asyncio.create_task(receive(store, tables, [file], "x", *cut(data, 5)))
-    async with asyncio.timeout(10):
-        while (store.under_way, store.arrived) != (3, 40):  # noqa: ASYNC110 - the store is not told that it is waited for
-            await asyncio.sleep(0)
-    for _ in range(200):
-        await asyncio.sleep(0)
-    assert (store.under_way, store.arrived) == (3, 40), "the fourth has come and waits for its turn"
-    store.gate.set()
-    assert store.objects[(await upload)[file.sha256]] == data
