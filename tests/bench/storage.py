@@ -86,13 +86,13 @@ class Bench:
         self.name = self.artifacts.UploadArtifact(self._messages(header)).name
 
     def rpc_download(self) -> None:
-        """DownloadArtifact into a file, compared with its checksum as the client does."""
-        request = artifact_service_pb2.DownloadArtifactRequest(name=self.name, path="file.safetensors")
-        digest = hashlib.sha256()
-        with self.out.open("wb") as out:
-            for part in self.artifacts.DownloadArtifact(request):
-                digest.update(part.chunk)
-                out.write(part.chunk)
+        """DownloadArtifact into a file, received as the client receives files."""
+
+        def fetch(offset: int) -> Iterator[bytes]:
+            request = artifact_service_pb2.DownloadArtifactRequest(name=self.name, path="file.safetensors", offset=offset)
+            return (part.chunk for part in self.artifacts.DownloadArtifact(request))
+
+        receive(fetch, self.out, key="bench", sha256="", progress=lambda _: None)
 
     def direct_download(self) -> None:
         """Straight from the object store by a presigned URL, received as the client receives files."""
