@@ -426,7 +426,8 @@ class Hyperparameters(_message.Message):
     """
     precision: _builtins.str
     """Number format of frozen weights and of activations: `fp32`, `fp16` (the loss is scaled) or `bf16`; trained weights are fp32.
-    Default: what the device does well; `TrainingStarted` says what that is.
+    On a processor, with an adapter in a model that takes the lean path, bf16 is the format of frozen weights and of their products
+    alone. Default: on a GPU what it does well, on a processor fp32; `TrainingStarted` says what it is.
     """
     num_processes: _builtins.int
     """Processes (ranks) of the run, 1 to 64. Default: 1."""
