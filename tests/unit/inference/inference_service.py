@@ -1,7 +1,9 @@
 """InferenceService over a real channel, with an engine of scripted tokens behind it."""
 
+import asyncio
 import datetime
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +35,13 @@ DEADLINE_SECONDS = 20.0
 def saying(text: str) -> Callable[[GenerationRequest], Iterator[int]]:
     tokens = TOKENIZER.encode(text, add_special_tokens=False).ids
     return lambda request: itertools.chain(tokens, itertools.repeat(END_ID))
+
+
+async def eventually(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not fact():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        await asyncio.sleep(0.005)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from chat_families import FAMILIES
 from inference_fakes import ARTIFACT
-from inference_service import DEADLINE_SECONDS, END_ID, HELLO, TOKENIZER, Service, saying
+from inference_service import DEADLINE_SECONDS, END_ID, HELLO, TOKENIZER, Service, eventually, saying
 from tiny_model import make_tiny_model
 
 from services.common.bundles import Bundle
@@ -179,7 +179,7 @@ async def test_a_conversation_is_judged_by_the_assistants_tokens(service: Servic
     assert [token.token for token in response.tokens] == ["H", "i", "<|im_end|>"]
     assert (response.total_logprob, response.loss) == (pytest.approx(3 * math.log(0.5)), pytest.approx(-math.log(0.5)))
     assert response.conversation_tokens == len(service.engine.requests[0].prompt)
-    assert not service.engine.rows
+    await eventually(lambda: not service.engine.rows)
 
 
 async def test_turns_of_weight_0_are_context(service: Service) -> None:

@@ -4,26 +4,19 @@ import asyncio
 import datetime
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from inference_fakes import ARTIFACT, TASK
-from inference_service import DEADLINE_SECONDS, END_ID, HELLO, NOW, TOKENIZER, Service, saying
+from inference_service import DEADLINE_SECONDS, END_ID, HELLO, NOW, TOKENIZER, Service, eventually, saying
 
 from services.common.errors import Unavailable
 from services.common.rich_status import reason_of
 from services.inference.engine import GenerationRequest, Sampling
 from tunesmith.v1 import inference_service_pb2 as pb2
-
-
-async def eventually(fact: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not fact():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        await asyncio.sleep(0.005)
 
 
 async def reason_and_status(call: object) -> tuple[str, grpc.StatusCode]:
