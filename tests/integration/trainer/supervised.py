@@ -56,6 +56,9 @@ class Supervised:
     def anomalies(self) -> list[dict]:
         return [record for record in read(self.journal) if record.get("kind") == "anomaly"]
 
+    def logs(self) -> list[dict]:
+        return [record for record in read(self.journal) if record.get("kind") == "log"]
+
     def controls(self) -> dict[str, dict]:
         return {record["control"]: record for record in read(self.journal) if "control" in record}
 
