@@ -24,6 +24,8 @@ Outcomes = dict[int, Written | ServiceError]
 T = TypeVar("T")
 
 _ERRORS = (RuntimeError, ValueError, IndexError)
+_ALONE = 3 * PIECE
+"""Tokens of prompts in a step while nobody writes: about half a second."""
 
 
 class _Row:
@@ -88,7 +90,7 @@ class RunningBatch:
         torch.set_num_threads(self._threads)
         outcomes = self._write()
         # Where nobody writes, nobody waits for the next token.
-        left = PIECE if self._rows else 2 * PIECE
+        left = PIECE if self._rows else _ALONE
         while self._unread and left > 0:
             pieces = self._next_pieces(left)
             left -= sum(len(piece.tokens) for _, piece in pieces)
