@@ -74,7 +74,7 @@ def test_a_long_prompt_is_read_in_pieces_while_others_write(engine: Transformers
 
 def test_one_who_leaves_while_it_is_read_leaves_nothing(engine: TransformersEngine) -> None:
     expected = alone(engine, asked((5, 6, 7)))
-    engine.admit(1, asked(LONG))
+    engine.admit(1, asked((*LONG, *LONG[:100])))
     assert engine.step(BASE) == {}
     engine.leave(1)
     assert engine.step(BASE) == {}

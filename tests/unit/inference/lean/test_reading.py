@@ -35,12 +35,12 @@ def lengths_read(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_prompts_are_read_together_up_to_a_piece_in_a_step(weights: object, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = lean(weights)
-    requests = [asked(LONG[shift : shift + length]) for shift, length in enumerate((40, 50, 60, 10, 180))]
+    requests = [asked(LONG[shift : shift + length]) for shift, length in enumerate((40, 50, 60, 10, 180, 100))]
     expected = [alone(stock(weights), request) for request in requests]
     read = lengths_read(engine, monkeypatch)
     assert together(engine, requests) == expected
-    # Twice a piece while nobody writes.
-    assert read == [[40, 50, 60, 10, 96], [84]]
+    # Three times a piece while nobody writes.
+    assert read == [[40, 50, 60, 10, 128, 96], [52, 4]]
 
 
 def test_who_writes_waits_for_a_piece_at_most(weights: object, monkeypatch: pytest.MonkeyPatch) -> None:
