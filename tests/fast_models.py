@@ -1,5 +1,7 @@
 """Random Llamas and Qwen2s small enough to run in double precision, where equal means equal."""
 
+import contextlib
+
 import torch
 from torch.nn import functional
 from training_configs import numbers
@@ -50,6 +52,14 @@ def double(model):
     return model.double()
 
 
+LLAMA3_POSITIONS = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 MODELS = {
     "llama-lora": lambda: adapted(network("llama")),
     "llama-lora-some": lambda: adapted(network("llama"), target_modules=["q_proj", "v_proj", "down_proj"]),
@@ -59,20 +69,21 @@ MODELS = {
     "llama-full": lambda: network("llama", tie_word_embeddings=True),
     "llama-biases": lambda: network("llama", attention_bias=True),
     "llama-wide-heads": lambda: adapted(network("llama", head_dim=12)),
-    "llama3-positions": lambda: network(
-        "llama",
-        rope_parameters={
-            "rope_type": "llama3",
-            "rope_theta": 500.0,
-            "factor": 4.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 64,
-        },
-    ),
+    "llama3-positions": lambda: network("llama", rope_parameters=LLAMA3_POSITIONS),
     "qwen2-lora": lambda: adapted(network("qwen2")),
     "qwen2-full": lambda: network("qwen2"),
 }
+
+
+@contextlib.contextmanager
+def threads(count):
+    """So many of torch inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def gradients(model, loss):

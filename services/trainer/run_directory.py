@@ -185,15 +185,15 @@ class RunDirectory:
 
     def found(self, field: str) -> dict[str, Any]:
         """What the process says of its result in a field of result.json; raises TRAINING_FAILED when it says nothing."""
-        value = self.result_field(field)
-        if value is None:
-            raise ServiceError("TRAINING_FAILED", f"the process left no {field}")
-        return value
+        try:
+            return dict(json.loads((self.path / "result.json").read_text())[field])
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise ServiceError("TRAINING_FAILED", f"the process left no {field}: {error!r}") from error
 
     def result_field(self, field: str) -> dict[str, Any] | None:
         """The same; None when it says nothing."""
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            return dict(json.loads((self.path / "result.json").read_text())[field])
+        with contextlib.suppress(ServiceError):
+            return self.found(field)
         return None
 
     def log_tail(self) -> tuple[str, ...]:

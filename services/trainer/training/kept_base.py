@@ -12,13 +12,11 @@ from services.common.rendering import Renderer
 
 @dataclass(slots=True)
 class KeptBase:
-    """`model` is untouched: nobody has put an adapter into it, nothing of it has been trained."""
+    """`model` has weights in fp32 and is untouched: nobody has put an adapter into it, nothing of it has been trained."""
 
     directory: Path
     renderer: Renderer
     model: Any
-    dtype: Any
-    """Of its weights."""
 
 
 _kept: list[KeptBase] = []
@@ -35,16 +33,14 @@ def renderer_of(directory: Path) -> Renderer:
 
 
 def take_model(directory: Path, dtype: Any) -> Any | None:
-    """The model of `directory` with weights of `dtype`, None = it is not kept. Nothing is kept any more then.
-
-    `dtype` is that of the kept weights, or they are rounded to it one by one, as reading them anew would.
+    """The model of `directory`, its weights rounded to `dtype` as reading them anew would; None = it is not kept. Nothing is
+    kept any more then.
     """
     found = next((base for base in _kept if base.directory == directory), None)
     _kept.clear()
     if found is None:
         return None
-    if dtype != found.dtype:
-        # Not the whole module at once: the angles of positions stay fp32.
-        for parameter in found.model.parameters():
-            parameter.data = parameter.data.to(dtype)
+    # Not the whole module at once: the angles of positions stay fp32.
+    for parameter in found.model.parameters():
+        parameter.data = parameter.data.to(dtype)
     return found.model

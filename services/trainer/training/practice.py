@@ -51,7 +51,7 @@ def _begin_with_nothing() -> None:
 def _read(base: Path) -> None:
     # One that cannot be read is left for the run to complain about.
     with contextlib.suppress(ServiceError):
-        keep(KeptBase(base, Renderer.from_directory(base), load_base(base, torch.float32), torch.float32))
+        keep(KeptBase(base, Renderer.from_directory(base), load_base(base, torch.float32)))
 
 
 # With a GPU even a model on the CPU could make a library look for it.

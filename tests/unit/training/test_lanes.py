@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from fast_models import adapted, assert_equal, double, frozen_in_bf16, gradients, network
+from fast_models import adapted, assert_equal, double, frozen_in_bf16, gradients, network, threads
 from training_configs import config as configured
 from training_examples import example, pair
 
@@ -29,10 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(autouse=True)
 def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with threads(2):
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import torch
-from fast_models import VOCABULARY, network
+from fast_models import LLAMA3_POSITIONS, VOCABULARY, network
 from peft import LoraConfig, get_peft_model
 
 from services.inference.engine import GenerationRequest, Sampling
@@ -29,17 +29,7 @@ MODELS = {
     "llama": lambda: lively("llama"),
     "llama-biases": lambda: lively("llama", attention_bias=True, mlp_bias=True),
     "llama-tied-wide-heads": lambda: lively("llama", tie_word_embeddings=True, head_dim=12),
-    "llama3-positions": lambda: lively(
-        "llama",
-        rope_parameters={
-            "rope_type": "llama3",
-            "rope_theta": 500.0,
-            "factor": 4.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 64,
-        },
-    ),
+    "llama3-positions": lambda: lively("llama", rope_parameters=LLAMA3_POSITIONS),
     "qwen2": lambda: lively("qwen2"),
 }
 LONG = tuple(1 + index * 7 % (VOCABULARY - 1) for index in range(200))

@@ -8,7 +8,7 @@ import copy
 import pytest
 import torch
 from fast_methods import METHODS, classifier, sums
-from fast_models import VOCABULARY, adapted, frozen_in_bf16, gradients, network
+from fast_models import VOCABULARY, adapted, frozen_in_bf16, gradients, network, threads
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from services.trainer.training.fast import FastDecoder
@@ -23,10 +23,8 @@ ROUNDING = 2.0**-8
 @pytest.fixture(autouse=True)
 def one_thread():
     """Products are so small here that threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 def trained(method="sft", **lora):
