@@ -88,5 +88,8 @@ def _forward(layer: nn.Linear, product: Product, index: int, x: torch.Tensor) ->
 
 
 def _product(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    if x.numel() == x.shape[-1]:
+        # A row alone goes another way through the library on some processors, which sums in another order; two take no longer.
+        return _product(x.expand(2, *x.shape[1:]), packed, bias)[:1]
     product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
     return product

@@ -32,8 +32,22 @@ class Rotation(NamedTuple):
         return torch.mul(heads, self.cosine).addcmul_(swapped, self.sine)
 
 
+class Norm:
+    """What transformers' RMSNorm does, in fewer operations: x w / sqrt(mean x² + ε) = x (w sqrt H) / sqrt(sum x² + H ε)."""
+
+    def __init__(self, norm: Any) -> None:
+        width: int = norm.weight.shape[0]
+        self._weight = norm.weight.detach() * width**0.5
+        self._least = norm.weight.new_full((1, 1), width * norm.variance_epsilon)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`x` [N, H] normalised."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return torch.mul(x, torch.addcmul(self._least, length, length).rsqrt_()).mul_(self._weight)
+
+
 class LeanLayer:
-    """The weights of norms stay where they are, in the modules of transformers."""
+    """The weights are those of a layer of transformers; `half` as in packing."""
 
     def __init__(self, layer: Any, lora: RowLora, *, half: bool) -> None:
         attention, mlp = layer.self_attn, layer.mlp
@@ -41,7 +55,7 @@ class LeanLayer:
         self._width: int = attention.head_dim
         self._queries = attention.q_proj.out_features // self._width
         self._turned = self._queries + attention.k_proj.out_features // self._width
-        self._norms = (layer.input_layernorm, layer.post_attention_layernorm)
+        self._norms = (Norm(layer.input_layernorm), Norm(layer.post_attention_layernorm))
         self._heads = Projection(attention, ("q_proj", "k_proj", "v_proj"), lora, half=half)
         self._mixed = Projection(attention, ("o_proj",), lora, half=half)
         self._gate_and_up = Projection(mlp, ("gate_proj", "up_proj"), lora, half=half)
@@ -49,16 +63,19 @@ class LeanLayer:
 
     def add_(self, x: Tensor, rotation: Rotation, attend: Attend) -> None:
         """Turns the hidden states `x` [N, H] before the layer into those behind it."""
-        heads = self._heads(normalised(x, self._norms[0])).view(len(x), -1, self._width)
+        self.add_seen_(x, self.seen(x, rotation, attend))
+
+    def seen(self, x: Tensor, rotation: Rotation, attend: Attend) -> Tensor:
+        """What `attend` gives for each token, [N, heads · D]."""
+        heads = self._heads(self._norms[0](x)).view(len(x), -1, self._width)
         turned = rotation.turned(heads[:, : self._turned])
-        x += self._mixed(attend(self._number, turned[:, : self._queries], turned[:, self._queries :], heads[:, self._turned :]))
-        gate, up = self._gate_and_up(normalised(x, self._norms[1])).chunk(2, dim=-1)
+        return attend(self._number, turned[:, : self._queries], turned[:, self._queries :], heads[:, self._turned :])
+
+    def add_seen_(self, x: Tensor, seen: Tensor) -> None:
+        """The rest of the layer, in which every token is alone."""
+        x += self._mixed(seen)
+        gate, up = self._gate_and_up(self._norms[1](x)).chunk(2, dim=-1)
         x += self._down(functional.silu(gate).mul_(up))
-
-
-def normalised(x: Tensor, norm: Any) -> Tensor:
-    """What transformers' RMSNorm gives for `x` [N, H]."""
-    return functional.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
 def projections(layer: Any) -> Iterator[tuple[Any, str]]:

@@ -1,5 +1,6 @@
 """Llama and Qwen2 without the modules of transformers: few operations a layer, and no padding; used by the running batch."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from services.inference.adapters import Adapters
 from services.inference.lean.attention import Reading, Writing
-from services.inference.lean.layer import Attend, LeanLayer, Rotation, normalised
+from services.inference.lean.layer import Attend, LeanLayer, Norm, Rotation
 from services.inference.lean.projection import Projection
 from services.inference.network import Piece
 from services.inference.row_cache import RowCache
@@ -24,6 +25,7 @@ class LeanNetwork:
         self.adapters = Adapters(model)
         self._decoder = model.get_decoder()
         self._layers = [LeanLayer(layer, self.adapters.rows, half=half) for layer in self._decoder.layers]
+        self._norm = Norm(self._decoder.norm)
         self._head = Projection(model, ("lm_head",), self.adapters.rows, half=half)
 
     def read(self, pieces: Sequence[Piece]) -> list[Tensor]:
@@ -33,10 +35,10 @@ class LeanNetwork:
         starts = [piece.cache.get_seq_length() for piece in pieces]
         spans = [torch.arange(start, start + len(piece.tokens)) for start, piece in zip(starts, pieces, strict=True)]
         self.adapters.route([piece.adapter for piece in pieces for _ in piece.tokens])
-        parts = torch.split(self._states(ids, torch.cat(spans), reading), [len(piece.tokens) for piece in pieces])
-        states = [part[len(part) - piece.wanted :] for part, piece in zip(parts, pieces, strict=True)]
+        x, seen = self._seen(ids, torch.cat(spans), reading)
         self.adapters.route([piece.adapter for piece in pieces for _ in range(piece.wanted)])
-        logits = torch.split(self._logits(torch.cat(states)), [piece.wanted for piece in pieces])
+        wanted = _wanted(pieces)
+        logits = torch.split(self._logits(x[wanted], seen[wanted]), [piece.wanted for piece in pieces])
         reading.keep()
         return list(logits)
 
@@ -44,15 +46,23 @@ class LeanNetwork:
         """See Network."""
         self.adapters.route(adapters)
         columns, positions, mask = cache.next_column(rows)
-        return self._logits(self._states(torch.tensor(last), positions[:, 0], Writing(columns, mask)))
+        return self._logits(*self._seen(torch.tensor(last), positions[:, 0], Writing(columns, mask)))
 
-    def _states(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """Hidden states [N, H] of the tokens `ids` [N] behind the last layer."""
+    def _seen(self, ids: Tensor, positions: Tensor, attend: Attend) -> tuple[Tensor, Tensor]:
+        """Hidden states [N, H] of the tokens `ids` [N] before the last layer, and what they see there [N, heads · D]."""
         x: Tensor = self._decoder.embed_tokens(ids)
         rotation = Rotation.of(*self._decoder.rotary_emb(x, positions[None]))
-        for layer in self._layers:
+        for layer in self._layers[:-1]:
             layer.add_(x, rotation, attend)
-        return x
+        return x, self._layers[-1].seen(x, rotation, attend)
 
-    def _logits(self, states: Tensor) -> Tensor:
-        return self._head(normalised(states, self._decoder.norm))
+    def _logits(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Of tokens before the last layer's rest, for which alone the others need not be there."""
+        self._layers[-1].add_seen_(x, seen)
+        return self._head(self._norm(x))
+
+
+def _wanted(pieces: Sequence[Piece]) -> Tensor:
+    """Places of the tokens behind which logits are wanted, [tokens], among those of all pieces."""
+    ends = itertools.accumulate(len(piece.tokens) for piece in pieces)
+    return torch.cat([torch.arange(end - piece.wanted, end) for end, piece in zip(ends, pieces, strict=True)])

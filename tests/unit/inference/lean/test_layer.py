@@ -11,9 +11,10 @@ from transformers import Cache, DynamicCache
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from services.inference.lean.attention import Reading, Writing
-from services.inference.lean.layer import Rotation, normalised, projections
+from services.inference.lean.layer import Norm, Rotation, projections
 from services.inference.lean.projection import Projection
 from services.inference.network import Piece
+from services.inference.packing import Product
 from services.inference.row_cache import RowCache
 from services.inference.row_lora import RowLora
 
@@ -53,7 +54,7 @@ def test_heads_are_turned_as_by_transformers(name: str) -> None:
 def test_states_are_normalised_as_by_transformers() -> None:
     norm = MODELS["llama"]().model.norm
     states = torch.randn(5, 48) * 10
-    torch.testing.assert_close(normalised(states, norm), norm(states))
+    torch.testing.assert_close(Norm(norm)(states), norm(states))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 8, 33, 200])
@@ -79,6 +80,17 @@ def test_a_row_gets_the_same_digits_whatever_is_beside_it(beside: int, half: boo
     x = torch.randn(beside, 48)
     with torch.inference_mode():
         assert torch.equal(side_by_side(x)[:1], side_by_side(x[:1]))
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "bfloat16"])
+@pytest.mark.parametrize("inputs", [576, 1536, 2048])
+def test_a_row_alone_is_multiplied_as_beside_others(inputs: int, half: bool) -> None:
+    product = Product([torch.nn.Linear(inputs, 576, bias=False)], half=half)
+    x = torch.randn(9, inputs)
+    with torch.inference_mode():
+        alone = [product(row) for row in x.split(1)]
+        assert torch.equal(torch.cat(alone), product(x))
+        assert torch.equal(product(x[None, :1]), alone[0][None])
 
 
 def test_every_linear_layer_is_known() -> None:
