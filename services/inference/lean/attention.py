@@ -9,22 +9,30 @@ from transformers import Cache
 
 from services.inference.network import Piece
 
+# Columns that are read for nothing rather than in a call of their own: about as long as a call takes.
+_SPARE_COLUMNS = 512
+
 
 class Writing:
-    """One token of each row."""
+    """One token of each row. Rows beside each other that are about as long are looked at together."""
 
-    def __init__(self, cache: Cache, mask: Tensor | None) -> None:
-        """`mask` [rows, columns] is 0 where nothing stands; None = nowhere."""
+    def __init__(self, cache: Cache, positions: Tensor) -> None:
+        """`positions` [rows] are those of the tokens."""
         self._cache = cache
-        # Made once for all layers.
-        self._mask = None if mask is None else torch.zeros(mask.shape).masked_fill_(mask == 0, -torch.inf)[:, None, None]
+        # Masks are made once for all layers.
+        self._groups = [(rows, int(positions[rows].max()) + 1, _padding(positions[rows])) for rows in _groups(positions.tolist())]
 
     def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """See Attend. Query heads that share a key head take the place of positions, so that no key is repeated."""
         all_keys, all_values = self._cache.update(keys.unsqueeze(2), values.unsqueeze(2), layer)
         grouped = queries.view(len(queries), keys.shape[1], -1, queries.shape[-1])
-        seen = functional.scaled_dot_product_attention(grouped, all_keys, all_values, attn_mask=self._mask)
-        return seen.reshape(len(queries), -1)
+        seen = [
+            functional.scaled_dot_product_attention(
+                grouped[rows], all_keys[rows, :, -width:], all_values[rows, :, -width:], attn_mask=mask
+            )
+            for rows, width, mask in self._groups
+        ]
+        return torch.cat(seen).view(len(queries), -1)
 
 
 class Reading:
@@ -56,6 +64,31 @@ class Reading:
             queries, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
         )
         return seen[0].transpose(0, 1).flatten(1)
+
+
+def _groups(positions: Sequence[int]) -> list[slice]:
+    groups: list[slice] = []
+    start = 0
+    for end in range(1, len(positions) + 1):
+        if end == len(positions) or _spare(positions[start : end + 1]) > _SPARE_COLUMNS:
+            groups.append(slice(start, end))
+            start = end
+    return groups
+
+
+def _spare(positions: Sequence[int]) -> int:
+    return max(positions) * len(positions) - sum(positions)
+
+
+def _padding(positions: Tensor) -> Tensor | None:
+    """What is added to the products of rows whose last tokens have these positions, [rows, 1, 1, columns]; None = nothing."""
+    last = positions.max()
+    if bool((positions == last).all()):
+        return None
+    columns = torch.arange(int(last) + 1)
+    return torch.zeros(len(positions), len(columns)).masked_fill_(columns < (last - positions)[:, None], -torch.inf)[
+        :, None, None
+    ]
 
 
 def _split(states: Tensor, lengths: list[int]) -> list[Tensor]:

@@ -45,8 +45,8 @@ class LeanNetwork:
     def write(self, last: Sequence[int], adapters: Sequence[str | None], cache: RowCache, rows: slice) -> Tensor:
         """See Network."""
         self.adapters.route(adapters)
-        columns, positions, mask = cache.next_column(rows)
-        return self._logits(*self._seen(torch.tensor(last), positions[:, 0], Writing(columns, mask)))
+        columns, positions, _ = cache.next_column(rows)
+        return self._logits(*self._seen(torch.tensor(last), positions[:, 0], Writing(columns, positions[:, 0])))
 
     def _seen(self, ids: Tensor, positions: Tensor, attend: Attend) -> tuple[Tensor, Tensor]:
         """Hidden states [N, H] of the tokens `ids` [N] before the last layer, and what they see there [N, heads · D]."""

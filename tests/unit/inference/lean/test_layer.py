@@ -120,15 +120,16 @@ def test_pieces_beside_each_other_look_at_themselves_and_what_stands_before_them
     torch.testing.assert_close(caches[1].layers[0].keys[0, :, -1], keys[5])
 
 
-def test_rows_that_write_look_at_all_that_was_written_in_their_row() -> None:
-    cache, states = RowCache(), [heads(length) for length in (4, 9, 1)]
+@pytest.mark.parametrize("lengths", [(4, 9, 1), (700, 3, 8, 600, 600), (5, 5, 900)])
+def test_rows_that_write_look_at_all_that_was_written_in_their_row(lengths: tuple[int, ...]) -> None:
+    cache, states = RowCache(), [heads(length) for length in lengths]
     for _, keys, values in states:
         prompt = DynamicCache()
         prompt.update(keys.transpose(0, 1)[None], values.transpose(0, 1)[None], 0)
         cache.join(prompt)
-    queries, keys, values = heads(3)
-    columns, _, mask = cache.next_column(slice(0, 3))
-    seen = Writing(columns, mask)(0, queries, keys, values)
+    queries, keys, values = heads(len(lengths))
+    columns, positions, _ = cache.next_column(slice(0, len(lengths)))
+    seen = Writing(columns, positions[:, 0])(0, queries, keys, values)
     for row, (_, old_keys, old_values) in enumerate(states):
         here = slice(row, row + 1)
         everything = torch.cat((old_keys, keys[here])), torch.cat((old_values, values[here]))
@@ -148,9 +149,9 @@ def test_nothing_is_masked_where_all_rows_are_equally_long(monkeypatch: pytest.M
         prompt = DynamicCache()
         prompt.update(*torch.randn(2, 1, KEY_HEADS, 4, WIDTH), 0)
         cache.join(prompt)
-    columns, _, mask = cache.next_column(slice(0, 2))
+    columns, positions, _ = cache.next_column(slice(0, 2))
     assert isinstance(columns, Cache)
-    Writing(columns, mask)(0, *heads(2))
+    Writing(columns, positions[:, 0])(0, *heads(2))
     assert masks == [None]
 
 
@@ -163,10 +164,10 @@ def test_memory_that_was_used_before_is_not_looked_at(monkeypatch: pytest.Monkey
         prompt.update(*torch.randn(2, 1, KEY_HEADS, length, WIDTH), 0)
         cache.join(prompt)
         for _ in range(70):
-            columns, _, mask = cache.next_column(slice(0, len(cache)))
-            assert bool(Writing(columns, mask)(0, *heads(len(cache))).isfinite().all())
+            columns, positions, _ = cache.next_column(slice(0, len(cache)))
+            assert bool(Writing(columns, positions[:, 0])(0, *heads(len(cache))).isfinite().all())
             cache.advance()
     cache.leave(3)
     cache.leave(0)
-    columns, _, mask = cache.next_column(slice(0, 2))
-    assert bool(Writing(columns, mask)(0, *heads(2)).isfinite().all())
+    columns, positions, _ = cache.next_column(slice(0, 2))
+    assert bool(Writing(columns, positions[:, 0])(0, *heads(2)).isfinite().all())
