@@ -1,12 +1,7 @@
-"""Weights a second time, in the order that a CPU reads fastest for a few rows at once; used by the engine and
-its lean forward pass.
+"""The linear layers of a model with packed weights; used by the engine and its lean forward pass.
 
-A matrix product of up to 128 rows spends much of its time on bringing the weights into such an order, anew in every step. Kept
-that way (oneDNN's), SmolLM2's products of 8 rows take 0.4 times as long, and each row's numbers are the same to the last digit
-however many rows are beside it. Layers that are given the same input (queries, keys and values; gate and up) are one product:
-threads wait for each other after every product, which with so little to do costs as much as the reading of the weights.
-
-In half the precision (bfloat16: inputs, weights and results of these products, and nothing else) half the bytes are read.
+Layers that are given the same input (queries, keys and values; gate and up) are one product: threads wait for each other after
+every product, which with so little to do costs as much as the reading of the weights.
 """
 
 import functools
@@ -16,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from services.inference.packed_weight import packed
+
 _MOST = 128
-_USUAL = 8
 _SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names of layers of one module that transformers' models give the same input, one after the other."""
 
@@ -57,19 +53,16 @@ class Product:
 
     def __init__(self, layers: list[nn.Linear], *, half: bool) -> None:
         weight = torch.cat([layer.weight.detach() for layer in layers])
+        bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
         self.half = half
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16() if half else weight, _USUAL)
-        self._bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
+        self._multiply = packed(weight, bias, half=half)
         self._widths = [layer.out_features for layer in layers]
         self._input: torch.Tensor | None = None
         self._parts: tuple[torch.Tensor, ...] = ()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[..., outputs of all layers side by side] in fp32, of `x` [..., inputs]."""
-        if not self.half:
-            return _product(x, self._packed, self._bias)
-        result = _product(x.bfloat16(), self._packed, None).float()
-        return result if self._bias is None else result.add_(self._bias)
+        return self._multiply(x)
 
     def part(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """What layer number `index` makes of `x`, computed once for layers that are asked one after the other."""
@@ -85,11 +78,3 @@ def _forward(layer: nn.Linear, product: Product, index: int, x: torch.Tensor) ->
     if not product.half and x.numel() // x.shape[-1] > _MOST:
         return nn.functional.linear(x, layer.weight, layer.bias)
     return product.part(index, x)
-
-
-def _product(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    if x.numel() == x.shape[-1]:
-        # A row alone goes another way through the library on some processors, which sums in another order; two take no longer.
-        return _product(x.expand(2, *x.shape[1:]), packed, bias)[:1]
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-    return product

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from services.inference import packing, transformers_engine
 from services.inference.engine import GenerationRequest, Sampling
 from services.inference.lean import LeanNetwork
+from services.inference.packed_weight import Multiply, packed
 from services.inference.packing import is_packable, pack
 from services.inference.reading import PIECE
 from services.inference.transformers_engine import TransformersEngine
@@ -88,15 +89,23 @@ def test_an_unloaded_model_gives_its_weights_back_at_once(base_directory: Path, 
     assert weights() is None
 
 
-def test_a_prompt_is_read_with_packed_weights_up_to_a_piece(
-    base_directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    rows: list[int] = []
-    product = packing._product
-    monkeypatch.setattr(packing, "_product", lambda x, *rest: rows.append(x.numel() // x.shape[-1]) or product(x, *rest))
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of every product with weights that are packed from now on."""
+    found: list[int] = []
+
+    def counted(*weight: object, **precision: bool) -> Multiply:
+        multiply = packed(*weight, **precision)
+        return lambda x: found.append(x.numel() // x.shape[-1]) or multiply(x)
+
+    monkeypatch.setattr(packing, "packed", counted)
+    return found
+
+
+def test_a_prompt_is_read_with_packed_weights_up_to_a_piece(base_directory: Path, products: list[int], kind: str) -> None:
     together(loaded(base_directory, 2**30), [GenerationRequest(BASE, None, tuple(range(1, 200)), 1)])
     # The head is asked for the last position alone.
-    assert set(rows) == {PIECE, 199 - PIECE, 1}
+    assert set(products) == {PIECE, 199 - PIECE, 1}
 
 
 @pytest.mark.parametrize("beside", [2, 8, 128])
@@ -120,15 +129,6 @@ class Siblings(torch.nn.Module):
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.gate_proj(first), self.up_proj(second)
-
-
-@pytest.fixture
-def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of every packed product."""
-    found: list[int] = []
-    product = packing._product
-    monkeypatch.setattr(packing, "_product", lambda x, *rest: found.append(x.numel() // x.shape[-1]) or product(x, *rest))
-    return found
 
 
 @torch.inference_mode()

@@ -25,12 +25,18 @@ def lively(family: str, **changes: object) -> object:
     return made
 
 
+def in_float16(model: object) -> object:
+    """The model with weights as a file in fp16 has them, in fp32."""
+    return model.half().float()
+
+
 MODELS = {
     "llama": lambda: lively("llama"),
     "llama-biases": lambda: lively("llama", attention_bias=True, mlp_bias=True),
     "llama-tied-wide-heads": lambda: lively("llama", tie_word_embeddings=True, head_dim=12),
     "llama3-positions": lambda: lively("llama", rope_parameters=LLAMA3_POSITIONS),
     "qwen2": lambda: lively("qwen2"),
+    "qwen2-float16": lambda: in_float16(lively("qwen2")),
 }
 LONG = tuple(1 + index * 7 % (VOCABULARY - 1) for index in range(200))
 

@@ -38,7 +38,7 @@ def mixed(names: list[str]) -> list[GenerationRequest]:
     return [asked(LONG[shift : shift + n], 10, adapters[shift]) for shift, n in enumerate(lengths)]
 
 
-@pytest.mark.parametrize("model", ["llama-tied-wide-heads", "qwen2"], indirect=True)
+@pytest.mark.parametrize("model", ["llama-tied-wide-heads", "qwen2", "qwen2-float16"], indirect=True)
 def test_rows_of_the_base_and_of_adapters_of_every_kind_are_written_and_judged_as_by_peft(model: object, tmp_path: Path) -> None:
     ours, theirs = lean(model), stock(model)
     names = with_adapters(ours, model, tmp_path)
@@ -64,7 +64,7 @@ def test_every_token_is_as_probable_as_in_one_forward_pass_of_transformers(model
     assert written.logprob == pytest.approx(float(reference[-1].max()), abs=BOUND)
 
 
-@pytest.mark.parametrize("model", ["llama", "qwen2"], indirect=True)
+@pytest.mark.parametrize("model", ["llama", "qwen2", "qwen2-float16"], indirect=True)
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "bfloat16"])
 def test_a_seed_writes_the_same_whoever_is_beside_it_and_whenever_they_come_and_go(
     model: object, tmp_path: Path, half: bool

@@ -14,7 +14,6 @@ from services.inference.lean.attention import Reading, Writing
 from services.inference.lean.layer import Norm, Rotation, projections
 from services.inference.lean.projection import Projection
 from services.inference.network import Piece
-from services.inference.packing import Product
 from services.inference.row_cache import RowCache
 from services.inference.row_lora import RowLora
 
@@ -80,17 +79,6 @@ def test_a_row_gets_the_same_digits_whatever_is_beside_it(beside: int, half: boo
     x = torch.randn(beside, 48)
     with torch.inference_mode():
         assert torch.equal(side_by_side(x)[:1], side_by_side(x[:1]))
-
-
-@pytest.mark.parametrize("half", [False, True], ids=["fp32", "bfloat16"])
-@pytest.mark.parametrize("inputs", [576, 1536, 2048])
-def test_a_row_alone_is_multiplied_as_beside_others(inputs: int, half: bool) -> None:
-    product = Product([torch.nn.Linear(inputs, 576, bias=False)], half=half)
-    x = torch.randn(9, inputs)
-    with torch.inference_mode():
-        alone = [product(row) for row in x.split(1)]
-        assert torch.equal(torch.cat(alone), product(x))
-        assert torch.equal(product(x[None, :1]), alone[0][None])
 
 
 def test_every_linear_layer_is_known() -> None:
