@@ -36,7 +36,7 @@ class InferenceSettings(ServerSettings):
     """Memory that vLLM sets aside for keys and values, for each base model."""
     precision: str = "float32"
     """`float32`, or `bfloat16`: products with base weights are rounded to 8 bits of mantissa, which on CPUs with bf16
-    instructions takes about half the time and changes some answers, see docs/benchmarks/inference.md. Of the engine
+    instructions may take less time and changes some answers, see docs/benchmarks/inference.md. Of the engine
     `transformers`, for models within `pack_up_to_bytes`."""
     threads: int = 0
     """CPU threads of the tensor library; 0 = one per core."""

@@ -28,8 +28,7 @@ log = structlog.get_logger()
 class TransformersEngine:
     """Base models by name, each with its batch. `threads` 0 = torch's own choice; `prefix_tokens` as RunningBatch's.
 
-    Base models of at most `pack_up_to` bytes of weights take twice the memory and write faster, and all the more when they are
-    to compute in half the precision, see packing.
+    Base models of at most `pack_up_to` bytes of weights take up to twice the memory and write faster; `half` as in packed_weight.
     """
 
     def __init__(self, *, threads: int = 0, prefix_tokens: int = 0, pack_up_to: int = 0, half: bool = False) -> None:

@@ -47,7 +47,7 @@ class Norm:
 
 
 class LeanLayer:
-    """The weights are those of a layer of transformers; `half` as in packing."""
+    """The weights are those of a layer of transformers; `half` as in packed_weight."""
 
     def __init__(self, layer: Any, lora: RowLora, *, half: bool) -> None:
         attention, mlp = layer.self_attn, layer.mlp

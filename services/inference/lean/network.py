@@ -16,7 +16,7 @@ from services.inference.row_cache import RowCache
 
 
 class LeanNetwork:
-    """See Network; for a model that `fits`. Weights are kept a second time, packed; `half` as in packing."""
+    """See Network; for a model that `fits`. Weights are kept a second time, packed; `half` as in packed_weight."""
 
     prompts_at_once = 64
 

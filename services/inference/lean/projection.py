@@ -10,7 +10,7 @@ from services.inference.row_lora import RowLora
 
 
 class Projection:
-    """`names` are linear layers of the module `parent`, where peft puts adapters in later; `half` as in packing."""
+    """`names` are linear layers of the module `parent`, where peft puts adapters in later; `half` as in packed_weight."""
 
     def __init__(self, parent: Any, names: Sequence[str], lora: RowLora, *, half: bool) -> None:
         self._parent = parent
