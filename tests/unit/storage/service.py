@@ -234,6 +234,16 @@ def artifact_header(files: Mapping[str, bytes], /, **fields: object) -> artifact
     return artifact_service_pb2.ArtifactHeader(**fields)
 
 
+def sealed_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, **header: object) -> list:
+    """As `artifact_messages`, but no SHA-256 is declared: each follows its chunks."""
+    message = artifact_service_pb2.UploadArtifactRequest
+    without = [artifact_pb2.File(path=path, size_bytes=len(data)) for path, data in files.items()]
+    sent = [message(header=artifact_header(files, declared=without, **header))]
+    for path, data in files.items():
+        sent += [*file_messages(message, {path: data}, chunk_bytes), message(sha256=sha256(data))]
+    return sent
+
+
 def artifact_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, **header: object) -> list:
     message = artifact_service_pb2.UploadArtifactRequest
     return [message(header=artifact_header(files, **header)), *file_messages(message, files, chunk_bytes)]
