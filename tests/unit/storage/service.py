@@ -50,6 +50,8 @@ class Service:
     tasks: FakeTasks = dataclasses.field(default_factory=FakeTasks)
     store: ObjectStore | None = None
     repositories: Repositories | None = None
+    address: str = ""
+    """`host:port`, for callers with a channel of their own."""
 
     def __post_init__(self) -> None:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
@@ -150,7 +152,7 @@ async def running_service(
     port = server.add_insecure_port("127.0.0.1:0")
     with tempfile.TemporaryDirectory() as directory:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            service = Service(channel, keys, store=store, repositories=repositories)
+            service = Service(channel, keys, store=store, repositories=repositories, address=f"127.0.0.1:{port}")
             files = BaseModelFiles(store, pathlib.Path(directory))
             around = Surroundings(
                 store=store,
