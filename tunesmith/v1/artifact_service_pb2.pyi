@@ -220,7 +220,7 @@ class DownloadArtifactRequest(_message.Message):
     offset: _builtins.int
     """Optional. First byte to send. Default: 0."""
     caller_verifies: _builtins.bool
-    """Optional. The caller compares the whole file with its SHA-256; the service leaves that away, which saves it most of its work. It
+    """Optional. The caller compares the whole file with its SHA-256; the service leaves that away, which saves it processor time. It
     then tells only damage that is known: whoever finds another SHA-256 asks again from the start without this, so that the service
     finds out whether the stored bytes are damaged, says so (DATA_LOSS) and remembers it. Default: the service compares.
     """
