@@ -290,6 +290,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.files = {}
         self.exported = {}
         self.offsets = []
+        self.alone = []
         self.notices = []
         self.check = artifact_service_pb2.StorageCheck(content_count=3, size_bytes=2_000_000_000)
         self.break_after = None
@@ -387,6 +388,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
 
     def DownloadArtifact(self, request, context):
         self.offsets.append(request.offset)
+        self.alone.append(request.caller_verifies)
         if (request.name, request.path) not in self.files:
             refuse(context, "NOT_FOUND", "ARTIFACT_EXPIRED", f"{request.name} is past its time", "Run the task again.")
         messages, self.break_after = self.break_after, None

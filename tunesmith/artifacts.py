@@ -162,8 +162,8 @@ class ArtifactVerbs(Connections):
         request = SweepArtifactsRequest(dry_run=dry_run)
         return self.connection("storage").call(self._artifacts.SweepArtifacts, request, UPLOAD_SECONDS)
 
-    def _artifact_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
-        request = DownloadArtifactRequest(name=name, path=path, offset=offset)
+    def _artifact_bytes(self, name: str, path: str, offset: int, caller_verifies: bool) -> Iterator[bytes]:
+        request = DownloadArtifactRequest(name=name, path=path, offset=offset, caller_verifies=caller_verifies)
         for response in self.connection("storage").stream(self._artifacts.DownloadArtifact, request, UPLOAD_SECONDS):
             yield response.chunk
 

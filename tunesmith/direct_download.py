@@ -22,14 +22,17 @@ _PIECES = 4
 _TRIES = 3
 _CONNECT_SECONDS = 3.0
 
-Fetch = Callable[[str, int], Iterator[bytes]]
-"""The bytes of a file, by path, from an offset."""
+Fetch = Callable[[str, int, bool], Iterator[bytes]]
+"""The bytes of a file through the service, by path, from an offset, and whether the caller verifies them."""
 Sign = Callable[[str], SignedDownload]
 """Asks the service for a URL, by path."""
 
 
 class DirectDownload:
-    """Reads the large ones of `files` from the object store as long as that works, everything else by `fetch`."""
+    """Reads the large ones of `files` from the object store as long as that works, everything else by `fetch`.
+
+    Whoever reads verifies.
+    """
 
     def __init__(self, files: Iterable[File], fetch: Fetch, sign: Sign) -> None:
         self._sizes = {file.path: file.size_bytes for file in files}
@@ -48,7 +51,7 @@ class DirectDownload:
                 return
             except (OSError, http.client.HTTPException, TunesmithError):
                 self.works = False
-        yield from self._fetch(path, offset)
+        yield from self._fetch(path, offset, True)
 
 
 class _Stream:

@@ -92,8 +92,8 @@ class ModelVerbs(Connections):
         fetch, sign = partial(self._model_bytes, model.name), partial(self._signed_model, model.name)
         return receive_all(wanted, Path(directory), fetch, sign, progress)
 
-    def _model_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
-        request = DownloadModelRequest(name=name, path=path, offset=offset)
+    def _model_bytes(self, name: str, path: str, offset: int, caller_verifies: bool) -> Iterator[bytes]:
+        request = DownloadModelRequest(name=name, path=path, offset=offset, caller_verifies=caller_verifies)
         for response in self.connection("storage").stream(self._models.DownloadModel, request, UPLOAD_SECONDS):
             yield response.chunk
 

@@ -140,8 +140,8 @@ class RegistryVerbs(Connections):
         fetch, sign = partial(self._version_bytes, version.name), partial(self._signed_version, version.name)
         return receive_all(files, Path(directory), fetch, sign, progress)
 
-    def _version_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
-        request = DownloadModelRequest(name=name, path=path, offset=offset)
+    def _version_bytes(self, name: str, path: str, offset: int, caller_verifies: bool) -> Iterator[bytes]:
+        request = DownloadModelRequest(name=name, path=path, offset=offset, caller_verifies=caller_verifies)
         for response in self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS):
             yield response.chunk
 

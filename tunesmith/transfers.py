@@ -104,11 +104,11 @@ def receive(
 
 
 def receive_all(files: Sequence[File], directory: Path, fetch: Fetch, sign: Sign, progress: Progress | None) -> list[Path]:
-    """Receive every file below a directory; `fetch(path, offset)` yields the bytes of one, `sign(path)` says where the object
-    store has it. Returns where they are.
+    """Receive every file below a directory; `fetch` yields the bytes of one, `sign(path)` says where the object store has it.
+    Returns where they are.
 
     Raises:
-        DataLoss: CHECKSUM_MISMATCH.
+        DataLoss: CHECKSUM_MISMATCH; FILE_DAMAGED when it is the stored bytes that have changed.
         InvalidArgument: PATH_UNSAFE; nothing is written then.
     """
     targets = [(file, safe_target(directory, file.path)) for file in files]
@@ -117,13 +117,17 @@ def receive_all(files: Sequence[File], directory: Path, fetch: Fetch, sign: Sign
         arrive = partial(receive, target=target, key=file.sha256, sha256=file.sha256, progress=advance)
         try:
             arrive(partial(source.read, file.path))
-        except DataLoss:
-            if not source.works:
+        except DataLoss as error:
+            if error.reason != "CHECKSUM_MISMATCH":
                 raise
             # Only the service can tell damage that is stored from damage on the way, and remember it.
             source.works = False
-            arrive(partial(source.read, file.path))
+            arrive(partial(_verified, fetch, file.path))
     return [target for _, target in targets]
+
+
+def _verified(fetch: Fetch, path: str, offset: int) -> Iterator[bytes]:
+    return fetch(path, offset, False)
 
 
 def _receive_rest(fetch: Callable[[int], Iterable[bytes | memoryview]], part: Path, progress: Callable[[int], None]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -49,7 +50,8 @@ class Bundle:
     """Of an artifact: its ArtifactManifest, serialised."""
 
 
-Chunks = Callable[[str], AsyncIterator[bytes]]
+Chunks = Callable[[str, bool], AsyncIterator[bytes]]
+"""The bytes of a file, by path, and whether the caller verifies them."""
 
 
 class BundleStore:
@@ -68,7 +70,7 @@ class BundleStore:
         with translated("STORAGE_UNAVAILABLE", "storage"):
             request = model_service_pb2.GetBaseModelRequest(name=name)
             model = await self._models.GetBaseModel(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        directory = await self._fetch(model.files, lambda path: self._model_chunks(model.name, path))
+        directory = await self._fetch(model.files, functools.partial(self._model_chunks, model.name))
         return Bundle(model.name, directory, model.name, model.revision)
 
     async def artifact(self, name: str) -> Bundle:
@@ -77,7 +79,7 @@ class BundleStore:
             request = artifact_service_pb2.HoldArtifactRequest(name=name)
             artifact = await self._artifacts.HoldArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = artifact.manifest
-        directory = await self._fetch(manifest.files, lambda path: self._artifact_chunks(artifact, path))
+        directory = await self._fetch(manifest.files, functools.partial(self._artifact_chunks, artifact.name))
         kind = _KIND.Name(artifact.kind)
         return Bundle(
             artifact.name,
@@ -95,17 +97,17 @@ class BundleStore:
             request = model_service_pb2.GetModelVersionRequest(name=name)
             found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         manifest = found.manifest
-        directory = await self._fetch(manifest.files, lambda path: self._model_chunks(found.name, path))
+        directory = await self._fetch(manifest.files, functools.partial(self._model_chunks, found.name))
         kind = registered_model_pb2.ModelVersion.Format.Name(found.format)
         return Bundle(found.name, directory, manifest.base_model, manifest.base_model_revision, kind == "ADAPTER", kind)
 
-    async def _model_chunks(self, name: str, path: str) -> AsyncIterator[bytes]:
-        request = model_service_pb2.DownloadModelRequest(name=name, path=path)
+    async def _model_chunks(self, name: str, path: str, caller_verifies: bool) -> AsyncIterator[bytes]:
+        request = model_service_pb2.DownloadModelRequest(name=name, path=path, caller_verifies=caller_verifies)
         async for response in self._models.DownloadModel(request, metadata=call_metadata(self._api_key)):
             yield response.chunk
 
-    async def _artifact_chunks(self, artifact: artifact_pb2.Artifact, path: str) -> AsyncIterator[bytes]:
-        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact.name, path=path)
+    async def _artifact_chunks(self, name: str, path: str, caller_verifies: bool) -> AsyncIterator[bytes]:
+        request = artifact_service_pb2.DownloadArtifactRequest(name=name, path=path, caller_verifies=caller_verifies)
         async for response in self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key)):
             yield response.chunk
 
@@ -128,11 +130,21 @@ class BundleStore:
         try:
             for file in files:
                 with translated("STORAGE_UNAVAILABLE", "storage"):
-                    await _write_verified(scratch / file.path, file, chunks(file.path))
+                    await _fetch_verified(scratch / file.path, file, chunks)
             await asyncio.to_thread(_publish, scratch, directory)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         log.info("bundle.fetched", directory=directory.name, files=len(files))
+
+
+async def _fetch_verified(target: pathlib.Path, file: artifact_pb2.File, chunks: Chunks) -> None:
+    try:
+        await _write_verified(target, file, chunks(file.path, True))
+    except ServiceError as error:
+        if error.reason != "CHECKSUM_MISMATCH":
+            raise
+        # Only storage can tell damage that is stored from damage on the way, and remember it.
+        await _write_verified(target, file, chunks(file.path, False))
 
 
 async def _write_verified(target: pathlib.Path, file: artifact_pb2.File, chunks: AsyncIterator[bytes]) -> None:

@@ -1,9 +1,10 @@
 """Artifacts and their retention between protos and domain values; used by the artifact servicer."""
 
+import dataclasses
 import datetime
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from google.protobuf import timestamp_pb2
 
@@ -38,6 +39,14 @@ def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID)
         retention=_retention(header.manifest),
         checkpoint=_checkpoint_facts(header) if header.kind == artifact_pb2.Artifact.CHECKPOINT else None,
     )
+
+
+def completed(draft: ArtifactDraft, files: Sequence[File]) -> ArtifactDraft:
+    """The draft whose manifest tells the SHA-256 of every file, `files` in its order."""
+    manifest = artifact_pb2.ArtifactManifest.FromString(draft.manifest)
+    for told, file in zip(manifest.files, files, strict=True):
+        told.sha256 = file.sha256
+    return dataclasses.replace(draft, files=tuple(files), manifest=manifest.SerializeToString(deterministic=True))
 
 
 def to_filter(request: artifact_service_pb2.ListArtifactsRequest) -> ArtifactFilter:
@@ -137,7 +146,7 @@ def _checkpoint_facts(header: artifact_service_pb2.ArtifactHeader) -> Checkpoint
 
 def _header_violations(header: artifact_service_pb2.ArtifactHeader, files: tuple[File, ...]) -> Iterator[Violation]:
     yield from text_violations(header.request_id, "header.request_id")
-    yield from file_violations(files, "header.manifest.files")
+    yield from file_violations(files, "header.manifest.files", digest_follows=True)
     if header.kind not in map(Kind.Value, _STORED_KINDS):
         yield Violation("header.kind", f"{header.kind} is not a kind this server stores; use {', '.join(_STORED_KINDS)}")
     if header.epoch < 1:

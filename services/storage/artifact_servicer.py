@@ -12,7 +12,14 @@ from structlog.contextvars import bind_contextvars
 
 from services.common.names import resource_uuid
 from services.common.paging import page_size
-from services.storage.artifact_conversion import to_artifact, to_draft, to_extension, to_filter, to_sweep_response
+from services.storage.artifact_conversion import (
+    completed,
+    to_artifact,
+    to_draft,
+    to_extension,
+    to_filter,
+    to_sweep_response,
+)
 from services.storage.artifact_repository import ArtifactRepository
 from services.storage.artifact_upload import ArtifactUpload
 from services.storage.export import Export
@@ -66,7 +73,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         async with drained(request_iterator):
             draft = to_draft((await read_header(request_iterator)).header, self._new_id())
             bind_contextvars(task=str(draft.task), epoch=draft.epoch)
-            return to_artifact(await self._upload.receive(draft, read_items(request_iterator)))
+            return to_artifact(await self._upload.receive(draft, read_items(request_iterator), completed))
 
     async def GetArtifact(self, request: artifact_service_pb2.GetArtifactRequest, context: Context) -> artifact_pb2.Artifact:
         """One artifact."""
@@ -92,7 +99,7 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         artifact = await self._repository.change(_artifact_id(request.name), Hold())
         file = find_file(artifact.files, request.path, artifact.name)
         offset = checked_offset(request.offset, file.size_bytes)
-        async for chunk in self._files.read(file, artifact.name, offset, context):
+        async for chunk in self._files.read(file, artifact.name, offset, context, caller_verifies=request.caller_verifies):
             yield artifact_service_pb2.DownloadArtifactResponse(chunk=chunk)
 
     async def SignArtifactDownload(

@@ -13,7 +13,7 @@ from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
 from services.storage.pending_objects import pending_objects
 from services.storage.token_port import Tokens
-from services.storage.upload import FileUpload
+from services.storage.upload import FileUpload, Item
 from services.storage.weight_format import dtype_of
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ class BaseModelUpload:
         self._small_files = small_files
         self._tokens = tokens
 
-    async def receive(self, draft: BaseModelDraft, items: AsyncIterator[str | bytes]) -> BaseModel:
+    async def receive(self, draft: BaseModelDraft, items: AsyncIterator[Item]) -> BaseModel:
         """Stores the files and commits the base model; a repeat is answered without reading its bytes.
 
         Raises ServiceError: BASE_MODEL_UNSAFE, BASE_MODEL_EXISTS, UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable.
@@ -49,7 +49,7 @@ class BaseModelUpload:
         if registered is not None:
             return registered
         async with pending_objects(self._store, self._pending) as pending:
-            keys = await self._files.receive(draft.files, items, pending)
+            _, keys = await self._files.receive(draft.files, items, pending)
             files = [StoredFile(file.path, file.size_bytes, file.sha256, keys[file.sha256]) for file in draft.files]
             problem, dtype = await self._chat_template_problem(draft, files), await dtype_of(self._store, files)
             model = await pending.commit(self._repository.add(draft, keys, problem, dtype))

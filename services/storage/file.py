@@ -19,6 +19,7 @@ class File:
     path: str
     size_bytes: int
     sha256: str
+    """Empty = it follows the bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,12 +43,17 @@ def find_file(files: Sequence[StoredFile], path: str, owner: str) -> StoredFile:
     raise NotFound("FILE_NOT_FOUND", f"{owner}/{path[:200]}", message=f"{owner} has no file {path[:200]!r}; it has {known}")
 
 
-def file_violations(files: Sequence[File], field: str) -> Iterator[Violation]:
-    """Everything wrong with a declared file list that the request holds in `field`."""
+def file_violations(files: Sequence[File], field: str, *, digest_follows: bool = False) -> Iterator[Violation]:
+    """Everything wrong with a declared file list that the request holds in `field`.
+
+    With `digest_follows` the SHA-256 may be absent.
+    """
     if not files:
         yield Violation(field, "is required; declare at least one file")
     for index, file in enumerate(files):
         yield from _one_file(file, f"{field}[{index}]")
+        if not (is_sha256(file.sha256) or (digest_follows and not file.sha256)):
+            yield Violation(f"{field}[{index}].sha256", f"{file.sha256[:80]!r} is not 64 lower-case hexadecimal digits")
     yield from _clashes([file.path for file in files], field)
 
 
@@ -58,8 +64,6 @@ def _one_file(file: File, field: str) -> Iterator[Violation]:
         )
     if file.size_bytes < 0:
         yield Violation(f"{field}.size_bytes", f"{file.size_bytes} is negative")
-    if not _SHA256.fullmatch(file.sha256):
-        yield Violation(f"{field}.sha256", f"{file.sha256[:80]!r} is not 64 lower-case hexadecimal digits")
 
 
 def is_safe_path(path: str) -> bool:

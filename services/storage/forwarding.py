@@ -48,6 +48,11 @@ class Forwarding:
         key, self._parts = self._parts.key, None
         return key
 
+    async def drop(self) -> None:
+        """Forgets a file that is stored already; what was sent of it is left to `pending` to remove."""
+        await self.stop()
+        self._parts = None
+
     async def stop(self) -> None:
         """Returns when nothing is read or sent any more."""
         if self._parts is not None:

@@ -20,7 +20,7 @@ from services.storage.pending_objects import pending_objects
 from services.storage.registered_model import ExportDraft, ModelVersion, same_export
 from services.storage.registry_repository import RegistryRepository
 from services.storage.safetensors_header import Tensor, read_first_tensors, read_tensors
-from services.storage.upload import FileUpload
+from services.storage.upload import FileUpload, Item
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class ModelImport:
         self._new_id = new_id
         self._write_manifest = write_manifest
 
-    async def receive(self, draft: ImportDraft, items: AsyncIterator[str | bytes]) -> ModelVersion:
+    async def receive(self, draft: ImportDraft, items: AsyncIterator[Item]) -> ModelVersion:
         """The next version, or the first of the same request_id without reading its bytes.
 
         Raises InvalidArgument (INVALID_FIELD, MODEL_UNFIT), BASE_MODEL_UNSAFE, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED,
@@ -85,7 +85,7 @@ class ModelImport:
         look = _Look()
         async with pending_objects(self._store, self._pending) as pending:
             upload = FileUpload(self._blobs, self._new_id, inspect=look)
-            keys = await upload.receive(draft.files, items, pending)
+            _, keys = await upload.receive(draft.files, items, pending)
             if base is not None:
                 await self._require_fit(look, base)
             manifest = self._write_manifest(base.name if base else "", base.revision if base else "")

@@ -90,7 +90,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         bind_contextvars(model=model.name)
         file = find_file(model.files, request.path, model.name)
         offset = checked_offset(request.offset, file.size_bytes)
-        async for chunk in self._files.read(file, model.name, offset, context):
+        async for chunk in self._files.read(file, model.name, offset, context, caller_verifies=request.caller_verifies):
             yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
     async def SignModelDownload(

@@ -1,11 +1,13 @@
 """The upload of several files: for each declared one in order its path, then its chunks; used for artifacts and base models.
 
-Large files go on to the object store while they arrive; an object appears there only when size and SHA-256 are as declared. Files
-that somebody looks into pass through one temporary file at a time, the others through memory alone.
+A file that is declared without its SHA-256 has it behind its chunks: whoever sends computes it meanwhile. Large files go on to
+the object store while they arrive; an object appears there only when size and SHA-256 are as declared. Files that somebody looks
+into pass through one temporary file at a time, the others through memory alone.
 """
 
 import collections
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, Self
@@ -18,6 +20,17 @@ from services.storage.forwarding import Forwarding, forwarding
 from services.storage.passage import Arrival, Passage
 from services.storage.pending_objects import PendingObjects
 from services.storage.spool import Spool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Digest:
+    """What a stream says behind the chunks of a file: their SHA-256, lower-case hexadecimal."""
+
+    sha256: str
+
+
+Item = str | bytes | Digest
+"""Of a stream of files: a path, a chunk, or the SHA-256 of the chunks before."""
 
 Inspect = Callable[[File, BinaryIO], None]
 """Looks at a file that arrived whole, from its start; raises ServiceError to refuse it."""
@@ -32,14 +45,13 @@ class FileUpload:
         self._inspect = inspect
 
     async def receive(
-        self, declared: Sequence[File], items: AsyncIterator[str | bytes], pending: PendingObjects
-    ) -> dict[str, str]:
-        """Stores what the object store lacks and returns the object keys of all contents by SHA-256.
+        self, declared: Sequence[File], items: AsyncIterator[Item], pending: PendingObjects
+    ) -> tuple[tuple[File, ...], dict[str, str]]:
+        """Stores what the object store lacks and returns the files, all with their SHA-256, and the object keys by SHA-256.
 
-        Of `items`, texts are paths and bytes are chunks. Raises UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable and
-        what `inspect` raises.
+        Raises UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable and what `inspect` raises.
         """
-        keys = dict(await self._blobs.known({file.sha256 for file in declared}))
+        keys = dict(await self._blobs.known({file.sha256 for file in declared if file.sha256}))
 
         def begin(file: File) -> Arrival:
             if self._inspect is not None:
@@ -51,16 +63,19 @@ class FileUpload:
                 async for item in items:
                     arrived = await in_thread(expected.accept, item)
                     if arrived is not None:
+                        if isinstance(item, Digest):
+                            keys |= await self._blobs.known({arrived.sha256})
                         await self._store(arrived, expected.spool, keys, forward)
                     elif expected.arriving is not None and expected.arriving.sha256 not in keys:
                         await forward.advance(expected.arriving, expected.spool)
-                expected.finish()
-        return keys
+                return expected.finish(), keys
 
     async def _store(self, file: File, spool: Arrival, keys: dict[str, str], forward: Forwarding) -> None:
         if self._inspect is not None:
             await in_thread(self._inspect, file, spool.content())
-        if file.sha256 not in keys:
+        if file.sha256 in keys:
+            await forward.drop()
+        else:
             keys[file.sha256] = await forward.finish(file, spool)
 
 
@@ -73,6 +88,7 @@ class ExpectedFiles:
     def __init__(self, declared: Sequence[File], begin: Callable[[File], Arrival]) -> None:
         self._arrival_of = begin
         self._waiting = collections.deque(declared)
+        self._arrived: list[File] = []
         self._file: File | None = None
         self._resources = contextlib.ExitStack()
         self._spool: Arrival | None = None
@@ -83,12 +99,14 @@ class ExpectedFiles:
     def __exit__(self, *_: object) -> None:
         self._resources.close()
 
-    def accept(self, item: str | bytes) -> File | None:
-        """Takes a path or a chunk; returns the file that is whole and verified by it, if any.
+    def accept(self, item: Item) -> File | None:
+        """Takes what comes next; returns the file that is whole and verified by it, if any, with its SHA-256.
 
         Raises ServiceError (UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL).
         """
-        if isinstance(item, str):
+        if isinstance(item, Digest):
+            self._seal(item.sha256)
+        elif isinstance(item, str):
             self._begin(item)
         elif item:
             self._append(item)
@@ -107,16 +125,15 @@ class ExpectedFiles:
         assert self._spool is not None, "no file has come"
         return self._spool
 
-    def finish(self) -> None:
-        """Raises ServiceError when the stream has ended too early."""
-        if self._file is not None:
-            raise _mismatch(self._file, f"ended after {self._size()} of {self._file.size_bytes} bytes")
+    def finish(self) -> tuple[File, ...]:
+        """All files; raises ServiceError when the stream has ended too early."""
+        self._require_end()
         if self._waiting:
             raise malformed(f"the stream ended before {self._waiting[0].path}; {len(self._waiting)} declared files are missing")
+        return tuple(self._arrived)
 
     def _begin(self, path: str) -> None:
-        if self._file is not None:
-            raise _mismatch(self._file, f"ended after {self._size()} of {self._file.size_bytes} bytes")
+        self._require_end()
         if not self._waiting:
             raise malformed(f"path {path[:80]!r} comes after the last declared file")
         if path != self._waiting[0].path:
@@ -135,13 +152,29 @@ class ExpectedFiles:
             raise _mismatch(self._file, f"is longer than the declared {self._file.size_bytes} bytes")
         self._spool.write(chunk)
 
+    def _seal(self, sha256: str) -> None:
+        if self._file is None or self._file.sha256:
+            raise malformed("a SHA-256 came; it follows the chunks of a file that was declared without one, and comes once")
+        self._require_size(self._file)
+        self._file = dataclasses.replace(self._file, sha256=sha256)
+
+    def _require_end(self) -> None:
+        if self._file is not None:
+            self._require_size(self._file)
+            raise malformed(f"the SHA-256 of {self._file.path} was not declared and did not follow its chunks")
+
+    def _require_size(self, file: File) -> None:
+        if self._size() < file.size_bytes:
+            raise _mismatch(file, f"ended after {self._size()} of {file.size_bytes} bytes")
+
     def _whole(self) -> File | None:
         file, spool = self._file, self._spool
-        if file is None or spool is None or spool.size_bytes < file.size_bytes:
+        if file is None or spool is None or spool.size_bytes < file.size_bytes or not file.sha256:
             return None
         if spool.sha256 != file.sha256:
-            raise _mismatch(file, f"arrived with SHA-256 {spool.sha256}, declared was {file.sha256}")
+            raise _mismatch(file, f"arrived with SHA-256 {spool.sha256}, declared was {file.sha256[:80]}")
         self._file = None
+        self._arrived.append(file)
         return file
 
     def _size(self) -> int:

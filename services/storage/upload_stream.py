@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeVar
 
 from services.common.errors import ServiceError
-from services.storage.upload import malformed
+from services.storage.upload import Digest, Item, malformed
 
 R = TypeVar("R", bound="UploadRequest")
 
@@ -17,7 +17,7 @@ _DRAIN_SECONDS = 2.0
 
 
 class UploadRequest(Protocol):
-    """A message with `oneof payload { header, path, chunk }`; datasets have no path."""
+    """A message with `oneof payload { header, path, chunk, sha256 }`; datasets have no path, models no checksum."""
 
     def WhichOneof(self, oneof_group: Any, /) -> str | None:  # noqa: N802 - protobuf's name
         """Which of them is set."""
@@ -48,13 +48,16 @@ async def read_header(requests: AsyncIterator[R]) -> R:
     return first
 
 
-async def read_items(requests: AsyncIterator[Any]) -> AsyncIterator[str | bytes]:
-    """What comes after the header: paths as text, chunks as bytes; raises InvalidArgument (UPLOAD_MALFORMED)."""
+async def read_items(requests: AsyncIterator[Any]) -> AsyncIterator[Item]:
+    """What comes after the header; raises InvalidArgument (UPLOAD_MALFORMED)."""
     async for request in requests:
-        kind = request.WhichOneof("payload")
-        if kind not in ("path", "chunk"):
-            raise malformed(f"a message holds {kind or 'nothing'}; after the header come only paths and chunks")
-        yield getattr(request, kind)
+        match kind := request.WhichOneof("payload"):
+            case "path" | "chunk":
+                yield getattr(request, kind)
+            case "sha256":
+                yield Digest(request.sha256)
+            case _:
+                raise malformed(f"a message holds {kind or 'nothing'}; after the header come only files")
 
 
 async def read_chunks(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:

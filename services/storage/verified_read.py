@@ -14,7 +14,7 @@ from services.storage.scrub_repository import ScrubRepository
 from services.storage.scrubber import CHANGED, report_damage
 
 TRAILER = "content-sha256"
-"""Trailing metadata: SHA-256 of the bytes this answer has sent, lower-case hexadecimal."""
+"""Trailing metadata: SHA-256 of the bytes this answer has sent; where the caller verifies, what the whole file has to have."""
 
 
 class VerifiedRead:
@@ -24,22 +24,32 @@ class VerifiedRead:
         self._store = store
         self._scrubs = scrubs
 
-    async def read(self, file: StoredFile, owner: str, offset: int, context: ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
-        """The bytes from `offset` on, and their SHA-256 in the trailer.
+    async def read(
+        self,
+        file: StoredFile,
+        owner: str,
+        offset: int,
+        context: ServicerContext[Any, Any],
+        *,
+        caller_verifies: bool = False,
+    ) -> AsyncIterator[bytes]:
+        """The bytes from `offset` on, and their SHA-256 in the trailer; where the caller verifies, nothing is computed here.
 
         Raises ServiceError (FILE_DAMAGED) before the first byte when damage is known. Damage that a read from the start meets is
         told at its end, and recorded for all others. Raises Unavailable, also for bytes that had changed only on their way here.
         """
         if file.damage:
             raise damaged(file, owner, file.damage)
-        digest = hashlib.sha256()
+        digest = None if caller_verifies else hashlib.sha256()
         async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
-            digest.update(chunk)
+            if digest is not None:
+                digest.update(chunk)
             yield chunk
-        if offset == 0 and digest.hexdigest() != file.sha256:
+        sent = file.sha256 if digest is None else digest.hexdigest()
+        if offset == 0 and sent != file.sha256:
             await self._judge(file)
             raise damaged(file, owner, CHANGED)
-        context.set_trailing_metadata((*(context.trailing_metadata() or ()), (TRAILER, digest.hexdigest())))
+        context.set_trailing_metadata((*(context.trailing_metadata() or ()), (TRAILER, sent)))
 
     async def whole(self, file: StoredFile, owner: str, hint: str) -> bytes:
         """All bytes of a small file; raises as `read` does, with `hint` for damage, and returns nothing that is damaged."""

@@ -5,7 +5,8 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO
 
 import grpc
 
@@ -36,7 +37,8 @@ class AdapterFile:
 
     path: str
     size_bytes: int
-    sha256: str
+    sha256: str = ""
+    """Of a file to upload: empty = computed while it is sent."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,10 +164,14 @@ class StorageClient:
 
     async def fetch_file(self, artifact: str, file: AdapterFile, target: pathlib.Path) -> None:
         """Brings one file of an artifact to `target`; raises NotFound, and CHECKSUM_MISMATCH when other bytes arrive."""
-        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact, path=file.path)
         with translated("STORAGE_UNAVAILABLE", "storage"):
-            responses = self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key))
-            await _write_verified(target, file.sha256, _chunks(responses))
+            try:
+                await _write_verified(target, file.sha256, self._file_chunks(artifact, file, caller_verifies=True))
+            except ServiceError as error:
+                if error.reason != "CHECKSUM_MISMATCH":
+                    raise
+                # Only storage can tell damage that is stored from damage on the way, and remember it.
+                await _write_verified(target, file.sha256, self._file_chunks(artifact, file, caller_verifies=False))
 
     async def _manifest(self, model: str) -> artifact_pb2.ArtifactManifest:
         metadata = call_metadata(self._api_key)
@@ -190,6 +196,11 @@ class StorageClient:
             return None
         return int(dataset.size_bytes)
 
+    async def _file_chunks(self, artifact: str, file: AdapterFile, *, caller_verifies: bool) -> AsyncIterator[bytes]:
+        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact, path=file.path, caller_verifies=caller_verifies)
+        async for response in self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key)):
+            yield response.chunk
+
     async def _dataset_chunks(self, name: str, *, has_rows: bool) -> AsyncIterator[bytes]:
         request = dataset_service_pb2.DownloadDatasetRequest(name=name)
         request.content = request.ROWS if has_rows else request.ORIGINAL
@@ -198,20 +209,15 @@ class StorageClient:
 
 
 def adapter_files(directory: pathlib.Path) -> tuple[AdapterFile, ...]:
-    """Every file below `directory` with size and SHA-256, sorted by path."""
+    """Every file below `directory` with its size, sorted by path."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    return tuple(AdapterFile(path.relative_to(directory).as_posix(), path.stat().st_size, _digest(path)) for path in paths)
+    return tuple(AdapterFile(path.relative_to(directory).as_posix(), path.stat().st_size) for path in paths)
 
 
 def _stored_checkpoint(artifact: artifact_pb2.Artifact) -> StoredCheckpoint:
     manifest = artifact.manifest
     files = tuple(AdapterFile(file.path, file.size_bytes, file.sha256) for file in manifest.files)
     return StoredCheckpoint(artifact.name, manifest.step, manifest.attempt, files, artifact.create_time.ToMicroseconds() / 1e6)
-
-
-async def _chunks(responses: AsyncIterable[artifact_service_pb2.DownloadArtifactResponse]) -> AsyncIterator[bytes]:
-    async for response in responses:
-        yield response.chunk
 
 
 async def _rows(display_name: str, path: pathlib.Path) -> AsyncIterator[dataset_service_pb2.UploadDatasetRequest]:
@@ -225,9 +231,19 @@ async def _upload(adapter: Adapter, described: artifact_pb2.ArtifactManifest) ->
     yield Upload(header=_header(adapter, described))
     for file in adapter.files:
         yield Upload(path=file.path)
+        digest = None if file.sha256 else hashlib.sha256()
         with (adapter.directory / file.path).open("rb") as content:
-            while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
+            while chunk := await asyncio.to_thread(_read, content, digest):
                 yield Upload(chunk=chunk)
+        if digest is not None:
+            yield Upload(sha256=digest.hexdigest())
+
+
+def _read(content: BinaryIO, digest: "hashlib._Hash | None") -> bytes:
+    chunk = content.read(_CHUNK_BYTES)
+    if digest is not None:
+        digest.update(chunk)
+    return chunk
 
 
 def _header(adapter: Adapter, described: artifact_pb2.ArtifactManifest) -> artifact_service_pb2.ArtifactHeader:

@@ -75,10 +75,8 @@ class Bench:
                 out.write(os.urandom(CHUNK_BYTES))
 
     def rpc_upload(self) -> None:
-        """UploadArtifact; the SHA-256 the caller has to declare is part of it."""
-        with self.file.open("rb") as source:
-            sha256 = hashlib.file_digest(source, "sha256").hexdigest()
-        described = artifact_pb2.File(path="file.safetensors", size_bytes=self.file.stat().st_size, sha256=sha256)
+        """UploadArtifact; the SHA-256 is computed while the file is sent, as runners do."""
+        described = artifact_pb2.File(path="file.safetensors", size_bytes=self.file.stat().st_size)
         manifest = artifact_pb2.ArtifactManifest(files=[described], task=f"tasks/{uuid.uuid4()}")
         header = artifact_service_pb2.ArtifactHeader(
             kind=artifact_pb2.Artifact.ADAPTER, manifest=manifest, epoch=1, request_id="r"
@@ -89,7 +87,9 @@ class Bench:
         """DownloadArtifact into a file, received as the client receives files."""
 
         def fetch(offset: int) -> Iterator[bytes]:
-            request = artifact_service_pb2.DownloadArtifactRequest(name=self.name, path="file.safetensors", offset=offset)
+            request = artifact_service_pb2.DownloadArtifactRequest(
+                name=self.name, path="file.safetensors", offset=offset, caller_verifies=True
+            )
             return (part.chunk for part in self.artifacts.DownloadArtifact(request))
 
         receive(fetch, self.out, key="bench", sha256="", progress=lambda _: None)
@@ -104,7 +104,7 @@ class Bench:
                 artifact_service_pb2.SignArtifactDownloadRequest(name=self.name, path=path)
             )
 
-        def refuse(path: str, offset: int) -> Iterator[bytes]:
+        def refuse(path: str, offset: int, caller_verifies: bool) -> Iterator[bytes]:
             raise AssertionError(f"{path} came through the service from {offset}")
 
         source = DirectDownload([described], refuse, sign)
@@ -150,9 +150,12 @@ class Bench:
     def _messages(self, header: artifact_service_pb2.ArtifactHeader) -> Iterator[_UPLOAD]:
         yield _UPLOAD(header=header)
         yield _UPLOAD(path="file.safetensors")
+        digest = hashlib.sha256()
         with self.file.open("rb") as source:
             while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
                 yield _UPLOAD(chunk=chunk)
+        yield _UPLOAD(sha256=digest.hexdigest())
 
 
 def transfers(bench: Bench, rounds: int) -> None:

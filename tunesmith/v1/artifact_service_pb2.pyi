@@ -32,10 +32,15 @@ class UploadArtifactRequest(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The chunks that follow belong to this file of the manifest."""
     chunk: _builtins.bytes
     """The next bytes of the file; at most 1 MiB."""
+    sha256: _builtins.str
+    """Behind the last chunk of a file whose `File.sha256` is empty in the manifest, and of no other: the SHA-256 of its bytes,
+    lower-case hexadecimal. Whoever sends computes it while sending, and need not read the file before.
+    """
     @_builtins.property
     def header(self) -> Global___ArtifactHeader:
         """First message."""
@@ -46,12 +51,13 @@ class UploadArtifactRequest(_message.Message):
         header: Global___ArtifactHeader | None = ...,
         path: _builtins.str = ...,
         chunk: _builtins.bytes = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "path", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "path", "chunk", "sha256"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -80,7 +86,9 @@ class ArtifactHeader(_message.Message):
     """
     @_builtins.property
     def manifest(self) -> _artifact_pb2.ArtifactManifest:
-        """Required. Every file with size and SHA-256, and where they came from."""
+        """Required. Every file with its size, and where they came from. With its SHA-256, too, or that follows its chunks; what is stored
+        already is not written again in either case.
+        """
 
     def __init__(
         self,
@@ -204,22 +212,29 @@ class DownloadArtifactRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    CALLER_VERIFIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `artifacts/{uuid}`."""
     path: _builtins.str
     """Required. A path of the manifest."""
     offset: _builtins.int
     """Optional. First byte to send. Default: 0."""
+    caller_verifies: _builtins.bool
+    """Optional. The caller compares the whole file with its SHA-256; the service leaves that away, which saves it processor time. It
+    then tells only damage that is known: whoever finds another SHA-256 asks again from the start without this, so that the service
+    finds out whether the stored bytes are damaged, says so (DATA_LOSS) and remembers it. Default: the service compares.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         path: _builtins.str = ...,
         offset: _builtins.int = ...,
+        caller_verifies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "offset", b"offset", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_verifies", b"caller_verifies", "name", b"name", "offset", b"offset", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

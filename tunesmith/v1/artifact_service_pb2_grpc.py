@@ -124,8 +124,9 @@ class ArtifactServiceServicer:
     """
 
     def UploadArtifact(self, request_iterator, context):
-        """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks. Every file is
-        checked against size and SHA-256 (DATA_LOSS when it differs); the artifact exists once the call has answered. FAILED_PRECONDITION
+        """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
+        SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
+        artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
         (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
         result. Internal: its caller is a runner.
         """
@@ -152,7 +153,8 @@ class ArtifactServiceServicer:
         """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
         metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
         the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
-        manifest. Places the hold that HoldArtifact places.
+        manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
+        Places the hold that HoldArtifact places.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

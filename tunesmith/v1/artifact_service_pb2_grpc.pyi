@@ -36,8 +36,9 @@ class ArtifactServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ArtifactServiceAsyncStub: ...
     UploadArtifact: _grpc.StreamUnaryMultiCallable[_artifact_service_pb2.UploadArtifactRequest, _artifact_pb2.Artifact]
-    """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks. Every file is
-    checked against size and SHA-256 (DATA_LOSS when it differs); the artifact exists once the call has answered. FAILED_PRECONDITION
+    """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
+    SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
+    artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
     (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
     result. Internal: its caller is a runner.
     """
@@ -51,7 +52,8 @@ class ArtifactServiceStub:
     """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
     metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
     the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
-    manifest. Places the hold that HoldArtifact places.
+    manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
+    Places the hold that HoldArtifact places.
     """
     SignArtifactDownload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.SignArtifactDownloadRequest, _artifact_service_pb2.SignedDownload]
     """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
@@ -108,8 +110,9 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadArtifact: _aio.StreamUnaryMultiCallable[_artifact_service_pb2.UploadArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
-    """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks. Every file is
-    checked against size and SHA-256 (DATA_LOSS when it differs); the artifact exists once the call has answered. FAILED_PRECONDITION
+    """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
+    SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
+    artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
     (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
     result. Internal: its caller is a runner.
     """
@@ -123,7 +126,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
     metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
     the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
-    manifest. Places the hold that HoldArtifact places.
+    manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
+    Places the hold that HoldArtifact places.
     """
     SignArtifactDownload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.SignArtifactDownloadRequest, _artifact_service_pb2.SignedDownload]  # type: ignore[assignment]
     """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
@@ -183,8 +187,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_artifact_service_pb2.UploadArtifactRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
-        """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks. Every file is
-        checked against size and SHA-256 (DATA_LOSS when it differs); the artifact exists once the call has answered. FAILED_PRECONDITION
+        """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
+        SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
+        artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
         (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
         result. Internal: its caller is a runner.
         """
@@ -216,7 +221,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
         metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
         the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
-        manifest. Places the hold that HoldArtifact places.
+        manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
+        Places the hold that HoldArtifact places.
         """
 
     @_abc_1.abstractmethod

@@ -29,7 +29,7 @@ from tunesmith.v1 import base_model_pb2 as tunesmith_dot_v1_dot_base__model__pb2
 from tunesmith.v1 import registered_model_pb2 as tunesmith_dot_v1_dot_registered__model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunesmith/v1/model_service.proto\x12\x0ctunesmith.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1btunesmith/v1/artifact.proto\x1a#tunesmith/v1/artifact_service.proto\x1a\x1dtunesmith/v1/base_model.proto\x1a#tunesmith/v1/registered_model.proto\"q\n\x18RegisterBaseModelRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.tunesmith.v1.BaseModelH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb1\x02\n\x15ListBaseModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x06\x66\x61mily\x18\xfc\x02 \x01(\t\x12\x10\n\x07license\x18\xfd\x02 \x01(\t\x12\r\n\x04text\x18\xfe\x02 \x01(\t\x12\x1c\n\x13max_parameter_count\x18\xff\x02 \x01(\x03\x12\x1d\n\x14trains_conversations\x18\x80\x03 \x01(\x08\x12\x39\n\x05order\x18\x81\x03 \x01(\x0e\x32).tunesmith.v1.ListBaseModelsRequest.Order\"G\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\x0e\n\nPARAMETERS\x10\x01\x12\n\n\x06NEWEST\x10\x02\x12\x0b\n\x07\x43ONTEXT\x10\x03\"_\n\x16ListBaseModelsResponse\x12,\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x14\x44ownloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"&\n\x15\x44ownloadModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"6\n\x18SignModelDownloadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.tunesmith.v1.RegisteredModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListModelVersionsResponse\x12\x32\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\x1a.tunesmith.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\"\'\n\x17HoldModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x19\x44\x65leteModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"s\n\x12ImportModelRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.tunesmith.v1.ImportModelHeaderH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"\x91\x01\n\x11ImportModelHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x12.tunesmith.v1.File\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\r\n\x05\x61lias\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"@\n\x0bServerPlace\x12\x13\n\tdirectory\x18\x01 \x01(\tH\x00\x12\x13\n\ts3_prefix\x18\x02 \x01(\tH\x00\x42\x07\n\x05place\"v\n\x18ImportServerModelRequest\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.tunesmith.v1.ImportModelHeader\x12)\n\x06source\x18\x02 \x01(\x0b\x32\x19.tunesmith.v1.ServerPlace\"t\n\x1eRegisterServerBaseModelRequest\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x17.tunesmith.v1.BaseModel\x12)\n\x06source\x18\x02 \x01(\x0b\x32\x19.tunesmith.v1.ServerPlace2\xa8\n\n\x0cModelService\x12V\n\x11RegisterBaseModel\x12&.tunesmith.v1.RegisterBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel(\x01\x12J\n\x0cGetBaseModel\x12!.tunesmith.v1.GetBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel\x12[\n\x0eListBaseModels\x12#.tunesmith.v1.ListBaseModelsRequest\x1a$.tunesmith.v1.ListBaseModelsResponse\x12Z\n\rDownloadModel\x12\".tunesmith.v1.DownloadModelRequest\x1a#.tunesmith.v1.DownloadModelResponse0\x01\x12Y\n\x11SignModelDownload\x12&.tunesmith.v1.SignModelDownloadRequest\x1a\x1c.tunesmith.v1.SignedDownload\x12H\n\x08GetModel\x12\x1d.tunesmith.v1.GetModelRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12O\n\nListModels\x12\x1f.tunesmith.v1.ListModelsRequest\x1a .tunesmith.v1.ListModelsResponse\x12S\n\x0fGetModelVersion\x12$.tunesmith.v1.GetModelVersionRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12\x64\n\x11ListModelVersions\x12&.tunesmith.v1.ListModelVersionsRequest\x1a\'.tunesmith.v1.ListModelVersionsResponse\x12M\n\x0bImportModel\x12 .tunesmith.v1.ImportModelRequest\x1a\x1a.tunesmith.v1.ModelVersion(\x01\x12W\n\x11ImportServerModel\x12&.tunesmith.v1.ImportServerModelRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12`\n\x17RegisterServerBaseModel\x12,.tunesmith.v1.RegisterServerBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel\x12R\n\rSetModelAlias\x12\".tunesmith.v1.SetModelAliasRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12U\n\x10HoldModelVersion\x12%.tunesmith.v1.HoldModelVersionRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12U\n\x12\x44\x65leteModelVersion\x12\'.tunesmith.v1.DeleteModelVersionRequest\x1a\x16.google.protobuf.EmptyBv\n\x10\x64\x65v.tunesmith.v1B\x11ModelServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunesmith/v1/model_service.proto\x12\x0ctunesmith.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1btunesmith/v1/artifact.proto\x1a#tunesmith/v1/artifact_service.proto\x1a\x1dtunesmith/v1/base_model.proto\x1a#tunesmith/v1/registered_model.proto\"q\n\x18RegisterBaseModelRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.tunesmith.v1.BaseModelH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb1\x02\n\x15ListBaseModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x06\x66\x61mily\x18\xfc\x02 \x01(\t\x12\x10\n\x07license\x18\xfd\x02 \x01(\t\x12\r\n\x04text\x18\xfe\x02 \x01(\t\x12\x1c\n\x13max_parameter_count\x18\xff\x02 \x01(\x03\x12\x1d\n\x14trains_conversations\x18\x80\x03 \x01(\x08\x12\x39\n\x05order\x18\x81\x03 \x01(\x0e\x32).tunesmith.v1.ListBaseModelsRequest.Order\"G\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\x0e\n\nPARAMETERS\x10\x01\x12\n\n\x06NEWEST\x10\x02\x12\x0b\n\x07\x43ONTEXT\x10\x03\"_\n\x16ListBaseModelsResponse\x12,\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x17.tunesmith.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x14\x44ownloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x18\n\x0f\x63\x61ller_verifies\x18\xaf\x03 \x01(\x08\"&\n\x15\x44ownloadModelResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"6\n\x18SignModelDownloadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.tunesmith.v1.RegisteredModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListModelVersionsResponse\x12\x32\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\x1a.tunesmith.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\"\'\n\x17HoldModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\")\n\x19\x44\x65leteModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"s\n\x12ImportModelRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.tunesmith.v1.ImportModelHeaderH\x00\x12\x0e\n\x04path\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\t\n\x07payload\"\x91\x01\n\x11ImportModelHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x12.tunesmith.v1.File\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\r\n\x05\x61lias\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"@\n\x0bServerPlace\x12\x13\n\tdirectory\x18\x01 \x01(\tH\x00\x12\x13\n\ts3_prefix\x18\x02 \x01(\tH\x00\x42\x07\n\x05place\"v\n\x18ImportServerModelRequest\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.tunesmith.v1.ImportModelHeader\x12)\n\x06source\x18\x02 \x01(\x0b\x32\x19.tunesmith.v1.ServerPlace\"t\n\x1eRegisterServerBaseModelRequest\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x17.tunesmith.v1.BaseModel\x12)\n\x06source\x18\x02 \x01(\x0b\x32\x19.tunesmith.v1.ServerPlace2\xa8\n\n\x0cModelService\x12V\n\x11RegisterBaseModel\x12&.tunesmith.v1.RegisterBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel(\x01\x12J\n\x0cGetBaseModel\x12!.tunesmith.v1.GetBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel\x12[\n\x0eListBaseModels\x12#.tunesmith.v1.ListBaseModelsRequest\x1a$.tunesmith.v1.ListBaseModelsResponse\x12Z\n\rDownloadModel\x12\".tunesmith.v1.DownloadModelRequest\x1a#.tunesmith.v1.DownloadModelResponse0\x01\x12Y\n\x11SignModelDownload\x12&.tunesmith.v1.SignModelDownloadRequest\x1a\x1c.tunesmith.v1.SignedDownload\x12H\n\x08GetModel\x12\x1d.tunesmith.v1.GetModelRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12O\n\nListModels\x12\x1f.tunesmith.v1.ListModelsRequest\x1a .tunesmith.v1.ListModelsResponse\x12S\n\x0fGetModelVersion\x12$.tunesmith.v1.GetModelVersionRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12\x64\n\x11ListModelVersions\x12&.tunesmith.v1.ListModelVersionsRequest\x1a\'.tunesmith.v1.ListModelVersionsResponse\x12M\n\x0bImportModel\x12 .tunesmith.v1.ImportModelRequest\x1a\x1a.tunesmith.v1.ModelVersion(\x01\x12W\n\x11ImportServerModel\x12&.tunesmith.v1.ImportServerModelRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12`\n\x17RegisterServerBaseModel\x12,.tunesmith.v1.RegisterServerBaseModelRequest\x1a\x17.tunesmith.v1.BaseModel\x12R\n\rSetModelAlias\x12\".tunesmith.v1.SetModelAliasRequest\x1a\x1d.tunesmith.v1.RegisteredModel\x12U\n\x10HoldModelVersion\x12%.tunesmith.v1.HoldModelVersionRequest\x1a\x1a.tunesmith.v1.ModelVersion\x12U\n\x12\x44\x65leteModelVersion\x12\'.tunesmith.v1.DeleteModelVersionRequest\x1a\x16.google.protobuf.EmptyBv\n\x10\x64\x65v.tunesmith.v1B\x11ModelServiceProtoP\x01Z>github.com/tunesmith/tunesmith/gen/go/tunesmith/v1;tunesmithv1\xaa\x02\x0cTunesmith.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,39 +48,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTBASEMODELSRESPONSE']._serialized_start=673
   _globals['_LISTBASEMODELSRESPONSE']._serialized_end=768
   _globals['_DOWNLOADMODELREQUEST']._serialized_start=770
-  _globals['_DOWNLOADMODELREQUEST']._serialized_end=836
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=838
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=876
-  _globals['_SIGNMODELDOWNLOADREQUEST']._serialized_start=878
-  _globals['_SIGNMODELDOWNLOADREQUEST']._serialized_end=932
-  _globals['_GETMODELREQUEST']._serialized_start=934
-  _globals['_GETMODELREQUEST']._serialized_end=965
-  _globals['_LISTMODELSREQUEST']._serialized_start=967
-  _globals['_LISTMODELSREQUEST']._serialized_end=1025
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1027
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1119
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=1121
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=1159
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1161
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1242
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1244
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1348
-  _globals['_SETMODELALIASREQUEST']._serialized_start=1350
-  _globals['_SETMODELALIASREQUEST']._serialized_end=1418
-  _globals['_HOLDMODELVERSIONREQUEST']._serialized_start=1420
-  _globals['_HOLDMODELVERSIONREQUEST']._serialized_end=1459
-  _globals['_DELETEMODELVERSIONREQUEST']._serialized_start=1461
-  _globals['_DELETEMODELVERSIONREQUEST']._serialized_end=1502
-  _globals['_IMPORTMODELREQUEST']._serialized_start=1504
-  _globals['_IMPORTMODELREQUEST']._serialized_end=1619
-  _globals['_IMPORTMODELHEADER']._serialized_start=1622
-  _globals['_IMPORTMODELHEADER']._serialized_end=1767
-  _globals['_SERVERPLACE']._serialized_start=1769
-  _globals['_SERVERPLACE']._serialized_end=1833
-  _globals['_IMPORTSERVERMODELREQUEST']._serialized_start=1835
-  _globals['_IMPORTSERVERMODELREQUEST']._serialized_end=1953
-  _globals['_REGISTERSERVERBASEMODELREQUEST']._serialized_start=1955
-  _globals['_REGISTERSERVERBASEMODELREQUEST']._serialized_end=2071
-  _globals['_MODELSERVICE']._serialized_start=2074
-  _globals['_MODELSERVICE']._serialized_end=3394
+  _globals['_DOWNLOADMODELREQUEST']._serialized_end=862
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=864
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=902
+  _globals['_SIGNMODELDOWNLOADREQUEST']._serialized_start=904
+  _globals['_SIGNMODELDOWNLOADREQUEST']._serialized_end=958
+  _globals['_GETMODELREQUEST']._serialized_start=960
+  _globals['_GETMODELREQUEST']._serialized_end=991
+  _globals['_LISTMODELSREQUEST']._serialized_start=993
+  _globals['_LISTMODELSREQUEST']._serialized_end=1051
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1053
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1145
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=1147
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=1185
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1187
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1268
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1270
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1374
+  _globals['_SETMODELALIASREQUEST']._serialized_start=1376
+  _globals['_SETMODELALIASREQUEST']._serialized_end=1444
+  _globals['_HOLDMODELVERSIONREQUEST']._serialized_start=1446
+  _globals['_HOLDMODELVERSIONREQUEST']._serialized_end=1485
+  _globals['_DELETEMODELVERSIONREQUEST']._serialized_start=1487
+  _globals['_DELETEMODELVERSIONREQUEST']._serialized_end=1528
+  _globals['_IMPORTMODELREQUEST']._serialized_start=1530
+  _globals['_IMPORTMODELREQUEST']._serialized_end=1645
+  _globals['_IMPORTMODELHEADER']._serialized_start=1648
+  _globals['_IMPORTMODELHEADER']._serialized_end=1793
+  _globals['_SERVERPLACE']._serialized_start=1795
+  _globals['_SERVERPLACE']._serialized_end=1859
+  _globals['_IMPORTSERVERMODELREQUEST']._serialized_start=1861
+  _globals['_IMPORTSERVERMODELREQUEST']._serialized_end=1979
+  _globals['_REGISTERSERVERBASEMODELREQUEST']._serialized_start=1981
+  _globals['_REGISTERSERVERBASEMODELREQUEST']._serialized_end=2097
+  _globals['_MODELSERVICE']._serialized_start=2100
+  _globals['_MODELSERVICE']._serialized_end=3420
 # @@protoc_insertion_point(module_scope)

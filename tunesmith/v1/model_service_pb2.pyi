@@ -194,22 +194,26 @@ class DownloadModelRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    CALLER_VERIFIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. Format: `baseModels/{base_model}`, or a registered model in any of its forms."""
     path: _builtins.str
     """Required. A path of `BaseModel.files` or of `ModelVersion.manifest`."""
     offset: _builtins.int
     """Optional. First byte to send. Default: 0."""
+    caller_verifies: _builtins.bool
+    """Optional. As of DownloadArtifactRequest. Default: the service compares."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         path: _builtins.str = ...,
         offset: _builtins.int = ...,
+        caller_verifies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "offset", b"offset", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_verifies", b"caller_verifies", "name", b"name", "offset", b"offset", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,12 +34,15 @@ def listed(files: dict[str, bytes]) -> list[artifact_pb2.File]:
 
 
 class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_service_pb2_grpc.ArtifactServiceServicer):
-    """Has one base model and one artifact; counts downloads; `corrupt` flips what it sends."""
+    """Has one base model and one artifact; counts downloads; `corrupt` flips what it sends, `damaged` what it stores."""
 
     def __init__(self) -> None:
         self.downloads = 0
         self.corrupt = False
+        self.damaged = False
         self.break_off = False
+        self.alone: list[bool] = []
+        """Of each download: whether the caller was going to verify it."""
 
     async def GetBaseModel(self, request, context):
         if request.name != "baseModels/tiny":
@@ -48,13 +51,16 @@ class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_servic
 
     async def DownloadModel(self, request, context):
         self.downloads += 1
+        self.alone.append(request.caller_verifies)
         data = FILES[request.path]
         for start in range(0, len(data), 1 << 20):
             yield model_service_pb2.DownloadModelResponse(chunk=data[start : start + (1 << 20)])
             if self.break_off:
                 raise ServiceError("OBJECT_STORE_UNAVAILABLE", "gone")
-        if self.corrupt:
+        if self.corrupt or self.damaged:
             yield model_service_pb2.DownloadModelResponse(chunk=b"!")
+        if self.damaged and not request.caller_verifies:
+            raise ServiceError("FILE_DAMAGED", f"{request.path} lies damaged")
 
     async def HoldArtifact(self, request, context):
         manifest = artifact_pb2.ArtifactManifest(
@@ -68,7 +74,10 @@ class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_servic
         return registered_model_pb2.ModelVersion(name="models/mine/versions/3", format=kind, manifest=manifest)
 
     async def DownloadArtifact(self, request, context):
-        yield artifact_service_pb2.DownloadArtifactResponse(chunk=b"1")
+        self.alone.append(request.caller_verifies)
+        yield artifact_service_pb2.DownloadArtifactResponse(chunk=b"2" if self.damaged else b"1")
+        if self.damaged and not request.caller_verifies:
+            raise ServiceError("FILE_DAMAGED", f"{request.path} lies damaged")
 
 
 @contextlib.asynccontextmanager
@@ -128,6 +137,24 @@ async def test_the_cache_outlives_the_process(tmp_path: pathlib.Path) -> None:
     async with storage(tmp_path) as (memory, store):
         await store.base_model("baseModels/tiny")
         assert memory.downloads == 0
+
+
+async def test_what_is_right_is_verified_once(tmp_path: pathlib.Path) -> None:
+    async with storage(tmp_path) as (memory, store):
+        await store.base_model("baseModels/tiny")
+        await store.artifact("artifacts/1")
+    assert memory.alone == [True, True, True]
+
+
+@pytest.mark.parametrize("kind", ["base_model", "artifact"])
+async def test_storage_is_let_find_damage_and_says_so(tmp_path: pathlib.Path, kind: str) -> None:
+    async with storage(tmp_path) as (memory, store):
+        memory.damaged = True
+        with pytest.raises(ServiceError, match="lies damaged") as caught:
+            await getattr(store, kind)("baseModels/tiny")
+        assert caught.value.reason == "FILE_DAMAGED"
+        assert memory.alone == [True, False]
+        assert everything_below(tmp_path) == []
 
 
 async def test_a_wrong_byte_is_refused_and_leaves_nothing(tmp_path: pathlib.Path) -> None:

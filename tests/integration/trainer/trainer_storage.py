@@ -41,6 +41,8 @@ class FakeStorage(
         self.artifacts: dict[str, artifact_pb2.Artifact] = {}
         self.contents: dict[str, dict[str, bytes]] = {}
         self.headers: list[artifact_service_pb2.ArtifactHeader] = []
+        self.sealed: dict[str, str] = {}
+        """SHA-256 by path that followed the chunks of the last upload."""
         self.newest_epoch = 0
         self.corrupt_downloads = 0
         self.download, self.upload, self.answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -114,6 +116,9 @@ class FakeStorage(
         if header.request_id not in self.artifacts:
             contents = await self._receive(request_iterator)
             for file in header.manifest.files:
+                if (file.sha256 == "") != (file.path in self.sealed):
+                    raise ServiceError("UPLOAD_MALFORMED", f"{file.path} has two digests or none")
+                file.sha256 = file.sha256 or self.sealed[file.path]
                 if hashlib.sha256(contents[file.path]).hexdigest() != file.sha256:
                     raise ServiceError("CHECKSUM_MISMATCH", f"{file.path} differs")
             self._store(header, contents)
@@ -131,11 +136,13 @@ class FakeStorage(
 
     async def _receive(self, messages) -> dict[str, bytes]:
         contents: dict[str, bytes] = {}
-        path = ""
+        path, self.sealed = "", {}
         async for message in messages:
             if message.WhichOneof("payload") == "path":
                 path = message.path
                 contents[path] = b""
+            elif message.WhichOneof("payload") == "sha256":
+                self.sealed[path] = message.sha256
             else:
                 contents[path] += message.chunk
             self.uploading.set()

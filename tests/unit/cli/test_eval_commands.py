@@ -249,6 +249,7 @@ def test_a_generation_is_asked_for_and_shown(run, platform, questions):
     assert "CONTEXT_LENGTH_EXCEEDED" in shown.stdout
     with Client() as client:
         assert list(client.failed_rows(made.name)) == [{"row": 4}]
+    assert platform.artifacts.alone == [False], "lines are given on before all have come"
 
 
 def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, questions):

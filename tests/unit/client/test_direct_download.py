@@ -39,17 +39,21 @@ def store() -> Iterator[LyingServer]:
 
 
 class Service:
-    """What a client asks; notes the offsets of what came through it."""
+    """What a client asks; notes the offsets of what came through it, and whether the client was going to verify it."""
 
     def __init__(self, store: LyingServer, content: bytes = CONTENT) -> None:
         self.store = store
         self.content = content
         self.offsets: list[int] = []
+        self.alone: list[bool] = []
         self.signed: list[str] = []
 
-    def fetch(self, path: str, offset: int) -> Iterator[bytes]:
+    def fetch(self, path: str, offset: int, caller_verifies: bool) -> Iterator[bytes]:
         self.offsets.append(offset)
+        self.alone.append(caller_verifies)
         yield self.content[offset:]
+        if not caller_verifies and self.content != CONTENT:
+            raise DataLoss("the stored bytes have changed", reason="FILE_DAMAGED")
 
     def sign(self, path: str) -> SignedDownload:
         self.signed.append(path)
@@ -164,15 +168,57 @@ def test_other_bytes_of_the_store_are_read_again_through_the_service(
 ) -> None:
     store.objects["blobs/x"] = CONTENT[:-1] + b"?"
     assert service.receive(tmp_path) == CONTENT
-    assert service.offsets == [0]
+    assert (service.offsets, service.alone) == ([0], [False])
 
 
 def test_what_is_wrong_both_ways_is_no_file(service: Service, store: LyingServer, tmp_path: pathlib.Path) -> None:
     store.objects["blobs/x"] = service.content = CONTENT[:-1] + b"?"
-    with pytest.raises(DataLoss):
+    with pytest.raises(DataLoss) as caught:
         service.receive(tmp_path)
+    assert caught.value.reason == "FILE_DAMAGED"
     assert list(tmp_path.iterdir()) == []
-    assert service.offsets == [0]
+    assert (service.offsets, service.alone) == ([0], [False])
+
+
+def test_through_the_service_the_client_alone_verifies_what_is_right(
+    service: Service, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_download, "SMALLEST_BYTES", len(CONTENT) + 1)
+    assert service.receive(tmp_path) == CONTENT
+    assert (service.offsets, service.alone) == ([0], [True])
+
+
+def test_what_differs_is_asked_for_from_the_start_so_that_the_service_finds_the_damage(
+    service: Service, tmp_path: pathlib.Path
+) -> None:
+    service.content = CONTENT[:-1] + b"?"
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    (tmp_path / f".{hashlib.sha256(digest.encode()).hexdigest()}.part").write_bytes(CONTENT[:-500])
+    with pytest.raises(DataLoss) as caught:
+        service.receive(tmp_path)
+    assert caught.value.reason == "FILE_DAMAGED"
+    assert (service.offsets, service.alone) == ([len(CONTENT) - 500, 0], [True, False])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damage_that_the_service_knows_is_not_asked_for_again(
+    service: Service, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(path: str, offset: int, caller_verifies: bool) -> Iterator[bytes]:
+        asked.append((offset, caller_verifies))
+        raise DataLoss("known", reason="FILE_DAMAGED")
+        yield b""
+
+    def refuse_to_sign(path: str) -> SignedDownload:
+        raise DataLoss("known", reason="FILE_DAMAGED")
+
+    monkeypatch.setattr(service, "fetch", refuse)
+    monkeypatch.setattr(service, "sign", refuse_to_sign)
+    with pytest.raises(DataLoss, match="known"):
+        service.receive(tmp_path)
+    assert asked == [(0, True)]
 
 
 def test_an_interrupted_file_goes_on_in_the_store(service: Service, tmp_path: pathlib.Path) -> None:

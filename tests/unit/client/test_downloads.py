@@ -150,7 +150,7 @@ def test_a_download_that_broke_is_continued_where_it_broke(platform, client, out
     seen = []
     client.download_artifact(artifact.name, out, lambda done, total: seen.append(done))
     assert seen == [5, 10]
-    assert platform.artifacts.offsets == [0, 5]
+    assert (platform.artifacts.offsets, platform.artifacts.alone) == ([0, 5], [True, True])
     assert written(out) == {"f": b"0123456789"}
 
 

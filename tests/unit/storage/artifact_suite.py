@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
-from unit.storage.service import Service, artifact_header, artifact_messages, declared, refused, sha256
+from unit.storage.service import Service, artifact_header, artifact_messages, declared, refused, sealed_messages, sha256
 
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2
 
@@ -131,6 +131,47 @@ class ArtifactSuite:
         assert refusal.code == grpc.StatusCode.DATA_LOSS
         assert await service.keys() == set()
 
+    async def test_checksums_may_follow_the_bytes_and_are_told_as_if_declared(self, service: Service) -> None:
+        task = f"tasks/{uuid.uuid4()}"
+        artifact = await service.artifacts.UploadArtifact(sealed_messages(FILES, chunk_bytes=100_000, task=task))
+        assert artifact.manifest == artifact_header(FILES, task=task).manifest
+        stored = await service.artifacts.GetArtifact(artifact_service_pb2.GetArtifactRequest(name=artifact.name))
+        assert stored == artifact
+        assert await service.artifacts.UploadArtifact(sealed_messages(FILES, task=task)[:1]) == artifact, "a repeat"
+        for path, content in FILES.items():
+            assert await service.download_artifact(artifact.name, path) == content
+
+    @pytest.mark.parametrize("size", [5, 20 * 2**20], ids=["whole", "in parts"])
+    async def test_bytes_whose_checksum_follows_are_stored_once_too(self, service: Service, size: int) -> None:
+        content = bytes(range(251)) * (size // 251 + 1)
+        first = await service.store_artifact({"a.bin": content})
+        second = await service.artifacts.UploadArtifact(sealed_messages({"b.bin": content, "c.bin": b"other", "d.bin": content}))
+        assert len(await service.keys()) == 2
+        assert await self.held(service, second, "b.bin") == await self.held(service, first, "a.bin")
+        assert await service.download_artifact(second.name, "d.bin") == content
+
+    @pytest.mark.parametrize("size", [5, 20 * 2**20], ids=["whole", "in parts"])
+    async def test_a_checksum_that_follows_and_differs_leaves_nothing(self, service: Service, size: int) -> None:
+        *messages, seal = sealed_messages({"w.bin": b"x" * size})
+        async with refused("CHECKSUM_MISMATCH") as refusal:
+            await service.artifacts.UploadArtifact([*messages, Upload(sha256=sha256(b"another"))])
+        assert (refusal.code, refusal.metadata["path"]) == (grpc.StatusCode.DATA_LOSS, "w.bin")
+        for reason, broken in (
+            ("UPLOAD_MALFORMED", messages),
+            ("UPLOAD_MALFORMED", [*messages, seal, seal]),
+            ("CHECKSUM_MISMATCH", [*messages[:2], seal]),
+        ):
+            async with refused(reason):
+                await service.artifacts.UploadArtifact(broken)
+        assert await service.keys() == set()
+        assert await self.listed(service) == []
+
+    async def test_a_checksum_that_follows_replaces_none_that_was_declared(self, service: Service) -> None:
+        messages = [*artifact_messages({"w.bin": b"declared"}), Upload(sha256=sha256(b"declared"))]
+        async with refused("UPLOAD_MALFORMED"):
+            await service.artifacts.UploadArtifact(messages)
+        assert await service.keys() == set()
+
     async def test_messages_out_of_order_are_refused(self, service: Service) -> None:
         header, *rest = artifact_messages({"a.bin": b"a", "b.bin": b"b"})
         path_a, chunk_a, path_b, _ = rest
@@ -224,6 +265,11 @@ class ArtifactSuite:
         assert "adapter_config.json" in refusal.message
         async with refused("OFFSET_OUT_OF_RANGE"):
             await service.download_artifact(artifact.name, "adapter_config.json", 99)
+
+    async def held(self, service: Service, artifact: artifact_pb2.Artifact, path: str) -> str:
+        """Key of the object that has the bytes of a file."""
+        found = await service.repositories.artifacts.get(uuid.UUID(artifact.name.removeprefix("artifacts/")))
+        return next(file.object_key for file in found.files if file.path == path)
 
     async def stored(self, service: Service, count: int) -> bool:
         return len(await service.keys()) == count

@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -32,7 +32,7 @@ from services.storage.retention_change import Change, Expire, Extend, Hold, Pin,
 from services.storage.scrubber import Scrubber
 from services.storage.sweep import StoredObject
 from services.storage.sweeper import BLOBS, Sweeper
-from services.storage.upload import FileUpload
+from services.storage.upload import Digest, FileUpload, Item
 
 ALL = ArtifactFilter(states=(AVAILABLE, EXPIRED, DELETED))
 CONTENTS = st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)
@@ -214,16 +214,24 @@ class RetentionMachine(RuleBasedStateMachine):
 
     async def _store(self, contents: list[int]) -> None:
         data = {f"f{number}": b"content %d" % number for number in contents}
-        files = tuple(File(path, len(body), hashlib.sha256(body).hexdigest()) for path, body in data.items())
+        digests = {path: hashlib.sha256(body).hexdigest() for path, body in data.items()}
+        # Of the even ones the checksum follows the bytes.
+        sealed = {f"f{number}" for number in contents if number % 2 == 0}
+        files = tuple(File(path, len(body), "" if path in sealed else digests[path]) for path, body in data.items())
         draft = ArtifactDraft(uuid.uuid4(), "MODEL" if len(contents) == 2 else "ADAPTER", uuid.uuid4(), 1, "r", b"", files)
 
-        async def items() -> AsyncIterator[str | bytes]:
+        async def items() -> AsyncIterator[Item]:
             for path, body in data.items():
                 yield path
                 yield body
+                if path in sealed:
+                    yield Digest(digests[path])
+
+        def completed(draft: ArtifactDraft, files: Sequence[File]) -> ArtifactDraft:
+            return dataclasses.replace(draft, files=tuple(files))
 
         with contextlib.suppress(ServiceError):
-            self.ids.append((await self.world.upload.receive(draft, items())).id)
+            self.ids.append((await self.world.upload.receive(draft, items(), completed)).id)
 
     async def _change(self, identifier: uuid.UUID, change: Change) -> None:
         with contextlib.suppress(ServiceError):

@@ -60,6 +60,13 @@ async def shown(service: Service, name: str) -> artifact_pb2.Artifact:
     return await service.artifacts.GetArtifact(artifact_service_pb2.GetArtifactRequest(name=name))
 
 
+async def downloaded(service: Service, name: str, **fields: object) -> tuple[bytes, dict[str, str]]:
+    """What a download sends, and what it tells behind that."""
+    call = service.artifacts.DownloadArtifact(artifact_service_pb2.DownloadArtifactRequest(name=name, path=ROTTEN, **fields))
+    sent = b"".join([part.chunk async for part in call])
+    return sent, dict(await call.trailing_metadata())
+
+
 def moment(time: timestamp_pb2.Timestamp) -> datetime.datetime:
     return time.ToDatetime(datetime.UTC)
 
@@ -166,6 +173,21 @@ class ScrubSuite:
             await service.download_artifact(artifact.name, ROTTEN)
         assert list((await shown(service, artifact.name)).damaged_files) == [ROTTEN]
         assert len((await notices(service)).notices) == 1
+
+    async def test_who_verifies_alone_finds_damage_and_the_next_read_tells_everybody(
+        self, service: Service, store: ObjectStore
+    ) -> None:
+        artifact = await service.store_artifact(FILES)
+        await rot(service, store)
+        sent, trailer = await downloaded(service, artifact.name, caller_verifies=True)
+        assert (sent, trailer[TRAILER]) == (b"wEights", sha256(b"weights")), "the caller sees that they differ"
+        assert not (await shown(service, artifact.name)).damaged_files
+        async with refused("FILE_DAMAGED") as refusal:
+            await downloaded(service, artifact.name)
+        assert refusal.code == grpc.StatusCode.DATA_LOSS
+        assert list((await shown(service, artifact.name)).damaged_files) == [ROTTEN]
+        async with refused("FILE_DAMAGED"):
+            await downloaded(service, artifact.name, caller_verifies=True)
 
     async def test_a_damaged_dataset_is_refused(self, service: Service, store: ObjectStore) -> None:
         content = lines(row())
@@ -280,13 +302,30 @@ class DownloadSuite:
     @pytest.mark.parametrize("offset", [0, 1, 6, 7])
     async def test_the_trailer_has_the_checksum_of_what_was_sent(self, service: Service, offset: int) -> None:
         artifact = await service.store_artifact(FILES)
-        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact.name, path=ROTTEN, offset=offset)
-        call = service.artifacts.DownloadArtifact(request)
-        sent = b"".join([part.chunk async for part in call])
+        sent, trailer = await downloaded(service, artifact.name, offset=offset)
         assert sent == b"weights"[offset:]
-        trailer = dict(await call.trailing_metadata())
         assert trailer[TRAILER] == sha256(sent)
         assert "x-request-id" in trailer
+
+    @pytest.mark.parametrize("offset", [0, 1, 7])
+    async def test_where_the_caller_verifies_the_trailer_has_the_checksum_of_the_whole(
+        self, service: Service, offset: int
+    ) -> None:
+        artifact = await service.store_artifact(FILES)
+        sent, trailer = await downloaded(service, artifact.name, offset=offset, caller_verifies=True)
+        assert (sent, trailer[TRAILER]) == (b"weights"[offset:], sha256(b"weights"))
+        assert "x-request-id" in trailer
+
+    async def test_the_caller_may_verify_models_too(self, service: Service, store: ObjectStore) -> None:
+        await service.register_model(model_files())
+        content = model_files()["config.json"]
+        await rot(service, store, content, b"?" * len(content))
+        request = model_service_pb2.DownloadModelRequest(name="baseModels/tiny", path="config.json", caller_verifies=True)
+        call = service.models.DownloadModel(request)
+        assert b"".join([part.chunk async for part in call]) == b"?" * len(content)
+        assert dict(await call.trailing_metadata())[TRAILER] == sha256(content)
+        async with refused("FILE_DAMAGED"):
+            await service.download_model("baseModels/tiny", "config.json")
 
     async def test_the_trailer_comes_with_models_too(self, service: Service) -> None:
         await service.register_model(model_files())

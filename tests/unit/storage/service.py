@@ -50,6 +50,8 @@ class Service:
     tasks: FakeTasks = dataclasses.field(default_factory=FakeTasks)
     store: ObjectStore | None = None
     repositories: Repositories | None = None
+    address: str = ""
+    """`host:port`, for callers with a channel of their own."""
 
     def __post_init__(self) -> None:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
@@ -150,7 +152,7 @@ async def running_service(
     port = server.add_insecure_port("127.0.0.1:0")
     with tempfile.TemporaryDirectory() as directory:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            service = Service(channel, keys, store=store, repositories=repositories)
+            service = Service(channel, keys, store=store, repositories=repositories, address=f"127.0.0.1:{port}")
             files = BaseModelFiles(store, pathlib.Path(directory))
             around = Surroundings(
                 store=store,
@@ -232,6 +234,16 @@ def artifact_header(files: Mapping[str, bytes], /, **fields: object) -> artifact
     )
     fields = {"kind": artifact_pb2.Artifact.ADAPTER, "manifest": manifest, "epoch": 1, "request_id": "final"} | fields
     return artifact_service_pb2.ArtifactHeader(**fields)
+
+
+def sealed_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, **header: object) -> list:
+    """As `artifact_messages`, but no SHA-256 is declared: each follows its chunks."""
+    message = artifact_service_pb2.UploadArtifactRequest
+    without = [artifact_pb2.File(path=path, size_bytes=len(data)) for path, data in files.items()]
+    sent = [message(header=artifact_header(files, declared=without, **header))]
+    for path, data in files.items():
+        sent += [*file_messages(message, {path: data}, chunk_bytes), message(sha256=sha256(data))]
+    return sent
 
 
 def artifact_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, **header: object) -> list:

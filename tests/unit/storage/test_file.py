@@ -62,6 +62,14 @@ def test_every_problem_of_a_list_is_named() -> None:
     assert "both a file and a directory" in violations[4].description
 
 
+@pytest.mark.parametrize(("digest", "fine"), [("", True), (EMPTY, True), ("no", False), (EMPTY.upper(), False)])
+def test_a_checksum_may_be_absent_where_it_follows_and_nowhere_else(digest: str, fine: bool) -> None:
+    files = [File("a", 0, digest)]
+    assert (not list(file_violations(files, "files", digest_follows=True))) is fine
+    refused = [violation.field for violation in file_violations(files, "files")]
+    assert refused == ([] if digest == EMPTY else ["files[0].sha256"])
+
+
 def test_a_missing_file_is_told_with_those_there_are() -> None:
     files = [StoredFile("a", 1, EMPTY, "blobs/1"), StoredFile("b", 1, EMPTY, "blobs/2")]
     assert find_file(files, "b", "artifacts/1") is files[1]

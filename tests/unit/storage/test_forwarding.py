@@ -17,7 +17,7 @@ from services.common.errors import ServiceError, Unavailable
 from services.storage import forwarding
 from services.storage.file import File
 from services.storage.pending_objects import pending_objects
-from services.storage.upload import FileUpload, Inspect
+from services.storage.upload import Digest, FileUpload, Inspect, Item
 
 PART = 10
 
@@ -50,7 +50,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwarding, "part_bytes", lambda _: PART)
 
 
-async def sending(store: Store, *items: str | bytes) -> AsyncIterator[str | bytes]:
+async def sending(store: Store, *items: Item) -> AsyncIterator[Item]:
     for item in items:
         store.arrived += len(item) if isinstance(item, bytes) else 0
         yield item
@@ -60,11 +60,11 @@ async def sending(store: Store, *items: str | bytes) -> AsyncIterator[str | byte
 
 
 async def receive(
-    store: Store, tables: Tables, declared: list[File], *items: str | bytes, inspect: Inspect | None = None
+    store: Store, tables: Tables, declared: list[File], *items: Item, inspect: Inspect | None = None
 ) -> dict[str, str]:
     upload = FileUpload(MemoryBlobRepository(tables), uuid.uuid4, inspect=inspect)
     async with pending_objects(store, MemoryPendingObjectRepository(tables)) as pending:
-        keys = await upload.receive(declared, sending(store, *items), pending)
+        _, keys = await upload.receive(declared, sending(store, *items), pending)
         pending.keep(keys.values())
     return keys
 
@@ -116,6 +116,37 @@ async def test_known_content_is_not_sent_again() -> None:
     tables.blobs[file.sha256] = Blob(35, "blobs/known", START)
     assert await receive(store, tables, [file], "x", *cut(data, 5)) == {file.sha256: "blobs/known"}
     assert (store.sent, store.objects, store.parts) == ([], {}, {})
+
+
+@pytest.mark.parametrize("size", [5, 35, 40])
+async def test_what_proves_to_be_known_at_its_end_leaves_nothing_and_what_follows_is_whole(size: int) -> None:
+    store, tables = Store(), Tables(Clock())
+    (known, data), (other, more) = a_file("x", size), a_file("y", 25)
+    tables.blobs[known.sha256] = Blob(size, "blobs/known", START)
+    items = ["x", *cut(data, 5), Digest(known.sha256), "y", *cut(more, 5), Digest(other.sha256)]
+    keys = await receive(store, tables, [File("x", size, ""), File("y", 25, "")], *items)
+    assert keys[known.sha256] == "blobs/known"
+    assert (store.objects, store.parts) == ({keys[other.sha256]: more}, {})
+    assert set(tables.pending) == {keys[other.sha256]}
+
+
+async def test_the_same_content_twice_is_kept_once_though_its_checksum_comes_last() -> None:
+    store, tables = Store(), Tables(Clock())
+    file, data = a_file("x", 35)
+    items = [item for path in ("x", "y") for item in (path, *cut(data, 5), Digest(file.sha256))]
+    keys = await receive(store, tables, [File("x", 35, ""), File("y", 35, "")], *items)
+    assert (store.objects, store.parts) == ({keys[file.sha256]: data}, {})
+
+
+@pytest.mark.parametrize("end", [[], [Digest("0" * 64)]], ids=["no checksum", "another one"])
+async def test_a_large_file_that_is_not_sealed_leaves_nothing(end: list[Item]) -> None:
+    store, tables = Store(), Tables(Clock())
+    _, data = a_file("x", 40)
+    with pytest.raises(ServiceError) as caught:
+        await receive(store, tables, [File("x", 40, "")], "x", *cut(data, 5), *end)
+    assert caught.value.reason == ("CHECKSUM_MISMATCH" if end else "UPLOAD_MALFORMED")
+    assert store.sent, "nothing had gone on"
+    assert (store.objects, store.parts, tables.pending) == ({}, {}, {})
 
 
 @pytest.mark.parametrize("wrong", ["first", "last", "short", "refused"])

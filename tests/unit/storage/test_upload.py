@@ -15,17 +15,19 @@ from services.common.errors import ServiceError
 from services.storage.file import File
 from services.storage.pending_objects import PendingObjects
 from services.storage.spool import Spool
-from services.storage.upload import ExpectedFiles, FileUpload
+from services.storage.upload import Digest, ExpectedFiles, FileUpload, Item
 
 CONTENT = {"a.bin": b"alpha", "empty": b"", "dir/b.bin": b"beta" * 10}
 DECLARED = [File(path, len(data), sha256(data)) for path, data in CONTENT.items()]
+OPEN = [File(path, len(data), "") for path, data in CONTENT.items()]
+ALPHA = Digest(sha256(b"alpha"))
 
 
 def records() -> MemoryPendingObjectRepository:
     return MemoryPendingObjectRepository(Tables(Clock()))
 
 
-def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple[str, bytes]]:
+def run(items: list[Item], declared: list[File] = DECLARED) -> list[tuple[str, bytes]]:
     """Feeds items and returns the files that became whole."""
     whole = []
     with ExpectedFiles(declared, lambda _: Spool()) as expected:
@@ -41,6 +43,58 @@ def run(items: list[str | bytes], declared: list[File] = DECLARED) -> list[tuple
 def test_files_become_whole_however_they_are_cut(size: int) -> None:
     items = list(itertools.chain.from_iterable([path, *cut(data, size)] for path, data in CONTENT.items()))
     assert run(items) == list(CONTENT.items())
+
+
+@pytest.mark.parametrize("size", [1, 5, 41])
+def test_files_without_a_declared_checksum_become_whole_by_it(size: int) -> None:
+    items = [item for path, data in CONTENT.items() for item in (path, *cut(data, size), Digest(sha256(data)))]
+    assert run(items, OPEN) == list(CONTENT.items())
+
+
+def test_a_checksum_that_is_missing_follows_and_one_that_is_declared_does_not() -> None:
+    items = ["a.bin", b"alpha", "empty", Digest(sha256(b"")), "dir/b.bin", b"beta" * 10]
+    assert run(items, [DECLARED[0], OPEN[1], DECLARED[2]]) == list(CONTENT.items())
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ([ALPHA], "a SHA-256 came; it follows the chunks"),
+        (["a.bin", b"alpha", ALPHA, ALPHA], "comes once"),
+        (["a.bin", b"alpha", ALPHA, b"x"], "after the declared end"),
+        (["a.bin", b"alpha"], "the SHA-256 of a.bin was not declared and did not follow"),
+        (["a.bin", b"alpha", "empty"], "the SHA-256 of a.bin was not declared and did not follow"),
+        (["a.bin", b"alpha", ALPHA, "empty"], "the SHA-256 of empty was not declared"),
+        (["a.bin", b"alpha", ALPHA], "ended before empty"),
+    ],
+)
+def test_a_checksum_in_the_wrong_place_or_in_none_is_malformed(items: list[Item], says: str) -> None:
+    with pytest.raises(ServiceError, match=says) as caught:
+        run(items, OPEN)
+    assert caught.value.reason == "UPLOAD_MALFORMED"
+
+
+def test_a_checksum_behind_a_file_that_has_one_is_malformed() -> None:
+    with pytest.raises(ServiceError, match="declared without one") as caught:
+        run(["a.bin", b"alph", ALPHA])
+    assert caught.value.reason == "UPLOAD_MALFORMED"
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (["a.bin", b"alph", Digest(sha256(b"alph"))], "a.bin ended after 4 of 5 bytes"),
+        (["a.bin", ALPHA], "a.bin ended after 0 of 5 bytes"),
+        (["a.bin", b"alph"], "a.bin ended after 4 of 5 bytes"),
+        (["a.bin", b"alphas", ALPHA], "a.bin is longer than the declared 5 bytes"),
+        (["a.bin", b"ALPHA", ALPHA], "a.bin arrived with SHA-256"),
+        (["a.bin", b"alpha", Digest("x" * 999)], "declared was x{80}$"),
+    ],
+)
+def test_bytes_that_differ_from_the_checksum_behind_them_are_a_mismatch(items: list[Item], says: str) -> None:
+    with pytest.raises(ServiceError, match=says) as caught:
+        run(items, OPEN)
+    assert (caught.value.reason, caught.value.metadata["path"]) == ("CHECKSUM_MISMATCH", "a.bin")
 
 
 def test_empty_chunks_mean_nothing() -> None:
@@ -62,7 +116,7 @@ def test_empty_chunks_mean_nothing() -> None:
         (["a.bin", b"alpha", "empty", "dir/b.bin", b"beta" * 10, "more"], "after the last declared file"),
     ],
 )
-def test_what_comes_out_of_order_is_malformed(items: list[str | bytes], says: str) -> None:
+def test_what_comes_out_of_order_is_malformed(items: list[Item], says: str) -> None:
     with pytest.raises(ServiceError, match=says) as caught:
         run(items)
     assert caught.value.reason == "UPLOAD_MALFORMED"
@@ -79,7 +133,7 @@ def test_what_comes_out_of_order_is_malformed(items: list[str | bytes], says: st
         (["a.bin", b"ALPHA"], "a.bin arrived with SHA-256"),
     ],
 )
-def test_bytes_that_differ_from_the_declaration_are_a_mismatch(items: list[str | bytes], says: str) -> None:
+def test_bytes_that_differ_from_the_declaration_are_a_mismatch(items: list[Item], says: str) -> None:
     with pytest.raises(ServiceError, match=says) as caught:
         run(items)
     assert (caught.value.reason, caught.value.metadata["path"]) == ("CHECKSUM_MISMATCH", "a.bin")
@@ -90,7 +144,7 @@ def test_an_empty_file_with_a_wrong_checksum_is_a_mismatch() -> None:
         run(["empty"], [File("empty", 0, sha256(b"x"))])
 
 
-async def stream(*items: str | bytes) -> AsyncIterator[str | bytes]:
+async def stream(*items: Item) -> AsyncIterator[Item]:
     for item in items:
         yield item
 
@@ -103,7 +157,8 @@ def numbered() -> FileUpload:
 
 async def test_keys_are_made_by_the_server_and_reported_by_content() -> None:
     store = MemoryObjectStore()
-    keys = await numbered().receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
+    files, keys = await numbered().receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
+    assert files == (DECLARED[0],)
     assert keys == {sha256(b"alpha"): f"blobs/{uuid.UUID(int=1)}"}
     assert store.objects == {f"blobs/{uuid.UUID(int=1)}": b"alpha"}
 
@@ -115,11 +170,29 @@ async def test_the_same_content_twice_is_put_once() -> None:
     assert len(store.objects) == 1
 
 
+async def test_files_have_the_checksum_that_followed_their_bytes() -> None:
+    store = MemoryObjectStore()
+    items = [item for path, data in CONTENT.items() for item in (path, data, Digest(sha256(data)))]
+    files, keys = await numbered().receive(OPEN, stream(*items), PendingObjects(store, records()))
+    assert files == tuple(DECLARED)
+    assert {sha: store.objects[key] for sha, key in keys.items()} == {sha256(data): data for data in CONTENT.values()}
+
+
+@pytest.mark.parametrize("inspected", [False, True])
+async def test_content_that_proves_to_be_known_is_not_put(inspected: bool) -> None:
+    store, tables = MemoryObjectStore(), Tables(Clock())
+    tables.blobs[ALPHA.sha256] = Blob(5, "blobs/known", START)
+    upload = FileUpload(MemoryBlobRepository(tables), uuid.uuid4, inspect=(lambda *_: None) if inspected else None)
+    pending = PendingObjects(store, records())
+    files, keys = await upload.receive(OPEN[:1], stream("a.bin", b"alpha", ALPHA), pending)
+    assert (files, keys, store.objects) == ((DECLARED[0],), {ALPHA.sha256: "blobs/known"}, {})
+
+
 async def test_known_content_is_verified_and_not_put() -> None:
     store, tables = MemoryObjectStore(), Tables(Clock())
     tables.blobs[sha256(b"alpha")] = Blob(5, "blobs/known", START)
     upload = FileUpload(MemoryBlobRepository(tables), uuid.uuid4)
-    keys = await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
+    _, keys = await upload.receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
     assert keys == {sha256(b"alpha"): "blobs/known"}
     assert store.objects == {}
     with pytest.raises(ServiceError, match="arrived with SHA-256"):

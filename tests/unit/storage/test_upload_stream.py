@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.common.errors import ServiceError
+from services.storage.upload import Digest
 from services.storage.upload_stream import Seal, drained, read_chunks, read_header, read_items, read_sealed_chunks
 from tunesmith.v1 import artifact_service_pb2, dataset_service_pb2
 
@@ -33,9 +34,9 @@ class Requests:
 
 
 async def test_the_header_is_the_first_message_and_the_rest_follows() -> None:
-    requests = Requests(HEADER, Artifact(path="a"), Artifact(chunk=b"x"), Artifact(chunk=b""))
+    requests = Requests(HEADER, Artifact(path="a"), Artifact(chunk=b"x"), Artifact(chunk=b""), Artifact(sha256="ab"))
     assert (await read_header(requests)).header.request_id == "r"
-    assert [item async for item in read_items(requests)] == ["a", b"x", b""]
+    assert [item async for item in read_items(requests)] == ["a", b"x", b"", Digest("ab")]
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,8 @@ async def test_a_stream_without_header_is_refused(messages: list[object], says: 
 
 
 @pytest.mark.parametrize("message", [HEADER, Artifact()])
-async def test_only_paths_and_chunks_follow_the_header_of_files(message: object) -> None:
-    with pytest.raises(ServiceError, match="only paths and chunks"):
+async def test_only_files_follow_the_header_of_files(message: object) -> None:
+    with pytest.raises(ServiceError, match="after the header come only files"):
         [item async for item in read_items(Requests(message))]
 
 
