@@ -26,6 +26,8 @@ from tunesmith.v1.model_service_pb2 import (
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 from tunesmith.v1.registered_model_pb2 import ModelVersion, RegisteredModel
 
+_CARD = "README.md"
+
 
 class RegistryVerbs(Connections):
     """Models, their versions and aliases. A version is named `MODEL`, `MODEL@ALIAS` or `MODEL@NUMBER`."""
@@ -139,6 +141,15 @@ class RegistryVerbs(Connections):
         files = version.manifest.files
         fetch, sign = partial(self._version_bytes, version.name), partial(self._signed_version, version.name)
         return receive_all(files, Path(directory), fetch, sign, progress)
+
+    def get_model_card(self, name: str) -> str:
+        """The README.md of a version, which every export writes.
+
+        Raises:
+            NotFound: FILE_NOT_FOUND of an imported version that came without one.
+        """
+        version = self.get_model_version(name)
+        return b"".join(self._version_bytes(version.name, _CARD, 0)).decode(errors="replace")
 
     def _version_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadModelRequest(name=name, path=path, offset=offset)

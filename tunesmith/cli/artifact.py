@@ -24,6 +24,16 @@ _Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorde
 _OptionalReason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorded.", show_default=False)]
 
 
+class _Kind(enum.StrEnum):
+    ADAPTER = "adapter"
+    MODEL = "model"
+    CHECKPOINT = "checkpoint"
+    MERGED = "merged"
+    GGUF = "gguf"
+    EVALUATION = "evaluation"
+    GENERATION = "generation"
+
+
 class _State(enum.StrEnum):
     AVAILABLE = "available"
     EXPIRED = "expired"
@@ -36,15 +46,16 @@ def ls(
     state: Annotated[
         list[_State] | None, typer.Option(help="Only these; repeat it for several.", show_default="available and expired")
     ] = None,
+    kind: Annotated[_Kind | None, typer.Option(help="Only of this kind.", show_default="any")] = None,
     as_json: Json = False,
 ) -> None:
     """List artifacts, newest first, with the time that is left to them."""
     from tunesmith.client import Client
 
-    states = state or [_State.AVAILABLE, _State.EXPIRED]
     with Client() as client:
+        found = client.list_artifacts(task, states=state or [_State.AVAILABLE, _State.EXPIRED], kind=kind or "")
         if as_json:
-            for artifact in client.list_artifacts(task, states=states):
+            for artifact in found:
                 print_json(artifact, compact=True)
             return
         now = datetime.now(UTC)
@@ -57,9 +68,10 @@ def ls(
                 bare_id(a.manifest.task),
                 life(a, now),
             )
-            for a in client.list_artifacts(task, states=states)
+            for a in found
         ]
-    print_table(["ID", "KIND", "SIZE", "BASE MODEL", "TASK", "KEPT"], rows, "no artifacts yet")
+    nothing = "no artifact is like that" if task or state or kind else "no artifacts yet"
+    print_table(["ID", "KIND", "SIZE", "BASE MODEL", "TASK", "KEPT"], rows, nothing)
 
 
 @app.command()
@@ -119,7 +131,7 @@ def unpin(artifact: _Artifact, reason: _OptionalReason = "", as_json: Json = Fal
 def extend(
     artifact: _Artifact,
     reason: _Reason,
-    days: Annotated[float, typer.Option("--days", help="How many days longer.")],
+    days: Annotated[float, typer.Option("--days", help="How many days longer.", min=1 / 86400, max=365)],
     as_json: Json = False,
 ) -> None:
     """Keep an artifact some days longer."""
