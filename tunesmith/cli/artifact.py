@@ -131,7 +131,7 @@ def unpin(artifact: _Artifact, reason: _OptionalReason = "", as_json: Json = Fal
 def extend(
     artifact: _Artifact,
     reason: _Reason,
-    days: Annotated[float, typer.Option("--days", help="How many days longer.", min=1 / 86400, max=365)],
+    days: Annotated[float, typer.Option("--days", help="How many days longer.", min=0.01, max=365)],
     as_json: Json = False,
 ) -> None:
     """Keep an artifact some days longer."""

@@ -11,11 +11,13 @@ import psycopg
 import pytest
 from embedded import S3
 from integration.storage.conftest import postgres_repositories
+from unit.storage.artifact_suite import until
 from unit.storage.service import Service, lines, model_files, row, running_service, sha256
 
 from services import task_manager
 from services.common.errors import ServiceError
 from services.common.postgres import Pool, migrate, open_pool, transaction
+from services.storage.backup import saving
 from services.storage.backup.archive import Archive
 from services.storage.backup.restoring import restore
 from services.storage.backup.saving import Saved, save
@@ -118,16 +120,40 @@ async def test_what_is_damaged_is_left_out_and_told(
 
 
 async def test_a_backup_and_a_sweep_never_run_together(
-    service: Service, store: MinioObjectStore, postgres_dsn: str, archive: Archive, pool: Pool
+    service: Service,
+    store: MinioObjectStore,
+    postgres_dsn: str,
+    archive: Archive,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with transaction(pool) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SWEEP_LOCK,))
+        monkeypatch.setattr(saving, "_SWEEP_SECONDS", 0.01)
         with pytest.raises(ServiceError) as caught:
             await saved(postgres_dsn, store, archive)
     assert caught.value.reason == "SWEEP_RUNNING"
     assert not (archive.root / "manifest.json").exists()
     await saved(postgres_dsn, store, archive)
     assert not (await service.sweep()).removed_object_count
+
+
+async def test_a_backup_waits_for_the_end_of_a_sweep(
+    service: Service, store: MinioObjectStore, postgres_dsn: str, archive: Archive, pool: Pool
+) -> None:
+    await service.store_artifact(FILES)
+    waiting = "SELECT count(*) AS count FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with transaction(pool) as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SWEEP_LOCK,))
+        backup = asyncio.create_task(saved(postgres_dsn, store, archive))
+
+        async def waits() -> bool:
+            assert not backup.done()
+            row = await (await connection.execute(waiting)).fetchone()
+            return row is not None and row["count"] == 1
+
+        await until(waits)
+    assert (await backup).copied == len(FILES)
 
 
 def _drop(client: minio.Minio, bucket: str) -> None:
