@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def notices(
-    after: Annotated[int, typer.Option(help="Only what came after the notice of this number.")] = 0,
+    after: Annotated[int, typer.Option(help="Only what came after the notice of this number.", min=0, max=2**63 - 1)] = 0,
     task: Annotated[str, typer.Option(help="Only artifacts of this task.")] = "",
     as_json: Json = False,
 ) -> None:

@@ -80,7 +80,9 @@ def card(model: _Version, as_json: Json = False) -> None:
 def alias(
     model: _Model,
     name: Annotated[str, typer.Argument(metavar="ALIAS", help="For example champion.")],
-    version: Annotated[int, typer.Argument(help="The version it points to from now on; 0 removes the alias.")],
+    version: Annotated[
+        int, typer.Argument(help="The version it points to from now on; 0 removes the alias.", min=0, max=2**31 - 1)
+    ],
     as_json: Json = False,
 ) -> None:
     """Point an alias to a version."""

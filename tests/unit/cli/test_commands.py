@@ -583,6 +583,21 @@ class TestRetention:
         assert json.loads(run("artifact", "sweep", "--json").stdout)["removed_object_count"] == "2"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "registry alias mine best -1",
+        "registry alias mine best 2147483648",
+        "artifact notices --after -1",
+        "artifact notices --after 9223372036854775808",
+        "model ls --max-parameters 1e30",
+        "model ls --max-parameters nan",
+    ],
+)
+def test_a_number_that_the_contract_has_no_room_for_is_a_usage_error(run, command):
+    assert run(*command.split()).exit_code == 2
+
+
 class TestRegistry:
     @pytest.fixture
     def artifact(self, run, platform):
