@@ -105,7 +105,7 @@ class Resolver:
             return await self._artifacts.checkpoint(name.name, name.step)
         artifact = await self._artifacts.newest(name.name)
         if artifact is None:
-            message = f"{name.name} has no artifact yet: it has not succeeded, or there is no such task"
+            message = f"{name.name} has no artifact: it has not succeeded, or there is no such task"
             raise ServiceError("MODEL_NOT_READY", message, metadata={"resource": name.name})
         return artifact
 
