@@ -24,7 +24,7 @@ _RESULTS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact
 
 
 class ArtifactLookup:
-    """Storage behind `channel`, reduced to five questions."""
+    """Storage behind `channel`, reduced to a few questions."""
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "") -> None:
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
@@ -32,16 +32,14 @@ class ArtifactLookup:
         self._api_key = api_key
 
     async def newest(self, task: str) -> str | None:
-        """Name of the newest result of `tasks/{uuid}`, None when it never had one.
+        """Name of the newest result of `tasks/{uuid}`, None when it has none; raises Unavailable (STORAGE_UNAVAILABLE)."""
+        return next((str(each.name) for each in await self._list(task) if each.kind in _RESULTS), None)
 
-        Raises NotFound (ARTIFACT_EXPIRED) when all it had have ended, Unavailable (STORAGE_UNAVAILABLE).
-        """
-        results = [each for each in await self._list(task) if each.kind in _RESULTS]
-        if results:
-            return str(results[0].name)
-        ended = [each for each in await self._list(task, states=_ENDED) if each.kind in _RESULTS]
-        # Storage says when it ended, and how it comes back.
-        return str((await self._get(ended[0].name)).name) if ended else None
+    async def refuse_ended(self, task: str) -> None:
+        """Raises what storage says of the newest result of a task that has ended (ARTIFACT_EXPIRED): when, and the way back."""
+        ended = await self._list(task, states=_ENDED)
+        if newest := next((each.name for each in ended if each.kind in _RESULTS), None):
+            await self._get(newest)
 
     async def checkpoint(self, task: str, step: int) -> str:
         """Name of a task's checkpoint, of the newest attempt that has the step.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli import artifact_export
+from tunesmith.cli.artifact_life import kept, life
 from tunesmith.cli.options import Json
-from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, time_left, when
+from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, when
 from tunesmith.cli.progress import transfer_progress
 from tunesmith.names import bare_id
 
@@ -173,30 +174,13 @@ def _print_change(artifact: "Artifact", *, as_json: bool) -> None:
     if as_json:
         print_json(artifact)
     else:
-        print(f"{artifact.name} {life(artifact, datetime.now(UTC))}")
+        print(f"{artifact.name} {kept(artifact, datetime.now(UTC))}")
 
 
 def _kind(artifact: "Artifact") -> str:
     from tunesmith.v1.artifact_pb2 import Artifact
 
     return Artifact.Kind.Name(artifact.kind).lower()
-
-
-def life(artifact: "Artifact", now: datetime) -> str:
-    """`expires in 3 d`, `pinned`, `expired, restorable until 2026-01-19 00:00`, `deleted 2026-01-19 00:00`."""
-    from tunesmith.v1.artifact_pb2 import Artifact
-
-    if artifact.state == Artifact.EXPIRED:
-        is_over = artifact.delete_time.ToDatetime(tzinfo=UTC) <= now
-        return "expired" if is_over else f"expired, restorable until {when(artifact.delete_time)}"
-    if artifact.state == Artifact.DELETED:
-        return f"deleted {when(artifact.delete_time)}"
-    if artifact.state != Artifact.AVAILABLE:
-        return Artifact.State.Name(artifact.state).lower()
-    if artifact.pinned:
-        return "pinned"
-    left = time_left(artifact.expire_time, now)
-    return "in use" if left == "over" else f"expires in {left}"
 
 
 def _print_artifact(artifact: "Artifact") -> None:
@@ -207,7 +191,7 @@ def _print_artifact(artifact: "Artifact") -> None:
         [
             ("name", artifact.name),
             ("kind", _kind(artifact)),
-            ("kept", f"{life(artifact, datetime.now(UTC))} ({when(artifact.expire_time)})"),
+            ("kept", kept(artifact, datetime.now(UTC))),
             ("reason", artifact.reason),
             ("size", size(artifact.size_bytes)),
             ("damaged", "\n".join(artifact.damaged_files)),

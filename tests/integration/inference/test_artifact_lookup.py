@@ -66,10 +66,10 @@ async def test_of_a_result_that_has_ended_storage_says_when(
     add(storage, OTHER_ARTIFACT, Artifact.CHECKPOINT)
     storage.others[ARTIFACT].state = state
     with pytest.raises(ServiceError, match=f"{ARTIFACT} expired at noon") as refused:
-        await lookup.newest(TASK)
+        await lookup.refuse_ended(TASK)
     assert refused.value.reason == "ARTIFACT_EXPIRED"
-    add(storage, "artifacts/merged", Artifact.MERGED)
-    assert await lookup.newest(TASK) == "artifacts/merged"
+    assert await lookup.newest(TASK) is None
+    await lookup.refuse_ended("tasks/other")
 
 
 async def test_a_checkpoint_that_has_ended_is_told_while_it_can_come_back(
