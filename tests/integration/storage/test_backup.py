@@ -1,6 +1,7 @@
 """A backup of real Postgres and S3 comes back equal; nothing stops meanwhile, and damage is told."""
 
 import asyncio
+import datetime
 import io
 import pathlib
 import uuid
@@ -17,11 +18,13 @@ from unit.storage.service import Service, lines, model_files, row, running_servi
 from services import task_manager
 from services.common.errors import ServiceError
 from services.common.postgres import Pool, migrate, open_pool, transaction
+from services.storage.artifact import EVERYTHING_AVAILABLE
 from services.storage.backup import saving
 from services.storage.backup.archive import Archive
 from services.storage.backup.restoring import restore
 from services.storage.backup.saving import Saved, save
 from services.storage.object_store import MinioObjectStore
+from services.storage.scrubber import Scrubber
 from services.storage.sweep_repository import SWEEP_LOCK
 from tunesmith.local.postgres import binary, environment
 from tunesmith.v1 import model_service_pb2
@@ -117,6 +120,34 @@ async def test_what_is_damaged_is_left_out_and_told(
     done = await saved(postgres_dsn, store, archive)
     assert set(done.manifest.damaged) == set(keys)
     assert [content.sha256 for content in done.manifest.contents] == [sha256(b"fine")]
+
+
+async def test_what_lies_damaged_in_the_backup_is_left_out_when_asked_and_found_by_the_scrubber(
+    service: Service, store: MinioObjectStore, postgres_dsn: str, target_dsn: str, archive: Archive, client: minio.Minio, s3: S3
+) -> None:
+    artifact = await service.store_artifact({"a": b"weights", "b": b"fine", "c": b"lost"})
+    keys = await service.repositories.blobs.known([sha256(b"lost")])
+    await store.remove(keys[sha256(b"lost")])
+    await saved(postgres_dsn, store, archive)
+    (rotten,) = archive.root.glob(f"blobs/*/{sha256(b'weights')}")
+    rotten.write_bytes(b"wEights")
+    other = MinioObjectStore(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=f"{s3.bucket}-2")
+    await other.prepare()
+    target = (target_dsn, other, archive, binary("pg_restore"), dict(environment()))
+    with pytest.raises(ServiceError, match="is damaged") as caught:
+        await restore(*target)
+    assert (caught.value.reason, "--skip-damaged" in caught.value.hint) == ("BACKUP_UNREADABLE", True)
+    done = await restore(*target, skip_damaged=True)
+    assert [content.sha256 for content in done.contents] == [sha256(b"fine")]
+    assert set(done.damaged) == {sha256(b"weights"), sha256(b"lost")}
+    async with open_pool(target_dsn, application="test") as pool:
+        repositories = postgres_repositories(pool)
+        scrubber = Scrubber(repositories.scrubs, other, bytes_per_second=2**30, interval=datetime.timedelta(days=30))
+        while await scrubber.check_next():
+            pass
+        (found,) = await repositories.artifacts.page(9, None, EVERYTHING_AVAILABLE)
+        assert (found.name, {file.path for file in found.files if file.damage}) == (artifact.name, {"a", "c"})
+    await asyncio.to_thread(_drop, client, f"{s3.bucket}-2")
 
 
 async def test_a_backup_and_a_sweep_never_run_together(
