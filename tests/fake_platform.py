@@ -291,6 +291,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.exported = {}
         self.offsets = []
         self.notices = []
+        self.swept = {}
         self.check = artifact_service_pb2.StorageCheck(content_count=3, size_bytes=2_000_000_000)
         self.break_after = None
 
@@ -359,7 +360,9 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
 
     def SweepArtifacts(self, request, context):
         names = [artifact.name for artifact in self.stored]
-        return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
+        return artifact_service_pb2.SweepArtifactsResponse(
+            dry_run=request.dry_run, expired=names, removed_object_count=2, **self.swept
+        )
 
     def ListArtifactNotices(self, request, context):
         found = [notice for notice in self.notices if notice.sequence > request.after_sequence][:2]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli import artifact_export
-from tunesmith.cli.artifact_life import kept, life
+from tunesmith.cli.artifact_life import days_left, kept, life
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, when
 from tunesmith.cli.progress import transfer_progress
@@ -167,7 +167,11 @@ def sweep(
         print(f"{name} {'would expire' if done.dry_run else 'expired'}")
     for name in done.deleted:
         print(f"{name} {'would be deleted' if done.dry_run else 'deleted'}")
+    for notice in done.notices:
+        print(f"{notice.artifact} {days_left(notice)}")
     talk(f"{done.removed_object_count} objects, {size(done.removed_bytes)}; {done.orphan_count} orphans watched")
+    if done.truncated:
+        talk("there is more to do than one sweep does; run it again, or leave it to the service")
 
 
 def _print_change(artifact: "Artifact", *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from tunesmith.cli.output import time_left, when
 if TYPE_CHECKING:
     from tunesmith.client import Client
     from tunesmith.v1.artifact_pb2 import Artifact
+    from tunesmith.v1.artifact_service_pb2 import ArtifactNotice, SweepArtifactsResponse
 
 
 def life(artifact: "Artifact", now: datetime) -> str:
@@ -38,6 +39,11 @@ def kept(artifact: "Artifact", now: datetime) -> str:
     if artifact.pinned:
         words = "pinned; once unpinned it expires " + ("at once" if left == "over" else f"in {left}")
     return f"{words} ({when(artifact.expire_time)})"
+
+
+def days_left(notice: "ArtifactNotice | SweepArtifactsResponse.Notice") -> str:
+    """`3 days left, expires 2026-01-19 00:00`, of an announcement."""
+    return f"{notice.days} {'day' if notice.days == 1 else 'days'} left, expires {when(notice.expire_time)}"
 
 
 def kept_of(client: "Client", name: str, task: str) -> str:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
 from tunesmith.v1.artifact_pb2 import Artifact
-from tunesmith.v1.artifact_service_pb2 import ArtifactNotice
+from tunesmith.v1.artifact_service_pb2 import ArtifactNotice, SweepArtifactsResponse
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_event_pb2 import TaskEvent
@@ -581,6 +581,13 @@ class TestRetention:
         assert run("artifact", "sweep", "--dry-run").stdout == f"{artifact.name} would expire\n"
         assert run("artifact", "sweep").stdout == f"{artifact.name} expired\n"
         assert json.loads(run("artifact", "sweep", "--json").stdout)["removed_object_count"] == "2"
+
+    def test_sweep_tells_what_it_announces_and_that_there_is_more(self, run, platform):
+        notice = SweepArtifactsResponse.Notice(artifact="artifacts/a", days=3, expire_time=NOW)
+        platform.artifacts.swept = {"notices": [notice], "truncated": True}
+        result = run("artifact", "sweep")
+        assert result.stdout.startswith("artifacts/a 3 days left, expires ")
+        assert "there is more to do" in result.stderr
 
 
 @pytest.mark.parametrize(
