@@ -83,7 +83,7 @@ class Life:
 
 
 def ahead(policy: Policy) -> datetime.timedelta:
-    """How long before their end the checkpoints of a live task get the retention anew: longer than any pause between sweeps."""
+    """How long before their end the checkpoints of a live task get their retention anew: longer than any pause between sweeps."""
     return min(datetime.timedelta(days=1), policy.retention / 2)
 
 

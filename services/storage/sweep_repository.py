@@ -57,7 +57,8 @@ _ENDING = """
         OR (kind = 'CHECKPOINT' AND hold_until BETWEEN storage.clock() - %(horizon)s AND storage.clock() + %(hold)s))"""
 _KEEP = """
     WITH done AS (
-        UPDATE storage.artifact SET expire_time = storage.clock() + %(retention)s
+        UPDATE storage.artifact
+        SET expire_time = storage.clock() + greatest(coalesce(retention, %(retention)s), 2 * %(horizon)s::interval)
         WHERE state = 'AVAILABLE' AND due_time <= storage.clock() + %(horizon)s
             AND (id = ANY(%(origins)s) OR (kind = 'CHECKPOINT' AND task = ANY(%(tasks)s)))
         RETURNING id, expire_time
@@ -100,7 +101,7 @@ class SweepRepository(Protocol):
         """What will end soon, or has ended but was not marked yet, and the checkpoints that were in use within the last day."""
 
     async def keep(self, needed: Needed) -> None:
-        """Gives what is needed of that the retention anew, and holds what nobody knows of and checkpoints to start from."""
+        """Gives what is needed of that its retention anew, and holds what nobody knows of and checkpoints to start from."""
 
     async def decide(self, found: Sequence[StoredObject], limit: int, *, needed: Needed = NOTHING_NEEDED, dry_run: bool) -> Sweep:
         """Keeps what is needed and marks what is due, at most `limit` of each sort; `found` is what lies in the bucket.
@@ -137,7 +138,7 @@ class PostgresSweepRepository:
         return [Ending(**row) for row in rows]
 
     async def keep(self, needed: Needed) -> None:
-        """Gives what is needed the retention anew; see SweepRepository."""
+        """Gives what is needed its retention anew, and no less than lasts until the sweeps after; see SweepRepository."""
         async with transaction(self._pool) as connection:
             await self._keep(connection, needed)
 

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+from google.protobuf import duration_pb2
 from unit.storage.retention_suite import Advance, days
 from unit.storage.service import Service, artifact_header, artifact_messages, refused
 
@@ -167,6 +168,22 @@ class CheckpointSuite:
         await advance(days(0.03))
         assert list((await service.sweep()).expired) == [other.name]
         assert {artifact.name for artifact in await service.list_artifacts()} == {resting.name, origin.name}
+
+    @pytest.mark.parametrize(("asked", "kept"), [(1 / 24, 2), (40, 40)])
+    async def test_one_of_a_live_task_gets_the_retention_of_its_task_and_enough_for_the_sweeps_after(
+        self, service: Service, advance: Advance, task: str, asked: float, kept: float
+    ) -> None:
+        retention = duration_pb2.Duration(seconds=int(asked * 86400))
+        saved = await save(service, task, 1, retention=retention)
+        service.tasks.living.add(uuid.UUID(task.removeprefix("tasks/")))
+        await advance(days(asked))
+        await service.sweep()
+        (found,) = await service.list_artifacts()
+        gained = found.expire_time.seconds - saved.expire_time.seconds
+        assert days(kept).total_seconds() <= gained < days(kept).total_seconds() + 600
+        service.tasks.living.clear()
+        await advance(days(kept + 0.1))
+        assert list((await service.sweep()).expired) == [saved.name]
 
     async def test_one_that_was_superseded_says_when(self, service: Service, task: str) -> None:
         first = await save(service, task, 1)

@@ -154,7 +154,8 @@ class MemorySweepRepository:
         for row in self._available():
             life, is_checkpoint, is_origin = row.life, row.kind == CHECKPOINT, row.id in needed.origins
             if life.is_due(now + ahead(policy)) and (is_origin or (is_checkpoint and row.task in needed.tasks)):
-                life = dataclasses.replace(life, expire_time=now + policy.retention)
+                kept = max(life.retention or policy.retention, 2 * ahead(policy))
+                life = dataclasses.replace(life, expire_time=now + kept)
                 self._tables.audit.append((row.id, "EXTEND", "sweeper", "a live task needs it"))
             if row.id in needed.unsure or (is_origin and is_checkpoint):
                 life = dataclasses.replace(life, hold_until=max(life.hold_until or now, now + HOLD))
