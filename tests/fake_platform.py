@@ -424,8 +424,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
 
     def RegisterServerBaseModel(self, request, context):
         self.from_server = request
-        self.stored[request.header.name] = request.header
-        return request.header
+        return self.stored.setdefault(request.header.name, request.header)
 
     def DownloadModel(self, request, context):
         self.downloads.append(request.path)

@@ -91,6 +91,13 @@ def test_a_model_of_the_hub_becomes_a_base_model(run, platform, hub, monkeypatch
     assert "at commit 0123456789ab" in result.stderr
 
 
+@pytest.mark.parametrize(("asked", "told"), [("MIT", False), ("Apache-2.0", True)])
+def test_files_that_were_registered_under_another_licence_say_so(run, tiny, asked, told):
+    result = run("add", "--from-server", "tiny", "--id", "tiny", "--license", asked)
+    assert result.exit_code == 0
+    assert ("registered before, under MIT" in result.stderr) == told
+
+
 def test_a_hub_that_refuses_is_told_with_what_to_do(run, hub):
     hub.status = 401
     result = run("add", "--hub", "owner/tiny", "--id", "tiny")
