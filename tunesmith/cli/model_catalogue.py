@@ -81,10 +81,10 @@ def show(model: Annotated[str, typer.Argument(help="ID or name of a base model."
 
     with Client() as client:
         found = client.get_base_model(model)
-        if as_json:
-            print_json(found)
-            return
         tunings = _tunings(client, found.name)
+    if as_json:
+        print_json(found, *filter(None, [tunings]))
+        return
     print_fields(
         [
             ("name", found.name),

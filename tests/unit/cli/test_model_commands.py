@@ -70,6 +70,12 @@ def test_one_model_tells_what_it_can_be_tuned_with_and_the_memory(run, tiny):
     assert lines[-1] == "refused: qlora: needs a GPU"
 
 
+def test_one_model_as_json_has_the_memory_as_well(run, tiny):
+    content = json.loads(run("show", "tiny", "--json").stdout)
+    assert (content["name"], content["license"]) == ("baseModels/tiny", "MIT")
+    assert {each["method"] for each in content["tunings"]} >= {"SFT"}
+
+
 def test_a_task_manager_that_is_away_takes_only_its_own_part(run, tiny, monkeypatch):
     monkeypatch.setenv("TUNESMITH_TASK_MANAGER_ADDRESS", "127.0.0.1:1")
     result = run("show", "tiny")
