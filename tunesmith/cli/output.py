@@ -18,7 +18,7 @@ def print_json(message: "Message", *more: "Message", compact: bool = False) -> N
 
     from google.protobuf.json_format import MessageToDict
 
-    fields = {}
+    fields: dict[str, object] = {}
     for each in (message, *more):
         fields |= MessageToDict(each, preserving_proto_field_name=True)
     print(json.dumps(fields, indent=None if compact else 2, ensure_ascii=False), flush=compact)
