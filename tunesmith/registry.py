@@ -148,8 +148,9 @@ class RegistryVerbs(Connections):
         Raises:
             NotFound: FILE_NOT_FOUND of an imported version that came without one.
         """
-        version = self.get_model_version(name)
-        return b"".join(self._version_bytes(version.name, _CARD, 0)).decode(errors="replace")
+        request = DownloadModelRequest(name=self.get_model_version(name).name, path=_CARD)
+        pieces = self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS)
+        return b"".join(piece.chunk for piece in pieces).decode(errors="replace")
 
     def _version_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadModelRequest(name=name, path=path, offset=offset)
