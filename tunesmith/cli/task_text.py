@@ -74,7 +74,7 @@ def error_text(error: TaskError) -> str:
 
 
 def _move(transition: TaskTransition) -> str:
-    """`2026-01-01 12:00 RUNNING: the training loop begins`."""
+    """`2026-01-01 12:00 RUNNING: the first step begins`."""
     why = f": {transition.reason}" if transition.reason else ""
     return f"{when(transition.time)} {state_name(transition.to_state)}{why}"
 
