@@ -52,6 +52,16 @@ class RegistryVerbs(Connections):
         request = GetModelVersionRequest(name=resource_name("models", name))
         return self.connection("storage").call(self._registry.GetModelVersion, request)
 
+    def get_model_card(self, name: str) -> str:
+        """The README.md of a version, which every export writes.
+
+        Raises:
+            NotFound: FILE_NOT_FOUND of an imported version that came without one.
+        """
+        request = DownloadModelRequest(name=self.get_model_version(name).name, path=_CARD)
+        pieces = self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS)
+        return b"".join(piece.chunk for piece in pieces).decode(errors="replace")
+
     def list_model_versions(self, model: str, page_size: int = 0) -> Iterator[ModelVersion]:
         """Versions of a model, newest first."""
         request = ListModelVersionsRequest(parent=resource_name("models", model), page_size=page_size)
@@ -141,16 +151,6 @@ class RegistryVerbs(Connections):
         files = version.manifest.files
         fetch, sign = partial(self._version_bytes, version.name), partial(self._signed_version, version.name)
         return receive_all(files, Path(directory), fetch, sign, progress)
-
-    def get_model_card(self, name: str) -> str:
-        """The README.md of a version, which every export writes.
-
-        Raises:
-            NotFound: FILE_NOT_FOUND of an imported version that came without one.
-        """
-        request = DownloadModelRequest(name=self.get_model_version(name).name, path=_CARD)
-        pieces = self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS)
-        return b"".join(piece.chunk for piece in pieces).decode(errors="replace")
 
     def _version_bytes(self, name: str, path: str, offset: int) -> Iterator[bytes]:
         request = DownloadModelRequest(name=name, path=path, offset=offset)
