@@ -292,6 +292,7 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self.offsets = []
         self.alone = []
         self.notices = []
+        self.swept = {}
         self.check = artifact_service_pb2.StorageCheck(content_count=3, size_bytes=2_000_000_000)
         self.break_after = None
 
@@ -360,7 +361,9 @@ class Artifacts(artifact_service_pb2_grpc.ArtifactServiceServicer):
 
     def SweepArtifacts(self, request, context):
         names = [artifact.name for artifact in self.stored]
-        return artifact_service_pb2.SweepArtifactsResponse(dry_run=request.dry_run, expired=names, removed_object_count=2)
+        return artifact_service_pb2.SweepArtifactsResponse(
+            dry_run=request.dry_run, expired=names, removed_object_count=2, **self.swept
+        )
 
     def ListArtifactNotices(self, request, context):
         found = [notice for notice in self.notices if notice.sequence > request.after_sequence][:2]
@@ -423,8 +426,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
 
     def RegisterServerBaseModel(self, request, context):
         self.from_server = request
-        self.stored[request.header.name] = request.header
-        return request.header
+        return self.stored.setdefault(request.header.name, request.header)
 
     def DownloadModel(self, request, context):
         self.downloads.append(request.path)

@@ -26,6 +26,8 @@ from tunesmith.v1.model_service_pb2 import (
 from tunesmith.v1.model_service_pb2_grpc import ModelServiceStub
 from tunesmith.v1.registered_model_pb2 import ModelVersion, RegisteredModel
 
+_CARD = "README.md"
+
 
 class RegistryVerbs(Connections):
     """Models, their versions and aliases. A version is named `MODEL`, `MODEL@ALIAS` or `MODEL@NUMBER`."""
@@ -49,6 +51,16 @@ class RegistryVerbs(Connections):
         """One version; the newest when none is named."""
         request = GetModelVersionRequest(name=resource_name("models", name))
         return self.connection("storage").call(self._registry.GetModelVersion, request)
+
+    def get_model_card(self, name: str) -> str:
+        """The README.md of a version, which every export writes.
+
+        Raises:
+            NotFound: FILE_NOT_FOUND of an imported version that came without one.
+        """
+        request = DownloadModelRequest(name=self.get_model_version(name).name, path=_CARD)
+        pieces = self.connection("storage").stream(self._registry.DownloadModel, request, UPLOAD_SECONDS)
+        return b"".join(piece.chunk for piece in pieces).decode(errors="replace")
 
     def list_model_versions(self, model: str, page_size: int = 0) -> Iterator[ModelVersion]:
         """Versions of a model, newest first."""

@@ -27,7 +27,7 @@ _USER, _PLATFORM, _TRANSIENT = ErrorClass.USER, ErrorClass.PLATFORM, ErrorClass.
 
 _REQUESTS = {
     "INVALID_FIELD": Entry("INVALID_ARGUMENT", _USER, "Correct the named fields and send the request again."),
-    "INVALID_NAME": Entry("INVALID_ARGUMENT", _USER, "Use the resource name as the API returned it."),
+    "INVALID_NAME": Entry("INVALID_ARGUMENT", _USER, "Use the name as the API returned it; a new one has the form told."),
     "INVALID_PAGE_TOKEN": Entry("INVALID_ARGUMENT", _USER, "Start again without page_token, or keep the filter unchanged."),
     "UNAUTHENTICATED": Entry("UNAUTHENTICATED", _USER, "Send the API key as metadata: authorization: Bearer KEY."),
     "UNIMPLEMENTED": Entry("UNIMPLEMENTED", _USER, "List the methods by reflection, or upgrade the server."),

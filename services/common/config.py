@@ -59,7 +59,10 @@ def parse_duration(text: str) -> datetime.timedelta:
     match = _DURATION.fullmatch(text)
     if not match:
         raise ValueError("expected a duration such as 15d, 12h, 30m, 10s or 500ms")
-    return datetime.timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    try:
+        return datetime.timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    except OverflowError as error:
+        raise ValueError("expected a duration of less than 1000000000d") from error
 
 
 def _variable(field: dataclasses.Field[Any], prefix: str) -> str:

@@ -12,6 +12,7 @@ _REGISTERED = re.compile(
     rf"models/(?P<model>{_BASE_MODEL_ID.pattern})"
     r"(?:@(?P<selector>[a-z0-9_-]{1,63})|/versions/(?P<version>[0-9]{1,9}))?"
 )
+_ID_FORM = "an id of at most 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends"
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
@@ -25,7 +26,7 @@ class RegisteredName:
     """Neither version nor alias: the newest."""
 
     def __str__(self) -> str:
-        selector = self.version or self.alias
+        selector = self.alias if self.version is None else str(self.version)
         return f"models/{self.model}@{selector}" if selector else f"models/{self.model}"
 
 
@@ -42,7 +43,7 @@ def base_model_id(name: str, field: str = "name") -> str:
     """The id of `baseModels/{id}`, or the bare id; raises InvalidArgument naming `field`."""
     identifier = _identifier(name, "baseModels", field)
     if not _BASE_MODEL_ID.fullmatch(identifier):
-        raise _invalid(field, f"{_quoted(name)} is not a name of the form baseModels/{{id}}")
+        raise _invalid(field, f"{_quoted(name)} is not a name of the form baseModels/{{id}}, with {_ID_FORM}")
     return identifier
 
 
@@ -50,7 +51,7 @@ def registered_name(name: str, field: str = "name") -> RegisteredName:
     """`models/{id}`, `models/{id}@{alias or version}` or `models/{id}/versions/{version}`; raises InvalidArgument."""
     if not (match := _REGISTERED.fullmatch(name)):
         form = "models/{id}, models/{id}@{alias or version} or models/{id}/versions/{version}"
-        raise _invalid(field, f"{_quoted(name)} is not a name of the form {form}")
+        raise _invalid(field, f"{_quoted(name)} is not a name of the form {form}, with {_ID_FORM}")
     selector = match["version"] or match["selector"] or ""
     if selector.isdigit():
         return RegisteredName(match["model"], version=int(selector))

@@ -1,11 +1,12 @@
 """Asks storage what a task's result, a checkpoint and an alias stand for: what BundleStore leaves open."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
 from services.common.channels import call_metadata, translated
-from services.common.errors import NotFound
+from services.common.errors import NotFound, ServiceError
 from services.inference.checkpoint import Recipe
 from tunesmith.v1 import (
     artifact_pb2,
@@ -17,12 +18,13 @@ from tunesmith.v1 import (
 )
 
 _CALL_SECONDS = 20.0
+_ENDED = (artifact_pb2.Artifact.EXPIRED, artifact_pb2.Artifact.DELETED)
 # A checkpoint is on the way to a result; files for other programs and tables of outcomes answer nothing.
 _RESULTS = (artifact_pb2.Artifact.ADAPTER, artifact_pb2.Artifact.MODEL, artifact_pb2.Artifact.MERGED)
 
 
 class ArtifactLookup:
-    """Storage behind `channel`, reduced to five questions."""
+    """Storage behind `channel`, reduced to a few questions."""
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str = "") -> None:
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
@@ -31,32 +33,42 @@ class ArtifactLookup:
 
     async def newest(self, task: str) -> str | None:
         """Name of the newest result of `tasks/{uuid}`, None when it has none; raises Unavailable (STORAGE_UNAVAILABLE)."""
-        request = artifact_service_pb2.ListArtifactsRequest(task=task, page_size=1000)
-        with translated("STORAGE_UNAVAILABLE", "storage"):
-            page = await self._artifacts.ListArtifacts(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        return next((each.name for each in page.artifacts if each.kind in _RESULTS), None)
+        return next((str(each.name) for each in await self._list(task) if each.kind in _RESULTS), None)
+
+    async def refuse_ended(self, task: str) -> None:
+        """Raises what storage says of the newest result of a task that has ended (ARTIFACT_EXPIRED): when, and the way back."""
+        ended = await self._list(task, states=_ENDED)
+        if newest := next((each.name for each in ended if each.kind in _RESULTS), None):
+            await self._get(newest)
 
     async def checkpoint(self, task: str, step: int) -> str:
         """Name of a task's checkpoint, of the newest attempt that has the step.
 
-        Raises NotFound (CHECKPOINT_NOT_FOUND) telling which steps there are, Unavailable (STORAGE_UNAVAILABLE).
+        Raises NotFound (CHECKPOINT_NOT_FOUND) telling which steps there are, NotFound (ARTIFACT_EXPIRED) for one that can be
+        restored, Unavailable (STORAGE_UNAVAILABLE).
         """
-        request = artifact_service_pb2.ListArtifactsRequest(task=task, kind=artifact_pb2.Artifact.CHECKPOINT, page_size=1000)
-        with translated("STORAGE_UNAVAILABLE", "storage"):
-            page = await self._artifacts.ListArtifacts(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        found = [each for each in page.artifacts if each.manifest.step == step]
+        stored = await self._list(task, kind=artifact_pb2.Artifact.CHECKPOINT)
+        found = [each for each in stored if each.manifest.step == step]
         if not found:
-            known = ", ".join(map(str, sorted({each.manifest.step for each in page.artifacts}))) or "none"
+            await self._refuse_restorable(task, step)
+            known = ", ".join(map(str, sorted({each.manifest.step for each in stored}))) or "none"
             name = f"{task}@step-{step}"
             raise NotFound("CHECKPOINT_NOT_FOUND", name, message=f"{name} does not exist; steps with a checkpoint: {known}")
         return str(max(found, key=lambda each: each.create_time.ToNanoseconds()).name)
 
+    async def _refuse_restorable(self, task: str, step: int) -> None:
+        """Raises what storage says of a checkpoint that has ended, unless its bytes are gone: most were superseded."""
+        ended = await self._list(task, kind=artifact_pb2.Artifact.CHECKPOINT, states=[artifact_pb2.Artifact.EXPIRED])
+        for each in (each for each in ended if each.manifest.step == step):
+            try:
+                await self._get(each.name)
+            except ServiceError as error:
+                if error.reason != "ARTIFACT_EXPIRED" or "delete_time" in error.metadata:
+                    raise
+
     async def recipe(self, artifact: str) -> Recipe:
         """How an artifact was trained; raises NotFound and Unavailable (STORAGE_UNAVAILABLE)."""
-        request = artifact_service_pb2.GetArtifactRequest(name=artifact)
-        with translated("STORAGE_UNAVAILABLE", "storage"):
-            found = await self._artifacts.GetArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        manifest = found.manifest
+        manifest = (await self._get(artifact)).manifest
         has_adapter = manifest.tuning != task_spec_pb2.FineTuning.FULL
         method = task_spec_pb2.FineTuning.Method.Name(manifest.method)
         lora = manifest.effective_hyperparameters.lora
@@ -75,6 +87,17 @@ class ArtifactLookup:
         with translated("STORAGE_UNAVAILABLE", "storage"):
             page = await self._models.ListBaseModels(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return [str(each.name).removeprefix("baseModels/") for each in page.base_models]
+
+    async def _list(self, task: str, **filters: Any) -> Sequence[artifact_pb2.Artifact]:
+        request = artifact_service_pb2.ListArtifactsRequest(task=task, page_size=1000, **filters)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            page = await self._artifacts.ListArtifacts(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        return page.artifacts
+
+    async def _get(self, artifact: str) -> artifact_pb2.Artifact:
+        request = artifact_service_pb2.GetArtifactRequest(name=artifact)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            return await self._artifacts.GetArtifact(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
 
 
 def _lora(lora: task_spec_pb2.Lora) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Artifacts(Protocol):
 
     async def newest(self, task: str) -> str | None: ...
 
+    async def refuse_ended(self, task: str) -> None: ...
+
     async def checkpoint(self, task: str, step: int) -> str: ...
 
     async def recipe(self, artifact: str) -> Recipe: ...
@@ -105,7 +107,8 @@ class Resolver:
             return await self._artifacts.checkpoint(name.name, name.step)
         artifact = await self._artifacts.newest(name.name)
         if artifact is None:
-            message = f"{name.name} has no artifact yet: it has not succeeded, or there is no such task"
+            await self._artifacts.refuse_ended(name.name)
+            message = f"{name.name} has no artifact: it has not succeeded, or there is no such task"
             raise ServiceError("MODEL_NOT_READY", message, metadata={"resource": name.name})
         return artifact
 

@@ -1,5 +1,6 @@
 """Rows of artifacts and the epoch fence; all their SQL. Used by the artifact upload and servicer."""
 
+import dataclasses
 import datetime
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from services.storage.superseding import supersede
 
 _COLUMNS = """artifact.id, artifact.kind, artifact.task, artifact.manifest, artifact.size_bytes, artifact.create_time,
     artifact.state, artifact.expire_time, artifact.delete_time, artifact.pinned, artifact.reason, artifact.hold_until,
-    storage.clock() AS now, (
+    artifact.retention, storage.clock() AS now, (
         SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
             ORDER BY file.position)
         FROM storage.artifact_file AS file JOIN storage.blob USING (sha256) WHERE file.artifact = artifact.id
@@ -32,9 +33,9 @@ _RAISE_HEAD = """
     RETURNING epoch"""
 _INSERT = """
     INSERT INTO storage.artifact (id, kind, task, epoch, request_id, manifest, size_bytes, labelled, eval_loss,
-        attempt, create_time, expire_time)
+        attempt, retention, create_time, expire_time)
     VALUES (%(id)s, %(kind)s, %(task)s, %(epoch)s, %(request_id)s, %(manifest)s, %(size_bytes)s, %(labelled)s,
-        %(eval_loss)s, %(attempt)s, storage.clock(), storage.clock() + %(retention)s)"""
+        %(eval_loss)s, %(attempt)s, %(retention)s, storage.clock(), storage.clock() + %(kept)s)"""
 _INSERT_FILE = """
     INSERT INTO storage.artifact_file (artifact, position, path, sha256)
     VALUES (%(artifact)s, %(position)s, %(path)s, %(sha256)s)"""
@@ -151,7 +152,8 @@ class PostgresArtifactRepository:
             "labelled": draft.checkpoint is not None and draft.checkpoint.labelled,
             "eval_loss": draft.checkpoint and draft.checkpoint.eval_loss,
             "attempt": draft.checkpoint.attempt if draft.checkpoint is not None else 0,
-            "retention": draft.retention or self._policy.retention,
+            "retention": draft.retention,
+            "kept": draft.retention or self._policy.retention,
         }
         await connection.execute(_INSERT, row)
         for position, file in enumerate(files):
@@ -200,7 +202,7 @@ async def _write(connection: Connection, identifier: uuid.UUID, life: Life, chan
 
 def to_artifact(row: DictRow, policy: Policy) -> Artifact:
     """An artifact from a row of `_COLUMNS`."""
-    life = Life(row["state"], row["expire_time"], row["delete_time"], row["pinned"], row["reason"], row["hold_until"])
+    life = Life(**{field.name: row[field.name] for field in dataclasses.fields(Life)})
     return Artifact(
         id=row["id"],
         kind=row["kind"],

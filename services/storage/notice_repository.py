@@ -34,7 +34,7 @@ _EXPIRING = """
         SELECT min(days) AS days FROM unnest(%(days)s::int[]) AS days
         WHERE artifact.expire_time - make_interval(days => days) <= storage.clock()
     ) AS due
-    WHERE artifact.state = 'AVAILABLE' AND artifact.due_time > storage.clock()
+    WHERE artifact.state = 'AVAILABLE' AND artifact.due_time > storage.clock() AND artifact.expire_time > storage.clock()
         AND artifact.expire_time > artifact.create_time + make_interval(days => due.days)
         AND NOT EXISTS (
             SELECT FROM storage.artifact_notice AS made

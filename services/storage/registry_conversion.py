@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from services.common.errors import Violation
 from services.common.names import alias_name, base_model_id, registered_model_id, resource_uuid
@@ -142,8 +143,17 @@ def _numbers(manifest: artifact_pb2.ArtifactManifest) -> dict[str, str]:
     numbers: dict[str, str] = {}
     for field, value in manifest.effective_hyperparameters.ListFields():
         if field.message_type is None:
-            numbers[field.name] = str(value)
+            numbers[field.name] = _shown(value)
         else:
-            inner = [f"{each.name} {number}" for each, number in value.ListFields()]
+            inner = [f"{each.name} {_shown(number)}" for each, number in value.ListFields()]
             numbers[field.name] = ", ".join(inner)
     return numbers
+
+
+def _shown(value: Any) -> str:
+    """A number as one would set it: `true`, `0.0002`, `q_proj v_proj`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if isinstance(value, int | str) else " ".join(map(str, value))

@@ -41,6 +41,8 @@ class Life:
     pinned: bool = False
     reason: str = ""
     hold_until: datetime.datetime | None = None
+    retention: datetime.timedelta | None = None
+    """How long its task wants it kept from its commit, or its return; None = by the policy."""
 
     @property
     def due_time(self) -> datetime.datetime | None:
@@ -60,10 +62,16 @@ class Life:
         return EXPIRED if self.state == AVAILABLE and self.is_due(now) else self.state
 
     def restorable_until(self, now: datetime.datetime, policy: Policy) -> datetime.datetime | None:
-        """While expired: until when it can be brought back, at least; None otherwise."""
+        """While expired: until when it can be brought back, at least; None otherwise.
+
+        The grace begins when the sweeper marks it; so all of it is left when the end was long ago: it was pinned, or nothing ran.
+        """
         if self.state_at(now) != EXPIRED:
             return None
-        return self.delete_time or (self.due_time or now) + policy.grace
+        if self.delete_time:
+            return self.delete_time
+        since_end = (self.due_time or now) + policy.grace
+        return since_end if since_end > now else now + policy.grace
 
     def expired(self, now: datetime.datetime, policy: Policy) -> "Life":
         """Past its end, its bytes kept for the grace from now."""
@@ -75,7 +83,7 @@ class Life:
 
 
 def ahead(policy: Policy) -> datetime.timedelta:
-    """How long before their end the checkpoints of a live task get the retention anew: longer than any pause between sweeps."""
+    """How long before their end the checkpoints of a live task get their retention anew: longer than any pause between sweeps."""
     return min(datetime.timedelta(days=1), policy.retention / 2)
 
 
@@ -84,7 +92,7 @@ def notice_due(life: Life, create_time: datetime.datetime, now: datetime.datetim
 
     A life that was never longer than the days is not announced: who made it knows.
     """
-    if life.state != AVAILABLE or life.pinned or life.is_due(now):
+    if life.state != AVAILABLE or life.pinned or life.expire_time <= now:
         return None
     left, whole = life.expire_time - now, life.expire_time - create_time
     covering = [days for days in NOTICE_DAYS if left <= datetime.timedelta(days=days)]

@@ -47,7 +47,7 @@ class Unpin:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extend:
-    """Keep it longer: until `expire_time`, or by `extension` longer than now."""
+    """Keep it longer: until `expire_time`, or by `extension` longer than it has; what is past its end has nothing left."""
 
     reason: str
     expire_time: datetime.datetime | None = None
@@ -58,9 +58,10 @@ class Extend:
         """Raises NotFound (ARTIFACT_EXPIRED), and InvalidArgument for a time that is earlier or too far away."""
         require_available(name, life, now, policy)
         field = "expire_time" if self.expire_time else "extension"
-        wanted = self.expire_time or life.expire_time + self.extension
-        if wanted < life.expire_time:
-            raise InvalidArgument(Violation(field, f"would end it earlier than {life.expire_time.isoformat()}"))
+        earliest = max(life.expire_time, now)
+        wanted = self.expire_time or earliest + self.extension
+        if wanted < earliest:
+            raise InvalidArgument(Violation(field, f"would end it earlier than {earliest.isoformat()}"))
         if wanted > now + MAX_AHEAD:
             description = f"would end it more than {MAX_AHEAD.days} days from now; pin or export it instead"
             raise InvalidArgument(Violation(field, description))
@@ -83,7 +84,7 @@ class Expire:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restore:
-    """Bring it back; it gets the retention anew."""
+    """Bring it back; it gets its retention anew."""
 
     reason: str
     action: ClassVar[str] = "RESTORE"
@@ -95,7 +96,7 @@ class Restore:
             raise ServiceError("ARTIFACT_NOT_EXPIRED", f"{name} has not expired", metadata={"resource": name})
         if until is None or until <= now:
             require_available(name, dataclasses.replace(life, state=DELETED), now, policy)
-        expire_time = now + policy.retention
+        expire_time = now + (life.retention or policy.retention)
         return dataclasses.replace(life, state=AVAILABLE, expire_time=expire_time, delete_time=None, reason=self.reason)
 
 

@@ -13,6 +13,8 @@ from services.storage.file import is_safe_path
 from services.storage.object_store import OWN_PREFIXES
 from services.storage.retention import Policy
 
+# The database has no year 300,000.
+_LONGEST_KEPT = datetime.timedelta(days=36500)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -33,11 +35,11 @@ class StorageSettings(ServerSettings):
     artifact_retention: datetime.timedelta = shared(  # noqa: RUF009 - makes a dataclass field
         "TUNESMITH_ARTIFACT_RETENTION", default=datetime.timedelta(days=15)
     )
-    """How long artifacts are kept."""
+    """How long artifacts are kept, at most 36500d."""
     artifact_expiry_grace: datetime.timedelta = shared(  # noqa: RUF009 - makes a dataclass field
         "TUNESMITH_ARTIFACT_EXPIRY_GRACE", default=datetime.timedelta(hours=72)
     )
-    """How long an expired artifact can be restored before its bytes are deleted."""
+    """How long an expired artifact can be restored before its bytes are deleted, at most 36500d."""
     s3_region: str = shared("TUNESMITH_S3_REGION", default="us-east-1")
     """Region of the bucket; servers other than AWS accept any."""
     start_timeout: datetime.timedelta = datetime.timedelta(seconds=60)
@@ -78,8 +80,10 @@ class StorageSettings(ServerSettings):
         if self.s3_public_endpoint not in ("", "off"):
             _check_endpoint("TUNESMITH_STORAGE_S3_PUBLIC_ENDPOINT", self.s3_public_endpoint)
         self._check_import_places()
-        if self.artifact_retention <= datetime.timedelta(0):
-            raise ConfigError("TUNESMITH_ARTIFACT_RETENTION: expected a duration above zero, such as 15d")
+        if not datetime.timedelta(0) < self.artifact_retention <= _LONGEST_KEPT:
+            raise ConfigError("TUNESMITH_ARTIFACT_RETENTION: expected a duration above zero and up to 36500d, such as 15d")
+        if self.artifact_expiry_grace > _LONGEST_KEPT:
+            raise ConfigError("TUNESMITH_ARTIFACT_EXPIRY_GRACE: expected a duration up to 36500d, such as 72h")
         if not datetime.timedelta(seconds=1) <= self.upload_lifetime <= datetime.timedelta(days=7):
             raise ConfigError("TUNESMITH_STORAGE_UPLOAD_LIFETIME: expected a duration from 1s to 7d")
         if self.sweep_interval <= datetime.timedelta(0):

@@ -11,9 +11,11 @@ _KEPT_SO_FAR = """
     FROM storage.artifact
     WHERE task = %(task)s AND kind = 'CHECKPOINT' AND state = 'AVAILABLE'
     ORDER BY create_time DESC, id DESC"""
+# The transaction may have begun, and waited, before another one made what it ends; an end comes after its beginning.
 _SUPERSEDE = """
     WITH done AS (
-        UPDATE storage.artifact SET state = 'EXPIRED', delete_time = storage.clock(), reason = 'superseded'
+        UPDATE storage.artifact SET state = 'EXPIRED', delete_time = storage.clock(), reason = 'superseded',
+            expire_time = least(expire_time, greatest(storage.clock(), create_time + interval '1 microsecond'))
         WHERE id = ANY(%(ids)s) RETURNING id, expire_time
     )
     INSERT INTO storage.artifact_audit (artifact, action, actor, reason, expire_time)

@@ -31,6 +31,8 @@ class Needed:
     """They live: their checkpoints stay."""
     origins: frozenset[uuid.UUID] = frozenset()
     """Artifacts from which live tasks start."""
+    unsure: frozenset[uuid.UUID] = frozenset()
+    """Artifacts of which nobody can tell; they are held until somebody can."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ that same transaction, rolled back.
 """
 
 import contextlib
+import dataclasses
 import datetime
 import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -56,7 +57,8 @@ _ENDING = """
         OR (kind = 'CHECKPOINT' AND hold_until BETWEEN storage.clock() - %(horizon)s AND storage.clock() + %(hold)s))"""
 _KEEP = """
     WITH done AS (
-        UPDATE storage.artifact SET expire_time = storage.clock() + %(retention)s
+        UPDATE storage.artifact
+        SET expire_time = storage.clock() + greatest(coalesce(retention, %(retention)s), 2 * %(horizon)s::interval)
         WHERE state = 'AVAILABLE' AND due_time <= storage.clock() + %(horizon)s
             AND (id = ANY(%(origins)s) OR (kind = 'CHECKPOINT' AND task = ANY(%(tasks)s)))
         RETURNING id, expire_time
@@ -65,7 +67,7 @@ _KEEP = """
     SELECT id, 'EXTEND', 'sweeper', 'a live task needs it', expire_time FROM done"""
 _HOLD = """
     UPDATE storage.artifact SET hold_until = greatest(hold_until, storage.clock() + %(hold)s)
-    WHERE state = 'AVAILABLE' AND kind = 'CHECKPOINT' AND id = ANY(%(origins)s)"""
+    WHERE state = 'AVAILABLE' AND (id = ANY(%(unsure)s) OR (kind = 'CHECKPOINT' AND id = ANY(%(origins)s)))"""
 _STRAY = """
     SELECT found.key AS object_key, found.size_bytes
     FROM unnest(%(keys)s::text[], %(sizes)s::bigint[]) AS found (key, size_bytes)
@@ -99,7 +101,7 @@ class SweepRepository(Protocol):
         """What will end soon, or has ended but was not marked yet, and the checkpoints that were in use within the last day."""
 
     async def keep(self, needed: Needed) -> None:
-        """Gives what is needed of that the retention anew, and holds the checkpoints from which live tasks start."""
+        """Gives what is needed of that its retention anew, and holds what nobody knows of and checkpoints to start from."""
 
     async def decide(self, found: Sequence[StoredObject], limit: int, *, needed: Needed = NOTHING_NEEDED, dry_run: bool) -> Sweep:
         """Keeps what is needed and marks what is due, at most `limit` of each sort; `found` is what lies in the bucket.
@@ -136,13 +138,13 @@ class PostgresSweepRepository:
         return [Ending(**row) for row in rows]
 
     async def keep(self, needed: Needed) -> None:
-        """Gives what is needed the retention anew; see SweepRepository."""
+        """Gives what is needed its retention anew, and no less than lasts until the sweeps after; see SweepRepository."""
         async with transaction(self._pool) as connection:
             await self._keep(connection, needed)
 
     async def _keep(self, connection: Connection, needed: Needed) -> None:
-        parameters = {"tasks": list(needed.tasks), "origins": list(needed.origins), "hold": HOLD}
-        parameters |= {"horizon": ahead(self._policy), "retention": self._policy.retention}
+        parameters: dict[str, Any] = {field: list(names) for field, names in dataclasses.asdict(needed).items()}
+        parameters |= {"horizon": ahead(self._policy), "retention": self._policy.retention, "hold": HOLD}
         await connection.execute(_KEEP, parameters)
         await connection.execute(_HOLD, parameters)
 

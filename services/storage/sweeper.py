@@ -74,7 +74,10 @@ class Sweeper:
             return dataclasses.replace(sweep, objects=await self._remove(sweep.objects)), False
 
     async def _needed(self) -> Needed:
-        """A live task needs what it continues and what it starts from, however long it rests; what nobody can tell is needed."""
+        """A live task needs what it continues and what it starts from, however long it rests.
+
+        What nobody can tell, as at every start, is held: it must not end, and gets no new retention for that.
+        """
         ending = await self._repository.ending()
         tasks = frozenset(each.task for each in ending if each.kind == CHECKPOINT)
         artifacts = frozenset(each.artifact for each in ending)
@@ -85,7 +88,7 @@ class Sweeper:
             )
         except ServiceError as error:
             log.warning("artifacts.kept", artifacts=len(artifacts), reason=error.reason)
-            return Needed(tasks, artifacts)
+            return Needed(unsure=artifacts)
 
     async def _decide(self, needed: Needed, *, dry_run: bool) -> Sweep:
         # The list is older than the decision: what has come since is not in it and cannot be taken for an orphan.

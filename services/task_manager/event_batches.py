@@ -7,7 +7,7 @@ from services.task_manager.frames import MAX_EVENTS
 from services.task_manager.trainer_port import RunMessage
 from tunesmith.v1 import task_event_pb2
 
-BEGINNINGS = {"training_started": "the training loop begins", "answering_started": "models begin to answer"}
+BEGINNINGS = {"training_started": "the first step begins", "answering_started": "models begin to answer"}
 """In words, by the kind of event."""
 _MAX_BYTES = 4 * 1024 * 1024
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunesmith.cli import artifact_export
+from tunesmith.cli.artifact_life import days_left, kept, life
 from tunesmith.cli.options import Json
-from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, time_left, when
+from tunesmith.cli.output import print_fields, print_json, print_table, size, talk, when
 from tunesmith.cli.progress import transfer_progress
 from tunesmith.names import bare_id
 
@@ -24,6 +25,16 @@ _Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorde
 _OptionalReason = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorded.", show_default=False)]
 
 
+class _Kind(enum.StrEnum):
+    ADAPTER = "adapter"
+    MODEL = "model"
+    CHECKPOINT = "checkpoint"
+    MERGED = "merged"
+    GGUF = "gguf"
+    EVALUATION = "evaluation"
+    GENERATION = "generation"
+
+
 class _State(enum.StrEnum):
     AVAILABLE = "available"
     EXPIRED = "expired"
@@ -36,15 +47,16 @@ def ls(
     state: Annotated[
         list[_State] | None, typer.Option(help="Only these; repeat it for several.", show_default="available and expired")
     ] = None,
+    kind: Annotated[_Kind | None, typer.Option(help="Only of this kind.", show_default="any")] = None,
     as_json: Json = False,
 ) -> None:
     """List artifacts, newest first, with the time that is left to them."""
     from tunesmith.client import Client
 
-    states = state or [_State.AVAILABLE, _State.EXPIRED]
     with Client() as client:
+        found = client.list_artifacts(task, states=state or [_State.AVAILABLE, _State.EXPIRED], kind=kind or "")
         if as_json:
-            for artifact in client.list_artifacts(task, states=states):
+            for artifact in found:
                 print_json(artifact, compact=True)
             return
         now = datetime.now(UTC)
@@ -57,9 +69,10 @@ def ls(
                 bare_id(a.manifest.task),
                 life(a, now),
             )
-            for a in client.list_artifacts(task, states=states)
+            for a in found
         ]
-    print_table(["ID", "KIND", "SIZE", "BASE MODEL", "TASK", "KEPT"], rows, "no artifacts yet")
+    nothing = "no artifact is like that" if task or state or kind else "no artifacts yet"
+    print_table(["ID", "KIND", "SIZE", "BASE MODEL", "TASK", "KEPT"], rows, nothing)
 
 
 @app.command()
@@ -119,7 +132,7 @@ def unpin(artifact: _Artifact, reason: _OptionalReason = "", as_json: Json = Fal
 def extend(
     artifact: _Artifact,
     reason: _Reason,
-    days: Annotated[float, typer.Option("--days", help="How many days longer.")],
+    days: Annotated[float, typer.Option("--days", help="How many days longer.", min=0.01, max=365)],
     as_json: Json = False,
 ) -> None:
     """Keep an artifact some days longer."""
@@ -154,37 +167,24 @@ def sweep(
         print(f"{name} {'would expire' if done.dry_run else 'expired'}")
     for name in done.deleted:
         print(f"{name} {'would be deleted' if done.dry_run else 'deleted'}")
+    for notice in done.notices:
+        print(f"{notice.artifact} {days_left(notice)}")
     talk(f"{done.removed_object_count} objects, {size(done.removed_bytes)}; {done.orphan_count} orphans watched")
+    if done.truncated:
+        talk("there is more to do than one sweep does; run it again, or leave it to the service")
 
 
 def _print_change(artifact: "Artifact", *, as_json: bool) -> None:
     if as_json:
         print_json(artifact)
     else:
-        print(f"{artifact.name} {life(artifact, datetime.now(UTC))}")
+        print(f"{artifact.name} {kept(artifact, datetime.now(UTC))}")
 
 
 def _kind(artifact: "Artifact") -> str:
     from tunesmith.v1.artifact_pb2 import Artifact
 
     return Artifact.Kind.Name(artifact.kind).lower()
-
-
-def life(artifact: "Artifact", now: datetime) -> str:
-    """`expires in 3 d`, `pinned`, `expired, restorable until 2026-01-19 00:00`, `deleted 2026-01-19 00:00`."""
-    from tunesmith.v1.artifact_pb2 import Artifact
-
-    if artifact.state == Artifact.EXPIRED:
-        is_over = artifact.delete_time.ToDatetime(tzinfo=UTC) <= now
-        return "expired" if is_over else f"expired, restorable until {when(artifact.delete_time)}"
-    if artifact.state == Artifact.DELETED:
-        return f"deleted {when(artifact.delete_time)}"
-    if artifact.state != Artifact.AVAILABLE:
-        return Artifact.State.Name(artifact.state).lower()
-    if artifact.pinned:
-        return "pinned"
-    left = time_left(artifact.expire_time, now)
-    return "in use" if left == "over" else f"expires in {left}"
 
 
 def _print_artifact(artifact: "Artifact") -> None:
@@ -195,7 +195,7 @@ def _print_artifact(artifact: "Artifact") -> None:
         [
             ("name", artifact.name),
             ("kind", _kind(artifact)),
-            ("kept", f"{life(artifact, datetime.now(UTC))} ({when(artifact.expire_time)})"),
+            ("kept", kept(artifact, datetime.now(UTC))),
             ("reason", artifact.reason),
             ("size", size(artifact.size_bytes)),
             ("damaged", "\n".join(artifact.damaged_files)),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunesmith.cli.artifact_life import days_left
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_json, print_table, when
 from tunesmith.names import bare_id
@@ -18,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def notices(
-    after: Annotated[int, typer.Option(help="Only what came after the notice of this number.")] = 0,
+    after: Annotated[int, typer.Option(help="Only what came after the notice of this number.", min=0, max=2**63 - 1)] = 0,
     task: Annotated[str, typer.Option(help="Only artifacts of this task.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -42,5 +43,5 @@ def announcement(notice: "ArtifactNotice") -> str:
     if notice.kind == ArtifactNotice.DAMAGED:
         return f"{notice.path} is damaged: {notice.damage}"
     if notice.kind == ArtifactNotice.EXPIRING:
-        return f"{notice.days} {'day' if notice.days == 1 else 'days'} left, expires {when(notice.expire_time)}"
+        return days_left(notice)
     return str(notice.kind)

@@ -38,15 +38,24 @@ def backup(
 def restore(
     directory: Annotated[Path, typer.Argument(help="What `tunesmith backup` wrote.", exists=True, file_okay=False)],
     data_dir: DataDir = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out what lies damaged in the backup instead of restoring nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a backup back into an empty data directory. Every checksum is compared."""
+    """Bring a backup back into an empty data directory. Every checksum is compared.
+
+    Exit code 1 when there are contents whose bytes could not be restored; everything else was then.
+    """
     from tunesmith.local.backup import restore as bring_back
     from tunesmith.local.state import data_directory
 
     target = data_directory(data_dir)
-    done = bring_back(target, directory, talk)
-    _tell(done, f"restored into {target.root}; start it with: tunesmith up", as_json=as_json)
+    done = bring_back(target, directory, talk, skip_damaged=skip_damaged)
+    _tell(done, f"restored into {target.root}; start it with: tunesmith up --data-dir {target.root}", as_json=as_json)
+    if done["damaged"]:
+        talk(f"{len(done['damaged'])} contents have no bytes; what needs them, tells tunesmith doctor once the stack runs")
+        raise typer.Exit(1)
 
 
 def _tell(done: dict[str, Any], outcome: str, *, as_json: bool) -> None:

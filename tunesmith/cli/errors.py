@@ -27,10 +27,12 @@ def show(error: TunesmithError | LocalError, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": _as_dict(error)}, ensure_ascii=False), file=sys.stderr)
         return
-    show_reason(error.reason, error.message)
-    for violation in getattr(error, "violations", ()):
-        line = f"{violation.field}: {violation.description}"
-        if line != error.message:  # a single violation is often the whole message
+    lines = [f"{violation.field}: {violation.description}" for violation in getattr(error, "violations", ())]
+    # Violations are often the whole message: one is said once, several as a list.
+    repeats = len(lines) > 1 and error.message.startswith(f"{lines[0]}; ")
+    show_reason(error.reason, f"{len(lines)} things are wrong" if repeats else error.message)
+    for line in lines:
+        if line != error.message:
             print(f"  - {line}", file=sys.stderr)
     show_hint(error.hint)
 

@@ -59,6 +59,8 @@ def add(
         return
     count = f"{model.parameter_count / 1e6:,.1f} M parameters"
     print(f"{model.name}: {count}, {model.context_length:,} tokens, {size(model.size_bytes)}")
+    if license_id and model.license != license_id:
+        talk(f"these files were registered before, under {model.license or 'no licence'}; nothing has changed")
     if model.chat_template_problem:
         talk(f"it cannot train on conversations: {model.chat_template_problem}")
     talk(f"tune it: tunesmith task create --model {name} --data DATASET --watch")

@@ -33,7 +33,9 @@ def ls(
     family: Annotated[str, typer.Option(help="Only of this family, for example llama.")] = "",
     license_id: Annotated[str, typer.Option("--license", help="Only under this licence, for example Apache-2.0.")] = "",
     text: Annotated[str, typer.Option(help="Only with this text in ID or name.")] = "",
-    max_parameters: Annotated[float, typer.Option(help="Only up to so many millions of parameters; 0 = any.", min=0)] = 0,
+    max_parameters: Annotated[
+        float, typer.Option(help="Only up to so many millions of parameters; 0 = any.", min=0, max=1e9)
+    ] = 0,
     conversations: Annotated[bool, typer.Option("--conversations", help="Only those that can learn conversations.")] = False,
     sort: Annotated[_Sort, typer.Option(help="What comes first: the smallest, the newest, or the longest context.")] = _Sort.ID,
     as_json: Json = False,
@@ -79,10 +81,10 @@ def show(model: Annotated[str, typer.Argument(help="ID or name of a base model."
 
     with Client() as client:
         found = client.get_base_model(model)
-        if as_json:
-            print_json(found)
-            return
         tunings = _tunings(client, found.name)
+    if as_json:
+        print_json(found, *filter(None, [tunings]))
+        return
     print_fields(
         [
             ("name", found.name),

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 _WIDE = 240  # a table that is not shown on a terminal is never cut
 
 
-def print_json(message: "Message", *, compact: bool = False) -> None:
-    """The proto JSON with the proto's own field names; one line when compact."""
-    from google.protobuf.json_format import MessageToJson
+def print_json(message: "Message", *more: "Message", compact: bool = False) -> None:
+    """The proto JSON with the proto's own field names, of several messages in one object; one line when compact."""
+    import json
 
-    text = MessageToJson(message, preserving_proto_field_name=True, indent=None if compact else 2, ensure_ascii=False)
-    print(text, flush=compact)
+    from google.protobuf.json_format import MessageToDict
+
+    fields: dict[str, object] = {}
+    for each in (message, *more):
+        fields |= MessageToDict(each, preserving_proto_field_name=True)
+    print(json.dumps(fields, indent=None if compact else 2, ensure_ascii=False), flush=compact)
 
 
 def talk(text: str) -> None:

@@ -62,10 +62,27 @@ def show(model: _Version, as_json: Json = False) -> None:
 
 
 @app.command()
+def card(model: _Version, as_json: Json = False) -> None:
+    """Print the model card of a version: what it is, where it comes from, its metrics, licence and limits."""
+    from tunesmith.client import Client
+
+    with Client() as client:
+        text = client.get_model_card(model)
+    if as_json:
+        import json
+
+        print(json.dumps({"card": text}, ensure_ascii=False))
+    else:
+        print(text, end="")
+
+
+@app.command()
 def alias(
     model: _Model,
     name: Annotated[str, typer.Argument(metavar="ALIAS", help="For example champion.")],
-    version: Annotated[int, typer.Argument(help="The version it points to from now on; 0 removes the alias.")],
+    version: Annotated[
+        int, typer.Argument(help="The version it points to from now on; 0 removes the alias.", min=0, max=2**31 - 1)
+    ],
     as_json: Json = False,
 ) -> None:
     """Point an alias to a version."""

@@ -151,6 +151,7 @@ def _create(client: "Client", task: "Task", *, watch: bool, as_json: bool) -> No
 @app.command()
 def show(task: TaskId, as_json: Json = False) -> None:
     """Show one task, what was strange about its run, and the newest answers to its sample prompts."""
+    from tunesmith.cli.artifact_life import kept_of
     from tunesmith.cli.event_text import told
     from tunesmith.cli.task_text import print_task
     from tunesmith.client import Client
@@ -162,7 +163,7 @@ def show(task: TaskId, as_json: Json = False) -> None:
             print_json(found)
             return
         events = client.list_events(task, kinds=[TaskEvent.ANOMALY, TaskEvent.SAMPLE_GENERATED])
-        print_task(found)
+        print_task(found, kept_of(client, found.artifact, found.name) if found.artifact else "")
         for text in told(events):
             print(text)
 

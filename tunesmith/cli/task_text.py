@@ -74,13 +74,13 @@ def error_text(error: TaskError) -> str:
 
 
 def _move(transition: TaskTransition) -> str:
-    """`2026-01-01 12:00 RUNNING: the training loop begins`."""
+    """`2026-01-01 12:00 RUNNING: the first step begins`."""
     why = f": {transition.reason}" if transition.reason else ""
     return f"{when(transition.time)} {state_name(transition.to_state)}{why}"
 
 
-def print_task(task: Task) -> None:
-    """Every field that is set."""
+def print_task(task: Task, kept: str = "") -> None:
+    """Every field that is set; `kept` says how long its artifact is."""
     print_fields(
         [
             ("name", task.name),
@@ -96,6 +96,7 @@ def print_task(task: Task) -> None:
             ("remaining", duration(task.progress.remaining.seconds) if task.progress.remaining.seconds else ""),
             ("error", error_text(task.error) if task.HasField("error") else ""),
             ("artifact", task.artifact),
+            ("kept", kept),
             ("from", f"{task.origin.artifact} (step {task.origin.step} of {task.origin.task})" if task.origin.artifact else ""),
             ("evaluation", task.evaluation_task),
             ("found", task.evaluation_result.summary),

@@ -129,8 +129,10 @@ def _note(event: "TaskEvent") -> str:
 
 
 def _say_next_step(client: "Client", task: str, artifact: str) -> None:
+    from tunesmith.cli.artifact_life import kept_of
+
     found = client.get_task(task)
-    talk(f"succeeded: {artifact}")
+    talk(f"succeeded: {artifact} {kept_of(client, artifact, found.name)}".rstrip())
     talk(f"try it: tunesmith model chat {artifact}" if _chats(found) else f"look at it: tunesmith artifact show {artifact}")
     if found.evaluation_task or found.HasField("evaluation_result"):
         later = f", once {found.evaluation_task} is done" if found.evaluation_task else ""

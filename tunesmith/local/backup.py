@@ -33,8 +33,10 @@ def save(directory: DataDirectory, target: Path, say: Say) -> dict[str, Any]:
         return asyncio.run(_beside_servers(directory, "save", target.absolute(), say))
 
 
-def restore(directory: DataDirectory, source: Path, say: Say) -> dict[str, Any]:
+def restore(directory: DataDirectory, source: Path, say: Say, *, skip_damaged: bool = False) -> dict[str, Any]:
     """Bring a backup back into a data directory that holds nothing yet; returns what was done.
+
+    `skip_damaged` leaves out the contents that lie damaged in the backup, which is refused otherwise.
 
     Raises:
         LocalError: ALREADY_RUNNING, RESTORE_TARGET_NOT_EMPTY, BACKUP_UNREADABLE, …
@@ -43,10 +45,11 @@ def restore(directory: DataDirectory, source: Path, say: Say) -> dict[str, Any]:
         raise LocalError("BACKUP_UNREADABLE", f"{source} holds no backup", "Name the directory that `tunesmith backup` wrote.")
     directory.create()
     with directory.locked():
-        return asyncio.run(_beside_servers(directory, "restore", source.absolute(), say))
+        options = ("--skip-damaged",) if skip_damaged else ()
+        return asyncio.run(_beside_servers(directory, "restore", source.absolute(), say, *options))
 
 
-async def _beside_servers(directory: DataDirectory, action: str, place: Path, say: Say) -> dict[str, Any]:
+async def _beside_servers(directory: DataDirectory, action: str, place: Path, say: Say, *options: str) -> dict[str, Any]:
     """With Postgres and S3 alone: no service changes anything meanwhile."""
     environment = _environment(directory, running_ones=False)
     backends, _ = plan.choose_backends(directory.root, directory.read_settings(), plan.resolve_files(os.environ), _same)
@@ -55,7 +58,7 @@ async def _beside_servers(directory: DataDirectory, action: str, place: Path, sa
 
     async def work() -> None:
         await supervisor.wait_ready(START_TIMEOUT_SECONDS)
-        done.update(await _run(action, place, environment))
+        done.update(await _run(action, place, environment, *options))
         stop.set()
 
     say("starting Postgres and the object store for the time of the work")
@@ -77,9 +80,9 @@ def _same(kept: list[int], count: int) -> list[int]:
     return kept[:count]
 
 
-async def _run(action: str, place: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+async def _run(action: str, place: Path, environment: Mapping[str, str], *options: str) -> dict[str, Any]:
     program = postgres.binary("pg_dump" if action == "save" else "pg_restore")
-    command = (sys.executable, "-P", "-m", "services.storage.backup", action, str(place), str(program))
+    command = (sys.executable, "-P", "-m", "services.storage.backup", action, str(place), str(program), *options)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "tunesmith.local.child", "SIGKILL", str(os.getpid()), *command),
         env={**postgres.environment(), **environment},

@@ -418,7 +418,7 @@ class ExtendArtifactRequest(_message.Message):
 
     @_builtins.property
     def extension(self) -> _duration_pb2.Duration:
-        """How much later than its `expire_time` now; whole seconds count."""
+        """How much later than its `expire_time` now, or than now when that has passed; whole seconds count."""
 
     def __init__(
         self,

@@ -209,7 +209,8 @@ class ArtifactServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RestoreArtifact(self, request, context):
-        """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+        """Brings back an EXPIRED artifact until its bytes are deleted; it gets its retention anew, that of its task if the task has one
+        (`ArtifactManifest.retention`). FAILED_PRECONDITION
         (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -79,7 +79,8 @@ class ArtifactServiceStub:
     (ARTIFACT_EXPIRED) when its end has come already.
     """
     RestoreArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.RestoreArtifactRequest, _artifact_pb2.Artifact]
-    """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+    """Brings back an EXPIRED artifact until its bytes are deleted; it gets its retention anew, that of its task if the task has one
+    (`ArtifactManifest.retention`). FAILED_PRECONDITION
     (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
     """
     ExportArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ExportArtifactRequest, _registered_model_pb2.ModelVersion]
@@ -153,7 +154,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     (ARTIFACT_EXPIRED) when its end has come already.
     """
     RestoreArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.RestoreArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
-    """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+    """Brings back an EXPIRED artifact until its bytes are deleted; it gets its retention anew, that of its task if the task has one
+    (`ArtifactManifest.retention`). FAILED_PRECONDITION
     (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
     """
     ExportArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ExportArtifactRequest, _registered_model_pb2.ModelVersion]  # type: ignore[assignment]
@@ -290,7 +292,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_service_pb2.RestoreArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
-        """Brings back an EXPIRED artifact until its bytes are deleted; it gets the retention anew. FAILED_PRECONDITION
+        """Brings back an EXPIRED artifact until its bytes are deleted; it gets its retention anew, that of its task if the task has one
+        (`ArtifactManifest.retention`). FAILED_PRECONDITION
         (ARTIFACT_NOT_EXPIRED) when it has not expired, NOT_FOUND (ARTIFACT_EXPIRED) when its bytes are gone.
         """
 

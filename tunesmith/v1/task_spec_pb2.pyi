@@ -287,7 +287,7 @@ class FineTuning(_message.Message):
     @_builtins.property
     def artifact_retention(self) -> _duration_pb2.Duration:
         """Optional. How long what the task makes is kept, from the commit of each artifact: 1 hour to 365 days, in whole seconds. Default:
-        the server's retention (15 days unless set otherwise).
+        that of the task's project, else the server's retention (15 days unless set otherwise).
         """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""`python -m services.storage.backup save|restore DIRECTORY PROGRAM`, with the settings of the storage service.
+"""`python -m services.storage.backup save|restore DIRECTORY PROGRAM [--skip-damaged]`, with the settings of the storage service.
 
 PROGRAM is pg_dump or pg_restore. Prints one JSON object: what was done, or `error` with reason, message and hint and exit code 1.
 """
@@ -23,12 +23,12 @@ from services.storage.settings import StorageSettings
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code."""
-    action, directory, program = arguments
+    action, directory, program, *options = arguments
     os.umask(0o077)
     settings = config.load(StorageSettings, "TUNESMITH_STORAGE_", os.environ)
     logs.configure("backup", settings.log_level)
     try:
-        done = asyncio.run(_run(settings, action, Archive(pathlib.Path(directory)), pathlib.Path(program)))
+        done = asyncio.run(_run(settings, action, Archive(pathlib.Path(directory)), pathlib.Path(program), options))
     except ServiceError as error:
         return _say_error(error.reason, error.message, error.hint)
     except psycopg.OperationalError as error:
@@ -39,7 +39,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-async def _run(settings: StorageSettings, action: str, archive: Archive, program: pathlib.Path) -> dict[str, Any]:
+async def _run(
+    settings: StorageSettings, action: str, archive: Archive, program: pathlib.Path, options: list[str]
+) -> dict[str, Any]:
     store = MinioObjectStore(
         settings.s3_endpoint,
         access_key=settings.s3_access_key,
@@ -52,7 +54,7 @@ async def _run(settings: StorageSettings, action: str, archive: Archive, program
     if action == "save":
         saved = await save(dsn, store, archive, program, environment)
         return {**_facts(saved.manifest), "copied": saved.copied}
-    return _facts(await restore(dsn, store, archive, program, environment))
+    return _facts(await restore(dsn, store, archive, program, environment, skip_damaged="--skip-damaged" in options))
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from services.common.errors import ServiceError
 
 FORMAT = 1
 _CHUNK_BYTES = 2**20
+_LEAVE_OUT = "Use another backup, bring the file back from a copy of this one, or leave it out: tunesmith restore --skip-damaged."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,20 +108,20 @@ class Archive:
     def verified(self, content: Content) -> pathlib.Path:
         """The content, read and compared with its checksum; raises ServiceError (BACKUP_UNREADABLE)."""
         path = self._place(content.sha256)
-        self._verify(path, content.sha256)
+        self._verify(path, content.sha256, _LEAVE_OUT)
         return path
 
     def _place(self, sha256: str) -> pathlib.Path:
         return self.root / "blobs" / sha256[:2] / sha256
 
-    def _verify(self, path: pathlib.Path, sha256: str) -> None:
+    def _verify(self, path: pathlib.Path, sha256: str, hint: str = "") -> None:
         try:
             with path.open("rb") as source:
                 found = hashlib.file_digest(source, "sha256").hexdigest()
         except OSError as error:
-            raise unreadable(f"{path} cannot be read: {error.strerror}") from error
+            raise unreadable(f"{path} cannot be read: {error.strerror}", hint) from error
         if found != sha256:
-            raise unreadable(f"{path} is damaged: its SHA-256 is {found}")
+            raise unreadable(f"{path} is damaged: its SHA-256 is {found}", hint)
 
     def _prune(self, manifest: Manifest) -> None:
         wanted = {content.sha256 for content in manifest.contents}
@@ -166,6 +167,6 @@ def total_bytes(contents: Sequence[Content]) -> int:
     return sum(content.size_bytes for content in contents)
 
 
-def unreadable(message: str) -> ServiceError:
-    """The error for a backup that is not whole."""
-    return ServiceError("BACKUP_UNREADABLE", message)
+def unreadable(message: str, hint: str = "") -> ServiceError:
+    """The error for a backup that is not whole; an empty hint is the catalogue's."""
+    return ServiceError("BACKUP_UNREADABLE", message, hint=hint)

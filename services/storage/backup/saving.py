@@ -16,6 +16,9 @@ from services.storage.sweep_repository import SWEEP_LOCK
 
 log = structlog.get_logger()
 
+_SWEEP_SECONDS = 60
+"""Most sweeps take less than one; a nightly backup must not fail for it."""
+
 _CONTENTS = """
     SELECT sha256, size_bytes, object_key FROM storage.blob
     UNION ALL SELECT sha256, size_bytes, object_key FROM storage.event_segment
@@ -54,11 +57,14 @@ async def save(dsn: str, store: ObjectStore, archive: Archive, program: pathlib.
 
 
 async def _hold_sweeps(connection: psycopg.AsyncConnection[dict[str, object]]) -> None:
-    """Until the session ends. The lock is taken before the snapshot."""
-    row = await (await connection.execute("SELECT pg_try_advisory_lock(%s) AS free", (SWEEP_LOCK,))).fetchone()
+    """Until the session ends; waits for a sweep to end. The lock is taken before the snapshot."""
+    await connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{_SWEEP_SECONDS}s",))
+    try:
+        await connection.execute("SELECT pg_advisory_lock(%s)", (SWEEP_LOCK,))
+    except psycopg.errors.LockNotAvailable as error:
+        message = f"a sweep is at work for {_SWEEP_SECONDS} s, and would remove what the backup still has to copy"
+        raise ServiceError("SWEEP_RUNNING", message) from error
     await connection.commit()
-    if row is None or not row["free"]:
-        raise ServiceError("SWEEP_RUNNING", "a sweep is at work, and would remove what the backup still has to copy")
 
 
 async def _dump(dsn: str, snapshot: str, archive: Archive, program: pathlib.Path, environment: dict[str, str]) -> str:

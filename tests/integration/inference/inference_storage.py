@@ -66,7 +66,11 @@ class DirectoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_ser
     async def GetArtifact(self, request: artifact_service_pb2.GetArtifactRequest, context: Any) -> artifact_pb2.Artifact:
         if request.name not in self.others:
             raise NotFound("ARTIFACT_NOT_FOUND", request.name)
-        return self.others[request.name]
+        found = self.others[request.name]
+        if found.state != artifact_pb2.Artifact.AVAILABLE:
+            metadata = {"delete_time": "2026-01-19T00:00:00+00:00"} if found.HasField("delete_time") else {}
+            raise ServiceError("ARTIFACT_EXPIRED", f"{request.name} expired at noon", metadata=metadata)
+        return found
 
     async def ListArtifacts(
         self, request: artifact_service_pb2.ListArtifactsRequest, context: Any
@@ -75,6 +79,7 @@ class DirectoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_ser
         page = [self._artifact(name) for name in newest_first[: request.page_size or None]]
         page += [each for each in self.others.values() if each.manifest.task == request.task]
         page = [each for each in page if request.kind in (each.kind, artifact_pb2.Artifact.KIND_UNSPECIFIED)]
+        page = [each for each in page if each.state in (request.states or [artifact_pb2.Artifact.AVAILABLE])]
         return artifact_service_pb2.ListArtifactsResponse(artifacts=page)
 
     async def DownloadArtifact(

@@ -31,7 +31,8 @@ async def lookup(storage: DirectoryStorage) -> AsyncIterator[ArtifactLookup]:
 
 
 def add(storage: DirectoryStorage, name: str, kind: Artifact.Kind, step: int = 0, seconds: int = 0, **manifest: object) -> None:
-    storage.others[name] = Artifact(name=name, kind=kind, manifest=ArtifactManifest(task=TASK, step=step, **manifest))
+    manifest = ArtifactManifest(task=TASK, step=step, **manifest)
+    storage.others[name] = Artifact(name=name, kind=kind, state=Artifact.AVAILABLE, manifest=manifest)
     storage.others[name].create_time.FromSeconds(seconds)
 
 
@@ -55,6 +56,34 @@ async def test_a_checkpoint_is_found_by_its_step_the_newest_attempts_first(
     with pytest.raises(ServiceError, match=r"@step-5 does not exist; steps with a checkpoint: 4, 8") as refused:
         await lookup.checkpoint(TASK, 5)
     assert refused.value.reason == "CHECKPOINT_NOT_FOUND"
+
+
+@pytest.mark.parametrize("state", [Artifact.EXPIRED, Artifact.DELETED])
+async def test_of_a_result_that_has_ended_storage_says_when(
+    storage: DirectoryStorage, lookup: ArtifactLookup, state: Artifact.State
+) -> None:
+    add(storage, ARTIFACT, Artifact.ADAPTER)
+    add(storage, OTHER_ARTIFACT, Artifact.CHECKPOINT)
+    storage.others[ARTIFACT].state = state
+    with pytest.raises(ServiceError, match=f"{ARTIFACT} expired at noon") as refused:
+        await lookup.refuse_ended(TASK)
+    assert refused.value.reason == "ARTIFACT_EXPIRED"
+    assert await lookup.newest(TASK) is None
+    await lookup.refuse_ended("tasks/other")
+
+
+async def test_a_checkpoint_that_has_ended_is_told_while_it_can_come_back(
+    storage: DirectoryStorage, lookup: ArtifactLookup
+) -> None:
+    add(storage, ARTIFACT, Artifact.CHECKPOINT, 8)
+    add(storage, "artifacts/last", Artifact.CHECKPOINT, 12)
+    storage.others[ARTIFACT].state = Artifact.EXPIRED
+    with pytest.raises(ServiceError, match="steps with a checkpoint: 12"):
+        await lookup.checkpoint(TASK, 8)
+    storage.others[ARTIFACT].delete_time.FromSeconds(1)
+    with pytest.raises(ServiceError) as refused:
+        await lookup.checkpoint(TASK, 8)
+    assert (refused.value.reason, refused.value.metadata["delete_time"]) == ("ARTIFACT_EXPIRED", "2026-01-19T00:00:00+00:00")
 
 
 @pytest.mark.parametrize(

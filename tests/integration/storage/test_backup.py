@@ -1,6 +1,7 @@
 """A backup of real Postgres and S3 comes back equal; nothing stops meanwhile, and damage is told."""
 
 import asyncio
+import datetime
 import io
 import pathlib
 import uuid
@@ -11,15 +12,19 @@ import psycopg
 import pytest
 from embedded import S3
 from integration.storage.conftest import postgres_repositories
+from unit.storage.artifact_suite import until
 from unit.storage.service import Service, lines, model_files, row, running_service, sha256
 
 from services import task_manager
 from services.common.errors import ServiceError
 from services.common.postgres import Pool, migrate, open_pool, transaction
+from services.storage.artifact import EVERYTHING_AVAILABLE
+from services.storage.backup import saving
 from services.storage.backup.archive import Archive
 from services.storage.backup.restoring import restore
 from services.storage.backup.saving import Saved, save
 from services.storage.object_store import MinioObjectStore
+from services.storage.scrubber import Scrubber
 from services.storage.sweep_repository import SWEEP_LOCK
 from tunesmith.local.postgres import binary, environment
 from tunesmith.v1 import model_service_pb2
@@ -117,17 +122,69 @@ async def test_what_is_damaged_is_left_out_and_told(
     assert [content.sha256 for content in done.manifest.contents] == [sha256(b"fine")]
 
 
+async def test_what_lies_damaged_in_the_backup_is_left_out_when_asked_and_found_by_the_scrubber(
+    service: Service, store: MinioObjectStore, postgres_dsn: str, target_dsn: str, archive: Archive, client: minio.Minio, s3: S3
+) -> None:
+    artifact = await service.store_artifact({"a": b"weights", "b": b"fine", "c": b"lost"})
+    keys = await service.repositories.blobs.known([sha256(b"lost")])
+    await store.remove(keys[sha256(b"lost")])
+    await saved(postgres_dsn, store, archive)
+    (rotten,) = archive.root.glob(f"blobs/*/{sha256(b'weights')}")
+    rotten.write_bytes(b"wEights")
+    other = MinioObjectStore(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket=f"{s3.bucket}-2")
+    await other.prepare()
+    target = (target_dsn, other, archive, binary("pg_restore"), dict(environment()))
+    with pytest.raises(ServiceError, match="is damaged") as caught:
+        await restore(*target)
+    assert (caught.value.reason, "--skip-damaged" in caught.value.hint) == ("BACKUP_UNREADABLE", True)
+    done = await restore(*target, skip_damaged=True)
+    assert [content.sha256 for content in done.contents] == [sha256(b"fine")]
+    assert set(done.damaged) == {sha256(b"weights"), sha256(b"lost")}
+    async with open_pool(target_dsn, application="test") as pool:
+        repositories = postgres_repositories(pool)
+        scrubber = Scrubber(repositories.scrubs, other, bytes_per_second=2**30, interval=datetime.timedelta(days=30))
+        while await scrubber.check_next():
+            pass
+        (found,) = await repositories.artifacts.page(9, None, EVERYTHING_AVAILABLE)
+        assert (found.name, {file.path for file in found.files if file.damage}) == (artifact.name, {"a", "c"})
+    await asyncio.to_thread(_drop, client, f"{s3.bucket}-2")
+
+
 async def test_a_backup_and_a_sweep_never_run_together(
-    service: Service, store: MinioObjectStore, postgres_dsn: str, archive: Archive, pool: Pool
+    service: Service,
+    store: MinioObjectStore,
+    postgres_dsn: str,
+    archive: Archive,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with transaction(pool) as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SWEEP_LOCK,))
+        monkeypatch.setattr(saving, "_SWEEP_SECONDS", 0.01)
         with pytest.raises(ServiceError) as caught:
             await saved(postgres_dsn, store, archive)
     assert caught.value.reason == "SWEEP_RUNNING"
     assert not (archive.root / "manifest.json").exists()
     await saved(postgres_dsn, store, archive)
     assert not (await service.sweep()).removed_object_count
+
+
+async def test_a_backup_waits_for_the_end_of_a_sweep(
+    service: Service, store: MinioObjectStore, postgres_dsn: str, archive: Archive, pool: Pool
+) -> None:
+    await service.store_artifact(FILES)
+    waiting = "SELECT count(*) AS count FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with transaction(pool) as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SWEEP_LOCK,))
+        backup = asyncio.create_task(saved(postgres_dsn, store, archive))
+
+        async def waits() -> bool:
+            assert not backup.done()
+            row = await (await connection.execute(waiting)).fetchone()
+            return row is not None and row["count"] == 1
+
+        await until(waits)
+    assert (await backup).copied == len(FILES)
 
 
 def _drop(client: minio.Minio, bucket: str) -> None:

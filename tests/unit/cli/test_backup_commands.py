@@ -37,9 +37,31 @@ def test_a_backup_without_damaged_bytes_is_no_success(run, monkeypatch, tmp_path
 
 
 def test_a_restore_says_how_to_go_on(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(backup, "restore", lambda directory, source, say: DONE)
+    asked = []
+    monkeypatch.setattr(backup, "restore", lambda directory, source, say, *, skip_damaged: asked.append(skip_damaged) or DONE)
     result = run("restore", tmp_path)
-    assert f"restored into {tmp_path / 'data'}; start it with: tunesmith up" in result.stdout.replace("\n", "")
+    place = tmp_path / "data"
+    assert f"restored into {place}; start it with: tunesmith up --data-dir {place}" in result.stdout.replace("\n", "")
+    assert run("restore", tmp_path, "--skip-damaged").exit_code == 0
+    assert asked == [False, True]
+
+
+def test_a_restore_that_leaves_something_out_is_no_success(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(backup, "restore", lambda directory, source, say, *, skip_damaged: DONE | {"damaged": ["a"]})
+    result = run("restore", tmp_path, "--json")
+    assert (result.exit_code, json.loads(result.stdout)["damaged"]) == (1, ["a"])
+    assert "1 contents have no bytes" in result.stderr
+
+
+async def test_the_process_is_told_what_to_leave_out(monkeypatch, tmp_path):
+    package = tmp_path / "services" / "storage" / "backup"
+    package.mkdir(parents=True)
+    for directory in (package, package.parent, package.parent.parent):
+        (directory / "__init__.py").write_text("")
+    (package / "__main__.py").write_text("import json, sys; print(json.dumps({'arguments': sys.argv[1:]}))")
+    environment = {"PYTHONPATH": ":".join([str(tmp_path), *sys.path])}
+    done = await backup._run("restore", tmp_path, environment, "--skip-damaged")
+    assert (done["arguments"][0], done["arguments"][3:]) == ("restore", ["--skip-damaged"])
 
 
 def test_where_no_stack_was_there_is_nothing_to_save(run, tmp_path):

@@ -7,7 +7,8 @@ from fake_platform import NOW, a_run
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
-from tunesmith.v1.artifact_service_pb2 import ArtifactNotice
+from tunesmith.v1.artifact_pb2 import Artifact
+from tunesmith.v1.artifact_service_pb2 import ArtifactNotice, SweepArtifactsResponse
 from tunesmith.v1.base_model_pb2 import BaseModel
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_event_pb2 import TaskEvent
@@ -505,6 +506,17 @@ class TestArtifacts:
         assert "expires in 15 d" in run("artifact", "ls").stdout
         assert json_lines(run("artifact", "ls", "--task", "t1", "--json").stdout)[0]["kind"] == "ADAPTER"
 
+    def test_ls_of_one_kind(self, run, platform):
+        names = [platform.artifacts.add({"a": b"1"}, kind=kind).name for kind in (Artifact.ADAPTER, Artifact.CHECKPOINT)]
+        found = json_lines(run("artifact", "ls", "--kind", "checkpoint", "--json").stdout)
+        assert [artifact["name"] for artifact in found] == names[1:]
+        assert "no artifact is like that" in run("artifact", "ls", "--kind", "gguf").stderr
+        assert run("artifact", "ls", "--kind", "picture").exit_code == 2
+
+    def test_every_kind_of_the_contract_can_be_asked_for(self, run, platform):
+        for name in Artifact.Kind.keys()[1:]:
+            assert run("artifact", "ls", "--kind", name.lower()).exit_code == 0, name
+
     def test_show_lists_files(self, run, platform):
         artifact = platform.artifacts.add({"adapter.bin": b"1234"})
         assert "adapter.bin (4 B)" in run("artifact", "show", artifact.name).stdout
@@ -561,10 +573,36 @@ class TestRetention:
         assert run("artifact", "pin", artifact.name).exit_code == 2
         assert run("artifact", "extend", artifact.name, "--days", 1).exit_code == 2
 
+    @pytest.mark.parametrize("days", ["0", "-1", "366", "1e12", "inf", "nan", "many"])
+    def test_an_extension_by_days_that_cannot_be_is_a_usage_error(self, run, artifact, days):
+        assert run("artifact", "extend", artifact.name, "-r", "x", "--days", days).exit_code == 2
+
     def test_sweep_says_what_it_did_or_would_do(self, run, artifact):
         assert run("artifact", "sweep", "--dry-run").stdout == f"{artifact.name} would expire\n"
         assert run("artifact", "sweep").stdout == f"{artifact.name} expired\n"
         assert json.loads(run("artifact", "sweep", "--json").stdout)["removed_object_count"] == "2"
+
+    def test_sweep_tells_what_it_announces_and_that_there_is_more(self, run, platform):
+        notice = SweepArtifactsResponse.Notice(artifact="artifacts/a", days=3, expire_time=NOW)
+        platform.artifacts.swept = {"notices": [notice], "truncated": True}
+        result = run("artifact", "sweep")
+        assert result.stdout.startswith("artifacts/a 3 days left, expires ")
+        assert "there is more to do" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "registry alias mine best -1",
+        "registry alias mine best 2147483648",
+        "artifact notices --after -1",
+        "artifact notices --after 9223372036854775808",
+        "model ls --max-parameters 1e30",
+        "model ls --max-parameters nan",
+    ],
+)
+def test_a_number_that_the_contract_has_no_room_for_is_a_usage_error(run, command):
+    assert run(*command.split()).exit_code == 2
 
 
 class TestRegistry:
@@ -625,6 +663,12 @@ class TestRegistry:
         assert "adapter.bin (4 B)" in run("registry", "show", "mine@champion").stdout
         assert json.loads(run("registry", "show", "mine@1", "--json").stdout)["version"] == 1
         assert json.loads(run("registry", "show", "mine", "--json").stdout)["version_count"] == "1"
+
+    def test_card_prints_the_readme_of_a_version(self, run, platform):
+        artifact = platform.artifacts.add({"README.md": "# Größe\n".encode()})
+        run("artifact", "export", artifact.name, "mine")
+        assert run("registry", "card", "mine@1").stdout == "# Größe\n"
+        assert json.loads(run("registry", "card", "mine", "--json").stdout) == {"card": "# Größe\n"}
 
     def test_alias_says_where_all_point(self, run, artifact):
         assert run("registry", "alias", "mine", "champion", 1).stdout == "models/mine champion → 1\n"

@@ -62,6 +62,12 @@ def test_fields_are_listed_between_message_and_hint(show_refused):
     ]
 
 
+def test_several_violations_that_are_the_whole_message_are_said_once(show_refused):
+    violations = [("a", "is required"), ("b.c", "is too large")]
+    result = show_refused("INVALID_ARGUMENT", message="a: is required; b.c: is too large", violations=violations)
+    assert result.stderr.splitlines()[:3] == ["error[R]: 2 things are wrong", "  - a: is required", "  - b.c: is too large"]
+
+
 def test_a_field_that_is_the_whole_message_is_not_said_twice(show_refused):
     result = show_refused("INVALID_ARGUMENT", message="a: is required", violations=[("a", "is required")])
     assert result.stderr == "error[R]: a: is required\n  hint: mend it\n"

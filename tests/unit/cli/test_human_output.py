@@ -245,6 +245,16 @@ class TestModelsAndArtifacts:
         assert run("artifact", "ls").stdout.splitlines()[1].split()[-1] == word
         assert fields(run("artifact", "show", artifact.name).stdout)["kept"].startswith(word)
 
+    @pytest.mark.parametrize("state", [Artifact.AVAILABLE, Artifact.EXPIRED])
+    def test_a_task_says_how_long_its_artifact_is_kept(self, run, platform, state):
+        made = platform.artifacts.add({"a": b"1"}, expire_time=Timestamp(seconds=4_000_000_000))
+        made.state = state
+        task = platform.tasks.add(Task.SUCCEEDED, artifact=made.name)
+        made.manifest.task = task.name
+        shown = fields(run("task", "show", task.name).stdout)
+        word = "expires in " if state == Artifact.AVAILABLE else "expired"
+        assert (shown["artifact"], shown["kept"][: len(word)]) == (made.name, word)
+
     def test_an_artifact_says_where_it_came_from(self, run, platform):
         artifact = platform.artifacts.add({"a": b"1", "b": b"22"}, task="tasks/t", expire_time=Timestamp(seconds=4_000_000_000))
         manifest = artifact.manifest

@@ -76,7 +76,7 @@ ONE_OBJECT = {
     "task retry FAILED --set learning_rate=1e-5": {"name", "display_name", "spec", "state", "create_time"},
     "task clone TASK --name copy --set seed=2": {"name", "display_name", "spec", "state", "effective_hyperparameters"},
     "task save SAVING --label good": {"step", "name", "artifact", "labels"},
-    "model show tiny": {"name", "display_name", "context_length"},
+    "model show tiny": {"name", "display_name", "context_length", "tunings", "max_seq_length"},
     "model chat tiny -m hello": {"model", "message", "finish_reason"},
     "artifact show ARTIFACT": {"name", "kind", "state", "manifest", "size_bytes", "create_time"},
     "artifact download ARTIFACT OUT": {"directory", "files"},

@@ -70,6 +70,12 @@ def test_one_model_tells_what_it_can_be_tuned_with_and_the_memory(run, tiny):
     assert lines[-1] == "refused: qlora: needs a GPU"
 
 
+def test_one_model_as_json_has_the_memory_as_well(run, tiny):
+    content = json.loads(run("show", "tiny", "--json").stdout)
+    assert (content["name"], content["license"]) == ("baseModels/tiny", "MIT")
+    assert {each["method"] for each in content["tunings"]} >= {"SFT"}
+
+
 def test_a_task_manager_that_is_away_takes_only_its_own_part(run, tiny, monkeypatch):
     monkeypatch.setenv("TUNESMITH_TASK_MANAGER_ADDRESS", "127.0.0.1:1")
     result = run("show", "tiny")
@@ -89,6 +95,13 @@ def test_a_model_of_the_hub_becomes_a_base_model(run, platform, hub, monkeypatch
     assert platform.models.bytes["model.safetensors"] == WEIGHTS
     assert "pytorch_model.bin" not in platform.models.bytes
     assert "at commit 0123456789ab" in result.stderr
+
+
+@pytest.mark.parametrize(("asked", "told"), [("MIT", False), ("Apache-2.0", True)])
+def test_files_that_were_registered_under_another_licence_say_so(run, tiny, asked, told):
+    result = run("add", "--from-server", "tiny", "--id", "tiny", "--license", asked)
+    assert result.exit_code == 0
+    assert ("registered before, under MIT" in result.stderr) == told
 
 
 def test_a_hub_that_refuses_is_told_with_what_to_do(run, hub):

@@ -9,7 +9,7 @@ import pytest
 from fake_platform import a_run
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tunesmith.cli.artifact import life
+from tunesmith.cli.artifact_life import kept, life
 from tunesmith.cli.errors import exit_code
 from tunesmith.cli.output import duration, size, time_left, when
 from tunesmith.cli.task_logs import curve
@@ -193,3 +193,23 @@ def test_the_life_of_an_artifact_in_words(facts, left, text):
     words = life(Artifact(**facts, **{field: moment}), NOW)
     assert words.startswith(text)
     assert words == text or text.endswith(" ")
+
+
+@pytest.mark.parametrize(
+    ("facts", "left", "text"),
+    [
+        ({"state": "AVAILABLE"}, timedelta(days=3), "expires in 3 d (DATE)"),
+        ({"state": "AVAILABLE"}, timedelta(days=-3), "in use"),
+        ({"state": "AVAILABLE", "pinned": True}, timedelta(days=3), "pinned; once unpinned it expires in 3 d (DATE)"),
+        ({"state": "AVAILABLE", "pinned": True}, timedelta(days=-3), "pinned; once unpinned it expires at once (DATE)"),
+        ({"state": "EXPIRED"}, timedelta(days=-1), "expired"),
+    ],
+)
+def test_how_long_an_artifact_is_kept_with_the_date(facts, left, text):
+    from tunesmith.cli.output import when
+    from tunesmith.v1.artifact_pb2 import Artifact
+
+    artifact = Artifact(**facts)
+    artifact.expire_time.FromDatetime(NOW + left)
+    artifact.delete_time.FromDatetime(NOW + left)
+    assert kept(artifact, NOW) == text.replace("DATE", when(artifact.expire_time))

@@ -112,6 +112,11 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text).total_seconds() == seconds
 
 
+def test_a_duration_that_no_calendar_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="less than 1000000000d"):
+        parse_duration("99999999999d")
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.8.8.8:0", "unix:/run/x"])
 def test_loopback_needs_no_tls(listen: str) -> None:
     assert ServerSettings(listen=listen).listen == listen

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import InvalidArgument
-from services.common.names import base_model_id, resource_uuid
+from services.common.names import base_model_id, registered_model_id, registered_name, resource_uuid
 from services.common.paging import MAX_PAGE_SIZE, decode_token, encode_token, page_size
 
 ID = uuid.UUID("5e2f1c80-0000-4000-8000-000000000001")
@@ -46,6 +46,17 @@ def test_base_model_ids(name: str) -> None:
 def test_bad_base_model_ids_are_refused(name: str) -> None:
     with pytest.raises(InvalidArgument):
         base_model_id(name)
+
+
+def test_what_an_id_may_hold_is_told() -> None:
+    for parse in (base_model_id, registered_name, registered_model_id):
+        with pytest.raises(InvalidArgument, match="at most 64 of a-z"):
+            parse("models/My Model" if parse is not base_model_id else "My Model")
+
+
+@pytest.mark.parametrize("name", ["models/m", "models/m@0", "models/m@7", "models/m@best"])
+def test_a_registered_name_reads_as_it_was_written(name: str) -> None:
+    assert str(registered_name(name)) == name
 
 
 @given(st.text())

@@ -129,9 +129,14 @@ class FakeArtifacts:
 
     def __init__(self, newest: dict[str, str] | None = None) -> None:
         self.by_task = newest or {}
+        self.ended: dict[str, str] = {}
         self.checkpoints: dict[tuple[str, int], str] = {}
         self.recipes: dict[str, Recipe] = {}
         self.bases: list[str] = []
+
+    async def refuse_ended(self, task: str) -> None:
+        if task in self.ended:
+            raise ServiceError("ARTIFACT_EXPIRED", f"{self.ended[task]} expired at noon")
 
     async def newest(self, task: str) -> str | None:
         return self.by_task.get(task)

@@ -66,6 +66,16 @@ async def test_a_task_without_artifacts_is_not_ready_and_the_message_says_why() 
     assert "task watch" in refused.value.hint
 
 
+async def test_a_task_whose_result_has_ended_says_so_and_can_still_be_unloaded() -> None:
+    artifacts = FakeArtifacts({})
+    artifacts.ended[TASK] = ARTIFACT
+    ended = Resolver(FakeBundles(BASE), artifacts)
+    with pytest.raises(ServiceError, match=f"{ARTIFACT} expired at noon") as refused:
+        await ended.files(TASK)
+    assert refused.value.reason == "ARTIFACT_EXPIRED"
+    assert await ended.loaded_name(TASK) is None
+
+
 @pytest.mark.parametrize(
     ("model", "reason"), [("unknown", "BASE_MODEL_NOT_FOUND"), (ARTIFACT, "ARTIFACT_NOT_FOUND"), ("a/b", "INVALID_NAME")]
 )

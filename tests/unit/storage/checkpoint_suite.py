@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+from google.protobuf import duration_pb2
 from unit.storage.retention_suite import Advance, days
 from unit.storage.service import Service, artifact_header, artifact_messages, refused
 
@@ -134,6 +135,63 @@ class CheckpointSuite:
         await advance(days(20))
         await service.sweep()
         assert await steps(service, task) == [1]
+
+    async def test_what_nobody_could_be_asked_about_ends_within_the_hour_once_somebody_can(
+        self, service: Service, advance: Advance, task: str
+    ) -> None:
+        stored = [await save(service, task, 1), await service.store_artifact({"adapter_model.safetensors": b"x"})]
+        await advance(days(15.1))
+        service.tasks.error = Unavailable("TASK_MANAGER_UNAVAILABLE", "gone")
+        for _ in range(3):
+            sweep = await service.sweep()
+            assert (list(sweep.expired), list(sweep.notices)) == ([], [])
+            await advance(days(0.03))
+        kept = await service.list_artifacts()
+        assert {artifact.name: artifact.expire_time for artifact in kept} == {each.name: each.expire_time for each in stored}
+        service.tasks.error = None
+        await advance(days(0.03))
+        assert sorted((await service.sweep()).expired) == sorted(each.name for each in stored)
+
+    async def test_what_a_live_task_needs_outlives_the_time_in_which_nobody_could_be_asked(
+        self, service: Service, advance: Advance, task: str
+    ) -> None:
+        resting = await save(service, task, 1)
+        origin, other = [await service.store_artifact({"adapter_model.safetensors": b"x"}) for _ in range(2)]
+        service.tasks.living.add(uuid.UUID(task.removeprefix("tasks/")))
+        service.tasks.origins.add(identifier(origin))
+        await advance(days(20))
+        service.tasks.error = Unavailable("TASK_MANAGER_UNAVAILABLE", "gone")
+        await service.sweep()
+        service.tasks.error = None
+        await advance(days(0.02))
+        await service.sweep()
+        await advance(days(0.03))
+        assert list((await service.sweep()).expired) == [other.name]
+        assert {artifact.name for artifact in await service.list_artifacts()} == {resting.name, origin.name}
+
+    @pytest.mark.parametrize(("asked", "kept"), [(1 / 24, 2), (40, 40)])
+    async def test_one_of_a_live_task_gets_the_retention_of_its_task_and_enough_for_the_sweeps_after(
+        self, service: Service, advance: Advance, task: str, asked: float, kept: float
+    ) -> None:
+        retention = duration_pb2.Duration(seconds=int(asked * 86400))
+        saved = await save(service, task, 1, retention=retention)
+        service.tasks.living.add(uuid.UUID(task.removeprefix("tasks/")))
+        await advance(days(asked))
+        await service.sweep()
+        (found,) = await service.list_artifacts()
+        gained = found.expire_time.seconds - saved.expire_time.seconds
+        assert days(kept).total_seconds() <= gained < days(kept).total_seconds() + 600
+        service.tasks.living.clear()
+        await advance(days(kept + 0.1))
+        assert list((await service.sweep()).expired) == [saved.name]
+
+    async def test_one_that_was_superseded_says_when(self, service: Service, task: str) -> None:
+        first = await save(service, task, 1)
+        for step in (2, 3):
+            await save(service, task, step)
+        (ended,) = await service.list_artifacts(states=[State.EXPIRED])
+        assert (ended.name, ended.reason) == (first.name, "superseded")
+        assert ended.create_time.ToDatetime() <= ended.expire_time.ToDatetime() <= ended.delete_time.ToDatetime()
 
     async def test_a_task_that_has_ended_loses_its_checkpoints_as_everything_else(
         self, service: Service, advance: Advance, task: str

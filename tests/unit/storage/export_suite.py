@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf import timestamp_pb2
 from unit.storage.retention_suite import FILES, Advance, days
-from unit.storage.service import Service, artifact_header, model_files, refused, sha256
+from unit.storage.service import Service, artifact_header, artifact_messages, model_files, refused, sha256
 
 from services.common.errors import Unavailable
 from services.storage.object_store import ObjectStore
@@ -38,6 +38,20 @@ class ExportSuite:
         listed = {file.path: file.sha256 for file in version.manifest.files}
         assert listed == {path: sha256(content) for path, content in (FILES | {"README.md": card}).items()}
         assert version.size_bytes == sum(file.size_bytes for file in version.manifest.files)
+
+    async def test_the_card_says_numbers_as_one_would_set_them(self, service: Service) -> None:
+        messages = artifact_messages(FILES)
+        numbers = messages[0].header.manifest.effective_hyperparameters
+        numbers.learning_rate, numbers.packing, numbers.num_train_epochs = 0.0002, True, 3.0
+        numbers.lora.rank, numbers.lora.use_dora = 8, False
+        numbers.lora.target_modules.extend(["q_proj", "v_proj"])
+        artifact = await service.artifacts.UploadArtifact(messages)
+        await service.export(artifact.name)
+        card = (await service.download_model("models/mine", "README.md")).decode()
+        for line in ("| learning_rate | 0.0002 |", "| packing | true |", "| num_train_epochs | 3 |"):
+            assert line in card
+        assert "rank 8" in card
+        assert "target_modules q_proj v_proj" in card
 
     async def test_the_card_of_a_mixture_names_every_part(self, service: Service) -> None:
         parts = [artifact_pb2.DatasetUse(dataset=f"datasets/{n}", sha256=f"{n}" * 64, weight=n) for n in (1, 2)]

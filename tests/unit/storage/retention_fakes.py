@@ -54,7 +54,7 @@ class MemoryArtifactRepository:
             files=self._tables.settle(draft.files, keys),
             size_bytes=draft.size_bytes,
             create_time=now,
-            life=Life(AVAILABLE, now + (draft.retention or self._tables.policy.retention)),
+            life=Life(AVAILABLE, now + (draft.retention or self._tables.policy.retention), retention=draft.retention),
             state=AVAILABLE,
             delete_time=None,
         )
@@ -72,7 +72,8 @@ class MemoryArtifactRepository:
         newest = newest_first([row for row in rows if row.life.state == AVAILABLE], len(rows), None)
         for identifier in superseded([_kept(row, tables, now) for row in newest], newest_one.limit, newest_one.first_attempt):
             row = tables.artifacts[identifier]
-            life = dataclasses.replace(row.life, state=EXPIRED, delete_time=now, reason="superseded")
+            ended = min(row.life.expire_time, now)
+            life = dataclasses.replace(row.life, state=EXPIRED, expire_time=ended, delete_time=now, reason="superseded")
             tables.artifacts[identifier] = dataclasses.replace(row, life=life)
             tables.audit.append((identifier, "EXPIRE", "caller", "superseded"))
 
@@ -153,9 +154,10 @@ class MemorySweepRepository:
         for row in self._available():
             life, is_checkpoint, is_origin = row.life, row.kind == CHECKPOINT, row.id in needed.origins
             if life.is_due(now + ahead(policy)) and (is_origin or (is_checkpoint and row.task in needed.tasks)):
-                life = dataclasses.replace(life, expire_time=now + policy.retention)
+                kept = max(life.retention or policy.retention, 2 * ahead(policy))
+                life = dataclasses.replace(life, expire_time=now + kept)
                 self._tables.audit.append((row.id, "EXTEND", "sweeper", "a live task needs it"))
-            if is_origin and is_checkpoint:
+            if row.id in needed.unsure or (is_origin and is_checkpoint):
                 life = dataclasses.replace(life, hold_until=max(life.hold_until or now, now + HOLD))
             self._tables.artifacts[row.id] = dataclasses.replace(row, life=life)
 

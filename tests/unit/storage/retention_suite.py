@@ -126,6 +126,54 @@ class RetentionSuite:
         assert list((await service.sweep()).expired) == [artifact.name]
         assert (await service.restore(artifact.name)).state == State.AVAILABLE
 
+    async def test_unpinned_long_after_its_end_it_has_the_whole_grace_before_any_sweep(
+        self, service: Service, advance: Advance
+    ) -> None:
+        artifact = await service.store_artifact(FILES)
+        await service.pin(artifact.name)
+        await advance(days(400))
+        unpinned = await service.unpin(artifact.name)
+        assert seconds_between(artifact.create_time, unpinned.delete_time) >= days(403).total_seconds()
+        async with refused("ARTIFACT_EXPIRED") as refusal:
+            await service.hold(artifact.name)
+        assert "can be restored until" in refusal.message
+        assert (await service.restore(artifact.name)).state == State.AVAILABLE
+
+    async def test_an_extension_of_what_is_pinned_past_its_end_counts_from_now(self, service: Service, advance: Advance) -> None:
+        artifact = await service.store_artifact(FILES)
+        await service.pin(artifact.name)
+        await advance(days(400))
+        extended = await service.extend(artifact.name, 10)
+        assert seconds_between(artifact.create_time, extended.expire_time) >= days(410).total_seconds()
+        assert (await service.unpin(artifact.name)).state == State.AVAILABLE
+        await service.pin(artifact.name)
+        async with refused("INVALID_FIELD") as refusal:
+            await service.extend(artifact.name, expire_time=artifact.expire_time)
+        assert refusal.fields == ["expire_time"]
+
+    async def test_what_ended_while_nobody_swept_is_not_announced_and_has_the_whole_grace(
+        self, service: Service, advance: Advance
+    ) -> None:
+        artifact = await service.store_artifact(FILES)
+        await advance(days(45))
+        (listed,) = await service.list_artifacts(states=[State.EXPIRED])
+        assert seconds_between(artifact.create_time, listed.delete_time) >= days(48).total_seconds()
+        sweep = await service.sweep()
+        assert (list(sweep.expired), list(sweep.notices)) == ([artifact.name], [])
+
+    @pytest.mark.parametrize("kept", [days(1), days(60)])
+    async def test_what_comes_back_gets_the_retention_of_its_task(
+        self, service: Service, advance: Advance, kept: datetime.timedelta
+    ) -> None:
+        messages = artifact_messages(FILES)
+        messages[0].header.manifest.retention.FromTimedelta(kept)
+        artifact = await service.artifacts.UploadArtifact(messages)
+        assert seconds_between(artifact.create_time, artifact.expire_time) == kept.total_seconds()
+        await advance(kept + days(1))
+        restored = await service.restore(artifact.name)
+        gained = seconds_between(artifact.create_time, restored.expire_time)
+        assert (2 * kept + days(1)).total_seconds() <= gained < (2 * kept + days(2)).total_seconds()
+
     async def test_what_is_ended_now_is_gone_though_it_was_pinned_and_in_use_and_can_be_restored(self, service: Service) -> None:
         artifact = await service.store_artifact(FILES)
         await service.pin(artifact.name)

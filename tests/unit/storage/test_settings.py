@@ -78,10 +78,16 @@ def test_an_import_prefix_never_covers_what_the_service_keeps(given: str) -> Non
         settings(TUNESMITH_STORAGE_IMPORT_S3=given)
 
 
-@pytest.mark.parametrize("retention", ["0d", "soon", "-1d"])
+@pytest.mark.parametrize("retention", ["0d", "soon", "-1d", "36501d", "99999999999d"])
 def test_a_retention_must_be_a_time_to_come(retention: str) -> None:
     with pytest.raises(ConfigError, match="TUNESMITH_ARTIFACT_RETENTION"):
         settings(TUNESMITH_ARTIFACT_RETENTION=retention)
+
+
+def test_a_grace_may_be_nothing_but_not_longer_than_the_calendar() -> None:
+    assert settings(TUNESMITH_ARTIFACT_EXPIRY_GRACE="0s").artifact_expiry_grace == datetime.timedelta(0)
+    with pytest.raises(ConfigError, match="TUNESMITH_ARTIFACT_EXPIRY_GRACE"):
+        settings(TUNESMITH_ARTIFACT_EXPIRY_GRACE="36501d")
 
 
 def test_a_connection_string_that_is_none_is_refused_without_showing_it() -> None:
