@@ -1,8 +1,9 @@
 """Adds up what all models have answered in an evaluation."""
 
+import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.common.grading.graders import ScoreModel
@@ -10,6 +11,7 @@ from services.trainer.answering.answer_file import AnswerFile
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.outcome import Outcome, write_lines
 from services.trainer.answering.recorded import RECORDED, Answers
+from services.trainer.composition import Composer, Part, Split
 from services.trainer.evaluating.leaks import leaked
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
@@ -54,21 +56,30 @@ def _metrics(models: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _leaks(config: EvaluationConfig, items: Sequence[Item]) -> list[dict[str, Any]]:
-    # Checkpoints of one task share their data, which is searched once.
-    rows: dict[pathlib.Path, list[int]] = {}
+    @functools.cache  # checkpoints of one task share their data, which is searched once
+    def by_path(paths: tuple[pathlib.Path, ...], split: Split | None) -> list[list[int]]:
+        is_held_out = _held_out(paths, split)
+        return [_leaked(items, path, is_held_out) for path in paths]
+
     found = []
     for model in config.models:
-        for dataset, path in config.trained_on.get(model, {}).items():
-            if path not in rows:
-                rows[path] = _leaked(items, path)
-            if leak := rows[path]:
+        datasets = config.trained_on.get(model, {})
+        for dataset, leak in zip(datasets, by_path(tuple(datasets.values()), config.splits.get(model)), strict=True):
+            if leak:
                 found.append({"model": model, "dataset": dataset, "row_count": len(leak), "rows": leak[:_MOST_LEAKED_ROWS]})
     return found
 
 
-def _leaked(items: Sequence[Item], path: pathlib.Path) -> list[int]:
+def _held_out(paths: Sequence[pathlib.Path], split: Split | None) -> Callable[[bytes], bool]:
+    """Which rows of a model's data it was not trained on."""
+    if split is None or not paths:
+        return lambda row: False
+    return Composer([Part(path, 1.0) for path in paths], seed=split.seed).held_out(split.ratio)
+
+
+def _leaked(items: Sequence[Item], path: pathlib.Path, is_held_out: Callable[[bytes], bool]) -> list[int]:
     with path.open("rb") as file:
-        return leaked(items, map(json.loads, file))
+        return leaked(items, (json.loads(line) for line in file if not is_held_out(line.strip())))
 
 
 def _line(place: int, item: Item, models: Sequence[Measured]) -> dict[str, Any]:

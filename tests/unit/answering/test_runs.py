@@ -13,6 +13,7 @@ from services.common.grading.graders import ScoreModel, StringCheck, Turn
 from services.common.grading.sampling import Sampling
 from services.trainer.answering.config import EvaluationConfig, GenerationConfig, load_config
 from services.trainer.answering.outcome import save_outcome
+from services.trainer.composition import Composer, Part, Split
 from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_runs import (
     BROKEN,
@@ -315,6 +316,22 @@ def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> N
     assert leaks[0] == {"model": "tuned", "dataset": "datasets/a", "row_count": 1, "rows": [3]}
 
 
+def test_rows_that_a_model_held_out_of_its_data_are_no_leak(tmp_path: Path) -> None:
+    rows = [chat(f"q{number}", "odd") for number in range(40)]
+    learned, training, held_out = (tmp_path / f"{name}.jsonl" for name in ("learned", "training", "held_out"))
+    write(learned, rows)
+    Composer([Part(learned, 1.0)], seed=5).compose(0.3, training, held_out)
+    trained_on = {"tuned": {"datasets/a": learned}}
+    split = {"tuned": Split(0.3, 5)}
+    asked = evaluation(tmp_path / "held", held_out, trained_on=trained_on, splits=split)
+    assert run_evaluation(asked, FakeModels(parity))[0].result["leaks"] == []
+    # Of the rows that it did learn nothing is forgiven, nor of a model that learned all.
+    seen = evaluation(tmp_path / "seen", training, trained_on=trained_on, splits=split)
+    assert [leak["row_count"] for leak in run_evaluation(seen, FakeModels(parity))[0].result["leaks"]] == [28]
+    whole = evaluation(tmp_path / "whole", held_out, trained_on=trained_on)
+    assert [leak["row_count"] for leak in run_evaluation(whole, FakeModels(parity))[0].result["leaks"]] == [12]
+
+
 def test_an_empty_dataset_is_no_work(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("")
@@ -326,7 +343,7 @@ def test_an_empty_dataset_is_no_work(tmp_path: Path) -> None:
 
 def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     spec = {"models": ["a", "b"], "dataset": "datasets/x", "graders": [{"name": "eq", "string_check": {"operation": "EQ"}}]}
-    common = {"data": "/d", "trained_on": {"b": {"datasets/y": "/y"}}}
+    common = {"data": "/d", "trained_on": {"b": {"datasets/y": "/y"}}, "splits": {"b": {"ratio": 0.1, "seed": 7}}}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(common | {"spec": {"evaluation": spec | {"sampling": {"max_tokens": 5}, "max_rows": "7"}}}))
     found = load_config(path)
@@ -334,6 +351,7 @@ def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     assert (found.models, found.sampling, found.max_rows) == (("a", "b"), Sampling(5), 7)
     assert found.graders == (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
     assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
+    assert found.splits == {"b": Split(0.1, 7)}
     assert found.answers == tmp_path / "answers"
     assert found.measures_perplexity
     assert found.steps == {}
