@@ -21,6 +21,8 @@ def print_result(result: EvaluationResult) -> None:
         if model.perplexity.delta_text:
             of_what = "texts" if result.primary_score == "log_likelihood" else "known answers"
             print(f"  perplexity of the {of_what} {model.perplexity.value:.3g}: {model.perplexity.delta_text}")
+        if model.preference_text:
+            print(f"  {model.preference_text}")
     if result.HasField("best"):
         print(result.best.text)
     _print_leaks(result.leaks)

@@ -1,5 +1,6 @@
 """Adds up what all models have answered in an evaluation."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -13,6 +14,8 @@ from services.trainer.answering.outcome import Outcome, write_lines
 from services.trainer.answering.recorded import RECORDED, Answers
 from services.trainer.composition import Composer, Part, Split
 from services.trainer.evaluating.leaks import leaked
+from services.trainer.evaluating.perplexity import Likelihoods
+from services.trainer.evaluating.preferences import preference_columns
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
 from services.trainer.evaluating.values import Answer, Item
@@ -21,14 +24,29 @@ _MOST_LEAKED_ROWS = 100
 _CONVERSATION = ("messages", "label", "tools", "parallel_tool_calls")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """How probable what is known is to the models, by their places; nothing when that was not asked."""
+
+    known: Sequence[AnswerFile]
+    worse: Sequence[AnswerFile]
+    """Of preferences the other outputs."""
+
+    def of(self, place: int, items: Sequence[Item]) -> tuple[Likelihoods, Likelihoods]:
+        """Those of one model, by row."""
+        files = (each[place] if each else None for each in (self.known, self.worse))
+        known, worse = ({item.number: file[item.number] for item in items} if file else {} for file in files)
+        return known, worse
+
+
 def evaluation_outcome(
     config: EvaluationConfig,
     items: Sequence[Item],
     files: Sequence[Answers],
-    likelihoods: Sequence[AnswerFile],
+    likelihoods: Judged,
     opinions: Mapping[tuple[ScoreModel, int], AnswerFile],
 ) -> Outcome:
-    """The scores of all models, and a line for every row among the results; `likelihoods` are none or those of all models."""
+    """The scores of all models, and a line for every row among the results."""
     scoring, measured = Scoring(items, config.graders), []
     for index, (model, file) in enumerate(zip(config.models or (RECORDED,), files, strict=True)):
 
@@ -37,8 +55,9 @@ def evaluation_outcome(
             return opinion.text if opinion.is_answered else None
 
         answers = {item.number: file[item.number] for item in items}
-        known = {item.number: likelihoods[index][item.number] for item in items} if likelihoods else {}
-        measured.append(Measured(model, answers, scoring.columns(answers, judged), known, config.steps.get(model, 0)))
+        known, worse = likelihoods.of(index, items)
+        columns = scoring.columns(answers, judged) + (preference_columns(items, known, worse) if worse else [])
+        measured.append(Measured(model, answers, columns, known, config.steps.get(model, 0)))
     result = summarise(items, scoring, measured, config.sampling.seed)
     result["leaks"] = _leaks(config, items)
     write_lines(config.output / "rows.jsonl", (_line(place, item, measured) for place, item in enumerate(items)))

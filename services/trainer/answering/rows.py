@@ -38,6 +38,16 @@ def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
     return turns[:last], _text(turns[last].get("content")) if last < len(turns) else ""
 
 
+def question_and_worse_answer(row: Row) -> tuple[Sequence[Row], str]:
+    """Of format PREFERENCE: the same with the other output."""
+    return question_and_answer({"messages": [*row["input"]["messages"], *row["non_preferred_output"]]})
+
+
+def is_preference(row: Row) -> bool:
+    """Whether it is of format PREFERENCE."""
+    return "non_preferred_output" in row
+
+
 def is_text(row: Row) -> bool:
     """Whether it is of format TEXT: no model is asked anything, see Models.judge."""
     return "text" in row and "messages" not in row

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.answering.rows import question_and_answer, read_items, to_answer
+from services.trainer.answering.rows import question_and_answer, question_and_worse_answer, read_items, to_answer
 from tests.unit.answering.scripted_runs import chat, chat_and, write
 
 
@@ -44,6 +44,19 @@ def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, refer
     write(tmp_path / "d", [row])
     (item,) = read_items(tmp_path / "d", question_and_answer, most=None, system="")
     assert ([*item.messages], item.reference, item.prompt) == (asked, reference, asked[-1][1])
+
+
+def test_a_preference_is_also_a_question_with_the_answer_that_is_worse(tmp_path: Path) -> None:
+    worse = [
+        {"role": "assistant", "content": "first"},
+        {"role": "user", "content": "and?"},
+        {"role": "assistant", "content": "bad"},
+    ]
+    row = {"input": {"messages": chat("q")["messages"]}, "preferred_output": chat("q", "good")["messages"][-1:]}
+    write(tmp_path / "d", [row | {"non_preferred_output": worse}])
+    (item,) = read_items(tmp_path / "d", question_and_worse_answer, most=None, system="Other.")
+    asked = [("system", "Other."), ("user", "q"), ("assistant", "first"), ("user", "and?")]
+    assert ([*item.messages], item.reference) == (asked, "bad")
 
 
 @pytest.mark.parametrize("system", ["", "Be brief."], ids=["plain", "system"])

@@ -39,6 +39,7 @@ RESULT = {
             "verdict_text": "better by 40 ± 20 points",
             "latency": {"p50": "0.500s"},
             "perplexity": {"value": 3.5, "low": 3, "high": 4, "delta": -16.5, "delta_text": "lower by 16.5 ± 2"},
+            "preference_text": "the preferred output is the more probable one in 90 % (75 to 100) of the rows",
             "regressed_rows": [2, 1],
             "regressed_count": 2,
             "improved_count": 10,
@@ -179,6 +180,7 @@ def test_what_was_found_is_a_table_with_intervals_verdicts_and_the_worst_rows(ru
     assert "20.1 ± 2" in done.stdout
     assert "perplexity of the known answers 3.5: lower by 16.5 ± 2" in done.stdout
     assert "artifacts/a: better by 40 ± 20 points on exact_match, 20 rows; 10 rows better, 2 worse" in done.stdout
+    assert "  the preferred output is the more probable one in 90 % (75 to 100) of the rows\n" in done.stdout
     assert done.stdout.index("row 2: question 2") < done.stdout.index("row 1: question 1")
     assert "row 3" not in done.stdout
     assert "\x1b" not in done.stdout
