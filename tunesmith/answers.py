@@ -93,7 +93,8 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
         Raises:
             FailedPrecondition: RESULT_NOT_READY.
         """
-        yield from self._result_lines(self._evaluation(name), "rows.jsonl")
+        task = self._evaluation(name)
+        yield from self._result_lines(task, task.evaluation_result.rows_artifact or task.artifact, "rows.jsonl")
 
     def failed_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Every row that a generation could not answer, with the reason.
@@ -101,21 +102,22 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
         Raises:
             FailedPrecondition: RESULT_NOT_READY.
         """
-        yield from self._result_lines(self.get_task(name), "failed.jsonl")
+        task = self.get_task(name)
+        yield from self._result_lines(task, task.artifact, "failed.jsonl")
 
     def _evaluation(self, name: str) -> Task:
         task = self.get_task(name)
         return self.get_task(task.evaluation_task) if task.evaluation_task else task
 
-    def _result_lines(self, task: Task, path: str) -> Iterator[dict[str, Any]]:
-        if not task.artifact or task.spec.HasField("fine_tuning"):
+    def _result_lines(self, task: Task, artifact: str, path: str) -> Iterator[dict[str, Any]]:
+        if not artifact or (task.spec.HasField("fine_tuning") and artifact == task.artifact):
             if task.HasField("evaluation_result"):
-                message = f"{task.name} has measured its classifier itself and kept no single answers"
+                message = f"{task.name} has measured its classifier itself, before single answers were kept"
                 raise FailedPrecondition(message, reason="RESULT_NOT_READY", hint="The verdict: tunesmith eval show.")
             message = f"{task.name} is {Task.State.Name(task.state)} and has no such result"
             raise FailedPrecondition(message, reason="RESULT_NOT_READY", hint="Wait for it: tunesmith task watch.")
         rest = b""
-        for chunk in self._artifact_bytes(task.artifact, path, 0):
+        for chunk in self._artifact_bytes(artifact, path, 0):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from map(json.loads, lines)
 

@@ -133,8 +133,9 @@ def _show(client: "Client", task: "Task", worst: int) -> None:
         return
     print_result(task.evaluation_result)
     numbers = worst_rows(task.evaluation_result, worst)
-    # A classifier's answers are not kept.
-    if numbers and (task.evaluation_task or not task.spec.HasField("fine_tuning")):
+    # A classifier from before they were kept has none.
+    has_rows = task.evaluation_task or task.evaluation_result.rows_artifact or not task.spec.HasField("fine_tuning")
+    if numbers and has_rows:
         print_rows(client.evaluation_rows(task.name), numbers)
 
 

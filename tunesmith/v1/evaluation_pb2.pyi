@@ -124,12 +124,18 @@ class EvaluationResult(_message.Message):
     LEAKS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     BEST_FIELD_NUMBER: _builtins.int
+    ROWS_ARTIFACT_FIELD_NUMBER: _builtins.int
     row_count: _builtins.int
     """Rows that every model was asked."""
     primary_score: _builtins.str
     """The score that verdicts go by."""
     summary: _builtins.str
     """The verdicts of all models, one sentence each, and which of several compared ones is best."""
+    rows_artifact: _builtins.str
+    """Of a fine-tuning of method CLASSIFICATION: the artifact with all rows, as `rows.jsonl`; it is kept as long as the weights are
+    unless somebody changes that. Format: `artifacts/{uuid}`. Empty for evaluation tasks, whose own artifact has them, and for
+    classifiers from before rows were kept.
+    """
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelResult]:
         """In the order they were asked for."""
@@ -151,10 +157,11 @@ class EvaluationResult(_message.Message):
         leaks: _abc.Iterable[Global___Leak] | None = ...,
         summary: _builtins.str = ...,
         best: Global___BestModel | None = ...,
+        rows_artifact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "rows_artifact", b"rows_artifact", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,12 +16,12 @@ from services.trainer.composition import Composer, Part, Split
 from services.trainer.evaluating.leaks import leaked
 from services.trainer.evaluating.perplexity import Likelihoods
 from services.trainer.evaluating.preferences import preference_columns
+from services.trainer.evaluating.row_lines import row_line
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
-from services.trainer.evaluating.values import Answer, Item
+from services.trainer.evaluating.values import Item
 
 _MOST_LEAKED_ROWS = 100
-_CONVERSATION = ("messages", "label", "tools", "parallel_tool_calls")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def evaluation_outcome(
         measured.append(Measured(model, answers, columns, known, config.steps.get(model, 0)))
     result = summarise(items, scoring, measured, config.sampling.seed)
     result["leaks"] = _leaks(config, items)
-    write_lines(config.output / "rows.jsonl", (_line(place, item, measured) for place, item in enumerate(items)))
+    write_lines(config.output / "rows.jsonl", (row_line(place, item, measured) for place, item in enumerate(items)))
     return Outcome("EVALUATION", "evaluation", result, step=len(items) * len(files), metrics=_metrics(result["models"]))
 
 
@@ -99,30 +99,3 @@ def _held_out(paths: Sequence[pathlib.Path], split: Split | None) -> Callable[[b
 def _leaked(items: Sequence[Item], path: pathlib.Path, is_held_out: Callable[[bytes], bool]) -> list[int]:
     with path.open("rb") as file:
         return leaked(items, (json.loads(line) for line in file if not is_held_out(line.strip())))
-
-
-def _line(place: int, item: Item, models: Sequence[Measured]) -> dict[str, Any]:
-    """All there is to know of a row; what it has beside its conversation as it is."""
-    messages = [{"role": role, "content": text} for role, text in item.messages]
-    told = [_told(each, item.number, place) for each in models]
-    beside = {key: value for key, value in item.row.items() if key not in _CONVERSATION}
-    return {"row": item.number, "messages": messages, "reference": item.reference, "answers": told, "beside": beside}
-
-
-def _told(measured: Measured, row: int, place: int) -> dict[str, Any]:
-    answer = measured.answers[row]
-    scores = {column.name: column.values[place] for column in measured.columns}
-    ungraded = {column.name: column.ungraded[row] for column in measured.columns if row in column.ungraded}
-    said: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason, "tokens": answer.tokens}
-    said |= {"prompt_tokens": answer.prompt_tokens, "seconds": answer.seconds}
-    if not answer.is_answered:
-        said = {"error": {"reason": answer.reason, "message": answer.message}}
-    known = _known(measured.likelihoods.get(row))
-    return {"model": measured.model, **said, "scores": scores, **known} | ({"ungraded": ungraded} if ungraded else {})
-
-
-def _known(likelihood: Answer | None) -> dict[str, Any]:
-    """How probable the known answer is: nats per token, and tokens."""
-    if likelihood is None or not likelihood.is_answered:
-        return {}
-    return {"reference_loss": -likelihood.logprob / likelihood.tokens, "reference_tokens": likelihood.tokens}

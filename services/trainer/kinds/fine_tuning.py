@@ -17,6 +17,7 @@ from services.trainer.kinds import fine_tuning_ask
 from services.trainer.kinds.fine_tuning_ask import FineTuning
 from services.trainer.kinds.held_out import held_out_rows
 from services.trainer.kinds.kind import Prepared, RunKind, Uploads
+from services.trainer.kinds.measured_rows import rows_artifact
 from services.trainer.persistence import Note
 from services.trainer.run_directory import DatasetUse, Provenance, RunDirectory
 from services.trainer.storage_client import Adapter
@@ -63,7 +64,9 @@ async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:
     ask, found = _ask(run), run.result_field("evaluation")
     if ask.lends_held_out_rows:
         return await held_out_rows(run, uploads)
-    return [] if found is None or ask.skips_evaluation else [Event("evaluation_finished", {"result": found})]
+    if found is None or ask.skips_evaluation:
+        return []
+    return [Event("evaluation_finished", {"result": found | {"rows_artifact": await rows_artifact(run, uploads)}})]
 
 
 FINE_TUNING = RunKind("fine_tuning", "", fine_tuning_ask.check, fine_tuning_ask.read, prepare, manifest, news=news)
