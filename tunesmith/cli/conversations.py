@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.cli.errors import show
 from tunesmith.cli.output import talk
+from tunesmith.errors import TunesmithError
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
@@ -14,13 +16,23 @@ Turns = list[dict[str, str]]
 
 
 def converse(client: "Client", models: Sequence[str], system: str, sampling: Mapping[str, Any]) -> None:
-    """Asks and answers until the input ends. Beside others, the conversation goes on with what the first model said."""
+    """Asks and answers until the input ends. Beside others, the conversation goes on with what the first model said.
+
+    A question that cannot be answered is forgotten where somebody sits at the terminal, and an error where the input is a file.
+    """
     talk(f"talking to {' and '.join(models)}; Ctrl-D ends")
     turns: Turns = []
     for words in _questions():
-        turns.append({"role": "user", "content": words})
-        said = answers(client, models, turns, system, sampling)
-        turns.append({"role": "assistant", "content": said[0]})
+        asked = [*turns, {"role": "user", "content": words}]
+        try:
+            said = answers(client, models, asked, system, sampling)
+        except TunesmithError as error:
+            if not sys.stdin.isatty():
+                raise
+            show(error, as_json=False)
+            talk("that question is forgotten; go on, or end with Ctrl-D")
+        else:
+            turns = [*asked, {"role": "assistant", "content": said[0]}]
 
 
 def answers(
