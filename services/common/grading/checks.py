@@ -8,7 +8,17 @@ from services.common.grading import arithmetic, template
 from services.common.grading.arithmetic import BadExpression, Expression
 from services.common.grading.graders import Grader, Multi, Python, ScoreModel, StringCheck, TextSimilarity, Unknown
 
-BUILT_IN = ("exact_match", "f1", "bleu", "rouge_l", "json_valid", "json_field_f1", "perplexity")
+BUILT_IN = (
+    "exact_match",
+    "f1",
+    "bleu",
+    "rouge_l",
+    "json_valid",
+    "json_field_f1",
+    "perplexity",
+    "preference_accuracy",
+    "preference_margin",
+)
 """What is measured by itself where it makes sense."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
