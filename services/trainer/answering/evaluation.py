@@ -106,7 +106,7 @@ class _Questioning:
 
     async def answer(self, place: int, file: AnswerFile) -> None:
         """By the model at `place`; raises NOTHING_ANSWERED when it can answer no row at all."""
-        questions = (Question(item.number, item.messages) for item in self._items)
+        questions = (Question(item.number, item.messages, item.obstacle) for item in self._items)
         counter = self._progress.counter(f"model_{place}", len(file))
         await self._asker.answer(file.model, questions, file, self._sampling, counter)
         self._require_any(place, file)
@@ -121,7 +121,7 @@ class _Questioning:
             if not item.reference and item.number not in file:
                 file.append(Answer(item.number, reason="INVALID_FIELD", message="the known answer is no text"))
                 counter()
-        known = (Question(item.number, _with_known_answer(item)) for item in items)
+        known = (Question(item.number, _with_known_answer(item), item.obstacle) for item in items)
         await self._asker.judge(file.model, known, file, counter)
         if all(is_text(item.row) for item in items):
             self._require_any(place, file)

@@ -20,7 +20,7 @@ def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: st
                 return
             row = json.loads(line)
             turns, reference = split(row)
-            yield Item(number, _messages(turns, system), reference, row)
+            yield Item(number, _messages(turns, system), reference, row, _obstacle(row, turns))
 
 
 def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
@@ -59,6 +59,14 @@ def to_answer(row: Row) -> tuple[Sequence[Row], str]:
         return [{"role": "user", "content": row["text"]}], ""
     turns = row["messages"]
     return turns[:-1] if turns[-1]["role"] == "assistant" else turns, ""
+
+
+def _obstacle(row: Row, turns: Sequence[Row]) -> str:
+    """Without its tools and the calls in it a conversation would be another one than training shows the model."""
+    asked = row.get("input") or row
+    if asked.get("tools") or any(turn.get("tool_calls") or turn["role"] == "tool" for turn in turns):
+        return "the row has tools, which models are not offered here"
+    return ""
 
 
 def _messages(turns: Sequence[Row], system: str) -> tuple[tuple[str, str], ...]:
