@@ -42,10 +42,11 @@ def answers(
     if len(models) == 1:
         return [_answer(client, models[0], turns, system, sampling)]
     said = [""] * len(models)
-    print("" if as_json else f"{models[0]}\n  ", end="", flush=True)
+    heading = "" if as_json else f"{models[0]}\n  "
     for part in client.compare_chat(models, turns, system or None, **sampling):
         said[part.index] += part.delta
-        print(part.delta if part.index == 0 and not as_json else "", end="", flush=True)
+        print(heading + (part.delta if part.index == 0 and not as_json else ""), end="", flush=True)
+        heading = ""
     if as_json:
         for model, answer in zip(models, said, strict=True):
             print(json.dumps({"model": model, "answer": answer}, ensure_ascii=False))

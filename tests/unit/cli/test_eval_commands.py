@@ -249,7 +249,7 @@ def test_a_generation_is_asked_for_and_shown(run, platform, questions):
     done = run("batch", "run", "--model", "tiny", "--data", questions, "--output-name", "answers", "--temperature", 0.5)
     assert done.exit_code == 0, done.output
     asked = platform.tasks.created[0].task.spec.generation
-    assert (asked.model, asked.output_display_name, asked.sampling.temperature) == ("tiny", "answers", 0.5)
+    assert (asked.model, asked.output_display_name, asked.sampling.temperature) == ("baseModels/tiny", "answers", 0.5)
     failed = [FailedRow(row=4, reason="CONTEXT_LENGTH_EXCEEDED", message="too long")]
     result = GenerationResult(dataset="datasets/made", row_count=9, answered_count=8, failed_count=1, failed_rows=failed)
     artifact = platform.artifacts.add({"failed.jsonl": b'{"row": 4}\n'})
@@ -339,3 +339,22 @@ def test_what_is_no_grader_is_refused_before_any_call(given, reason):
     with pytest.raises(InvalidArgument) as caught:
         grader(given)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "name", ["tasks/{id}", "tasks/{id}@step-4", "{id}", "{id}@step-4"], ids=["task", "checkpoint", "bare", "bare checkpoint"]
+)
+def test_the_base_model_is_found_beneath_whatever_a_task_has_made(run, platform, questions, name):
+    spec = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny"))
+    tuned = platform.tasks.add(Task.SUCCEEDED, spec=spec)
+    given = name.format(id=tuned.name.removeprefix("tasks/"))
+    done = run("eval", "run", "--model", "base", "--model", given, "--data", questions)
+    assert done.exit_code == 0, done.output
+    whole = given if given.startswith("tasks/") else f"tasks/{given}"
+    assert list(platform.tasks.created[-1].task.spec.evaluation.models) == ["baseModels/tiny", whole]
+
+
+def test_the_word_base_needs_something_that_was_tuned(run, platform, questions):
+    done = run("eval", "run", "--model", "base", "--model", "tiny", "--data", questions)
+    assert (done.exit_code, platform.tasks.created) == (2, [])
+    assert "none of them is a tuned one" in done.stderr
