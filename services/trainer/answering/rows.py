@@ -29,7 +29,7 @@ def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
     """
     if is_text(row):
         return (), row["text"]
-    if "preferred_output" in row:
+    if is_preference(row):
         row = {"messages": [*row["input"]["messages"], *row["preferred_output"]]}
     turns = row["messages"]
     if "label" in row:
@@ -44,8 +44,8 @@ def question_and_worse_answer(row: Row) -> tuple[Sequence[Row], str]:
 
 
 def is_preference(row: Row) -> bool:
-    """Whether it is of format PREFERENCE."""
-    return "non_preferred_output" in row
+    """Whether it is of format PREFERENCE; rows of other formats may have keys of their own that are called so."""
+    return "preferred_output" in row and "messages" not in row
 
 
 def is_text(row: Row) -> bool:
@@ -63,7 +63,7 @@ def to_answer(row: Row) -> tuple[Sequence[Row], str]:
 
 def _obstacle(row: Row, turns: Sequence[Row]) -> str:
     """Without its tools and the calls in it a conversation would be another one than training shows the model."""
-    asked = row.get("input") or row
+    asked = row["input"] if is_preference(row) else row
     if asked.get("tools") or any(turn.get("tool_calls") or turn["role"] == "tool" for turn in turns):
         return "the row has tools, which models are not offered here"
     return ""

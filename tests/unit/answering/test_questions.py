@@ -37,8 +37,13 @@ from tests.unit.answering.scripted_runs import ANSWERED, chat, chat_and, write
             [("system", "Be brief."), ("user", "q")],
             "good",
         ),
+        (
+            chat("q", "a", input="5", preferred_output="x", non_preferred_output="y"),
+            [("system", "Be brief."), ("user", "q")],
+            "a",
+        ),
     ],
-    ids=["chat", "labeled", "later turn", "developer", "parts", "preference"],
+    ids=["chat", "labeled", "later turn", "developer", "parts", "preference", "keys of its own"],
 )
 def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, reference: str) -> None:
     write(tmp_path / "d", [row])
