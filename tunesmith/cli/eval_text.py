@@ -25,7 +25,17 @@ def print_result(result: EvaluationResult) -> None:
             print(f"  {model.preference_text}")
     if result.HasField("best"):
         print(result.best.text)
+    for model in result.models:
+        _print_ungraded(model, result.row_count)
     _print_leaks(result.leaks)
+
+
+def _print_ungraded(model: ModelResult, rows: int) -> None:
+    """Rows whose answers a score could not be given to, for example because a judge has named no number."""
+    for score in model.scores:
+        if score.ungraded_count:
+            what = f"{score.name} could not be told of {score.ungraded_count} of {rows} rows"
+            talk(f"warning: {model.model}: {what}, which count with the lowest score; why: tunesmith eval rows")
 
 
 def _print_leaks(leaks: Iterable[Leak]) -> None:

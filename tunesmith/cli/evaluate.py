@@ -127,6 +127,9 @@ def _show(client: "Client", task: "Task", worst: int) -> None:
     from tunesmith.cli.eval_text import print_result, print_rows, worst_rows
     from tunesmith.cli.task_text import state_name
 
+    if task.state == task.SUCCEEDED and not (task.HasField("evaluation_result") or task.evaluation_task):
+        talk(f"{task.name} has no evaluation: it had no data for one, or did not want one; compare it: tunesmith eval run")
+        return
     if not task.HasField("evaluation_result"):
         asked = client.get_task(task.evaluation_task) if task.evaluation_task else task
         talk(f"{asked.name} is {state_name(asked.state)} and has found nothing yet: {asked.state_reason}")

@@ -64,7 +64,7 @@ def _one(grader: Grader, field: str) -> Iterator[Violation]:
         case Multi():
             yield from _multi(grader, f"{field}.multi")
         case Python():
-            yield Violation(f"{field}.python", "code of callers is not run here; string_check, score_model and multi are")
+            yield Violation(f"{field}.python", "code of callers is not run here; the other graders compare texts or ask a model")
         case Unknown():
             yield Violation(field, "has no kind that is known here; give string_check, text_similarity, score_model or multi")
 

@@ -25,7 +25,7 @@ RESULT = {
         {
             "model": "baseModels/tiny",
             "answered_count": 20,
-            "scores": [{"name": "exact_match", "value": 0.5, "low": 0.3, "high": 0.7}],
+            "scores": [{"name": "exact_match", "value": 0.5, "low": 0.3, "high": 0.7, "ungraded_count": 3}],
             "verdict_text": "exact_match 50 % (30 to 70)",
             "latency": {"p50": "0.250s", "p95": "0.400s"},
             "perplexity": {"value": 20.06, "low": 18, "high": 22},
@@ -128,7 +128,7 @@ def test_steps_and_the_best_checkpoint_are_shown_and_shared_data_is_told_once(ru
     done = run("eval", "show", task.name, "--worst", 0)
     assert [line.split()[:2] for line in done.stdout.splitlines()[2:5]] == [[f"artifacts/{n}", str(n)] for n in (5, 10, 15)]
     assert "artifacts/10 (step 10) does best with exact_match 90 %" in done.stdout
-    assert done.stderr.count("warning") == 1
+    assert done.stderr.count("was trained on") == 1
     assert "artifacts/15 (and 2 more) was trained on 3 of these rows (datasets/d)" in done.stderr
 
 
@@ -185,6 +185,8 @@ def test_what_was_found_is_a_table_with_intervals_verdicts_and_the_worst_rows(ru
     assert "row 3" not in done.stdout
     assert "\x1b" not in done.stdout
     assert "was trained on 3 of these rows (datasets/d)" in done.stderr
+    assert "baseModels/tiny: exact_match could not be told of 3 of 20 rows" in done.stderr
+    assert "artifacts/a: exact_match could not" not in done.stderr
 
 
 def test_the_worst_rows_can_be_left_out_and_json_is_the_task(run, evaluated):
@@ -243,6 +245,21 @@ def test_what_has_found_nothing_yet_says_so(run, platform):
     with Client() as client, pytest.raises(FailedPrecondition) as caught:
         list(client.evaluation_rows(waiting.name))
     assert caught.value.reason == "RESULT_NOT_READY"
+
+
+def test_a_task_that_was_never_to_be_evaluated_is_not_waited_for(run, platform):
+    spec = TaskSpec(fine_tuning=FineTuning())
+    done = run("eval", "show", platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact="artifacts/a").name)
+    assert (done.exit_code, "has no evaluation" in done.stderr) == (0, True)
+
+
+def test_what_a_cancelled_generation_has_left_is_named_and_other_tasks_are_none(run, platform):
+    left = GenerationResult(row_count=9, answered_count=3, partial_artifact="artifacts/left")
+    spec = TaskSpec(generation=Generation(model="tiny"))
+    shown = run("batch", "show", platform.tasks.add(Task.CANCELLED, spec=spec, generation_result=left).name)
+    assert "artifacts/left (answers.jsonl)" in shown.stdout
+    tuned = platform.tasks.add(Task.SUCCEEDED, spec=TaskSpec(fine_tuning=FineTuning()), artifact="artifacts/a")
+    assert "is no generation" in run("batch", "show", tuned.name).stderr
 
 
 def test_a_generation_is_asked_for_and_shown(run, platform, questions):
