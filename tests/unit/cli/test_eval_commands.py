@@ -247,6 +247,17 @@ def test_what_has_found_nothing_yet_says_so(run, platform):
     assert caught.value.reason == "RESULT_NOT_READY"
 
 
+def test_labels_that_are_taken_for_others_are_told_most_frequent_first(run, platform):
+    counts = [("a", "a", 9), ("a", "b", 1), ("b", "", 4), ("b", "b", 2), ("c", "a", 2), ("c", "b", 3)]
+    told = [{"expected": known, "answered": said, "count": count} for known, said, count in counts]
+    models = [RESULT["models"][0], RESULT["models"][1] | {"labels": {"macro_f1": 0.5, "counts": told}}]
+    found = json_format.ParseDict(RESULT | {"models": models}, EvaluationResult())
+    shown = run("eval", "show", platform.tasks.add(Task.SUCCEEDED, evaluation_result=found).name, "--worst", 0).stdout
+    wrong = "b for none of the labels (4 rows), c for b (3 rows), c for a (2 rows)"
+    assert f"artifacts/a: macro-F1 0.500; most often taken: {wrong}\n" in shown
+    assert "baseModels/tiny: macro-F1" not in shown
+
+
 def test_a_task_that_was_never_to_be_evaluated_is_not_waited_for(run, platform):
     spec = TaskSpec(fine_tuning=FineTuning())
     done = run("eval", "show", platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact="artifacts/a").name)
