@@ -38,7 +38,9 @@ def preference_text(accuracy: Interval, margin: Interval) -> str:
     return f"{often}, mean margin {margin.value:.3g} nats"
 
 
-def preference_change(accuracy: Interval, margin: Interval, rows: int) -> str:
-    """Of the differences to the first model."""
+def preference_change(accuracy: Interval, margin: Interval, grown: int, rows: int) -> str:
+    """Of the differences to the first model; the margin has `grown` in so many rows."""
     found, by = verdict(accuracy, rows, is_share=True), verdict(margin, rows, is_share=False)
-    return f"share: {found.text}; margin: {by.text}" if found.text != by.text else found.text
+    if found.text == by.text:
+        return found.text
+    return f"share: {found.text}; margin: {by.text}, larger in {grown} of {rows} rows"

@@ -166,7 +166,8 @@ def _preference(columns: Sequence[Column], own: _Sample, first: _Sample) -> dict
     said = preference_text(accuracy, margin)
     if own is not first:
         accuracy, margin = (_delta(index, own, first) for index in places)
-        said = f"{said} ({preference_change(accuracy, margin, len(own.values))})"
+        grown = int((own.values[:, places[1]] - first.values[:, places[1]] > _EPSILON).sum())
+        said = f"{said} ({preference_change(accuracy, margin, grown, len(own.values))})"
     return {"preference_text": said}
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import pathlib
+from typing import cast
 
 from services.common.catalogue import ErrorClass
 from services.common.errors import ServiceError
 from services.trainer.journal import Event
+from services.trainer.kinds.fine_tuning_ask import FineTuning
 from services.trainer.kinds.kind import Uploads
 from services.trainer.persistence import disk_trouble_named
 from services.trainer.run_directory import RunDirectory
@@ -16,12 +18,15 @@ FIRST = 200
 
 async def held_out_rows(run: RunDirectory, uploads: Uploads) -> list[Event]:
     """Stores them and tells as what. The same rows under the same display name are the same dataset, so that a repeat stores
-    nothing new. Raises what passes; what does not costs the evaluation, not the result, and is told as a line of the log."""
+    nothing new, and tasks that try out numbers on the same data share one.
+
+    Raises what passes; what does not costs the evaluation, not the result, and is told as a line of the log.
+    """
     rows = run.path / "held-out.jsonl"
     try:
         with disk_trouble_named():
             await asyncio.to_thread(write_spread, run.validation_data, rows, FIRST)
-        name = await uploads.upload_dataset(f"Held out by tasks/{run.request.name.task_id}", rows)
+        name = await uploads.upload_dataset(_display_name(cast(FineTuning, run.request.ask)), rows)
     except ServiceError as error:
         # A wrong key is the operator's to mend; the result waits for that, too.
         if error.error_class is ErrorClass.TRANSIENT or error.reason == "UNAUTHENTICATED":
@@ -30,6 +35,11 @@ async def held_out_rows(run: RunDirectory, uploads: Uploads) -> list[Event]:
         line = {"severity": "WARNING", "rank": -1, "source": "trainer", "text": text, "truncated": False, "step": 0}
         return [Event("log", line)]
     return [Event("rows_held_out", {"dataset": name})]
+
+
+def _display_name(ask: FineTuning) -> str:
+    more = f" and {len(ask.sources) - 1} more" if len(ask.sources) > 1 else ""
+    return f"Held out of {ask.sources[0].dataset}{more} ({ask.validation_split_ratio:g}, seed {ask.seed})"
 
 
 def write_spread(source: pathlib.Path, target: pathlib.Path, first: int) -> None:

@@ -228,6 +228,7 @@ def test_of_preferences_it_is_told_whether_the_preferred_output_has_become_more_
     assert base["preference_text"].endswith(" of the rows, mean margin 0 nats")
     assert "in 100 % (100 to 100) of the rows, mean margin 2 nats (share: better by 50 ± " in tuned["preference_text"]
     assert "; margin: better by 2 ± " in tuned["preference_text"]
+    assert tuned["preference_text"].endswith(", larger in 10 of 20 rows)")
     # What is written is the same; what was learned is said beside that.
     assert tuned["verdict_text"].startswith("no significant change")
     assert tuned["preference_text"] in outcome.result["summary"]

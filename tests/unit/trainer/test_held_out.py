@@ -2,11 +2,12 @@
 
 # ruff: noqa: ASYNC240 - files of a few bytes
 
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_values import DATASET, NOW, TASK, make_run
+from trainer_values import DATASET, NOW, make_run
 
 from services.common.errors import ServiceError, Unavailable
 from services.trainer import conversion
@@ -47,12 +48,19 @@ async def test_they_become_a_dataset_that_is_told(tmp_path: Path, method: Any) -
     storage = Storage()
     run = a_run(tmp_path, method=method)
     (event,) = await KINDS["fine_tuning"].news(run, storage)
-    assert storage.taken == [(f"Held out by tasks/{TASK}", "a\nb\n")]
+    assert storage.taken == [(f"Held out of {DATASET} (0.1, seed 0)", "a\nb\n")]
     told = conversion.event_to_proto({"sequence": 3, "time": NOW, "kind": event.kind, **event.fields}, 1)
     assert told.rows_held_out.dataset == HELD_OUT
     # A repeat, because the trainer was killed in between, says the same.
     assert await KINDS["fine_tuning"].news(run, storage) == [event]
     assert storage.taken[0] == storage.taken[1]
+
+
+async def test_a_mixture_is_called_after_its_first_dataset(tmp_path: Path) -> None:
+    mixture = [task_spec_pb2.WeightedDataset(dataset=f"datasets/{uuid.UUID(int=number)}") for number in (5, 6, 7)]
+    storage = Storage()
+    await KINDS["fine_tuning"].news(a_run(tmp_path, mixture=mixture), storage)
+    assert storage.taken[0][0] == f"Held out of datasets/{uuid.UUID(int=5)} and 2 more (0.1, seed 0)"
 
 
 @pytest.mark.parametrize(
