@@ -89,7 +89,7 @@ class AnswerVerbs(RegistryVerbs, CheckpointVerbs, ArtifactVerbs):
 
     def evaluation_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Every row of an evaluation that has succeeded, in order: the question, the known answer, and each model's answer and
-        scores. Of a fine-tuning: those of the evaluation that followed on it.
+        scores. Of a fine-tuning: those of the evaluation that followed on it, or of the classifier that its own run has measured.
 
         Raises:
             FailedPrecondition: RESULT_NOT_READY.
