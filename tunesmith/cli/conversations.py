@@ -11,6 +11,7 @@ from tunesmith.errors import TunesmithError
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
+    from tunesmith.v1.inference_service_pb2 import CompareChatResponse
 
 Turns = list[dict[str, str]]
 
@@ -43,16 +44,27 @@ def answers(
         return [_answer(client, models[0], turns, system, sampling)]
     said = [""] * len(models)
     heading = "" if as_json else f"{models[0]}\n  "
+    endings: dict[int, CompareChatResponse] = {}
     for part in client.compare_chat(models, turns, system or None, **sampling):
         said[part.index] += part.delta
+        if part.finish_reason:
+            endings[part.index] = part
         print(heading + (part.delta if part.index == 0 and not as_json else ""), end="", flush=True)
         heading = ""
     if as_json:
-        for model, answer in zip(models, said, strict=True):
-            print(json.dumps({"model": model, "answer": answer}, ensure_ascii=False))
+        for index, (model, answer) in enumerate(zip(models, said, strict=True)):
+            print(json.dumps({"model": model, "answer": answer, **_ending(endings.get(index))}, ensure_ascii=False))
     else:
         print("".join(f"\n{model}\n  {answer}" for model, answer in zip(models[1:], said[1:], strict=True)))
     return said
+
+
+def _ending(last: "CompareChatResponse | None") -> dict[str, Any]:
+    """Why an answer ended and what it took, as the contract's JSON."""
+    from google.protobuf.json_format import MessageToDict
+
+    told = MessageToDict(last, preserving_proto_field_name=True) if last else {}
+    return {name: told[name] for name in ("finish_reason", "usage") if name in told}
 
 
 def _answer(client: "Client", model: str, turns: Turns, system: str, sampling: Mapping[str, Any]) -> str:

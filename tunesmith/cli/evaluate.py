@@ -10,6 +10,7 @@ from tunesmith.cli import ask_options as ask
 from tunesmith.cli.options import Json, TaskId
 from tunesmith.cli.output import print_json, talk
 from tunesmith.cli.task_options import Watch
+from tunesmith.errors import NotFound
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
@@ -139,7 +140,10 @@ def _show(client: "Client", task: "Task", worst: int) -> None:
     # A classifier from before they were kept has none.
     has_rows = task.evaluation_task or task.evaluation_result.rows_artifact or not task.spec.HasField("fine_tuning")
     if numbers and has_rows:
-        print_rows(client.evaluation_rows(task.name), numbers)
+        try:
+            print_rows(client.evaluation_rows(task.name), numbers)
+        except NotFound as error:
+            talk(f"the rows that got worse cannot be shown: {error.message}")
 
 
 def _graders(given: str) -> list[dict[str, Any]]:

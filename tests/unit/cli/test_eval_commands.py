@@ -247,6 +247,14 @@ def test_what_has_found_nothing_yet_says_so(run, platform):
     assert caught.value.reason == "RESULT_NOT_READY"
 
 
+def test_what_was_found_outlives_its_rows(run, platform, evaluated):
+    platform.artifacts.stored.clear()
+    platform.artifacts.files.clear()
+    done = run("eval", "show", evaluated.name)
+    assert (done.exit_code, "cannot be shown" in done.stderr) == (0, True)
+    assert "better by 40 ± 20 points" in done.stdout
+
+
 def test_labels_that_are_taken_for_others_are_told_most_frequent_first(run, platform):
     counts = [("a", "a", 9), ("a", "b", 1), ("b", "", 4), ("b", "b", 2), ("c", "a", 2), ("c", "b", 3)]
     told = [{"expected": known, "answered": said, "count": count} for known, said, count in counts]
