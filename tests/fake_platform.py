@@ -525,6 +525,10 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
             for index, model in enumerate(request.models):
                 delta = word if word == "echo " else f"{word} by {model}"
                 yield inference_service_pb2.CompareChatResponse(index=index, delta=delta)
+        for index in range(len(request.models)):
+            usage = inference_service_pb2.ChatUsage(completion_tokens=2)
+            reason = inference_service_pb2.FINISH_REASON_STOP
+            yield inference_service_pb2.CompareChatResponse(index=index, finish_reason=reason, usage=usage)
 
     def StreamChat(self, request, context):
         self.asked.append(request)

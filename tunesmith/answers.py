@@ -7,9 +7,10 @@ from typing import Any
 
 from tunesmith.artifacts import ArtifactVerbs
 from tunesmith.checkpoints import CheckpointVerbs
-from tunesmith.errors import FailedPrecondition
+from tunesmith.errors import FailedPrecondition, InvalidArgument
 from tunesmith.graders import grader
-from tunesmith.names import resource_name
+from tunesmith.names import model_name, resource_name
+from tunesmith.registry import RegistryVerbs
 from tunesmith.v1.evaluation_pb2 import Evaluation
 from tunesmith.v1.generation_pb2 import Generation
 from tunesmith.v1.grader_pb2 import Grader
@@ -22,7 +23,7 @@ BASE = "base"
 """Among models: the base model beneath the others."""
 
 
-class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
+class AnswerVerbs(RegistryVerbs, CheckpointVerbs, ArtifactVerbs):
     """Measured and used at scale."""
 
     def evaluate(
@@ -39,7 +40,7 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
         checkpoints: bool = False,
         request_id: str | None = None,
     ) -> Task:
-        """Queue an evaluation; the first of `models` is what the others are compared with, and may be `base`.
+        """Queue an evaluation; the first of `models`, named as in `chat`, is what others are compared with, and may be `base`.
 
         `graders` as messages, or as OpenAI writes them; `sampling` as the fields of Sampling. `perplexity`: whether it is
         measured how probable the known answers are; `checkpoints`: whether the kept checkpoints before each result are asked,
@@ -49,7 +50,7 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
             InvalidArgument: every bad field is a violation. NotFound: a model or the dataset does not exist.
         """
         evaluation = Evaluation(
-            models=[self._model(model, models) for model in models],
+            models=[self._base_of(models) if model == BASE else model_name(model) for model in models],
             dataset=resource_name("datasets", dataset),
             graders=[each if isinstance(each, Grader) else grader(each) for each in graders],
             sampling=Sampling(**(sampling or {})),
@@ -77,7 +78,7 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
         Raises as `evaluate` does.
         """
         generation = Generation(
-            model=model,
+            model=model_name(model),
             dataset=resource_name("datasets", dataset),
             sampling=Sampling(**(sampling or {})),
             max_rows=max_rows,
@@ -88,12 +89,13 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
 
     def evaluation_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Every row of an evaluation that has succeeded, in order: the question, the known answer, and each model's answer and
-        scores. Of a fine-tuning: those of the evaluation that followed on it.
+        scores. Of a fine-tuning: those of the evaluation that followed on it, or of the classifier that its own run has measured.
 
         Raises:
             FailedPrecondition: RESULT_NOT_READY.
         """
-        yield from self._result_lines(self._evaluation(name), "rows.jsonl")
+        task = self._evaluation(name)
+        yield from self._result_lines(task, task.evaluation_result.rows_artifact or task.artifact, "rows.jsonl")
 
     def failed_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Every row that a generation could not answer, with the reason.
@@ -101,34 +103,39 @@ class AnswerVerbs(CheckpointVerbs, ArtifactVerbs):
         Raises:
             FailedPrecondition: RESULT_NOT_READY.
         """
-        yield from self._result_lines(self.get_task(name), "failed.jsonl")
+        task = self.get_task(name)
+        yield from self._result_lines(task, task.artifact, "failed.jsonl")
 
     def _evaluation(self, name: str) -> Task:
         task = self.get_task(name)
         return self.get_task(task.evaluation_task) if task.evaluation_task else task
 
-    def _result_lines(self, task: Task, path: str) -> Iterator[dict[str, Any]]:
-        if not task.artifact or task.spec.HasField("fine_tuning"):
+    def _result_lines(self, task: Task, artifact: str, path: str) -> Iterator[dict[str, Any]]:
+        if not artifact or (task.spec.HasField("fine_tuning") and artifact == task.artifact):
             if task.HasField("evaluation_result"):
-                message = f"{task.name} has measured its classifier itself and kept no single answers"
+                message = f"{task.name} has measured its classifier itself, before single answers were kept"
                 raise FailedPrecondition(message, reason="RESULT_NOT_READY", hint="The verdict: tunesmith eval show.")
             message = f"{task.name} is {Task.State.Name(task.state)} and has no such result"
             raise FailedPrecondition(message, reason="RESULT_NOT_READY", hint="Wait for it: tunesmith task watch.")
         rest = b""
         # Lines are given on as they come, so it is the service that verifies.
-        for chunk in self._artifact_bytes(task.artifact, path, 0, caller_verifies=False):
+        for chunk in self._artifact_bytes(artifact, path, 0, caller_verifies=False):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from map(json.loads, lines)
 
-    def _model(self, model: str, models: Sequence[str]) -> str:
-        if model != BASE:
-            return model
-        for other in models:
-            if other.startswith("tasks/"):
-                return self.get_task(other).spec.fine_tuning.base_model
-            if other.startswith("artifacts/"):
-                return self.get_artifact(other).manifest.base_model
-        return model
+    def _base_of(self, models: Sequence[str]) -> str:
+        """What the first tuned one of them was tuned from."""
+        for name in [model_name(model) for model in models if model != BASE]:
+            collection = name.partition("/")[0]
+            if collection == "tasks":
+                return self.get_task(name.partition("@")[0]).spec.fine_tuning.base_model
+            if collection == "artifacts":
+                return self.get_artifact(name).manifest.base_model
+            if collection == "models":
+                return self.get_model_version(name).manifest.base_model
+        message = f"{BASE} stands for the base model beneath the others, and none of them is a tuned one"
+        hint = "Name the base model itself, or add a tuned model: tasks/ID, artifacts/ID or models/NAME@ALIAS."
+        raise InvalidArgument(message, reason="NAME_INVALID", hint=hint)
 
     def _ask(self, name: str, spec: TaskSpec, request_id: str | None) -> Task:
         request = CreateTaskRequest(task=Task(display_name=name, spec=spec), request_id=request_id or str(uuid.uuid4()))

@@ -278,7 +278,7 @@ def describe_task(
     `initial_artifact` is what it starts from: `artifacts/ID`, `tasks/ID` (its result) or `tasks/ID@step-N` (a checkpoint).
     The training data is `dataset`, or a `mixture` of several, each with its weight (None = the server's default).
     On `evaluation_dataset` the result is compared with the base model, see `Task.evaluation_result`; with
-    `evaluation_checkpoints` so are the kept checkpoints. With `skip_evaluation` a `validation_dataset` gives losses alone.
+    `evaluation_checkpoints` so are the kept checkpoints. With `skip_evaluation` validation data gives losses alone.
     What `sample_prompts` ask is answered while the model trains. A `not_before_time` without time zone is local;
     `max_attempts` 0 is the server's default. What the task makes is kept for `artifact_retention`, None = as the server keeps it.
     Only a runner that has all `runner_labels` takes it. `creator` is who asks for it, in words of your own.

@@ -111,7 +111,8 @@ def _conversation(messages: tuple[Message, ...]) -> Iterator[Violation]:
     for index, message in enumerate(messages):
         if message.role not in _ROLES:
             yield Violation(f"messages[{index}].role", f"{message.role[:40]!r} is none of {', '.join(_ROLES)}")
-        if not message.content and not message.tool_calls:
+        # A model may have had nothing to say and a tool nothing to give back; a question that is empty is a mistake.
+        if not message.content and message.role == "user":
             yield Violation(f"messages[{index}].content", "is required")
         if message.weight not in (0, 1) or (message.weight == 0 and message.role != "assistant"):
             yield Violation(f"messages[{index}].weight", f"{message.weight} is not 1, nor the 0 of a turn of the assistant")

@@ -11,15 +11,16 @@ from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import NewTask
 from services.task_manager.domain.validation import MAX_DISPLAY_NAME
 from services.task_manager.insertion import insert
-from tunesmith.v1 import evaluation_pb2, task_spec_pb2
+from tunesmith.v1 import evaluation_pb2, task_pb2, task_spec_pb2
 
 _PREFIX = "Evaluation of "
 _MOST_CHECKPOINTS = 30
 _MOST_VALIDATION_ROWS = 200
 _NAMESPACE = uuid.UUID("6d0c0c38-6a5f-5c0e-8f0a-0f6f3a3c9b1e")
 _SELECT = """
-SELECT id, display_name, spec, artifact, priority FROM task_manager.task
-WHERE id = %(id)s AND kind = 'FINE_TUNING' AND state = 'SUCCEEDED'
+SELECT t.id, t.display_name, t.spec, t.artifact, t.priority, r.payload AS result
+FROM task_manager.task t LEFT JOIN task_manager.task_result r ON r.task_id = t.id
+WHERE t.id = %(id)s AND t.kind = 'FINE_TUNING' AND t.state = 'SUCCEEDED'
 """
 
 
@@ -34,13 +35,6 @@ def asks_checkpoints(spec: bytes) -> bool:
     return bool(ask.evaluation_dataset) and ask.evaluation_checkpoints
 
 
-def without_verdict(spec: bytes) -> str:
-    """Why no evaluation follows on a fine-tuning that has validation data; empty when one follows, or none is expected."""
-    ask = task_spec_pb2.TaskSpec.FromString(spec).fine_tuning
-    is_expected = bool(ask.validation_dataset or ask.validation_split_ratio) and not (ask.skip_evaluation or _tells_itself(ask))
-    return f"no evaluation follows: {_obstacle(ask)}" if is_expected and _obstacle(ask) else ""
-
-
 async def create(connection: Connection, task_id: uuid.UUID, checkpoints: Sequence[str] = ()) -> bool:
     """Whether the task has succeeded just now and its evaluation was recorded; `checkpoints` are asked, too, oldest first."""
     row = await (await connection.execute(_SELECT, {"id": task_id})).fetchone()
@@ -50,10 +44,13 @@ async def create(connection: Connection, task_id: uuid.UUID, checkpoints: Sequen
 
 
 def evaluation_of(row: Mapping[str, Any], checkpoints: Sequence[str] = ()) -> NewTask | None:
-    """The evaluation of a fine-tuning that has succeeded; None when there is nothing to ask, or it is not to be done."""
+    """The evaluation of a fine-tuning that has succeeded; None when there is nothing to ask, or it is not to be done.
+
+    `row` has the columns of the task, and as `result` what its run has told: a Task or nothing.
+    """
     given = task_spec_pb2.TaskSpec.FromString(row["spec"])
     ask, labels = given.fine_tuning, dict(given.runner_labels)
-    evaluation = _questions(ask)
+    evaluation = _questions(ask, task_pb2.Task.FromString(row["result"] or b"").held_out_dataset)
     if evaluation is None:
         return None
     evaluation.models[:] = [ask.base_model, *checkpoints[-_MOST_CHECKPOINTS:], row["artifact"]]
@@ -81,23 +78,17 @@ def evaluation_of(row: Mapping[str, Any], checkpoints: Sequence[str] = ()) -> Ne
     )
 
 
-def _questions(ask: task_spec_pb2.FineTuning) -> evaluation_pb2.Evaluation | None:
-    """What is asked; validation data has questions and answers, or, for CPT, texts."""
+def _questions(ask: task_spec_pb2.FineTuning, held_out: str) -> evaluation_pb2.Evaluation | None:
+    """What is asked; validation data, given or `held_out` by the run, has questions and answers, or, for CPT, texts."""
     if ask.evaluation_dataset:
         return evaluation_pb2.Evaluation(dataset=ask.evaluation_dataset, checkpoints=ask.evaluation_checkpoints)
-    if not ask.validation_dataset or ask.skip_evaluation or _tells_itself(ask) or _obstacle(ask):
+    dataset = ask.validation_dataset or held_out
+    if not dataset or ask.skip_evaluation or _tells_itself(ask):
         return None
     # It was chosen for its loss and may be long.
-    return evaluation_pb2.Evaluation(dataset=ask.validation_dataset, max_rows=_MOST_VALIDATION_ROWS)
+    return evaluation_pb2.Evaluation(dataset=dataset, max_rows=_MOST_VALIDATION_ROWS)
 
 
 def _tells_itself(ask: task_spec_pb2.FineTuning) -> bool:
     """A head of labels cannot be asked anything; its run brings the verdict on the validation data along, see `Results`."""
     return ask.method == task_spec_pb2.FineTuning.CLASSIFICATION
-
-
-def _obstacle(ask: task_spec_pb2.FineTuning) -> str:
-    """Why validation data leads to no verdict; empty = it does."""
-    if ask.evaluation_dataset:
-        return ""
-    return "" if ask.validation_dataset else "the rows that were held out are no dataset; give a validation_dataset"

@@ -1,4 +1,5 @@
-"""What evaluations and generations have found, in Postgres; written with the event that tells it, read by GetTask."""
+"""What evaluations and generations have found and fine-tunings have held out, in Postgres; written with the event that tells it,
+read by GetTask."""
 
 import uuid
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ SELECT t.id, r.payload FROM task_manager.task t LEFT JOIN task_manager.task_resu
 WHERE t.id = ANY(%(ids)s)
 """
 
-KINDS = frozenset(("evaluation_finished", "generation_finished"))
+KINDS = frozenset(("evaluation_finished", "generation_finished", "rows_held_out"))
 """Of the events that bring a result."""
 
 
@@ -30,6 +31,8 @@ def found(events: Iterable[task_event_pb2.TaskEvent]) -> task_pb2.Task | None:
             newest = task_pb2.Task(evaluation_result=event.evaluation_finished.result)
         elif event.HasField("generation_finished"):
             newest = task_pb2.Task(generation_result=event.generation_finished.result)
+        elif event.HasField("rows_held_out"):
+            newest = task_pb2.Task(held_out_dataset=event.rows_held_out.dataset)
     return newest
 
 

@@ -1,7 +1,6 @@
 """What the end of a run, a refused start or a lost run means for its task; used by the follower of a run."""
 
 from services.common.errors import ServiceError
-from services.task_manager import follow_ups
 from services.task_manager.conversion import make_error
 from services.task_manager.domain.claim import Assignment
 from services.task_manager.domain.task import Change, State
@@ -17,9 +16,7 @@ def change_of_end(end: RunEnd, assignment: Assignment) -> Change:
     if end.state is State.SUCCEEDED and end.artifact:
         work = f"the {assignment.kind.noun}"
         ended = f"{work} ended early ({end.early_end})" if end.early_end else f"{work} finished"
-        untold = follow_ups.without_verdict(assignment.spec)
-        said = f"{ended} and the artifact is stored{untold and f'; {untold}'}"
-        return Change(State.SUCCEEDED, said, artifact=end.artifact)
+        return Change(State.SUCCEEDED, f"{ended} and the artifact is stored", artifact=end.artifact)
     if end.state is State.CANCELLED and assignment.state is State.CANCELLING:
         return Change(State.CANCELLED, "the run was ended as asked for")
     if end.state is State.CANCELLED:

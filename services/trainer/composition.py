@@ -32,6 +32,14 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Split:
+    """What was held out of the rows; both numbers decide which."""
+
+    ratio: float
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RowCounts:
     """What was composed."""
 
@@ -93,6 +101,11 @@ class Composer:
             raise ServiceError("DATASET_UNUSABLE", "the weights of the mixture leave no row to train on")
         return RowCounts(rows, sum(validation_rows for _, validation_rows in counts))
 
+    def held_out(self, split_ratio: float) -> Callable[[bytes], bool]:
+        """Whether a row, without its line end, is held out; raises as `compose`."""
+        highest = self._highest_held_out(split_ratio)
+        return lambda row: self._key(row) <= highest
+
     def _write_part(self, part: Part, highest: int, train: "_Writer", held_out: "_Writer", numbers: "_Writer") -> tuple[int, int]:
         rows = sum(1 for _, key in self._rows(part) if key > highest)
         copies, rest = divmod(round(rows * part.weight), rows) if rows else (0, 0)
@@ -137,9 +150,12 @@ class Composer:
                 if self._should_stop():
                     raise Stopped
                 if row := line.strip():
-                    hashed = self._seeded.copy()
-                    hashed.update(row)
-                    yield row, int.from_bytes(hashed.digest()[: _KEY_BITS // 8])
+                    yield row, self._key(row)
+
+    def _key(self, row: bytes) -> int:
+        hashed = self._seeded.copy()
+        hashed.update(row)
+        return int.from_bytes(hashed.digest()[: _KEY_BITS // 8])
 
 
 class _Writer:

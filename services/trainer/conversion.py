@@ -160,6 +160,10 @@ def _generation_finished(event: task_event_pb2.TaskEvent, record: Record) -> Non
     json_format.ParseDict(record["result"], event.generation_finished.result, ignore_unknown_fields=True)
 
 
+def _rows_held_out(event: task_event_pb2.TaskEvent, record: Record) -> None:
+    event.rows_held_out.dataset = record["dataset"]
+
+
 _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "metrics": _step_metrics,
     "log": _log_entry,
@@ -171,6 +175,7 @@ _EVENTS: Mapping[str, Callable[[task_event_pb2.TaskEvent, Record], None]] = {
     "answering_started": _answering_started,
     "evaluation_finished": _evaluation_finished,
     "generation_finished": _generation_finished,
+    "rows_held_out": _rows_held_out,
 }
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from services.common.errors import ServiceError
 from services.trainer.journal import Event
@@ -22,17 +21,10 @@ class Delivered:
     news: Sequence[Event]
 
 
-class Adapters(Uploads, Protocol):
-    """Where adapters go."""
-
-    async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
-        """As StorageClient's."""
-
-
 class Delivery:
     """Uploads, and keeps trying. `clock` is monotonic."""
 
-    def __init__(self, adapters: Adapters, clock: Callable[[], float]) -> None:
+    def __init__(self, adapters: Uploads, clock: Callable[[], float]) -> None:
         self._adapters = adapters
         self._clock = clock
 

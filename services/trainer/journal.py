@@ -26,6 +26,7 @@ EVENT_KINDS = frozenset(
         "answering_started",
         "evaluation_finished",
         "generation_finished",
+        "rows_held_out",
     }
 )
 Record = dict[str, Any]

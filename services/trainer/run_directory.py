@@ -8,6 +8,7 @@ checkpoints/   where a next attempt starts, and wishes for more of them
 stored/        which of them storage has committed and no event has told yet
 uploading/     links to what is on its way to storage
 answers/       what models have answered, of a run that asks them
+evaluation/    what a classifier has answered that its own run has measured
 """
 
 import collections
@@ -94,6 +95,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.stored = path / "stored"
         self.answers = path / "answers"
+        self.evaluation = path / "evaluation"
         self.training_data = path / "data" / "train.jsonl"
         self.validation_data = path / "data" / "validation.jsonl"
         self.sources = path / "data" / "sources"

@@ -13,6 +13,7 @@ import grpc
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
 from services.common.failpoints import around
+from services.trainer.composition import Split
 from services.trainer.run import Request
 from services.trainer.run_directory import Provenance, Result
 from tunesmith.v1 import (
@@ -76,6 +77,10 @@ class Learned:
     """Optimizer steps."""
     datasets: tuple[tuple[str, int], ...] = ()
     """Names and sizes in bytes, as far as they are still there."""
+    split: Split | None = None
+    """None = it learned all rows."""
+    dataset_count: int = 0
+    """Of all there were."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,7 +145,8 @@ class StorageClient:
         """
         manifest = await self._manifest(model)
         sizes = {name: await self._dataset_size(name) for name in dict.fromkeys(use.dataset for use in manifest.datasets)}
-        return Learned(manifest.step, tuple((name, size) for name, size in sizes.items() if size is not None))
+        known = tuple((name, size) for name, size in sizes.items() if size is not None)
+        return Learned(manifest.step, known, _split(manifest), len(sizes))
 
     async def upload_dataset(self, display_name: str, path: pathlib.Path) -> str:
         """Stores a file of rows as a dataset and returns its name; the same rows under the same name are the same dataset."""
@@ -212,6 +218,12 @@ def adapter_files(directory: pathlib.Path) -> tuple[AdapterFile, ...]:
     """Every file below `directory` with its size, sorted by path."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     return tuple(AdapterFile(path.relative_to(directory).as_posix(), path.stat().st_size) for path in paths)
+
+
+def _split(manifest: artifact_pb2.ArtifactManifest) -> Split | None:
+    if not manifest.HasField("validation_split_ratio"):
+        return None
+    return Split(manifest.validation_split_ratio, manifest.effective_hyperparameters.seed)
 
 
 def _stored_checkpoint(artifact: artifact_pb2.Artifact) -> StoredCheckpoint:

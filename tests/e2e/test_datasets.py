@@ -135,6 +135,12 @@ def test_a_share_of_the_rows_is_held_out_for_validation(stack: LocalStack, tmp_p
     assert "eval_loss" in task["progress"]["metrics"]
     started = [e["training_started"] for e in stack.json_lines("task", "watch", task["name"]) if "training_started" in e]
     assert [event["example_count"] for event in started] == ["15"]
+    held_out = stack.json("data", "show", task["held_out_dataset"])
+    assert held_out["statistics"]["example_count"] == "5"
+    # It is asked about them by itself, and none of them is taken for a row that it was trained on.
+    assert stack.run("task", "watch", task["evaluation_task"], timeout=240).returncode == 0
+    found = stack.json("task", "show", task["name"])["evaluation_result"]
+    assert (found["row_count"], found.get("leaks", [])) == ("5", [])
 
 
 def test_a_mixture_sees_every_row_as_often_as_its_weight_says(stack: LocalStack, tmp_path: pathlib.Path) -> None:

@@ -79,6 +79,9 @@ def _follow(client: "Client", task: "Task", *, as_json: bool) -> None:
 def _show(task: "Task") -> None:
     from tunesmith.cli.task_text import state_name
 
+    if not task.spec.HasField("generation"):
+        talk(f"{task.name} is no generation; look at it: tunesmith task show {bare_id(task.name)}")
+        return
     if not task.HasField("generation_result"):
         talk(f"{task.name} is {state_name(task.state)} and has made nothing yet: {task.state_reason}")
         return
@@ -86,6 +89,7 @@ def _show(task: "Task") -> None:
     print_fields(
         [
             ("dataset", result.dataset),
+            ("until then", f"{result.partial_artifact} (answers.jsonl)" if result.partial_artifact else ""),
             ("answered", f"{result.answered_count} of {result.row_count}"),
             ("cut", f"{result.cut_count} answers ended because of their length" if result.cut_count else ""),
             ("tokens", f"{result.completion_token_count:,}"),

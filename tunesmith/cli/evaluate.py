@@ -10,6 +10,7 @@ from tunesmith.cli import ask_options as ask
 from tunesmith.cli.options import Json, TaskId
 from tunesmith.cli.output import print_json, talk
 from tunesmith.cli.task_options import Watch
+from tunesmith.errors import NotFound
 from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
@@ -127,15 +128,22 @@ def _show(client: "Client", task: "Task", worst: int) -> None:
     from tunesmith.cli.eval_text import print_result, print_rows, worst_rows
     from tunesmith.cli.task_text import state_name
 
+    if task.state == task.SUCCEEDED and not (task.HasField("evaluation_result") or task.evaluation_task):
+        talk(f"{task.name} has no evaluation: it had no data for one, or did not want one; compare it: tunesmith eval run")
+        return
     if not task.HasField("evaluation_result"):
         asked = client.get_task(task.evaluation_task) if task.evaluation_task else task
         talk(f"{asked.name} is {state_name(asked.state)} and has found nothing yet: {asked.state_reason}")
         return
     print_result(task.evaluation_result)
     numbers = worst_rows(task.evaluation_result, worst)
-    # A classifier's answers are not kept.
-    if numbers and (task.evaluation_task or not task.spec.HasField("fine_tuning")):
-        print_rows(client.evaluation_rows(task.name), numbers)
+    # A classifier from before they were kept has none.
+    has_rows = task.evaluation_task or task.evaluation_result.rows_artifact or not task.spec.HasField("fine_tuning")
+    if numbers and has_rows:
+        try:
+            print_rows(client.evaluation_rows(task.name), numbers)
+        except NotFound as error:
+            talk(f"the rows that got worse cannot be shown: {error.message}")
 
 
 def _graders(given: str) -> list[dict[str, Any]]:

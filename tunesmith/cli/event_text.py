@@ -8,6 +8,7 @@ from tunesmith.v1.task_event_pb2 import (
     CheckpointSaved,
     EvaluationFinished,
     LogEntry,
+    RowsHeldOut,
     SampleGenerated,
     TaskEvent,
     TrainingStarted,
@@ -64,6 +65,10 @@ def _evaluation(finished: EvaluationFinished) -> str:
     return finished.result.summary
 
 
+def _held_out(stored: RowsHeldOut) -> str:
+    return f"the rows that were held out are {stored.dataset}"
+
+
 def _log(entry: LogEntry) -> str:
     return f"[rank {entry.rank}] {entry.text}" if entry.severity >= LogEntry.WARNING else ""
 
@@ -75,6 +80,7 @@ NOTES: Mapping[str, Callable[..., str]] = {
     "training_started": _training,
     "answering_started": _answering,
     "evaluation_finished": _evaluation,
+    "rows_held_out": _held_out,
     "log_entry": _log,
 }
 """By the field of TaskEvent: what deserves to be seen while a task is followed; empty for the rest."""

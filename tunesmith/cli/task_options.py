@@ -33,7 +33,7 @@ EvaluationCheckpoints = Annotated[
 ]
 NoEvaluation = Annotated[
     bool,
-    typer.Option("--no-eval", help="With --validation-data measure the loss alone, without asking the result and the base."),
+    typer.Option("--no-eval", help="Measure the loss of the validation data alone, without asking the result and the base."),
 ]
 ValidationSplit = Annotated[
     float | None, typer.Option(metavar="RATIO", help="Share of the training data to hold out instead, at most 0.5.")

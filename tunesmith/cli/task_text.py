@@ -98,6 +98,7 @@ def print_task(task: Task, kept: str = "") -> None:
             ("artifact", task.artifact),
             ("kept", kept),
             ("from", f"{task.origin.artifact} (step {task.origin.step} of {task.origin.task})" if task.origin.artifact else ""),
+            ("held out", task.held_out_dataset),
             ("evaluation", task.evaluation_task),
             ("found", task.evaluation_result.summary),
             ("made", task.generation_result.dataset),

@@ -50,7 +50,9 @@ class Evaluation(_message.Message):
     system_prompt: _builtins.str
     """Optional. Every conversation begins with this system turn, instead of its own if it has one; at most 10,000 characters."""
     perplexity: _builtins.bool
-    """Optional. Whether it is also measured how probable the known answers are to each model, see `ModelResult.perplexity`. Default: true."""
+    """Optional. Whether it is also measured how probable the known answers are to each model, see `ModelResult.perplexity`, and of
+    preferences whether they are more so than the other outputs, see `ModelResult.preference_text`. Default: true.
+    """
     checkpoints: _builtins.bool
     """Optional. Whether the kept checkpoints of the fine-tunings whose results are among `models` are evaluated, too: the server puts
     them into `models`, each before the result it led to, in the order of their steps; one of the same step as the result is left out.
@@ -122,12 +124,18 @@ class EvaluationResult(_message.Message):
     LEAKS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     BEST_FIELD_NUMBER: _builtins.int
+    ROWS_ARTIFACT_FIELD_NUMBER: _builtins.int
     row_count: _builtins.int
     """Rows that every model was asked."""
     primary_score: _builtins.str
     """The score that verdicts go by."""
     summary: _builtins.str
     """The verdicts of all models, one sentence each, and which of several compared ones is best."""
+    rows_artifact: _builtins.str
+    """Of a fine-tuning of method CLASSIFICATION: the artifact with all rows, as `rows.jsonl`; it is kept as long as the weights are
+    unless somebody changes that. Format: `artifacts/{uuid}`. Empty for evaluation tasks, whose own artifact has them, and for
+    classifiers from before rows were kept.
+    """
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelResult]:
         """In the order they were asked for."""
@@ -149,10 +157,11 @@ class EvaluationResult(_message.Message):
         leaks: _abc.Iterable[Global___Leak] | None = ...,
         summary: _builtins.str = ...,
         best: Global___BestModel | None = ...,
+        rows_artifact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "rows_artifact", b"rows_artifact", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,6 +249,7 @@ class ModelResult(_message.Message):
     ERRORED_COUNT_FIELD_NUMBER: _builtins.int
     PERPLEXITY_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    PREFERENCE_TEXT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in the spec. Of a fine-tuning of method CLASSIFICATION: `always "LABEL"`, with the most frequent label of the training data,
     cut to 40 characters, and `classifier`.
@@ -266,6 +276,10 @@ class ModelResult(_message.Message):
     """Rows that could not be answered, or not be graded by one of the graders; they have not passed."""
     step: _builtins.int
     """Optimizer steps it had learned for; 0 for base models and for versions of registered models that do not say so."""
+    preference_text: _builtins.str
+    """Of preferences: in words how often the preferred output is the more probable one and by how much, and, except of the first model,
+    whether that has changed; see the scores `preference_accuracy` and `preference_margin`. Empty else.
+    """
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]:
         """Every score; the one verdicts go by is first."""
@@ -306,10 +320,11 @@ class ModelResult(_message.Message):
         errored_count: _builtins.int = ...,
         perplexity: Global___Perplexity | None = ...,
         step: _builtins.int = ...,
+        preference_text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_passed_count", b"_passed_count", "labels", b"labels", "latency", b"latency", "passed_count", b"passed_count", "perplexity", b"perplexity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_passed_count", b"_passed_count", "answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "errored_count", b"errored_count", "failed_count", b"failed_count", "improved_count", b"improved_count", "labels", b"labels", "latency", b"latency", "model", b"model", "passed_count", b"passed_count", "perplexity", b"perplexity", "prompt_token_count", b"prompt_token_count", "regressed_count", b"regressed_count", "regressed_rows", b"regressed_rows", "scores", b"scores", "step", b"step", "verdict", b"verdict", "verdict_text", b"verdict_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_passed_count", b"_passed_count", "answered_count", b"answered_count", "completion_token_count", b"completion_token_count", "errored_count", b"errored_count", "failed_count", b"failed_count", "improved_count", b"improved_count", "labels", b"labels", "latency", b"latency", "model", b"model", "passed_count", b"passed_count", "perplexity", b"perplexity", "preference_text", b"preference_text", "prompt_token_count", b"prompt_token_count", "regressed_count", b"regressed_count", "regressed_rows", b"regressed_rows", "scores", b"scores", "step", b"step", "verdict", b"verdict", "verdict_text", b"verdict_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__passed_count: _TypeAlias = _typing.Literal["passed_count"]  # noqa: Y015
     _WhichOneofArgType__passed_count: _TypeAlias = _typing.Literal["_passed_count", b"_passed_count"]  # noqa: Y015
@@ -408,7 +423,9 @@ class Score(_message.Message):
     UNGRADED_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Built in: `exact_match`, `f1`, `bleu`, `rouge_l`; when every known answer is a JSON object also `json_valid` and
-    `json_field_f1`. Of a classifier `accuracy` alone. Else the name of a grader.
+    `json_field_f1`; of preferences, unless perplexity is not asked for, `preference_accuracy` (the preferred output is more probable
+    than the other one, as whole texts) and `preference_margin` (by how many nats); a row of which one output cannot be judged counts
+    0 in both. Of a classifier `accuracy` alone. Else the name of a grader.
     """
     value: _builtins.float
     """Mean over the rows."""

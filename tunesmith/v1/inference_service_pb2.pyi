@@ -65,7 +65,7 @@ class ChatMessage(_message.Message):
     role: _builtins.str
     """Required. `system`, `user`, `assistant` or `tool`."""
     content: _builtins.str
-    """Required, except beside `tool_calls`. The text; of a `tool` turn, what the tool gave back."""
+    """The text; of a `tool` turn, what the tool gave back. Required in a turn of the user."""
     tool_call_id: _builtins.str
     """Of a `tool` turn, optional: which call it answers, the `id` of a ToolCall of an earlier turn."""
     name: _builtins.str

@@ -63,6 +63,8 @@ class TaskEvent(_message.Message):
         """`generation_finished` is set."""
         ANSWERING_STARTED: TaskEvent._Kind.ValueType  # 132
         """`answering_started` is set."""
+        ROWS_HELD_OUT: TaskEvent._Kind.ValueType  # 450
+        """`rows_held_out` is set."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What an event is about; used to filter. Values may be added."""
@@ -91,6 +93,8 @@ class TaskEvent(_message.Message):
     """`generation_finished` is set."""
     ANSWERING_STARTED: TaskEvent.Kind.ValueType  # 132
     """`answering_started` is set."""
+    ROWS_HELD_OUT: TaskEvent.Kind.ValueType  # 450
+    """`rows_held_out` is set."""
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -106,6 +110,7 @@ class TaskEvent(_message.Message):
     EVALUATION_FINISHED_FIELD_NUMBER: _builtins.int
     GENERATION_FINISHED_FIELD_NUMBER: _builtins.int
     ANSWERING_STARTED_FIELD_NUMBER: _builtins.int
+    ROWS_HELD_OUT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Dense number within its stream, from 1: no gap, no duplicate."""
     attempt: _builtins.int
@@ -158,6 +163,10 @@ class TaskEvent(_message.Message):
     def answering_started(self) -> Global___AnsweringStarted:
         """Models begin to answer; says how many answers there will be."""
 
+    @_builtins.property
+    def rows_held_out(self) -> Global___RowsHeldOut:
+        """The rows that a fine-tuning held out are a dataset now."""
+
     def __init__(
         self,
         *,
@@ -175,12 +184,13 @@ class TaskEvent(_message.Message):
         evaluation_finished: Global___EvaluationFinished | None = ...,
         generation_finished: Global___GenerationFinished | None = ...,
         answering_started: Global___AnsweringStarted | None = ...,
+        rows_held_out: Global___RowsHeldOut | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "answering_started", b"answering_started", "artifact_created", b"artifact_created", "checkpoint_saved", b"checkpoint_saved", "evaluation_finished", b"evaluation_finished", "event", b"event", "generation_finished", b"generation_finished", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "answering_started", b"answering_started", "artifact_created", b"artifact_created", "checkpoint_saved", b"checkpoint_saved", "evaluation_finished", b"evaluation_finished", "event", b"event", "generation_finished", b"generation_finished", "log_entry", b"log_entry", "rows_held_out", b"rows_held_out", "sample_generated", b"sample_generated", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "answering_started", b"answering_started", "artifact_created", b"artifact_created", "attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "evaluation_finished", b"evaluation_finished", "event", b"event", "generation_finished", b"generation_finished", "log_entry", b"log_entry", "sample_generated", b"sample_generated", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomaly", b"anomaly", "answering_started", b"answering_started", "artifact_created", b"artifact_created", "attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "evaluation_finished", b"evaluation_finished", "event", b"event", "generation_finished", b"generation_finished", "log_entry", b"log_entry", "rows_held_out", b"rows_held_out", "sample_generated", b"sample_generated", "sequence", b"sequence", "state_change", b"state_change", "step_metrics", b"step_metrics", "time", b"time", "training_started", b"training_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly", "checkpoint_saved", "sample_generated", "evaluation_finished", "generation_finished", "answering_started"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_change", "step_metrics", "log_entry", "training_started", "artifact_created", "anomaly", "checkpoint_saved", "sample_generated", "evaluation_finished", "generation_finished", "answering_started", "rows_held_out"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -629,6 +639,30 @@ class GenerationFinished(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerationFinished: _TypeAlias = GenerationFinished  # noqa: Y015
+
+@_typing.final
+class RowsHeldOut(_message.Message):
+    """What `FineTuning.validation_split_ratio` held out was stored as a dataset of its own. An attempt that was interrupted at its very
+    end may tell it once more.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """As in `Task.held_out_dataset`."""
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowsHeldOut: _TypeAlias = RowsHeldOut  # noqa: Y015
 
 @_typing.final
 class CheckpointSaved(_message.Message):

@@ -130,6 +130,7 @@ class Task(_message.Message):
     EVALUATION_RESULT_FIELD_NUMBER: _builtins.int
     GENERATION_RESULT_FIELD_NUMBER: _builtins.int
     EVALUATION_TASK_FIELD_NUMBER: _builtins.int
+    HELD_OUT_DATASET_FIELD_NUMBER: _builtins.int
     CREATOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name. Format: `tasks/{uuid}`."""
@@ -160,8 +161,13 @@ class Task(_message.Message):
     1 to 100; 1 = such an end is final. Other failures are always final. Default: the server's setting, 3.
     """
     evaluation_task: _builtins.str
-    """Output only. The evaluation of the result that was created when a fine-tuning with `FineTuning.evaluation_dataset` succeeded;
-    empty before, and when it was deleted. Format: `tasks/{uuid}`. Only GetTask tells it.
+    """Output only. The evaluation of the result that was created when a fine-tuning with evaluation or validation data succeeded, see
+    `FineTuning.skip_evaluation`; empty before, and when it was deleted. Format: `tasks/{uuid}`. Only GetTask tells it.
+    """
+    held_out_dataset: _builtins.str
+    """Output only. The rows that `FineTuning.validation_split_ratio` held out, as a dataset that is kept like any other; stored when the
+    training has ended well and the evaluation that follows needs them, empty else. Its first rows are spread evenly over all of them,
+    so that a part says as much as it can of the whole. Format: `datasets/{uuid}`. Only GetTask tells it.
     """
     creator: _builtins.str
     """Optional. Who asks for it, in the caller's own words, for example a name or the program that made the task; at most 128
@@ -264,11 +270,12 @@ class Task(_message.Message):
         evaluation_result: _evaluation_pb2.EvaluationResult | None = ...,
         generation_result: _generation_pb2.GenerationResult | None = ...,
         evaluation_task: _builtins.str = ...,
+        held_out_dataset: _builtins.str = ...,
         creator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "error", b"error", "evaluation_result", b"evaluation_result", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "not_before_time", b"not_before_time", "origin", b"origin", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "creator", b"creator", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "evaluation_result", b"evaluation_result", "evaluation_task", b"evaluation_task", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "head_sequence", b"head_sequence", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "transitions", b"transitions", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "create_time", b"create_time", "creator", b"creator", "description", b"description", "display_name", b"display_name", "effective_hyperparameters", b"effective_hyperparameters", "end_time", b"end_time", "epoch", b"epoch", "error", b"error", "evaluation_result", b"evaluation_result", "evaluation_task", b"evaluation_task", "expected_start_time", b"expected_start_time", "generation_result", b"generation_result", "head_sequence", b"head_sequence", "held_out_dataset", b"held_out_dataset", "labels", b"labels", "max_attempts", b"max_attempts", "name", b"name", "not_before_time", b"not_before_time", "origin", b"origin", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "spec", b"spec", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "transitions", b"transitions", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

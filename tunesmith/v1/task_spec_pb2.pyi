@@ -244,8 +244,8 @@ class FineTuning(_message.Message):
     """Optional. Default: LORA."""
     validation_split_ratio: _builtins.float
     """Optional. Share of the training data that is held out and used as validation data, more than 0, at most 0.5. Which rows is
-    decided by `Hyperparameters.seed` and the content of each row, so equal rows are never on both sides. Not together with
-    `validation_dataset`.
+    decided by `Hyperparameters.seed` and the content of each row, so equal rows are never on both sides. When the task succeeds the
+    result is compared with the base model on them, as on a `validation_dataset`. Not together with `validation_dataset`.
     """
     initial_artifact: _builtins.str
     """Optional. Weights to start from instead of the base model alone; optimizer and step count begin anew. A result or checkpoint
@@ -266,9 +266,9 @@ class FineTuning(_message.Message):
     """
     skip_evaluation: _builtins.bool
     """Optional. With a `validation_dataset` but no `evaluation_dataset`, the evaluation uses the first 200 rows of the validation data;
-    with method CLASSIFICATION training itself measures the result at its end, on all rows of the validation data or of the part that
-    was held out. True = neither is done. Why none follows otherwise stands in `Task.state_reason`. Without effect on an
-    `evaluation_dataset`. Default: false.
+    with a `validation_split_ratio` 200 rows spread evenly over those that were held out, which become `Task.held_out_dataset`. With
+    method CLASSIFICATION training itself measures the result at its end, on all rows of the validation data or of the part that was
+    held out. True = none of this is done. Without effect on an `evaluation_dataset`. Default: false.
     """
     @_builtins.property
     def hyperparameters(self) -> Global___Hyperparameters:

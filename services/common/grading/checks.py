@@ -8,7 +8,17 @@ from services.common.grading import arithmetic, template
 from services.common.grading.arithmetic import BadExpression, Expression
 from services.common.grading.graders import Grader, Multi, Python, ScoreModel, StringCheck, TextSimilarity, Unknown
 
-BUILT_IN = ("exact_match", "f1", "bleu", "rouge_l", "json_valid", "json_field_f1", "perplexity")
+BUILT_IN = (
+    "exact_match",
+    "f1",
+    "bleu",
+    "rouge_l",
+    "json_valid",
+    "json_field_f1",
+    "perplexity",
+    "preference_accuracy",
+    "preference_margin",
+)
 """What is measured by itself where it makes sense."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -54,7 +64,7 @@ def _one(grader: Grader, field: str) -> Iterator[Violation]:
         case Multi():
             yield from _multi(grader, f"{field}.multi")
         case Python():
-            yield Violation(f"{field}.python", "code of callers is not run here; string_check, score_model and multi are")
+            yield Violation(f"{field}.python", "code of callers is not run here; the other graders compare texts or ask a model")
         case Unknown():
             yield Violation(field, "has no kind that is known here; give string_check, text_similarity, score_model or multi")
 

@@ -47,10 +47,12 @@ class Evaluation:
     answers_in_rows: bool = False
     data_source: str = ""
 
-    @property
-    def answers_per_row(self) -> int:
-        """How often a row is seen to: models answer, or what stands in it is taken; known answers are measured; judges judge."""
-        measured = self.measures_perplexity and not self.answers_in_rows
+    def times_per_row(self, rows_format: str) -> int:
+        """How often a row is seen to: models answer, or what stands in it is taken; known answers are measured, of preferences
+        both outputs; judges judge. Texts are measured alone."""
+        if rows_format == "TEXT":
+            return len(self.models)
+        measured = (1 + (rows_format == "PREFERENCE")) * (self.measures_perplexity and not self.answers_in_rows)
         return max(1, len(self.models)) * (1 + measured + len(dict.fromkeys(asking(self.graders))))
 
     def text_violations(self) -> Iterator[Violation]:

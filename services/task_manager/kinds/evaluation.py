@@ -62,8 +62,7 @@ class EvaluationWork:
         facts = await self._rows()
         rows = min(facts.example_count, self.ask.max_rows or facts.example_count)
         ask, _ = await self._with_models()
-        times = len(ask.models) if facts.format == "TEXT" else ask.answers_per_row
-        return api.TaskPlan(example_count=rows, total_steps=rows * times)
+        return api.TaskPlan(example_count=rows, total_steps=rows * ask.times_per_row(facts.format))
 
     async def _with_models(self) -> tuple[Evaluation, list[Found]]:
         """The ask with the models that will be asked, and what they are."""

@@ -26,6 +26,8 @@ class Question:
 
     row: int
     messages: Messages
+    obstacle: str = ""
+    """Why it cannot be asked; empty = it can."""
 
 
 Ask = Callable[[Question], Awaitable[Answer]]
@@ -81,6 +83,8 @@ class Asker:
                     group.create_task(work())
 
     async def _patiently(self, ask: Ask, question: Question) -> Answer:
+        if question.obstacle:
+            return Answer(question.row, reason="TOOLS_UNSUPPORTED", message=question.obstacle)
         pause, tries = _FIRST_PAUSE, 0
         while True:
             try:

@@ -13,6 +13,7 @@ from services.common.errors import ServiceError
 from services.common.grading.conversion import graders_from_proto, sampling_from_proto
 from services.common.grading.graders import Grader
 from services.common.grading.sampling import Sampling
+from services.trainer.composition import Split
 from tunesmith.v1 import evaluation_pb2, generation_pb2
 
 PREFIX = "TUNESMITH_RUN_INFERENCE_"
@@ -69,6 +70,8 @@ class EvaluationConfig(Asked):
     """For each model that says so: for how many optimizer steps it was trained."""
     bounds_answers: bool = False
     """Nobody has said how long an answer may be: no longer than the longest known one needs."""
+    splits: Mapping[str, Split] = dataclasses.field(default_factory=dict)
+    """What was held out of the rows of `trained_on`, for each model that says so."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ def _evaluation(directory: pathlib.Path, value: Mapping[str, Any], spec: evaluat
         graders=graders_from_proto(spec.graders),
         measures_perplexity=spec.perplexity if spec.HasField("perplexity") else True,
         trained_on=trained_on,
-        # A run that was prepared before an update knows none.
+        # A run that was prepared before an update knows none of these.
+        splits={model: Split(**split) for model, split in value.get("splits", {}).items()},
         steps=value.get("steps", {}),
         # Graders of one's own may want to see more than the known answer has.
         bounds_answers=not spec.graders and not spec.sampling.HasField("max_tokens"),

@@ -13,12 +13,12 @@ from services.common.grading.template import MissingReference
 from services.trainer.answering.answer_file import AnswerFile
 from services.trainer.answering.asking import Asker, Question
 from services.trainer.answering.config import EvaluationConfig
-from services.trainer.answering.evaluation_results import evaluation_outcome
+from services.trainer.answering.evaluation_results import Judged, evaluation_outcome
 from services.trainer.answering.inference import TEXT, Messages
 from services.trainer.answering.outcome import Outcome
 from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswers
 from services.trainer.answering.reports import Progress, Reports
-from services.trainer.answering.rows import is_text, question_and_answer, read_items
+from services.trainer.answering.rows import is_preference, is_text, question_and_answer, question_and_worse_answer, read_items
 from services.trainer.evaluating.values import Answer, Item
 
 Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]
@@ -37,12 +37,14 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
         are_texts = all(is_text(item.row) for item in items)
         asked = () if are_texts else config.models
         files = [await _open(stack, config, asker, f"model-{place}", model) for place, model in enumerate(asked)]
-        likelihoods = await _open_likelihoods(stack, config, asker)
+        likelihoods = await _open_likelihoods(stack, config, asker, "known")
+        worse = _worse_answers(config, items)
+        unlikelihoods = await _open_likelihoods(stack, config, asker, "worse") if worse else []
         recorded = [] if config.models else [RecordedAnswers(items)]
         # Of texts nothing is asked: how probable they are is all there is to know.
         answers: Sequence[Answers] = files or recorded or likelihoods
         opinions = await _open_opinions(stack, config, asker, len(answers))
-        parts: Sequence[Sized] = [*files, *recorded, *likelihoods, *opinions.values()]
+        parts: Sequence[Sized] = [*files, *recorded, *likelihoods, *unlikelihoods, *opinions.values()]
         total, done = len(parts) * len(items), sum(map(len, parts))
         reports.started(total, done, config.models or [RECORDED])
         questioning = _Questioning(config, asker, items, Progress(reports, total, done, clock))
@@ -50,11 +52,13 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
             if files:
                 await questioning.answer(place, files[place])
             if likelihoods:
-                await questioning.know(place, likelihoods[place])
+                await questioning.know(items, place, likelihoods[place], "known")
+            if unlikelihoods:
+                await questioning.know(worse, place, unlikelihoods[place], "worse")
         for (judge, place), file in opinions.items():
             await questioning.judge(judge, answers[place], file)
         reports.beat(total, "busy")
-        return evaluation_outcome(config, items, answers, likelihoods, opinions)
+        return evaluation_outcome(config, items, answers, Judged(likelihoods, unlikelihoods), opinions)
 
 
 def bounded(sampling: Sampling, items: Sequence[Item]) -> Sampling:
@@ -69,10 +73,19 @@ async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: As
     return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model)))
 
 
-async def _open_likelihoods(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker) -> list[AnswerFile]:
-    """By the place of the model; none when perplexity is not asked for."""
+def _worse_answers(config: EvaluationConfig, items: Sequence[Item]) -> list[Item]:
+    """Of preferences the questions with the outputs that are not preferred; of all else none."""
+    if not all(is_preference(item.row) for item in items):
+        return []
+    return list(read_items(config.data, question_and_worse_answer, most=config.max_rows, system=config.system_prompt))
+
+
+async def _open_likelihoods(
+    stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, answers: str
+) -> list[AnswerFile]:
+    """By the place of the model; none when perplexity is not asked for. `answers` says of which it is."""
     models = config.models if config.measures_perplexity else ()
-    return [await _open(stack, config, asker, f"known-{place}", model) for place, model in enumerate(models)]
+    return [await _open(stack, config, asker, f"{answers}-{place}", model) for place, model in enumerate(models)]
 
 
 async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, models: int) -> Opinions:
@@ -93,21 +106,24 @@ class _Questioning:
 
     async def answer(self, place: int, file: AnswerFile) -> None:
         """By the model at `place`; raises NOTHING_ANSWERED when it can answer no row at all."""
-        questions = (Question(item.number, item.messages) for item in self._items)
+        questions = (Question(item.number, item.messages, item.obstacle) for item in self._items)
         counter = self._progress.counter(f"model_{place}", len(file))
         await self._asker.answer(file.model, questions, file, self._sampling, counter)
         self._require_any(place, file)
 
-    async def know(self, place: int, file: AnswerFile) -> None:
-        """How probable the known answers are to the model at `place`; rows without one in text get the reason at once."""
-        counter = self._progress.counter(f"known_{place}", len(file))
-        for item in self._items:
+    async def know(self, items: Sequence[Item], place: int, file: AnswerFile, answers: str) -> None:
+        """How probable the known answers of `items` are to the model at `place`; rows without one in text get the reason at once.
+
+        `answers` says which ones they are.
+        """
+        counter = self._progress.counter(f"{answers}_{place}", len(file))
+        for item in items:
             if not item.reference and item.number not in file:
                 file.append(Answer(item.number, reason="INVALID_FIELD", message="the known answer is no text"))
                 counter()
-        known = (Question(item.number, _with_known_answer(item)) for item in self._items)
+        known = (Question(item.number, _with_known_answer(item), item.obstacle) for item in items)
         await self._asker.judge(file.model, known, file, counter)
-        if all(is_text(item.row) for item in self._items):
+        if all(is_text(item.row) for item in items):
             self._require_any(place, file)
 
     def _require_any(self, place: int, file: AnswerFile) -> None:

@@ -1,8 +1,10 @@
 """Adds up what all models have answered in an evaluation."""
 
+import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.common.grading.graders import ScoreModel
@@ -10,23 +12,41 @@ from services.trainer.answering.answer_file import AnswerFile
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.outcome import Outcome, write_lines
 from services.trainer.answering.recorded import RECORDED, Answers
+from services.trainer.composition import Composer, Part, Split
 from services.trainer.evaluating.leaks import leaked
+from services.trainer.evaluating.perplexity import Likelihoods
+from services.trainer.evaluating.preferences import preference_columns
+from services.trainer.evaluating.row_lines import row_line
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
-from services.trainer.evaluating.values import Answer, Item
+from services.trainer.evaluating.values import Item
 
 _MOST_LEAKED_ROWS = 100
-_CONVERSATION = ("messages", "label", "tools", "parallel_tool_calls")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """How probable what is known is to the models, by their places; nothing when that was not asked."""
+
+    known: Sequence[AnswerFile]
+    worse: Sequence[AnswerFile]
+    """Of preferences the other outputs."""
+
+    def of(self, place: int, items: Sequence[Item]) -> tuple[Likelihoods, Likelihoods]:
+        """Those of one model, by row."""
+        files = (each[place] if each else None for each in (self.known, self.worse))
+        known, worse = ({item.number: file[item.number] for item in items} if file else {} for file in files)
+        return known, worse
 
 
 def evaluation_outcome(
     config: EvaluationConfig,
     items: Sequence[Item],
     files: Sequence[Answers],
-    likelihoods: Sequence[AnswerFile],
+    likelihoods: Judged,
     opinions: Mapping[tuple[ScoreModel, int], AnswerFile],
 ) -> Outcome:
-    """The scores of all models, and a line for every row among the results; `likelihoods` are none or those of all models."""
+    """The scores of all models, and a line for every row among the results."""
     scoring, measured = Scoring(items, config.graders), []
     for index, (model, file) in enumerate(zip(config.models or (RECORDED,), files, strict=True)):
 
@@ -35,11 +55,12 @@ def evaluation_outcome(
             return opinion.text if opinion.is_answered else None
 
         answers = {item.number: file[item.number] for item in items}
-        known = {item.number: likelihoods[index][item.number] for item in items} if likelihoods else {}
-        measured.append(Measured(model, answers, scoring.columns(answers, judged), known, config.steps.get(model, 0)))
+        known, worse = likelihoods.of(index, items)
+        columns = scoring.columns(answers, judged) + (preference_columns(items, known, worse) if worse else [])
+        measured.append(Measured(model, answers, columns, known, config.steps.get(model, 0)))
     result = summarise(items, scoring, measured, config.sampling.seed)
     result["leaks"] = _leaks(config, items)
-    write_lines(config.output / "rows.jsonl", (_line(place, item, measured) for place, item in enumerate(items)))
+    write_lines(config.output / "rows.jsonl", (row_line(place, item, measured) for place, item in enumerate(items)))
     return Outcome("EVALUATION", "evaluation", result, step=len(items) * len(files), metrics=_metrics(result["models"]))
 
 
@@ -54,45 +75,27 @@ def _metrics(models: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _leaks(config: EvaluationConfig, items: Sequence[Item]) -> list[dict[str, Any]]:
-    # Checkpoints of one task share their data, which is searched once.
-    rows: dict[pathlib.Path, list[int]] = {}
+    @functools.cache  # checkpoints of one task share their data, which is searched once
+    def by_path(paths: tuple[pathlib.Path, ...], split: Split | None) -> list[list[int]]:
+        is_held_out = _held_out(paths, split)
+        return [_leaked(items, path, is_held_out) for path in paths]
+
     found = []
     for model in config.models:
-        for dataset, path in config.trained_on.get(model, {}).items():
-            if path not in rows:
-                rows[path] = _leaked(items, path)
-            if leak := rows[path]:
+        datasets = config.trained_on.get(model, {})
+        for dataset, leak in zip(datasets, by_path(tuple(datasets.values()), config.splits.get(model)), strict=True):
+            if leak:
                 found.append({"model": model, "dataset": dataset, "row_count": len(leak), "rows": leak[:_MOST_LEAKED_ROWS]})
     return found
 
 
-def _leaked(items: Sequence[Item], path: pathlib.Path) -> list[int]:
+def _held_out(paths: Sequence[pathlib.Path], split: Split | None) -> Callable[[bytes], bool]:
+    """Which rows of a model's data it was not trained on."""
+    if split is None or not paths:
+        return lambda row: False
+    return Composer([Part(path, 1.0) for path in paths], seed=split.seed).held_out(split.ratio)
+
+
+def _leaked(items: Sequence[Item], path: pathlib.Path, is_held_out: Callable[[bytes], bool]) -> list[int]:
     with path.open("rb") as file:
-        return leaked(items, map(json.loads, file))
-
-
-def _line(place: int, item: Item, models: Sequence[Measured]) -> dict[str, Any]:
-    """All there is to know of a row; what it has beside its conversation as it is."""
-    messages = [{"role": role, "content": text} for role, text in item.messages]
-    told = [_told(each, item.number, place) for each in models]
-    beside = {key: value for key, value in item.row.items() if key not in _CONVERSATION}
-    return {"row": item.number, "messages": messages, "reference": item.reference, "answers": told, "beside": beside}
-
-
-def _told(measured: Measured, row: int, place: int) -> dict[str, Any]:
-    answer = measured.answers[row]
-    scores = {column.name: column.values[place] for column in measured.columns}
-    ungraded = {column.name: column.ungraded[row] for column in measured.columns if row in column.ungraded}
-    said: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason, "tokens": answer.tokens}
-    said |= {"prompt_tokens": answer.prompt_tokens, "seconds": answer.seconds}
-    if not answer.is_answered:
-        said = {"error": {"reason": answer.reason, "message": answer.message}}
-    known = _known(measured.likelihoods.get(row))
-    return {"model": measured.model, **said, "scores": scores, **known} | ({"ungraded": ungraded} if ungraded else {})
-
-
-def _known(likelihood: Answer | None) -> dict[str, Any]:
-    """How probable the known answer is: nats per token, and tokens."""
-    if likelihood is None or not likelihood.is_answered:
-        return {}
-    return {"reference_loss": -likelihood.logprob / likelihood.tokens, "reference_tokens": likelihood.tokens}
+        return leaked(items, (json.loads(line) for line in file if not is_held_out(line.strip())))

@@ -33,7 +33,7 @@ async def generate(config: GenerationConfig, asker: Asker, reports: Reports, clo
     with AnswerFile.open(config.answers / "model-0.jsonl", await asker.load(config.model)) as file:
         reports.started(total, len(file), [config.model])
         progress = Progress(reports, total, len(file), clock)
-        questions = (Question(item.number, item.messages) for item in _items(config))
+        questions = (Question(item.number, item.messages, item.obstacle) for item in _items(config))
         try:
             await asker.answer(file.model, questions, file, config.sampling, progress.counter("model_0", len(file)))
         except asyncio.CancelledError:

@@ -20,7 +20,7 @@ def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: st
                 return
             row = json.loads(line)
             turns, reference = split(row)
-            yield Item(number, _messages(turns, system), reference, row)
+            yield Item(number, _messages(turns, system), reference, row, _obstacle(row, turns))
 
 
 def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
@@ -29,13 +29,23 @@ def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
     """
     if is_text(row):
         return (), row["text"]
-    if "preferred_output" in row:
+    if is_preference(row):
         row = {"messages": [*row["input"]["messages"], *row["preferred_output"]]}
     turns = row["messages"]
     if "label" in row:
         return turns, str(row["label"])
     last = max((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
     return turns[:last], _text(turns[last].get("content")) if last < len(turns) else ""
+
+
+def question_and_worse_answer(row: Row) -> tuple[Sequence[Row], str]:
+    """Of format PREFERENCE: the same with the other output."""
+    return question_and_answer({"messages": [*row["input"]["messages"], *row["non_preferred_output"]]})
+
+
+def is_preference(row: Row) -> bool:
+    """Whether it is of format PREFERENCE; rows of other formats may have keys of their own that are called so."""
+    return "preferred_output" in row and "messages" not in row
 
 
 def is_text(row: Row) -> bool:
@@ -49,6 +59,14 @@ def to_answer(row: Row) -> tuple[Sequence[Row], str]:
         return [{"role": "user", "content": row["text"]}], ""
     turns = row["messages"]
     return turns[:-1] if turns[-1]["role"] == "assistant" else turns, ""
+
+
+def _obstacle(row: Row, turns: Sequence[Row]) -> str:
+    """Without its tools and the calls in it a conversation would be another one than training shows the model."""
+    asked = row["input"] if is_preference(row) else row
+    if asked.get("tools") or any(turn.get("tool_calls") or turn["role"] == "tool" for turn in turns):
+        return "the row has tools, which models are not offered here"
+    return ""
 
 
 def _messages(turns: Sequence[Row], system: str) -> tuple[tuple[str, str], ...]:

@@ -10,6 +10,7 @@ from services.trainer.evaluating import labels
 from services.trainer.evaluating.best import Contender, best_model, label
 from services.trainer.evaluating.bootstrap import Interval, Numbers, interval, resampled_means
 from services.trainer.evaluating.perplexity import Likelihoods, perplexities
+from services.trainer.evaluating.preferences import ACCURACY, MARGIN, preference_change, preference_text
 from services.trainer.evaluating.scores import Column
 from services.trainer.evaluating.values import Answer, Item
 from services.trainer.evaluating.verdict import amount, verdict
@@ -61,7 +62,7 @@ def summarise(items: Sequence[Item], scoring: Scored, models: Sequence[Measured]
     if scoring.has_labels:
         for result, measured in zip(results, models, strict=True):
             result["labels"] = _labels(items, measured.answers)
-    said = [f"{label(each.model, each.step)}: {result['verdict_text']}." for each, result in zip(models, results, strict=True)]
+    said = [f"{label(each.model, each.step)}: {_verdicts(result)}." for each, result in zip(models, results, strict=True)]
     found = {"row_count": len(items), "primary_score": scoring.primary, "models": results}
     if best := best_model(_contenders(models, samples, results), scoring.primary, len(items), is_share=_is_share(models)):
         found["best"] = best
@@ -110,7 +111,11 @@ def _model(items: Sequence[Item], measured: Measured, own: _Sample, first: _Samp
     # Nobody has asked for answers that were there.
     if any(answer.seconds for answer in answered):
         result["latency"] = _latency([answer.seconds for answer in answered])
-    return result | _verdict(items, measured.columns[0], own, first)
+    return result | _verdict(items, measured.columns[0], own, first) | _preference(measured.columns, own, first)
+
+
+def _verdicts(result: Mapping[str, Any]) -> str:
+    return "; ".join(result[name] for name in ("verdict_text", "preference_text") if name in result)
 
 
 def _passing(items: Sequence[Item], measured: Measured) -> dict[str, int]:
@@ -150,6 +155,20 @@ def _verdict(items: Sequence[Item], primary: Column, own: _Sample, first: _Sampl
         "regressed_count": len(worst),
         "improved_count": int((changes > _EPSILON).sum()),
     }
+
+
+def _preference(columns: Sequence[Column], own: _Sample, first: _Sample) -> dict[str, str]:
+    """Of preferences what is to be said of them, whatever else the verdict goes by."""
+    places = [index for index, column in enumerate(columns) if column.name in (ACCURACY, MARGIN)]
+    if not places:
+        return {}
+    accuracy, margin = (interval(_mean(own, index), own.means[:, index]) for index in places)
+    said = preference_text(accuracy, margin)
+    if own is not first:
+        accuracy, margin = (_delta(index, own, first) for index in places)
+        grown = int((own.values[:, places[1]] - first.values[:, places[1]] > _EPSILON).sum())
+        said = f"{said} ({preference_change(accuracy, margin, grown, len(own.values))})"
+    return {"preference_text": said}
 
 
 def _mean(sample: _Sample, index: int) -> float:

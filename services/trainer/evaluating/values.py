@@ -17,6 +17,8 @@ class Item:
     """The known answer; empty = none."""
     row: Mapping[str, Any]
     """As it is in the dataset."""
+    obstacle: str = ""
+    """Why no model can be asked about it as it is; empty = one can."""
 
     @property
     def prompt(self) -> str:

@@ -15,7 +15,9 @@ from services.trainer.fetching import Fetching
 from services.trainer.journal import Event
 from services.trainer.kinds import fine_tuning_ask
 from services.trainer.kinds.fine_tuning_ask import FineTuning
+from services.trainer.kinds.held_out import held_out_rows
 from services.trainer.kinds.kind import Prepared, RunKind, Uploads
+from services.trainer.kinds.measured_rows import rows_artifact
 from services.trainer.persistence import Note
 from services.trainer.run_directory import DatasetUse, Provenance, RunDirectory
 from services.trainer.storage_client import Adapter
@@ -59,8 +61,12 @@ def artifact_retention(document: str) -> duration_pb2.Duration | None:
 
 async def news(run: RunDirectory, uploads: Uploads) -> list[Event]:
     """See RunKind. Of a head of labels the process itself says how good it is, since nobody can ask it."""
-    found = run.result_field("evaluation")
-    return [] if found is None or _ask(run).skips_evaluation else [Event("evaluation_finished", {"result": found})]
+    ask, found = _ask(run), run.result_field("evaluation")
+    if ask.lends_held_out_rows:
+        return await held_out_rows(run, uploads)
+    if found is None or ask.skips_evaluation:
+        return []
+    return [Event("evaluation_finished", {"result": found | {"rows_artifact": await rows_artifact(run, uploads)}})]
 
 
 FINE_TUNING = RunKind("fine_tuning", "", fine_tuning_ask.check, fine_tuning_ask.read, prepare, manifest, news=news)

@@ -42,6 +42,8 @@ class FineTuning:
     """Weights to start from; empty = those of the base model."""
     skips_evaluation: bool = False
     """With validation data the losses are enough."""
+    evaluation_dataset: str = ""
+    """What the result is asked; empty = the validation data."""
 
     @property
     def num_processes(self) -> int:
@@ -52,6 +54,12 @@ class FineTuning:
     def seed(self) -> int:
         """Decides which rows are held out and which part of a dataset is taken."""
         return int(self.hyperparameters["seed"] or 0)
+
+    @property
+    def lends_held_out_rows(self) -> bool:
+        """Whether what a split holds out is needed once more, to ask the result about it; a head of labels was asked already."""
+        is_wanted = not (self.skips_evaluation or self.evaluation_dataset or self.method == "classification")
+        return is_wanted and self.validation_split_ratio is not None
 
     @property
     def is_composed(self) -> bool:
@@ -88,6 +96,7 @@ def read(run: trainer_service_pb2.Run) -> FineTuning:
         sample_prompts=tuple(tuning.sample_prompts),
         initial_artifact=tuning.initial_artifact,
         skips_evaluation=tuning.skip_evaluation,
+        evaluation_dataset=tuning.evaluation_dataset,
     )
 
 

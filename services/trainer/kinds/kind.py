@@ -10,7 +10,7 @@ from services.trainer.journal import Event
 from services.trainer.persistence import Note
 from services.trainer.run import Ask
 from services.trainer.run_directory import Provenance, RunDirectory
-from services.trainer.storage_client import Adapter
+from services.trainer.storage_client import Adapter, StoredAdapter
 from tunesmith.v1 import artifact_pb2, trainer_service_pb2
 
 
@@ -24,9 +24,12 @@ class Prepared:
 
 
 class Uploads(Protocol):
-    """Where datasets go that a run has made."""
+    """Where things go that a run has made beside its result."""
 
     async def upload_dataset(self, display_name: str, path: pathlib.Path) -> str:
+        """As StorageClient's."""
+
+    async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
         """As StorageClient's."""
 
 

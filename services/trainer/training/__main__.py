@@ -15,9 +15,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from services.common.rendering import Renderer
 from services.trainer.training.config import TrainConfig, load_config
@@ -29,10 +29,10 @@ from services.trainer.training.objectives.forms import FORMS
 from services.trainer.training.progress import Progress, Result
 from services.trainer.training.schedule import total_steps
 
-_STOPPED = 128 + signal.SIGTERM
-Verdict = Mapping[str, Any] | None
-"""The fields of EvaluationResult."""
+if TYPE_CHECKING:
+    from services.trainer.training.verdict import HeadVerdict
 
+_STOPPED = 128 + signal.SIGTERM
 _log = logging.getLogger("tunesmith.training")
 
 
@@ -109,7 +109,7 @@ def _sigterm() -> Callable[[], bool]:
     return stop.is_set
 
 
-def _verdict(rank: Any, result: Result) -> Verdict:
+def _verdict(rank: Any, result: Result) -> "HeadVerdict | None":
     """How good a head of labels is; None of everything else, which inference is asked about."""
     if rank.config.method != "classification" or rank.validation is None:
         return None
@@ -118,25 +118,28 @@ def _verdict(rank: Any, result: Result) -> Verdict:
     numbers = rank.config.hyperparameters
     answers = rank.engine.answers(rank.validation, numbers)
     found = head_verdict(rank.training, rank.validation, answers, result.step, numbers.seed)
-    _log.info("%s", found["summary"])
+    _log.info("%s", found.result["summary"])
     return found
 
 
-def _export(rank: Any, config: TrainConfig, result: Result, evaluation: Verdict) -> None:
+def _export(rank: Any, config: TrainConfig, result: Result, evaluation: "HeadVerdict | None") -> None:
     with rank.engine.whole_weights():
         if rank.engine.rank == 0:
             _save(rank, config, result, evaluation)
 
 
-def _save(rank: Any, config: TrainConfig, result: Result, evaluation: Verdict) -> None:
+def _save(rank: Any, config: TrainConfig, result: Result, evaluation: "HeadVerdict | None") -> None:
     from services.trainer.training.export import save_adapter, save_model, save_result
 
     if config.has_adapter:
         save_adapter(rank.model, config.output_dir)
     else:
         save_model(rank.model, config.base_model_dir, config.output_dir)
-    kind = "ADAPTER" if config.has_adapter else "MODEL"
-    save_result(result, kind, rank.training.rendered_rows_sha256, config.output_dir.parent / "result.json", evaluation)
+    kind, run = "ADAPTER" if config.has_adapter else "MODEL", config.output_dir.parent
+    if evaluation is not None and config.validation_file is not None:
+        evaluation.save_rows(config.validation_file, run / "evaluation" / "rows.jsonl")
+    found = evaluation.result if evaluation else None
+    save_result(result, kind, rank.training.rendered_rows_sha256, run / "result.json", found)
     _log.info("%s saved after step %s", kind.lower(), result.step)
 
 

@@ -764,6 +764,25 @@ async def test_a_fine_tuning_that_has_measured_itself_shows_that_and_nothing_fol
     assert await owner.claim("t:1", 1) is None
 
 
+async def test_the_rows_that_a_run_held_out_are_asked_when_it_has_succeeded(pool: Pool, owner: Owner) -> None:
+    dataset = f"datasets/{uuid.uuid4()}"
+    ask = task_spec_pb2.FineTuning(base_model="baseModels/tiny", validation_split_ratio=0.1)
+    spec = task_spec_pb2.TaskSpec(fine_tuning=ask).SerializeToString()
+    await owner.tasks.create(dataclasses.replace(a_new_task(), spec=spec))
+    assignment = await owner.claim("t:1", 1)
+    assert assignment
+    told = task_event_pb2.TaskEvent(sequence=2, rows_held_out=task_event_pb2.RowsHeldOut(dataset=dataset))
+    await owner.events.append(assignment.claim, 0, [started(1), told], None)
+    await owner.claims.finish(assignment.claim, Change(State.SUCCEEDED, "done", artifact=f"artifacts/{uuid.uuid4()}"))
+    message = task_pb2.Task()
+    await Results(pool).tell(await owner.tasks.get(assignment.claim.task_id), message)
+    assert message.held_out_dataset == dataset
+    assert message.evaluation_task == f"tasks/{evaluation_id(assignment.claim.task_id)}"
+    following = await owner.claim("t:1", 1)
+    assert following
+    assert task_spec_pb2.TaskSpec.FromString(following.spec).evaluation.dataset == dataset
+
+
 async def test_the_same_evaluation_never_follows_twice(pool: Pool, owner: Owner) -> None:
     dataset = f"datasets/{uuid.uuid4()}"
     ask = task_spec_pb2.FineTuning(base_model="baseModels/tiny", evaluation_dataset=dataset)

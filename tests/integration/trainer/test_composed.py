@@ -81,6 +81,9 @@ async def test_a_split_gives_validation_data_that_nothing_trains_on(face: Face, 
     assert (manifest.validation_split_ratio, manifest.dataset_sha256) == (0.2, digest(b"file"))
     assert [use.dataset for use in manifest.datasets] == [dataset]
     assert not manifest.HasField("validation_dataset")
+    # What was held out is a dataset from now on, so that the result can be asked about it.
+    (told,) = [event.rows_held_out.dataset for event in events if event.HasField("rows_held_out")]
+    assert storage.datasets[told].splitlines() == held_out
 
 
 async def test_one_dataset_is_not_composed_and_still_comes_as_rows(face: Face, storage: FakeStorage) -> None:

@@ -99,6 +99,11 @@ class FakeStorage(
             self.downloading.set()
             await self.download.wait()
 
+    async def UploadDataset(self, request_iterator, context):
+        display_name = (await anext(request_iterator)).header.display_name
+        content = b"".join([request.chunk async for request in request_iterator])
+        return dataset_pb2.Dataset(name=self.add_dataset(content), display_name=display_name)
+
     async def GetBaseModel(self, request, context):
         files = [_file(path, content) for path, content in self.model_files.items()]
         return base_model_pb2.BaseModel(name=BASE_MODEL, files=files, revision=REVISION)

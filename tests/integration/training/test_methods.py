@@ -75,6 +75,9 @@ def assert_verdict(directory, run, method):
         assert head["scores"][0]["value"] == pytest.approx(run.values("eval_accuracy")[-1])
         assert (base["model"][:8], head["model"], head["step"]) == ('always "', "classifier", result["step"])
         assert result["evaluation"]["row_count"] == len(rows(method))
+        kept = [json.loads(line) for line in (directory / "evaluation" / "rows.jsonl").read_text().splitlines()]
+        right = sum(line["answers"][1]["scores"]["accuracy"] for line in kept)
+        assert right / len(rows(method)) == pytest.approx(head["scores"][0]["value"])
 
 
 @pytest.mark.parametrize("method", METRICS)

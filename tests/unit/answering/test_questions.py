@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.answering.rows import question_and_answer, read_items, to_answer
-from tests.unit.answering.scripted_runs import chat, chat_and, write
+from services.trainer.answering.rows import question_and_answer, question_and_worse_answer, read_items, to_answer
+from tests.unit.answering.scripted_runs import ANSWERED, chat, chat_and, write
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,52 @@ from tests.unit.answering.scripted_runs import chat, chat_and, write
             [("system", "Be brief."), ("user", "q")],
             "good",
         ),
+        (
+            chat("q", "a", input="5", preferred_output="x", non_preferred_output="y"),
+            [("system", "Be brief."), ("user", "q")],
+            "a",
+        ),
     ],
-    ids=["chat", "labeled", "later turn", "developer", "parts", "preference"],
+    ids=["chat", "labeled", "later turn", "developer", "parts", "preference", "keys of its own"],
 )
 def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, reference: str) -> None:
     write(tmp_path / "d", [row])
     (item,) = read_items(tmp_path / "d", question_and_answer, most=None, system="")
     assert ([*item.messages], item.reference, item.prompt) == (asked, reference, asked[-1][1])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        chat("q", "a", tools=[{"type": "function", "function": {"name": "f"}}]),
+        {"messages": [*chat("q")["messages"], {"role": "assistant", "tool_calls": [{"id": "1"}]}, *ANSWERED]},
+        {"messages": [*chat("q")["messages"], {"role": "tool", "content": "5"}, ANSWERED[-1]]},
+        {
+            "input": {"messages": chat("q")["messages"], "tools": [{"type": "function"}]},
+            "preferred_output": ANSWERED[-1:],
+            "non_preferred_output": ANSWERED[-1:],
+        },
+    ],
+    ids=["offered", "called", "answered", "preference"],
+)
+def test_a_row_with_tools_is_not_asked_as_if_it_had_none(tmp_path: Path, row) -> None:
+    write(tmp_path / "d", [row, chat("q", "a")])
+    with_tools, without = read_items(tmp_path / "d", question_and_answer, most=None, system="")
+    assert "tools" in with_tools.obstacle
+    assert without.obstacle == ""
+
+
+def test_a_preference_is_also_a_question_with_the_answer_that_is_worse(tmp_path: Path) -> None:
+    worse = [
+        {"role": "assistant", "content": "first"},
+        {"role": "user", "content": "and?"},
+        {"role": "assistant", "content": "bad"},
+    ]
+    row = {"input": {"messages": chat("q")["messages"]}, "preferred_output": chat("q", "good")["messages"][-1:]}
+    write(tmp_path / "d", [row | {"non_preferred_output": worse}])
+    (item,) = read_items(tmp_path / "d", question_and_worse_answer, most=None, system="Other.")
+    asked = [("system", "Other."), ("user", "q"), ("assistant", "first"), ("user", "and?")]
+    assert ([*item.messages], item.reference) == (asked, "bad")
 
 
 @pytest.mark.parametrize("system", ["", "Be brief."], ids=["plain", "system"])

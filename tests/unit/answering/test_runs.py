@@ -13,6 +13,7 @@ from services.common.grading.graders import ScoreModel, StringCheck, Turn
 from services.common.grading.sampling import Sampling
 from services.trainer.answering.config import EvaluationConfig, GenerationConfig, load_config
 from services.trainer.answering.outcome import save_outcome
+from services.trainer.composition import Composer, Part, Split
 from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_runs import (
     BROKEN,
@@ -202,6 +203,85 @@ def test_rows_whose_known_answer_cannot_be_judged_are_left_out_of_perplexity_alo
     assert [event.fields["step"] for event in events if event.kind == "metrics"][-1] == 8
 
 
+def preferences(path: Path, count: int) -> Path:
+    """The preferred output of each is `good`, the other one `bad`."""
+    good, bad = ([{"role": "assistant", "content": text}] for text in ("good", "bad"))
+    asked = ({"messages": chat(f"q{number}")["messages"]} for number in range(1, count + 1))
+    write(path, [{"input": each, "preferred_output": good, "non_preferred_output": bad} for each in asked])
+    return path
+
+
+def prefers(model: str, messages) -> float:
+    """The base finds the worse output more probable in every second row, the tuned model nowhere."""
+    _, text = messages[-1]
+    row = int(messages[-2][1].removeprefix("q"))
+    return -1.0 if (text == "good") == (model.endswith("tuned") or row % 2 == 0) else -3.0
+
+
+def test_of_preferences_it_is_told_whether_the_preferred_output_has_become_more_probable(tmp_path: Path) -> None:
+    models = FakeModels(lambda *_: "good", logprob=prefers)
+    config = evaluation(tmp_path, preferences(tmp_path / "p.jsonl", 20), measures_perplexity=True)
+    outcome, events = run_evaluation(config, models)
+    base, tuned = outcome.result["models"]
+    values = [{score["name"]: score["value"] for score in model["scores"]} for model in (base, tuned)]
+    assert [(each["preference_accuracy"], each["preference_margin"]) for each in values] == [(0.5, 0.0), (1.0, 2.0)]
+    assert base["preference_text"].endswith(" of the rows, mean margin 0 nats")
+    assert "in 100 % (100 to 100) of the rows, mean margin 2 nats (share: better by 50 ± " in tuned["preference_text"]
+    assert "; margin: better by 2 ± " in tuned["preference_text"]
+    assert tuned["preference_text"].endswith(", larger in 10 of 20 rows)")
+    # What is written is the same; what was learned is said beside that.
+    assert tuned["verdict_text"].startswith("no significant change")
+    assert tuned["preference_text"] in outcome.result["summary"]
+    assert outcome.metrics["preference_accuracy_1"] == 1.0
+    # Each model is asked for an answer and about both outputs of a row.
+    assert [event.fields["total_answers"] for event in events if event.kind == "answering_started"] == [20 * 2 * 3]
+    assert len(models.judged) == 80
+
+
+def test_a_preference_of_which_one_output_cannot_be_judged_makes_no_difference(tmp_path: Path) -> None:
+    models = FakeModels(lambda *_: "good", logprob=prefers)
+    models.refuse_to_judge = {3: TOO_LONG}
+    config = evaluation(tmp_path, preferences(tmp_path / "p.jsonl", 4), measures_perplexity=True)
+    _, tuned = run_evaluation(config, models)[0].result["models"]
+    found = {score["name"]: score for score in tuned["scores"]}
+    assert (found["preference_accuracy"]["value"], found["preference_margin"]["value"]) == (0.75, 1.5)
+    assert found["preference_margin"]["ungraded_count"] == 1
+    assert tuned["preference_text"].endswith(" (4 rows say too little; give at least 10)")
+    lines = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert lines[2]["answers"][0]["ungraded"]["preference_margin"] == "messages: too long"
+
+
+def test_without_perplexity_outputs_are_not_judged(tmp_path: Path) -> None:
+    models = FakeModels(lambda *_: "good", logprob=prefers)
+    config = evaluation(tmp_path, preferences(tmp_path / "p.jsonl", 10))
+    result = run_evaluation(config, models)[0].result
+    assert models.judged == []
+    assert all("preference_text" not in model for model in result["models"])
+
+
+def test_other_outputs_that_were_judged_are_not_judged_again(tmp_path: Path) -> None:
+    config = evaluation(tmp_path, preferences(tmp_path / "p.jsonl", 10), measures_perplexity=True)
+    whole, _ = run_evaluation(config, FakeModels(lambda *_: "good", logprob=prefers))
+    (config.answers / "worse-1.jsonl").unlink()
+    models = FakeModels(lambda *_: "good", logprob=prefers)
+    assert run_evaluation(config, models)[0].result == whole.result
+    assert models.judged == [("loaded/tuned", row) for row in range(1, 11)]
+
+
+def test_rows_with_tools_fail_and_the_others_are_asked(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    write(data, [chat("q1", "odd", tools=[{"type": "function", "function": {"name": "f"}}]), chat("q2", "even")])
+    models = FakeModels(parity)
+    config = evaluation(tmp_path, data, models=("base",), measures_perplexity=True)
+    (base,) = run_evaluation(config, models)[0].result["models"]
+    assert (base["answered_count"], base["failed_count"], base["perplexity"]["unscored_count"]) == (1, 1, 1)
+    assert (models.asked, models.judged) == ([("loaded/base", 2)], [("loaded/base", 2)])
+    told = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert told[0]["answers"][0]["error"]["reason"] == "TOOLS_UNSUPPORTED"
+    made = run_generation(generation(tmp_path / "made", data), FakeModels(parity)).result
+    assert (made["answered_count"], made["failed_rows"][0]["reason"]) == (1, "TOOLS_UNSUPPORTED")
+
+
 def test_several_steps_are_compared_and_the_best_is_named(tmp_path: Path, data: Path) -> None:
     right = {"base": 10, "early": 16, "late": 12}
 
@@ -315,6 +395,22 @@ def test_rows_that_a_model_has_learned_are_told(tmp_path: Path, data: Path) -> N
     assert leaks[0] == {"model": "tuned", "dataset": "datasets/a", "row_count": 1, "rows": [3]}
 
 
+def test_rows_that_a_model_held_out_of_its_data_are_no_leak(tmp_path: Path) -> None:
+    rows = [chat(f"q{number}", "odd") for number in range(40)]
+    learned, training, held_out = (tmp_path / f"{name}.jsonl" for name in ("learned", "training", "held_out"))
+    write(learned, rows)
+    Composer([Part(learned, 1.0)], seed=5).compose(0.3, training, held_out)
+    trained_on = {"tuned": {"datasets/a": learned}}
+    split = {"tuned": Split(0.3, 5)}
+    asked = evaluation(tmp_path / "held", held_out, trained_on=trained_on, splits=split)
+    assert run_evaluation(asked, FakeModels(parity))[0].result["leaks"] == []
+    # Of the rows that it did learn nothing is forgiven, nor of a model that learned all.
+    seen = evaluation(tmp_path / "seen", training, trained_on=trained_on, splits=split)
+    assert [leak["row_count"] for leak in run_evaluation(seen, FakeModels(parity))[0].result["leaks"]] == [28]
+    whole = evaluation(tmp_path / "whole", held_out, trained_on=trained_on)
+    assert [leak["row_count"] for leak in run_evaluation(whole, FakeModels(parity))[0].result["leaks"]] == [12]
+
+
 def test_an_empty_dataset_is_no_work(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("")
@@ -326,7 +422,7 @@ def test_an_empty_dataset_is_no_work(tmp_path: Path) -> None:
 
 def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     spec = {"models": ["a", "b"], "dataset": "datasets/x", "graders": [{"name": "eq", "string_check": {"operation": "EQ"}}]}
-    common = {"data": "/d", "trained_on": {"b": {"datasets/y": "/y"}}}
+    common = {"data": "/d", "trained_on": {"b": {"datasets/y": "/y"}}, "splits": {"b": {"ratio": 0.1, "seed": 7}}}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(common | {"spec": {"evaluation": spec | {"sampling": {"max_tokens": 5}, "max_rows": "7"}}}))
     found = load_config(path)
@@ -334,6 +430,7 @@ def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     assert (found.models, found.sampling, found.max_rows) == (("a", "b"), Sampling(5), 7)
     assert found.graders == (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
     assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
+    assert found.splits == {"b": Split(0.1, 7)}
     assert found.answers == tmp_path / "answers"
     assert found.measures_perplexity
     assert found.steps == {}

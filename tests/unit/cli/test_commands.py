@@ -460,7 +460,8 @@ class TestModels:
     def test_compare_prints_every_models_answer(self, run, platform):
         asking = ("model", "chat", "tiny", "--compare", "tasks/t1", "-m", "you", "--top-k", 3)
         assert run(*asking).stdout == "tiny\n  echo you by baseModels/tiny\ntasks/t1\n  echo you by tasks/t1\n"
-        assert json_lines(run(*asking, "--json").stdout)[1] == {"model": "tasks/t1", "answer": "echo you by tasks/t1"}
+        ended = {"finish_reason": "FINISH_REASON_STOP", "usage": {"completion_tokens": 2}}
+        assert json_lines(run(*asking, "--json").stdout)[1] == {"model": "tasks/t1", "answer": "echo you by tasks/t1", **ended}
         assert [asked.top_k for asked in platform.inference.asked] == [3, 3]
 
     def test_a_conversation_beside_others_goes_on_with_the_first_models_answer(self, run, platform):

@@ -25,7 +25,7 @@ RESULT = {
         {
             "model": "baseModels/tiny",
             "answered_count": 20,
-            "scores": [{"name": "exact_match", "value": 0.5, "low": 0.3, "high": 0.7}],
+            "scores": [{"name": "exact_match", "value": 0.5, "low": 0.3, "high": 0.7, "ungraded_count": 3}],
             "verdict_text": "exact_match 50 % (30 to 70)",
             "latency": {"p50": "0.250s", "p95": "0.400s"},
             "perplexity": {"value": 20.06, "low": 18, "high": 22},
@@ -39,6 +39,7 @@ RESULT = {
             "verdict_text": "better by 40 ± 20 points",
             "latency": {"p50": "0.500s"},
             "perplexity": {"value": 3.5, "low": 3, "high": 4, "delta": -16.5, "delta_text": "lower by 16.5 ± 2"},
+            "preference_text": "the preferred output is the more probable one in 90 % (75 to 100) of the rows",
             "regressed_rows": [2, 1],
             "regressed_count": 2,
             "improved_count": 10,
@@ -127,7 +128,7 @@ def test_steps_and_the_best_checkpoint_are_shown_and_shared_data_is_told_once(ru
     done = run("eval", "show", task.name, "--worst", 0)
     assert [line.split()[:2] for line in done.stdout.splitlines()[2:5]] == [[f"artifacts/{n}", str(n)] for n in (5, 10, 15)]
     assert "artifacts/10 (step 10) does best with exact_match 90 %" in done.stdout
-    assert done.stderr.count("warning") == 1
+    assert done.stderr.count("was trained on") == 1
     assert "artifacts/15 (and 2 more) was trained on 3 of these rows (datasets/d)" in done.stderr
 
 
@@ -179,10 +180,13 @@ def test_what_was_found_is_a_table_with_intervals_verdicts_and_the_worst_rows(ru
     assert "20.1 ± 2" in done.stdout
     assert "perplexity of the known answers 3.5: lower by 16.5 ± 2" in done.stdout
     assert "artifacts/a: better by 40 ± 20 points on exact_match, 20 rows; 10 rows better, 2 worse" in done.stdout
+    assert "  the preferred output is the more probable one in 90 % (75 to 100) of the rows\n" in done.stdout
     assert done.stdout.index("row 2: question 2") < done.stdout.index("row 1: question 1")
     assert "row 3" not in done.stdout
     assert "\x1b" not in done.stdout
     assert "was trained on 3 of these rows (datasets/d)" in done.stderr
+    assert "baseModels/tiny: exact_match could not be told of 3 of 20 rows" in done.stderr
+    assert "artifacts/a: exact_match could not" not in done.stderr
 
 
 def test_the_worst_rows_can_be_left_out_and_json_is_the_task(run, evaluated):
@@ -206,7 +210,17 @@ def test_a_fine_tuning_shows_the_evaluation_that_followed_on_it(run, platform, e
     assert "better by 40 ± 20 points" in shown
 
 
-def test_a_classifier_shows_what_its_own_run_has_measured_whose_answers_are_not_kept(run, platform, evaluated):
+def test_a_classifier_shows_the_rows_that_its_own_run_has_measured(run, platform, evaluated):
+    spec = TaskSpec(fine_tuning=FineTuning(method=FineTuning.CLASSIFICATION))
+    found = type(evaluated.evaluation_result)()
+    found.CopyFrom(evaluated.evaluation_result)
+    found.rows_artifact = evaluated.artifact
+    tuned = platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact="artifacts/a", evaluation_result=found)
+    assert "row 2: question 2" in run("eval", "show", tuned.name).stdout
+    assert [json.loads(line) for line in run("eval", "rows", tuned.name).stdout.splitlines()] == ROWS
+
+
+def test_a_classifier_from_before_rows_were_kept_says_so(run, platform, evaluated):
     spec = TaskSpec(fine_tuning=FineTuning(method=FineTuning.CLASSIFICATION))
     found = evaluated.evaluation_result
     tuned = platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact="artifacts/a", evaluation_result=found)
@@ -215,7 +229,7 @@ def test_a_classifier_shows_what_its_own_run_has_measured_whose_answers_are_not_
     assert "better by 40 ± 20 points" in done.stdout
     assert "row 2" not in done.stdout
     rows = run("eval", "rows", tuned.name)
-    assert (rows.exit_code != 0, "kept no single answers" in rows.stderr) == (True, True)
+    assert (rows.exit_code != 0, "before single answers were kept" in rows.stderr) == (True, True)
 
 
 def test_a_fine_tuning_whose_evaluation_is_not_done_says_how_that_stands(run, platform):
@@ -233,11 +247,45 @@ def test_what_has_found_nothing_yet_says_so(run, platform):
     assert caught.value.reason == "RESULT_NOT_READY"
 
 
+def test_what_was_found_outlives_its_rows(run, platform, evaluated):
+    platform.artifacts.stored.clear()
+    platform.artifacts.files.clear()
+    done = run("eval", "show", evaluated.name)
+    assert (done.exit_code, "cannot be shown" in done.stderr) == (0, True)
+    assert "better by 40 ± 20 points" in done.stdout
+
+
+def test_labels_that_are_taken_for_others_are_told_most_frequent_first(run, platform):
+    counts = [("a", "a", 9), ("a", "b", 1), ("b", "", 4), ("b", "b", 2), ("c", "a", 2), ("c", "b", 3)]
+    told = [{"expected": known, "answered": said, "count": count} for known, said, count in counts]
+    models = [RESULT["models"][0], RESULT["models"][1] | {"labels": {"macro_f1": 0.5, "counts": told}}]
+    found = json_format.ParseDict(RESULT | {"models": models}, EvaluationResult())
+    shown = run("eval", "show", platform.tasks.add(Task.SUCCEEDED, evaluation_result=found).name, "--worst", 0).stdout
+    wrong = "b for none of the labels (4 rows), c for b (3 rows), c for a (2 rows)"
+    assert f"artifacts/a: macro-F1 0.500; most often taken: {wrong}\n" in shown
+    assert "baseModels/tiny: macro-F1" not in shown
+
+
+def test_a_task_that_was_never_to_be_evaluated_is_not_waited_for(run, platform):
+    spec = TaskSpec(fine_tuning=FineTuning())
+    done = run("eval", "show", platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact="artifacts/a").name)
+    assert (done.exit_code, "has no evaluation" in done.stderr) == (0, True)
+
+
+def test_what_a_cancelled_generation_has_left_is_named_and_other_tasks_are_none(run, platform):
+    left = GenerationResult(row_count=9, answered_count=3, partial_artifact="artifacts/left")
+    spec = TaskSpec(generation=Generation(model="tiny"))
+    shown = run("batch", "show", platform.tasks.add(Task.CANCELLED, spec=spec, generation_result=left).name)
+    assert "artifacts/left (answers.jsonl)" in shown.stdout
+    tuned = platform.tasks.add(Task.SUCCEEDED, spec=TaskSpec(fine_tuning=FineTuning()), artifact="artifacts/a")
+    assert "is no generation" in run("batch", "show", tuned.name).stderr
+
+
 def test_a_generation_is_asked_for_and_shown(run, platform, questions):
     done = run("batch", "run", "--model", "tiny", "--data", questions, "--output-name", "answers", "--temperature", 0.5)
     assert done.exit_code == 0, done.output
     asked = platform.tasks.created[0].task.spec.generation
-    assert (asked.model, asked.output_display_name, asked.sampling.temperature) == ("tiny", "answers", 0.5)
+    assert (asked.model, asked.output_display_name, asked.sampling.temperature) == ("baseModels/tiny", "answers", 0.5)
     failed = [FailedRow(row=4, reason="CONTEXT_LENGTH_EXCEEDED", message="too long")]
     result = GenerationResult(dataset="datasets/made", row_count=9, answered_count=8, failed_count=1, failed_rows=failed)
     artifact = platform.artifacts.add({"failed.jsonl": b'{"row": 4}\n'})
@@ -328,3 +376,22 @@ def test_what_is_no_grader_is_refused_before_any_call(given, reason):
     with pytest.raises(InvalidArgument) as caught:
         grader(given)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "name", ["tasks/{id}", "tasks/{id}@step-4", "{id}", "{id}@step-4"], ids=["task", "checkpoint", "bare", "bare checkpoint"]
+)
+def test_the_base_model_is_found_beneath_whatever_a_task_has_made(run, platform, questions, name):
+    spec = TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny"))
+    tuned = platform.tasks.add(Task.SUCCEEDED, spec=spec)
+    given = name.format(id=tuned.name.removeprefix("tasks/"))
+    done = run("eval", "run", "--model", "base", "--model", given, "--data", questions)
+    assert done.exit_code == 0, done.output
+    whole = given if given.startswith("tasks/") else f"tasks/{given}"
+    assert list(platform.tasks.created[-1].task.spec.evaluation.models) == ["baseModels/tiny", whole]
+
+
+def test_the_word_base_needs_something_that_was_tuned(run, platform, questions):
+    done = run("eval", "run", "--model", "base", "--model", "tiny", "--data", questions)
+    assert (done.exit_code, platform.tasks.created) == (2, [])
+    assert "none of them is a tuned one" in done.stderr

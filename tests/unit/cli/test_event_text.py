@@ -70,11 +70,12 @@ def test_what_an_evaluation_tells_while_it_is_followed():
     from tunesmith.cli.event_text import NOTES
     from tunesmith.cli.task_view import TaskView
     from tunesmith.v1.evaluation_pb2 import EvaluationResult
-    from tunesmith.v1.task_event_pb2 import AnsweringStarted, EvaluationFinished, StepMetrics, TaskEvent
+    from tunesmith.v1.task_event_pb2 import AnsweringStarted, EvaluationFinished, RowsHeldOut, StepMetrics, TaskEvent
 
     begun = AnsweringStarted(total_answers=40, resumed_answers=10, models=["a"])
     assert NOTES["answering_started"](begun) == "goes on behind 10 of 40 answers"
     assert NOTES["answering_started"](AnsweringStarted(total_answers=40)) == ""
+    assert NOTES["rows_held_out"](RowsHeldOut(dataset="datasets/a")) == "the rows that were held out are datasets/a"
     finished = EvaluationFinished(result=EvaluationResult(summary="b: better by 41 ± 5 points."))
     assert NOTES["evaluation_finished"](finished) == "b: better by 41 ± 5 points."
     view = TaskView(state="RUNNING")

@@ -99,8 +99,14 @@ def test_what_is_outside_is_refused_by_its_path(changes: dict[str, Any], field: 
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
-    messages = (Message("", ""), Message("user", "x"))
-    assert fields_refused(messages=messages, top_p=0.0, seed=-1) == ["messages[0].role", "messages[0].content", "top_p", "seed"]
+    messages = (Message("", "a"), Message("user", ""))
+    assert fields_refused(messages=messages, top_p=0.0, seed=-1) == ["messages[0].role", "messages[1].content", "top_p", "seed"]
+
+
+@pytest.mark.parametrize("role", ["system", "assistant", "tool"])
+def test_all_but_the_user_may_have_had_nothing_to_say(role: str) -> None:
+    messages = (Message("user", "a"), Message(role, ""), Message("user", "b"))
+    dataclasses.replace(GOOD, messages=messages).check()
 
 
 def test_an_unbounded_role_does_not_reach_the_message() -> None:

@@ -192,6 +192,13 @@ async def test_a_tasks_result_is_replaced_by_its_artifact(served: ServedModels) 
     assert (plan.example_count, plan.total_steps) == (5, 20)
 
 
+def test_of_preferences_both_outputs_are_measured() -> None:
+    ask = Evaluation(("a", "b"), DATASET)
+    times = [ask.times_per_row(rows) for rows in ("CHAT", "LABELED", "PREFERENCE", "TEXT")]
+    assert times == [4, 4, 6, 2]
+    assert dataclasses.replace(ask, measures_perplexity=False).times_per_row("PREFERENCE") == 2
+
+
 async def asked_models(work: Any) -> list[str]:
     resolved = await work.resolve(patience=1.0)
     return list(task_spec_pb2.TaskSpec.FromString(resolved.spec).evaluation.models)

@@ -7,9 +7,9 @@ import pytest
 
 from services.task_manager.domain.asking import Evaluation
 from services.task_manager.domain.kind import Kind
-from services.task_manager.follow_ups import evaluation_id, evaluation_of, without_verdict
+from services.task_manager.follow_ups import evaluation_id, evaluation_of
 from services.task_manager.results import found
-from tunesmith.v1 import evaluation_pb2, generation_pb2, task_event_pb2, task_spec_pb2
+from tunesmith.v1 import evaluation_pb2, generation_pb2, task_event_pb2, task_pb2, task_spec_pb2
 
 ID = uuid.UUID(int=7)
 DATASET = f"datasets/{ID}"
@@ -18,7 +18,12 @@ ARTIFACT = f"artifacts/{ID}"
 
 def a_row(**tuning: Any) -> dict[str, Any]:
     spec = task_spec_pb2.TaskSpec(fine_tuning=task_spec_pb2.FineTuning(base_model="baseModels/tiny", **tuning))
-    return {"id": ID, "display_name": "n" * 128, "spec": spec.SerializeToString(), "artifact": ARTIFACT, "priority": 3}
+    task = {"id": ID, "display_name": "n" * 128, "spec": spec.SerializeToString(), "artifact": ARTIFACT, "priority": 3}
+    return task | {"result": None}
+
+
+def held_out(dataset: str) -> bytes:
+    return task_pb2.Task(held_out_dataset=dataset).SerializeToString()
 
 
 def test_an_evaluation_follows_on_a_fine_tuning_that_asks_for_it() -> None:
@@ -77,50 +82,26 @@ def test_nothing_follows_on_a_fine_tuning_without_questions_or_that_does_not_wan
     assert evaluation_of(a_row()) is None
     assert evaluation_of(a_row(validation_dataset=DATASET, skip_evaluation=True)) is None
     assert evaluation_of(a_row(validation_dataset=DATASET, method=task_spec_pb2.FineTuning.CLASSIFICATION)) is None
+    # Of a split nothing can be asked before its rows are a dataset.
     assert evaluation_of(a_row(validation_split_ratio=0.1)) is None
+    assert evaluation_of(a_row(validation_split_ratio=0.1, skip_evaluation=True) | {"result": held_out(DATASET)}) is None
 
 
-@pytest.mark.parametrize(
-    ("tuning", "why"),
-    [
-        ({"validation_split_ratio": 0.1}, "no dataset; give a validation_dataset"),
-        ({"validation_split_ratio": 0.1, "method": task_spec_pb2.FineTuning.DPO}, "no dataset; give a validation_dataset"),
-    ],
-    ids=["split", "split of preferences"],
-)
-def test_validation_data_without_a_verdict_has_a_reason(tuning: dict[str, Any], why: str) -> None:
-    row = a_row(**tuning)
-    assert evaluation_of(row) is None
-    assert without_verdict(row["spec"]).startswith("no evaluation follows: ")
-    assert why in without_verdict(row["spec"])
+@pytest.mark.parametrize("method", ["SFT", "DPO", "ORPO", "KTO", "CPT"])
+def test_the_rows_that_a_split_held_out_are_asked_like_validation_data(method: str) -> None:
+    row = a_row(validation_split_ratio=0.1, method=task_spec_pb2.FineTuning.Method.Value(method))
+    new = evaluation_of(row | {"result": held_out(DATASET)})
+    assert new is not None
+    spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
+    assert (list(spec.models), spec.dataset, spec.max_rows) == (["baseModels/tiny", ARTIFACT], DATASET, 200)
+    assert new.datasets == (ID,)
 
 
-@pytest.mark.parametrize(
-    "tuning",
-    [
-        {},
-        {"skip_evaluation": True},
-        {"validation_dataset": DATASET},
-        {"validation_dataset": DATASET, "skip_evaluation": True},
-        {"evaluation_dataset": DATASET, "validation_split_ratio": 0.1},
-        {"evaluation_dataset": DATASET, "validation_dataset": DATASET, "skip_evaluation": True},
-        # Their runs bring the verdict along.
-        {"validation_dataset": DATASET, "method": task_spec_pb2.FineTuning.CLASSIFICATION},
-        {"validation_split_ratio": 0.1, "method": task_spec_pb2.FineTuning.CLASSIFICATION},
-    ],
-    ids=[
-        "no data",
-        "nothing to skip",
-        "validation",
-        "skipped",
-        "evaluation and split",
-        "evaluation before all",
-        "labels",
-        "labels and split",
-    ],
-)
-def test_nothing_is_to_be_said_when_an_evaluation_follows_or_there_is_no_data(tuning: dict[str, Any]) -> None:
-    assert without_verdict(a_row(**tuning)["spec"]) == ""
+def test_evaluation_data_goes_before_what_a_split_held_out() -> None:
+    row = a_row(validation_split_ratio=0.1, evaluation_dataset=DATASET)
+    new = evaluation_of(row | {"result": held_out(f"datasets/{uuid.UUID(int=8)}")})
+    assert new is not None
+    assert task_spec_pb2.TaskSpec.FromString(new.spec).evaluation.dataset == DATASET
 
 
 def test_the_newest_result_counts() -> None:
@@ -137,3 +118,7 @@ def test_the_newest_result_counts() -> None:
     other = found([task_event_pb2.TaskEvent(generation_finished=made)])
     assert other is not None
     assert other.generation_result.dataset == DATASET
+    lent = task_event_pb2.TaskEvent(rows_held_out=task_event_pb2.RowsHeldOut(dataset=DATASET))
+    third = found([log, lent])
+    assert third is not None
+    assert third.held_out_dataset == DATASET

@@ -8,7 +8,7 @@ from services.task_manager.domain.kind import Kind
 from services.task_manager.domain.task import State
 from services.task_manager.run_end import change_of_end, interruption, lost_run_changes
 from services.task_manager.trainer_port import RunEnd
-from tunesmith.v1 import task_error_pb2, task_spec_pb2
+from tunesmith.v1 import task_error_pb2
 
 
 def failed(reason: str) -> RunEnd:
@@ -41,15 +41,6 @@ def test_an_end_without_failure_is_no_interruption(end: RunEnd) -> None:
 def test_a_success_says_whether_the_training_was_whole(early_end: str, reason: str) -> None:
     change = change_of_end(RunEnd(7, State.SUCCEEDED, None, "artifacts/1", early_end), assignment())
     assert (change.to, change.reason, change.artifact) == (State.SUCCEEDED, reason, "artifacts/1")
-
-
-def test_a_success_says_why_there_will_be_no_verdict() -> None:
-    ask = task_spec_pb2.FineTuning(validation_split_ratio=0.1)
-    spec = task_spec_pb2.TaskSpec(fine_tuning=ask).SerializeToString()
-    change = change_of_end(RunEnd(7, State.SUCCEEDED, None, "artifacts/1"), assignment(spec=spec))
-    assert change.reason.endswith(
-        "; no evaluation follows: the rows that were held out are no dataset; give a validation_dataset"
-    )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from trainer_values import DATASET, NOW, TASK, make_request, make_run
 
 from services.common.errors import InvalidArgument, ServiceError, Unavailable
 from services.trainer import conversion
+from services.trainer.composition import Split
 from services.trainer.delivery import Delivery
 from services.trainer.exit_failure import failure_of
 from services.trainer.fetching import Fetching
@@ -53,12 +54,16 @@ class Stored:
 
     def __init__(self, trained_on: Sequence[tuple[str, int]] = ()) -> None:
         self._trained_on = trained_on
+        self.split: Split | None = None
+        self.gone = 0
         self.uploads: list[tuple[str, str]] = []
         self.failures: list[ServiceError] = []
         self.fetched: list[str] = []
 
     async def learned(self, model: str) -> Learned:
-        return Learned(12, tuple(self._trained_on)) if model.startswith("artifacts/") else Learned()
+        if not model.startswith("artifacts/"):
+            return Learned()
+        return Learned(12, tuple(self._trained_on), self.split, len(self._trained_on) + self.gone)
 
     async def fetch_dataset(self, name: str, target: Path, on_download: Any) -> DatasetDigests:
         target.write_text(f"rows of {name}\n")
@@ -107,6 +112,22 @@ async def test_what_several_models_were_trained_on_is_fetched_once(tmp_path: Pat
     assert stored.fetched == [DATASET, OTHER]
     assert [set(config["trained_on"][model]) for model in models] == [set(), {OTHER}, {OTHER}, {OTHER}]
     assert list(config["steps"]) == models[1:]
+
+
+async def test_an_evaluation_is_told_what_its_models_held_out(tmp_path: Path) -> None:
+    stored = Stored([(OTHER, 100)])
+    stored.split = Split(0.1, 7)
+    config = await prepared(a_run(tmp_path, EVALUATION), stored)
+    assert config["splits"] == {TUNED: {"ratio": 0.1, "seed": 7}}
+    assert set(config["trained_on"][TUNED]) == {OTHER}
+
+
+async def test_nobody_is_accused_when_it_cannot_be_told_what_was_held_out(tmp_path: Path) -> None:
+    stored, said = Stored([(OTHER, 100)]), list[str]()
+    stored.split, stored.gone = Split(0.1, 7), 1
+    config = await prepared(a_run(tmp_path, EVALUATION), stored, lambda text, severity="INFO": said.append(text))
+    assert config["trained_on"][TUNED] == {}
+    assert any("no leak is looked for" in text for text in said)
 
 
 async def test_very_large_training_data_is_not_searched_and_that_is_said(tmp_path: Path) -> None:

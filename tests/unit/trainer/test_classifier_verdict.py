@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer_values import NOW, make_run
+from trainer_values import DATASET, NOW, TASK, make_run
 
 from services.trainer import conversion
-from services.trainer.kinds.table import KINDS
-from services.trainer.run_directory import RunDirectory
+from services.trainer.kinds.table import KINDS, describe
+from services.trainer.run_directory import DatasetUse, Provenance, RunDirectory
+from services.trainer.storage_client import Adapter, StoredAdapter
 from tunesmith.v1 import task_spec_pb2
 
+ROWS = "artifacts/rows"
 FOUND = {"row_count": 12, "primary_score": "accuracy", "summary": "better", "models": []}
 
 
@@ -27,17 +29,50 @@ def leave(run: RunDirectory, **more: Any) -> None:
     (run.path / "result.json").write_text(json.dumps(record))
 
 
-async def news(run: RunDirectory) -> list[Any]:
-    return list(await KINDS["fine_tuning"].news(run, None))  # type: ignore[arg-type]
+class Storage:
+    """Takes artifacts."""
+
+    def __init__(self) -> None:
+        self.taken: list[Adapter] = []
+
+    async def upload_dataset(self, display_name: str, path: Path) -> str:
+        raise AssertionError("no dataset is made of it")
+
+    async def upload_adapter(self, adapter: Adapter) -> StoredAdapter:
+        self.taken.append(adapter)
+        return StoredAdapter(ROWS, 1, 2.0)
+
+
+async def news(run: RunDirectory, storage: Storage | None = None) -> list[Any]:
+    return list(await KINDS["fine_tuning"].news(run, storage or Storage()))
 
 
 async def test_what_a_run_has_measured_itself_is_told_as_an_evaluation_is(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     leave(run, evaluation=FOUND)
     (event,) = await news(run)
-    assert (event.kind, event.fields) == ("evaluation_finished", {"result": FOUND})
+    # A process from before rows were kept has left none.
+    assert (event.kind, event.fields) == ("evaluation_finished", {"result": FOUND | {"rows_artifact": ""}})
     record = {"sequence": 1, "time": NOW, "kind": event.kind, **event.fields}
     assert conversion.event_to_proto(record, 1).evaluation_finished.result.primary_score == "accuracy"
+
+
+async def test_the_rows_are_an_artifact_of_their_own_beside_the_weights(tmp_path: Path) -> None:
+    run, storage = a_run(tmp_path), Storage()
+    leave(run, evaluation=FOUND)
+    run.record_preparation(Provenance("baseModels/tiny", "r", "", (DatasetUse(DATASET, "a", "b", 1.0),)), {})
+    run.evaluation.mkdir()
+    (run.evaluation / "rows.jsonl").write_text("{}\n")
+    (event,) = await news(run, storage)
+    assert event.fields["result"]["rows_artifact"] == ROWS
+    (rows,) = storage.taken
+    assert (rows.task, rows.result.kind, [file.path for file in rows.files]) == (f"tasks/{TASK}", "EVALUATION", ["rows.jsonl"])
+    # The weights are stored under the run's own name; this must not be taken for them.
+    assert rows.request_id != str(run.request.name)
+    assert [use.dataset for use in describe(rows).datasets] == [DATASET]
+    # A repeat is the same upload.
+    await news(run, storage)
+    assert storage.taken[1] == rows
 
 
 @pytest.mark.parametrize("has_left", [True, False], ids=["measured", "not measured"])

@@ -87,6 +87,16 @@ def test_rows_that_all_differ_are_split_exactly(count: int, ratio: float, tmp_pa
     assert counts.validation == len(held_out) == min(max(1, round(count * ratio)), count - 1)
 
 
+def test_what_was_held_out_is_known_again_by_the_numbers_of_the_split(tmp_path: Path) -> None:
+    _, train, held_out = compose(tmp_path, [list(range(40)), list(range(30, 60))], [3, 0.5], 0.2)
+    parts = [Part(tmp_path / f"{index}.jsonl", 1.0) for index in (1, 0)]
+    is_held_out = Composer(parts, seed=7).held_out(0.2)
+    assert all(map(is_held_out, held_out))
+    assert not any(map(is_held_out, train))
+    other = Composer(parts, seed=8).held_out(0.2)
+    assert not all(map(other, held_out))
+
+
 def test_the_split_comes_before_the_weights(tmp_path: Path) -> None:
     counts, train, held_out = compose(tmp_path, [list(range(10)), list(range(10, 20))], [3, 0.5], 0.2)
 

@@ -12,6 +12,7 @@ from unit.trainer.trainer_values import make_request
 from services.common.channels import connect
 from services.common.errors import NotFound, ServiceError
 from services.common.interceptors import EdgeInterceptor
+from services.trainer.composition import Split
 from services.trainer.kinds.table import describe
 from services.trainer.run_directory import Provenance, Result
 from services.trainer.storage_client import Adapter, AdapterFile, Learned, StorageClient, adapter_files
@@ -44,6 +45,8 @@ class Storage(
         self.stored = b"weights"
         self.alone: list[bool] = []
         """Of each download: whether the caller was going to verify it."""
+        self.manifest = artifact_pb2.ArtifactManifest()
+        self.manifest.CopyFrom(MANIFEST)
 
     async def UploadArtifact(self, requests: Any, context: Any) -> artifact_pb2.Artifact:
         self.artifacts.append([request async for request in requests])
@@ -58,7 +61,7 @@ class Storage(
     async def GetArtifact(self, request: Any, context: Any) -> artifact_pb2.Artifact:
         if request.name != "artifacts/x":
             raise NotFound("ARTIFACT_NOT_FOUND", request.name)
-        return artifact_pb2.Artifact(name=request.name, manifest=MANIFEST)
+        return artifact_pb2.Artifact(name=request.name, manifest=self.manifest)
 
     async def GetModelVersion(self, request: Any, context: Any) -> registered_model_pb2.ModelVersion:
         return registered_model_pb2.ModelVersion(name=request.name, manifest=MANIFEST)
@@ -96,7 +99,13 @@ async def client(storage: Storage) -> AsyncIterator[StorageClient]:
 
 @pytest.mark.parametrize("model", ["artifacts/x", "models/m@best"])
 async def test_what_a_model_has_learned_is_told_once_and_without_what_is_gone(client: StorageClient, model: str) -> None:
-    assert await client.learned(model) == Learned(12, (("datasets/a", 1), ("datasets/b", 2)))
+    assert await client.learned(model) == Learned(12, (("datasets/a", 1), ("datasets/b", 2)), None, 3)
+
+
+async def test_what_a_model_has_held_out_is_told_by_the_numbers_that_decide_it(client: StorageClient, storage: Storage) -> None:
+    storage.manifest.validation_split_ratio = 0.1
+    storage.manifest.effective_hyperparameters.seed = 7
+    assert (await client.learned("artifacts/x")).split == Split(0.1, 7)
 
 
 async def test_a_base_model_was_trained_on_nothing_of_ours(client: StorageClient) -> None:

@@ -1,6 +1,8 @@
 """What a head of labels is worth, beside the most frequent label as the answer to everything."""
 
+import json
 from array import array
+from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
@@ -17,7 +19,7 @@ def labelled(*labels: str) -> Dataset:
 
 
 def verdict(training: Dataset, validation: Dataset, answers: list[str]) -> EvaluationResult:
-    found = head_verdict(training, validation, answers, 24, 0)
+    found = head_verdict(training, validation, answers, 24, 0).result
     return json_format.ParseDict(found, EvaluationResult())
 
 
@@ -89,6 +91,21 @@ def test_nobody_is_told_how_long_answers_took_that_were_not_asked_for() -> None:
 def test_a_row_keeps_its_number_in_the_dataset() -> None:
     rows = Dataset(tuple(Example((TEXT,), "a", row=row) for row in range(7, 19)))
     assert list(verdict(labelled("a", "a", "b"), rows, ["b", *["a"] * 11]).models[1].regressed_rows) == [7]
+
+
+def test_every_row_that_was_measured_is_kept_with_what_both_answered(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": f"question {row}"}], "label": "a", "id": row} for row in range(1, 5)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # The second row was too long and left out of the training data.
+    measured = Dataset(tuple(Example((TEXT,), "a", row=row) for row in (1, 3, 4)))
+    found = head_verdict(labelled("b", "b", "a"), measured, ["a", "a", "b"], 24, 0)
+    found.save_rows(tmp_path / "data.jsonl", tmp_path / "evaluation" / "rows.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "evaluation" / "rows.jsonl").read_text().splitlines()]
+    assert [line["row"] for line in lines] == [1, 3, 4]
+    assert lines[1]["messages"] == [{"role": "user", "content": "question 3"}]
+    assert (lines[1]["reference"], lines[1]["beside"]) == ("a", {"id": 3})
+    said = [[(each["text"], each["scores"]["accuracy"]) for each in line["answers"]] for line in lines]
+    assert said == [[("b", 0), ("a", 1)], [("b", 0), ("a", 1)], [("b", 0), ("b", 0)]]
 
 
 @pytest.mark.parametrize(
