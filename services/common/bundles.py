@@ -3,8 +3,6 @@
 import asyncio
 import dataclasses
 import functools
-import hashlib
-import os
 import pathlib
 import shutil
 import uuid
@@ -16,7 +14,7 @@ import structlog
 from services.common.channels import call_metadata, translated
 from services.common.content_key import content_key
 from services.common.disk_cache import DiskCache
-from services.common.errors import ServiceError
+from services.common.verified_file import fetch_verified
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -130,34 +128,11 @@ class BundleStore:
         try:
             for file in files:
                 with translated("STORAGE_UNAVAILABLE", "storage"):
-                    await _fetch_verified(scratch / file.path, file, chunks)
+                    await fetch_verified(scratch / file.path, file.sha256, functools.partial(chunks, file.path))
             await asyncio.to_thread(_publish, scratch, directory)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         log.info("bundle.fetched", directory=directory.name, files=len(files))
-
-
-async def _fetch_verified(target: pathlib.Path, file: artifact_pb2.File, chunks: Chunks) -> None:
-    try:
-        await _write_verified(target, file, chunks(file.path, True))
-    except ServiceError as error:
-        if error.reason != "CHECKSUM_MISMATCH":
-            raise
-        # Only storage can tell damage that is stored from damage on the way, and remember it.
-        await _write_verified(target, file, chunks(file.path, False))
-
-
-async def _write_verified(target: pathlib.Path, file: artifact_pb2.File, chunks: AsyncIterator[bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with target.open("wb") as out:
-        async for chunk in chunks:
-            digest.update(chunk)
-            await asyncio.to_thread(out.write, chunk)
-        out.flush()
-        await asyncio.to_thread(os.fsync, out.fileno())
-    if digest.hexdigest() != file.sha256:
-        raise ServiceError("CHECKSUM_MISMATCH", f"{file.path} arrived with SHA-256 {digest.hexdigest()}, expected {file.sha256}")
 
 
 def _publish(scratch: pathlib.Path, directory: pathlib.Path) -> None:

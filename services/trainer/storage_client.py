@@ -2,8 +2,8 @@
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
-import os
 import pathlib
 from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO
@@ -13,6 +13,7 @@ import grpc
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
 from services.common.failpoints import around
+from services.common.verified_file import fetch_verified, write_verified
 from services.trainer.composition import Split
 from services.trainer.run import Request
 from services.trainer.run_directory import Provenance, Result
@@ -135,7 +136,7 @@ class StorageClient:
             expected = dataset.rows_sha256 or dataset.sha256
             if not await asyncio.to_thread(_has_digest, target, expected):
                 on_download()
-                await _write_verified(target, expected, self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
+                await write_verified(target, expected, self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
         return DatasetDigests(dataset.sha256, dataset.rows_sha256)
 
     async def learned(self, model: str) -> Learned:
@@ -171,13 +172,7 @@ class StorageClient:
     async def fetch_file(self, artifact: str, file: AdapterFile, target: pathlib.Path) -> None:
         """Brings one file of an artifact to `target`; raises NotFound, and CHECKSUM_MISMATCH when other bytes arrive."""
         with translated("STORAGE_UNAVAILABLE", "storage"):
-            try:
-                await _write_verified(target, file.sha256, self._file_chunks(artifact, file, caller_verifies=True))
-            except ServiceError as error:
-                if error.reason != "CHECKSUM_MISMATCH":
-                    raise
-                # Only storage can tell damage that is stored from damage on the way, and remember it.
-                await _write_verified(target, file.sha256, self._file_chunks(artifact, file, caller_verifies=False))
+            await fetch_verified(target, file.sha256, functools.partial(self._file_chunks, artifact, file.path))
 
     async def _manifest(self, model: str) -> artifact_pb2.ArtifactManifest:
         metadata = call_metadata(self._api_key)
@@ -202,8 +197,8 @@ class StorageClient:
             return None
         return int(dataset.size_bytes)
 
-    async def _file_chunks(self, artifact: str, file: AdapterFile, *, caller_verifies: bool) -> AsyncIterator[bytes]:
-        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact, path=file.path, caller_verifies=caller_verifies)
+    async def _file_chunks(self, artifact: str, path: str, caller_verifies: bool) -> AsyncIterator[bytes]:
+        request = artifact_service_pb2.DownloadArtifactRequest(name=artifact, path=path, caller_verifies=caller_verifies)
         async for response in self._artifacts.DownloadArtifact(request, metadata=call_metadata(self._api_key)):
             yield response.chunk
 
@@ -278,20 +273,6 @@ def _header(adapter: Adapter, described: artifact_pb2.ArtifactManifest) -> artif
         request_id=adapter.request_id,
         first_attempt=adapter.request.first_attempt,
     )
-
-
-async def _write_verified(target: pathlib.Path, sha256: str, chunks: AsyncIterator[bytes]) -> None:
-    scratch = target.with_name(f".{target.name}")
-    digest = hashlib.sha256()
-    with scratch.open("wb") as out:
-        async for chunk in chunks:
-            digest.update(chunk)
-            await asyncio.to_thread(out.write, chunk)
-        out.flush()
-        await asyncio.to_thread(os.fsync, out.fileno())
-    if digest.hexdigest() != sha256:
-        raise ServiceError("CHECKSUM_MISMATCH", f"{target.name} arrived with SHA-256 {digest.hexdigest()}, expected {sha256}")
-    scratch.rename(target)
 
 
 def _has_digest(path: pathlib.Path, sha256: str) -> bool:
