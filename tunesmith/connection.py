@@ -119,11 +119,13 @@ class Connection:
         return stub
 
     def call(self, method: Callable[..., Response], request: Any, timeout: float = CALL_SECONDS) -> Response:
-        """A unary or client-streaming call; `request` is a message or an iterator of messages."""
+        """A unary or client-streaming call; `request` is a message or an iterator of messages, whose own errors are raised."""
+        broken: list[Exception] = []
+        given = _told(request, broken) if isinstance(request, Iterator) else request
         try:
-            return method(request, timeout=timeout, metadata=_metadata())
+            return method(given, timeout=timeout, metadata=_metadata())
         except grpc.RpcError as error:
-            raise self.translate(error) from error
+            raise (broken[0] if broken else self.translate(error)) from error
 
     def stream(self, method: Callable[..., Any], request: Any, timeout: float | None = None) -> Iterator[Any]:
         """A server-streaming call; ended when the iterator is closed."""
@@ -138,6 +140,15 @@ class Connection:
     def translate(self, error: grpc.RpcError) -> TunesmithError:
         """The SDK's error for a gRPC error of this service."""
         return translate(error, self.service, self.address)
+
+
+def _told(messages: Iterator[Any], broken: list[Exception]) -> Iterator[Any]:
+    """The messages; what breaks them is put into `broken`, since gRPC ends the call and says only that something has."""
+    try:
+        yield from messages
+    except Exception as error:
+        broken.append(error)
+        raise
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:

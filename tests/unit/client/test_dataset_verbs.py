@@ -7,6 +7,7 @@ from fake_platform import part_store
 
 from tunesmith import Client, dataset_parts
 from tunesmith.errors import DataLoss, FailedPrecondition, InvalidArgument, Unreachable
+from tunesmith.transfers import CHUNK_BYTES
 from tunesmith.v1.dataset_pb2 import Dataset
 
 BODY = b"0123456789" * 5 + b"rest\n"
@@ -28,6 +29,18 @@ def file(tmp_path):
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(dataset_parts, "_FIRST_DELAY_SECONDS", 0.0)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_that_error_and_no_dataset(platform, client, tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(bytes(2 * CHUNK_BYTES))
+
+    def leaving(done, total):
+        raise OSError(5, "Input/output error", str(path))
+
+    with pytest.raises(OSError, match="Input/output error"):
+        client.upload_dataset(path, progress=leaving)
+    assert platform.datasets.uploads == []
 
 
 class TestParts:
