@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.trainer.answering.config import EvaluationConfig, GenerationConfig
 from services.trainer.answering.evaluation import evaluate
 from services.trainer.answering.generation import generate
 from services.trainer.answering.reports import Reports
+from services.trainer.evaluating.turns import Turn
 from services.trainer.training_events import parse
 from tests.unit.answering.fake_models import FakeModels
 
@@ -30,6 +32,12 @@ def chat(question: str, answer: str | None = None, **more: Any) -> dict[str, Any
 
 def chat_and(question: str, answer: str, turn: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [*chat(question, answer)["messages"], turn]}
+
+
+def told(turns: Iterable[Turn]) -> list[tuple[str, str]]:
+    """Turns without tools, as (role, text)."""
+    assert all(turn.keys() == {"role", "content"} for turn in turns)
+    return [(turn["role"], turn["content"]) for turn in turns]
 
 
 ANSWERED = chat("q", "a")["messages"][1:]
@@ -64,7 +72,7 @@ def generation(directory: Path, data: Path, **more: Any) -> GenerationConfig:
 
 
 def parity(model: str, messages) -> str:
-    number = int(messages[-1][1].removeprefix("q"))
+    number = int(messages[-1]["content"].removeprefix("q"))
     right = "even" if number % 2 == 0 else "odd"
     return right if model.endswith("tuned") and number != 7 else "odd"
 

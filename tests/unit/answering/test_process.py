@@ -17,7 +17,8 @@ from services.common.channels import connect
 from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.common.grading.sampling import Sampling
 from services.common.interceptors import EdgeInterceptor
-from services.trainer.answering.inference import Inference
+from services.trainer.answering.inference import Inference, Question
+from services.trainer.evaluating.turns import spoken
 from tunesmith.v1 import inference_service_pb2 as pb2
 from tunesmith.v1 import inference_service_pb2_grpc
 
@@ -59,6 +60,10 @@ class Service(inference_service_pb2_grpc.InferenceServiceServicer):
         response.usage.prompt_tokens, response.usage.completion_tokens = 4, 7
         response.usage.total_time.FromMilliseconds(1500)
         return response
+
+
+def question(row: int, *turns: tuple[str, str]) -> Question:
+    return Question(row, [spoken(*turn) for turn in turns])
 
 
 @pytest.fixture
@@ -141,9 +146,9 @@ async def test_a_question_and_its_answer_over_the_wire(service: Service, address
         inference = Inference(channel, api_key="")
         assert await inference.load("tiny") == "baseModels/tiny"
         sampling = Sampling(5, 0.5, 0.9, 100, ("!",))
-        answer = await inference.ask("tiny", 3, [("system", "s"), ("user", "q")], sampling)
+        answer = await inference.ask("tiny", question(3, ("system", "s"), ("user", "q")), sampling)
         with pytest.raises(ServiceError, match="too long") as caught:
-            await inference.ask("tiny", 4, [("user", "too long")], sampling)
+            await inference.ask("tiny", question(4, ("user", "too long")), sampling)
     assert (answer.row, answer.text, answer.finish_reason, answer.seconds, answer.tokens) == (3, "re: q", "LENGTH", 1.5, 7)
     assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
     (request,) = service.asked
@@ -153,8 +158,8 @@ async def test_a_question_and_its_answer_over_the_wire(service: Service, address
 async def test_a_text_is_judged_without_a_template_and_nothing_is_written(service: Service, address: str) -> None:
     async with connect(address) as channel:
         asker = Inference(channel, api_key="")
-        found = await asker.judge("tiny", 5, [("text", "a b c")])
-        too_short = await asker.judge("tiny", 6, [("text", "a")])
+        found = await asker.judge("tiny", question(5, ("text", "a b c")))
+        too_short = await asker.judge("tiny", question(6, ("text", "a")))
     # Nothing tells how probable the first token is.
     assert (found.row, found.logprob, found.tokens, found.is_answered) == (5, -1.5, 2, True)
     assert (too_short.row, too_short.is_answered, too_short.message) == (6, False, "the text has fewer than two tokens")
@@ -164,7 +169,7 @@ async def test_a_text_is_judged_without_a_template_and_nothing_is_written(servic
 async def test_only_the_last_turn_of_a_conversation_is_judged(service: Service, address: str) -> None:
     turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "y")]
     async with connect(address) as channel:
-        found = await Inference(channel, api_key="").judge("tiny", 5, turns)
+        found = await Inference(channel, api_key="").judge("tiny", question(5, *turns))
     assert (found.row, found.logprob, found.tokens, found.is_answered) == (5, -3.0, 2, True)
     (request,) = service.judged
     assert [(turn.role, turn.content) for turn in request.messages] == turns
