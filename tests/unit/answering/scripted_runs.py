@@ -22,6 +22,7 @@ from tests.unit.answering.fake_models import FakeModels
 UNAVAILABLE = Unavailable("INFERENCE_UNAVAILABLE", "the inference service did not answer")
 BUSY = ServiceError("TOO_MANY_QUESTIONS", "256 questions wait")
 TOO_LONG = InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
+NO_TOOLS = ServiceError("TOOLS_UNSUPPORTED", "tools: the chat template of tiny does not show tools to the model")
 BROKEN = ServiceError("INTERNAL", "the engine failed")
 
 

@@ -6,79 +6,22 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from services.common.channels import connect
-from services.common.errors import InvalidArgument, ServiceError, Violation
+from services.common.errors import ServiceError
 from services.common.grading.sampling import Sampling
-from services.common.interceptors import EdgeInterceptor
 from services.trainer.answering.inference import Inference, Question
 from services.trainer.evaluating.turns import spoken
+from tests.unit.answering.scripted_inference import Service
 from tunesmith.v1 import inference_service_pb2 as pb2
-from tunesmith.v1 import inference_service_pb2_grpc
-
-
-class Service(inference_service_pb2_grpc.InferenceServiceServicer):
-    """Repeats the question; of `held`, waits for ever with the questions from that number on."""
-
-    def __init__(self) -> None:
-        self.asked: list[pb2.ChatRequest] = []
-        self.judged: list[pb2.ScoreChatRequest] = []
-        self.completed: list[pb2.Completion] = []
-        self.held = 10**9
-        self.waiting = asyncio.Event()
-
-    async def LoadModel(self, request: pb2.LoadModelRequest, context: Any) -> pb2.LoadedModel:
-        return pb2.LoadedModel(model=f"baseModels/{request.model}")
-
-    async def ScoreChat(self, request: pb2.ScoreChatRequest, context: Any) -> pb2.ScoreChatResponse:
-        self.judged.append(request)
-        tokens = [pb2.TokenLogprob(token=token, logprob=-1.5) for token in ("y", "<end>")]
-        return pb2.ScoreChatResponse(tokens=tokens, total_logprob=-3.0, loss=1.5)
-
-    async def Complete(self, request: pb2.CompleteRequest, context: Any) -> pb2.CompleteResponse:
-        self.completed.append(request.completion)
-        words = request.completion.text.split()
-        tokens = [pb2.TokenLogprob(token=word, logprob=-0.5 * place if place else None) for place, word in enumerate(words)]
-        return pb2.CompleteResponse(choices=[pb2.CompletionChoice(text=request.completion.text, logprobs=tokens)])
-
-    async def Chat(self, request: pb2.ChatRequest, context: Any) -> pb2.ChatResponse:
-        text = request.messages[-1].content
-        if text == "too long":
-            raise InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
-        if len(self.asked) >= self.held:
-            self.waiting.set()
-            await asyncio.Event().wait()
-        self.asked.append(request)
-        answer = pb2.ChatMessage(role="assistant", content=f"re: {text}")
-        response = pb2.ChatResponse(message=answer, finish_reason=pb2.FINISH_REASON_LENGTH)
-        response.usage.prompt_tokens, response.usage.completion_tokens = 4, 7
-        response.usage.total_time.FromMilliseconds(1500)
-        return response
 
 
 def question(row: int, *turns: tuple[str, str]) -> Question:
     return Question(row, [spoken(*turn) for turn in turns])
-
-
-@pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-async def address(service: Service) -> AsyncIterator[str]:
-    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
-    inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(0)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_runs import (
     BROKEN,
     BUSY,
+    NO_TOOLS,
     TOO_LONG,
     UNAVAILABLE,
     chat,
@@ -271,17 +272,18 @@ def test_other_outputs_that_were_judged_are_not_judged_again(tmp_path: Path) -> 
     assert models.judged == [("loaded/tuned", row) for row in range(1, 11)]
 
 
-def test_rows_with_tools_fail_and_the_others_are_asked(tmp_path: Path) -> None:
+def test_rows_with_tools_fail_where_a_model_has_none_and_the_others_are_asked(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     write(data, [chat("q1", "odd", tools=[{"type": "function", "function": {"name": "f"}}]), chat("q2", "even")])
-    models = FakeModels(parity)
+    models = FakeModels(parity, {1: [NO_TOOLS]})
+    models.refuse_to_judge = {1: NO_TOOLS}
     config = evaluation(tmp_path, data, models=("base",), measures_perplexity=True)
     (base,) = run_evaluation(config, models)[0].result["models"]
     assert (base["answered_count"], base["failed_count"], base["perplexity"]["unscored_count"]) == (1, 1, 1)
     assert (models.asked, models.judged) == ([("loaded/base", 2)], [("loaded/base", 2)])
-    told = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
-    assert told[0]["answers"][0]["error"]["reason"] == "TOOLS_UNSUPPORTED"
-    made = run_generation(generation(tmp_path / "made", data), FakeModels(parity)).result
+    lines = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert lines[0]["answers"][0]["error"] == {"reason": "TOOLS_UNSUPPORTED", "message": NO_TOOLS.message}
+    made = run_generation(generation(tmp_path / "made", data), FakeModels(parity, {1: [NO_TOOLS]})).result
     assert (made["answered_count"], made["failed_rows"][0]["reason"]) == (1, "TOOLS_UNSUPPORTED")
 
 
