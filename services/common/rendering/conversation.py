@@ -63,7 +63,7 @@ class Conversation:
 
 def conversation(messages: Sequence[Message], tools: Sequence[Tool] | None, *, developer: str) -> Conversation:
     """`developer`: the role that stands for it. Raises RenderError (DATASET_UNUSABLE) for messages no template can take."""
-    names = {call.get("id"): _function(call).get("name") for message in messages for call in message.get("tool_calls") or ()}
+    names = _names(messages)
     taken = [_taken(message, index, developer, names) for index, message in enumerate(messages)]
     answers = tuple(
         index for index, message in enumerate(messages) if message.get("role") == "assistant" and message.get("weight", 1) != 0
@@ -93,7 +93,13 @@ def _texts(value: Any) -> list[str]:
     return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
 
 
-def _taken(message: Message, index: int, developer: str, names: Mapping[Any, Any]) -> dict[str, Any]:
+def _names(messages: Sequence[Message]) -> dict[str, Any]:
+    """Of the tools that are called, by the id of the call."""
+    calls = [call for message in messages for call in message.get("tool_calls") or () if isinstance(call, Mapping)]
+    return {str(call.get("id", "")): _function(call).get("name") for call in calls}
+
+
+def _taken(message: Message, index: int, developer: str, names: Mapping[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if message.keys() == _PLAIN_KEYS and isinstance(content, str) and message["role"] != "developer":
         return dict(message)
@@ -103,7 +109,7 @@ def _taken(message: Message, index: int, developer: str, names: Mapping[Any, Any
         taken["role"] = developer
     if calls := message.get("tool_calls"):
         taken["tool_calls"] = [_call(call, f"messages[{index}].tool_calls[{number}]") for number, call in enumerate(calls)]
-    if message.get("role") == "tool" and not message.get("name") and (name := names.get(message.get("tool_call_id"))):
+    if message.get("role") == "tool" and not message.get("name") and (name := names.get(str(message.get("tool_call_id", "")))):
         taken["name"] = name
     return taken
 

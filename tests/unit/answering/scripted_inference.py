@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from services.common.errors import InvalidArgument, Violation
+from services.common.errors import InvalidArgument, ServiceError, Violation
 from tunesmith.v1 import inference_service_pb2 as pb2
 from tunesmith.v1 import inference_service_pb2_grpc
 
@@ -36,6 +36,8 @@ class Service(inference_service_pb2_grpc.InferenceServiceServicer):
         text = request.messages[-1].content
         if text == "too long":
             raise InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
+        if text == "no tools":
+            raise ServiceError("TOOLS_UNSUPPORTED", "tools: the chat template of tiny does not show tools to the model")
         if len(self.asked) >= self.held:
             self.waiting.set()
             await asyncio.Event().wait()

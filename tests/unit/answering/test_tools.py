@@ -17,6 +17,8 @@ from services.inference.question import Question as Asked
 from services.inference.request import rendered_messages
 from services.storage.checking.example import Format
 from services.storage.checking.row import read_value
+from services.trainer.answering.answer_file import AnswerFile
+from services.trainer.answering.asking import Asker
 from services.trainer.answering.generation import ANSWERS, GENERATED
 from services.trainer.answering.inference import Inference, Question
 from services.trainer.answering.recorded import RecordedAnswers
@@ -113,6 +115,17 @@ async def test_what_a_model_calls_comes_with_what_it_says(service: Service, addr
     assert answer.tool_calls == [call("lamp", '{"n": 1}', "call_1")]
     assert answer.said == 're: Light?\n[{"arguments": {"n": 1}, "name": "lamp"}]'
     assert not service.asked[0].tools[0].strict
+
+
+async def test_a_row_whose_tools_a_model_cannot_be_shown_ends_no_other(service: Service, address: str, tmp_path: Path) -> None:
+    questions = [Question(row, [{"role": "user", "content": text}], [LAMP]) for row, text in ((1, "no tools"), (2, "Light?"))]
+    async with connect(address) as channel:
+        with AnswerFile.open(tmp_path / "answers.jsonl", "tiny") as file:
+            asker = Asker(Inference(channel), at_once=1, clock=lambda: 0.0)
+            await asker.answer("tiny", questions, file, Sampling(), lambda: None)
+            failed, answered = file[1], file[2]
+    assert (failed.reason, failed.message.partition(" of ")[0]) == ("TOOLS_UNSUPPORTED", "tools: the chat template")
+    assert [each["function"]["name"] for each in answered.tool_calls] == ["lamp"]
 
 
 @pytest.mark.parametrize(
