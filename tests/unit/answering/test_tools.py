@@ -1,5 +1,6 @@
 """Rows with tools: asked as training shows them, compared by what is called, and kept as a row that can be trained on."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from tiny_model import make_tiny_model
 from services.common.channels import connect
 from services.common.grading.graders import StringCheck
 from services.common.grading.sampling import Sampling
-from services.common.rendering import Renderer, render_row
+from services.common.rendering import render_row
 from services.inference.conversion import chat_question, scored_question
-from services.inference.question import Question as Asked
-from services.inference.request import rendered_messages
+from services.inference.registry import ReadyModel, Registry
+from services.inference.request import judgement_for, prompt_ids
 from services.storage.checking.example import Format
 from services.storage.checking.row import read_value
 from services.trainer.answering.answer_file import AnswerFile
@@ -28,6 +29,7 @@ from services.trainer.evaluating.values import Item
 from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_inference import Service
 from tests.unit.answering.scripted_runs import evaluation, generation, run_evaluation, run_generation, write
+from tests.unit.inference.inference_fakes import FakeEngine, files_of
 
 LAMP = {
     "type": "function",
@@ -71,8 +73,11 @@ ROWS = {
 
 
 @pytest.fixture(scope="module", params=[FAMILIES["qwen3"].template, NAMING], ids=["qwen3", "naming"])
-def renderer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Renderer:
-    return Renderer.from_directory(make_tiny_model(tmp_path_factory.mktemp("tools"), chat_template=request.param))
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ReadyModel:
+    """As inference holds it; its renderer is the one that training makes of the same files."""
+    directory = make_tiny_model(tmp_path_factory.mktemp("tools"), chat_template=request.param)
+    registry = Registry(FakeEngine(), max_bytes=10**9, now=lambda: datetime.datetime(2026, 1, 1))
+    return registry.hold(object(), files_of("tools", directory))
 
 
 def item_of(tmp_path: Path, row: dict[str, Any]) -> Item:
@@ -81,16 +86,11 @@ def item_of(tmp_path: Path, row: dict[str, Any]) -> Item:
     return item
 
 
-def declared(asked: Asked) -> list[dict[str, Any]]:
-    """As inference tells the renderer."""
-    return [tool.declared() for tool in asked.offered]
-
-
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 async def test_a_question_is_the_beginning_of_what_training_shows_and_the_known_answer_is_all_of_it(
-    renderer: Renderer, service: Service, address: str, tmp_path: Path, row: dict[str, Any]
+    model: ReadyModel, service: Service, address: str, tmp_path: Path, row: dict[str, Any]
 ) -> None:
-    item, trained = item_of(tmp_path, row), render_row(renderer, row)[0]
+    item, trained = item_of(tmp_path, row), render_row(model.renderer, row)[0]
     assert item.known
     async with connect(address) as channel:
         inference = Inference(channel)
@@ -99,13 +99,13 @@ async def test_a_question_is_the_beginning_of_what_training_shows_and_the_known_
     asked, judged = chat_question(service.asked[0]), scored_question(service.judged[0])
     asked.check()
     judged.check_as_conversation()
-    prompt = renderer.render_prompt(rendered_messages(asked.messages), declared(asked))
-    assert trained.text.startswith(prompt.text)
-    assert trained.token_ids[: len(prompt.token_ids)] == prompt.token_ids
-    whole = renderer.render(rendered_messages(judged.messages), declared(judged))
-    assert whole.token_ids == trained.token_ids
-    learned = [place for place, learns in enumerate(whole.loss_mask) if learns]
-    assert learned == [place for place, learns in enumerate(trained.loss_mask) if learns and place >= len(prompt.token_ids)]
+    prompt = list(prompt_ids(model, asked))
+    assert trained.token_ids[: len(prompt)] == prompt
+    found = judgement_for(model, judged)
+    assert list(found.request.prompt) == trained.token_ids
+    # Of all that training learns, the last turn.
+    assert list(found.learned) == [learns and place >= len(prompt) for place, learns in enumerate(trained.loss_mask)]
+    assert sum(found.learned) > 1
 
 
 async def test_what_a_model_calls_comes_with_what_it_says(service: Service, address: str) -> None:
