@@ -26,7 +26,11 @@ STATUS = {
 }
 _SAMPLE_SCHEMA = {
     "type": "object",
-    "properties": {"output_text": {"type": "string"}, "output_json": {}},
+    "properties": {
+        "output_text": {"type": "string"},
+        "output_json": {},
+        "output_tools": {"type": "array", "items": {"type": "object"}},
+    },
     "required": ["output_text"],
 }
 

@@ -11,7 +11,7 @@ from tunesmith.v1.eval_pb2 import Eval
 from tunesmith.v1.task_pb2 import Task
 
 Json = dict[str, Any]
-_FINISH = {"STOP": "stop", "LENGTH": "length"}
+_FINISH = {"STOP": "stop", "LENGTH": "length", "TOOL_CALLS": "tool_calls"}
 
 
 class ItemConversion:
@@ -45,7 +45,7 @@ class ItemConversion:
         error = answer.get("error")
         return {
             "input": [] if self._task.spec.evaluation.answers_in_rows else told["messages"],
-            "output": [] if error else [{"role": "assistant", "content": answer["text"]}],
+            "output": [] if error else [_turn(answer)],
             "finish_reason": "error" if error else _FINISH[answer["finish_reason"]],
             "model": self._task.labels[job_labels.MODEL],
             "usage": _usage(answer),
@@ -55,6 +55,11 @@ class ItemConversion:
             "top_p": self._sampling.top_p,
             "seed": self._sampling.seed + told["row"],
         }
+
+
+def _turn(answer: Mapping[str, Any]) -> Json:
+    calls = {"tool_calls": answer["tool_calls"]} if "tool_calls" in answer else {}
+    return {"role": "assistant", "content": answer["text"], **calls}
 
 
 def _result(answer: Mapping[str, Any], grader: str, scale: Scale, name: str, kind: str) -> Json:

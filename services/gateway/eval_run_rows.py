@@ -45,7 +45,7 @@ class RunRows:
         """An answer that no criterion refers to need not be there; one that is there may be empty."""
         sample = dict(line.get("sample") or {})
         text = optional(sample, "output_text", str, "sample.")
-        if text is None and self._needs_sample:
+        if text is None and not sample.get("output_tools") and self._needs_sample:
             raise refused("sample.output_text", "is required: criteria refer to it")
         sample["output_text"] = text or ""
         return {"messages": [_turn("user", NOTHING)], "item": line["item"], "sample": sample}

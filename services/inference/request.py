@@ -71,20 +71,19 @@ def prompt_ids(model: ReadyModel, question: Question) -> tuple[int, ...]:
 
 
 def rendered_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages in OpenAI's form, as the renderer takes them; a tool's turn gets the name of what it answers."""
-    names = {call.id: call.name for message in messages for call in message.tool_calls}
-    return [_rendered(message, names) for message in messages]
+    """Messages in OpenAI's form, as the renderer takes them."""
+    return list(map(_rendered, messages))
 
 
-def _rendered(message: Message, names: dict[str, str]) -> dict[str, Any]:
+def _rendered(message: Message) -> dict[str, Any]:
     fields: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         fields["tool_calls"] = [call.written() for call in message.tool_calls]
     if not message.weight:
         fields["weight"] = 0
     if message.role == "tool":
-        name = message.name or names.get(message.tool_call_id, "")
-        fields |= {key: value for key, value in (("tool_call_id", message.tool_call_id), ("name", name)) if value}
+        answered = {"tool_call_id": message.tool_call_id, "name": message.name}
+        fields |= {key: value for key, value in answered.items() if value}
     return fields
 
 

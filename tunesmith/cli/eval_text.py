@@ -72,7 +72,7 @@ def print_rows(rows: Iterable[Mapping[str, Any]], wanted: Sequence[int]) -> None
         print(f"\nrow {number}: {_short(prompt)}")
         print(f"  expected  {_short(row['reference'])}")
         for answer in row["answers"]:
-            said = answer["error"]["message"] if "error" in answer else answer["text"]
+            said = answer["error"]["message"] if "error" in answer else answer.get("said", answer["text"])
             print(f"  {answer['model']}  {_short(said)}")
 
 

@@ -42,7 +42,8 @@ class Evaluation(_message.Message):
     DATA_SOURCE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Required. The questions and their answers. Of format CHAT the last assistant turn is the known answer and what is before it the
-    question; of format LABELED the label is the known answer, of format PREFERENCE the preferred output. Rows of format TEXT ask
+    question, with the row's tools; calls of tools are compared as a JSON list of their names and arguments, behind the turn's text if
+    it has one. Of format LABELED the label is the known answer, of format PREFERENCE the preferred output. Rows of format TEXT ask
     nothing: how probable they are to each model is all that is measured. Format: `datasets/{dataset}`; the bare id is accepted.
     """
     max_rows: _builtins.int
@@ -59,8 +60,8 @@ class Evaluation(_message.Message):
     With them there are at most 32 models. Default: false.
     """
     answers_in_rows: _builtins.bool
-    """Optional. No model is asked: the answer to a row is the text `sample.output_text` that stands in it. `models` is empty then, and
-    the result calls the model `recorded`. Default: false.
+    """Optional. No model is asked: the answer to a row is the text `sample.output_text` that stands in it, and the calls of tools
+    `sample.output_tools`, in OpenAI's form. `models` is empty then, and the result calls the model `recorded`. Default: false.
     """
     data_source: _builtins.str
     """Optional. What the rows were made of, as the caller writes it: at most 65,536 characters, kept as they are. Runs of OpenAI's evals
@@ -75,8 +76,8 @@ class Evaluation(_message.Message):
     @_builtins.property
     def graders(self) -> _containers.RepeatedCompositeFieldContainer[_grader_pb2.Grader]:
         """Optional. Scores beside those that are always measured, at most 16. The verdict goes by the first one; without any it goes by
-        `exact_match` when the known answers are labels, by `json_field_f1` when all of them are JSON objects, by `log_likelihood` (the
-        mean of the rows' nats per token) when the rows are texts, else by `f1`. None with texts.
+        `exact_match` when the known answers are labels, by `json_field_f1` when all of them are JSON objects or lists of such, by
+        `log_likelihood` (the mean of the rows' nats per token) when the rows are texts, else by `f1`. None with texts.
         """
 
     @_builtins.property
@@ -257,7 +258,9 @@ class ModelResult(_message.Message):
     answered_count: _builtins.int
     """Rows it answered."""
     failed_count: _builtins.int
-    """Rows it could not be asked, for example because they are longer than its context; they count with the lowest score."""
+    """Rows it could not be asked, for example because they are longer than its context or have tools that its chat template cannot
+    show; they count with the lowest score.
+    """
     verdict: Global___ModelResult.Verdict.ValueType
     """Compared with the first model, by the first score."""
     verdict_text: _builtins.str
@@ -422,7 +425,7 @@ class Score(_message.Message):
     PASS_RATE_FIELD_NUMBER: _builtins.int
     UNGRADED_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Built in: `exact_match`, `f1`, `bleu`, `rouge_l`; when every known answer is a JSON object also `json_valid` and
+    """Built in: `exact_match`, `f1`, `bleu`, `rouge_l`; when every known answer is a JSON object or a list of such also `json_valid` and
     `json_field_f1`; of preferences, unless perplexity is not asked for, `preference_accuracy` (the preferred output is more probable
     than the other one, as whole texts) and `preference_margin` (by how many nats); a row of which one output cannot be judged counts
     0 in both. Of a classifier `accuracy` alone. Else the name of a grader.

@@ -23,7 +23,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Grader(_message.Message):
     """Gives an answer a number. The kinds and their fields are those of OpenAI's graders.
 
-    Texts may hold references that are replaced for each row: `{{sample.output_text}}` is the model's answer, `{{item.reference}}` the
+    Texts may hold references that are replaced for each row: `{{sample.output_text}}` is the model's answer,
+    `{{sample.output_tools}}` the tools it calls, which stand in the text, too (see Evaluation.dataset), `{{item.reference}}` the
     known one (the last assistant turn of the row), `{{item.prompt}}` the last user turn, and `{{item.KEY}}` any other key of the
     row; parts of it with dots, for example `{{item.messages.0.content}}`. What is not a text is written as JSON. A reference that a
     row does not have fails the grading of that row, which then counts with the lowest score.

@@ -82,14 +82,17 @@ def score(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
     return Expression(grader.calculate_output).value({each.name: score(each, values, judged) for each in grader.graders})
 
 
-def template_values(row: Mapping[str, Any], prompt: str, reference: str, answer: str) -> dict[str, Any]:
+def template_values(
+    row: Mapping[str, Any], prompt: str, reference: str, answer: str, calls: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """What references may name. Keys of the row do not hide `reference` and `prompt`."""
-    return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample_values(answer)}
+    return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample_values(answer, calls)}
 
 
-def sample_values(answer: str) -> dict[str, Any]:
-    """What references to the sample may name."""
-    return {"output_text": answer} | ({"output_json": value} if (value := json_value(answer)) is not None else {})
+def sample_values(answer: str, calls: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What references to the sample may name; `calls` are in OpenAI's form."""
+    value = json_value(answer)
+    return {"output_text": answer, "output_tools": calls} | ({} if value is None else {"output_json": value})
 
 
 def number_in(text: str, least: float, most: float) -> float:

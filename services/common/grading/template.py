@@ -7,7 +7,7 @@ from typing import Any
 
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _PATH = re.compile(r"(item|sample)((?:\.[A-Za-z0-9_-]+)+)")
-_SAMPLE = ("output_text", "output_json")
+_SAMPLE = ("output_text", "output_json", "output_tools")
 
 
 class MissingReference(LookupError):
@@ -22,7 +22,7 @@ def problems(text: str) -> list[str]:
         if path is None:
             found.append(f"{match[0][:80]!r} is no reference; write {{{{item.KEY}}}} or {{{{sample.output_text}}}}")
         elif path[1] == "sample" and path[2].split(".")[1] not in _SAMPLE:
-            found.append(f"{match[0][:80]!r}: a sample has {' and '.join(_SAMPLE)} only")
+            found.append(f"{match[0][:80]!r}: a sample has only {', '.join(_SAMPLE)}")
     return found
 
 

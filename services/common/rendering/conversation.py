@@ -4,6 +4,9 @@ Templates are written for the dicts that transformers documents, which differ fr
 
 - `content` is a text: parts of type text are joined with nothing between them, null (an assistant that only calls tools) is "".
 - `function.arguments` is an object, not JSON in a text; the template decides how it is written.
+- a tool has `name`, `description` and `parameters` and nothing else; OpenAI's may lack the last two, and have `strict`, which is
+  for who enforces it. So a tool looks the same whether a row of a dataset declares it or a request of a chat.
+- a tool's turn has the name of the tool that it answers for, which OpenAI's leaves to its `tool_call_id`.
 - `weight` is ours and is left out; everything else (`name`, `tool_call_id`, …) is passed on.
 - the role `developer` is what OpenAI now calls `system`. It stays where the template treats it unlike a role nobody knows, see
   `Renderer.knows_developer`, and is called `system` elsewhere: a template that prints any role it is given would otherwise show
@@ -60,13 +63,14 @@ class Conversation:
 
 def conversation(messages: Sequence[Message], tools: Sequence[Tool] | None, *, developer: str) -> Conversation:
     """`developer`: the role that stands for it. Raises RenderError (DATASET_UNUSABLE) for messages no template can take."""
-    taken = [_taken(message, index, developer) for index, message in enumerate(messages)]
+    names = _names(messages)
+    taken = [_taken(message, index, developer, names) for index, message in enumerate(messages)]
     answers = tuple(
         index for index, message in enumerate(messages) if message.get("role") == "assistant" and message.get("weight", 1) != 0
     )
     count = sum(len(message["content"]) + _BARE_MESSAGE_CHARACTERS for message in taken)
     count += sum(len(json.dumps(message["tool_calls"])) for message in taken if message.get("tool_calls"))
-    listed = [dict(tool) for tool in tools] if tools else None
+    listed = [_declared(tool, f"tools[{index}]") for index, tool in enumerate(tools)] if tools else None
     return Conversation(taken, listed, answers, count + (len(json.dumps(listed)) if listed else 0))
 
 
@@ -89,7 +93,13 @@ def _texts(value: Any) -> list[str]:
     return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
 
 
-def _taken(message: Message, index: int, developer: str) -> dict[str, Any]:
+def _names(messages: Sequence[Message]) -> dict[str, Any]:
+    """Of the tools that are called, by the id of the call."""
+    calls = [call for message in messages for call in message.get("tool_calls") or () if isinstance(call, Mapping)]
+    return {str(call.get("id", "")): _function(call).get("name") for call in calls}
+
+
+def _taken(message: Message, index: int, developer: str, names: Mapping[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if message.keys() == _PLAIN_KEYS and isinstance(content, str) and message["role"] != "developer":
         return dict(message)
@@ -99,6 +109,8 @@ def _taken(message: Message, index: int, developer: str) -> dict[str, Any]:
         taken["role"] = developer
     if calls := message.get("tool_calls"):
         taken["tool_calls"] = [_call(call, f"messages[{index}].tool_calls[{number}]") for number, call in enumerate(calls)]
+    if message.get("role") == "tool" and not message.get("name") and (name := names.get(str(message.get("tool_call_id", "")))):
+        taken["name"] = name
     return taken
 
 
@@ -111,10 +123,23 @@ def _joined(content: Any, path: str) -> str:
 
 
 def _call(call: Any, path: str) -> dict[str, Any]:
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping):
+    if not (function := _function(call)):
         raise unusable_row(f'{path}: a tool call needs "function"')
     return {**call, "function": {**function, "arguments": _arguments(function.get("arguments", {}), path)}}
+
+
+def _declared(tool: Any, path: str) -> dict[str, Any]:
+    if not (function := _function(tool)):
+        raise unusable_row(f'{path}: a tool needs "function"')
+    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    told = {"name": function.get("name", ""), "description": function.get("description") or "", "parameters": parameters}
+    return {"type": "function", "function": told}
+
+
+def _function(value: Any) -> Mapping[str, Any]:
+    """Of a tool or a call; empty = there is none."""
+    function = value.get("function") if isinstance(value, Mapping) else None
+    return function if isinstance(function, Mapping) else {}
 
 
 def _arguments(arguments: Any, path: str) -> dict[str, Any]:

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from services.common.catalogue import ErrorClass
 from services.common.errors import ServiceError
 from services.common.grading.sampling import Sampling
 from services.trainer.answering.answer_file import AnswerFile
-from services.trainer.answering.inference import Messages, Models
+from services.trainer.answering.inference import Models, Question
 from services.trainer.evaluating.values import Answer
 
 _log = logging.getLogger(__name__)
@@ -18,16 +17,6 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _MOST_TRIES = 3
 _SECONDS_BETWEEN_NOTES = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a model is asked about a row."""
-
-    row: int
-    messages: Messages
-    obstacle: str = ""
-    """Why it cannot be asked; empty = it can."""
 
 
 Ask = Callable[[Question], Awaitable[Answer]]
@@ -62,11 +51,11 @@ class Asker:
 
         Raises the first ServiceError that concerns more than a row, and OSError.
         """
-        await self._all(lambda each: self._models.ask(model, each.row, each.messages, sampling), questions, answers, tell)
+        await self._all(lambda each: self._models.ask(model, each, sampling), questions, answers, tell)
 
     async def judge(self, model: str, questions: Iterable[Question], answers: AnswerFile, tell: Callable[[], None]) -> None:
         """As `answer`, but how probable the last turn of each question is, which is the known answer."""
-        await self._all(lambda each: self._models.judge(model, each.row, each.messages), questions, answers, tell)
+        await self._all(lambda each: self._models.judge(model, each), questions, answers, tell)
 
     async def _all(self, ask: Ask, questions: Iterable[Question], answers: AnswerFile, tell: Callable[[], None]) -> None:
         waiting = (question for question in questions if question.row not in answers)
@@ -83,14 +72,13 @@ class Asker:
                     group.create_task(work())
 
     async def _patiently(self, ask: Ask, question: Question) -> Answer:
-        if question.obstacle:
-            return Answer(question.row, reason="TOOLS_UNSUPPORTED", message=question.obstacle)
         pause, tries = _FIRST_PAUSE, 0
         while True:
             try:
                 return await ask(question)
             except ServiceError as error:
-                if error.status == "INVALID_ARGUMENT":
+                # Whether a model takes tools is asked only where a row has some.
+                if error.status == "INVALID_ARGUMENT" or error.reason == "TOOLS_UNSUPPORTED":
                     return Answer(question.row, reason=error.reason, message=error.message)
                 if error.error_class is ErrorClass.USER:
                     # The model is gone, or asking is not permitted: every other row would say the same.

@@ -11,21 +11,22 @@ from services.common.grading.graders import ScoreModel, asking
 from services.common.grading.sampling import Sampling
 from services.common.grading.template import MissingReference
 from services.trainer.answering.answer_file import AnswerFile
-from services.trainer.answering.asking import Asker, Question
+from services.trainer.answering.asking import Asker
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.evaluation_results import Judged, evaluation_outcome
-from services.trainer.answering.inference import TEXT, Messages
+from services.trainer.answering.inference import Question
 from services.trainer.answering.outcome import Outcome
 from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswers
 from services.trainer.answering.reports import Progress, Reports
 from services.trainer.answering.rows import is_preference, is_text, question_and_answer, question_and_worse_answer, read_items
+from services.trainer.evaluating.turns import spoken
 from services.trainer.evaluating.values import Answer, Item
 
 Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]
 """By judge and the place of the model that is judged."""
 
 _MARGIN = 32
-"""Tokens that an answer may have beyond the longest known one."""
+"""Tokens that an answer may have beyond the longest known one, and each call in it for the marks around it."""
 
 
 async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clock: Callable[[], float]) -> Outcome:
@@ -65,8 +66,12 @@ def bounded(sampling: Sampling, items: Sequence[Item]) -> Sampling:
     """With room for the longest known answer and a margin, if all are known; a token has at least one byte of the text."""
     if not all(item.reference for item in items):
         return sampling
-    longest = max(len(item.reference.encode()) for item in items)
-    return dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens, longest + _MARGIN))
+    return dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens, max(map(_length, items)) + _MARGIN))
+
+
+def _length(item: Item) -> int:
+    calls = item.known.get("tool_calls", ()) if item.known else ()
+    return len(item.reference.encode()) + _MARGIN * len(calls)
 
 
 async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str) -> AnswerFile:
@@ -106,22 +111,22 @@ class _Questioning:
 
     async def answer(self, place: int, file: AnswerFile) -> None:
         """By the model at `place`; raises NOTHING_ANSWERED when it can answer no row at all."""
-        questions = (Question(item.number, item.messages, item.obstacle) for item in self._items)
+        questions = (Question(item.number, item.messages, item.tools) for item in self._items)
         counter = self._progress.counter(f"model_{place}", len(file))
         await self._asker.answer(file.model, questions, file, self._sampling, counter)
         self._require_any(place, file)
 
     async def know(self, items: Sequence[Item], place: int, file: AnswerFile, answers: str) -> None:
-        """How probable the known answers of `items` are to the model at `place`; rows without one in text get the reason at once.
+        """How probable the known answers of `items` are to the model at `place`; rows without one get the reason at once.
 
         `answers` says which ones they are.
         """
         counter = self._progress.counter(f"{answers}_{place}", len(file))
         for item in items:
             if not item.reference and item.number not in file:
-                file.append(Answer(item.number, reason="INVALID_FIELD", message="the known answer is no text"))
+                file.append(Answer(item.number, reason="INVALID_FIELD", message="the row has no known answer"))
                 counter()
-        known = (Question(item.number, _with_known_answer(item), item.obstacle) for item in items)
+        known = (Question(item.number, [*item.messages, item.known], item.tools) for item in items if item.known)
         await self._asker.judge(file.model, known, file, counter)
         if all(is_text(item.row) for item in items):
             self._require_any(place, file)
@@ -147,16 +152,12 @@ class _Questioning:
         await self._asker.answer(file.model, questions, file, sampling, counter)
 
 
-def _with_known_answer(item: Item) -> Messages:
-    return [(TEXT, item.reference)] if is_text(item.row) else [*item.messages, ("assistant", item.reference)]
-
-
 def _asked_of(judge: ScoreModel, item: Item, answer: Answer) -> Question | Answer:
     """What the judge is asked about a row, or why it is not."""
     if not answer.is_answered:
         return Answer(item.number, reason=answer.reason, message=answer.message)
-    values = template_values(item.row, item.prompt, item.reference, answer.text)
+    values = template_values(item.row, item.prompt, item.reference, answer.said, answer.tool_calls)
     try:
-        return Question(item.number, [(turn.role, template.render(turn.content, values)) for turn in judge.input])
+        return Question(item.number, [spoken(turn.role, template.render(turn.content, values)) for turn in judge.input])
     except MissingReference as error:
         return Answer(item.number, reason="INVALID_FIELD", message=str(error))

@@ -6,11 +6,13 @@ from typing import Any
 
 from services.common.errors import ServiceError
 from services.trainer.answering.answer_file import AnswerFile
-from services.trainer.answering.asking import Asker, Question
+from services.trainer.answering.asking import Asker
 from services.trainer.answering.config import GenerationConfig
+from services.trainer.answering.inference import Question
 from services.trainer.answering.outcome import Outcome, save_outcome, write_lines
 from services.trainer.answering.reports import Progress, Reports
 from services.trainer.answering.rows import read_items, to_answer
+from services.trainer.evaluating.turns import answering_turn
 from services.trainer.evaluating.values import Answer, Item
 
 GENERATED = "generated.jsonl"
@@ -33,7 +35,7 @@ async def generate(config: GenerationConfig, asker: Asker, reports: Reports, clo
     with AnswerFile.open(config.answers / "model-0.jsonl", await asker.load(config.model)) as file:
         reports.started(total, len(file), [config.model])
         progress = Progress(reports, total, len(file), clock)
-        questions = (Question(item.number, item.messages, item.obstacle) for item in _items(config))
+        questions = (Question(item.number, item.messages, item.tools) for item in _items(config))
         try:
             await asker.answer(file.model, questions, file, config.sampling, progress.counter("model_0", len(file)))
         except asyncio.CancelledError:
@@ -62,8 +64,7 @@ def _outcome(config: GenerationConfig, file: AnswerFile, total: int) -> Outcome:
                 counts["answered_count"] += 1
                 counts["cut_count"] += answer.finish_reason == "LENGTH"
                 counts["completion_token_count"] += answer.tokens
-                turns = [*item.messages, ("assistant", answer.text)]
-                yield {"messages": [{"role": role, "content": text} for role, text in turns]}
+                yield _answered(item, answer)
 
     write_lines(config.directory / GENERATED, rows())
     write_lines(config.output / ANSWERS, (_told(item, _usable(file[item.number])) for item in asked()))
@@ -74,18 +75,27 @@ def _outcome(config: GenerationConfig, file: AnswerFile, total: int) -> Outcome:
     return Outcome("GENERATION", "generation", result, step=len(file), metrics={name: float(n) for name, n in counts.items()})
 
 
+def _answered(item: Item, answer: Answer) -> dict[str, Any]:
+    """A row of the new dataset."""
+    beside = {key: item.row[key] for key in ("tools", "parallel_tool_calls") if item.row.get(key) is not None}
+    return {"messages": [*item.messages, answering_turn(answer.text, answer.tool_calls)], **beside}
+
+
 def _told(item: Item, answer: Answer) -> dict[str, Any]:
     """What came of a row; `label` is that of a row of format LABELED, by which whoever asked knows it."""
     told: dict[str, Any] = {"row": item.number} | ({"label": item.row["label"]} if "label" in item.row else {})
     if not answer.is_answered:
         return told | {"reason": answer.reason, "message": answer.message}
     counts = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.tokens}
-    return told | {"text": answer.text, "finish_reason": answer.finish_reason, **counts}
+    calls = {"tool_calls": answer.tool_calls} if answer.tool_calls else {}
+    return told | {"text": answer.text, **calls, "finish_reason": answer.finish_reason, **counts}
 
 
 def _usable(answer: Answer) -> Answer:
     """A row of training data has an answer that says something and holds no NUL character."""
-    if answer.is_answered and (not answer.text.strip() or "\0" in answer.text):
-        what = "holds a NUL character" if answer.text.strip() else "is empty"
+    names = [call["function"]["name"] for call in answer.tool_calls]
+    is_empty = not answer.said.strip() or not all(names)
+    if answer.is_answered and (is_empty or any("\0" in text for text in (answer.text, *names))):
+        what = "is empty" if is_empty else "holds a NUL character"
         return Answer(answer.row, reason="ANSWER_UNUSABLE", message=f"the model's answer {what}")
     return answer

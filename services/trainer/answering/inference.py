@@ -1,23 +1,34 @@
 """The inference service over gRPC, as a run asks it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import grpc
 
 from services.common.channels import call_metadata, translated
 from services.common.grading.sampling import Sampling
+from services.trainer.evaluating.turns import Call, Tool, Turn
 from services.trainer.evaluating.values import Answer
 from tunesmith.v1 import inference_service_pb2 as pb2
 from tunesmith.v1 import inference_service_pb2_grpc
 
-Messages = Sequence[tuple[str, str]]
-"""(role, text) of each turn."""
 TEXT = "text"
 """In place of a role: what stands for itself, without a chat template."""
 
 _CALL_SECONDS = 900.0
 _PEER = "the inference service"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a model is asked about a row."""
+
+    row: int
+    messages: Sequence[Turn]
+    tools: Sequence[Tool] = ()
+    """That the model may call."""
 
 
 class Models(Protocol):
@@ -26,10 +37,10 @@ class Models(Protocol):
     async def load(self, model: str) -> str:
         """Loads a model and returns the name of what it is now: an alias may point elsewhere later."""
 
-    async def ask(self, model: str, row: int, messages: Messages, sampling: Sampling) -> Answer:
+    async def ask(self, model: str, question: Question, sampling: Sampling) -> Answer:
         """The answer to a row."""
 
-    async def judge(self, model: str, row: int, messages: Messages) -> Answer:
+    async def judge(self, model: str, question: Question) -> Answer:
         """How probable the last turn is, the known answer to a row; with the role TEXT, a text as it stands."""
 
 
@@ -47,40 +58,42 @@ class Inference:
             found = await self._stub.LoadModel(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return found.model
 
-    async def ask(self, model: str, row: int, messages: Messages, sampling: Sampling) -> Answer:
+    async def ask(self, model: str, question: Question, sampling: Sampling) -> Answer:
         """See Models."""
         request = pb2.ChatRequest(
             model=model,
-            messages=[pb2.ChatMessage(role=role, content=text) for role, text in messages],
+            messages=map(_message, question.messages),
+            tools=map(_tool, question.tools),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             # A seed of its own for each row: what is answered does not depend on the order, nor on where a run went on.
-            seed=sampling.seed + row,
+            seed=sampling.seed + question.row,
             stop=sampling.stop,
             response_format=pb2.ResponseFormat(regex=sampling.regex) if sampling.regex else None,
         )
         with translated("INFERENCE_UNAVAILABLE", _PEER):
             found = await self._stub.Chat(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return Answer(
-            row=row,
+            row=question.row,
             text=found.message.content,
+            tool_calls=[_call(call) for call in found.message.tool_calls],
             finish_reason=pb2.FinishReason.Name(found.finish_reason).removeprefix("FINISH_REASON_"),
             seconds=found.usage.total_time.ToMicroseconds() / 1e6,
             tokens=found.usage.completion_tokens,
             prompt_tokens=found.usage.prompt_tokens,
         )
 
-    async def judge(self, model: str, row: int, messages: Messages) -> Answer:
+    async def judge(self, model: str, question: Question) -> Answer:
         """See Models."""
-        *before, (role, known) = messages
-        if role == TEXT:
-            return await self._judge_text(model, row, known)
-        turns = [_context(*turn) for turn in before]
-        request = pb2.ScoreChatRequest(model=model, messages=[*turns, pb2.ChatMessage(role=role, content=known)])
+        *before, known = question.messages
+        if known["role"] == TEXT:
+            return await self._judge_text(model, question.row, known["content"])
+        turns = [*map(_context, before), _message(known)]
+        request = pb2.ScoreChatRequest(model=model, messages=turns, tools=map(_tool, question.tools))
         with translated("INFERENCE_UNAVAILABLE", _PEER):
             found = await self._stub.ScoreChat(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
-        return Answer(row, logprob=found.total_logprob, tokens=len(found.tokens))
+        return Answer(question.row, logprob=found.total_logprob, tokens=len(found.tokens))
 
     async def _judge_text(self, model: str, row: int, text: str) -> Answer:
         completion = pb2.Completion(model=model, text=text, echo=True, max_tokens=0, logprobs=True)
@@ -94,6 +107,34 @@ class Inference:
         return Answer(row, logprob=sum(known), tokens=len(known))
 
 
-def _context(role: str, text: str) -> pb2.ChatMessage:
+def _message(turn: Turn) -> pb2.ChatMessage:
+    calls = [
+        pb2.ToolCall(id=call["id"], name=call["function"]["name"], arguments=call["function"]["arguments"])
+        for call in turn.get("tool_calls", ())
+    ]
+    return pb2.ChatMessage(
+        role=turn["role"],
+        content=turn["content"],
+        tool_calls=calls,
+        tool_call_id=turn.get("tool_call_id", ""),
+        name=turn.get("name", ""),
+    )
+
+
+def _context(turn: Turn) -> pb2.ChatMessage:
     """A turn that is not judged."""
-    return pb2.ChatMessage(role=role, content=text, weight=0 if role == "assistant" else None)
+    message = _message(turn)
+    if message.role == "assistant":
+        message.weight = 0
+    return message
+
+
+def _tool(tool: Tool) -> pb2.Tool:
+    """Whether the tool is strict is left out: what the model learned is measured, not what it cannot help writing."""
+    function: Mapping[str, Any] = tool["function"]
+    parameters = json.dumps(function["parameters"], ensure_ascii=False) if function.get("parameters") else ""
+    return pb2.Tool(name=function["name"], description=function.get("description", ""), parameters=parameters)
+
+
+def _call(call: pb2.ToolCall) -> Call:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from services.trainer.evaluating.turns import are_calls
 from services.trainer.evaluating.values import Answer, Item
 
 RECORDED = "recorded"
@@ -18,7 +19,8 @@ class Answers(Protocol):
 
 
 class RecordedAnswers:
-    """The texts `sample.output_text` of the rows; a row without one is not answered."""
+    """The texts `sample.output_text` of the rows and the calls `sample.output_tools`, in OpenAI's form; a row with neither is not
+    answered."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._answers = {item.number: _answer(item) for item in items}
@@ -32,7 +34,11 @@ class RecordedAnswers:
 
 def _answer(item: Item) -> Answer:
     sample = item.row.get("sample")
-    text = sample.get("output_text") if isinstance(sample, dict) else None
-    if not isinstance(text, str):
+    sample = sample if isinstance(sample, dict) else {}
+    text, calls = sample.get("output_text"), sample.get("output_tools") or []
+    if not are_calls(calls):
+        return Answer(item.number, reason="INVALID_FIELD", message="sample.output_tools is no list of calls of functions")
+    if not isinstance(text, str) and not calls:
         return Answer(item.number, reason="INVALID_FIELD", message="the row has no text sample.output_text")
-    return Answer(item.number, text=text, finish_reason="STOP")
+    text = text if isinstance(text, str) else ""
+    return Answer(item.number, text=text, tool_calls=calls, finish_reason="TOOL_CALLS" if calls else "STOP")

@@ -5,11 +5,15 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from services.trainer.answering.inference import TEXT
+from services.trainer.evaluating.turns import Tool, Turn, said_by, spoken
 from services.trainer.evaluating.values import Item
 
 Row = Mapping[str, Any]
-Split = Callable[[Row], tuple[Sequence[Row], str]]
-"""The turns of a row that a model is asked, and the known answer or nothing."""
+Split = Callable[[Row], tuple[Sequence[Row], Row | None]]
+"""The turns of a row that a model is asked, and the turn that is the known answer or nothing."""
+_OF_TOOLS = {"tool_calls": "assistant", "tool_call_id": "tool", "name": "tool"}
+"""What a turn may have beside its text, and whose turn that is; other speakers have no names for a chat template."""
 
 
 def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: str) -> Iterator[Item]:
@@ -19,26 +23,27 @@ def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: st
             if most is not None and number > most:
                 return
             row = json.loads(line)
-            turns, reference = split(row)
-            yield Item(number, _messages(turns, system), reference, row, _obstacle(row, turns))
+            turns, answer = split(row)
+            known = _turn(answer) if answer else None
+            yield Item(number, _messages(turns, system), said_by(known) if known else "", row, _tools(row), known)
 
 
-def question_and_answer(row: Row) -> tuple[Sequence[Row], str]:
+def question_and_answer(row: Row) -> tuple[Sequence[Row], Row | None]:
     """Of formats CHAT, LABELED and PREFERENCE: the known answer is the label, the last turn of the assistant (what follows it
     is left out), or the preferred output. Of format TEXT nothing is asked, and all of it is known.
     """
     if is_text(row):
-        return (), row["text"]
+        return (), spoken(TEXT, row["text"])
     if is_preference(row):
         row = {"messages": [*row["input"]["messages"], *row["preferred_output"]]}
     turns = row["messages"]
     if "label" in row:
-        return turns, str(row["label"])
+        return turns, spoken("assistant", str(row["label"]))
     last = max((index for index, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
-    return turns[:last], _text(turns[last].get("content")) if last < len(turns) else ""
+    return turns[:last], turns[last] if last < len(turns) else None
 
 
-def question_and_worse_answer(row: Row) -> tuple[Sequence[Row], str]:
+def question_and_worse_answer(row: Row) -> tuple[Sequence[Row], Row | None]:
     """Of format PREFERENCE: the same with the other output."""
     return question_and_answer({"messages": [*row["input"]["messages"], *row["non_preferred_output"]]})
 
@@ -53,28 +58,32 @@ def is_text(row: Row) -> bool:
     return "text" in row and "messages" not in row
 
 
-def to_answer(row: Row) -> tuple[Sequence[Row], str]:
+def to_answer(row: Row) -> tuple[Sequence[Row], Row | None]:
     """Of formats CHAT, LABELED and TEXT: everything but a turn of the assistant at the very end; a text is a turn of the user."""
     if "text" in row:
-        return [{"role": "user", "content": row["text"]}], ""
+        return [spoken("user", row["text"])], None
     turns = row["messages"]
-    return turns[:-1] if turns[-1]["role"] == "assistant" else turns, ""
+    return turns[:-1] if turns[-1]["role"] == "assistant" else turns, None
 
 
-def _obstacle(row: Row, turns: Sequence[Row]) -> str:
-    """Without its tools and the calls in it a conversation would be another one than training shows the model."""
-    asked = row["input"] if is_preference(row) else row
-    if asked.get("tools") or any(turn.get("tool_calls") or turn["role"] == "tool" for turn in turns):
-        return "the row has tools, which models are not offered here"
-    return ""
+def _tools(row: Row) -> Sequence[Tool]:
+    """Those that training shows the model, see `render_row`."""
+    offered = row["input"].get("tools") if is_preference(row) else None
+    return offered or row.get("tools") or ()
 
 
-def _messages(turns: Sequence[Row], system: str) -> tuple[tuple[str, str], ...]:
-    # What OpenAI calls developer is system to the models.
-    given = [("system" if turn["role"] == "developer" else str(turn["role"]), _text(turn.get("content"))) for turn in turns]
+def _messages(turns: Sequence[Row], system: str) -> tuple[Turn, ...]:
+    given = tuple(map(_turn, turns))
     if not system or not turns:
-        return tuple(given)
-    return ("system", system), *(turn for turn in given if turn[0] != "system")
+        return given
+    return spoken("system", system), *(turn for turn in given if turn["role"] != "system")
+
+
+def _turn(turn: Row) -> Turn:
+    # What OpenAI calls developer is system to the models.
+    role = "system" if turn["role"] == "developer" else str(turn["role"])
+    beside = {key: turn[key] for key, whose in _OF_TOOLS.items() if role == whose and turn.get(key)}
+    return {**spoken(role, _text(turn.get("content"))), **beside}
 
 
 def _text(content: Any) -> str:

@@ -22,9 +22,11 @@ def json_field_f1(answer: str, reference: str) -> float:
     return 2 * (found & known).total() / (found.total() + known.total())
 
 
-def is_object(text: str) -> bool:
-    """Whether a text is a JSON object."""
-    return isinstance(json_value(text), dict)
+def has_fields(text: str) -> bool:
+    """Whether a text is a JSON object or a list of such, as calls of tools are."""
+    value = json_value(text)
+    objects = value if isinstance(value, list) and value else [value]
+    return all(isinstance(each, dict) for each in objects)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

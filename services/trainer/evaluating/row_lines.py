@@ -11,10 +11,10 @@ _CONVERSATION = ("messages", "label", "tools", "parallel_tool_calls")
 
 def row_line(place: int, item: Item, models: Sequence[Measured]) -> dict[str, Any]:
     """`place` is that of the row among the scores; what the row has beside its conversation comes as it is."""
-    messages = [{"role": role, "content": text} for role, text in item.messages]
     told = [_told(each, item.number, place) for each in models]
     beside = {key: value for key, value in item.row.items() if key not in _CONVERSATION}
-    return {"row": item.number, "messages": messages, "reference": item.reference, "answers": told, "beside": beside}
+    asked = {"messages": item.messages} | ({"tools": item.tools} if item.tools else {})
+    return {"row": item.number, **asked, "reference": item.reference, "answers": told, "beside": beside}
 
 
 def _told(measured: Measured, row: int, place: int) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def _told(measured: Measured, row: int, place: int) -> dict[str, Any]:
     ungraded = {column.name: column.ungraded[row] for column in measured.columns if row in column.ungraded}
     said: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason, "tokens": answer.tokens}
     said |= {"prompt_tokens": answer.prompt_tokens, "seconds": answer.seconds}
+    said |= {"tool_calls": answer.tool_calls, "said": answer.said} if answer.tool_calls else {}
     if not answer.is_answered:
         said = {"error": {"reason": answer.reason, "message": answer.message}}
     known = _known(measured.likelihoods.get(row))

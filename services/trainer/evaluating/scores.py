@@ -8,7 +8,7 @@ from services.common.grading.grade import NotGraded, Scale, grade, scale, templa
 from services.common.grading.graders import Grader, ScoreModel
 from services.common.grading.words import normalised
 from services.trainer.evaluating import labels
-from services.trainer.evaluating.json_fields import is_object, json_field_f1, json_valid
+from services.trainer.evaluating.json_fields import has_fields, json_field_f1, json_valid
 from services.trainer.evaluating.values import Answer, Item
 
 JudgedRow = Callable[[ScoreModel, int], str | None]
@@ -47,7 +47,7 @@ class Scoring:
     def __init__(self, items: Sequence[Item], graders: Sequence[Grader]) -> None:
         references = [item.reference for item in items]
         self._items, self._graders = items, graders
-        self._built_in = dict(_ALWAYS) | (dict(_OF_JSON) if all(map(is_object, references)) else {})
+        self._built_in = dict(_ALWAYS) | (dict(_OF_JSON) if all(map(has_fields, references)) else {})
         self._asks = any(item.messages for item in items)
         self.has_labels = self._asks and labels.are_labels(references)
         self.primary = self._primary()
@@ -81,7 +81,7 @@ class Scoring:
         values = []
         for item in self._items:
             answer = answers[item.number]
-            values.append(metric(answer.text, item.reference) if answer.is_answered else 0.0)
+            values.append(metric(answer.said, item.reference) if answer.is_answered else 0.0)
         return Column(name, _SHARE, tuple(values), (False,) * len(values), {})
 
     def _graded(self, grader: Grader, answers: Mapping[int, Answer], judged: JudgedRow) -> Column:
@@ -99,5 +99,5 @@ class Scoring:
 def _grade(grader: Grader, item: Item, answer: Answer, judged: JudgedRow) -> float:
     if not answer.is_answered:
         raise NotGraded(answer.message)
-    known = template_values(item.row, item.prompt, item.reference, answer.text)
+    known = template_values(item.row, item.prompt, item.reference, answer.said, answer.tool_calls)
     return grade(grader, known, lambda asked: judged(asked, item.number))

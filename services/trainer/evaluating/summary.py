@@ -184,7 +184,7 @@ def _latency(seconds: Sequence[float]) -> dict[str, str]:
 
 
 def _labels(items: Sequence[Item], answers: Mapping[int, Answer]) -> dict[str, Any]:
-    said = [answers[item.number].text if answers[item.number].is_answered else None for item in items]
+    said = [answers[item.number].said if answers[item.number].is_answered else None for item in items]
     found = labels.confusion(said, [item.reference for item in items])
     counts = [{"expected": known, "answered": answer, "count": count} for known, answer, count in found.counts]
     return {"macro_f1": found.macro_f1, "labels": list(found.labels), "counts": counts}

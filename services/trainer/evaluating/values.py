@@ -1,8 +1,10 @@
 """Rows of an evaluation and what models answered; the language between the run and the summary."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from services.trainer.evaluating.turns import Call, Tool, Turn, said
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -11,19 +13,21 @@ class Item:
 
     number: int
     """From 1, as in the dataset."""
-    messages: tuple[tuple[str, str], ...]
-    """The question, as (role, text)."""
+    messages: tuple[Turn, ...]
+    """The question."""
     reference: str
-    """The known answer; empty = none."""
+    """What the known answer says, see `turns.said`; empty = none."""
     row: Mapping[str, Any]
     """As it is in the dataset."""
-    obstacle: str = ""
-    """Why no model can be asked about it as it is; empty = one can."""
+    tools: Sequence[Tool] = ()
+    """That the row offers."""
+    known: Turn | None = None
+    """The known answer as a turn; None = none."""
 
     @property
     def prompt(self) -> str:
         """The last thing the user says."""
-        return next((text for role, text in reversed(self.messages) if role == "user"), "")
+        return next((turn["content"] for turn in reversed(self.messages) if turn["role"] == "user"), "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Answer:
     row: int
     text: str = ""
     finish_reason: str = ""
-    """`STOP` or `LENGTH`."""
+    """`STOP`, `LENGTH` or `TOOL_CALLS`."""
     seconds: float = 0.0
     tokens: int = 0
     """Written."""
@@ -44,8 +48,15 @@ class Answer:
     message: str = ""
     logprob: float = 0.0
     """When the model was asked how probable the known answer is, in nats; `tokens` are those of the known answer then."""
+    tool_calls: Sequence[Call] = dataclasses.field(default_factory=list)
+    """Beside the text, or instead of one."""
 
     @property
     def is_answered(self) -> bool:
         """Whether there is an answer."""
         return not self.reason
+
+    @property
+    def said(self) -> str:
+        """What is compared with the known answer."""
+        return said(self.text, self.tool_calls)

@@ -1,13 +1,15 @@
 """A model that answers by a rule; for unit tests of what asks it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from services.common.errors import ServiceError
 from services.common.grading.sampling import Sampling
-from services.trainer.answering.inference import Messages
+from services.trainer.answering.inference import Question
+from services.trainer.evaluating.turns import Call, Turn
 from services.trainer.evaluating.values import Answer
 
+Messages = Sequence[Turn]
 Rule = Callable[[str, Messages], str]
 
 
@@ -25,6 +27,10 @@ class FakeModels:
         self.asked: list[tuple[str, int]] = []
         self.samplings: list[Sampling] = []
         self.judged: list[tuple[str, int]] = []
+        self.questions: list[Question] = []
+        """Asked and judged."""
+        self.calls: Mapping[int, list[Call]] = {}
+        """Of tools, in place of what the rule says about a row."""
         self.refuse_to_judge: Mapping[int, ServiceError] = {}
         self.most_at_once = 0
         self._at_once = 0
@@ -34,20 +40,24 @@ class FakeModels:
             raise errors.pop(0)
         return f"loaded/{model}"
 
-    async def ask(self, model: str, row: int, messages: Messages, sampling: Sampling) -> Answer:
+    async def ask(self, model: str, question: Question, sampling: Sampling) -> Answer:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(0)
         self._at_once -= 1
-        if errors := self._trouble.get(row):
+        if errors := self._trouble.get(question.row):
             raise errors.pop(0)
-        self.asked.append((model, row))
+        self.asked.append((model, question.row))
+        self.questions.append(question)
         self.samplings.append(sampling)
-        return Answer(row, self._rule(model, messages), "STOP", 0.25, 3, prompt_tokens=5)
+        calls = self.calls.get(question.row, [])
+        said = "" if calls else self._rule(model, question.messages)
+        return Answer(question.row, said, "TOOL_CALLS" if calls else "STOP", 0.25, 3, prompt_tokens=5, tool_calls=calls)
 
-    async def judge(self, model: str, row: int, messages: Messages) -> Answer:
+    async def judge(self, model: str, question: Question) -> Answer:
         await asyncio.sleep(0)
-        if row in self.refuse_to_judge:
-            raise self.refuse_to_judge[row]
-        self.judged.append((model, row))
-        return Answer(row, logprob=self._logprob(model, messages), tokens=2)
+        if question.row in self.refuse_to_judge:
+            raise self.refuse_to_judge[question.row]
+        self.judged.append((model, question.row))
+        self.questions.append(question)
+        return Answer(question.row, logprob=self._logprob(model, question.messages), tokens=2)

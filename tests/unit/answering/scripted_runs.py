@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from services.trainer.answering.config import EvaluationConfig, GenerationConfig
 from services.trainer.answering.evaluation import evaluate
 from services.trainer.answering.generation import generate
 from services.trainer.answering.reports import Reports
+from services.trainer.evaluating.turns import Turn
 from services.trainer.training_events import parse
 from tests.unit.answering.fake_models import FakeModels
 
 UNAVAILABLE = Unavailable("INFERENCE_UNAVAILABLE", "the inference service did not answer")
 BUSY = ServiceError("TOO_MANY_QUESTIONS", "256 questions wait")
 TOO_LONG = InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
+NO_TOOLS = ServiceError("TOOLS_UNSUPPORTED", "tools: the chat template of tiny does not show tools to the model")
 BROKEN = ServiceError("INTERNAL", "the engine failed")
 
 
@@ -30,6 +33,12 @@ def chat(question: str, answer: str | None = None, **more: Any) -> dict[str, Any
 
 def chat_and(question: str, answer: str, turn: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [*chat(question, answer)["messages"], turn]}
+
+
+def told(turns: Iterable[Turn]) -> list[tuple[str, str]]:
+    """Turns without tools, as (role, text)."""
+    assert all(turn.keys() == {"role", "content"} for turn in turns)
+    return [(turn["role"], turn["content"]) for turn in turns]
 
 
 ANSWERED = chat("q", "a")["messages"][1:]
@@ -64,7 +73,7 @@ def generation(directory: Path, data: Path, **more: Any) -> GenerationConfig:
 
 
 def parity(model: str, messages) -> str:
-    number = int(messages[-1][1].removeprefix("q"))
+    number = int(messages[-1]["content"].removeprefix("q"))
     right = "even" if number % 2 == 0 else "odd"
     return right if model.endswith("tuned") and number != 7 else "odd"
 

@@ -11,7 +11,9 @@ from services.common.errors import InvalidArgument, NotFound, ServiceError, Unav
 from services.common.grading.sampling import Sampling
 from services.trainer.answering import asking
 from services.trainer.answering.answer_file import AnswerFile
-from services.trainer.answering.asking import Asker, Question
+from services.trainer.answering.asking import Asker
+from services.trainer.answering.inference import Question
+from services.trainer.evaluating.turns import spoken
 from services.trainer.evaluating.values import Answer
 from tests.unit.answering.fake_models import FakeModels
 
@@ -44,7 +46,7 @@ def file(tmp_path: Path):
 
 
 def questions(*rows: int) -> list[Question]:
-    return [Question(row, [("user", f"q{row}"), ("assistant", f"a{row}")]) for row in rows]
+    return [Question(row, [spoken("user", f"q{row}"), spoken("assistant", f"a{row}")]) for row in rows]
 
 
 def asker(models: FakeModels, *, at_once: int = 4, clock: Callable[[], float] = lambda: 0.0) -> Asker:
@@ -59,7 +61,7 @@ async def answer(models: FakeModels, file: AnswerFile, *rows: int, at_once: int 
 
 
 def echo(model: str, messages) -> str:
-    return f"{model}: {messages[0][1]}"
+    return f"{model}: {messages[0]['content']}"
 
 
 async def test_each_question_has_one_answer_and_is_told_once(file: AnswerFile) -> None:
@@ -103,7 +105,7 @@ async def test_questions_are_read_as_they_are_needed(file: AnswerFile) -> None:
 
 
 async def test_known_answers_are_judged_in_the_same_way(file: AnswerFile, pauses: list[float]) -> None:
-    models = FakeModels(echo, logprob=lambda _, messages: -float(messages[-1][1].removeprefix("a")))
+    models = FakeModels(echo, logprob=lambda _, messages: -float(messages[-1]["content"].removeprefix("a")))
     models.refuse_to_judge = {2: BAD}
     told = []
     await asker(models).judge("m", questions(1, 2, 3), file, lambda: told.append(1))

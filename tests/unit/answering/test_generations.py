@@ -11,6 +11,7 @@ from services.common.grading.sampling import Sampling
 from services.trainer.answering.asking import Asker
 from services.trainer.answering.config import GenerationConfig
 from services.trainer.answering.generation import ANSWERS, GENERATED, generate
+from services.trainer.answering.inference import Question
 from services.trainer.evaluating.values import Answer
 from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_runs import (
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def test_a_generation_answers_every_row_in_order(tmp_path: Path, data: Path) -> None:
-    models = FakeModels(lambda _, messages: f"re: {messages[-1][1]}", {4: [TOO_LONG]})
+    models = FakeModels(lambda _, messages: f"re: {messages[-1]['content']}", {4: [TOO_LONG]})
     outcome = run_generation(generation(tmp_path, data), models)
     rows = [json.loads(line) for line in (tmp_path / GENERATED).read_text().splitlines()]
     assert len(rows) == 19
@@ -70,10 +71,10 @@ def test_an_answer_that_nobody_could_learn_is_a_failed_row(tmp_path: Path, data:
 class Stuck(FakeModels):
     """Never answers row 3."""
 
-    async def ask(self, model: str, row: int, messages, sampling: Sampling) -> Answer:
-        if row == 3:
+    async def ask(self, model: str, question: Question, sampling: Sampling) -> Answer:
+        if question.row == 3:
             await asyncio.Event().wait()
-        return await super().ask(model, row, messages, sampling)
+        return await super().ask(model, question, sampling)
 
 
 def run_cut_short(config: GenerationConfig) -> None:

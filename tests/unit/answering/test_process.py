@@ -6,74 +6,22 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from services.common.channels import connect
-from services.common.errors import InvalidArgument, ServiceError, Violation
+from services.common.errors import ServiceError
 from services.common.grading.sampling import Sampling
-from services.common.interceptors import EdgeInterceptor
-from services.trainer.answering.inference import Inference
+from services.trainer.answering.inference import Inference, Question
+from services.trainer.evaluating.turns import spoken
+from tests.unit.answering.scripted_inference import Service
 from tunesmith.v1 import inference_service_pb2 as pb2
-from tunesmith.v1 import inference_service_pb2_grpc
 
 
-class Service(inference_service_pb2_grpc.InferenceServiceServicer):
-    """Repeats the question; of `held`, waits for ever with the questions from that number on."""
-
-    def __init__(self) -> None:
-        self.asked: list[pb2.ChatRequest] = []
-        self.judged: list[pb2.ScoreChatRequest] = []
-        self.completed: list[pb2.Completion] = []
-        self.held = 10**9
-        self.waiting = asyncio.Event()
-
-    async def LoadModel(self, request: pb2.LoadModelRequest, context: Any) -> pb2.LoadedModel:
-        return pb2.LoadedModel(model=f"baseModels/{request.model}")
-
-    async def ScoreChat(self, request: pb2.ScoreChatRequest, context: Any) -> pb2.ScoreChatResponse:
-        self.judged.append(request)
-        tokens = [pb2.TokenLogprob(token=token, logprob=-1.5) for token in ("y", "<end>")]
-        return pb2.ScoreChatResponse(tokens=tokens, total_logprob=-3.0, loss=1.5)
-
-    async def Complete(self, request: pb2.CompleteRequest, context: Any) -> pb2.CompleteResponse:
-        self.completed.append(request.completion)
-        words = request.completion.text.split()
-        tokens = [pb2.TokenLogprob(token=word, logprob=-0.5 * place if place else None) for place, word in enumerate(words)]
-        return pb2.CompleteResponse(choices=[pb2.CompletionChoice(text=request.completion.text, logprobs=tokens)])
-
-    async def Chat(self, request: pb2.ChatRequest, context: Any) -> pb2.ChatResponse:
-        text = request.messages[-1].content
-        if text == "too long":
-            raise InvalidArgument(Violation("messages", "too long"), reason="CONTEXT_LENGTH_EXCEEDED")
-        if len(self.asked) >= self.held:
-            self.waiting.set()
-            await asyncio.Event().wait()
-        self.asked.append(request)
-        answer = pb2.ChatMessage(role="assistant", content=f"re: {text}")
-        response = pb2.ChatResponse(message=answer, finish_reason=pb2.FINISH_REASON_LENGTH)
-        response.usage.prompt_tokens, response.usage.completion_tokens = 4, 7
-        response.usage.total_time.FromMilliseconds(1500)
-        return response
-
-
-@pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-async def address(service: Service) -> AsyncIterator[str]:
-    server = grpc.aio.server(interceptors=[EdgeInterceptor()])
-    inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(0)
+def question(row: int, *turns: tuple[str, str]) -> Question:
+    return Question(row, [spoken(*turn) for turn in turns])
 
 
 @pytest.fixture
@@ -141,9 +89,9 @@ async def test_a_question_and_its_answer_over_the_wire(service: Service, address
         inference = Inference(channel, api_key="")
         assert await inference.load("tiny") == "baseModels/tiny"
         sampling = Sampling(5, 0.5, 0.9, 100, ("!",))
-        answer = await inference.ask("tiny", 3, [("system", "s"), ("user", "q")], sampling)
+        answer = await inference.ask("tiny", question(3, ("system", "s"), ("user", "q")), sampling)
         with pytest.raises(ServiceError, match="too long") as caught:
-            await inference.ask("tiny", 4, [("user", "too long")], sampling)
+            await inference.ask("tiny", question(4, ("user", "too long")), sampling)
     assert (answer.row, answer.text, answer.finish_reason, answer.seconds, answer.tokens) == (3, "re: q", "LENGTH", 1.5, 7)
     assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
     (request,) = service.asked
@@ -153,8 +101,8 @@ async def test_a_question_and_its_answer_over_the_wire(service: Service, address
 async def test_a_text_is_judged_without_a_template_and_nothing_is_written(service: Service, address: str) -> None:
     async with connect(address) as channel:
         asker = Inference(channel, api_key="")
-        found = await asker.judge("tiny", 5, [("text", "a b c")])
-        too_short = await asker.judge("tiny", 6, [("text", "a")])
+        found = await asker.judge("tiny", question(5, ("text", "a b c")))
+        too_short = await asker.judge("tiny", question(6, ("text", "a")))
     # Nothing tells how probable the first token is.
     assert (found.row, found.logprob, found.tokens, found.is_answered) == (5, -1.5, 2, True)
     assert (too_short.row, too_short.is_answered, too_short.message) == (6, False, "the text has fewer than two tokens")
@@ -164,7 +112,7 @@ async def test_a_text_is_judged_without_a_template_and_nothing_is_written(servic
 async def test_only_the_last_turn_of_a_conversation_is_judged(service: Service, address: str) -> None:
     turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "y")]
     async with connect(address) as channel:
-        found = await Inference(channel, api_key="").judge("tiny", 5, turns)
+        found = await Inference(channel, api_key="").judge("tiny", question(5, *turns))
     assert (found.row, found.logprob, found.tokens, found.is_answered) == (5, -3.0, 2, True)
     (request,) = service.judged
     assert [(turn.role, turn.content) for turn in request.messages] == turns

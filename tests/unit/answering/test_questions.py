@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.answering.rows import question_and_answer, question_and_worse_answer, read_items, to_answer
-from tests.unit.answering.scripted_runs import ANSWERED, chat, chat_and, write
+from tests.unit.answering.scripted_runs import chat, chat_and, told, write
 
 
 @pytest.mark.parametrize(
@@ -48,28 +48,7 @@ from tests.unit.answering.scripted_runs import ANSWERED, chat, chat_and, write
 def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, reference: str) -> None:
     write(tmp_path / "d", [row])
     (item,) = read_items(tmp_path / "d", question_and_answer, most=None, system="")
-    assert ([*item.messages], item.reference, item.prompt) == (asked, reference, asked[-1][1])
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        chat("q", "a", tools=[{"type": "function", "function": {"name": "f"}}]),
-        {"messages": [*chat("q")["messages"], {"role": "assistant", "tool_calls": [{"id": "1"}]}, *ANSWERED]},
-        {"messages": [*chat("q")["messages"], {"role": "tool", "content": "5"}, ANSWERED[-1]]},
-        {
-            "input": {"messages": chat("q")["messages"], "tools": [{"type": "function"}]},
-            "preferred_output": ANSWERED[-1:],
-            "non_preferred_output": ANSWERED[-1:],
-        },
-    ],
-    ids=["offered", "called", "answered", "preference"],
-)
-def test_a_row_with_tools_is_not_asked_as_if_it_had_none(tmp_path: Path, row) -> None:
-    write(tmp_path / "d", [row, chat("q", "a")])
-    with_tools, without = read_items(tmp_path / "d", question_and_answer, most=None, system="")
-    assert "tools" in with_tools.obstacle
-    assert without.obstacle == ""
+    assert (told(item.messages), item.reference, item.prompt) == (asked, reference, asked[-1][1])
 
 
 def test_a_preference_is_also_a_question_with_the_answer_that_is_worse(tmp_path: Path) -> None:
@@ -82,7 +61,7 @@ def test_a_preference_is_also_a_question_with_the_answer_that_is_worse(tmp_path:
     write(tmp_path / "d", [row | {"non_preferred_output": worse}])
     (item,) = read_items(tmp_path / "d", question_and_worse_answer, most=None, system="Other.")
     asked = [("system", "Other."), ("user", "q"), ("assistant", "first"), ("user", "and?")]
-    assert ([*item.messages], item.reference) == (asked, "bad")
+    assert (told(item.messages), item.reference) == (asked, "bad")
 
 
 @pytest.mark.parametrize("system", ["", "Be brief."], ids=["plain", "system"])
@@ -106,14 +85,14 @@ def test_a_text_asks_nothing_and_is_known(tmp_path: Path, system: str) -> None:
 def test_rows_to_what_a_generation_answers(tmp_path: Path, row, asked: list[str]) -> None:
     write(tmp_path / "d", [row])
     (item,) = read_items(tmp_path / "d", to_answer, most=None, system="")
-    assert [text for role, text in item.messages if role != "system"] == asked
+    assert [text for role, text in told(item.messages) if role != "system"] == asked
 
 
 def test_a_system_prompt_takes_the_place_of_the_rows_own(tmp_path: Path) -> None:
     write(tmp_path / "d", [chat("q", "a"), {"text": "t"}])
     first, second = read_items(tmp_path / "d", to_answer, most=None, system="Mine.")
-    assert first.messages == (("system", "Mine."), ("user", "q"))
-    assert second.messages == (("system", "Mine."), ("user", "t"))
+    assert told(first.messages) == [("system", "Mine."), ("user", "q")]
+    assert told(second.messages) == [("system", "Mine."), ("user", "t")]
 
 
 def test_only_the_first_rows(tmp_path: Path, data: Path) -> None:

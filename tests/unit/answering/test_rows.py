@@ -8,7 +8,11 @@ import pytest
 
 from services.trainer.answering.rows import question_and_answer, read_items, to_answer
 
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "c", "type": "function", "function": {"name": "sum", "arguments": '{"b":3, "a":2}'}}],
+}
 
 
 def turn(role: str, content: Any) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def read(tmp_path: Path):
         ([turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")], ["a", "b", "c"], "d"),
         ([turn("user", "a"), turn("assistant", parts("x", "y"))], ["a"], "xy"),
         ([turn("user", "a"), CALL, turn("tool", "5"), turn("assistant", "five")], ["a", "", "5"], "five"),
-        ([turn("user", "a"), CALL], ["a"], ""),
+        ([turn("user", "a"), CALL], ["a"], '[{"arguments": {"a": 2, "b": 3}, "name": "sum"}]'),
         ([turn("user", "a"), turn("assistant", "")], ["a"], ""),
         ([turn("user", "a")], ["a"], ""),
         ([turn("assistant", "first")], [], "first"),
@@ -44,14 +48,14 @@ def read(tmp_path: Path):
 )
 def test_the_known_answer_is_the_last_turn_of_the_assistant(read, turns, asked: list[str], reference: str) -> None:
     (item,) = read({"messages": turns})
-    assert ([text for _, text in item.messages], item.reference) == (asked, reference)
+    assert ([asked["content"] for asked in item.messages], item.reference) == (asked, reference)
 
 
 def test_the_label_is_the_known_answer_whatever_the_turns_say(read) -> None:
     turns = [turn("user", "a"), turn("assistant", "b")]
     for label, reference in (("refund", "refund"), (3, "3"), (0, "0"), ("", "")):
         (item,) = read({"messages": turns, "label": label})
-        assert ([text for _, text in item.messages], item.reference) == (["a", "b"], reference)
+        assert ([asked["content"] for asked in item.messages], item.reference) == (["a", "b"], reference)
 
 
 @pytest.mark.parametrize(
@@ -65,13 +69,13 @@ def test_the_label_is_the_known_answer_whatever_the_turns_say(read) -> None:
 )
 def test_roles_are_those_of_the_models(read, roles: list[str], expected: list[str]) -> None:
     (item,) = read({"messages": [turn(role, "x") for role in roles]}, split=to_answer)
-    assert [role for role, _ in item.messages] == expected
+    assert [asked["role"] for asked in item.messages] == expected
 
 
 def test_a_system_text_takes_the_place_of_every_other(read) -> None:
     turns = [turn("developer", "a"), turn("user", "b"), turn("system", "c"), turn("user", "d")]
     (item,) = read({"messages": turns}, split=to_answer, system="Mine.")
-    assert item.messages == (("system", "Mine."), ("user", "b"), ("user", "d"))
+    assert item.messages == (turn("system", "Mine."), turn("user", "b"), turn("user", "d"))
 
 
 def test_the_prompt_is_the_last_thing_the_user_says(read) -> None:
@@ -95,7 +99,7 @@ def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a"}\nnot json\n')
     items = read_items(path, to_answer, most=None, system="")
-    assert next(items).messages == (("user", "a"),)
+    assert next(items).messages == (turn("user", "a"),)
     with pytest.raises(ValueError, match="Expecting value"):
         next(items)
 
@@ -104,4 +108,4 @@ def test_a_generation_leaves_out_only_an_answer_at_the_very_end(read) -> None:
     asked = [turn("user", "a"), turn("assistant", "b"), turn("user", "c")]
     for turns in (asked, [*asked, turn("assistant", "d")]):
         (item,) = read({"messages": turns}, split=to_answer)
-        assert ([text for _, text in item.messages], item.reference) == (["a", "b", "c"], "")
+        assert ([asked["content"] for asked in item.messages], item.reference) == (["a", "b", "c"], "")

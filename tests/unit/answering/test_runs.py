@@ -18,6 +18,7 @@ from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_runs import (
     BROKEN,
     BUSY,
+    NO_TOOLS,
     TOO_LONG,
     UNAVAILABLE,
     chat,
@@ -26,6 +27,7 @@ from tests.unit.answering.scripted_runs import (
     parity,
     run_evaluation,
     run_generation,
+    told,
     write,
 )
 
@@ -84,7 +86,9 @@ def of_texts(tmp_path: Path, models: FakeModels):
 
 
 def test_of_texts_only_how_probable_they_are_is_measured(tmp_path: Path) -> None:
-    models = FakeModels(parity, logprob=lambda model, messages: -(1.0 if model.endswith("tuned") else 2.0) * len(messages[0][1]))
+    models = FakeModels(
+        parity, logprob=lambda model, messages: -(1.0 if model.endswith("tuned") else 2.0) * len(messages[0]["content"])
+    )
     outcome, events = of_texts(tmp_path, models)
     base, tuned = outcome.result["models"]
     assert (outcome.result["primary_score"], tuned["verdict"]) == ("log_likelihood", "BETTER")
@@ -103,7 +107,7 @@ def test_of_texts_only_how_probable_they_are_is_measured(tmp_path: Path) -> None
 
 def test_a_text_is_judged_as_it_stands(tmp_path: Path) -> None:
     seen: set[Any] = set()
-    of_texts(tmp_path, FakeModels(parity, logprob=lambda _, messages: seen.add(tuple(messages)) or -1.0))
+    of_texts(tmp_path, FakeModels(parity, logprob=lambda _, messages: seen.add(tuple(told(messages))) or -1.0))
     assert seen == {(("text", f"text {number}"),) for number in range(1, 13)}
 
 
@@ -142,7 +146,7 @@ def test_trouble_that_passes_is_waited_for_and_trouble_of_a_row_is_kept(tmp_path
 
 def better_known(model: str, messages) -> float:
     """The tuned model finds every known answer e times as probable; every third is half as probable as the others."""
-    row = int(messages[-2][1].removeprefix("q"))
+    row = int(messages[-2]["content"].removeprefix("q"))
     return -(4.0 if model.endswith("base") else 2.0) - (row % 3 == 0)
 
 
@@ -150,7 +154,7 @@ def test_known_answers_are_judged_behind_their_question(tmp_path: Path, data: Pa
     seen: list[list[tuple[str, str]]] = []
 
     def known(model: str, messages) -> float:
-        seen.append(list(messages))
+        seen.append(told(messages))
         return -1.0
 
     models = FakeModels(parity, logprob=known)
@@ -213,8 +217,8 @@ def preferences(path: Path, count: int) -> Path:
 
 def prefers(model: str, messages) -> float:
     """The base finds the worse output more probable in every second row, the tuned model nowhere."""
-    _, text = messages[-1]
-    row = int(messages[-2][1].removeprefix("q"))
+    text = messages[-1]["content"]
+    row = int(messages[-2]["content"].removeprefix("q"))
     return -1.0 if (text == "good") == (model.endswith("tuned") or row % 2 == 0) else -3.0
 
 
@@ -268,17 +272,18 @@ def test_other_outputs_that_were_judged_are_not_judged_again(tmp_path: Path) -> 
     assert models.judged == [("loaded/tuned", row) for row in range(1, 11)]
 
 
-def test_rows_with_tools_fail_and_the_others_are_asked(tmp_path: Path) -> None:
+def test_rows_with_tools_fail_where_a_model_has_none_and_the_others_are_asked(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     write(data, [chat("q1", "odd", tools=[{"type": "function", "function": {"name": "f"}}]), chat("q2", "even")])
-    models = FakeModels(parity)
+    models = FakeModels(parity, {1: [NO_TOOLS]})
+    models.refuse_to_judge = {1: NO_TOOLS}
     config = evaluation(tmp_path, data, models=("base",), measures_perplexity=True)
     (base,) = run_evaluation(config, models)[0].result["models"]
     assert (base["answered_count"], base["failed_count"], base["perplexity"]["unscored_count"]) == (1, 1, 1)
     assert (models.asked, models.judged) == ([("loaded/base", 2)], [("loaded/base", 2)])
-    told = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
-    assert told[0]["answers"][0]["error"]["reason"] == "TOOLS_UNSUPPORTED"
-    made = run_generation(generation(tmp_path / "made", data), FakeModels(parity)).result
+    lines = [json.loads(line) for line in (tmp_path / "output" / "rows.jsonl").read_text().splitlines()]
+    assert lines[0]["answers"][0]["error"] == {"reason": "TOOLS_UNSUPPORTED", "message": NO_TOOLS.message}
+    made = run_generation(generation(tmp_path / "made", data), FakeModels(parity, {1: [NO_TOOLS]})).result
     assert (made["answered_count"], made["failed_rows"][0]["reason"]) == (1, "TOOLS_UNSUPPORTED")
 
 
@@ -286,7 +291,7 @@ def test_several_steps_are_compared_and_the_best_is_named(tmp_path: Path, data: 
     right = {"base": 10, "early": 16, "late": 12}
 
     def rule(model: str, messages) -> str:
-        row = int(messages[-1][1].removeprefix("q"))
+        row = int(messages[-1]["content"].removeprefix("q"))
         known = "even" if row % 2 == 0 else "odd"
         return known if row <= right[model.removeprefix("loaded/")] else "neither"
 
@@ -335,7 +340,7 @@ def test_judges_are_asked_about_every_answer_there_is(tmp_path: Path, data: Path
     graders = (judge, broken, StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "EQ"))
 
     def rule(model: str, messages) -> str:
-        return f"Score: {len(messages[0][1])}" if model == "loaded/judge" else parity(model, messages)
+        return f"Score: {len(messages[0]['content'])}" if model == "loaded/judge" else parity(model, messages)
 
     models = FakeModels(rule, {3: [TOO_LONG]})
     outcome, events = run_evaluation(evaluation(tmp_path, data, graders, models=("base",), max_rows=4), models)
@@ -366,7 +371,7 @@ def test_answers_that_stand_in_the_rows_are_graded_and_no_model_is_asked(tmp_pat
 def test_a_judge_is_asked_about_answers_that_stand_in_the_rows(tmp_path: Path, data: Path) -> None:
     judge = ScoreModel("quality", "judge", (Turn("user", "{{sample.output_text}}?"),), 0, 10)
     write(data, [chat("q", "a", sample={"output_text": "yes"})])
-    models = FakeModels(lambda _, messages: str(len(messages[0][1])))
+    models = FakeModels(lambda _, messages: str(len(messages[0]["content"])))
     outcome, _ = run_evaluation(evaluation(tmp_path, data, (judge,), models=()), models)
     assert outcome.result["models"][0]["scores"][0]["value"] == 4.0
     assert models.asked == [("loaded/judge", 1)]
@@ -376,7 +381,7 @@ def test_a_judge_with_labels_can_say_nothing_else(tmp_path: Path, data: Path) ->
     turns = (Turn("user", "{{sample.output_text}}"),)
     judge = ScoreModel("kind", "judge", turns, max_tokens=9, labels=("even", "odd"), passing_labels=("even",))
     write(data, [chat("q", "a", sample={"output_text": text}) for text in ("even", "odd", "neither")])
-    models = FakeModels(lambda _, messages: messages[0][1])
+    models = FakeModels(lambda _, messages: messages[0]["content"])
     outcome, _ = run_evaluation(evaluation(tmp_path, data, (judge,), models=()), models)
     (told,) = outcome.result["models"]
     (score,) = [each for each in told["scores"] if each["name"] == "kind"]

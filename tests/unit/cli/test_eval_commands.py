@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tunesmith import Client
 from tunesmith.cli.app import app
+from tunesmith.cli.eval_text import print_rows
 from tunesmith.errors import FailedPrecondition, InvalidArgument
 from tunesmith.graders import grader
 from tunesmith.v1.evaluation_pb2 import EvaluationResult
@@ -73,6 +74,13 @@ def evaluated(platform):
     spec = TaskSpec()
     spec.evaluation.models[:] = ["baseModels/tiny", "artifacts/a"]
     return platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact=artifact.name, evaluation_result=result)
+
+
+def test_the_rows_that_got_worse_tell_which_tools_were_called(capsys):
+    row = a_row(1, 1.0, 0.0)
+    row["answers"][0] |= {"text": "", "tool_calls": [{}], "said": '[{"arguments": {}, "name": "lamp"}]'}
+    print_rows([row], [1])
+    assert 'baseModels/tiny  [{"arguments": {}, "name": "lamp"}]' in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.common.grading import checks
+from services.common.grading import checks, template
 from services.common.grading.arithmetic import LONGEST, BadExpression, Expression
 from services.common.grading.conversion import graders_from_proto, sampling_from_proto
 from services.common.grading.grade import NotGraded, grade, number_in, sample_values, scale, score, template_values
@@ -213,6 +213,16 @@ def test_an_answer_has_parts_when_it_is_json(answer: str, expected: Any) -> None
     assert found["output_text"] == answer
     assert found.get("output_json") == expected
     assert ("output_json" in found) == (expected is not None)
+
+
+def test_calls_of_an_answer_have_parts() -> None:
+    calls = [{"id": "c", "type": "function", "function": {"name": "lamp", "arguments": "{}"}}]
+    values = template_values({}, "p", "r", "said", calls)
+    assert template.render("{{sample.output_tools.0.function.name}}", values) == "lamp"
+    assert template.render("{{sample.output_tools}}", template_values({}, "p", "r", "said")) == "[]"
+    assert template.problems("{{sample.output_tools}}") == []
+    (problem,) = template.problems("{{sample.tools}}")
+    assert problem.endswith("a sample has only output_text, output_json, output_tools")
 
 
 def test_shares_are_told_from_other_numbers() -> None:

@@ -182,6 +182,40 @@ def test_calls_that_a_template_would_leave_out_are_refused(renderer):
     assert caught.value.reason == "DATASET_UNUSABLE"
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}},
+        {"parameters": {"type": "object", "properties": {}}, "strict": True, "name": "now"},
+        {"name": "now", "description": None, "parameters": {}, "return": {"type": "string"}},
+        {"name": "now"},
+    ],
+    ids=["whole", "other order", "empty", "name alone"],
+)
+def test_a_tool_is_shown_in_one_form_however_it_is_declared(qwen, function):
+    text = qwen.render([ASK, SAY], [{"function": function, "type": "function"}]).text
+    whole = {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}
+    assert json.dumps({"type": "function", "function": whole}) in text
+
+
+def test_a_tool_without_a_function_is_refused(qwen):
+    with pytest.raises(RenderError, match=r'tools\[1\]: a tool needs "function"') as caught:
+        qwen.render([ASK, SAY], [TOOL, {"type": "function"}])
+    assert caught.value.reason == "DATASET_UNUSABLE"
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [({"tool_call_id": "c1"}, "now"), ({"tool_call_id": "c1", "name": "clock"}, "clock"), ({"tool_call_id": "c2"}, "")],
+    ids=["of the call", "its own", "of no call"],
+)
+def test_what_a_tool_gives_back_has_the_name_of_the_tool(tmp_path, result, shown):
+    template = "{% for m in messages %}{{ m.role }}[{{ m.name }}]{{ m.content }}{{ m.tool_calls }}{{ eos_token }}{% endfor %}"
+    renderer = Renderer.from_directory(make_tiny_model(tmp_path, chat_template=template))
+    text = renderer.render_prompt([ASK, call("{}", content=""), {"role": "tool", "content": "noon", **result}]).text
+    assert f"tool[{shown}]noon" in text
+
+
 def test_tools_that_a_template_would_leave_out_are_refused(renderer):
     with pytest.raises(RenderError, match="does not show tools"):
         renderer.render([ASK, SAY], [TOOL])

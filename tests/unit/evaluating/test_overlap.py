@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.common.grading import overlap
 from services.common.grading.words import normalised, words
-from services.trainer.evaluating.json_fields import is_object, json_field_f1, json_valid
+from services.trainer.evaluating.json_fields import has_fields, json_field_f1, json_valid
 
 TEXTS = st.text(alphabet="ab c好!", max_size=20)
 
@@ -113,5 +113,6 @@ def test_fields_of_json(answer: str, reference: str, expected: float) -> None:
 )
 def test_valid_json(text: str, expected: float) -> None:
     assert json_valid(text) == expected
-    assert is_object('{"a": 1}')
-    assert not is_object("[1]")
+    assert has_fields('{"a": 1}')
+    assert has_fields('[{"name": "f", "arguments": {}}]')
+    assert not any(map(has_fields, ("[1]", "[]", '[{"a": 1}, 2]', "words")))

@@ -7,6 +7,7 @@ import pytest
 from services.common.grading.grade import Scale
 from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity, Turn
 from services.trainer.evaluating.scores import Column, Scoring
+from services.trainer.evaluating.turns import spoken
 from services.trainer.evaluating.values import Answer, Item
 
 TEXT, KNOWN = "{{sample.output_text}}", "{{item.reference}}"
@@ -15,7 +16,7 @@ JUDGE = ScoreModel("judge", "m", (Turn("user", "x"),), 2, 8, 6)
 
 
 def items(*references: str) -> list[Item]:
-    return [Item(number, (("user", f"q{number}"),), text, {"n": number}) for number, text in enumerate(references, 1)]
+    return [Item(number, (spoken("user", f"q{number}"),), text, {"n": number}) for number, text in enumerate(references, 1)]
 
 
 def answers(*texts: str | None) -> dict[int, Answer]:
@@ -138,7 +139,7 @@ def test_a_formula_without_a_value_is_a_reason_of_its_row_alone() -> None:
 
 
 def test_graders_see_the_row_and_cannot_be_fooled_by_its_keys() -> None:
-    rows = [Item(1, (("user", "real question"),), "known", {"prompt": "other", "reference": "other", "city": "Bern"})]
+    rows = [Item(1, (spoken("user", "real question"),), "known", {"prompt": "other", "reference": "other", "city": "Bern"})]
     checks = (
         StringCheck("prompt", "{{item.prompt}}", "real question", "EQ"),
         StringCheck("reference", "{{item.reference}}", "known", "EQ"),

@@ -10,6 +10,7 @@ from services.common.grading.grade import NotGraded, grade, number_in, template_
 from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity, Turn
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
+from services.trainer.evaluating.turns import spoken
 from services.trainer.evaluating.values import Answer, Item
 from tunesmith.v1 import evaluation_pb2
 
@@ -19,7 +20,7 @@ JUDGE = ScoreModel("judge", "m", (Turn("user", "Rate {{sample.output_text}}"),),
 def item(number: int, reference: str, prompt: str = "") -> Item:
     prompt = prompt or f"question {number}"
     row = {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": reference}]}
-    return Item(number, (("user", prompt),), reference, row)
+    return Item(number, (spoken("user", prompt),), reference, row)
 
 
 def items(*references: str) -> list[Item]:

@@ -26,7 +26,7 @@ BROKEN = ServiceError("INTERNAL", "the engine failed")
 
 
 def repeat(model: str, messages) -> str:
-    return f"{len(messages)} turns, the last says {messages[-1][1]}"
+    return f"{len(messages)} turns, the last says {messages[-1]['content']}"
 
 
 async def finished(platform: FakePlatform, directory: pathlib.Path, models: FakeModels) -> Task:
@@ -130,7 +130,7 @@ async def test_system_and_earlier_turns_reach_the_model(http, platform, answered
     seen = []
 
     def rule(model: str, messages) -> str:
-        seen.append([role for role, _ in messages])
+        seen.append([turn["role"] for turn in messages])
         return "yes"
 
     await answered(request("a", messages=turns), rule=rule)

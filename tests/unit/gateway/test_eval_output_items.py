@@ -64,7 +64,7 @@ async def test_an_answer_that_a_judge_gives_no_number_is_an_error(http, complete
     judge = {**JUDGE, "model": "baseModels/judge", "pass_threshold": 0}
 
     def rule(model: str, messages) -> str:
-        return ("9" if "t1" in messages[-1][1] else "no") if model == "loaded/baseModels/judge" else "odd"
+        return ("9" if "t1" in messages[-1]["content"] else "no") if model == "loaded/baseModels/judge" else "odd"
 
     first, second, *_ = (await http.get(await completed(judge, rule=rule))).json()["data"]
     assert (first["status"], first["results"][0]["score"], first["results"][0]["passed"]) == ("pass", 9.0, True)
@@ -141,6 +141,17 @@ async def test_items_whose_artifact_has_ended_are_not_found(http, platform, comp
     for address in (path, f"{path}/{path.split('/')[-2].replace('evalrun_', 'outputitem_')}_1"):
         answer = await http.get(address)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "output_item_not_found")
+
+
+async def test_calls_of_tools_in_recorded_answers_are_graded_and_told(http, platform, tmp_path: pathlib.Path) -> None:
+    calls = [{"id": "c1", "type": "function", "function": {"name": "odd", "arguments": "{}"}}]
+    tools = {**SAME, "input": "{{sample.output_tools.0.function.name}}", "reference": "{{item.answer}}"}
+    kept = await made_eval(http, testing_criteria=[tools])
+    run = await made_run(http, kept, recorded({**TOWNS[0], "sample": {"output_tools": calls}}))
+    await finished(platform, tmp_path, FakeModels(lambda *_: ""))
+    (item,) = (await http.get(f"{EVALS}/{kept['id']}/runs/{run['id']}/output_items")).json()["data"]
+    assert (item["status"], item["sample"]["finish_reason"]) == ("pass", "tool_calls")
+    assert item["sample"]["output"] == [{"role": "assistant", "content": "", "tool_calls": calls}]
 
 
 async def test_recorded_answers_were_asked_nothing(http, platform, tmp_path: pathlib.Path) -> None:

@@ -39,7 +39,7 @@ OF_SAMPLES = "data_source.source.content[0].sample"
 
 def atlas(model: str, messages) -> str:
     """Knows where Paris is; as a judge it gives 8 points to France."""
-    text = messages[-1][1]
+    text = messages[-1]["content"]
     if model == "loaded/baseModels/judge":
         return "8" if "France" in text else "I do not know"
     return "France" if "Paris" in text else "Spain"
@@ -337,7 +337,7 @@ async def test_the_end_of_a_run_of_recorded_answers(http, platform, tmp_path: pa
 async def test_labels_let_answers_pass_or_fail(http, platform, tmp_path: pathlib.Path) -> None:
     kept = await made_eval(http, testing_criteria=[{**LABEL, "model": "judge"}])
     run = await made_run(http, kept, recorded(*({**item, "sample": {"output_text": "France"}} for item in ITEMS)))
-    await finished(platform, tmp_path, FakeModels(lambda _, messages: "yes" if "Paris" in messages[0][1] else "no"))
+    await finished(platform, tmp_path, FakeModels(lambda _, messages: "yes" if "Paris" in messages[0]["content"] else "no"))
     path = f"{EVALS}/{kept['id']}/runs/{run['id']}"
     assert (await http.get(path)).json()["result_counts"] == {"total": 2, "passed": 1, "failed": 1, "errored": 0}
     told = [item["results"][0] for item in (await http.get(f"{path}/output_items")).json()["data"]]

@@ -100,8 +100,8 @@ def test_what_a_tool_gave_back_reaches_the_model_with_the_call(with_tools: Ready
     assert "rang" in text
 
 
-def test_a_tools_turn_is_named_after_the_call_it_answers() -> None:
-    assert rendered_messages(CALLED)[-1] == {"role": "tool", "content": "rang", "tool_call_id": "c1", "name": "bell"}
+def test_a_tools_turn_says_what_it_answers() -> None:
+    assert rendered_messages(CALLED)[-1] == {"role": "tool", "content": "rang", "tool_call_id": "c1"}
     other = Message("tool", "rang", name="gong")
     assert rendered_messages((other,)) == [{"role": "tool", "content": "rang", "name": "gong"}]
 
