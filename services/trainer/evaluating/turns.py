@@ -58,7 +58,7 @@ def _is_call(value: object) -> bool:
 
 def _called(function: Mapping[str, Any]) -> dict[str, Any]:
     arguments: Any = function["arguments"]
-    # What is nested too deeply to be read is compared as it is written.
-    with contextlib.suppress(RecursionError):
+    # What cannot be read, or is nested too deeply for that, is compared as it is written.
+    with contextlib.suppress(ValueError, RecursionError):
         arguments = json.loads(arguments or "{}")
     return {"name": function["name"], "arguments": arguments}

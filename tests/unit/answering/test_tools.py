@@ -135,9 +135,10 @@ async def test_a_row_whose_tools_a_model_cannot_be_shown_ends_no_other(service: 
         ("", (call("f", '{"b":1,"a":"ä"}'),), '[{"arguments": {"a": "ä", "b": 1}, "name": "f"}]'),
         ("hi\n", (call("f", ""), call("g", "{}", "c2")), 'hi\n[{"arguments": {}, "name": "f"}, {"arguments": {}, "name": "g"}]'),
         ("", (call("f", r'{"a": "\ud800"}'),), r'[{"arguments": {"a": "\ud800"}, "name": "f"}]'),
+        ("", (call("f", '{"a": '),), '[{"arguments": "{\\"a\\": ", "name": "f"}]'),
         ("", (call("f", '{"a":' * 100_000),), json.dumps([{"arguments": '{"a":' * 100_000, "name": "f"}])),
     ],
-    ids=["text", "call", "text and calls", "half a character", "too deep"],
+    ids=["text", "call", "text and calls", "half a character", "no JSON", "too deep"],
 )
 def test_calls_are_compared_by_what_they_say(text: str, made: tuple[dict[str, Any], ...], expected: str) -> None:
     assert said(text, made) == expected
