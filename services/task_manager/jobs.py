@@ -26,7 +26,13 @@ class Jobs:
                 self.start(key, start)
 
     def start(self, key: Hashable, start: Start) -> None:
-        """Starts one job; its name in debuggers and tracebacks is its key."""
-        task = self._group.create_task(start(), name=str(key))
+        """Starts one job; its name in debuggers and tracebacks is its key. Raises CancelledError when the group is ending."""
+        job = start()
+        try:
+            task = self._group.create_task(job, name=str(key))
+        except RuntimeError as ended:
+            # Python 3.11 leaves the job behind, which nobody will ever await.
+            job.close()
+            raise asyncio.CancelledError from ended
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
