@@ -1,7 +1,9 @@
 """Llama and Qwen2 without the modules of transformers: few operations a layer, and no padding; used by the running batch."""
 
+import functools
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -24,7 +26,10 @@ class LeanNetwork:
         self.model = model
         self.adapters = Adapters(model)
         self._decoder = model.get_decoder()
-        self._layers = [LeanLayer(layer, self.adapters.rows, half=half) for layer in self._decoder.layers]
+        # Weights are brought into their order by one thread each.
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            packed = functools.partial(LeanLayer, lora=self.adapters.rows, half=half)
+            self._layers = list(threads.map(packed, self._decoder.layers))
         self._norm = Norm(self._decoder.norm)
         self._head = Projection(model, ("lm_head",), self.adapters.rows, half=half)
 

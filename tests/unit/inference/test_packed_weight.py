@@ -63,6 +63,11 @@ def test_what_a_file_had_in_half_the_bytes_is_kept_in_half_the_bytes(precision: 
     assert fits_into_float16(weight(576, precision))
 
 
+def test_a_head_whose_packing_would_take_seconds_is_kept_in_fp32() -> None:
+    assert fits_into_float16(torch.ones(16_384, 2))
+    assert not fits_into_float16(torch.ones(16_385, 2))
+
+
 def test_what_bfloat16_loses_next_to_nothing_of_may_be_lost() -> None:
     tiny = torch.full((1, 4), 1.0078125 * 2.0**-20).bfloat16().float()
     assert not torch.equal(tiny.half().float(), tiny)
