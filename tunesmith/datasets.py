@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from tunesmith import dataset_parts
+from tunesmith.checksum import Checksum
 from tunesmith.connection import UPLOAD_SECONDS, Connections
 from tunesmith.names import bare_id, enum_value, resource_name
 from tunesmith.transfers import Progress, chunks_of, receive, require_file, sha256_of, summed
@@ -129,7 +130,7 @@ class DatasetVerbs(Connections):
         advance = summed(progress, dataset.size_bytes if original else 0)
         fetch = partial(self.dataset_chunks, dataset.name, content)
         key = f"{bare_id(dataset.name)}-{content}"
-        receive(fetch, target, key=key, sha256=checksums.get(content, ""), progress=advance)
+        receive(fetch, target, key=key, checksum=Checksum(checksums.get(content, "")), progress=advance)
         return target
 
     def dataset_chunks(self, name: str, content: str = "original", offset: int = 0) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tunesmith.checksum import Checksum
 from tunesmith.errors import InvalidArgument, NotFound, PermissionDenied, TunesmithError, Unreachable
 from tunesmith.transfers import CHUNK_BYTES, Progress, receive, safe_target, summed
 
@@ -89,7 +90,7 @@ class Hub:
         advance = summed(progress, sum(file.size_bytes for file in model.files))
         for file in model.files:
             target, key = safe_target(directory, file.path), f"{model.repository}@{model.commit}/{file.path}"
-            receive(partial(self._bytes, model, file), target, key=key, sha256=file.sha256, progress=advance)
+            receive(partial(self._bytes, model, file), target, key=key, checksum=Checksum(file.sha256), progress=advance)
 
     def _bytes(self, model: HubModel, file: HubFile, offset: int) -> Iterator[bytes]:
         if offset == file.size_bytes > 0:

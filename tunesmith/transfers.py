@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tunesmith.checksum import Checksum, Comparison
 from tunesmith.direct_download import DirectDownload, Fetch, Sign
 from tunesmith.errors import DataLoss, InvalidArgument, OutOfRange
 from tunesmith.v1.artifact_pb2 import File
@@ -83,9 +84,14 @@ def safe_target(directory: Path, relative: str) -> Path:
 
 
 def receive(
-    fetch: Callable[[int], Iterable[bytes | memoryview]], target: Path, *, key: str, sha256: str, progress: Callable[[int], None]
+    fetch: Callable[[int], Iterable[bytes | memoryview]],
+    target: Path,
+    *,
+    key: str,
+    checksum: Checksum,
+    progress: Callable[[int], None],
 ) -> None:
-    """Write what `fetch(offset)` yields beside the target, and rename when the checksum is right (empty = none to check).
+    """Write what `fetch(offset)` yields beside the target, and rename when the checksum is right (an empty one always is).
 
     `key` identifies the content: bytes that an interrupted transfer left under it are continued.
 
@@ -95,8 +101,10 @@ def receive(
     target.parent.mkdir(parents=True, exist_ok=True)
     # Hashed, because the key may come from outside, and so that it is never the name of a file that is itself downloaded.
     part = target.with_name(f".{hashlib.sha256(key.encode()).hexdigest()}.part")
+    comparison = checksum.begin()
     try:
-        _require_checksum(_receive_rest(fetch, part, progress), sha256, target)
+        _receive_rest(fetch, part, comparison, progress)
+        _require_fit(comparison, target)
     except (DataLoss, OutOfRange):  # what is there is not the beginning of what should be
         part.unlink(missing_ok=True)
         raise
@@ -114,7 +122,7 @@ def receive_all(files: Sequence[File], directory: Path, fetch: Fetch, sign: Sign
     targets = [(file, safe_target(directory, file.path)) for file in files]
     advance, source = summed(progress, sum(file.size_bytes for file, _ in targets)), DirectDownload(files, fetch, sign)
     for file, target in targets:
-        arrive = partial(receive, target=target, key=file.sha256, sha256=file.sha256, progress=advance)
+        arrive = partial(receive, target=target, key=file.sha256, checksum=Checksum.of(file), progress=advance)
         try:
             arrive(partial(source.read, file.path))
         except DataLoss as error:
@@ -130,22 +138,22 @@ def _verified(fetch: Fetch, path: str, offset: int) -> Iterator[bytes]:
     return fetch(path, offset, False)
 
 
-def _receive_rest(fetch: Callable[[int], Iterable[bytes | memoryview]], part: Path, progress: Callable[[int], None]) -> str:
-    """Append what is missing; the checksum of the whole."""
-    digest = hashlib.sha256()
+def _require_fit(comparison: Comparison, target: Path) -> None:
+    if not comparison.fits:
+        raise DataLoss(f"{target.name} arrived with another checksum", reason="CHECKSUM_MISMATCH", hint="Download it again.")
+
+
+def _receive_rest(
+    fetch: Callable[[int], Iterable[bytes | memoryview]], part: Path, comparison: Comparison, progress: Callable[[int], None]
+) -> None:
+    """Append what is missing, and let all of it be compared."""
     with part.open("a+b") as sink:
         sink.seek(0)
         while known := sink.read(CHUNK_BYTES):
-            digest.update(known)
+            comparison.update(known)
         if there := sink.tell():
             progress(there)
         for chunk in fetch(there):
-            digest.update(chunk)
+            comparison.update(chunk)
             sink.write(chunk)
             progress(len(chunk))
-    return digest.hexdigest()
-
-
-def _require_checksum(arrived: str, expected: str, target: Path) -> None:
-    if expected and arrived != expected:
-        raise DataLoss(f"{target.name} arrived with another checksum", reason="CHECKSUM_MISMATCH", hint="Download it again.")

@@ -15,6 +15,7 @@ from services.common.channels import call_metadata, translated
 from services.common.content_key import content_key
 from services.common.disk_cache import DiskCache
 from services.common.verified_file import fetch_verified
+from tunesmith.checksum import Checksum
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -128,7 +129,7 @@ class BundleStore:
         try:
             for file in files:
                 with translated("STORAGE_UNAVAILABLE", "storage"):
-                    await fetch_verified(scratch / file.path, file.sha256, functools.partial(chunks, file.path))
+                    await fetch_verified(scratch / file.path, Checksum.of(file), functools.partial(chunks, file.path))
             await asyncio.to_thread(_publish, scratch, directory)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

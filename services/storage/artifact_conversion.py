@@ -42,10 +42,10 @@ def to_draft(header: artifact_service_pb2.ArtifactHeader, identifier: uuid.UUID)
 
 
 def completed(draft: ArtifactDraft, files: Sequence[File]) -> ArtifactDraft:
-    """The draft whose manifest tells the SHA-256 of every file, `files` in its order."""
+    """The draft whose manifest tells the checksums of every file, `files` in its order."""
     manifest = artifact_pb2.ArtifactManifest.FromString(draft.manifest)
     for told, file in zip(manifest.files, files, strict=True):
-        told.sha256 = file.sha256
+        told.sha256, told.blake3 = file.sha256, file.blake3
     return dataclasses.replace(draft, files=tuple(files), manifest=manifest.SerializeToString(deterministic=True))
 
 
@@ -79,7 +79,7 @@ def to_artifact(artifact: Artifact) -> artifact_pb2.Artifact:
         name=artifact.name,
         kind=Kind.Value(artifact.kind),
         state=State.Value(artifact.state),
-        manifest=artifact_pb2.ArtifactManifest.FromString(artifact.manifest),
+        manifest=_manifest(artifact),
         size_bytes=artifact.size_bytes,
         create_time=timestamp(artifact.create_time),
         expire_time=timestamp(artifact.expire_time),
@@ -125,6 +125,14 @@ def moment(time: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
     except (ValueError, OverflowError):
         refuse([Violation(field, f"{time.seconds} s is not within the years 1 and 9999")])
         raise
+
+
+def _manifest(artifact: Artifact) -> artifact_pb2.ArtifactManifest:
+    """As it was uploaded, with what storage knows of its files."""
+    manifest = artifact_pb2.ArtifactManifest.FromString(artifact.manifest)
+    for told, file in zip(manifest.files, artifact.files, strict=False):
+        told.blake3 = file.blake3
+    return manifest
 
 
 def _retention(manifest: artifact_pb2.ArtifactManifest) -> datetime.timedelta | None:

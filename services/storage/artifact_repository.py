@@ -22,7 +22,7 @@ from services.storage.superseding import supersede
 _COLUMNS = """artifact.id, artifact.kind, artifact.task, artifact.manifest, artifact.size_bytes, artifact.create_time,
     artifact.state, artifact.expire_time, artifact.delete_time, artifact.pinned, artifact.reason, artifact.hold_until,
     artifact.retention, storage.clock() AS now, (
-        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage, blob.blake3)
             ORDER BY file.position)
         FROM storage.artifact_file AS file JOIN storage.blob USING (sha256) WHERE file.artifact = artifact.id
     ) AS files"""

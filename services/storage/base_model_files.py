@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import os
 import pathlib
 import shutil
@@ -18,6 +17,7 @@ from services.storage.blocking import in_thread
 from services.storage.file import StoredFile
 from services.storage.keyed_locks import KeyedLocks
 from services.storage.object_store import ObjectStore
+from tunesmith.checksum import Checksum
 
 log = structlog.get_logger()
 
@@ -68,12 +68,12 @@ class BaseModelFiles:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
     async def _write(self, target: pathlib.Path, file: StoredFile) -> None:
-        digest = hashlib.sha256()
+        comparison = Checksum.of(file).begin()
         with target.open("wb") as out:
             async for chunk in self._store.read(file.object_key, 0, file.size_bytes):
-                digest.update(chunk)
+                comparison.update(chunk)
                 await in_thread(out.write, chunk)
-        if digest.hexdigest() != file.sha256:
+        if not comparison.fits:
             raise ServiceError("CHECKSUM_MISMATCH", f"{file.path} of a base model lies damaged in the object store")
 
 

@@ -15,7 +15,7 @@ from services.storage.rows import first_row
 
 _COLUMNS = """model.id, model.display_name, model.family, model.parameter_count, model.context_length, model.license,
     model.size_bytes, model.revision, model.create_time, model.chat_template_problem, model.dtype, (
-        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage, blob.blake3)
             ORDER BY file.position)
         FROM storage.base_model_file AS file JOIN storage.blob USING (sha256) WHERE file.base_model = model.id
     ) AS files"""

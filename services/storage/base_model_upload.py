@@ -1,5 +1,6 @@
 """From a stream of files to a registered base model; used by the model servicer."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
 import structlog
@@ -7,7 +8,7 @@ import structlog
 from services.storage.base_model import BaseModel, BaseModelDraft
 from services.storage.base_model_files import BaseModelFiles
 from services.storage.base_model_repository import BaseModelRepository
-from services.storage.file import StoredFile
+from services.storage.file import StoredFile, stored
 from services.storage.model_safety import refuse_unsafe_names
 from services.storage.object_store import ObjectStore
 from services.storage.pending_object_repository import PendingObjectRepository
@@ -49,8 +50,9 @@ class BaseModelUpload:
         if registered is not None:
             return registered
         async with pending_objects(self._store, self._pending) as pending:
-            _, keys = await self._files.receive(draft.files, items, pending)
-            files = [StoredFile(file.path, file.size_bytes, file.sha256, keys[file.sha256]) for file in draft.files]
+            arrived, keys = await self._files.receive(draft.files, items, pending)
+            draft = dataclasses.replace(draft, files=arrived)
+            files = [stored(file, keys[file.sha256]) for file in arrived]
             problem, dtype = await self._chat_template_problem(draft, files), await dtype_of(self._store, files)
             model = await pending.commit(self._repository.add(draft, keys, problem, dtype))
             pending.keep(file.object_key for file in model.files)

@@ -4,14 +4,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from services.common.postgres import Connection, Pool, transaction
-from services.storage.file import File, StoredFile
+from services.storage.file import File, StoredFile, stored
 from services.storage.pending_object_repository import claim, condemn
 from services.storage.rows import first_row
 
 # What is damaged is not known: its bytes are taken anew.
 _KNOWN = "SELECT sha256, object_key FROM storage.blob WHERE sha256 = ANY(%(sha256s)s) AND damage = ''"
 _INSERT = """
-    INSERT INTO storage.blob (sha256, size_bytes, object_key) VALUES (%(sha256)s, %(size_bytes)s, %(object_key)s)
+    INSERT INTO storage.blob (sha256, size_bytes, object_key, blake3)
+    VALUES (%(sha256)s, %(size_bytes)s, %(object_key)s, %(blake3)s)
     ON CONFLICT (sha256) DO NOTHING
     RETURNING object_key"""
 _HOLD = "SELECT object_key FROM storage.blob WHERE sha256 = %(sha256)s FOR KEY SHARE"
@@ -60,12 +61,12 @@ async def add_blobs(connection: Connection, files: Sequence[File], keys: Mapping
     settled: dict[str, str] = {}
     made = []
     # In sorted order: two transactions that share files must not wait for each other in a ring.
-    for sha256, size_bytes in sorted({(file.sha256, file.size_bytes) for file in files}):
-        settled[sha256], is_new = await _settle(connection, sha256, size_bytes, keys[sha256])
+    for file in sorted({file.sha256: file for file in files}.values(), key=lambda file: file.sha256):
+        settled[file.sha256], is_new = await _settle(connection, file, keys[file.sha256])
         if is_new:
-            made.append(settled[sha256])
+            made.append(settled[file.sha256])
     await claim(connection, made)
-    return tuple(StoredFile(file.path, file.size_bytes, file.sha256, settled[file.sha256]) for file in files)
+    return tuple(stored(file, settled[file.sha256]) for file in files)
 
 
 async def drop_unused_blobs(connection: Connection, sha256s: Collection[str]) -> list[str]:
@@ -81,20 +82,21 @@ async def drop_unused_blobs(connection: Connection, sha256s: Collection[str]) ->
     return list(dropped)
 
 
-async def _settle(connection: Connection, sha256: str, size_bytes: int, key: str) -> tuple[str, bool]:
+async def _settle(connection: Connection, file: File, key: str) -> tuple[str, bool]:
     """The key that counts for a content, and whether it is `key`, new; the row cannot go away before the transaction ends.
 
     Bytes that lie damaged are replaced by those that have arrived.
     """
     while True:
-        row = await first_row(connection, _INSERT, {"sha256": sha256, "size_bytes": size_bytes, "object_key": key})
+        content = {"sha256": file.sha256, "size_bytes": file.size_bytes, "object_key": key, "blake3": file.blake3}
+        row = await first_row(connection, _INSERT, content)
         if row is not None:
             return row["object_key"], True
-        healed = await first_row(connection, _HEAL, {"sha256": sha256, "object_key": key})
+        healed = await first_row(connection, _HEAL, {"sha256": file.sha256, "object_key": key})
         if healed is not None:
-            await condemn(connection, {healed["object_key"]: size_bytes})
+            await condemn(connection, {healed["object_key"]: file.size_bytes})
             return key, True
         # Between the two statements a deletion may take the row away; then the next insert succeeds.
-        row = await first_row(connection, _HOLD, {"sha256": sha256})
+        row = await first_row(connection, _HOLD, {"sha256": file.sha256})
         if row is not None:
             return row["object_key"], False

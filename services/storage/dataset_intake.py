@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import BinaryIO, Protocol
@@ -12,6 +11,7 @@ from services.storage.blocking import in_thread
 from services.storage.check_outcome import CheckOutcome
 from services.storage.checking.budget import Budget
 from services.storage.dataset import DROPPED, ORIGINAL, ROWS, DatasetHeader
+from services.storage.digests import Digests
 from services.storage.file import File
 from services.storage.object_store import CHUNK_BYTES
 from services.storage.spool import Spool, disk_full_reported
@@ -69,7 +69,7 @@ class DatasetIntake:
                     await in_thread(original.write, chunk)
                     await checker.feed(chunk)
                 outcome = await checker.finish()
-            _refuse_other(header.sha256, original.sha256)
+            _refuse_other(header.sha256, original.digests.sha256)
             if outcome.refusal is not None:
                 raise outcome.refusal
             yield await in_thread(_accepted, outcome, original, rows, dropped)
@@ -82,8 +82,8 @@ def _refuse_other(declared: str, arrived: str) -> None:
 
 
 def _accepted(outcome: CheckOutcome, original: Spool, rows: BinaryIO, dropped: BinaryIO) -> AcceptedFile:
-    files = [File(ORIGINAL, original.size_bytes, original.sha256)]
-    contents: dict[str, BinaryIO] = {original.sha256: original.content()} if original.keeps else {}
+    files = [File(ORIGINAL, original.size_bytes, original.digests.sha256, original.digests.blake3)]
+    contents: dict[str, BinaryIO] = {files[0].sha256: original.content()} if original.keeps else {}
     if outcome.rows_equal_file:
         files.append(dataclasses.replace(files[0], path=ROWS))
     else:
@@ -96,11 +96,11 @@ def _accepted(outcome: CheckOutcome, original: Spool, rows: BinaryIO, dropped: B
 
 
 def _described(path: str, content: BinaryIO) -> File:
-    digest = hashlib.sha256()
+    digests = Digests()
     _at_start(content)
     while chunk := content.read(CHUNK_BYTES):
-        digest.update(chunk)
-    return File(path, content.tell(), digest.hexdigest())
+        digests.update(chunk)
+    return File(path, content.tell(), digests.sha256, digests.blake3)
 
 
 def _at_start(content: BinaryIO) -> BinaryIO:

@@ -19,7 +19,7 @@ from services.storage.rows import first_row
 
 _COLUMNS = """dataset.id, dataset.display_name, dataset.version, dataset.format, dataset.example_count, dataset.statistics,
     dataset.warnings, dataset.dropped_rows_by_reason, dataset.create_time, dataset.expire_time, dataset.sha256, (
-        SELECT jsonb_agg(jsonb_build_array(file.content, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+        SELECT jsonb_agg(jsonb_build_array(file.content, blob.size_bytes, blob.sha256, blob.object_key, blob.damage, blob.blake3)
             ORDER BY file.content)
         FROM storage.dataset_file AS file JOIN storage.blob USING (sha256) WHERE file.dataset = dataset.id
     ) AS files"""

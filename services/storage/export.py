@@ -20,6 +20,7 @@ from services.storage.pending_objects import PendingObjects, pending_objects
 from services.storage.registered_model import ExportDraft, Lineage, ModelVersion, fitting_format
 from services.storage.registry_repository import RegistryRepository
 from services.storage.retention_change import Hold
+from tunesmith.checksum import Checksum
 
 log = structlog.get_logger()
 
@@ -107,14 +108,14 @@ class Export:
 
     async def _verify(self, file: StoredFile) -> AsyncIterator[int]:
         """Sizes of the pieces it has read; raises ServiceError (CHECKSUM_MISMATCH) at the end."""
-        digest = hashlib.sha256()
+        comparison = Checksum.of(file).begin()
         async for chunk in self._store.read(file.object_key, 0, file.size_bytes):
-            digest.update(chunk)
+            comparison.update(chunk)
             yield len(chunk)
-        if digest.hexdigest() != file.sha256:
-            message = f"the stored bytes of {file.path} have SHA-256 {digest.hexdigest()}, expected {file.sha256}"
+        if not comparison.fits:
+            message = f"the stored bytes of {file.path} have {comparison.difference}"
             raise ServiceError("CHECKSUM_MISMATCH", message, hint="Run the task again; what was stored is damaged.")
 
 
 def _plain(file: StoredFile) -> File:
-    return File(file.path, file.size_bytes, file.sha256)
+    return File(file.path, file.size_bytes, file.sha256, file.blake3)

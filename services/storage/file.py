@@ -18,8 +18,10 @@ class File:
 
     path: str
     size_bytes: int
-    sha256: str
-    """Empty = it follows the bytes."""
+    sha256: str = ""
+    """Empty = a checksum follows the bytes."""
+    blake3: str = ""
+    """Known once the bytes have arrived."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +34,13 @@ class StoredFile:
     object_key: str
     damage: str = ""
     """What is known to be wrong with the stored bytes; empty = nothing."""
+    blake3: str = ""
+    """Empty = not known yet; an older version has stored the bytes."""
+
+
+def stored(file: File, object_key: str) -> StoredFile:
+    """The file once its bytes lie under `object_key`."""
+    return StoredFile(file.path, file.size_bytes, file.sha256, object_key, blake3=file.blake3)
 
 
 def find_file(files: Sequence[StoredFile], path: str, owner: str) -> StoredFile:

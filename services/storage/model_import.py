@@ -85,11 +85,11 @@ class ModelImport:
         look = _Look()
         async with pending_objects(self._store, self._pending) as pending:
             upload = FileUpload(self._blobs, self._new_id, inspect=look)
-            _, keys = await upload.receive(draft.files, items, pending)
+            files, keys = await upload.receive(draft.files, items, pending)
             if base is not None:
                 await self._require_fit(look, base)
             manifest = self._write_manifest(base.name if base else "", base.revision if base else "")
-            version = await pending.commit(self._registry.add(draft.as_export(manifest), draft.files, keys))
+            version = await pending.commit(self._registry.add(draft.as_export(manifest), files, keys))
             pending.keep(file.object_key for file in version.files)
         log.info("model.imported", model_version=version.name, format=version.format, size_bytes=version.size_bytes)
         return version

@@ -1,10 +1,10 @@
-"""A file on its way through memory: its SHA-256, and the bytes that no part has taken yet; used by uploads nobody looks into."""
+"""A file on its way through memory: its checksums, and the bytes no part has taken yet; used by uploads nobody looks into."""
 
 import collections
-import hashlib
 import io
 from typing import BinaryIO, Self
 
+from services.storage.digests import Digests
 from services.storage.spool import Spool
 
 
@@ -15,7 +15,7 @@ class Passage:
     """
 
     def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+        self.digests = Digests()
         self._chunks: collections.deque[memoryview] = collections.deque()
         self.size_bytes = 0
         self._taken_bytes = 0
@@ -28,14 +28,9 @@ class Passage:
 
     def write(self, chunk: bytes) -> None:
         """Appends bytes, which are not copied."""
-        self._digest.update(chunk)
+        self.digests.update(chunk)
         self._chunks.append(memoryview(chunk))
         self.size_bytes += len(chunk)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of everything written, lower-case hexadecimal."""
-        return self._digest.hexdigest()
 
     def content(self) -> BinaryIO:
         """All bytes of a file of which no part was taken."""

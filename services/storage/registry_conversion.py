@@ -129,7 +129,7 @@ def to_model_version(version: ModelVersion) -> registered_model_pb2.ModelVersion
 
 def to_file(file: StoredFile) -> artifact_pb2.File:
     """A file as callers see it."""
-    return artifact_pb2.File(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+    return artifact_pb2.File(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256, blake3=file.blake3)
 
 
 def _description_violations(text: str, field: str) -> Iterator[Violation]:

@@ -28,7 +28,7 @@ _VERSION = """version.model, version.version, version.format, version.descriptio
         SELECT coalesce(jsonb_agg(alias ORDER BY alias), '[]') FROM storage.model_alias AS alias
         WHERE alias.model = version.model AND alias.version = version.version
     ) AS aliases, (
-        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage)
+        SELECT jsonb_agg(jsonb_build_array(file.path, blob.size_bytes, blob.sha256, blob.object_key, blob.damage, blob.blake3)
             ORDER BY file.position)
         FROM storage.model_version_file AS file JOIN storage.blob USING (sha256)
         WHERE file.model = version.model AND file.version = version.version

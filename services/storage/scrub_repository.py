@@ -46,7 +46,8 @@ _RECORD = """
         UPDATE storage.event_segment SET check_time = storage.clock(), checking_until = NULL, damage = %(damage)s
         WHERE object_key = %(object_key)s
     )
-    UPDATE storage.blob AS blob SET check_time = storage.clock(), checking_until = NULL, damage = %(damage)s
+    UPDATE storage.blob AS blob SET check_time = storage.clock(), checking_until = NULL, damage = %(damage)s,
+        blake3 = coalesce(nullif(%(blake3)s, ''), blob.blake3)
     FROM (SELECT damage FROM storage.blob WHERE object_key = %(object_key)s FOR NO KEY UPDATE) AS before
     WHERE blob.object_key = %(object_key)s
     RETURNING before.damage AS before"""
@@ -85,8 +86,11 @@ class ScrubRepository(Protocol):
     async def give_back(self, content: StoredContent, pause: datetime.timedelta) -> None:
         """It could not be read now; it is due again after the pause."""
 
-    async def record(self, content: StoredContent, damage: str) -> tuple[Notice, ...]:
-        """It was read: `damage` says what is wrong, empty = nothing. Returns the announcements that this made."""
+    async def record(self, content: StoredContent, damage: str, blake3: str = "") -> tuple[Notice, ...]:
+        """It was read: `damage` says what is wrong, empty = nothing, `blake3` is its checksum if that was computed.
+
+        Returns the announcements that this made.
+        """
 
     async def status(self, interval: datetime.timedelta) -> ScrubStatus:
         """How far a pass is, and everything damaged."""
@@ -110,10 +114,10 @@ class PostgresScrubRepository:
         async with transaction(self._pool) as connection:
             await connection.execute(_GIVE_BACK, {"object_key": content.object_key, "pause": pause})
 
-    async def record(self, content: StoredContent, damage: str) -> tuple[Notice, ...]:
+    async def record(self, content: StoredContent, damage: str, blake3: str = "") -> tuple[Notice, ...]:
         """It was read; see ScrubRepository. Damage that was known is not announced again."""
         async with transaction(self._pool) as connection:
-            row = await first_row(connection, _RECORD, {"object_key": content.object_key, "damage": damage})
+            row = await first_row(connection, _RECORD, {"object_key": content.object_key, "damage": damage, "blake3": blake3})
             if row is None or not damage or row["before"]:
                 return ()
             return await announce_damaged(connection, content.sha256)

@@ -2,13 +2,13 @@
 
 import asyncio
 import datetime
-import hashlib
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from services.common.errors import ServiceError, Unavailable
 from services.storage.artifact import artifact_name
+from services.storage.digests import Digests
 from services.storage.object_store import ObjectStore
 from services.storage.scrub import StoredContent
 from services.storage.scrub_repository import ScrubRepository
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 _IDLE = datetime.timedelta(minutes=1)
 MISSING = "its object is gone"
-CHANGED = "its bytes have another SHA-256"
+CHANGED = "its bytes have another checksum"
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -61,37 +61,39 @@ class Scrubber:
         if content is None:
             return False
         try:
-            damage = await self._damage(content)
+            damage, blake3 = await self._check(content)
         except Unavailable:
             # A store that is away has damaged nothing.
             await self._repository.give_back(content, _IDLE)
             raise
-        await report_damage(self._repository, content, damage)
+        await report_damage(self._repository, content, damage, blake3)
         return True
 
-    async def _damage(self, content: StoredContent) -> str:
+    async def _check(self, content: StoredContent) -> tuple[str, str]:
+        """What is wrong, empty = nothing, and the BLAKE3 of bytes that are right."""
         size = await self._store.size(content.object_key)
         if size is None:
-            return MISSING
+            return MISSING, ""
         if size != content.size_bytes:
-            return f"its object has {size} bytes instead of {content.size_bytes}"
+            return f"its object has {size} bytes instead of {content.size_bytes}", ""
         # Bytes may also change on their way here; what is stored is judged when it was wrong twice.
         for _ in range(2):
-            if await self._sha256(content) == content.sha256:
-                return ""
-        return CHANGED
+            digests = await self._digests(content)
+            if digests.sha256 == content.sha256:
+                return "", digests.blake3
+        return CHANGED, ""
 
-    async def _sha256(self, content: StoredContent) -> str:
-        digest = hashlib.sha256()
+    async def _digests(self, content: StoredContent) -> Digests:
+        digests = Digests()
         async for chunk in self._store.read(content.object_key, 0, content.size_bytes):
-            digest.update(chunk)
+            digests.update(chunk)
             await self._sleep(len(chunk) / self._bytes_per_second)
-        return digest.hexdigest()
+        return digests
 
 
-async def report_damage(repository: ScrubRepository, content: StoredContent, damage: str) -> None:
+async def report_damage(repository: ScrubRepository, content: StoredContent, damage: str, blake3: str = "") -> None:
     """Records what was found, empty = nothing, and logs what is new."""
-    notices = await repository.record(content, damage)
+    notices = await repository.record(content, damage, blake3)
     if damage:
         log.error("content.damaged", sha256=content.sha256, object_key=content.object_key, damage=damage)
     for notice in notices:

@@ -1,14 +1,14 @@
-"""A file on its way in: bytes go to an unnamed temporary file while their SHA-256 is computed; used by all uploads."""
+"""A file on its way in: bytes go to an unnamed temporary file while their checksums are computed; used by all uploads."""
 
 import contextlib
 import errno
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, Self
 
 from services.common.errors import ServiceError
+from services.storage.digests import Digests
 
 
 class Spool:
@@ -21,7 +21,7 @@ class Spool:
         self.keeps = keep
         with disk_full_reported():
             self._file = tempfile.TemporaryFile() if keep else None  # noqa: SIM115 - closed by __exit__
-        self._digest = hashlib.sha256()
+        self.digests = Digests()
         self.size_bytes = 0
 
     def __enter__(self) -> Self:
@@ -38,13 +38,8 @@ class Spool:
         if self._file is not None:
             with disk_full_reported():
                 self._file.write(chunk)
-        self._digest.update(chunk)
+        self.digests.update(chunk)
         self.size_bytes += len(chunk)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of everything written, lower-case hexadecimal."""
-        return self._digest.hexdigest()
 
     def content(self) -> BinaryIO:
         """The file at its start; the spool must not be written any more."""

@@ -1,8 +1,8 @@
 """The upload of several files: for each declared one in order its path, then its chunks; used for artifacts and base models.
 
-A file that is declared without its SHA-256 has it behind its chunks: whoever sends computes it meanwhile. Large files go on to
-the object store while they arrive; an object appears there only when size and SHA-256 are as declared. Files that somebody looks
-into pass through one temporary file at a time, the others through memory alone.
+A file that is declared without its SHA-256 has a checksum behind its chunks: whoever sends computes it meanwhile. Large files go
+on to the object store while they arrive; an object appears there only when size and checksum are as declared. Files that somebody
+looks into pass through one temporary file at a time, the others through memory alone.
 """
 
 import collections
@@ -24,13 +24,14 @@ from services.storage.spool import Spool
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Digest:
-    """What a stream says behind the chunks of a file: their SHA-256, lower-case hexadecimal."""
+    """What a stream says behind the chunks of a file, lower-case hexadecimal: one of the two."""
 
-    sha256: str
+    sha256: str = ""
+    blake3: str = ""
 
 
 Item = str | bytes | Digest
-"""Of a stream of files: a path, a chunk, or the SHA-256 of the chunks before."""
+"""Of a stream of files: a path, a chunk, or a checksum of the chunks before."""
 
 Inspect = Callable[[File, BinaryIO], None]
 """Looks at a file that arrived whole, from its start; raises ServiceError to refuse it."""
@@ -47,7 +48,7 @@ class FileUpload:
     async def receive(
         self, declared: Sequence[File], items: AsyncIterator[Item], pending: PendingObjects
     ) -> tuple[tuple[File, ...], dict[str, str]]:
-        """Stores what the object store lacks and returns the files, all with their SHA-256, and the object keys by SHA-256.
+        """Stores what the object store lacks and returns the files, all with their checksums, and the object keys by SHA-256.
 
         Raises UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL, Unavailable and what `inspect` raises.
         """
@@ -82,7 +83,7 @@ class FileUpload:
 class ExpectedFiles:
     """The order of an upload as a state machine: which path or chunk may come now, and whether a file is whole.
 
-    Not for the event loop: it writes to disk and computes SHA-256. Close it by `with`.
+    Not for the event loop: it writes to disk and computes checksums. Close it by `with`.
     """
 
     def __init__(self, declared: Sequence[File], begin: Callable[[File], Arrival]) -> None:
@@ -100,12 +101,12 @@ class ExpectedFiles:
         self._resources.close()
 
     def accept(self, item: Item) -> File | None:
-        """Takes what comes next; returns the file that is whole and verified by it, if any, with its SHA-256.
+        """Takes what comes next; returns the file that is whole and verified by it, if any, with its checksums.
 
         Raises ServiceError (UPLOAD_MALFORMED, CHECKSUM_MISMATCH, DISK_FULL).
         """
         if isinstance(item, Digest):
-            self._seal(item.sha256)
+            self._seal(item)
         elif isinstance(item, str):
             self._begin(item)
         elif item:
@@ -152,16 +153,16 @@ class ExpectedFiles:
             raise _mismatch(self._file, f"is longer than the declared {self._file.size_bytes} bytes")
         self._spool.write(chunk)
 
-    def _seal(self, sha256: str) -> None:
-        if self._file is None or self._file.sha256:
-            raise malformed("a SHA-256 came; it follows the chunks of a file that was declared without one, and comes once")
+    def _seal(self, digest: Digest) -> None:
+        if self._file is None or _told(self._file):
+            raise malformed("a checksum came; it follows the chunks of a file that was declared without one, and comes once")
         self._require_size(self._file)
-        self._file = dataclasses.replace(self._file, sha256=sha256)
+        self._file = dataclasses.replace(self._file, sha256=digest.sha256, blake3=digest.blake3)
 
     def _require_end(self) -> None:
         if self._file is not None:
             self._require_size(self._file)
-            raise malformed(f"the SHA-256 of {self._file.path} was not declared and did not follow its chunks")
+            raise malformed(f"the SHA-256 of {self._file.path} was not declared, and no checksum followed its chunks")
 
     def _require_size(self, file: File) -> None:
         if self._size() < file.size_bytes:
@@ -169,13 +170,13 @@ class ExpectedFiles:
 
     def _whole(self) -> File | None:
         file, spool = self._file, self._spool
-        if file is None or spool is None or spool.size_bytes < file.size_bytes or not file.sha256:
+        if file is None or spool is None or spool.size_bytes < file.size_bytes or not _told(file):
             return None
-        if spool.sha256 != file.sha256:
-            raise _mismatch(file, f"arrived with SHA-256 {spool.sha256}, declared was {file.sha256[:80]}")
+        arrived = dataclasses.replace(file, sha256=spool.digests.sha256, blake3=spool.digests.blake3)
+        _require_same(arrived, file)
         self._file = None
-        self._arrived.append(file)
-        return file
+        self._arrived.append(arrived)
+        return arrived
 
     def _size(self) -> int:
         return self._spool.size_bytes if self._spool else 0
@@ -184,6 +185,17 @@ class ExpectedFiles:
 def malformed(message: str) -> InvalidArgument:
     """The error for a stream whose messages are not in the agreed order."""
     return InvalidArgument(Violation("payload", message), reason="UPLOAD_MALFORMED")
+
+
+def _told(file: File) -> bool:
+    return bool(file.sha256 or file.blake3)
+
+
+def _require_same(arrived: File, told: File) -> None:
+    if told.sha256 not in ("", arrived.sha256):
+        raise _mismatch(told, f"arrived with SHA-256 {arrived.sha256}, declared was {told.sha256[:80]}")
+    if told.blake3 not in ("", arrived.blake3):
+        raise _mismatch(told, f"arrived with BLAKE3 {arrived.blake3}, declared was {told.blake3[:80]}")
 
 
 def _mismatch(file: File, what: str) -> ServiceError:

@@ -17,7 +17,7 @@ _DRAIN_SECONDS = 2.0
 
 
 class UploadRequest(Protocol):
-    """A message with `oneof payload { header, path, chunk, sha256 }`; datasets have no path, models no checksum."""
+    """A message with `oneof payload { header, path, chunk, sha256, blake3 }`; datasets have no path, models no checksum."""
 
     def WhichOneof(self, oneof_group: Any, /) -> str | None:  # noqa: N802 - protobuf's name
         """Which of them is set."""
@@ -55,7 +55,9 @@ async def read_items(requests: AsyncIterator[Any]) -> AsyncIterator[Item]:
             case "path" | "chunk":
                 yield getattr(request, kind)
             case "sha256":
-                yield Digest(request.sha256)
+                yield Digest(sha256=request.sha256)
+            case "blake3":
+                yield Digest(blake3=request.blake3)
             case _:
                 raise malformed(f"a message holds {kind or 'nothing'}; after the header come only files")
 

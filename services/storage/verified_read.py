@@ -12,6 +12,7 @@ from services.storage.object_store import ObjectStore
 from services.storage.scrub import StoredContent
 from services.storage.scrub_repository import ScrubRepository
 from services.storage.scrubber import CHANGED, report_damage
+from tunesmith.checksum import Checksum
 
 TRAILER = "content-sha256"
 """Trailing metadata: SHA-256 of the bytes this answer has sent; where the caller verifies, what the whole file has to have."""
@@ -40,15 +41,16 @@ class VerifiedRead:
         """
         if file.damage:
             raise damaged(file, owner, file.damage)
-        digest = None if caller_verifies else hashlib.sha256()
+        whole, rest = Checksum.of(file).begin(), hashlib.sha256()
+        digest = None if caller_verifies else rest if offset else whole
         async for chunk in self._store.read(file.object_key, offset, file.size_bytes):
             if digest is not None:
                 digest.update(chunk)
             yield chunk
-        sent = file.sha256 if digest is None else digest.hexdigest()
-        if offset == 0 and sent != file.sha256:
+        if digest is whole and not whole.fits:
             await self._judge(file)
             raise damaged(file, owner, CHANGED)
+        sent = rest.hexdigest() if digest is rest else file.sha256
         context.set_trailing_metadata((*(context.trailing_metadata() or ()), (TRAILER, sent)))
 
     async def whole(self, file: StoredFile, owner: str, hint: str) -> bytes:
@@ -56,17 +58,17 @@ class VerifiedRead:
         if file.damage:
             raise damaged(file, owner, file.damage, hint)
         content = b"".join([chunk async for chunk in self._store.read(file.object_key, 0, file.size_bytes)])
-        if hashlib.sha256(content).hexdigest() != file.sha256:
+        if not Checksum.of(file).fits(content):
             await self._judge(file)
             raise damaged(file, owner, CHANGED, hint)
         return content
 
     async def _judge(self, file: StoredFile) -> None:
         """Records damage that is met again; raises Unavailable when the bytes had only changed on their way here."""
-        digest = hashlib.sha256()
+        comparison = Checksum.of(file).begin()
         async for chunk in self._store.read(file.object_key, 0, file.size_bytes):
-            digest.update(chunk)
-        if digest.hexdigest() == file.sha256:
+            comparison.update(chunk)
+        if comparison.fits:
             raise Unavailable("OBJECT_STORE_UNAVAILABLE", f"the S3 server has sent {file.path} with other bytes than it stores")
         await report_damage(self._scrubs, StoredContent(file.sha256, file.size_bytes, file.object_key), CHANGED)
 

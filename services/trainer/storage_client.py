@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO
 
 import grpc
+from blake3 import blake3
 
 from services.common.channels import call_metadata, translated
 from services.common.errors import ServiceError
@@ -17,6 +18,7 @@ from services.common.verified_file import fetch_verified, write_verified
 from services.trainer.composition import Split
 from services.trainer.run import Request
 from services.trainer.run_directory import Provenance, Result
+from tunesmith.checksum import Checksum
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -40,7 +42,9 @@ class AdapterFile:
     path: str
     size_bytes: int
     sha256: str = ""
-    """Of a file to upload: empty = computed while it is sent."""
+    """Of a file to upload: empty = BLAKE3 is computed while it is sent."""
+    blake3: str = ""
+    """Of a stored file: empty = storage does not know it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class StorageClient:
             expected = dataset.rows_sha256 or dataset.sha256
             if not await asyncio.to_thread(_has_digest, target, expected):
                 on_download()
-                await write_verified(target, expected, self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
+                await write_verified(target, Checksum(expected), self._dataset_chunks(name, has_rows=bool(dataset.rows_sha256)))
         return DatasetDigests(dataset.sha256, dataset.rows_sha256)
 
     async def learned(self, model: str) -> Learned:
@@ -172,7 +176,7 @@ class StorageClient:
     async def fetch_file(self, artifact: str, file: AdapterFile, target: pathlib.Path) -> None:
         """Brings one file of an artifact to `target`; raises NotFound, and CHECKSUM_MISMATCH when other bytes arrive."""
         with translated("STORAGE_UNAVAILABLE", "storage"):
-            await fetch_verified(target, file.sha256, functools.partial(self._file_chunks, artifact, file.path))
+            await fetch_verified(target, Checksum.of(file), functools.partial(self._file_chunks, artifact, file.path))
 
     async def _manifest(self, model: str) -> artifact_pb2.ArtifactManifest:
         metadata = call_metadata(self._api_key)
@@ -223,7 +227,7 @@ def _split(manifest: artifact_pb2.ArtifactManifest) -> Split | None:
 
 def _stored_checkpoint(artifact: artifact_pb2.Artifact) -> StoredCheckpoint:
     manifest = artifact.manifest
-    files = tuple(AdapterFile(file.path, file.size_bytes, file.sha256) for file in manifest.files)
+    files = tuple(AdapterFile(file.path, file.size_bytes, file.sha256, file.blake3) for file in manifest.files)
     return StoredCheckpoint(artifact.name, manifest.step, manifest.attempt, files, artifact.create_time.ToMicroseconds() / 1e6)
 
 
@@ -238,15 +242,15 @@ async def _upload(adapter: Adapter, described: artifact_pb2.ArtifactManifest) ->
     yield Upload(header=_header(adapter, described))
     for file in adapter.files:
         yield Upload(path=file.path)
-        digest = None if file.sha256 else hashlib.sha256()
+        digest = None if file.sha256 else blake3()
         with (adapter.directory / file.path).open("rb") as content:
             while chunk := await asyncio.to_thread(_read, content, digest):
                 yield Upload(chunk=chunk)
         if digest is not None:
-            yield Upload(sha256=digest.hexdigest())
+            yield Upload(blake3=digest.hexdigest())
 
 
-def _read(content: BinaryIO, digest: "hashlib._Hash | None") -> bytes:
+def _read(content: BinaryIO, digest: blake3 | None) -> bytes:
     chunk = content.read(_CHUNK_BYTES)
     if digest is not None:
         digest.update(chunk)

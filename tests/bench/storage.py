@@ -19,10 +19,12 @@ from collections.abc import Iterator
 import grpc
 import minio
 import psutil
+from blake3 import blake3
 
 from tests.bench.storage_pages import pages
 from tests.bench.transfer_rounds import Measured, Way, in_turns, settle, table
 from tests.e2e.local_stack import LocalStack, local_stack
+from tunesmith.checksum import Checksum
 from tunesmith.dataset_parts import _Sender
 from tunesmith.direct_download import DirectDownload
 from tunesmith.transfers import receive
@@ -66,7 +68,7 @@ class Bench:
         self.sdk.make_bucket(_BUCKET)
         self.storage_pid, self.s3_pid, self.size_mb = stack.pid("storage"), stack.pid("object_store"), size_mb
         self.file, self.out = root / "file", root / "out"
-        self.name = ""
+        self.name, self.checksum = "", Checksum()
 
     def new_file(self) -> None:
         """Other bytes each time: equal contents are not stored twice."""
@@ -75,13 +77,14 @@ class Bench:
                 out.write(os.urandom(CHUNK_BYTES))
 
     def rpc_upload(self) -> None:
-        """UploadArtifact; the SHA-256 is computed while the file is sent, as runners do."""
+        """UploadArtifact; the BLAKE3 is computed while the file is sent, as runners do."""
         described = artifact_pb2.File(path="file.safetensors", size_bytes=self.file.stat().st_size)
         manifest = artifact_pb2.ArtifactManifest(files=[described], task=f"tasks/{uuid.uuid4()}")
         header = artifact_service_pb2.ArtifactHeader(
             kind=artifact_pb2.Artifact.ADAPTER, manifest=manifest, epoch=1, request_id="r"
         )
-        self.name = self.artifacts.UploadArtifact(self._messages(header)).name
+        artifact = self.artifacts.UploadArtifact(self._messages(header))
+        self.name, self.checksum = artifact.name, Checksum.of(artifact.manifest.files[0])
 
     def rpc_download(self) -> None:
         """DownloadArtifact into a file, received as the client receives files."""
@@ -92,7 +95,7 @@ class Bench:
             )
             return (part.chunk for part in self.artifacts.DownloadArtifact(request))
 
-        receive(fetch, self.out, key="bench", sha256="", progress=lambda _: None)
+        receive(fetch, self.out, key="bench", checksum=self.checksum, progress=lambda _: None)
 
     def direct_download(self) -> None:
         """Straight from the object store by a presigned URL, received as the client receives files."""
@@ -108,7 +111,13 @@ class Bench:
             raise AssertionError(f"{path} came through the service from {offset}")
 
         source = DirectDownload([described], refuse, sign)
-        receive(lambda offset: source.read(described.path, offset), self.out, key="bench", sha256="", progress=lambda _: None)
+        receive(
+            lambda offset: source.read(described.path, offset),
+            self.out,
+            key="bench",
+            checksum=self.checksum,
+            progress=lambda _: None,
+        )
 
     def sdk_upload(self) -> None:
         """fput_object."""
@@ -119,7 +128,7 @@ class Bench:
         self.sdk.fget_object(_BUCKET, "file", str(self.out))
 
     def sdk_verified_download(self) -> None:
-        """fget_object, and the SHA-256 that ours compare."""
+        """fget_object, and a SHA-256."""
         self.sdk_download()
         with self.out.open("rb") as source:
             hashlib.file_digest(source, "sha256")
@@ -150,12 +159,12 @@ class Bench:
     def _messages(self, header: artifact_service_pb2.ArtifactHeader) -> Iterator[_UPLOAD]:
         yield _UPLOAD(header=header)
         yield _UPLOAD(path="file.safetensors")
-        digest = hashlib.sha256()
+        digest = blake3()
         with self.file.open("rb") as source:
             while chunk := source.read(CHUNK_BYTES):
                 digest.update(chunk)
                 yield _UPLOAD(chunk=chunk)
-        yield _UPLOAD(sha256=digest.hexdigest())
+        yield _UPLOAD(blake3=digest.hexdigest())
 
 
 def transfers(bench: Bench, rounds: int) -> None:
@@ -167,7 +176,7 @@ def transfers(bench: Bench, rounds: int) -> None:
     }
     downloads = {
         "MinIO SDK, `fget_object`": bench.sdk_download,
-        "the same, and the SHA-256 that ours compare": bench.sdk_verified_download,
+        "the same, and a SHA-256": bench.sdk_verified_download,
         "`DownloadArtifact`": bench.rpc_download,
         "presigned ranges": bench.direct_download,
     }

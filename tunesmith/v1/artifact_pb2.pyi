@@ -31,22 +31,29 @@ class File(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    BLAKE3_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Relative path with `/`, for example `adapter_model.safetensors`; each part matches `[A-Za-z0-9._-]{1,128}` and is not `..`."""
     size_bytes: _builtins.int
     """Size."""
     sha256: _builtins.str
     """SHA-256 of the bytes, lower-case hexadecimal."""
+    blake3: _builtins.str
+    """Output only. BLAKE3 of the bytes, 256 bits, lower-case hexadecimal: as good as SHA-256 to compare them with, and computed in a
+    tenth of the time where the processor has no instructions for that. Empty = not known yet, because an older version has stored
+    them; the scrubber adds it when it reads them.
+    """
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        blake3: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blake3", b"blake3", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

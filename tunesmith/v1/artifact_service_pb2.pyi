@@ -33,6 +33,7 @@ class UploadArtifactRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    BLAKE3_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The chunks that follow belong to this file of the manifest."""
     chunk: _builtins.bytes
@@ -40,6 +41,10 @@ class UploadArtifactRequest(_message.Message):
     sha256: _builtins.str
     """Behind the last chunk of a file whose `File.sha256` is empty in the manifest, and of no other: the SHA-256 of its bytes,
     lower-case hexadecimal. Whoever sends computes it while sending, and need not read the file before.
+    """
+    blake3: _builtins.str
+    """In place of `sha256`: the BLAKE3 of the bytes, 256 bits, lower-case hexadecimal, which takes a fraction of the time. The
+    service computes their SHA-256 itself.
     """
     @_builtins.property
     def header(self) -> Global___ArtifactHeader:
@@ -52,12 +57,13 @@ class UploadArtifactRequest(_message.Message):
         path: _builtins.str = ...,
         chunk: _builtins.bytes = ...,
         sha256: _builtins.str = ...,
+        blake3: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blake3", b"blake3", "chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blake3", b"blake3", "chunk", b"chunk", "header", b"header", "path", b"path", "payload", b"payload", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "path", "chunk", "sha256"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "path", "chunk", "sha256", "blake3"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 

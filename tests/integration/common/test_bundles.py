@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from blake3 import blake3
 
 from services.common import channels
 from services.common.bundles import BundleStore
@@ -30,7 +31,16 @@ FILES = {"config.json": b"{}", "sub/model.safetensors": b"w" * 3_000_000}
 
 
 def listed(files: dict[str, bytes]) -> list[artifact_pb2.File]:
-    return [artifact_pb2.File(path=p, size_bytes=len(d), sha256=hashlib.sha256(d).hexdigest()) for p, d in files.items()]
+    """Of the smaller ones storage knows the SHA-256 alone."""
+    return [
+        artifact_pb2.File(
+            path=path,
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            blake3=blake3(data).hexdigest() if len(data) > 2 else "",
+        )
+        for path, data in files.items()
+    ]
 
 
 class MemoryStorage(model_service_pb2_grpc.ModelServiceServicer, artifact_service_pb2_grpc.ArtifactServiceServicer):

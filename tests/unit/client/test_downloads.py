@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from tunesmith import Client
+from tunesmith.checksum import Checksum
 from tunesmith.errors import DataLoss, InvalidArgument, NotFound, TunesmithError, Unreachable
 from tunesmith.transfers import describe, receive, safe_target
 
@@ -131,7 +132,7 @@ def test_a_missing_artifact_makes_no_directory(client, out):
 def test_a_checksum_is_compared_as_lower_case_hexadecimal(tmp_path):
     with pytest.raises(TunesmithError):
         sha256 = hashlib.sha256(b"x").hexdigest().upper()
-        receive(lambda offset: [b"x"], tmp_path / "f", key="k", sha256=sha256, progress=lambda count: None)
+        receive(lambda offset: [b"x"], tmp_path / "f", key="k", checksum=Checksum(sha256), progress=lambda count: None)
     assert written(tmp_path) == {}
 
 

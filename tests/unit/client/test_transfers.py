@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from tunesmith.checksum import Checksum
 from tunesmith.errors import DataLoss, InvalidArgument, OutOfRange
 from tunesmith.transfers import CHUNK_BYTES, chunks_of, describe, receive, require_file, safe_target, sha256_of
 
@@ -56,7 +57,7 @@ def test_received_bytes_appear_only_when_complete(tmp_path):
         yield b"two"
 
     counts = []
-    receive(lambda offset: chunks(), target, key="k", sha256=digest(b"onetwo"), progress=counts.append)
+    receive(lambda offset: chunks(), target, key="k", checksum=Checksum(digest(b"onetwo")), progress=counts.append)
     assert seen_before_the_end == [False]
     assert counts == [3, 3]
     assert sha256_of(target) == digest(b"onetwo")
@@ -66,7 +67,7 @@ def test_an_earlier_file_stays_when_the_new_bytes_are_wrong(tmp_path):
     target = tmp_path / "file"
     target.write_bytes(b"good")
     with pytest.raises(DataLoss):
-        receive(lambda offset: [b"bad"], target, key="k", sha256=digest(b"better"), progress=lambda count: None)
+        receive(lambda offset: [b"bad"], target, key="k", checksum=Checksum(digest(b"better")), progress=lambda count: None)
     assert target.read_bytes() == b"good"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -81,7 +82,7 @@ def test_a_broken_transfer_is_continued_where_it_broke(tmp_path):
             raise ConnectionError
 
     def once(progress):
-        receive(fetch, tmp_path / "file", key="k", sha256=digest(b"onetwo"), progress=progress)
+        receive(fetch, tmp_path / "file", key="k", checksum=Checksum(digest(b"onetwo")), progress=progress)
 
     with pytest.raises(ConnectionError):
         once(lambda count: None)
@@ -99,8 +100,10 @@ def test_what_an_interruption_left_is_never_mixed_with_other_content(tmp_path):
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        receive(interrupted, tmp_path / "file", key="first", sha256="", progress=lambda count: None)
-    receive(lambda offset: [b"new"], tmp_path / "file", key="second", sha256=digest(b"new"), progress=lambda count: None)
+        receive(interrupted, tmp_path / "file", key="first", checksum=Checksum(), progress=lambda count: None)
+    receive(
+        lambda offset: [b"new"], tmp_path / "file", key="second", checksum=Checksum(digest(b"new")), progress=lambda count: None
+    )
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
@@ -111,21 +114,21 @@ def test_a_part_that_is_not_the_beginning_is_thrown_away(tmp_path, problem):
         raise problem
 
     with pytest.raises(type(problem)):
-        receive(fetch, tmp_path / "file", key="k", sha256="", progress=lambda count: None)
+        receive(fetch, tmp_path / "file", key="k", checksum=Checksum(), progress=lambda count: None)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["file.part", ".file.part", ".k.part", "k"])
 def test_a_file_beside_the_target_is_never_taken_for_its_part(tmp_path, name):
     (tmp_path / name).write_bytes(b"another download")
-    receive(lambda offset: [b"x"], tmp_path / "file", key="k", sha256=digest(b"x"), progress=lambda count: None)
+    receive(lambda offset: [b"x"], tmp_path / "file", key="k", checksum=Checksum(digest(b"x")), progress=lambda count: None)
     assert (tmp_path / name).read_bytes() == b"another download"
     assert (tmp_path / "file").read_bytes() == b"x"
 
 
 def test_a_key_never_leaves_the_directory(tmp_path):
     (tmp_path / "deep").mkdir()
-    receive(lambda offset: [b"x"], tmp_path / "deep" / "file", key="../../evil", sha256="", progress=lambda count: None)
+    receive(lambda offset: [b"x"], tmp_path / "deep" / "file", key="../../evil", checksum=Checksum(), progress=lambda count: None)
     assert [path.name for path in tmp_path.rglob("*")] == ["deep", "file"]
 
 

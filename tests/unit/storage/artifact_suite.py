@@ -7,7 +7,16 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
-from unit.storage.service import Service, artifact_header, artifact_messages, declared, refused, sealed_messages, sha256
+from unit.storage.service import (
+    Service,
+    artifact_header,
+    artifact_messages,
+    checksums,
+    declared,
+    refused,
+    sealed_messages,
+    sha256,
+)
 
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2
 
@@ -60,8 +69,11 @@ class ArtifactSuite:
         header.manifest.metrics["loss"] = float("inf")
         header.manifest.effective_hyperparameters.learning_rate = 1e-4
         messages = [Upload(header=header), *artifact_messages(FILES)[1:]]
+        header.manifest.files[0].blake3 = "ab" * 32
         artifact = await service.artifacts.UploadArtifact(messages)
-        assert artifact.manifest == header.manifest
+        for file, content in zip(header.manifest.files, FILES.values(), strict=True):
+            file.blake3 = checksums(content)["blake3"]
+        assert artifact.manifest == header.manifest, "what the caller says of BLAKE3 is not believed"
         stored = await service.artifacts.GetArtifact(artifact_service_pb2.GetArtifactRequest(name=artifact.name))
         assert stored == artifact
 
@@ -131,30 +143,36 @@ class ArtifactSuite:
         assert refusal.code == grpc.StatusCode.DATA_LOSS
         assert await service.keys() == set()
 
-    async def test_checksums_may_follow_the_bytes_and_are_told_as_if_declared(self, service: Service) -> None:
+    @pytest.mark.parametrize("seal", ["sha256", "blake3"])
+    async def test_checksums_may_follow_the_bytes_and_are_told_as_if_declared(self, service: Service, seal: str) -> None:
         task = f"tasks/{uuid.uuid4()}"
-        artifact = await service.artifacts.UploadArtifact(sealed_messages(FILES, chunk_bytes=100_000, task=task))
-        assert artifact.manifest == artifact_header(FILES, task=task).manifest
+        messages = sealed_messages(FILES, chunk_bytes=100_000, seal=seal, task=task)
+        artifact = await service.artifacts.UploadArtifact(messages)
+        described = [artifact_pb2.File(path=path, size_bytes=len(data), **checksums(data)) for path, data in FILES.items()]
+        assert artifact.manifest == artifact_header(FILES, declared=described, task=task).manifest
         stored = await service.artifacts.GetArtifact(artifact_service_pb2.GetArtifactRequest(name=artifact.name))
         assert stored == artifact
         assert await service.artifacts.UploadArtifact(sealed_messages(FILES, task=task)[:1]) == artifact, "a repeat"
         for path, content in FILES.items():
             assert await service.download_artifact(artifact.name, path) == content
 
+    @pytest.mark.parametrize("seal", ["sha256", "blake3"])
     @pytest.mark.parametrize("size", [5, 20 * 2**20], ids=["whole", "in parts"])
-    async def test_bytes_whose_checksum_follows_are_stored_once_too(self, service: Service, size: int) -> None:
+    async def test_bytes_whose_checksum_follows_are_stored_once_too(self, service: Service, size: int, seal: str) -> None:
         content = bytes(range(251)) * (size // 251 + 1)
         first = await service.store_artifact({"a.bin": content})
-        second = await service.artifacts.UploadArtifact(sealed_messages({"b.bin": content, "c.bin": b"other", "d.bin": content}))
+        more = {"b.bin": content, "c.bin": b"other", "d.bin": content}
+        second = await service.artifacts.UploadArtifact(sealed_messages(more, seal=seal))
         assert len(await service.keys()) == 2
         assert await self.held(service, second, "b.bin") == await self.held(service, first, "a.bin")
         assert await service.download_artifact(second.name, "d.bin") == content
 
+    @pytest.mark.parametrize("kind", ["sha256", "blake3"])
     @pytest.mark.parametrize("size", [5, 20 * 2**20], ids=["whole", "in parts"])
-    async def test_a_checksum_that_follows_and_differs_leaves_nothing(self, service: Service, size: int) -> None:
-        *messages, seal = sealed_messages({"w.bin": b"x" * size})
+    async def test_a_checksum_that_follows_and_differs_leaves_nothing(self, service: Service, size: int, kind: str) -> None:
+        *messages, seal = sealed_messages({"w.bin": b"x" * size}, seal=kind)
         async with refused("CHECKSUM_MISMATCH") as refusal:
-            await service.artifacts.UploadArtifact([*messages, Upload(sha256=sha256(b"another"))])
+            await service.artifacts.UploadArtifact([*messages, Upload(**{kind: checksums(b"another")[kind]})])
         assert (refusal.code, refusal.metadata["path"]) == (grpc.StatusCode.DATA_LOSS, "w.bin")
         for reason, broken in (
             ("UPLOAD_MALFORMED", messages),

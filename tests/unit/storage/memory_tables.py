@@ -10,7 +10,7 @@ from services.storage.artifact import Artifact
 from services.storage.base_model import BaseModel
 from services.storage.checkpoint_retention import CheckpointFacts
 from services.storage.dataset import Dataset
-from services.storage.file import File, StoredFile
+from services.storage.file import File, StoredFile, stored
 from services.storage.notice import Notice
 from services.storage.part_upload import PartUpload
 from services.storage.pending_object_repository import refuse_unclaimed
@@ -39,6 +39,7 @@ class Blob:
     check_time: datetime.datetime
     damage: str = ""
     checking_until: datetime.datetime | None = None
+    blake3: str = ""
 
 
 @dataclasses.dataclass
@@ -96,11 +97,15 @@ class Tables:
     def settle(self, files: Sequence[File], keys: Mapping[str, str]) -> tuple[StoredFile, ...]:
         """What `add_blobs` does: the first object of a content counts."""
         now = self.clock.now()
-        made = {file.sha256: Blob(file.size_bytes, keys[file.sha256], now) for file in files if self._lacks(file, keys)}
+        made = {
+            file.sha256: Blob(file.size_bytes, keys[file.sha256], now, blake3=file.blake3)
+            for file in files
+            if self._lacks(file, keys)
+        }
         self.claim({blob.object_key for blob in made.values()})
         self.condemn({self.blobs[each].object_key: self.blobs[each].size_bytes for each in made if each in self.blobs})
         self.blobs |= made
-        return tuple(StoredFile(file.path, file.size_bytes, file.sha256, self.blobs[file.sha256].object_key) for file in files)
+        return self.as_stored([stored(file, "") for file in files])
 
     def _lacks(self, file: File, keys: Mapping[str, str]) -> bool:
         blob = self.blobs.get(file.sha256)
@@ -109,7 +114,9 @@ class Tables:
     def as_stored(self, files: Sequence[StoredFile]) -> tuple[StoredFile, ...]:
         """The files with the keys and the damage of now."""
         blobs = [(file, self.blobs[file.sha256]) for file in files]
-        return tuple(dataclasses.replace(file, object_key=blob.object_key, damage=blob.damage) for file, blob in blobs)
+        return tuple(
+            dataclasses.replace(file, object_key=blob.object_key, damage=blob.damage, blake3=blob.blake3) for file, blob in blobs
+        )
 
     def announce(self, kind: str, artifact: Artifact, **what: object) -> Notice:
         """The next announcement."""

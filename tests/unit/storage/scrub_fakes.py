@@ -46,11 +46,12 @@ class MemoryScrubRepository:
     async def give_back(self, content: StoredContent, pause: datetime.timedelta) -> None:
         self._contents()[content.object_key][1].checking_until = self._tables.clock.now() + pause
 
-    async def record(self, content: StoredContent, damage: str) -> tuple[Notice, ...]:
+    async def record(self, content: StoredContent, damage: str, blake3: str = "") -> tuple[Notice, ...]:
         tables, (_, row) = self._tables, self._contents().get(content.object_key, (None, None))
         if row is None:
             return ()
         before, row.damage = row.damage, damage
+        row.blake3 = blake3 or row.blake3
         row.check_time, row.checking_until = tables.clock.now(), None
         if before or not damage or tables.blobs.get(content.sha256) is not row:
             return ()

@@ -1,7 +1,9 @@
 """Bytes that rot are found, told, refused and replaced; run against the fakes and against Postgres and S3."""
 
+import asyncio
 import datetime
 import io
+import pathlib
 import uuid
 from collections.abc import Awaitable, Callable
 
@@ -9,11 +11,13 @@ import grpc
 import pytest
 from google.protobuf import timestamp_pb2
 from structlog.testing import capture_logs
-from unit.storage.service import Service, lines, model_files, refused, row, sha256
+from unit.storage.service import Service, checksums, lines, model_files, refused, row, sha256
 
 from services.storage.object_store import ObjectStore
 from services.storage.scrubber import CHANGED, MISSING, Scrubber
 from services.storage.verified_read import TRAILER
+from tunesmith import Client
+from tunesmith.errors import TunesmithError
 from tunesmith.v1 import artifact_pb2, artifact_service_pb2, model_service_pb2
 
 Advance = Callable[[datetime.timedelta], Awaitable[None]]
@@ -84,6 +88,33 @@ class ScrubSuite:
         status = await check(service)
         assert (status.content_count, status.overdue_bytes, list(status.damages)) == (5, 0, [])
         assert await scrub(service) == 0
+
+    async def test_a_content_whose_blake3_nobody_knows_is_compared_all_the_same_and_gets_it_when_it_is_read(
+        self, service: Service, store: ObjectStore, advance: Advance, tmp_path: pathlib.Path
+    ) -> None:
+        rows = await self._content_without_blake3(service)
+        artifact = await service.store_artifact({ROTTEN: rows})
+        await service.pin(artifact.name)
+        known = [(file.sha256, file.blake3) for file in artifact.manifest.files]
+        assert known == [(sha256(rows), "")]
+        key = await key_of(service, rows)
+        await store.put(key, io.BytesIO(rows[::-1]), len(rows))
+        with Client(storage=service.address) as client, pytest.raises(TunesmithError) as caught:
+            await asyncio.to_thread(client.download_artifact, artifact.name, tmp_path)
+        assert caught.value.reason == "FILE_DAMAGED"
+        await store.put(key, io.BytesIO(rows), len(rows))
+        await advance(MONTH + datetime.timedelta(minutes=1))
+        await scrub(service)
+        (file,) = (await shown(service, artifact.name)).manifest.files
+        assert {"sha256": file.sha256, "blake3": file.blake3} == checksums(rows)
+        assert await service.download_artifact(artifact.name, ROTTEN) == rows
+
+    async def _content_without_blake3(self, service: Service) -> bytes:
+        """The rows of a dataset, which its checker has written: of them storage knows the SHA-256 alone."""
+        rows = lines(row("a"), row("b"))
+        dataset = await service.upload(rows.replace(b"\n", b"\r\n"))
+        assert dataset.rows_sha256 == sha256(rows) != dataset.sha256
+        return rows
 
     async def test_the_position_outlives_the_scrubber(self, service: Service, advance: Advance) -> None:
         await service.store_artifact(FILES)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 
 import grpc
 import pytest
+from blake3 import blake3
 from google.protobuf import duration_pb2
 from unit.storage.fake_processes import FakeCheckers, FakeTasks, FakeTokens
 
@@ -214,6 +215,11 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def checksums(content: bytes) -> dict[str, str]:
+    """What storage tells of a file with these bytes."""
+    return {"sha256": sha256(content), "blake3": blake3(content).hexdigest()}
+
+
 def cut(content: bytes, size: int) -> Iterable[bytes]:
     return (content[start : start + size] for start in range(0, len(content), size))
 
@@ -236,13 +242,13 @@ def artifact_header(files: Mapping[str, bytes], /, **fields: object) -> artifact
     return artifact_service_pb2.ArtifactHeader(**fields)
 
 
-def sealed_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, **header: object) -> list:
-    """As `artifact_messages`, but no SHA-256 is declared: each follows its chunks."""
+def sealed_messages(files: Mapping[str, bytes], /, *, chunk_bytes: int = 2**20, seal: str = "sha256", **header: object) -> list:
+    """As `artifact_messages`, but no SHA-256 is declared: behind its chunks each has the checksum of the kind `seal`."""
     message = artifact_service_pb2.UploadArtifactRequest
     without = [artifact_pb2.File(path=path, size_bytes=len(data)) for path, data in files.items()]
     sent = [message(header=artifact_header(files, declared=without, **header))]
     for path, data in files.items():
-        sent += [*file_messages(message, {path: data}, chunk_bytes), message(sha256=sha256(data))]
+        sent += [*file_messages(message, {path: data}, chunk_bytes), message(**{seal: checksums(data)[seal]})]
     return sent
 
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from unit.storage.service import cut, sha256
+from unit.storage.service import checksums, cut, sha256
 
 from services.storage.passage import Passage
 
@@ -26,7 +26,8 @@ def test_parts_of_any_size_are_the_bytes_however_they_came(chunk: int, size: int
             while passage.size_bytes - len(taken) >= size:
                 taken += part_of(passage, len(taken), size)
         taken += part_of(passage, len(taken), len(DATA) - len(taken))
-        assert (taken, passage.size_bytes, passage.sha256) == (DATA, len(DATA), sha256(DATA))
+        assert (taken, passage.size_bytes) == (DATA, len(DATA))
+        assert {"sha256": passage.digests.sha256, "blake3": passage.digests.blake3} == checksums(DATA)
 
 
 def test_a_small_file_is_read_as_one() -> None:
@@ -44,7 +45,7 @@ def test_what_is_taken_is_let_go() -> None:
             passage.write(piece)
         part_of(passage, 0, 950)
         assert sum(len(chunk) for chunk in passage._chunks) == 50
-        assert (passage.size_bytes, passage.sha256) == (1000, sha256(DATA))
+        assert (passage.size_bytes, passage.digests.sha256) == (1000, sha256(DATA))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from unit.storage.service import sha256
+from unit.storage.service import checksums, sha256
 
 from services.common.errors import ServiceError
 from services.storage.spool import Spool, disk_full_reported
@@ -13,7 +13,8 @@ def test_what_was_written_is_read_and_measured() -> None:
     with Spool() as spool:
         for chunk in (b"one ", b"", b"two"):
             spool.write(chunk)
-        assert (spool.size_bytes, spool.sha256) == (7, sha256(b"one two"))
+        assert spool.size_bytes == 7
+        assert {"sha256": spool.digests.sha256, "blake3": spool.digests.blake3} == checksums(b"one two")
         assert spool.content().read() == b"one two"
         assert spool.content().read(3) == b"one"
 
@@ -32,7 +33,7 @@ def test_parts_are_read_while_more_is_written() -> None:
         assert (part_of(spool, 7, 6), part_of(spool, 11, 2), part_of(spool, 13, 0)) == (b" three", b"ee", b"")
         with pytest.raises(AssertionError, match="more was asked for"):
             part_of(spool, 11, 9)
-        assert (spool.size_bytes, spool.sha256) == (13, sha256(b"one two three"))
+        assert (spool.size_bytes, spool.digests.sha256) == (13, sha256(b"one two three"))
 
 
 def test_nothing_is_left_after_the_block() -> None:

@@ -9,7 +9,7 @@ import pytest
 from unit.storage.fakes import MemoryObjectStore, MemoryPendingObjectRepository
 from unit.storage.memory_tables import START, Blob, Clock, Tables
 from unit.storage.retention_fakes import MemoryBlobRepository
-from unit.storage.service import cut, sha256
+from unit.storage.service import checksums, cut, sha256
 
 from services.common.errors import ServiceError
 from services.storage.file import File
@@ -19,8 +19,14 @@ from services.storage.upload import Digest, ExpectedFiles, FileUpload, Item
 
 CONTENT = {"a.bin": b"alpha", "empty": b"", "dir/b.bin": b"beta" * 10}
 DECLARED = [File(path, len(data), sha256(data)) for path, data in CONTENT.items()]
+ARRIVED = tuple(File(path, len(data), **checksums(data)) for path, data in CONTENT.items())
 OPEN = [File(path, len(data), "") for path, data in CONTENT.items()]
 ALPHA = Digest(sha256(b"alpha"))
+ALPHA3 = Digest(blake3=checksums(b"alpha")["blake3"])
+
+
+def sealed(data: bytes, kind: str) -> Digest:
+    return Digest(**{kind: checksums(data)[kind]})
 
 
 def records() -> MemoryPendingObjectRepository:
@@ -45,9 +51,10 @@ def test_files_become_whole_however_they_are_cut(size: int) -> None:
     assert run(items) == list(CONTENT.items())
 
 
+@pytest.mark.parametrize("kind", ["sha256", "blake3"])
 @pytest.mark.parametrize("size", [1, 5, 41])
-def test_files_without_a_declared_checksum_become_whole_by_it(size: int) -> None:
-    items = [item for path, data in CONTENT.items() for item in (path, *cut(data, size), Digest(sha256(data)))]
+def test_files_without_a_declared_checksum_become_whole_by_it(size: int, kind: str) -> None:
+    items = [item for path, data in CONTENT.items() for item in (path, *cut(data, size), sealed(data, kind))]
     assert run(items, OPEN) == list(CONTENT.items())
 
 
@@ -59,11 +66,13 @@ def test_a_checksum_that_is_missing_follows_and_one_that_is_declared_does_not() 
 @pytest.mark.parametrize(
     ("items", "says"),
     [
-        ([ALPHA], "a SHA-256 came; it follows the chunks"),
+        ([ALPHA], "a checksum came; it follows the chunks"),
         (["a.bin", b"alpha", ALPHA, ALPHA], "comes once"),
+        (["a.bin", b"alpha", ALPHA, ALPHA3], "comes once"),
         (["a.bin", b"alpha", ALPHA, b"x"], "after the declared end"),
-        (["a.bin", b"alpha"], "the SHA-256 of a.bin was not declared and did not follow"),
-        (["a.bin", b"alpha", "empty"], "the SHA-256 of a.bin was not declared and did not follow"),
+        (["a.bin", b"alpha"], "the SHA-256 of a.bin was not declared, and no checksum followed"),
+        (["a.bin", b"alpha", "empty"], "the SHA-256 of a.bin was not declared, and no checksum followed"),
+        (["a.bin", b"alpha", Digest()], "no checksum followed"),
         (["a.bin", b"alpha", ALPHA, "empty"], "the SHA-256 of empty was not declared"),
         (["a.bin", b"alpha", ALPHA], "ended before empty"),
     ],
@@ -74,9 +83,10 @@ def test_a_checksum_in_the_wrong_place_or_in_none_is_malformed(items: list[Item]
     assert caught.value.reason == "UPLOAD_MALFORMED"
 
 
-def test_a_checksum_behind_a_file_that_has_one_is_malformed() -> None:
+@pytest.mark.parametrize("digest", [ALPHA, ALPHA3])
+def test_a_checksum_behind_a_file_that_has_one_is_malformed(digest: Digest) -> None:
     with pytest.raises(ServiceError, match="declared without one") as caught:
-        run(["a.bin", b"alph", ALPHA])
+        run(["a.bin", b"alph", digest])
     assert caught.value.reason == "UPLOAD_MALFORMED"
 
 
@@ -89,6 +99,10 @@ def test_a_checksum_behind_a_file_that_has_one_is_malformed() -> None:
         (["a.bin", b"alphas", ALPHA], "a.bin is longer than the declared 5 bytes"),
         (["a.bin", b"ALPHA", ALPHA], "a.bin arrived with SHA-256"),
         (["a.bin", b"alpha", Digest("x" * 999)], "declared was x{80}$"),
+        (["a.bin", ALPHA3], "a.bin ended after 0 of 5 bytes"),
+        (["a.bin", b"ALPHA", ALPHA3], "a.bin arrived with BLAKE3"),
+        (["a.bin", b"alpha", Digest(blake3="x" * 999)], "declared was x{80}$"),
+        (["a.bin", b"alpha", Digest(blake3=sha256(b"alpha"))], "a.bin arrived with BLAKE3"),
     ],
 )
 def test_bytes_that_differ_from_the_checksum_behind_them_are_a_mismatch(items: list[Item], says: str) -> None:
@@ -158,7 +172,7 @@ def numbered() -> FileUpload:
 async def test_keys_are_made_by_the_server_and_reported_by_content() -> None:
     store = MemoryObjectStore()
     files, keys = await numbered().receive(DECLARED[:1], stream("a.bin", b"alpha"), PendingObjects(store, records()))
-    assert files == (DECLARED[0],)
+    assert files == ARRIVED[:1]
     assert keys == {sha256(b"alpha"): f"blobs/{uuid.UUID(int=1)}"}
     assert store.objects == {f"blobs/{uuid.UUID(int=1)}": b"alpha"}
 
@@ -170,22 +184,24 @@ async def test_the_same_content_twice_is_put_once() -> None:
     assert len(store.objects) == 1
 
 
-async def test_files_have_the_checksum_that_followed_their_bytes() -> None:
+@pytest.mark.parametrize("kind", ["sha256", "blake3"])
+async def test_files_have_both_checksums_whichever_followed_their_bytes(kind: str) -> None:
     store = MemoryObjectStore()
-    items = [item for path, data in CONTENT.items() for item in (path, data, Digest(sha256(data)))]
+    items = [item for path, data in CONTENT.items() for item in (path, data, sealed(data, kind))]
     files, keys = await numbered().receive(OPEN, stream(*items), PendingObjects(store, records()))
-    assert files == tuple(DECLARED)
+    assert files == ARRIVED
     assert {sha: store.objects[key] for sha, key in keys.items()} == {sha256(data): data for data in CONTENT.values()}
 
 
+@pytest.mark.parametrize("digest", [ALPHA, ALPHA3])
 @pytest.mark.parametrize("inspected", [False, True])
-async def test_content_that_proves_to_be_known_is_not_put(inspected: bool) -> None:
+async def test_content_that_proves_to_be_known_is_not_put(inspected: bool, digest: Digest) -> None:
     store, tables = MemoryObjectStore(), Tables(Clock())
     tables.blobs[ALPHA.sha256] = Blob(5, "blobs/known", START)
     upload = FileUpload(MemoryBlobRepository(tables), uuid.uuid4, inspect=(lambda *_: None) if inspected else None)
     pending = PendingObjects(store, records())
-    files, keys = await upload.receive(OPEN[:1], stream("a.bin", b"alpha", ALPHA), pending)
-    assert (files, keys, store.objects) == ((DECLARED[0],), {ALPHA.sha256: "blobs/known"}, {})
+    files, keys = await upload.receive(OPEN[:1], stream("a.bin", b"alpha", digest), pending)
+    assert (files, keys, store.objects) == (ARRIVED[:1], {ALPHA.sha256: "blobs/known"}, {})
 
 
 async def test_known_content_is_verified_and_not_put() -> None:

@@ -34,9 +34,10 @@ class Requests:
 
 
 async def test_the_header_is_the_first_message_and_the_rest_follows() -> None:
-    requests = Requests(HEADER, Artifact(path="a"), Artifact(chunk=b"x"), Artifact(chunk=b""), Artifact(sha256="ab"))
+    messages = [{"path": "a"}, {"chunk": b"x"}, {"chunk": b""}, {"sha256": "ab"}, {"path": "b"}, {"blake3": "cd"}]
+    requests = Requests(HEADER, *(Artifact(**message) for message in messages))
     assert (await read_header(requests)).header.request_id == "r"
-    assert [item async for item in read_items(requests)] == ["a", b"x", b"", Digest("ab")]
+    assert [item async for item in read_items(requests)] == ["a", b"x", b"", Digest(sha256="ab"), "b", Digest(blake3="cd")]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from unit.storage.scrub_suite import check, rot, shown
-from unit.storage.service import Service, sha256
+from unit.storage.service import Service, checksums
 from unit.trainer.trainer_values import TASK, make_request
 
 from services.common.bundles import BundleStore
@@ -21,7 +21,7 @@ from tunesmith.v1 import artifact_pb2
 WEIGHTS = bytes(range(256)) * 40_000
 """More than the least that clients read straight from the object store."""
 ROTTEN = b"?" + WEIGHTS[1:]
-FILE = AdapterFile("w.bin", len(WEIGHTS), sha256(WEIGHTS))
+FILE = AdapterFile("w.bin", len(WEIGHTS), **checksums(WEIGHTS))
 
 Fetch = Callable[[Service, str, pathlib.Path], Awaitable[object]]
 
@@ -81,7 +81,8 @@ class TransferSuite:
         files = adapter_files(tmp_path)
         adapter = Adapter(tmp_path, files, f"tasks/{TASK}", provenance, result, make_request(), "r")
         stored = await shown(service, (await trainer(service).upload_adapter(adapter)).name)
-        assert {file.path: file.sha256 for file in stored.manifest.files} == {p: sha256(c) for p, c in contents.items()}
+        found = {file.path: {"sha256": file.sha256, "blake3": file.blake3} for file in stored.manifest.files}
+        assert found == {path: checksums(content) for path, content in contents.items()}
         assert stored.manifest.step == 7
         for path, content in contents.items():
             assert await service.download_artifact(stored.name, path) == content

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from blake3 import blake3
 from unit.trainer.trainer_values import make_request
 
 from services.common.channels import connect
@@ -156,10 +157,10 @@ async def test_a_checksum_that_is_not_known_is_computed_while_the_file_is_sent(
                 sent[message.path] = b""
             case "chunk":
                 sent[max(sent)] += message.chunk
-            case "sha256":
-                assert message.sha256 == sha256(sent[max(sent)]), "of the file before it"
+            case "blake3":
+                assert message.blake3 == blake3(sent[max(sent)]).hexdigest(), "of the file before it"
     assert sent == contents
-    assert [message.WhichOneof("payload") for message in messages].count("sha256") == len(contents)
+    assert [message.WhichOneof("payload") for message in messages].count("blake3") == len(contents)
 
 
 async def test_a_checksum_that_is_known_is_declared_and_does_not_follow(
