@@ -70,10 +70,10 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self, request_iterator: AsyncIterator[artifact_service_pb2.UploadArtifactRequest], context: Context
     ) -> artifact_pb2.Artifact:
         """Stores an artifact under the epoch of its attempt."""
-        async with drained(request_iterator):
-            draft = to_draft((await read_header(request_iterator)).header, self._new_id())
+        async with drained(request_iterator) as requests:
+            draft = to_draft((await read_header(requests)).header, self._new_id())
             bind_contextvars(task=str(draft.task), epoch=draft.epoch)
-            return to_artifact(await self._upload.receive(draft, read_items(request_iterator), completed))
+            return to_artifact(await self._upload.receive(draft, read_items(requests), completed))
 
     async def GetArtifact(self, request: artifact_service_pb2.GetArtifactRequest, context: Context) -> artifact_pb2.Artifact:
         """One artifact."""

@@ -67,10 +67,10 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request_iterator: AsyncIterator[dataset_service_pb2.UploadDatasetRequest], context: Context
     ) -> dataset_pb2.Dataset:
         """Stores a file after its every row was checked."""
-        async with drained(request_iterator):
-            header, seal = (await read_header(request_iterator)).header, Seal()
+        async with drained(request_iterator) as requests:
+            header, seal = (await read_header(requests)).header, Seal()
             sealed = header.sha256_follows
-            chunks = read_sealed_chunks(request_iterator, seal) if sealed else read_chunks(request_iterator)
+            chunks = read_sealed_chunks(requests, seal) if sealed else read_chunks(requests)
             received = self._work.upload.receive(header_of(header), chunks, lambda given: with_lifetime(given, seal))
             return to_dataset(await received)
 
@@ -98,9 +98,9 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request_iterator: AsyncIterator[dataset_service_pb2.UploadDatasetPieceRequest], context: Context
     ) -> dataset_service_pb2.DatasetPiece:
         """Stores a piece of a file."""
-        async with drained(request_iterator):
-            upload = piece_upload_id((await read_header(request_iterator)).header.upload, "header.upload")
-            identifier, size_bytes = await self._work.pieces.add(upload, read_chunks(request_iterator))
+        async with drained(request_iterator) as requests:
+            upload = piece_upload_id((await read_header(requests)).header.upload, "header.upload")
+            identifier, size_bytes = await self._work.pieces.add(upload, read_chunks(requests))
             return dataset_service_pb2.DatasetPiece(name=f"datasetPieces/{identifier}", size_bytes=size_bytes)
 
     async def JoinDatasetPieces(

@@ -63,10 +63,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request_iterator: AsyncIterator[model_service_pb2.RegisterBaseModelRequest], context: Context
     ) -> base_model_pb2.BaseModel:
         """Stores a base model whose files hold data only."""
-        async with drained(request_iterator):
-            draft = to_base_model_draft((await read_header(request_iterator)).header)
+        async with drained(request_iterator) as requests:
+            draft = to_base_model_draft((await read_header(requests)).header)
             bind_contextvars(base_model=draft.id)
-            return to_base_model(await self._upload.receive(draft, read_items(request_iterator)))
+            return to_base_model(await self._upload.receive(draft, read_items(requests)))
 
     async def GetBaseModel(self, request: model_service_pb2.GetBaseModelRequest, context: Context) -> base_model_pb2.BaseModel:
         """One base model."""
@@ -138,10 +138,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request_iterator: AsyncIterator[model_service_pb2.ImportModelRequest], context: Context
     ) -> registered_model_pb2.ModelVersion:
         """Keeps what was made elsewhere."""
-        async with drained(request_iterator):
-            draft = to_import_draft((await read_header(request_iterator)).header)
+        async with drained(request_iterator) as requests:
+            draft = to_import_draft((await read_header(requests)).header)
             bind_contextvars(model=draft.model)
-            return to_model_version(await self._import.receive(draft, read_items(request_iterator)))
+            return to_model_version(await self._import.receive(draft, read_items(requests)))
 
     async def ImportServerModel(
         self, request: model_service_pb2.ImportServerModelRequest, context: Context

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeVar
 
 from services.common.errors import ServiceError
+from services.storage.look_ahead import LookAhead
 from services.storage.upload import Digest, Item, malformed
 
+M = TypeVar("M")
 R = TypeVar("R", bound="UploadRequest")
 
 _DRAIN_BYTES = 64 * 2**20
@@ -24,18 +26,19 @@ class UploadRequest(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def drained(requests: AsyncIterator[Any]) -> AsyncIterator[None]:
-    """Reads on when the block has its answer before the caller has sent everything, and forgets what comes.
+async def drained(requests: AsyncIterator[M]) -> AsyncIterator[AsyncIterator[M]]:
+    """The same requests, one read ahead; reads on when the block has its answer before the caller has sent everything.
 
     A client that is still writing when the status arrives may report its failed write instead of the status. What a big or slow
     upload sends after the limits is not waited for.
     """
-    try:
-        yield
-    except ServiceError:
-        await _drain(requests)
-        raise
-    await _drain(requests)
+    async with LookAhead(requests) as ahead:
+        try:
+            yield ahead
+        except ServiceError:
+            await _drain(ahead)
+            raise
+        await _drain(ahead)
 
 
 async def read_header(requests: AsyncIterator[R]) -> R:

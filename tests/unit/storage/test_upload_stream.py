@@ -69,8 +69,8 @@ async def test_only_chunks_follow_the_header_of_a_dataset(message: object) -> No
 
 async def test_after_an_early_answer_the_rest_is_read() -> None:
     requests = Requests(*[Artifact(chunk=b"x")] * 9)
-    async with drained(requests):
-        await anext(requests)
+    async with drained(requests) as ahead:
+        await anext(ahead)
     assert requests.read == 9
 
 
