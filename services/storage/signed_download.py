@@ -32,5 +32,5 @@ class SignedDownloads:
         if url is None:
             raise ServiceError("PRESIGNED_DOWNLOADS_OFF", "callers of this service cannot reach its object store")
         return artifact_service_pb2.SignedDownload(
-            url=url, size_bytes=file.size_bytes, sha256=file.sha256, expire_time=timestamp(until)
+            url=url, size_bytes=file.size_bytes, sha256=file.sha256, blake3=file.blake3, expire_time=timestamp(until)
         )

@@ -92,7 +92,7 @@ class ArtifactHeader(_message.Message):
     """
     @_builtins.property
     def manifest(self) -> _artifact_pb2.ArtifactManifest:
-        """Required. Every file with its size, and where they came from. With its SHA-256, too, or that follows its chunks; what is stored
+        """Required. Every file with its size, and where they came from. With its SHA-256, too, or a checksum follows its chunks; what is stored
         already is not written again in either case.
         """
 
@@ -226,8 +226,8 @@ class DownloadArtifactRequest(_message.Message):
     offset: _builtins.int
     """Optional. First byte to send. Default: 0."""
     caller_verifies: _builtins.bool
-    """Optional. The caller compares the whole file with its SHA-256; the service leaves that away, which saves it processor time. It
-    then tells only damage that is known: whoever finds another SHA-256 asks again from the start without this, so that the service
+    """Optional. The caller compares the whole file with its BLAKE3 or SHA-256; the service leaves that away, which saves it time. It
+    then tells only damage that is known: whoever finds another checksum asks again from the start without this, so that the service
     finds out whether the stored bytes are damaged, says so (DATA_LOSS) and remembers it. Default: the service compares.
     """
     def __init__(
@@ -303,6 +303,7 @@ class SignedDownload(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    BLAKE3_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """Presigned URL for HTTP GET with or without `Range`; as secret as the file."""
@@ -310,6 +311,8 @@ class SignedDownload(_message.Message):
     """Size of the file."""
     sha256: _builtins.str
     """SHA-256 of all bytes, lower-case hexadecimal."""
+    blake3: _builtins.str
+    """BLAKE3 of all bytes, as `File.blake3`; empty = not known yet."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Until when the URL is good: an hour from now."""
@@ -320,11 +323,12 @@ class SignedDownload(_message.Message):
         url: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        blake3: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "sha256", b"sha256", "size_bytes", b"size_bytes", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blake3", b"blake3", "expire_time", b"expire_time", "sha256", b"sha256", "size_bytes", b"size_bytes", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

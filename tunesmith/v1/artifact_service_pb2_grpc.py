@@ -125,8 +125,8 @@ class ArtifactServiceServicer:
 
     def UploadArtifact(self, request_iterator, context):
         """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
-        SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
-        artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
+        checksum if the manifest tells no SHA-256. Every file is checked against size and checksum (DATA_LOSS when it differs); the
+        artifact exists once the call has answered, and its manifest tells every checksum. FAILED_PRECONDITION
         (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
         result. Internal: its caller is a runner.
         """
@@ -152,7 +152,7 @@ class ArtifactServiceServicer:
     def DownloadArtifact(self, request, context):
         """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
         metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
-        the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+        the stored bytes are known to be damaged, and at the end of a read of all bytes when they are not those of the
         manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
         Places the hold that HoldArtifact places.
         """
@@ -162,7 +162,7 @@ class ArtifactServiceServicer:
 
     def SignArtifactDownload(self, request, context):
         """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
-        compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+        compares size and checksum. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
         (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

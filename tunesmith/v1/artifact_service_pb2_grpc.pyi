@@ -37,8 +37,8 @@ class ArtifactServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ArtifactServiceAsyncStub: ...
     UploadArtifact: _grpc.StreamUnaryMultiCallable[_artifact_service_pb2.UploadArtifactRequest, _artifact_pb2.Artifact]
     """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
-    SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
-    artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
+    checksum if the manifest tells no SHA-256. Every file is checked against size and checksum (DATA_LOSS when it differs); the
+    artifact exists once the call has answered, and its manifest tells every checksum. FAILED_PRECONDITION
     (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
     result. Internal: its caller is a runner.
     """
@@ -51,13 +51,13 @@ class ArtifactServiceStub:
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]
     """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
     metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
-    the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+    the stored bytes are known to be damaged, and at the end of a read of all bytes when they are not those of the
     manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
     Places the hold that HoldArtifact places.
     """
     SignArtifactDownload: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.SignArtifactDownloadRequest, _artifact_service_pb2.SignedDownload]
     """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
-    compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+    compares size and checksum. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
     (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
     """
     HoldArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]
@@ -112,8 +112,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadArtifact: _aio.StreamUnaryMultiCallable[_artifact_service_pb2.UploadArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
     """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
-    SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
-    artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
+    checksum if the manifest tells no SHA-256. Every file is checked against size and checksum (DATA_LOSS when it differs); the
+    artifact exists once the call has answered, and its manifest tells every checksum. FAILED_PRECONDITION
     (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
     result. Internal: its caller is a runner.
     """
@@ -126,13 +126,13 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
     """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
     metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
-    the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+    the stored bytes are known to be damaged, and at the end of a read of all bytes when they are not those of the
     manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
     Places the hold that HoldArtifact places.
     """
     SignArtifactDownload: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.SignArtifactDownloadRequest, _artifact_service_pb2.SignedDownload]  # type: ignore[assignment]
     """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
-    compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+    compares size and checksum. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
     (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
     """
     HoldArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.HoldArtifactRequest, _artifact_pb2.Artifact]  # type: ignore[assignment]
@@ -190,8 +190,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.Artifact, _abc.Awaitable[_artifact_pb2.Artifact]]:
         """Stores an artifact. First the header, then for every file of the manifest in order its path and its chunks, and behind those the
-        SHA-256 if the manifest does not tell it. Every file is checked against size and SHA-256 (DATA_LOSS when it differs); the
-        artifact exists once the call has answered, and its manifest tells every SHA-256. FAILED_PRECONDITION
+        checksum if the manifest tells no SHA-256. Every file is checked against size and checksum (DATA_LOSS when it differs); the
+        artifact exists once the call has answered, and its manifest tells every checksum. FAILED_PRECONDITION
         (STALE_EPOCH) when a newer attempt of the task has written already. A repeat with the same `request_id` returns the first
         result. Internal: its caller is a runner.
         """
@@ -222,7 +222,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_artifact_service_pb2.DownloadArtifactResponse], _abc.AsyncIterator[_artifact_service_pb2.DownloadArtifactResponse]]:
         """The bytes of one file from an offset, in chunks of at most 1 MiB; an interrupted download goes on where it ended. The trailing
         metadata `content-sha256` is the SHA-256 of the bytes this call has sent, lower-case hexadecimal. DATA_LOSS (FILE_DAMAGED) when
-        the stored bytes are known to be damaged, and at the end of a read of all bytes when they do not have the SHA-256 of the
+        the stored bytes are known to be damaged, and at the end of a read of all bytes when they are not those of the
         manifest. With `caller_verifies` it compares nothing, and the trailing metadata tell the SHA-256 that the whole file has to have.
         Places the hold that HoldArtifact places.
         """
@@ -234,7 +234,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_service_pb2.SignedDownload, _abc.Awaitable[_artifact_service_pb2.SignedDownload]]:
         """Where the bytes of one file can be read straight from the object store, by HTTP GET, in ranges and several at once; whoever reads
-        compares size and SHA-256. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
+        compares size and checksum. Places the hold that HoldArtifact places, for as long as the URL is good. FAILED_PRECONDITION
         (PRESIGNED_DOWNLOADS_OFF) when callers cannot reach the object store, DATA_LOSS (FILE_DAMAGED) as of DownloadArtifact.
         """
 

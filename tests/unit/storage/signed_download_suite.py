@@ -5,7 +5,7 @@ import io
 from collections.abc import Awaitable, Callable
 
 from unit.storage.retention_suite import FILES, Advance, days
-from unit.storage.service import Service, model_files, refused, sha256
+from unit.storage.service import Service, checksums, model_files, refused
 
 from services.storage.object_store import ObjectStore
 from tunesmith.v1.artifact_service_pb2 import SignArtifactDownloadRequest, SignedDownload
@@ -30,7 +30,8 @@ class SignedDownloadSuite:
         artifact = await service.store_artifact(FILES)
         signed = await sign(service, artifact.name)
         assert await read_by_url(signed.url) == FILES[WEIGHTS]
-        assert (signed.size_bytes, signed.sha256) == (len(FILES[WEIGHTS]), sha256(FILES[WEIGHTS]))
+        assert signed.size_bytes == len(FILES[WEIGHTS])
+        assert {"sha256": signed.sha256, "blake3": signed.blake3} == checksums(FILES[WEIGHTS])
 
     async def test_base_models_and_versions_are_read_alike(self, service: Service, read_by_url: ReadByUrl) -> None:
         model = await service.register_model(model_files())
