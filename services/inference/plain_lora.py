@@ -46,7 +46,8 @@ def read_plain(directory: pathlib.Path, config: LoraConfig, layers: Mapping[str,
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ValueError("its weights are not finite")
     scaling = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
-    return {layers[path]: Matrices(a.float(), b.float().T * scaling) for path, (a, b) in found.items()}
+    # Copies, since what was loaded keeps the whole file mapped.
+    return {layers[path]: Matrices(a.to(torch.float32, copy=True), b.float().T * scaling) for path, (a, b) in found.items()}
 
 
 def _targets(config: LoraConfig, paths: Set[str]) -> set[str]:
