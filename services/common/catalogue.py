@@ -194,6 +194,11 @@ _INFERENCE = {
     "MODEL_TOO_LARGE": Entry(
         "RESOURCE_EXHAUSTED", _USER, "Raise TUNESMITH_INFERENCE_MAX_LOADED_BYTES, or pin fewer models there."
     ),
+    "NOT_LOADED_AHEAD": Entry(
+        "RESOURCE_EXHAUSTED",
+        _TRANSIENT,
+        "Its first use loads it; TUNESMITH_INFERENCE_AHEAD_MAX_BYTES says what is loaded before.",
+    ),
     "TOO_MANY_QUESTIONS": Entry(
         "RESOURCE_EXHAUSTED", _TRANSIENT, "Ask again in a moment, or raise TUNESMITH_INFERENCE_MAX_WAITING."
     ),

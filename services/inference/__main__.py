@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import structlog
 
-from services.common import config, logs
+from services.common import config, logs, memory
 from services.common.bundles import BundleStore
 from services.common.channels import connect
 from services.common.server import serving, wait_for_signal
@@ -28,6 +28,7 @@ from services.inference.resolver import Resolver
 from services.inference.scheduler import Limits, Scheduler
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import PREFIX, InferenceSettings
+from services.inference.spare import Spare
 from services.inference.upkeep import Upkeep
 from services.inference.worker import Worker
 from tunesmith.v1 import inference_service_pb2, inference_service_pb2_grpc
@@ -92,6 +93,7 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
             max_bytes=settings.max_loaded_bytes,
             now=lambda: datetime.datetime.now(datetime.UTC),
             twice_up_to=_kept_twice(settings),
+            spare=Spare(settings.ahead_max_bytes, lambda: memory.read().available),
         ),
         scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
         max_questions=settings.max_running + settings.max_waiting,

@@ -1,7 +1,7 @@
-"""The adapters beside one base model, loaded by peft; used by the running batch."""
+"""The adapters beside one base model, loaded by peft or, where that is enough, as matrices; used by the running batch."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftConfig, PeftModelForCausalLM
 from safetensors import SafetensorError
 
 from services.common.errors import ServiceError
+from services.inference.plain_lora import read_plain
 from services.inference.row_lora import RowLora
 
 log = structlog.get_logger()
@@ -18,11 +19,13 @@ class Adapters:
     """Hot-loaded adapters of one model.
 
     peft replaces layers inside the model it is given, so the model itself keeps being called: after `route`, each row of the next
-    calls goes through its own adapter, or through none.
+    calls goes through its own adapter, or through none. A network that applies `rows` to some of the model's layers by itself
+    names them, by path: adapters that are plain matrices for these change nothing in the model.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, layers: Mapping[str, Any] | None = None) -> None:
         self._model = model
+        self._layers = layers or {}
         self._wrapper: Any = None
         self.rows = RowLora()
 
@@ -40,8 +43,8 @@ class Adapters:
         self.rows.route([name and _key(name) for name in names])
 
     def unload(self, name: str) -> None:
-        """Frees an adapter; with the last one the model gets its own layers back."""
-        if self._wrapper is None or _key(name) not in self._wrapper.peft_config:
+        """Frees an adapter; with the last of peft's the model gets its own layers back."""
+        if self.rows.take_out(_key(name)) or self._wrapper is None or _key(name) not in self._wrapper.peft_config:
             return
         if len(self._wrapper.peft_config) > 1:
             # peft puts another adapter in the place of an active one and warns; which is active plays no part here.
@@ -55,6 +58,9 @@ class Adapters:
 
     def _load(self, name: str, directory: pathlib.Path) -> None:
         config = _config(directory)
+        if matrices := read_plain(directory, config, self._layers):
+            self.rows.put(_key(name), matrices)
+            return
         # low_cpu_mem_usage: no time for random numbers that the weights replace anyway.
         if self._wrapper is None:
             self._wrapper = PeftModelForCausalLM(self._model, config, adapter_name=_key(name), low_cpu_mem_usage=True)

@@ -93,10 +93,11 @@ class ModelHost:
             finally:
                 self._scheduler.leave(seat)
 
-    async def load(self, model: str) -> LoadedModel:
-        """The model in memory; raises ServiceError."""
+    async def load(self, model: str, *, ahead: bool = False) -> LoadedModel:
+        """The model in memory; `ahead` = only as Registry.load_ahead has it. Raises ServiceError."""
         files = await self._resolver.files(model)
-        async with self._held(lambda _: self._registry.load(files)) as loaded:
+        load = self._registry.load_ahead if ahead else self._registry.load
+        async with self._held(lambda _: load(files)) as loaded:
             return loaded
 
     async def pin(self, models: Sequence[str]) -> None:

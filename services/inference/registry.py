@@ -13,11 +13,14 @@ from services.inference import model_files
 from services.inference.engine import Engine
 from services.inference.guides import Vocabulary
 from services.inference.resolver import ModelFiles
+from services.inference.spare import Spare
 from services.inference.tool_text import speaks_tools
 
 log = structlog.get_logger()
 
 Clock = Callable[[], datetime.datetime]
+
+_NOTHING_AHEAD = Spare()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,14 +57,19 @@ class NoRoom(Exception):
 class Registry:
     """The loaded models, in the order of their use. What is held or pinned is never unloaded."""
 
-    def __init__(self, engine: Engine, *, max_bytes: int, now: Clock, twice_up_to: int = 0) -> None:
+    def __init__(
+        self, engine: Engine, *, max_bytes: int, now: Clock, twice_up_to: int = 0, spare: Spare = _NOTHING_AHEAD
+    ) -> None:
         """Base models of at most `twice_up_to` bytes take twice as much: the engine packs them."""
         self._engine = engine
         self._twice_up_to = twice_up_to
         self._max_bytes = max_bytes
         self._now = now
+        self._spare = spare
         self._ready: dict[str, ReadyModel] = {}
         self._loaded: dict[str, LoadedModel] = {}
+        self._expected: dict[str, datetime.datetime] = {}
+        """When models were last asked for ahead."""
         self._held: dict[object, ModelFiles] = {}
         self._pinned: tuple[ModelFiles, ...] = ()
         self._snapshot: tuple[LoadedModel, ...] = ()
@@ -77,6 +85,20 @@ class Registry:
         if files.adapter:
             self._load_adapter(files)
         self._publish()
+        return self._loaded[files.name]
+
+    def load_ahead(self, files: ModelFiles) -> LoadedModel:
+        """The model in memory, for which nothing makes room and which is the first to do so; counts as a use in `unload_idle`.
+
+        Raises ServiceError (NOT_LOADED_AHEAD), too.
+        """
+        if files.name not in self._loaded:
+            self._refuse_ahead(files)
+            before = set(self._loaded)
+            self.load(files)
+            self._loaded = dict(sorted(self._loaded.items(), key=lambda each: each[0] in before))
+            self._publish()
+        self._expected |= dict.fromkeys((files.base.name, files.name), self._now())
         return self._loaded[files.name]
 
     def hold(self, holder: object, files: ModelFiles) -> ReadyModel:
@@ -107,7 +129,8 @@ class Registry:
         # Adapters first.
         for loaded in sorted(self._loaded.values(), key=lambda each: each.name == each.base_model):
             is_needed = any(other.base_model == loaded.name != other.name for other in self._loaded.values())
-            if not is_needed and (loaded.last_use_time or loaded.load_time) < oldest and loaded.name not in self._names_to_stay():
+            last = max(loaded.last_use_time or loaded.load_time, self._expected.get(loaded.name, loaded.load_time))
+            if not is_needed and last < oldest and loaded.name not in self._names_to_stay():
                 self._unload(loaded.name)
 
     def unload(self, name: str) -> None:
@@ -132,8 +155,7 @@ class Registry:
         base = files.base
         if self._is_current(base.name, str(base.directory)):
             return
-        size = model_files.fp32_bytes(base.directory, broken="BASE_MODEL_UNUSABLE")
-        size = 2 * size if size <= self._twice_up_to else size
+        size = self._base_bytes(base.directory)
         ready = _ready(base.name, base.directory)
         self._make_room(size, files)
         self._engine.load_base(base.name, base.directory)
@@ -144,7 +166,7 @@ class Registry:
         adapter = files.adapter
         if adapter is None or self._is_current(adapter.name, str(adapter.directory)):
             return
-        size = model_files.fp32_bytes(adapter.directory, broken="ARTIFACT_UNUSABLE")
+        size = _adapter_bytes(adapter.directory)
         self._make_room(size, files)
         self._engine.load_adapter(files.base.name, adapter.name, adapter.directory)
         self._record(adapter.name, files, str(adapter.directory), size)
@@ -161,6 +183,20 @@ class Registry:
         self._loaded[name] = LoadedModel(name, files.base.name, directory, size, self._now())
         self._publish()
         log.info("model.loaded", model=name, memory_bytes=size)
+
+    def _refuse_ahead(self, files: ModelFiles) -> None:
+        size = self._base_bytes(files.base.directory) if files.base.name not in self._loaded else 0
+        size += _adapter_bytes(files.adapter.directory) if files.adapter else 0
+        refusal = self._spare.refusal(size, self._max_bytes - self._bytes())
+        if self._held:
+            # Loading takes seconds, in which nobody would get a token.
+            refusal = "others are being answered"
+        if refusal:
+            raise ServiceError("NOT_LOADED_AHEAD", f"{files.name} is not loaded ahead: {refusal}")
+
+    def _base_bytes(self, directory: pathlib.Path) -> int:
+        size = model_files.fp32_bytes(directory, broken="BASE_MODEL_UNUSABLE")
+        return 2 * size if size <= self._twice_up_to else size
 
     def _make_room(self, size: int, wanted: ModelFiles) -> None:
         in_use = self._names_in_use() - {wanted.base.name}
@@ -195,6 +231,7 @@ class Registry:
     def _drop(self, name: str) -> None:
         self._engine.unload(name)
         self._ready.pop(name, None)
+        self._expected.pop(name, None)
         del self._loaded[name]
         log.info("model.unloaded", model=name)
 
@@ -202,6 +239,10 @@ class Registry:
         pinned = {files.name for files in self._pinned}
         newest_first = reversed(self._loaded.values())
         self._snapshot = tuple(dataclasses.replace(loaded, pinned=loaded.name in pinned) for loaded in newest_first)
+
+
+def _adapter_bytes(directory: pathlib.Path) -> int:
+    return model_files.fp32_bytes(directory, broken="ARTIFACT_UNUSABLE")
 
 
 def _names(files: Iterable[ModelFiles]) -> set[str]:

@@ -5,11 +5,13 @@ matrix products a layer however many adapters there are, and no row is copied an
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.lora import Linear, LoraLayer
+
+from services.inference.plain_lora import Matrices
 
 # So many adapters stay stacked, though they are not in use, so that a new request seldom has a stack made anew.
 _STACKED_AT_MOST = 8
@@ -32,9 +34,10 @@ class _Stack(NamedTuple):
 
 
 class RowLora:
-    """Which row of the next calls goes through which adapter. Adapters are named by peft's keys."""
+    """Which row of the next calls goes through which adapter: peft's, named by its keys, and those that are given here."""
 
     def __init__(self) -> None:
+        self._plain: dict[str, Mapping[Any, Matrices]] = {}
         self._names: tuple[str | None, ...] = ()
         self._used: frozenset[str] = frozenset()
         self._stacked: tuple[str, ...] = ()
@@ -49,10 +52,20 @@ class RowLora:
 
     def install(self, model: Any) -> None:
         """Lets every layer that peft has put into the model follow the routes. To be repeated after whatever peft changes."""
-        self._stacked, self._stacks, self._strange = (), {}, {}
+        self._forget_stacks()
         for layer in model.modules():
             if isinstance(layer, LoraLayer):
                 layer.forward = functools.partial(self._forward, layer)
+
+    def put(self, name: str, matrices: Mapping[Any, Matrices]) -> None:
+        """An adapter that peft does not have, by the layers of the base model."""
+        self._plain[name] = matrices
+        self._forget_stacks()
+
+    def take_out(self, name: str) -> bool:
+        """Frees what `put` has brought; whether there was something."""
+        self._forget_stacks()
+        return self._plain.pop(name, None) is not None
 
     def route(self, names: Sequence[str | None]) -> None:
         """The adapter of each row of the next calls; None = the base model alone."""
@@ -95,8 +108,19 @@ class RowLora:
 
     def _stack(self, modules: tuple[Any, ...]) -> _Stack | None:
         if modules not in self._stacks:
-            self._stacks[modules] = _stacked(modules, self._stacked)
+            self._stacks[modules] = _stacked(modules, self._stacked, self._matrices)
         return self._stacks[modules]
+
+    def _matrices(self, module: Any, name: str) -> Matrices | None:
+        """None = the adapter has none for this module that could be stacked."""
+        if name in self._plain:
+            return self._plain[name].get(getattr(module, "base_layer", module))
+        if not _is_stackable(module, name):
+            return None
+        return Matrices(module.lora_A[name].weight, module.lora_B[name].weight.T * module.scaling[name])
+
+    def _forget_stacks(self) -> None:
+        self._stacked, self._stacks, self._strange = (), {}, {}
 
     def _strange_ranks(self, owner: tuple[int, ...]) -> torch.Tensor | None:
         """Which ranks [rows, ranks] are not the row's own; None = all are."""
@@ -118,18 +142,18 @@ def _is_stackable(layer: Any, name: str) -> bool:
     return type(layer) is Linear and name in layer.lora_A and not layer.use_dora.get(name) and not layer.lora_bias.get(name)
 
 
-def _stacked(modules: tuple[Any, ...], names: Sequence[str]) -> _Stack | None:
-    """None = none of the adapters has plain matrices for any of the modules."""
+def _stacked(modules: tuple[Any, ...], names: Sequence[str], matrices: Callable[[Any, str], Matrices | None]) -> _Stack | None:
+    """None = none of the adapters has `matrices` for any of the modules."""
     a: list[torch.Tensor] = []
     parts: list[_Part] = []
     owner: list[int] = []
     end = 0
     for module in modules:
         outputs, end = slice(end, end + module.out_features), end + module.out_features
-        own = [(index, name) for index, name in enumerate(names) if _is_stackable(module, name)]
+        own = [(index, found) for index, name in enumerate(names) if (found := matrices(module, name))]
         if own:
-            b = torch.cat([module.lora_B[name].weight.T * module.scaling[name] for _, name in own])
+            b = torch.cat([found.b for _, found in own])
             parts.append(_Part(b, slice(len(owner), len(owner) + len(b)), outputs))
-            a += [module.lora_A[name].weight for _, name in own]
-            owner += [index for index, name in own for _ in range(len(module.lora_A[name].weight))]
+            a += [found.a for _, found in own]
+            owner += [index for index, found in own for _ in range(len(found.a))]
     return _Stack(torch.cat(a), tuple(parts), tuple(owner)) if parts else None

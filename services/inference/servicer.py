@@ -63,7 +63,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
 
     async def LoadModel(self, request: pb2.LoadModelRequest, context: Context) -> pb2.LoadedModel:
         """Loads before use."""
-        return answers.loaded_model(await self._host.load(request.model))
+        return answers.loaded_model(await self._host.load(request.model, ahead=request.ahead))
 
     async def UnloadModel(self, request: pb2.UnloadModelRequest, context: Context) -> empty_pb2.Empty:
         """Frees memory."""

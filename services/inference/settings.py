@@ -25,6 +25,10 @@ class InferenceSettings(ServerSettings):
     """Fetched files at most; those used longest ago go, but none that was used within the last hour. 0 = without limit."""
     max_loaded_bytes: int = 4 * 1024**3
     """Weights in memory at most; the least recently used models make room. One model may be larger: then it is alone."""
+    ahead_max_bytes: int = 2 * 1024**3
+    """Models that take at most so many bytes in memory are loaded before anybody asks them where a caller wants it, as trainers
+    do for the base models of their fine-tunings: within `max_loaded_bytes`, without another being unloaded, in at most half of
+    the memory that the machine has left. 0 = none. Lower it where trainings need the memory of the same GPU as vLLM."""
     pack_up_to_bytes: int = 1024**3
     """Base models of at most so many bytes in fp32 are kept twice, the second time in the order that a CPU reads fastest for
     several questions at once; 0 = none."""
@@ -60,7 +64,15 @@ class InferenceSettings(ServerSettings):
         for name, known in (("engine", ("transformers", "vllm")), ("precision", ("float32", "bfloat16"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected {' or '.join(known)}")
-        for name in ("threads", "max_waiting", "prefix_tokens", "idle_unload_seconds", "pack_up_to_bytes", "cache_max_bytes"):
+        for name in (
+            "threads",
+            "max_waiting",
+            "prefix_tokens",
+            "idle_unload_seconds",
+            "pack_up_to_bytes",
+            "cache_max_bytes",
+            "ahead_max_bytes",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 or more")
         for name in ("max_running", "max_batch_tokens", "vllm_cache_bytes"):

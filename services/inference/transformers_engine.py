@@ -42,6 +42,8 @@ class TransformersEngine:
 
     def load_base(self, name: str, directory: pathlib.Path) -> None:
         """See Engine."""
+        # The environment may say otherwise (OMP_NUM_THREADS), and one thread packs weights for twice as long.
+        torch.set_num_threads(self._threads)
         try:
             network = self._network(_load(directory))
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:

@@ -19,6 +19,7 @@ from services.common.bundles import BundleStore
 from services.common.channels import connect
 from services.common.server import serving, wait_for_signal
 from services.trainer import four_bit
+from services.trainer.answering.inference import Inference
 from services.trainer.checkpoint_delivery import CheckpointDelivery
 from services.trainer.contact import Contact
 from services.trainer.delivery import Delivery
@@ -34,6 +35,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.speed import Speed
 from services.trainer.storage_client import StorageClient
 from services.trainer.warm_base import likely_base
+from services.trainer.warm_inference import WarmInference
 from services.trainer.warm_pool import WarmPool
 from tunesmith.v1 import trainer_service_pb2, trainer_service_pb2_grpc
 
@@ -59,7 +61,7 @@ def main() -> int:
 async def run(settings: TrainerSettings) -> None:
     """Serves until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
-    authority = _read(settings.storage_tls_ca) if settings.storage_tls_ca else None
+    authority = _read(settings.storage_tls_ca, "STORAGE_TLS_CA")
     async with connect(settings.storage_address, tls_ca=authority) as channel:
         warm = _warm_pool(settings)
         bundles = BundleStore(channel, settings.cache_dir, api_key=settings.storage_api_key, max_bytes=settings.cache_max_bytes)
@@ -86,6 +88,7 @@ async def run(settings: TrainerSettings) -> None:
             serving(settings, register, [_NAME], stopping=stopping),
             _beside(_while_idle(runs, speed, warm, settings.warm_base_max_bytes)),
             _beside(_keep_files(runs, bundles)),
+            _beside(_warm_inference(settings, runs)),
         ):
             if await wait_for_signal() is signal.SIGINT:
                 log.info("runs.stopping", count=len(runs.active()))
@@ -103,6 +106,20 @@ async def _keep_files(runs: Runs, bundles: BundleStore) -> None:
     while True:
         await bundles.keep([path for run in runs.active() for path in run.fetched()])
         await asyncio.sleep(_KEEP_SECONDS)
+
+
+async def _warm_inference(settings: TrainerSettings, runs: Runs) -> None:
+    """Nothing where there is no inference service."""
+    if not settings.inference_address:
+        return
+    key = settings.inference_api_key
+    try:
+        authority = _read(settings.inference_tls_ca, "INFERENCE_TLS_CA")
+        async with connect(settings.inference_address, api_key=key, tls_ca=authority) as channel:
+            await WarmInference(Inference(channel, api_key=key)).keep(runs.active)
+    except config.ConfigError as error:
+        # Evaluations will say so, too; trainings work without.
+        log.warning("inference.not_asked", message=str(error))
 
 
 @contextlib.asynccontextmanager
@@ -153,11 +170,11 @@ def _runs(settings: TrainerSettings, channel: grpc.aio.Channel, base_models: Bun
     )
 
 
-def _read(path: pathlib.Path) -> bytes:
+def _read(path: pathlib.Path | None, name: str) -> bytes | None:
     try:
-        return path.read_bytes()
+        return path.read_bytes() if path else None
     except OSError as error:
-        raise config.ConfigError(f"TUNESMITH_TRAINER_STORAGE_TLS_CA={path}: {error.strerror}") from error
+        raise config.ConfigError(f"TUNESMITH_TRAINER_{name}={path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from services.trainer import conversion, event_stream, memory
+from services.common import memory
+from services.trainer import conversion, event_stream
 from services.trainer.contact import Contact
 from services.trainer.history import End
 from services.trainer.run import RunName

@@ -34,6 +34,11 @@ def state_of(stack: LocalStack, task: dict) -> str:
     return stack.json("task", "show", task["name"])["state"]
 
 
+def loaded(stack: LocalStack) -> dict[str, dict]:
+    """What inference has in memory, by name."""
+    return {model["model"]: model for model in stack.json("api", "ListLoadedModels").get("models", [])}
+
+
 @pytest.fixture(scope="module")
 def finished(stack: LocalStack, dataset: str) -> dict:
     task = create(stack, dataset, *FAST, "--description", "the main path", name="Main path")
@@ -132,6 +137,16 @@ def test_base_and_tuned_model_answer(stack: LocalStack, finished: dict) -> None:
         answer = stack.json("model", "chat", model, *question)
         assert answer["message"]["role"] == "assistant"
         assert int(answer["usage"]["prompt_tokens"]) > 0
+
+
+def test_when_a_task_has_succeeded_its_base_model_is_loaded_though_nobody_has_asked_it(stack: LocalStack, dataset: str) -> None:
+    base = f"baseModels/{TINY}"
+    stack.json("api", "UnloadModel", "--data", json.dumps({"model": base}))
+    assert base not in loaded(stack)
+    task = create(stack, dataset, *FAST, "--set", "max_steps=400")
+    assert stack.run("task", "watch", task["name"], "--json").returncode == 0
+    assert state_of(stack, task) == "SUCCEEDED"
+    assert "last_use_time" not in loaded(stack)[base]
 
 
 def test_a_reader_resumes_in_the_middle(client: Client, finished: dict) -> None:

@@ -1482,16 +1482,23 @@ class LoadModelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Required. See the service."""
+    ahead: _builtins.bool
+    """Optional. Whether it will be wanted soon and is wanted by nobody yet: it is loaded only while nothing is answered, into memory that
+    is free, up to a size that the operator sets, and is the first to make room; else RESOURCE_EXHAUSTED (NOT_LOADED_AHEAD). Repeated, it
+    counts as a use: a model that is not used is unloaded after a time. Default: false.
+    """
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
+        ahead: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

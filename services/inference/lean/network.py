@@ -11,7 +11,7 @@ from torch import Tensor
 
 from services.inference.adapters import Adapters
 from services.inference.lean.attention import Reading, Writing
-from services.inference.lean.layer import Attend, LeanLayer, Norm, Rotation
+from services.inference.lean.layer import Attend, LeanLayer, Norm, Rotation, projections
 from services.inference.lean.projection import Projection
 from services.inference.network import Piece
 from services.inference.row_cache import RowCache
@@ -24,8 +24,9 @@ class LeanNetwork:
 
     def __init__(self, model: Any, *, half: bool = False) -> None:
         self.model = model
-        self.adapters = Adapters(model)
         self._decoder = model.get_decoder()
+        applied = {getattr(parent, name) for layer in self._decoder.layers for parent, name in projections(layer)}
+        self.adapters = Adapters(model, {path: module for path, module in model.named_modules() if module in applied})
         # Weights are brought into their order by one thread each.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             packed = functools.partial(LeanLayer, lora=self.adapters.rows, half=half)

@@ -1,4 +1,4 @@
-"""The inference service over gRPC, as a run asks it."""
+"""The inference service over gRPC, as a run asks it, and the trainer's face for runs that train."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -51,9 +51,9 @@ class Inference:
         self._stub = inference_service_pb2_grpc.InferenceServiceStub(channel)
         self._api_key = api_key
 
-    async def load(self, model: str) -> str:
-        """See Models."""
-        request = pb2.LoadModelRequest(model=model)
+    async def load(self, model: str, *, ahead: bool = False) -> str:
+        """See Models; `ahead` as in LoadModelRequest."""
+        request = pb2.LoadModelRequest(model=model, ahead=ahead)
         with translated("INFERENCE_UNAVAILABLE", _PEER):
             found = await self._stub.LoadModel(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return found.model

@@ -56,6 +56,11 @@ class FineTuning:
         return int(self.hyperparameters["seed"] or 0)
 
     @property
+    def answering_base(self) -> str:
+        """The base model that its result answers with; empty = it needs none beside it, or does not answer."""
+        return "" if self.tuning == "full" or self.method == "classification" else self.base_model
+
+    @property
     def lends_held_out_rows(self) -> bool:
         """Whether what a split holds out is needed once more, to ask the result about it; a head of labels was asked already."""
         is_wanted = not (self.skips_evaluation or self.evaluation_dataset or self.method == "classification")

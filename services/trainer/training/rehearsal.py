@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from services.trainer import memory
+from services.common import memory
 from services.trainer.training.batches import MicroBatch, epoch_order, share
 from services.trainer.training.config import Hyperparameters
 from services.trainer.training.data import Dataset

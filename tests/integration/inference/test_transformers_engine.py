@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from engine_rows import alone
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT
 from peft_reference import greedy, write_adapter
@@ -254,6 +255,17 @@ def test_a_base_model_that_lacks_a_file_is_refused(missing: str, tmp_path: Path)
     with pytest.raises(ServiceError) as refused:
         TransformersEngine(threads=1).load_base(BASE, directory)
     assert refused.value.reason == "BASE_MODEL_UNUSABLE"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_base_model_is_loaded_by_as_many_threads_as_compute(base_directory: Path, threads: int) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - threads)
+        TransformersEngine(threads=threads).load_base(BASE, base_directory)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_model_that_fails_while_it_computes_is_a_failed_generation(engine: TransformersEngine) -> None:

@@ -165,6 +165,14 @@ async def test_load_returns_the_model_and_a_repeat_returns_it_as_it_is(service: 
     assert again.last_use_time.ToDatetime(datetime.UTC) == NOW
 
 
+async def test_ahead_is_refused_where_it_was_not_set_and_what_is_loaded_is_returned(service: Service) -> None:
+    ahead = pb2.LoadModelRequest(model="tiny", ahead=True)
+    assert await reason_and_status(service.stub.LoadModel(ahead)) == ("NOT_LOADED_AHEAD", grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert await service.loaded() == []
+    await service.stub.LoadModel(pb2.LoadModelRequest(model="tiny"))
+    assert (await service.stub.LoadModel(ahead)).model == "baseModels/tiny"
+
+
 async def test_unload_frees_and_is_repeatable(service: Service) -> None:
     await service.chat(model=TASK)
     for _ in range(2):

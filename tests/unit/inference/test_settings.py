@@ -49,7 +49,15 @@ def test_pinned_models_are_separated_by_commas() -> None:
         *((name, "0") for name in ("MAX_RUNNING", "MAX_BATCH_TOKENS", "MAX_LOADED_BYTES")),
         *(
             (name, "-1")
-            for name in ("MAX_WAITING", "THREADS", "PREFIX_TOKENS", "IDLE_UNLOAD_SECONDS", "PACK_UP_TO_BYTES", "CACHE_MAX_BYTES")
+            for name in (
+                "MAX_WAITING",
+                "THREADS",
+                "PREFIX_TOKENS",
+                "IDLE_UNLOAD_SECONDS",
+                "PACK_UP_TO_BYTES",
+                "CACHE_MAX_BYTES",
+                "AHEAD_MAX_BYTES",
+            )
         ),
     ],
 )

@@ -11,7 +11,7 @@ from training_examples import example
 
 from services.common.catalogue import CATALOGUE
 from services.common.errors import ServiceError
-from services.trainer.memory import Memory
+from services.common.memory import Memory
 from services.trainer.training import rehearsal, room
 from services.trainer.training.data import Dataset
 from services.trainer.training.diagnosis import disk, memory

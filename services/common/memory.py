@@ -1,4 +1,4 @@
-"""Main memory that runs can have: the machine's, or less in a container that is limited; used by servicer and training."""
+"""Main memory that processes can have: the machine's, or less in a container that is limited; used by trainer and inference."""
 
 import contextlib
 import dataclasses

@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from services.trainer import memory
-from services.trainer.memory import Memory
+from services.common import memory
+from services.common.memory import Memory
 
 KIB = 1024
 
