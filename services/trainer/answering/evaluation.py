@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 
 from services.common.errors import ServiceError
 from services.common.grading import template
-from services.common.grading.grade import template_values
 from services.common.grading.graders import ScoreModel, asking
 from services.common.grading.sampling import Sampling
 from services.common.grading.template import MissingReference
@@ -20,7 +19,7 @@ from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswe
 from services.trainer.answering.reports import Progress, Reports
 from services.trainer.answering.rows import is_preference, is_text, question_and_answer, question_and_worse_answer, read_items
 from services.trainer.evaluating.turns import spoken
-from services.trainer.evaluating.values import Answer, Item
+from services.trainer.evaluating.values import Answer, Item, references
 
 Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]
 """By judge and the place of the model that is judged."""
@@ -156,7 +155,7 @@ def _asked_of(judge: ScoreModel, item: Item, answer: Answer) -> Question | Answe
     """What the judge is asked about a row, or why it is not."""
     if not answer.is_answered:
         return Answer(item.number, reason=answer.reason, message=answer.message)
-    values = template_values(item.row, item.prompt, item.reference, answer.said, answer.tool_calls)
+    values = references(item, answer)
     try:
         return Question(item.number, [spoken(turn.role, template.render(turn.content, values)) for turn in judge.input])
     except MissingReference as error:

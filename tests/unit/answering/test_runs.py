@@ -433,7 +433,7 @@ def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     found = load_config(path)
     assert isinstance(found, EvaluationConfig)
     assert (found.models, found.sampling, found.max_rows) == (("a", "b"), Sampling(5), 7)
-    assert found.graders == (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
+    assert found.graders == (StringCheck("eq", "{{sample.said}}", "{{item.reference}}", "EQ"),)
     assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
     assert found.splits == {"b": Split(0.1, 7)}
     assert found.answers == tmp_path / "answers"

@@ -10,7 +10,7 @@ from chat_families import FAMILIES
 from tiny_model import make_tiny_model
 
 from services.common.channels import connect
-from services.common.grading.graders import StringCheck
+from services.common.grading.graders import OUTPUT, REFERENCE, StringCheck
 from services.common.grading.sampling import Sampling
 from services.common.rendering import render_row
 from services.inference.conversion import chat_question, scored_question
@@ -155,14 +155,15 @@ def test_calls_with_the_same_arguments_are_the_same_answer_and_others_share_fiel
     data = tool_rows(tmp_path / "data.jsonl", 3)
     models = FakeModels(lambda *_: "no call")
     models.calls = {1: [call("lamp", '{"n":0,"on":true}', "other")], 2: [call("lamp", '{"n": 7, "on": true}')]}
-    graders = (StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
-    graders += (StringCheck("lamps", "{{sample.output_tools.0.function.name}}", "lamp", "EQ"),)
+    graders = (StringCheck("same", OUTPUT, REFERENCE, "EQ"),)
+    graders += (StringCheck("lamps", "{{sample.output_tools[0].function.name}}", "lamp", "EQ"),)
+    graders += (StringCheck("wordless", "{{sample.output_text}}", "", "EQ"),)
     config = evaluation(tmp_path, data, graders, models=("base",), measures_perplexity=True)
     (base,) = run_evaluation(config, models)[0].result["models"]
     found = {score["name"]: score["value"] for score in base["scores"]}
     assert (found["exact_match"], found["json_valid"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     assert found["json_field_f1"] == pytest.approx((1 + 2 / 3) / 3)
-    assert (found["same"], found["lamps"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (found["same"], found["lamps"], found["wordless"]) == (pytest.approx(1 / 3), *[pytest.approx(2 / 3)] * 2)
     assert base["perplexity"].get("unscored_count", 0) == 0
     # Each was asked with its tools, and judged with its calls.
     assert all(question.tools == [LAMP] for question in models.questions)
