@@ -30,6 +30,7 @@ from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_inference import Service
 from tests.unit.answering.scripted_runs import evaluation, generation, run_evaluation, run_generation, write
 from tests.unit.inference.inference_fakes import FakeEngine, files_of
+from tunesmith.v1.inference_service_pb2 import ToolChoice
 
 LAMP = {
     "type": "function",
@@ -115,6 +116,35 @@ async def test_what_a_model_calls_comes_with_what_it_says(service: Service, addr
     assert answer.tool_calls == [call("lamp", '{"n": 1}', "call_1")]
     assert answer.said == 're: Light?\n[{"arguments": {"n": 1}, "name": "lamp"}]'
     assert not service.asked[0].tools[0].strict
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, None),
+        ("auto", ToolChoice(mode=ToolChoice.MODE_AUTO)),
+        ("none", ToolChoice(mode=ToolChoice.MODE_NONE)),
+        ("required", ToolChoice(mode=ToolChoice.MODE_REQUIRED)),
+        ({"type": "function", "function": {"name": "bell"}}, ToolChoice(function="bell")),
+    ],
+)
+async def test_a_row_may_say_whether_tools_are_called(service: Service, address: str, given: Any, expected: Any) -> None:
+    async with connect(address) as channel:
+        question = Question(1, [ASK], [LAMP, BARE], given, keeps_to_schemas=True)
+        await Inference(channel).ask("tiny", question, Sampling())
+    (asked,) = service.asked
+    assert (asked.tool_choice if asked.HasField("tool_choice") else None) == expected
+    assert [tool.strict for tool in asked.tools] == [False, True]
+
+
+@pytest.mark.parametrize("given", ["maybe", 7, {}, {"type": "function"}, {"function": {"name": 7}}, ["auto"]], ids=repr)
+async def test_a_choice_that_is_none_fails_its_row(service: Service, address: str, given: Any, tmp_path: Path) -> None:
+    async with connect(address) as channel:
+        with AnswerFile.open(tmp_path / "answers", "tiny") as answers:
+            asker = Asker(Inference(channel), at_once=1, clock=lambda: 0.0)
+            await asker.answer("tiny", [Question(1, [ASK], [LAMP], given)], answers, Sampling(), lambda: None)
+            assert (answers[1].reason, answers[1].message.partition(":")[0]) == ("INVALID_FIELD", "tool_choice")
+    assert not service.asked
 
 
 async def test_a_row_whose_tools_a_model_cannot_be_shown_ends_no_other(service: Service, address: str, tmp_path: Path) -> None:
