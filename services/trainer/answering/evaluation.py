@@ -17,7 +17,14 @@ from services.trainer.answering.inference import Question
 from services.trainer.answering.outcome import Outcome
 from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswers
 from services.trainer.answering.reports import Progress, Reports
-from services.trainer.answering.rows import is_preference, is_text, question_and_answer, question_and_worse_answer, read_items
+from services.trainer.answering.rows import (
+    Split,
+    is_preference,
+    is_text,
+    question_and_answer,
+    question_and_worse_answer,
+    read_items,
+)
 from services.trainer.evaluating.turns import spoken
 from services.trainer.evaluating.values import Answer, Item, references
 
@@ -30,7 +37,7 @@ _MARGIN = 32
 
 async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clock: Callable[[], float]) -> Outcome:
     """Until the result files are written. Raises the first ServiceError that concerns more than a row, OSError."""
-    items = list(read_items(config.data, question_and_answer, most=config.max_rows, system=config.system_prompt))
+    items = _read(config, question_and_answer)
     if not items:
         raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to evaluate with")
     with contextlib.ExitStack() as stack:
@@ -81,7 +88,12 @@ def _worse_answers(config: EvaluationConfig, items: Sequence[Item]) -> list[Item
     """Of preferences the questions with the outputs that are not preferred; of all else none."""
     if not all(is_preference(item.row) for item in items):
         return []
-    return list(read_items(config.data, question_and_worse_answer, most=config.max_rows, system=config.system_prompt))
+    return _read(config, question_and_worse_answer)
+
+
+def _read(config: EvaluationConfig, split: Split) -> list[Item]:
+    most, system = config.max_rows, config.system_prompt
+    return list(read_items(config.data, split, most=most, system=system, spread=config.spreads_rows))
 
 
 async def _open_likelihoods(
