@@ -502,13 +502,24 @@ class Registry(Models):
             yield model_service_pb2.DownloadModelResponse(chunk=chunk)
 
 
+def one_fails(request, context):
+    """A comparison whose second model cannot be had, whatever it was asked."""
+    error = inference_service_pb2.AnswerError(
+        reason="BASE_MODEL_NOT_FOUND", message=f"{request.models[1]} does not exist", error_class="ERROR_CLASS_USER", hint="Look."
+    )
+    yield inference_service_pb2.CompareChatResponse(index=1, finish_reason="FINISH_REASON_FAILED", error=error)
+    yield inference_service_pb2.CompareChatResponse(index=0, delta="fine", finish_reason="FINISH_REASON_STOP")
+
+
 class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
-    """Repeats what it is asked, unless `script(request, context)` answers streams or `chat_script` what is none."""
+    """Repeats what it is asked, unless `script(request, context)` answers streams, `compare_script` comparisons or `chat_script`
+    what is none."""
 
     def __init__(self):
         self.asked = []
         self.script = None
         self.chat_script = None
+        self.compare_script = None
 
     def Chat(self, request, context):
         self.asked.append(request)
@@ -521,6 +532,9 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
 
     def CompareChat(self, request, context):
         self.asked.append(request)
+        if self.compare_script:
+            yield from self.compare_script(request, context)
+            return
         for word in ("echo ", request.messages[-1].content):
             for index, model in enumerate(request.models):
                 delta = word if word == "echo " else f"{word} by {model}"

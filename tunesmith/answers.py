@@ -35,6 +35,7 @@ class AnswerVerbs(RegistryVerbs, CheckpointVerbs, ArtifactVerbs):
         name: str = "",
         sampling: Mapping[str, Any] | None = None,
         max_rows: int | None = None,
+        spread_rows: bool = False,
         system_prompt: str = "",
         perplexity: bool = True,
         checkpoints: bool = False,
@@ -42,6 +43,7 @@ class AnswerVerbs(RegistryVerbs, CheckpointVerbs, ArtifactVerbs):
     ) -> Task:
         """Queue an evaluation; the first of `models`, named as in `chat`, is what others are compared with, and may be `base`.
 
+        Of `max_rows` with `spread_rows` one lies in each of so many stretches of the data; else they are the first ones.
         `graders` as messages, or as OpenAI writes them; `sampling` as the fields of Sampling. `perplexity`: whether it is
         measured how probable the known answers are; `checkpoints`: whether the kept checkpoints before each result are asked,
         too. `get_task` tells the result.
@@ -55,6 +57,7 @@ class AnswerVerbs(RegistryVerbs, CheckpointVerbs, ArtifactVerbs):
             graders=[each if isinstance(each, Grader) else grader(each) for each in graders],
             sampling=Sampling(**(sampling or {})),
             max_rows=max_rows,
+            spread_rows=spread_rows,
             system_prompt=system_prompt,
             perplexity=None if perplexity else False,
             checkpoints=checkpoints,

@@ -49,7 +49,19 @@ class InferenceVerbs(Connections):
     def compare_chat(
         self, models: Sequence[str], messages: Messages, system: str | None = None, **sampling: Any
     ) -> Iterator[CompareChatResponse]:
-        """The answers of several models at the same time; closing the iterator ends all. `sampling` as in `chat`."""
+        """The answers of several models at the same time; closing the iterator ends all. `sampling` as in `chat`.
+
+        A model that fails has `error` in its last message, and the others go on.
+
+        >>> answers = ["", ""]
+        >>> for part in client.compare_chat(["smollm2-135m-instruct", "tasks/1"], "where is my parcel?"):
+        ...     answers[part.index] += part.error.message or part.delta
+        >>> all(answers)
+        True
+
+        Raises:
+            InvalidArgument: before any message. TunesmithError: what the first model has failed with, when all have.
+        """
         names = [model_name(model) for model in models]
         request = CompareChatRequest(models=names, messages=conversation(messages, system), **_given(sampling))
         return self.connection("inference").stream(self._inference.CompareChat, request, CHAT_SECONDS)

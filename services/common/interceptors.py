@@ -114,14 +114,20 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
     """Ends the call with the status of `error`; what is not a ServiceError is logged whole and answered INTERNAL."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
+    service_error = logged(error)
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    context.set_trailing_metadata(((REQUEST_ID, request_id),))
+    await context.abort_with_status(rpc_status.to_status(rich_status.to_status(service_error)))
+
+
+def logged(error: Exception) -> ServiceError:
+    """What the caller is told of an error; what is not a ServiceError is logged whole and told as INTERNAL."""
     service_error = _as_service_error(error)
     if service_error.reason == "INTERNAL":
         log.exception("rpc.crashed", exc_info=error)
     else:
         log.info("rpc.refused", reason=service_error.reason, message=service_error.message)
-    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
-    context.set_trailing_metadata(((REQUEST_ID, request_id),))
-    await context.abort_with_status(rpc_status.to_status(rich_status.to_status(service_error)))
+    return service_error
 
 
 def _as_service_error(error: Exception) -> ServiceError:

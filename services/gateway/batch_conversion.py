@@ -9,7 +9,7 @@ from services.gateway import identifiers, job_labels
 from services.gateway.batch_request import ENDPOINT
 from services.gateway.chat_conversion import Answer
 from services.gateway.job_labels import metadata_of
-from tunesmith.v1.inference_service_pb2 import ChatUsage, FinishReason, StreamChatResponse
+from tunesmith.v1.inference_service_pb2 import ChatUsage, FinishReason, StreamChatResponse, ToolCall
 from tunesmith.v1.task_pb2 import Task
 
 Json = dict[str, Any]
@@ -87,6 +87,7 @@ def result(task: Task, told: Mapping[str, Any]) -> Json:
         return line | {"error": {"code": told["reason"].lower(), "message": told["message"]}}
     piece = StreamChatResponse(
         delta=told["text"],
+        tool_calls=map(_call, told.get("tool_calls", ())),
         finish_reason=FinishReason.Value(f"FINISH_REASON_{told['finish_reason']}"),
         usage=ChatUsage(prompt_tokens=told["prompt_tokens"], completion_tokens=told["completion_tokens"]),
     )
@@ -94,6 +95,10 @@ def result(task: Task, told: Mapping[str, Any]) -> Json:
         f"chatcmpl-{digits}", task.labels[job_labels.MODEL], task.end_time.seconds, with_logprobs=False, with_usage=False
     )
     return line | {"response": {"status_code": 200, "request_id": f"req_{digits}", "body": answer.whole([piece])}}
+
+
+def _call(told: Mapping[str, Any]) -> ToolCall:
+    return ToolCall(id=told["id"], name=told["function"]["name"], arguments=told["function"]["arguments"])
 
 
 def _status(task: Task) -> str:

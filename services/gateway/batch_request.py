@@ -1,7 +1,7 @@
 """A request of a batch, as a line of its file: what a line may ask, and the row of a dataset that it is stored as.
 
-A row is labeled: the conversation, the `custom_id` as its label, and the rest of the request under `request`, where it trains
-nothing.
+A row is labeled: the conversation and its tools, the `custom_id` as its label, and the rest of the request under `request`, where
+it trains nothing.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ ENDPOINT = "/v1/chat/completions"
 _ALONE = "is not supported in a batch; ask for it in a request of its own"
 REFUSED = dict.fromkeys(
     (
-        *("stream", "tools", "response_format", "n", "logprobs", "top_logprobs", "logit_bias"),
+        *("stream", "response_format", "n", "logprobs", "top_logprobs", "logit_bias"),
         *("frequency_penalty", "presence_penalty", "top_k", "min_p", "repetition_penalty"),
     ),
     _ALONE,
@@ -27,7 +27,9 @@ REFUSED = dict.fromkeys(
 """What chats have and a generation cannot do."""
 _NEUTRAL = {"n": 1, "repetition_penalty": 1, "response_format": {"type": "text"}}
 """These ask for nothing."""
-_ROLES = ("system", "user", "assistant")
+_ROLES = ("system", "user", "assistant", "tool")
+_OF_ROW = ("tools", "tool_choice")
+"""Of the body what a row has under a key of its own, as rows of conversations with tools have it."""
 _MAX_ID, _MAX_MODEL, _SEEDS = 200, 512, 2**31
 _NUMBERS = ("max_tokens", "temperature", "top_p")
 
@@ -45,9 +47,11 @@ class BatchRequest:
 
     def row(self) -> Body:
         """What is stored of it."""
-        body = {name: value for name, value in self.given["body"].items() if name != "messages"}
+        given: Body = self.given["body"]
+        beside = {name: given[name] for name in _OF_ROW if given.get("tools") and name in given}
+        body = {name: value for name, value in given.items() if name != "messages" and name not in beside}
         rest = {name: value for name, value in self.given.items() if name != "custom_id"} | {"body": body}
-        return {"messages": self.given["body"]["messages"], "label": self.custom_id, "request": rest}
+        return {"messages": given["messages"], **beside, "label": self.custom_id, "request": rest}
 
 
 def given_in(row: Body) -> Body:
@@ -55,7 +59,8 @@ def given_in(row: Body) -> Body:
     rest = row.get("request")
     if not isinstance(rest, dict):
         return row
-    return {"custom_id": row["label"], **rest, "body": {**rest["body"], "messages": row["messages"]}}
+    beside = {name: row[name] for name in ("messages", *_OF_ROW) if name in row}
+    return {"custom_id": row["label"], **rest, "body": {**rest["body"], **beside}}
 
 
 def request_of(given: Any) -> BatchRequest:
@@ -83,8 +88,6 @@ def _question(body: Body) -> StreamChatRequest:
     for index, message in enumerate(asked.messages):
         if message.role not in _ROLES:
             raise refused(f"messages[{index}].role", f"{message.role[:40]!r} is not supported in a batch")
-        if message.tool_calls:
-            raise refused(f"messages[{index}].tool_calls", _ALONE, reason="UNSUPPORTED_PARAMETER")
     if asked.messages[-1].role == "assistant":
         raise refused(
             f"messages[{len(asked.messages) - 1}].role", "the last message is the assistant's: there is nothing to answer"

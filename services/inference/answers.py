@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
+from services.common.errors import ServiceError
+from services.common.interceptors import logged
 from services.inference.generation import Delta, Ending, FinishReason, Piece
 from services.inference.registry import LoadedModel
 from services.inference.scoring import Score
+from services.inference.side_by_side import Failed
 from services.inference.told import Told
 from services.inference.tools import ToolCall
 from tunesmith.v1 import inference_service_pb2 as pb2
+from tunesmith.v1.task_error_pb2 import ErrorClass
 
 _FINISH_REASONS = {
     FinishReason.STOP: pb2.FINISH_REASON_STOP,
@@ -46,8 +50,10 @@ def stream_response(index: int, piece: Piece, endings: Endings) -> pb2.StreamCha
     return pb2.StreamChatResponse(index=index, delta=piece.text, logprobs=_logprobs(piece.tokens), tool_calls=_calls(piece.calls))
 
 
-def compare_response(index: int, piece: Piece) -> pb2.CompareChatResponse:
-    """One message of several models' streamed answers."""
+def compare_response(index: int, piece: Piece | Failed) -> pb2.CompareChatResponse:
+    """One message of several models' streamed answers; a failure is logged."""
+    if isinstance(piece, Failed):
+        return pb2.CompareChatResponse(index=index, finish_reason=pb2.FINISH_REASON_FAILED, error=_error(logged(piece.error)))
     if isinstance(piece, Ending):
         return pb2.CompareChatResponse(index=index, finish_reason=_FINISH_REASONS[piece.finish_reason], usage=_usage([piece]))
     return pb2.CompareChatResponse(
@@ -89,6 +95,11 @@ def loaded_model(loaded: LoadedModel) -> pb2.LoadedModel:
     if loaded.last_use_time:
         message.last_use_time.FromDatetime(loaded.last_use_time)
     return message
+
+
+def _error(error: ServiceError) -> pb2.AnswerError:
+    error_class = ErrorClass.Value(f"ERROR_CLASS_{error.error_class.name}")
+    return pb2.AnswerError(reason=error.reason, message=error.message, error_class=error_class, hint=error.hint)
 
 
 def _of(index: int, pieces: Sequence[tuple[int, Piece]]) -> list[Piece]:

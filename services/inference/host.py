@@ -17,7 +17,7 @@ from services.inference.request import judgement_for, request_for
 from services.inference.resolver import Resolver
 from services.inference.scheduler import Scheduler
 from services.inference.scoring import Judgement, Score
-from services.inference.side_by_side import side_by_side
+from services.inference.side_by_side import Failed, alone, side_by_side
 from services.inference.worker import Worker
 
 MAX_COMPARED = 8
@@ -67,19 +67,32 @@ class ModelHost:
         question.check()
         seed = self._new_seed() if question.seed is None else question.seed
         questions = [dataclasses.replace(question, seed=(seed + index) % (MAX_SEED + 1)) for index in range(question.n)]
-        async for piece in self._side_by_side(questions, cancelled):
-            yield piece
+        async with contextlib.aclosing(side_by_side([self.answer(each, cancelled) for each in questions])) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def compare(
         self, models: Sequence[str], question: Question, cancelled: threading.Event
-    ) -> AsyncIterator[tuple[int, Piece]]:
-        """The answers of several models with the same seed, as `answer` gives them, each piece with the model's index."""
+    ) -> AsyncIterator[tuple[int, Piece | Failed]]:
+        """The answers of several models with the same seed, as `answer` gives them, each piece with the model's index.
+
+        A model that fails has Failed for its last piece. Raises ServiceError before any piece, and after all of them, when every
+        model has failed, what the first one has failed with.
+        """
         if not 1 <= len(models) <= MAX_COMPARED:
             raise InvalidArgument(Violation("models", f"{len(models)} models are not between 1 and {MAX_COMPARED}"))
+        question.check()
         seed = self._new_seed() if question.seed is None else question.seed
         questions = [dataclasses.replace(question, model=model, seed=seed) for model in models]
-        async for piece in self._side_by_side(questions, cancelled):
-            yield piece
+        failures: dict[int, Exception] = {}
+        answers = [alone(self.answer(each, cancelled)) for each in questions]
+        async with contextlib.aclosing(side_by_side(answers)) as pieces:
+            async for index, piece in pieces:
+                yield index, piece
+                if isinstance(piece, Failed):
+                    failures[index] = piece.error
+        if len(failures) == len(models):
+            raise failures[0]
 
     async def score(self, question: Question, cancelled: threading.Event) -> Score:
         """How probable the assistant's turns of a conversation are; raises ServiceError."""
@@ -123,11 +136,6 @@ class ModelHost:
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory, most recently used first."""
         return self._registry.snapshot
-
-    async def _side_by_side(self, questions: Sequence[Question], cancelled: threading.Event) -> AsyncIterator[tuple[int, Piece]]:
-        async with contextlib.aclosing(side_by_side([self.answer(each, cancelled) for each in questions])) as pieces:
-            async for piece in pieces:
-                yield piece
 
     @contextlib.asynccontextmanager
     async def _ready(self, model: str) -> AsyncIterator[ReadyModel]:

@@ -85,8 +85,8 @@ def _questions(ask: task_spec_pb2.FineTuning, held_out: str) -> evaluation_pb2.E
     dataset = ask.validation_dataset or held_out
     if not dataset or ask.skip_evaluation or _tells_itself(ask):
         return None
-    # It was chosen for its loss and may be long.
-    return evaluation_pb2.Evaluation(dataset=dataset, max_rows=_MOST_VALIDATION_ROWS)
+    # It was chosen for its loss and may be long, and in any order.
+    return evaluation_pb2.Evaluation(dataset=dataset, max_rows=_MOST_VALIDATION_ROWS, spread_rows=True)
 
 
 def _tells_itself(ask: task_spec_pb2.FineTuning) -> bool:

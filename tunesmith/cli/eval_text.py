@@ -12,13 +12,14 @@ _MOST_CONFUSED = 3
 
 def print_result(result: EvaluationResult) -> None:
     """A table of models, then the verdicts and what is odd."""
+    rows_asked = _asked_text(result)
     names = [score.name for score in result.models[0].scores] if result.models else []
     rows = [_row(model, names) for model in result.models]
     headers = ["MODEL", "STEP", *(name.upper() for name in names), "PERPLEXITY", "FAILED", "P50, P95", "VERDICT"]
     print_table(headers, rows, "no model was asked")
     for model in result.models[1:]:
         changed = f"{model.improved_count} rows better, {model.regressed_count} worse"
-        print(f"{model.model}: {model.verdict_text} on {result.primary_score}, {result.row_count} rows; {changed}")
+        print(f"{model.model}: {model.verdict_text} on {result.primary_score}, {rows_asked}; {changed}")
         if model.perplexity.delta_text:
             of_what = "texts" if result.primary_score == "log_likelihood" else "known answers"
             print(f"  perplexity of the {of_what} {model.perplexity.value:.3g}: {model.perplexity.delta_text}")
@@ -32,6 +33,12 @@ def print_result(result: EvaluationResult) -> None:
     for model in result.models:
         _print_ungraded(model, result.row_count)
     _print_leaks(result.leaks)
+
+
+def _asked_text(result: EvaluationResult) -> str:
+    """`200 of 4,000 rows`, or `200 rows` when it is all of them or not told."""
+    of_all = f" of {result.dataset_row_count:,}" if result.dataset_row_count > result.row_count else ""
+    return f"{result.row_count:,}{of_all} rows"
 
 
 def _labels_text(labels: Labels) -> str:

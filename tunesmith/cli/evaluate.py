@@ -44,6 +44,7 @@ def run(
     name: ask.Name = "",
     system: ask.System = "",
     max_rows: ask.MaxRows = None,
+    spread: Annotated[bool, typer.Option("--spread", help="Spread those rows over the whole data.")] = False,
     max_tokens: ask.MaxTokens = None,
     temperature: ask.Temperature = None,
     seed: ask.Seed = None,
@@ -61,6 +62,8 @@ def run(
     """
     from tunesmith.client import Client
 
+    if spread and max_rows is None:
+        raise typer.BadParameter("needs --max-rows: without it all rows are asked", param_hint="--spread")
     graders = [each for given in grader or [] for each in _graders(given)]
     if data == _GENERAL:
         data, graders, name = str(_QUESTIONS), graders or [_CONTAINS], name or "General questions"
@@ -72,6 +75,7 @@ def run(
             name=ask.named(name, data, "Evaluation on"),
             sampling=ask.sampling(max_tokens=max_tokens, temperature=temperature, seed=seed),
             max_rows=max_rows,
+            spread_rows=spread,
             system_prompt=system,
             perplexity=perplexity,
             checkpoints=checkpoints,

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunesmith.cli import conversations, model_catalogue
+from tunesmith.cli import conversations, errors, model_catalogue
 from tunesmith.cli.options import Json
 from tunesmith.cli.output import print_json
 
 if TYPE_CHECKING:
+    from tunesmith.client import Client
     from tunesmith.v1.inference_service_pb2 import ResponseFormat
 
 app = typer.Typer(help="Base models, and conversations with base models, tasks and artifacts.", no_args_is_help=True)
@@ -70,8 +71,7 @@ def chat(
         elif as_json and not compare:
             print_json(client.chat(model, message, system or None, **sampling))
         else:
-            turns = [{"role": "user", "content": message}]
-            conversations.answers(client, models, turns, system, sampling, as_json=as_json)
+            _ask(client, models, message, system, sampling, as_json=as_json)
 
 
 @app.command()
@@ -96,10 +96,19 @@ def compare(
     sampling = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "response_format": _format(json_schema, "")}
     with Client() as client:
         if message:
-            turns = [{"role": "user", "content": message}]
-            conversations.answers(client, models, turns, system, sampling, as_json=as_json)
+            _ask(client, models, message, system, sampling, as_json=as_json)
         else:
             conversations.converse(client, models, system, sampling)
+
+
+def _ask(
+    client: "Client", models: list[str], message: str, system: str, sampling: conversations.Sampling, *, as_json: bool
+) -> None:
+    """One question; the exit code says when a model has failed beside others."""
+    turns = [{"role": "user", "content": message}]
+    said = conversations.answers(client, models, turns, system, sampling, as_json=as_json)
+    if any(each.failed for each in said):
+        raise typer.Exit(errors.FAILED)
 
 
 def _format(json_schema: Path | None, regex: str) -> "ResponseFormat | None":

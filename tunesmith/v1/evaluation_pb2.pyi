@@ -39,6 +39,7 @@ class Evaluation(_message.Message):
     PERPLEXITY_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     ANSWERS_IN_ROWS_FIELD_NUMBER: _builtins.int
+    SPREAD_ROWS_FIELD_NUMBER: _builtins.int
     DATA_SOURCE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Required. The questions and their answers. Of format CHAT the last assistant turn is the known answer and what is before it the
@@ -47,7 +48,7 @@ class Evaluation(_message.Message):
     nothing: how probable they are to each model is all that is measured. Format: `datasets/{dataset}`; the bare id is accepted.
     """
     max_rows: _builtins.int
-    """Optional. Only the first so many rows, at least 1. Default: all."""
+    """Optional. Only so many rows, at least 1: the first ones, unless `spread_rows`. Default: all."""
     system_prompt: _builtins.str
     """Optional. Every conversation begins with this system turn, instead of its own if it has one; at most 10,000 characters."""
     perplexity: _builtins.bool
@@ -62,6 +63,11 @@ class Evaluation(_message.Message):
     answers_in_rows: _builtins.bool
     """Optional. No model is asked: the answer to a row is the text `sample.output_text` that stands in it, and the calls of tools
     `sample.output_tools`, in OpenAI's form. `models` is empty then, and the result calls the model `recorded`. Default: false.
+    """
+    spread_rows: _builtins.bool
+    """Optional. Whether the `max_rows` are spread over the whole dataset, so that data in some order (by label, for example) is asked
+    fairly: one row of each of so many stretches of the same length, the same ones whenever the dataset has as many rows. Default:
+    false.
     """
     data_source: _builtins.str
     """Optional. What the rows were made of, as the caller writes it: at most 65,536 characters, kept as they are. Runs of OpenAI's evals
@@ -96,11 +102,12 @@ class Evaluation(_message.Message):
         perplexity: _builtins.bool | None = ...,
         checkpoints: _builtins.bool = ...,
         answers_in_rows: _builtins.bool = ...,
+        spread_rows: _builtins.bool = ...,
         data_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "max_rows", b"max_rows", "perplexity", b"perplexity", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "answers_in_rows", b"answers_in_rows", "checkpoints", b"checkpoints", "data_source", b"data_source", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "perplexity", b"perplexity", "sampling", b"sampling", "system_prompt", b"system_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows", "_perplexity", b"_perplexity", "answers_in_rows", b"answers_in_rows", "checkpoints", b"checkpoints", "data_source", b"data_source", "dataset", b"dataset", "graders", b"graders", "max_rows", b"max_rows", "models", b"models", "perplexity", b"perplexity", "sampling", b"sampling", "spread_rows", b"spread_rows", "system_prompt", b"system_prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rows: _TypeAlias = _typing.Literal["max_rows"]  # noqa: Y015
     _WhichOneofArgType__max_rows: _TypeAlias = _typing.Literal["_max_rows", b"_max_rows"]  # noqa: Y015
@@ -126,6 +133,7 @@ class EvaluationResult(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     BEST_FIELD_NUMBER: _builtins.int
     ROWS_ARTIFACT_FIELD_NUMBER: _builtins.int
+    DATASET_ROW_COUNT_FIELD_NUMBER: _builtins.int
     row_count: _builtins.int
     """Rows that every model was asked."""
     primary_score: _builtins.str
@@ -137,6 +145,8 @@ class EvaluationResult(_message.Message):
     unless somebody changes that. Format: `artifacts/{uuid}`. Empty for evaluation tasks, whose own artifact has them, and for
     classifiers from before rows were kept.
     """
+    dataset_row_count: _builtins.int
+    """Rows of the dataset, of which `row_count` were asked. 0 = not told: of classifiers, and from before it was."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelResult]:
         """In the order they were asked for."""
@@ -159,10 +169,11 @@ class EvaluationResult(_message.Message):
         summary: _builtins.str = ...,
         best: Global___BestModel | None = ...,
         rows_artifact: _builtins.str = ...,
+        dataset_row_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "rows_artifact", b"rows_artifact", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "dataset_row_count", b"dataset_row_count", "leaks", b"leaks", "models", b"models", "primary_score", b"primary_score", "row_count", b"row_count", "rows_artifact", b"rows_artifact", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

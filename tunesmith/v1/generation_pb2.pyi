@@ -38,8 +38,8 @@ class Generation(_message.Message):
     dataset: _builtins.str
     """Required. What to answer. Of format CHAT: the conversations; a last assistant turn is dropped, it is what the model is asked
     for. Of format LABELED: the conversations, without their labels. Of format TEXT: each text is a user turn, so that texts can be
-    annotated that nobody has answered yet. Tools of a row are offered to the model and kept in the new row. Format:
-    `datasets/{dataset}`; the bare id is accepted.
+    annotated that nobody has answered yet. Tools of a row are offered to the model and kept in the new row; `strict` of a tool and `tool_choice` of the row, in OpenAI's
+    form, are heeded as in Chat. Format: `datasets/{dataset}`; the bare id is accepted.
     """
     max_rows: _builtins.int
     """Optional. Only the first so many rows, at least 1. Default: all."""

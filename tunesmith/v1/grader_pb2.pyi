@@ -23,11 +23,12 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Grader(_message.Message):
     """Gives an answer a number. The kinds and their fields are those of OpenAI's graders.
 
-    Texts may hold references that are replaced for each row: `{{sample.output_text}}` is the model's answer,
-    `{{sample.output_tools}}` the tools it calls, which stand in the text, too (see Evaluation.dataset), `{{item.reference}}` the
-    known one (the last assistant turn of the row), `{{item.prompt}}` the last user turn, and `{{item.KEY}}` any other key of the
-    row; parts of it with dots, for example `{{item.messages.0.content}}`. What is not a text is written as JSON. A reference that a
-    row does not have fails the grading of that row, which then counts with the lowest score.
+    Texts may hold references that are replaced for each row: `{{sample.output_text}}` is the text of the model's answer,
+    `{{sample.output_tools}}` the tools it calls, `{{sample.said}}` both as the one text that is compared with known answers (see
+    Evaluation.dataset), `{{item.reference}}` the known one (the last assistant turn of the row, its calls included),
+    `{{item.prompt}}` the last user turn, and `{{item.KEY}}` any other key of the row; parts of it as in
+    `{{sample.output_tools[0].function.name}}` or `{{item.messages.0.content}}`. What is not a text is written as JSON. A reference
+    that a row does not have fails the grading of that row, which then counts with the lowest score.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -121,7 +122,7 @@ class StringCheck(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
     input: _builtins.str
-    """Optional. Default: `{{sample.output_text}}`. At most 10,000 characters."""
+    """Optional. Default: `{{sample.said}}`. At most 10,000 characters."""
     reference: _builtins.str
     """Optional. Default: `{{item.reference}}`. At most 10,000 characters."""
     operation: Global___StringCheck.Operation.ValueType
@@ -215,7 +216,7 @@ class TextSimilarity(_message.Message):
     METRIC_FIELD_NUMBER: _builtins.int
     PASS_THRESHOLD_FIELD_NUMBER: _builtins.int
     input: _builtins.str
-    """Optional. Default: `{{sample.output_text}}`. At most 10,000 characters."""
+    """Optional. Default: `{{sample.said}}`. At most 10,000 characters."""
     reference: _builtins.str
     """Optional. Default: `{{item.reference}}`. At most 10,000 characters."""
     metric: Global___TextSimilarity.Metric.ValueType

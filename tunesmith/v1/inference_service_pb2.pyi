@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tunesmith.v1 import task_error_pb2 as _task_error_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -36,6 +37,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """`max_tokens` or the context length was reached."""
     FINISH_REASON_TOOL_CALLS: _FinishReason.ValueType  # 3
     """The model asks for tools to be called: `tool_calls` is set."""
+    FINISH_REASON_FAILED: _FinishReason.ValueType  # 480
+    """The model failed, and what it said until then is no whole answer: `error` is set. Only of CompareChat."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why an answer ended."""
@@ -48,6 +51,8 @@ FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """`max_tokens` or the context length was reached."""
 FINISH_REASON_TOOL_CALLS: FinishReason.ValueType  # 3
 """The model asks for tools to be called: `tool_calls` is set."""
+FINISH_REASON_FAILED: FinishReason.ValueType  # 480
+"""The model failed, and what it said until then is no whole answer: `error` is set. Only of CompareChat."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -1012,6 +1017,7 @@ class CompareChatResponse(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Whose: the model's place in `models`, from 0."""
     delta: _builtins.str
@@ -1020,7 +1026,7 @@ class CompareChatResponse(_message.Message):
     """Set in the last message of an answer."""
     @_builtins.property
     def usage(self) -> Global___ChatUsage:
-        """Set in the last message of an answer."""
+        """Set in the last message of an answer, unless its model failed."""
 
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
@@ -1029,6 +1035,12 @@ class CompareChatResponse(_message.Message):
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
         """Calls to append, each whole; `delta` is empty then."""
+
+    @_builtins.property
+    def error(self) -> Global___AnswerError:
+        """Why this model failed, in its last message, with finish reason FAILED; absent when it did not. A model can fail before its first
+        word, for example when it cannot be loaded, and in the middle.
+        """
 
     def __init__(
         self,
@@ -1039,14 +1051,49 @@ class CompareChatResponse(_message.Message):
         usage: Global___ChatUsage | None = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         tool_calls: _abc.Iterable[Global___ToolCall] | None = ...,
+        error: Global___AnswerError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "error", b"error", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareChatResponse: _TypeAlias = CompareChatResponse  # noqa: Y015
+
+@_typing.final
+class AnswerError(_message.Message):
+    """Why a model could not answer, while the others did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ERROR_CLASS_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Code from the error catalogue, UPPER_SNAKE, for example BASE_MODEL_NOT_FOUND. Branch on this, never on text."""
+    message: _builtins.str
+    """One or two sentences for people, with every dynamic part filled in. Never empty."""
+    error_class: _task_error_pb2.ErrorClass.ValueType
+    """Who can act on it."""
+    hint: _builtins.str
+    """What to do next. Never empty."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        error_class: _task_error_pb2.ErrorClass.ValueType = ...,
+        hint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_class", b"error_class", "hint", b"hint", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerError: _TypeAlias = AnswerError  # noqa: Y015
 
 @_typing.final
 class Completion(_message.Message):

@@ -120,8 +120,9 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareChat(self, request, context):
-        """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
-        model fails, the call fails with its error.
+        """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all. When a
+        model fails, its last message has the error and the others go on; the call fails when the request is invalid, before any message,
+        and when all models have failed, with the error of the first one of `models`, after the messages of all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

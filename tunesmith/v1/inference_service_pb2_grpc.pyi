@@ -49,8 +49,9 @@ class InferenceServiceStub:
     StreamChat: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.StreamChatRequest, _inference_service_pb2.StreamChatResponse]
     """Answers a conversation as it is written. Cancelling the call ends the generation."""
     CompareChat: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.CompareChatRequest, _inference_service_pb2.CompareChatResponse]
-    """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
-    model fails, the call fails with its error.
+    """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all. When a
+    model fails, its last message has the error and the others go on; the call fails when the request is invalid, before any message,
+    and when all models have failed, with the error of the first one of `models`, after the messages of all.
     """
     Complete: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.CompleteRequest, _inference_service_pb2.CompleteResponse]
     """Continues a text as it stands, without a chat template."""
@@ -89,8 +90,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     StreamChat: _aio.UnaryStreamMultiCallable[_inference_service_pb2.StreamChatRequest, _inference_service_pb2.StreamChatResponse]  # type: ignore[assignment]
     """Answers a conversation as it is written. Cancelling the call ends the generation."""
     CompareChat: _aio.UnaryStreamMultiCallable[_inference_service_pb2.CompareChatRequest, _inference_service_pb2.CompareChatResponse]  # type: ignore[assignment]
-    """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
-    model fails, the call fails with its error.
+    """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all. When a
+    model fails, its last message has the error and the others go on; the call fails when the request is invalid, before any message,
+    and when all models have failed, with the error of the first one of `models`, after the messages of all.
     """
     Complete: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.CompleteRequest, _inference_service_pb2.CompleteResponse]  # type: ignore[assignment]
     """Continues a text as it stands, without a chat template."""
@@ -144,8 +146,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.CompareChatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_service_pb2.CompareChatResponse], _abc.AsyncIterator[_inference_service_pb2.CompareChatResponse]]:
-        """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all; when one
-        model fails, the call fails with its error.
+        """Answers one conversation with several models at the same time, side by side in one stream. Cancelling the call ends all. When a
+        model fails, its last message has the error and the others go on; the call fails when the request is invalid, before any message,
+        and when all models have failed, with the error of the first one of `models`, after the messages of all.
         """
 
     @_abc_1.abstractmethod

@@ -82,17 +82,16 @@ def score(grader: Grader, values: Mapping[str, Any], judged: Judged) -> float:
     return Expression(grader.calculate_output).value({each.name: score(each, values, judged) for each in grader.graders})
 
 
-def template_values(
-    row: Mapping[str, Any], prompt: str, reference: str, answer: str, calls: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """What references may name. Keys of the row do not hide `reference` and `prompt`."""
-    return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample_values(answer, calls)}
+def template_values(row: Mapping[str, Any], prompt: str, reference: str, sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What references may name; `sample` as `sample_values` gives it. Keys of the row do not hide `reference` and `prompt`."""
+    return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample}
 
 
-def sample_values(answer: str, calls: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """What references to the sample may name; `calls` are in OpenAI's form."""
-    value = json_value(answer)
-    return {"output_text": answer, "output_tools": calls} | ({} if value is None else {"output_json": value})
+def sample_values(text: str, calls: Sequence[Mapping[str, Any]] = (), said: str | None = None) -> dict[str, Any]:
+    """What references to the sample may name; `calls` are in OpenAI's form, and `said` is both in one text."""
+    value = json_value(text)
+    sample = {"output_text": text, "output_tools": calls, "said": text if said is None else said}
+    return sample | ({} if value is None else {"output_json": value})
 
 
 def number_in(text: str, least: float, most: float) -> float:

@@ -4,8 +4,8 @@ import dataclasses
 import re
 from typing import TypeAlias
 
-OUTPUT, REFERENCE = "{{sample.output_text}}", "{{item.reference}}"
-"""Defaults of the two texts that are compared."""
+OUTPUT, REFERENCE = "{{sample.said}}", "{{item.reference}}"
+"""Defaults of the two texts that are compared; calls of tools are part of both."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

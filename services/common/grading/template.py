@@ -1,4 +1,4 @@
-"""`{{item.x}}` in the texts of graders: found, checked and replaced, in one pass, so that a value can never be a reference."""
+"""`{{item.x[0].y}}` in the texts of graders: found, checked and replaced, in one pass, so that no value can be a reference."""
 
 import json
 import re
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-_PATH = re.compile(r"(item|sample)((?:\.[A-Za-z0-9_-]+)+)")
-_SAMPLE = ("output_text", "output_json", "output_tools")
+_PATH = re.compile(r"(item|sample)(?:\.([A-Za-z0-9_-]+))(?:\.[A-Za-z0-9_-]+|\[[0-9]+\])*")
+_PART = re.compile(r"[A-Za-z0-9_-]+")
+_SAMPLE = ("output_text", "output_json", "output_tools", "said")
 
 
 class MissingReference(LookupError):
@@ -21,7 +22,7 @@ def problems(text: str) -> list[str]:
         path = _PATH.fullmatch(match[1].strip())
         if path is None:
             found.append(f"{match[0][:80]!r} is no reference; write {{{{item.KEY}}}} or {{{{sample.output_text}}}}")
-        elif path[1] == "sample" and path[2].split(".")[1] not in _SAMPLE:
+        elif path[1] == "sample" and path[2] not in _SAMPLE:
             found.append(f"{match[0][:80]!r}: a sample has only {', '.join(_SAMPLE)}")
     return found
 
@@ -33,7 +34,7 @@ def render(text: str, values: Mapping[str, Any]) -> str:
 
 def _value(path: str, values: Mapping[str, Any]) -> Any:
     value: Any = values
-    for part in path.split("."):
+    for part in _PART.findall(path):
         value = _part(value, part, path)
     return value
 

@@ -70,6 +70,8 @@ class EvaluationConfig(Asked):
     """For each model that says so: for how many optimizer steps it was trained."""
     bounds_answers: bool = False
     """Nobody has said how long an answer may be: no longer than the longest known one needs."""
+    spreads_rows: bool = False
+    """Whether `max_rows` are chosen over all rows instead of the first ones."""
     splits: Mapping[str, Split] = dataclasses.field(default_factory=dict)
     """What was held out of the rows of `trained_on`, for each model that says so."""
 
@@ -113,6 +115,7 @@ def _evaluation(directory: pathlib.Path, value: Mapping[str, Any], spec: evaluat
         # A run that was prepared before an update knows none of these.
         splits={model: Split(**split) for model, split in value.get("splits", {}).items()},
         steps=value.get("steps", {}),
+        spreads_rows=spec.spread_rows,
         # Graders of one's own may want to see more than the known answer has.
         bounds_answers=not spec.graders and not spec.sampling.HasField("max_tokens"),
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 
 from services.common.errors import ServiceError
 from services.common.grading import template
-from services.common.grading.grade import template_values
 from services.common.grading.graders import ScoreModel, asking
 from services.common.grading.sampling import Sampling
 from services.common.grading.template import MissingReference
@@ -18,9 +17,16 @@ from services.trainer.answering.inference import Question
 from services.trainer.answering.outcome import Outcome
 from services.trainer.answering.recorded import RECORDED, Answers, RecordedAnswers
 from services.trainer.answering.reports import Progress, Reports
-from services.trainer.answering.rows import is_preference, is_text, question_and_answer, question_and_worse_answer, read_items
+from services.trainer.answering.rows import (
+    Split,
+    is_preference,
+    is_text,
+    question_and_answer,
+    question_and_worse_answer,
+    read_items,
+)
 from services.trainer.evaluating.turns import spoken
-from services.trainer.evaluating.values import Answer, Item
+from services.trainer.evaluating.values import Answer, Item, references
 
 Opinions = Mapping[tuple[ScoreModel, int], AnswerFile]
 """By judge and the place of the model that is judged."""
@@ -31,7 +37,7 @@ _MARGIN = 32
 
 async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clock: Callable[[], float]) -> Outcome:
     """Until the result files are written. Raises the first ServiceError that concerns more than a row, OSError."""
-    items = list(read_items(config.data, question_and_answer, most=config.max_rows, system=config.system_prompt))
+    items = _read(config, question_and_answer)
     if not items:
         raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to evaluate with")
     with contextlib.ExitStack() as stack:
@@ -82,7 +88,12 @@ def _worse_answers(config: EvaluationConfig, items: Sequence[Item]) -> list[Item
     """Of preferences the questions with the outputs that are not preferred; of all else none."""
     if not all(is_preference(item.row) for item in items):
         return []
-    return list(read_items(config.data, question_and_worse_answer, most=config.max_rows, system=config.system_prompt))
+    return _read(config, question_and_worse_answer)
+
+
+def _read(config: EvaluationConfig, split: Split) -> list[Item]:
+    most, system = config.max_rows, config.system_prompt
+    return list(read_items(config.data, split, most=most, system=system, spread=config.spreads_rows))
 
 
 async def _open_likelihoods(
@@ -156,7 +167,7 @@ def _asked_of(judge: ScoreModel, item: Item, answer: Answer) -> Question | Answe
     """What the judge is asked about a row, or why it is not."""
     if not answer.is_answered:
         return Answer(item.number, reason=answer.reason, message=answer.message)
-    values = template_values(item.row, item.prompt, item.reference, answer.said, answer.tool_calls)
+    values = references(item, answer)
     try:
         return Question(item.number, [spoken(turn.role, template.render(turn.content, values)) for turn in judge.input])
     except MissingReference as error:

@@ -12,6 +12,7 @@ from services.trainer.answering.answer_file import AnswerFile
 from services.trainer.answering.config import EvaluationConfig
 from services.trainer.answering.outcome import Outcome, write_lines
 from services.trainer.answering.recorded import RECORDED, Answers
+from services.trainer.answering.rows import row_count
 from services.trainer.composition import Composer, Part, Split
 from services.trainer.evaluating.leaks import leaked
 from services.trainer.evaluating.perplexity import Likelihoods
@@ -60,8 +61,15 @@ def evaluation_outcome(
         measured.append(Measured(model, answers, columns, known, config.steps.get(model, 0)))
     result = summarise(items, scoring, measured, config.sampling.seed)
     result["leaks"] = _leaks(config, items)
+    result["dataset_row_count"] = row_count(config.data)
+    result["summary"] += _asked_text(len(items), result["dataset_row_count"])
     write_lines(config.output / "rows.jsonl", (row_line(place, item, measured) for place, item in enumerate(items)))
     return Outcome("EVALUATION", "evaluation", result, step=len(items) * len(files), metrics=_metrics(result["models"]))
+
+
+def _asked_text(asked: int, count: int) -> str:
+    """How many rows the verdicts rest on, unless it is all of them."""
+    return f" Asked were {asked:,} of {count:,} rows." if asked < count else ""
 
 
 def _metrics(models: Sequence[Mapping[str, Any]]) -> dict[str, float]:

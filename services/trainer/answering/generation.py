@@ -35,7 +35,7 @@ async def generate(config: GenerationConfig, asker: Asker, reports: Reports, clo
     with AnswerFile.open(config.answers / "model-0.jsonl", await asker.load(config.model)) as file:
         reports.started(total, len(file), [config.model])
         progress = Progress(reports, total, len(file), clock)
-        questions = (Question(item.number, item.messages, item.tools) for item in _items(config))
+        questions = map(_question, _items(config))
         try:
             await asker.answer(file.model, questions, file, config.sampling, progress.counter("model_0", len(file)))
         except asyncio.CancelledError:
@@ -49,6 +49,12 @@ async def generate(config: GenerationConfig, asker: Asker, reports: Reports, clo
 
 def _items(config: GenerationConfig) -> Iterator[Item]:
     return read_items(config.data, to_answer, most=config.max_rows, system=config.system_prompt)
+
+
+def _question(item: Item) -> Question:
+    """As the row asks: what is made is to be used, so strict tools are kept to."""
+    choice = item.row.get("tool_choice") if item.tools else None
+    return Question(item.number, item.messages, item.tools, choice, keeps_to_schemas=True)
 
 
 def _outcome(config: GenerationConfig, file: AnswerFile, total: int) -> Outcome:

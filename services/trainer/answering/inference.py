@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import grpc
 
 from services.common.channels import call_metadata, translated
+from services.common.errors import InvalidArgument, Violation
 from services.common.grading.sampling import Sampling
 from services.trainer.evaluating.turns import Call, Tool, Turn
 from services.trainer.evaluating.values import Answer
@@ -17,6 +18,11 @@ from tunesmith.v1 import inference_service_pb2_grpc
 TEXT = "text"
 """In place of a role: what stands for itself, without a chat template."""
 
+_MODES = {
+    "auto": pb2.ToolChoice.MODE_AUTO,
+    "none": pb2.ToolChoice.MODE_NONE,
+    "required": pb2.ToolChoice.MODE_REQUIRED,
+}
 _CALL_SECONDS = 900.0
 _PEER = "the inference service"
 
@@ -29,6 +35,10 @@ class Question:
     messages: Sequence[Turn]
     tools: Sequence[Tool] = ()
     """That the model may call."""
+    tool_choice: Any = None
+    """Whether it calls them, in OpenAI's form; None = it decides."""
+    keeps_to_schemas: bool = False
+    """Whether the arguments of strict tools always fit them."""
 
 
 class Models(Protocol):
@@ -63,7 +73,8 @@ class Inference:
         request = pb2.ChatRequest(
             model=model,
             messages=map(_message, question.messages),
-            tools=map(_tool, question.tools),
+            tools=[_tool(tool, keeps_to_schemas=question.keeps_to_schemas) for tool in question.tools],
+            tool_choice=_choice(question.tool_choice),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -129,11 +140,26 @@ def _context(turn: Turn) -> pb2.ChatMessage:
     return message
 
 
-def _tool(tool: Tool) -> pb2.Tool:
-    """Whether the tool is strict is left out: what the model learned is measured, not what it cannot help writing."""
+def _tool(tool: Tool, *, keeps_to_schemas: bool = False) -> pb2.Tool:
+    """Strict only where that is wanted: an evaluation measures what the model learned, not what it cannot help writing."""
     function: Mapping[str, Any] = tool["function"]
-    parameters = json.dumps(function["parameters"], ensure_ascii=False) if function.get("parameters") else ""
-    return pb2.Tool(name=function["name"], description=function.get("description", ""), parameters=parameters)
+    return pb2.Tool(
+        name=function["name"],
+        description=function.get("description", ""),
+        parameters=json.dumps(function["parameters"], ensure_ascii=False) if function.get("parameters") else "",
+        strict=keeps_to_schemas and function.get("strict") is True,
+    )
+
+
+def _choice(given: Any) -> pb2.ToolChoice | None:
+    if given is None:
+        return None
+    if isinstance(given, str) and given in _MODES:
+        return pb2.ToolChoice(mode=_MODES[given])
+    function = given.get("function") if isinstance(given, dict) else None
+    if isinstance(function, dict) and isinstance(function.get("name"), str):
+        return pb2.ToolChoice(function=function["name"])
+    raise InvalidArgument(Violation("tool_choice", f"is none of {', '.join(_MODES)} and no function"))
 
 
 def _call(call: pb2.ToolCall) -> Call:

@@ -1,5 +1,7 @@
 """Rows of a dataset to questions; used by both kinds of runs."""
 
+import hashlib
+import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,16 +18,50 @@ _OF_TOOLS = {"tool_calls": "assistant", "tool_call_id": "tool", "name": "tool"}
 """What a turn may have beside its text, and whose turn that is; other speakers have no names for a chat template."""
 
 
-def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: str) -> Iterator[Item]:
-    """At most so many rows, numbered from 1. A `system` text goes before each conversation, instead of its own."""
+def read_items(path: pathlib.Path, split: Split, *, most: int | None, system: str, spread: bool = False) -> Iterator[Item]:
+    """At most so many rows, the first ones or `spread` over all, by their numbers from 1.
+
+    A `system` text goes before each conversation, instead of its own.
+    """
+    for number, line in _lines(path, most, spread=spread):
+        row = json.loads(line)
+        turns, answer = split(row)
+        known = _turn(answer) if answer else None
+        yield Item(number, _messages(turns, system), said_by(known) if known else "", row, _tools(row), known)
+
+
+def row_count(path: pathlib.Path) -> int:
+    """Rows of the file."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if most is not None and number > most:
-                return
-            row = json.loads(line)
-            turns, answer = split(row)
-            known = _turn(answer) if answer else None
-            yield Item(number, _messages(turns, system), said_by(known) if known else "", row, _tools(row), known)
+        return sum(1 for _ in file)
+
+
+def spread_rows(count: int, most: int) -> frozenset[int]:
+    """The numbers of `most` of `count` rows: one somewhere in each of so many stretches of the same length.
+
+    Always the same for the same numbers. Where in its stretch it lies is different for each, so that data in which something
+    comes again every so many rows is asked fairly, too.
+    """
+    most = min(count, most)
+    edges = [place * count // most for place in range(most + 1)] if most else []
+    return frozenset(
+        start + 1 + _scattered(f"{place} of {most} of {count}") % (end - start)
+        for place, (start, end) in enumerate(itertools.pairwise(edges))
+    )
+
+
+def _scattered(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _lines(path: pathlib.Path, most: int | None, *, spread: bool) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        lines = enumerate(file, 1)
+        if most is None or not spread:
+            yield from itertools.islice(lines, most)
+            return
+        wanted = spread_rows(row_count(path), most)
+        yield from (each for each in lines if each[0] in wanted)
 
 
 def question_and_answer(row: Row) -> tuple[Sequence[Row], Row | None]:

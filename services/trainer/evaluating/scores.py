@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from services.common.grading import overlap
-from services.common.grading.grade import NotGraded, Scale, grade, scale, template_values
+from services.common.grading.grade import NotGraded, Scale, grade, scale
 from services.common.grading.graders import Grader, ScoreModel
 from services.common.grading.words import normalised
 from services.trainer.evaluating import labels
 from services.trainer.evaluating.json_fields import has_fields, json_field_f1, json_valid
-from services.trainer.evaluating.values import Answer, Item
+from services.trainer.evaluating.values import Answer, Item, references
 
 JudgedRow = Callable[[ScoreModel, int], str | None]
 """What the model of a grader has answered about a row, given its number."""
@@ -99,5 +99,4 @@ class Scoring:
 def _grade(grader: Grader, item: Item, answer: Answer, judged: JudgedRow) -> float:
     if not answer.is_answered:
         raise NotGraded(answer.message)
-    known = template_values(item.row, item.prompt, item.reference, answer.said, answer.tool_calls)
-    return grade(grader, known, lambda asked: judged(asked, item.number))
+    return grade(grader, references(item, answer), lambda asked: judged(asked, item.number))

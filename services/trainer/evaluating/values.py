@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.common.grading.grade import sample_values, template_values
 from services.trainer.evaluating.turns import Call, Tool, Turn, said
 
 
@@ -60,3 +61,9 @@ class Answer:
     def said(self) -> str:
         """What is compared with the known answer."""
         return said(self.text, self.tool_calls)
+
+
+def references(item: Item, answer: Answer) -> dict[str, Any]:
+    """What the texts of graders may refer to, about an answer to a row."""
+    sample = sample_values(answer.text, answer.tool_calls, answer.said)
+    return template_values(item.row, item.prompt, item.reference, sample)

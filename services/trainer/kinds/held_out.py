@@ -1,7 +1,5 @@
 """The rows that a split has held out as a dataset of their own, so that an evaluation can ask them; used by fine-tunings."""
 
-import asyncio
-import pathlib
 from typing import cast
 
 from services.common.catalogue import ErrorClass
@@ -9,11 +7,7 @@ from services.common.errors import ServiceError
 from services.trainer.journal import Event
 from services.trainer.kinds.fine_tuning_ask import FineTuning
 from services.trainer.kinds.kind import Uploads
-from services.trainer.persistence import disk_trouble_named
 from services.trainer.run_directory import RunDirectory
-
-FIRST = 200
-"""So many rows stand for all of them; see services/task_manager/follow_ups.py."""
 
 
 async def held_out_rows(run: RunDirectory, uploads: Uploads) -> list[Event]:
@@ -22,11 +16,8 @@ async def held_out_rows(run: RunDirectory, uploads: Uploads) -> list[Event]:
 
     Raises what passes; what does not costs the evaluation, not the result, and is told as a line of the log.
     """
-    rows = run.path / "held-out.jsonl"
     try:
-        with disk_trouble_named():
-            await asyncio.to_thread(write_spread, run.validation_data, rows, FIRST)
-        name = await uploads.upload_dataset(_display_name(cast(FineTuning, run.request.ask)), rows)
+        name = await uploads.upload_dataset(_display_name(cast(FineTuning, run.request.ask)), run.validation_data)
     except ServiceError as error:
         # A wrong key is the operator's to mend; the result waits for that, too.
         if error.error_class is ErrorClass.TRANSIENT or error.reason == "UNAUTHENTICATED":
@@ -40,14 +31,3 @@ async def held_out_rows(run: RunDirectory, uploads: Uploads) -> list[Event]:
 def _display_name(ask: FineTuning) -> str:
     more = f" and {len(ask.sources) - 1} more" if len(ask.sources) > 1 else ""
     return f"Held out of {ask.sources[0].dataset}{more} ({ask.validation_split_ratio:g}, seed {ask.seed})"
-
-
-def write_spread(source: pathlib.Path, target: pathlib.Path, first: int) -> None:
-    """The lines of `source`, before all others `first` of them that are spread evenly over it, so that every dataset of a mixture
-    is among them, and every part of data that is in some order."""
-    with source.open("rb") as lines, target.open("wb") as out:
-        count = sum(1 for _ in lines)
-        chosen = {place * count // first for place in range(first)} if count > first else set()
-        for are_chosen in (True, False):
-            lines.seek(0)
-            out.writelines(line for place, line in enumerate(lines) if (place in chosen) == are_chosen)

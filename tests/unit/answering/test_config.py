@@ -65,6 +65,11 @@ def test_how_many_rows_at_most(load, given: dict[str, Any], expected: int | None
     assert load(evaluation(**given)).max_rows == expected
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, False), ({"spread_rows": True}, True)])
+def test_rows_are_the_first_ones_unless_they_are_to_be_spread(load, given: dict[str, Any], expected: bool) -> None:
+    assert load(evaluation(**given)).spreads_rows is expected
+
+
 def test_graders_come_in_their_order_with_those_inside(load) -> None:
     judge = {"name": "judge", "score_model": {"model": "m", "input": [{"role": "user", "content": "x"}], "range_max": 5}}
     check = {"name": "eq", "string_check": {"operation": "NE", "input": "a", "reference": "b"}}

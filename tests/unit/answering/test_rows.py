@@ -1,12 +1,15 @@
 """Rows of a dataset as questions: whatever OpenAI's format permits in a turn."""
 
+import collections
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.trainer.answering.rows import question_and_answer, read_items, to_answer
+from services.trainer.answering.rows import question_and_answer, read_items, spread_rows, to_answer
 
 CALL = {
     "role": "assistant",
@@ -93,6 +96,38 @@ def test_rows_are_numbered_as_in_the_file_and_kept_as_they_are(read) -> None:
 @pytest.mark.parametrize(("most", "count"), [(None, 3), (0, 0), (1, 1), (3, 3), (9, 3)])
 def test_only_so_many(read, most: int | None, count: int) -> None:
     assert len(read(*[{"messages": [turn("user", "a")]}] * 3, most=most)) == count
+
+
+COUNTS = st.tuples(st.integers(0, 3000), st.integers(1, 300))
+
+
+@given(COUNTS)
+def test_spread_rows_are_one_of_each_stretch(numbers: tuple[int, int]) -> None:
+    count, most = numbers
+    chosen = sorted(spread_rows(count, most))
+    assert len(chosen) == min(count, most)
+    for place, row in enumerate(chosen):
+        assert place * count // len(chosen) < row <= (place + 1) * count // len(chosen)
+
+
+def test_spread_rows_are_always_the_same() -> None:
+    assert sorted(spread_rows(40, 8)) == [4, 9, 15, 20, 21, 29, 35, 40]
+
+
+@pytest.mark.parametrize("label", [lambda row: row * 20 // 4000, lambda row: row % 20], ids=["sorted", "in turns"])
+def test_spread_rows_have_every_label_about_as_often_as_the_data(label) -> None:
+    found = collections.Counter(label(row - 1) for row in spread_rows(4000, 200))
+    assert set(found) == set(range(20))
+    assert max(found.values()) <= 22
+
+
+def test_rows_that_are_spread_keep_their_numbers_and_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"messages": [{{"role": "user", "content": "{number}"}}]}}\n' for number in range(1, 41)))
+    items = list(read_items(path, to_answer, most=8, system="", spread=True))
+    assert [item.number for item in items] == sorted(spread_rows(40, 8))
+    assert all(item.prompt == str(item.number) for item in items)
+    assert len(list(read_items(path, to_answer, most=None, system="", spread=True))) == 40
 
 
 def test_rows_are_read_one_by_one(tmp_path: Path) -> None:

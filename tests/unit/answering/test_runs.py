@@ -133,6 +133,23 @@ def test_what_was_answered_is_not_asked_again_and_the_result_is_the_same(tmp_pat
     assert len(models.asked) == 40 - done
 
 
+def test_rows_spread_over_the_data_are_the_same_for_every_model_and_told(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    write(data, [chat(f"q{number}", "even" if number % 2 == 0 else "odd") for number in range(40)])
+    config = evaluation(tmp_path, data, max_rows=8, spreads_rows=True, measures_perplexity=True)
+    interrupted = FakeModels(parity, {20: [NotFound("BASE_MODEL_NOT_FOUND", "gone")]})
+    with pytest.raises(ServiceError):
+        run_evaluation(config, interrupted)
+    models = FakeModels(parity)
+    outcome, _ = run_evaluation(config, models)
+    rows = {4, 9, 15, 20, 21, 29, 35, 40}
+    for name in ("loaded/base", "loaded/tuned"):
+        assert {row for model, row in interrupted.asked + models.asked if model == name} == rows
+    assert len(interrupted.asked + models.asked) == len(models.judged) == 16
+    assert (outcome.result["row_count"], outcome.result["dataset_row_count"]) == (8, 40)
+    assert outcome.result["summary"].endswith(" Asked were 8 of 40 rows.")
+
+
 def test_trouble_that_passes_is_waited_for_and_trouble_of_a_row_is_kept(tmp_path: Path, data: Path) -> None:
     trouble = {0: [UNAVAILABLE], 2: [UNAVAILABLE, BUSY], 3: [TOO_LONG], 4: [BROKEN, BROKEN], 5: [BROKEN] * 3}
     models = FakeModels(parity, trouble)
@@ -433,7 +450,7 @@ def test_the_configuration_of_both_kinds(tmp_path: Path) -> None:
     found = load_config(path)
     assert isinstance(found, EvaluationConfig)
     assert (found.models, found.sampling, found.max_rows) == (("a", "b"), Sampling(5), 7)
-    assert found.graders == (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
+    assert found.graders == (StringCheck("eq", "{{sample.said}}", "{{item.reference}}", "EQ"),)
     assert found.trained_on == {"b": {"datasets/y": Path("/y")}}
     assert found.splits == {"b": Split(0.1, 7)}
     assert found.answers == tmp_path / "answers"

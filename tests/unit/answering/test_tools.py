@@ -10,7 +10,7 @@ from chat_families import FAMILIES
 from tiny_model import make_tiny_model
 
 from services.common.channels import connect
-from services.common.grading.graders import StringCheck
+from services.common.grading.graders import OUTPUT, REFERENCE, StringCheck
 from services.common.grading.sampling import Sampling
 from services.common.rendering import render_row
 from services.inference.conversion import chat_question, scored_question
@@ -30,6 +30,7 @@ from tests.unit.answering.fake_models import FakeModels
 from tests.unit.answering.scripted_inference import Service
 from tests.unit.answering.scripted_runs import evaluation, generation, run_evaluation, run_generation, write
 from tests.unit.inference.inference_fakes import FakeEngine, files_of
+from tunesmith.v1.inference_service_pb2 import ToolChoice
 
 LAMP = {
     "type": "function",
@@ -117,6 +118,35 @@ async def test_what_a_model_calls_comes_with_what_it_says(service: Service, addr
     assert not service.asked[0].tools[0].strict
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, None),
+        ("auto", ToolChoice(mode=ToolChoice.MODE_AUTO)),
+        ("none", ToolChoice(mode=ToolChoice.MODE_NONE)),
+        ("required", ToolChoice(mode=ToolChoice.MODE_REQUIRED)),
+        ({"type": "function", "function": {"name": "bell"}}, ToolChoice(function="bell")),
+    ],
+)
+async def test_a_row_may_say_whether_tools_are_called(service: Service, address: str, given: Any, expected: Any) -> None:
+    async with connect(address) as channel:
+        question = Question(1, [ASK], [LAMP, BARE], given, keeps_to_schemas=True)
+        await Inference(channel).ask("tiny", question, Sampling())
+    (asked,) = service.asked
+    assert (asked.tool_choice if asked.HasField("tool_choice") else None) == expected
+    assert [tool.strict for tool in asked.tools] == [False, True]
+
+
+@pytest.mark.parametrize("given", ["maybe", 7, {}, {"type": "function"}, {"function": {"name": 7}}, ["auto"]], ids=repr)
+async def test_a_choice_that_is_none_fails_its_row(service: Service, address: str, given: Any, tmp_path: Path) -> None:
+    async with connect(address) as channel:
+        with AnswerFile.open(tmp_path / "answers", "tiny") as answers:
+            asker = Asker(Inference(channel), at_once=1, clock=lambda: 0.0)
+            await asker.answer("tiny", [Question(1, [ASK], [LAMP], given)], answers, Sampling(), lambda: None)
+            assert (answers[1].reason, answers[1].message.partition(":")[0]) == ("INVALID_FIELD", "tool_choice")
+    assert not service.asked
+
+
 async def test_a_row_whose_tools_a_model_cannot_be_shown_ends_no_other(service: Service, address: str, tmp_path: Path) -> None:
     questions = [Question(row, [{"role": "user", "content": text}], [LAMP]) for row, text in ((1, "no tools"), (2, "Light?"))]
     async with connect(address) as channel:
@@ -155,14 +185,15 @@ def test_calls_with_the_same_arguments_are_the_same_answer_and_others_share_fiel
     data = tool_rows(tmp_path / "data.jsonl", 3)
     models = FakeModels(lambda *_: "no call")
     models.calls = {1: [call("lamp", '{"n":0,"on":true}', "other")], 2: [call("lamp", '{"n": 7, "on": true}')]}
-    graders = (StringCheck("same", "{{sample.output_text}}", "{{item.reference}}", "EQ"),)
-    graders += (StringCheck("lamps", "{{sample.output_tools.0.function.name}}", "lamp", "EQ"),)
+    graders = (StringCheck("same", OUTPUT, REFERENCE, "EQ"),)
+    graders += (StringCheck("lamps", "{{sample.output_tools[0].function.name}}", "lamp", "EQ"),)
+    graders += (StringCheck("wordless", "{{sample.output_text}}", "", "EQ"),)
     config = evaluation(tmp_path, data, graders, models=("base",), measures_perplexity=True)
     (base,) = run_evaluation(config, models)[0].result["models"]
     found = {score["name"]: score["value"] for score in base["scores"]}
     assert (found["exact_match"], found["json_valid"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     assert found["json_field_f1"] == pytest.approx((1 + 2 / 3) / 3)
-    assert (found["same"], found["lamps"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (found["same"], found["lamps"], found["wordless"]) == (pytest.approx(1 / 3), *[pytest.approx(2 / 3)] * 2)
     assert base["perplexity"].get("unscored_count", 0) == 0
     # Each was asked with its tools, and judged with its calls.
     assert all(question.tools == [LAMP] for question in models.questions)

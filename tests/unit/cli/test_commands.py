@@ -2,14 +2,16 @@
 
 import json
 
+import grpc
 import pytest
-from fake_platform import NOW, a_run
+from fake_platform import NOW, a_run, one_fails
 from typer.testing import CliRunner
 
 from tunesmith.cli.app import app
 from tunesmith.v1.artifact_pb2 import Artifact
 from tunesmith.v1.artifact_service_pb2 import ArtifactNotice, SweepArtifactsResponse
 from tunesmith.v1.base_model_pb2 import BaseModel
+from tunesmith.v1.inference_service_pb2 import AnswerError, CompareChatResponse
 from tunesmith.v1.task_error_pb2 import TaskError
 from tunesmith.v1.task_event_pb2 import TaskEvent
 from tunesmith.v1.task_pb2 import Task
@@ -477,6 +479,51 @@ class TestModels:
         assert run(*asking).stdout == "tiny\n  echo you by baseModels/tiny\ntasks/t1@step-4\n  echo you by tasks/t1@step-4\n"
         assert [line["model"] for line in json_lines(run(*asking, "--json").stdout)] == ["tiny", "tasks/t1@step-4"]
         assert [asked.seed for asked in platform.inference.asked] == [3, 3]
+
+    def test_a_model_that_fails_beside_others_has_its_error_in_its_place_and_the_command_fails(self, run, platform):
+        platform.inference.compare_script = one_fails
+        asking = ("model", "compare", "tiny", "nil", "-m", "you")
+        result = run(*asking)
+        told = "  error[BASE_MODEL_NOT_FOUND]: baseModels/nil does not exist\n  hint: Look.\n"
+        assert (result.stdout, result.exit_code) == (f"tiny\n  fine\nnil\n{told}", 1)
+        result = run(*asking, "--json")
+        error = {"reason": "BASE_MODEL_NOT_FOUND", "message": "baseModels/nil does not exist", "error_class": "ERROR_CLASS_USER"}
+        fine, failed = json_lines(result.stdout)
+        assert fine == {"model": "tiny", "answer": "fine", "finish_reason": "FINISH_REASON_STOP"}
+        ended = {"finish_reason": "FINISH_REASON_FAILED", "error": error | {"hint": "Look."}}
+        assert failed == {"model": "nil", "answer": "", **ended}
+        assert result.exit_code == 1
+
+    def test_when_all_compared_models_fail_each_is_told_once(self, run, platform):
+        def script(request, context):
+            for index, delta in ((1, ""), (0, "half a ")):
+                error = AnswerError(reason="ENGINE_CRASHED", message=f"model {index}", hint="Again.")
+                yield CompareChatResponse(index=index, delta=delta, finish_reason=480, error=error)
+            context.abort(grpc.StatusCode.INTERNAL, "model 0")
+
+        platform.inference.compare_script = script
+        result = run("model", "compare", "tiny", "nil", "-m", "you")
+        told = "error[ENGINE_CRASHED]: model {}\n  hint: Again.\n"
+        assert result.stdout == f"tiny\n  half a \n  {told.format(0)}nil\n  {told.format(1)}"
+        assert (result.stderr, result.exit_code) == ("", 1)
+
+    def test_a_conversation_goes_on_when_another_than_the_first_model_fails(self, run, platform):
+        platform.inference.compare_script = one_fails
+        result = run("model", "compare", "tiny", "nil", input="one\ntwo\n")
+        assert (result.stdout.count("fine"), result.stdout.count("error["), result.exit_code) == (2, 2, 0)
+        turns = [(turn.role, turn.content) for turn in platform.inference.asked[1].messages]
+        assert turns == [("user", "one"), ("assistant", "fine"), ("user", "two")]
+
+    def test_a_conversation_from_a_file_ends_where_the_first_model_fails(self, run, platform):
+        def script(request, context):
+            error = AnswerError(reason="ENGINE_CRASHED", message="gone", hint="Again.")
+            yield CompareChatResponse(index=0, finish_reason=480, error=error)
+            yield CompareChatResponse(index=1, delta="fine", finish_reason=1)
+
+        platform.inference.compare_script = script
+        result = run("model", "compare", "tiny", "nil", input="one\ntwo\n")
+        assert (len(platform.inference.asked), result.exit_code) == (1, 1)
+        assert "error[ENGINE_CRASHED]: gone" in result.stdout
 
     def test_a_comparison_needs_two_models_and_json_a_message(self, run):
         assert run("model", "compare", "tiny", "-m", "you").exit_code == 2

@@ -90,12 +90,17 @@ def questions(tmp_path):
     return path
 
 
+def test_rows_can_only_be_spread_when_not_all_are_asked(run, platform, questions):
+    done = run("eval", "run", "--model", "tiny", "--data", questions, "--spread")
+    assert (done.exit_code, platform.tasks.created) == (2, [])
+
+
 def test_an_evaluation_is_asked_for_with_files_and_the_base_model_by_that_word(run, platform, questions):
     tuned = platform.tasks.add(Task.SUCCEEDED, spec=TaskSpec(fine_tuning=FineTuning(base_model="baseModels/tiny")))
     check = '{"type": "string_check", "name": "has", "operation": "ilike", "reference": "{{item.reference}}"}'
     done = run(
         *("eval", "run", "--model", "base", "--model", tuned.name, "--data", questions),
-        *("--grader", check, "--max-tokens", 8, "--seed", 7, "--system", "Be brief.", "--max-rows", 5),
+        *("--grader", check, "--max-tokens", 8, "--seed", 7, "--system", "Be brief.", "--max-rows", 5, "--spread"),
     )
     assert done.exit_code == 0, done.output
     (request,) = platform.tasks.created
@@ -106,6 +111,7 @@ def test_an_evaluation_is_asked_for_with_files_and_the_base_model_by_that_word(r
     assert (asked.sampling.max_tokens, asked.sampling.seed, asked.max_rows, asked.system_prompt) == (8, 7, 5, "Be brief.")
     assert not asked.sampling.HasField("temperature")
     assert not asked.HasField("perplexity")
+    assert asked.spread_rows
     assert not asked.checkpoints
     (sent,) = asked.graders
     assert (sent.name, sent.string_check.reference) == ("has", "{{item.reference}}")
@@ -172,6 +178,11 @@ def test_general_questions_come_with_the_program(run, platform):
     rows = [json.loads(line)["messages"] for line in body.splitlines()]
     assert len(rows) == len({question["content"] for question, _ in rows}) == 30
     assert all(known["content"] and known["role"] == "assistant" for _, known in rows)
+
+
+def test_it_is_told_how_many_of_how_many_rows_were_asked(run, evaluated):
+    evaluated.evaluation_result.dataset_row_count = 4000
+    assert "on exact_match, 20 of 4,000 rows; 10 rows better" in run("eval", "show", evaluated.name).stdout
 
 
 @pytest.mark.parametrize("grader_", ['{"type": ', "[1]"], ids=["no json", "no object"])

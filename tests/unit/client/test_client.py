@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from fake_platform import one_fails
 
 from tunesmith import Client, TunesmithError
 from tunesmith.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unreachable
@@ -260,6 +261,11 @@ class TestModels:
         assert answers == ["echo you by baseModels/tiny", "echo you by artifacts/1"]
         (request,) = platform.inference.asked
         assert (dict(request.logit_bias), request.HasField("top_k")) == ({3: -1.0}, False)
+
+    def test_a_model_that_fails_beside_others_has_its_error_in_its_part(self, platform, client):
+        platform.inference.compare_script = one_fails
+        parts = list(client.compare_chat(["tiny", "tasks/t1"], "you"))
+        assert [(part.index, part.delta or part.error.reason) for part in parts] == [(1, "BASE_MODEL_NOT_FOUND"), (0, "fine")]
 
 
 def test_a_service_that_is_not_there_is_named_with_its_address_and_the_way_out():

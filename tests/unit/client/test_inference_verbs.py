@@ -36,7 +36,7 @@ def test_the_examples_of_the_docstrings_are_true(client, example):
 
 def test_every_verb_that_is_new_to_most_has_an_example():
     assert [each.name for each in examples()] == [
-        f"InferenceVerbs.{verb}" for verb in ("complete", "score_chat", "stream_complete")
+        f"InferenceVerbs.{verb}" for verb in ("compare_chat", "complete", "score_chat", "stream_complete")
     ]
 
 

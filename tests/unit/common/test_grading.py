@@ -31,6 +31,8 @@ VALUES = {
         ("{{item.messages.0.content}}", "first"),
         ("{{item.n}} {{item.parts}}", '3 {"a": [1, "zwei"]}'),
         ("{{item.parts.a.1}}", "zwei"),
+        ("{{item.parts.a[1]}}", "zwei"),
+        ("{{ item.messages[0].content }}", "first"),
         ("{{sample.output_json.intent}}", "refund"),
         ("{single} }} {", "{single} }} {"),
     ],
@@ -44,7 +46,7 @@ def test_an_answer_cannot_smuggle_a_reference_in() -> None:
     assert template.render("{{sample.output_text}}", VALUES) == "{{item.city}}"
 
 
-@pytest.mark.parametrize("text", ["{{item.street}}", "{{item.messages.1}}", "{{item.city.0}}", "{{item.messages.x}}"])
+@pytest.mark.parametrize("text", ["{{item.street}}", "{{item.messages.1}}", "{{item.city[0]}}", "{{item.messages.x}}"])
 def test_what_a_row_does_not_have_is_named(text: str) -> None:
     with pytest.raises(MissingReference, match=r"the row has no item\."):
         template.render(text, VALUES)
@@ -52,7 +54,19 @@ def test_what_a_row_does_not_have_is_named(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{{item}}", "{{}}", "{{other.x}}", "{{item.x|upper}}", "{{item.x()}}", "{{item['x']}}", "{{sample.secret}}", "{{a\nb}}"],
+    [
+        "{{item}}",
+        "{{}}",
+        "{{other.x}}",
+        "{{item.x|upper}}",
+        "{{item.x()}}",
+        "{{item['x']}}",
+        "{{item[0]}}",
+        "{{item.x[]}}",
+        "{{item.x[-1]}}",
+        "{{sample.secret}}",
+        "{{a\nb}}",
+    ],
 )
 def test_what_is_no_reference_is_refused(text: str) -> None:
     assert len(template.problems(text)) == 1
@@ -248,16 +262,16 @@ def test_messages_become_values_with_their_defaults() -> None:
     ]
     both = grader_pb2.MultiGrader(graders=given[:1], calculate_output="eq")
     assert graders_from_proto([*given, grader_pb2.Grader(name="both", multi=both)]) == (
-        StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),
-        TextSimilarity("alike", "{{sample.output_text}}", "{{item.reference}}", "BLEU", 0.0),
+        StringCheck("eq", "{{sample.said}}", "{{item.reference}}", "EQ"),
+        TextSimilarity("alike", "{{sample.said}}", "{{item.reference}}", "BLEU", 0.0),
         ScoreModel("judge", "m", TURN),
         ScoreModel("named", "m", (), labels=("good", "bad"), passing_labels=("good",)),
         Python("code"),
         Unknown("none"),
-        Multi("both", (StringCheck("eq", "{{sample.output_text}}", "{{item.reference}}", "EQ"),), "eq"),
+        Multi("both", (StringCheck("eq", "{{sample.said}}", "{{item.reference}}", "EQ"),), "eq"),
     )
     unknown = grader_pb2.Grader(name="later", string_check=grader_pb2.StringCheck(operation=99))  # type: ignore[arg-type]
-    assert graders_from_proto([unknown])[0] == StringCheck("later", "{{sample.output_text}}", "{{item.reference}}", "")
+    assert graders_from_proto([unknown])[0] == StringCheck("later", "{{sample.said}}", "{{item.reference}}", "")
 
 
 def test_sampling_has_its_defaults_and_its_limits() -> None:

@@ -175,7 +175,7 @@ def test_a_long_answer_without_a_number_is_told_in_short() -> None:
     assert len(str(caught.value)) < 120
 
 
-VALUES = template_values({"city": "Bern"}, "p", "r", "said")
+VALUES = template_values({"city": "Bern"}, "p", "r", sample_values("said"))
 
 
 def test_the_reason_stays_as_it_is_for_those_who_want_it() -> None:
@@ -217,12 +217,19 @@ def test_an_answer_has_parts_when_it_is_json(answer: str, expected: Any) -> None
 
 def test_calls_of_an_answer_have_parts() -> None:
     calls = [{"id": "c", "type": "function", "function": {"name": "lamp", "arguments": "{}"}}]
-    values = template_values({}, "p", "r", "said", calls)
-    assert template.render("{{sample.output_tools.0.function.name}}", values) == "lamp"
-    assert template.render("{{sample.output_tools}}", template_values({}, "p", "r", "said")) == "[]"
-    assert template.problems("{{sample.output_tools}}") == []
+    values = template_values({}, "p", "r", sample_values("words", calls, "words and calls"))
+    for name in ("{{sample.output_tools.0.function.name}}", "{{ sample.output_tools[0].function.name }}"):
+        assert template.problems(name) == []
+        assert template.render(name, values) == "lamp"
+    assert template.render("{{sample.output_text}}, {{sample.said}}", values) == "words, words and calls"
+    assert template.render("{{sample.output_tools}} {{sample.said}}", {"sample": sample_values("words")}) == "[] words"
     (problem,) = template.problems("{{sample.tools}}")
-    assert problem.endswith("a sample has only output_text, output_json, output_tools")
+    assert problem.endswith("a sample has only output_text, output_json, output_tools, said")
+
+
+def test_json_of_an_answer_is_that_of_its_text_and_never_of_its_calls() -> None:
+    said = '[{"arguments": {}, "name": "lamp"}]'
+    assert "output_json" not in sample_values("", [{"function": {"name": "lamp", "arguments": "{}"}}], said)
 
 
 def test_shares_are_told_from_other_numbers() -> None:

@@ -6,7 +6,7 @@ import math
 import pytest
 from google.protobuf import json_format
 
-from services.common.grading.grade import NotGraded, grade, number_in, template_values
+from services.common.grading.grade import NotGraded, grade, number_in, sample_values, template_values
 from services.common.grading.graders import Grader, Multi, ScoreModel, StringCheck, TextSimilarity, Turn
 from services.trainer.evaluating.scores import Scoring
 from services.trainer.evaluating.summary import Measured, summarise
@@ -258,14 +258,14 @@ def test_graders_have_their_own_scales() -> None:
 )
 def test_string_checks(operation: str, text: str, expected: float) -> None:
     check = StringCheck("a", "{{sample.output_text}}", "{{item.reference}}", operation)
-    assert grade(check, template_values({}, "", "ab", text), lambda _: None) == expected
+    assert grade(check, template_values({}, "", "ab", sample_values(text)), lambda _: None) == expected
 
 
 def test_an_answer_that_is_json_can_be_taken_apart() -> None:
     check = StringCheck("a", "{{sample.output_json.intent}}", "refund", "EQ")
-    assert grade(check, template_values({}, "", "", '{"intent": "refund"}'), lambda _: None) == 1
+    assert grade(check, template_values({}, "", "", sample_values('{"intent": "refund"}')), lambda _: None) == 1
     with pytest.raises(NotGraded, match=r"no sample\.output_json\.intent"):
-        grade(check, template_values({}, "", "", "refund"), lambda _: None)
+        grade(check, template_values({}, "", "", sample_values("refund")), lambda _: None)
 
 
 @pytest.mark.parametrize(

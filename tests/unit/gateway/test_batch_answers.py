@@ -17,7 +17,7 @@ from services.trainer.answering.reports import Reports
 from tests.fake_platform import NOW, FakePlatform
 from tests.unit.answering.fake_models import FakeModels
 from tests.unit.gateway.frozen_contract import validate_as
-from tests.unit.gateway.test_batches import BATCHES, FILES, HELLO, create, lines, request, upload
+from tests.unit.gateway.test_batches import BATCHES, BELL, CALL, FILES, HELLO, RUNG, create, lines, request, upload
 from tunesmith.v1 import artifact_pb2
 from tunesmith.v1.task_pb2 import Task
 
@@ -61,10 +61,10 @@ async def told(http, file: str) -> list[dict]:
 def answered(http, platform, tmp_path):
     """The batch of these requests, ended."""
 
-    async def answered(*requests: dict, trouble: dict | None = None, rule=repeat) -> dict:
+    async def answered(*requests: dict, models: FakeModels | None = None, trouble: dict | None = None, rule=repeat) -> dict:
         file = (await upload(http, lines(*requests))).json()
         begun = (await create(http, file["id"])).json()
-        await finished(platform, tmp_path, FakeModels(rule, trouble))
+        await finished(platform, tmp_path, models or FakeModels(rule, trouble))
         return (await http.get(f"{BATCHES}/{begun['id']}")).json()
 
     return answered
@@ -135,6 +135,34 @@ async def test_system_and_earlier_turns_reach_the_model(http, platform, answered
 
     await answered(request("a", messages=turns), rule=rule)
     assert seen == [["system", "user", "assistant", "user"]]
+
+
+async def test_tools_reach_the_model_and_its_calls_the_caller(http, answered) -> None:
+    models = FakeModels(repeat)
+    models.calls = {1: [{**CALL, "id": "call_1"}]}
+    named = {"type": "function", "function": {"name": "bell"}}
+    asked = (request("rings", tools=[BELL], tool_choice=named), request("says", messages=RUNG, tools=[BELL]), request("none"))
+    batch = await answered(*asked, models=models)
+    first, second, third = sorted(models.questions, key=lambda each: each.row)
+    assert (first.tools, first.tool_choice, first.keeps_to_schemas) == ([BELL], named, True)
+    assert (second.tools, second.tool_choice) == ([BELL], None)
+    assert [turn["role"] for turn in second.messages] == ["user", "assistant", "tool"]
+    assert (second.messages[1]["tool_calls"], second.messages[2]["tool_call_id"]) == ([CALL], "1")
+    assert (third.tools, third.tool_choice) == ((), None)
+    rings, says, _ = await told(http, batch["output_file_id"])
+    (choice,) = rings["response"]["body"]["choices"]
+    message = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [{**CALL, "id": "call_1"}]}
+    assert (choice["finish_reason"], choice["message"]) == ("tool_calls", message)
+    assert says["response"]["body"]["choices"][0]["message"]["content"] == "3 turns, the last says rung"
+    assert "tool_calls" not in says["response"]["body"]["choices"][0]["message"]
+
+
+async def test_a_model_without_tools_is_an_error_of_those_requests_alone(http, answered) -> None:
+    refusal = ServiceError("TOOLS_UNSUPPORTED", "its chat template has none")
+    batch = await answered(request("a", tools=[BELL]), request("b"), trouble={1: [refusal]})
+    assert batch["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    (failed,) = await told(http, batch["error_file_id"])
+    assert (failed["custom_id"], failed["error"]["code"]) == ("a", "tools_unsupported")
 
 
 async def test_tokens_and_ids_are_those_of_the_answer(http, answered) -> None:

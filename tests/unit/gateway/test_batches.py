@@ -90,6 +90,23 @@ async def test_what_was_uploaded_comes_back(http) -> None:
     assert [json.loads(line) for line in content.splitlines()] == asked
 
 
+async def test_tools_stand_beside_the_conversation_and_come_back_as_they_were(http, platform) -> None:
+    asked = [
+        request("a", messages=RUNG, tools=[BELL], tool_choice={"type": "function", "function": {"name": "bell"}}),
+        request("b", tools=[BELL], tool_choice=None, parallel_tool_calls=False),
+        request("c", tools=[], tool_choice="none"),
+    ]
+    file = (await upload(http, lines(*asked))).json()
+    rows = [json.loads(line) for line in platform.datasets.uploads[0][1].splitlines()]
+    assert (rows[0]["messages"], rows[0]["tools"], rows[0]["tool_choice"]) == (RUNG, [BELL], asked[0]["body"]["tool_choice"])
+    assert rows[0]["request"]["body"] == {"model": "tiny"}
+    assert "tools" not in rows[2]
+    for row in rows:
+        assert read_row(json.dumps(row).encode(), Format.LABELED).format is Format.LABELED
+    content = (await http.get(f"{FILES}/{file['id']}/content")).text
+    assert [json.loads(line) for line in content.splitlines()] == asked
+
+
 async def test_a_row_has_the_number_of_its_line(http, platform) -> None:
     await upload(http, b"\n\n" + lines(request("a")) + b" \n" + lines(request("b")))
     rows = platform.datasets.uploads[0][1].split(b"\n")
@@ -130,7 +147,10 @@ def _form(body: bytes, purpose: str) -> bytes:
     return head + body + tail
 
 
-CALL = {"type": "function", "id": "1", "function": {"name": "f"}}
+BELL = {"type": "function", "function": {"name": "bell", "parameters": {"type": "object"}, "strict": True}}
+CALL = {"type": "function", "id": "1", "function": {"name": "bell", "arguments": '{"times": 2}'}}
+RUNG = [*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+RUNG += [{"role": "tool", "tool_call_id": "1", "content": "rung"}]
 ASSISTANT = {"role": "assistant", "content": "hi"}
 
 
@@ -158,8 +178,12 @@ ASSISTANT = {"role": "assistant", "content": "hi"}
         (request(messages=[]), "body.messages"),
         (request(messages=[{"role": "user", "content": 7}]), "body.messages[0].content"),
         (request(messages=[*HELLO, ASSISTANT]), "body.messages[1].role"),
-        (request(messages=[*HELLO, {"role": "tool", "tool_call_id": "1", "content": "x"}]), "body.messages[1].role"),
-        (request(messages=[{**ASSISTANT, "tool_calls": [CALL]}, *HELLO]), "body.messages[0].tool_calls"),
+        (request(messages=[*HELLO, {"role": "function", "name": "f", "content": "x"}]), "body.messages[1].role"),
+        (request(messages=[{**ASSISTANT, "tool_calls": [{"id": "1"}]}, *HELLO]), "body.messages[0].tool_calls[0].function"),
+        (request(tools=[{"type": "web_search"}]), "body.tools[0].type"),
+        (request(tools=[{"type": "function", "function": {"strict": True}}]), "body.tools[0].function.name"),
+        (request(tools=[BELL], tool_choice="perhaps"), "body.tool_choice"),
+        (request(tool_choice="required"), "body.tool_choice"),
         (request(n=2), "body.n"),
         (request(stream=True), "body.stream"),
         (request(response_format={"type": "json_object"}), "body.response_format"),

@@ -13,10 +13,12 @@ from grpc_status import rpc_status
 from inference_fakes import ARTIFACT, TASK
 from inference_service import DEADLINE_SECONDS, END_ID, HELLO, NOW, TOKENIZER, Service, eventually, saying
 
-from services.common.errors import Unavailable
+from services.common.catalogue import CATALOGUE
+from services.common.errors import ServiceError, Unavailable
 from services.common.rich_status import reason_of
 from services.inference.engine import GenerationRequest, Sampling
 from tunesmith.v1 import inference_service_pb2 as pb2
+from tunesmith.v1.task_error_pb2 import ERROR_CLASS_PLATFORM, ERROR_CLASS_TRANSIENT, ERROR_CLASS_USER
 
 
 async def reason_and_status(call: object) -> tuple[str, grpc.StatusCode]:
@@ -118,13 +120,61 @@ async def test_a_bad_comparison_names_its_field(service: Service, fields: dict[s
     assert _fields(failed.value) == [named]
 
 
-async def test_when_one_compared_model_fails_the_call_fails_and_the_others_end(service: Service) -> None:
-    service.engine.script = _endless
-    call = compared(service, models=["tiny", "unknown"], max_tokens=400)
+async def test_when_one_compared_model_fails_the_others_go_on_and_its_last_message_says_why(service: Service) -> None:
+    service.engine.script = saying_its_model
+    responses = [response async for response in compared(service, models=["unknown", "tiny", TASK])]
+    (failed,) = [response for response in responses if response.index == 0]
+    assert failed == pb2.CompareChatResponse(
+        finish_reason=pb2.FINISH_REASON_FAILED,
+        error=pb2.AnswerError(
+            reason="BASE_MODEL_NOT_FOUND",
+            message=failed.error.message,
+            error_class=ERROR_CLASS_USER,
+            hint=CATALOGUE["BASE_MODEL_NOT_FOUND"].hint,
+        ),
+    )
+    assert "unknown" in failed.error.message
+    for index, words in ((1, "base 77"), (2, "tuned 77")):
+        *deltas, last = [response for response in responses if response.index == index]
+        assert "".join(response.delta for response in deltas) == words
+        assert (last.finish_reason, last.HasField("error")) == (pb2.FINISH_REASON_STOP, False)
+
+
+async def test_a_compared_model_that_fails_in_the_middle_keeps_what_it_said(service: Service) -> None:
+    def script(request: GenerationRequest) -> Iterator[int]:
+        return _failing_after("Go", ServiceError("ENGINE_CRASHED", "gone")) if request.adapter else saying("Good day!")(request)
+
+    service.engine.script = script
+    responses = [response async for response in compared(service)]
+    texts = ["".join(response.delta for response in responses if response.index == index) for index in (0, 1)]
+    assert texts == ["Good day!", "Go"]
+    (failed,) = [response for response in responses if response.HasField("error")]
+    assert (failed.index, failed.error.reason, failed.error.error_class) == (
+        1,
+        "ENGINE_CRASHED",
+        ERROR_CLASS_TRANSIENT,
+    )
+
+
+async def test_a_compared_model_that_breaks_in_a_way_nobody_foresaw_is_internal_and_the_others_go_on(service: Service) -> None:
+    service.bundles.by_name["baseModels/broken"] = None  # type: ignore[assignment]
+    responses = [response async for response in compared(service, models=["broken", "tiny"])]
+    (failed,) = [response for response in responses if response.index == 0]
+    assert (failed.error.reason, failed.error.error_class) == ("INTERNAL", ERROR_CLASS_PLATFORM)
+    assert "request id" in failed.error.message
+    assert "".join(response.delta for response in responses if response.index == 1) == "Good day!"
+
+
+async def test_when_all_compared_models_fail_the_call_fails_with_the_first_ones_error(service: Service) -> None:
+    call = compared(service, models=["unknown", "artifacts/44444444-4444-4444-8444-444444444444"])
+    told: list[pb2.CompareChatResponse] = []
+    assert await reason_and_status(_gathered(call, told)) == ("BASE_MODEL_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
+    assert {part.index: part.error.reason for part in told} == {0: "BASE_MODEL_NOT_FOUND", 1: "ARTIFACT_NOT_FOUND"}
+
+
+async def test_one_model_alone_that_fails_is_a_failed_call(service: Service) -> None:
+    call = compared(service, models=["unknown"])
     assert await reason_and_status(_drained(call)) == ("BASE_MODEL_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
-    await eventually(lambda: not service.engine.rows)
-    service.engine.script = saying("next")
-    assert (await service.chat()).message.content == "next"
 
 
 async def test_cancelling_a_comparison_ends_all_of_it(service: Service) -> None:
@@ -265,10 +315,22 @@ async def test_questions_that_come_together_are_all_answered(service: Service) -
     assert sorted(request.max_tokens for request in service.engine.requests) == [10, 11, 12, 13, 14]
 
 
+def _failing_after(text: str, error: ServiceError) -> Iterator[int]:
+    yield from TOKENIZER.encode(text, add_special_tokens=False).ids
+    raise error
+
+
 def _endless(request: GenerationRequest) -> Iterator[int]:
     while True:
         time.sleep(0.002)
         yield TOKENIZER.token_to_id("a")
+
+
+async def _gathered(
+    call: grpc.aio.UnaryStreamCall[pb2.CompareChatRequest, pb2.CompareChatResponse], told: list[pb2.CompareChatResponse]
+) -> None:
+    async for response in call:
+        told.append(response)
 
 
 async def _drained(call: grpc.aio.UnaryStreamCall[pb2.StreamChatRequest, pb2.StreamChatResponse]) -> list[pb2.StreamChatResponse]:

@@ -64,6 +64,7 @@ def test_validation_data_is_asked_when_there_is_no_other() -> None:
         assert new is not None
         spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
         assert (list(spec.models), spec.dataset, spec.max_rows) == (["baseModels/tiny", ARTIFACT], DATASET, 200)
+        assert spec.spread_rows
         assert new.datasets == (ID,)
         ask = Evaluation(tuple(spec.models), spec.dataset, max_rows=spec.max_rows)
         assert not list(ask.violations())
@@ -75,7 +76,7 @@ def test_evaluation_data_goes_before_validation_data() -> None:
     )
     assert new is not None
     spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
-    assert (spec.dataset, spec.HasField("max_rows")) == (DATASET, False)
+    assert (spec.dataset, spec.HasField("max_rows"), spec.spread_rows) == (DATASET, False, False)
 
 
 def test_nothing_follows_on_a_fine_tuning_without_questions_or_that_does_not_want_it() -> None:
@@ -94,6 +95,7 @@ def test_the_rows_that_a_split_held_out_are_asked_like_validation_data(method: s
     assert new is not None
     spec = task_spec_pb2.TaskSpec.FromString(new.spec).evaluation
     assert (list(spec.models), spec.dataset, spec.max_rows) == (["baseModels/tiny", ARTIFACT], DATASET, 200)
+    assert spec.spread_rows
     assert new.datasets == (ID,)
 
 

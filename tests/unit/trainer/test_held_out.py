@@ -11,7 +11,6 @@ from trainer_values import DATASET, NOW, make_run
 
 from services.common.errors import ServiceError, Unavailable
 from services.trainer import conversion
-from services.trainer.kinds.held_out import write_spread
 from services.trainer.kinds.table import KINDS
 from services.trainer.run_directory import RunDirectory
 from tunesmith.v1 import task_spec_pb2
@@ -94,18 +93,3 @@ async def test_what_passes_is_waited_for(tmp_path: Path, passing: ServiceError) 
     with pytest.raises(ServiceError) as caught:
         await KINDS["fine_tuning"].news(a_run(tmp_path), Storage(passing))
     assert caught.value is passing
-
-
-def test_the_first_rows_are_spread_over_all(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_text("".join(f"{number}\n" for number in range(10)))
-    write_spread(source, target, 4)
-    assert target.read_text().split() == ["0", "2", "5", "7", "1", "3", "4", "6", "8", "9"]
-
-
-@pytest.mark.parametrize("first", [3, 4], ids=["all", "more than there are"])
-def test_few_rows_stay_in_their_order(tmp_path: Path, first: int) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_text("0\n1\n2\n")
-    write_spread(source, target, first)
-    assert target.read_text() == "0\n1\n2\n"
