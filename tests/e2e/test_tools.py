@@ -91,7 +91,7 @@ def test_calls_are_learned_and_compared_by_what_they_say(stack: LocalStack, tune
 
 def test_graders_see_text_and_calls_apart_in_rows_spread_over_the_data(stack: LocalStack, tuned: str, dataset: str) -> None:
     called = {"input": "{{sample.output_tools[0].function.name}}", "reference": "lamp", "name": "called"}
-    silent = {"input": "{{sample.output_text}}", "reference": "", "name": "silent"}
+    silent = {"input": "<{{sample.output_text}}>", "reference": "<>", "name": "silent"}
     known = {"name": "known"}
     graders = json.dumps([{"type": "string_check", "operation": "eq", **each} for each in (called, silent, known)])
     asked = ("--data", dataset, "--grader", graders, "--max-rows", "4", "--spread", "--no-perplexity")
