@@ -16,7 +16,7 @@ def get_ready() -> None:
     # Threads that wait for each other must sleep, not spin: beside any other busy process, spinning made a step 7 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Nothing here is compiled. DeepSpeed imports an optimizer nobody asked for that would be, and with it torch's whole compiler:
-    # three seconds of every rank under ZeRO.
+    # two to three seconds of a processor for each rank under ZeRO.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 
