@@ -28,6 +28,8 @@ demo: $(STAMP) ## Fine-tune a real model and chat with it, start to end
 up: $(STAMP) ## Start the whole stack
 	$(BIN)/tunesmith up
 
+# The tests start hundreds of processes; where bytecode may not be written, each would compile everything anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP) lint clients ## Lint, then every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

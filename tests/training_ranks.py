@@ -2,15 +2,18 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from tests.ports import free_port
+from tests.rank_forks import fork_rank
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,21 +36,26 @@ class Outcome:
 
 
 class Ranks:
-    """A run in progress; a context manager that leaves no process behind."""
+    """A run in progress; a context manager that leaves no process behind.
 
-    def __init__(self, directory: Path, config: dict[str, Any], module: str = "services.trainer.training") -> None:
+    Its ranks have done their imports as those of a warm supervisor have; `is_cold` ones do them when they need them.
+    """
+
+    def __init__(
+        self, directory: Path, config: dict[str, Any], module: str = "services.trainer.training", *, is_cold: bool = False
+    ) -> None:
         self.directory = directory
         self._module = module
         self.events: list[dict[str, Any]] = []
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "config.json"
         path.write_text(json.dumps(config | {"output_dir": str(directory / "output")}))
-        reader, writer = os.pipe()
-        with (directory / "log").open("wb") as log:
-            count = config["hyperparameters"]["num_processes"]
-            port = free_port()
-            self._processes = [self._start(path, rank, count, port, writer, log) for rank in range(count)]
-        os.close(writer)
+        (directory / "log").write_bytes(b"")
+        reader, writer = Pipe(duplex=False)
+        count, port = config["hyperparameters"]["num_processes"], free_port()
+        start = self._start if is_cold else self._fork
+        self._processes = [start(path, _environment(rank, count, port), writer) for rank in range(count)]
+        writer.close()
         self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._read, args=(reader,), name="events")
         self._thread.start()
@@ -58,7 +66,7 @@ class Ranks:
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             process.kill()
-            process.wait()
+            _exit_code(process)
         self._thread.join()
 
     def wait_for(self, kind: str, seconds: float = 120, *, count: int = 1) -> None:
@@ -74,33 +82,53 @@ class Ranks:
 
     def terminate(self) -> None:
         for process in self._processes:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
 
     def finish(self, seconds: float = 200) -> Outcome:
         """Until every rank has ended."""
-        codes = [process.wait(seconds) for process in self._processes]
+        codes = [_exit_code(process, seconds) for process in self._processes]
         self._thread.join(seconds)
         return Outcome(codes, self.events, (self.directory / "log").read_text(), self.directory)
 
-    def _start(self, path: Path, rank: int, count: int, port: int, writer: int, log: Any) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(count),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            "TUNESMITH_EVENTS_FD": str(writer),
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", str(ROOT)))),
-        }
-        command = [sys.executable, "-m", self._module, str(path)]
-        return subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, pass_fds=[writer], stdin=subprocess.DEVNULL
-        )
+    def _fork(self, path: Path, environment: Mapping[str, str], writer: Connection) -> ForkServerProcess:
+        return fork_rank(self._module, path, environment, self.directory / "log", writer)
 
-    def _read(self, reader: int) -> None:
-        with os.fdopen(reader) as lines:
+    def _start(self, path: Path, environment: Mapping[str, str], writer: Connection) -> subprocess.Popen[bytes]:
+        with (self.directory / "log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", self._module, str(path)],
+                env={**environment, "TUNESMITH_EVENTS_FD": str(writer.fileno())},
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[writer.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+
+    def _read(self, reader: Connection) -> None:
+        with reader, os.fdopen(os.dup(reader.fileno())) as lines:
             for line in lines:
                 with self._arrived:
                     self.events.append(json.loads(line))
                     self._arrived.notify_all()
+
+
+def _environment(rank: int, count: int, port: int) -> dict[str, str]:
+    return os.environ | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", str(ROOT)))),
+    }
+
+
+def _exit_code(process: ForkServerProcess | subprocess.Popen[bytes], seconds: float | None = None) -> int:
+    """Waits for it; as Popen.returncode."""
+    if isinstance(process, subprocess.Popen):
+        return process.wait(seconds)
+    process.join(seconds)
+    assert process.exitcode is not None, f"it still runs after {seconds} s"
+    return process.exitcode

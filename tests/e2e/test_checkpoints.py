@@ -7,7 +7,6 @@ import pytest
 
 from tests.e2e.conftest import TINY
 from tests.e2e.local_stack import LocalStack, eventually
-from tunesmith.client import Client
 
 pytestmark = pytest.mark.e2e
 
@@ -18,10 +17,6 @@ NUMBERS = ("--set", f"max_steps={STEPS}", "--set", "global_batch_size=4", "--set
 
 def create(stack: LocalStack, dataset: str, *options: str) -> str:
     return str(stack.json("task", "create", "--name", "c", "--model", TINY, "--data", dataset, *(options or NUMBERS))["name"])
-
-
-def state_of(stack: LocalStack, task: str) -> str:
-    return str(stack.json("task", "show", task)["state"])
 
 
 def losses(stack: LocalStack, task: str) -> dict[int, float]:
@@ -48,14 +43,7 @@ def unbroken(stack: LocalStack, dataset: str) -> tuple[dict[int, float], str]:
 
 def running(stack: LocalStack, task: str) -> None:
     """Until it has measured something."""
-    eventually(lambda: reached(stack, task), 60, "no step")
-
-
-def reached(stack: LocalStack, task: str) -> int:
-    """Its last step; asked without the command line, which on a busy machine starts more slowly than a short run ends."""
-    addresses = stack.state()["addresses"]
-    with Client(task_manager=addresses["task_manager"], storage=addresses["storage"]) as client:
-        return client.get_task(task).progress.step
+    eventually(lambda: stack.task(task).progress.step, 60, "no step")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +53,7 @@ def survivor(stack: LocalStack, dataset: str) -> tuple[str, list[int]]:
     running(stack, task)
     assert stack.json("task", "save", task, "--label", "kept")["labels"] == ["kept"]
     stack.run("task", "pause", task)
-    eventually(lambda: state_of(stack, task) == "PAUSED", 30, "paused")
+    eventually(lambda: stack.state_of(task) == "PAUSED", 30, "paused")
     steps = [int(each["step"]) for each in stack.json_lines("task", "checkpoints", task)]
     # It has not ended, and answers all the same.
     answer = stack.json("model", "chat", f"{task}@step-{max(steps)}", "-m", "hello", "--max-tokens", "4", "--json")
@@ -73,9 +61,9 @@ def survivor(stack: LocalStack, dataset: str) -> tuple[str, list[int]]:
     (directory,) = stack.directory.rglob(f"runs/{task.removeprefix('tasks/')}-1")
     shutil.rmtree(directory)
     stack.run("task", "resume", task)
-    eventually(lambda: reached(stack, task) > max(steps), 60, "it does not continue")
+    eventually(lambda: stack.task(task).progress.step > max(steps), 60, "it does not continue")
     stack.ranks()[0].kill()
-    eventually(lambda: state_of(stack, task) == "FAILED", 30, "failed")
+    eventually(lambda: stack.state_of(task) == "FAILED", 30, "failed")
     refused = stack.run("task", "retry", task, "--set", "seed=1", "--json", check=False)
     assert "hyperparameters.seed" in refused.stderr
     stack.run("task", "retry", task, "--set", "logging_steps=1")

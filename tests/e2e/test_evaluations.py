@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.local_stack import LocalStack, eventually
 from tests.shared_stack import TINY, write_rows
+from tunesmith.v1 import task_pb2
 
 _NUMBERS = ("--max-tokens", "32")
 
@@ -98,17 +99,13 @@ def test_answers_become_a_dataset_of_as_many_rows(stack: LocalStack, questions: 
 
 def answers_in(stack: LocalStack, task: str, count: int) -> None:
     """Until so many answers are told."""
-
-    def step() -> int:
-        return int(stack.json("task", "show", task).get("progress", {}).get("step", 0))
-
-    eventually(lambda: step() >= count, 90, f"no {count} answers")
+    eventually(lambda: stack.task(task).progress.step >= count, 90, f"no {count} answers")
 
 
 def at(stack: LocalStack, task: str) -> tuple[int, str]:
     """(attempt, state)."""
-    shown = stack.json("task", "show", task)
-    return shown["attempt"], shown["state"]
+    now = stack.task(task)
+    return now.attempt, task_pb2.Task.State.Name(now.state)
 
 
 def is_asking(process: psutil.Process, task: str) -> bool:

@@ -43,15 +43,11 @@ def watch(stack: LocalStack, task: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=stack.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
-def state_of(stack: LocalStack, task: str) -> str:
-    return str(stack.json("task", "show", task)["state"])
-
-
 @pytest.mark.parametrize("victim", ["task_manager", "trainer", "storage", "inference", "postgres", "object_store"])
 def test_a_killed_process_loses_nothing(stack: LocalStack, dataset: str, victim: str) -> None:
     task = start(stack, dataset)
     watcher = watch(stack, task)
-    eventually(lambda: state_of(stack, task) == "RUNNING", 60, "running")
+    eventually(lambda: stack.state_of(task) == "RUNNING", 60, "running")
     stack.kill(victim)
     output, _ = watcher.communicate(timeout=240)
     assert watcher.returncode == 0, output[-2000:]
@@ -102,19 +98,15 @@ def test_stopping_the_stack_ends_the_runs_and_the_next_start_continues_where_the
     with local_stack(tmp_path / "data", "--no-base-model") as own:
         register_base_model(own.state()["addresses"]["storage"], TINY, model)
         task = start(own, str(own.json("data", "upload", str(rows))["name"]), steps=1_000_000)
-        eventually(lambda: step_of(own, task) >= 5, 90, "five steps")
+        eventually(lambda: own.task(task).progress.step >= 5, 90, "five steps")
         everything = own.descendants()
         own.stop()
         eventually(lambda: not any(process.is_running() for process in everything), 15, "a process is left")
         own.up("--free-ports", "--no-base-model")
-        eventually(lambda: own.json("task", "show", task)["attempt"] == 2 and own.ranks(), 60, "no second attempt")
-        assert state_of(own, task) in ("STARTING", "RUNNING")
+        eventually(lambda: own.task(task).attempt == 2 and own.ranks(), 60, "no second attempt")
+        assert own.state_of(task) in ("STARTING", "RUNNING")
         eventually(lambda: continued_from(own, task), 90, "the second attempt does not say where it continues")
         assert continued_from(own, task) >= 5
-
-
-def step_of(stack: LocalStack, task: str) -> int:
-    return int(stack.json("task", "show", task).get("progress", {}).get("step", 0))
 
 
 def continued_from(stack: LocalStack, task: str) -> int:

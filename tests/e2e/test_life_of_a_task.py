@@ -30,10 +30,6 @@ def create(stack: LocalStack, dataset: str, *options: str, name: str = "a task")
     return stack.json("task", "create", "--name", name, "--model", TINY, "--data", dataset, *options)
 
 
-def state_of(stack: LocalStack, task: dict) -> str:
-    return stack.json("task", "show", task["name"])["state"]
-
-
 def loaded(stack: LocalStack) -> dict[str, dict]:
     """What inference has in memory, by name."""
     return {model["model"]: model for model in stack.json("api", "ListLoadedModels").get("models", [])}
@@ -88,7 +84,7 @@ def test_the_runner_is_listed_and_a_label_that_it_does_not_have_is_waited_for(st
 
     task = create(stack, dataset, *FAST, "--runner-label", "zone=nowhere")
     eventually(
-        lambda: stack.json("task", "show", task["name"])["state_reason"] == "no runner with zone=nowhere is there",
+        lambda: stack.task(task["name"]).state_reason == "no runner with zone=nowhere is there",
         what="the task does not say what it waits for",
     )
     assert stack.json("task", "cancel", task["name"])["state"] == "CANCELLED"
@@ -145,7 +141,7 @@ def test_when_a_task_has_succeeded_its_base_model_is_loaded_though_nobody_has_as
     assert base not in loaded(stack)
     task = create(stack, dataset, *FAST, "--set", "max_steps=400")
     assert stack.run("task", "watch", task["name"], "--json").returncode == 0
-    assert state_of(stack, task) == "SUCCEEDED"
+    assert stack.state_of(task["name"]) == "SUCCEEDED"
     assert "last_use_time" not in loaded(stack)[base]
 
 
@@ -171,26 +167,26 @@ def test_the_same_request_id_creates_one_task(client: Client, dataset: str) -> N
 
 def test_cancelling_a_running_task_leaves_no_process(stack: LocalStack, dataset: str) -> None:
     task = create(stack, dataset, *ENDLESS)
-    eventually(lambda: state_of(stack, task) == "RUNNING", 60, "running")
+    eventually(lambda: stack.state_of(task["name"]) == "RUNNING", 60, "running")
     assert stack.ranks()
     stack.run("task", "cancel", task["name"])
-    eventually(lambda: state_of(stack, task) == "CANCELLED", 30, "cancelled")
+    eventually(lambda: stack.state_of(task["name"]) == "CANCELLED", 30, "cancelled")
     eventually(lambda: not (stack.ranks() or stack.supervisors()), 15, "a process is left")
 
 
 def test_a_queued_task_is_cancelled_at_once_and_stays_so(stack: LocalStack, dataset: str) -> None:
     blocker = create(stack, dataset, *ENDLESS, "--set", "num_processes=2")
-    eventually(lambda: state_of(stack, blocker) in ("STARTING", "RUNNING"), 60, "started")
+    eventually(lambda: stack.state_of(blocker["name"]) in ("STARTING", "RUNNING"), 60, "started")
     waiting = create(stack, dataset, *FAST, "--set", "num_processes=2")
     assert stack.json("task", "cancel", waiting["name"])["state"] == "CANCELLED"
     stack.run("task", "cancel", blocker["name"])
-    eventually(lambda: state_of(stack, blocker) == "CANCELLED", 30, "cancelled")
-    assert state_of(stack, waiting) == "CANCELLED"
+    eventually(lambda: stack.state_of(blocker["name"]) == "CANCELLED", 30, "cancelled")
+    assert stack.state_of(waiting["name"]) == "CANCELLED"
 
 
 def test_a_killed_training_process_fails_the_task_with_cause_and_last_lines(stack: LocalStack, dataset: str) -> None:
     task = create(stack, dataset, *ENDLESS)
-    eventually(lambda: state_of(stack, task) == "RUNNING", 60, "running")
+    eventually(lambda: stack.state_of(task["name"]) == "RUNNING", 60, "running")
     stack.ranks()[0].kill()
     done = stack.run("task", "watch", task["name"], check=False)
     assert done.returncode == 3

@@ -45,7 +45,8 @@ def started(directory, model, method, tuning, **changes):
     path.write_text("".join(json.dumps(each) + "\n" for each in rows(method)))
     files = {"base_model_dir": str(model), "train_file": str(path), "validation_file": str(path)}
     config = config_json(paths=files | {"method": method, "tuning": tuning}, **({"max_steps": 3} | changes))
-    with Ranks(directory, config) as ranks:
+    # A warm rank looks for the kernels before there is a run that needs them.
+    with Ranks(directory, config, is_cold=tuning == "qlora") as ranks:
         return ranks.finish()
 
 

@@ -139,3 +139,15 @@ def test_threads_sleep_while_they_wait_in_a_warm_process_too():
         check=True,
     )
     assert "GOMP_SPINCOUNT = '0'" in loaded.stderr
+
+
+def test_no_compiler_is_loaded_for_an_optimizer_that_nobody_asked_for():
+    """DeepSpeed imports it at the beginning of every run under ZeRO."""
+    program = """
+import sys
+import services.trainer.training.imports
+import deepspeed.runtime.zero.muon.muon_optimizer
+sys.exit("torch._inductor.codecache" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"DS_ACCELERATOR": "cpu"}, check=False)
+    assert done.returncode == 0

@@ -1,4 +1,5 @@
-"""The training process on a tiny model, started as it is in production: one or two ranks, events over a pipe."""
+"""The training process on a tiny model, started as it is in production: one or two ranks, events over a pipe. Those that must not
+have imported anything before they know their run are cold, the others are as a warm rank is."""
 
 import hashlib
 import json
@@ -47,8 +48,8 @@ def write(path, rows):
     return str(path)
 
 
-def train(directory, model, rows, **changes):
-    with Ranks(directory, configured(directory, model, rows, **changes)) as ranks:
+def train(directory, model, rows, *, is_cold=False, **changes):
+    with Ranks(directory, configured(directory, model, rows, **changes), is_cold=is_cold) as ranks:
         return ranks.finish()
 
 
@@ -66,7 +67,7 @@ def configured(directory, model, rows, *, validation=None, **changes):
 def one_process(tmp_path_factory, model, rows):
     """Two epochs, batches of 8 in one piece, one process, ZeRO 0."""
     directory = tmp_path_factory.mktemp("one")
-    return train(directory, model, rows, validation=rows[:5], num_train_epochs=2.0, **PLAIN)
+    return train(directory, model, rows, is_cold=True, validation=rows[:5], num_train_epochs=2.0, **PLAIN)
 
 
 PLAIN = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
@@ -213,7 +214,7 @@ def test_rows_that_are_cut_or_left_out_are_counted_and_the_rest_trains(tmp_path,
 
 
 def test_data_with_nothing_left_to_learn_is_refused_before_anything_heavy_is_loaded(tmp_path, model):
-    run = train(tmp_path, model, [chat("why " * 200, "tracking")], max_seq_length=128)
+    run = train(tmp_path, model, [chat("why " * 200, "tracking")], is_cold=True, max_seq_length=128)
     assert run.exit_codes == [1]
     (failure,) = run.events
     assert (failure["kind"], failure["reason"], failure["error_class"]) == ("failure", "NO_TRAINABLE_TOKENS", "user")
