@@ -9,6 +9,7 @@ import grpc
 
 from services.common.errors import NotFound, ServiceError
 from services.common.interceptors import EdgeInterceptor
+from tunesmith.checksum import Checksum
 from tunesmith.v1 import (
     artifact_pb2,
     artifact_service_pb2,
@@ -123,9 +124,10 @@ class FakeStorage(
             for file in header.manifest.files:
                 if (file.sha256 == "") != (file.path in self.sealed):
                     raise ServiceError("UPLOAD_MALFORMED", f"{file.path} has two digests or none")
-                file.sha256 = file.sha256 or self.sealed[file.path]
-                if hashlib.sha256(contents[file.path]).hexdigest() != file.sha256:
+                told = Checksum(file.sha256, self.sealed.get(file.path, ""))
+                if not told.fits(contents[file.path]):
                     raise ServiceError("CHECKSUM_MISMATCH", f"{file.path} differs")
+                file.sha256 = hashlib.sha256(contents[file.path]).hexdigest()
             self._store(header, contents)
         self.stored.set()
         await self.answer.wait()
@@ -146,8 +148,8 @@ class FakeStorage(
             if message.WhichOneof("payload") == "path":
                 path = message.path
                 contents[path] = b""
-            elif message.WhichOneof("payload") == "sha256":
-                self.sealed[path] = message.sha256
+            elif message.WhichOneof("payload") == "blake3":
+                self.sealed[path] = message.blake3
             else:
                 contents[path] += message.chunk
             self.uploading.set()
