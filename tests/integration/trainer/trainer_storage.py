@@ -42,7 +42,6 @@ class FakeStorage(
         self.artifacts: dict[str, artifact_pb2.Artifact] = {}
         self.contents: dict[str, dict[str, bytes]] = {}
         self.headers: list[artifact_service_pb2.ArtifactHeader] = []
-        self.sealed: dict[str, str] = {}
         """SHA-256 by path that followed the chunks of the last upload."""
         self.newest_epoch = 0
         self.corrupt_downloads = 0
@@ -120,11 +119,11 @@ class FakeStorage(
         if header.epoch < self.newest_epoch:
             raise ServiceError("STALE_EPOCH", f"epoch {self.newest_epoch} has written already")
         if header.request_id not in self.artifacts:
-            contents = await self._receive(request_iterator)
+            contents, sealed = await self._receive(request_iterator)
             for file in header.manifest.files:
-                if (file.sha256 == "") != (file.path in self.sealed):
+                if (file.sha256 == "") != (file.path in sealed):
                     raise ServiceError("UPLOAD_MALFORMED", f"{file.path} has two digests or none")
-                told = Checksum(file.sha256, self.sealed.get(file.path, ""))
+                told = Checksum(file.sha256, sealed.get(file.path, ""))
                 if not told.fits(contents[file.path]):
                     raise ServiceError("CHECKSUM_MISMATCH", f"{file.path} differs")
                 file.sha256 = hashlib.sha256(contents[file.path]).hexdigest()
@@ -141,20 +140,22 @@ class FakeStorage(
         (request_id,) = [key for key, artifact in self.artifacts.items() if artifact.name == request.name]
         yield artifact_service_pb2.DownloadArtifactResponse(chunk=self.contents[request_id][request.path])
 
-    async def _receive(self, messages) -> dict[str, bytes]:
+    async def _receive(self, messages) -> tuple[dict[str, bytes], dict[str, str]]:
+        """The files, and the BLAKE3 of those that have one behind them."""
         contents: dict[str, bytes] = {}
-        path, self.sealed = "", {}
+        sealed: dict[str, str] = {}
+        path = ""
         async for message in messages:
             if message.WhichOneof("payload") == "path":
                 path = message.path
                 contents[path] = b""
             elif message.WhichOneof("payload") == "blake3":
-                self.sealed[path] = message.blake3
+                sealed[path] = message.blake3
             else:
                 contents[path] += message.chunk
             self.uploading.set()
             await self.upload.wait()
-        return contents
+        return contents, sealed
 
     def _store(self, header: artifact_service_pb2.ArtifactHeader, contents: dict[str, bytes]) -> None:
         artifact = artifact_pb2.Artifact(
