@@ -42,7 +42,6 @@ class FakeStorage(
         self.artifacts: dict[str, artifact_pb2.Artifact] = {}
         self.contents: dict[str, dict[str, bytes]] = {}
         self.headers: list[artifact_service_pb2.ArtifactHeader] = []
-        """SHA-256 by path that followed the chunks of the last upload."""
         self.newest_epoch = 0
         self.corrupt_downloads = 0
         self.download, self.upload, self.answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
