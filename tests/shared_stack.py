@@ -1,9 +1,11 @@
 """One stack for all tests that leave it as they found it, in whatever directory; its fixtures stand in tests/conftest.py."""
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Iterator
 
+import openai
 import pytest
 
 from tests.e2e.local_stack import LocalStack, local_stack
@@ -38,3 +40,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     with local_stack(directory / "data", "--no-base-model") as running:
         register_base_model(running.state()["addresses"]["storage"], TINY, model)
         yield running
+
+
+@contextlib.contextmanager
+def openai_client(stack: LocalStack) -> Iterator[openai.OpenAI]:
+    """OpenAI's own client of the stack's gateway."""
+    key = (stack.directory / "api_key").read_text().strip()
+    with openai.OpenAI(base_url=f"http://{stack.state()['addresses']['gateway']}/v1", api_key=key, timeout=60) as made:
+        yield made

@@ -130,8 +130,9 @@ def moment(time: timestamp_pb2.Timestamp, field: str) -> datetime.datetime:
 def _manifest(artifact: Artifact) -> artifact_pb2.ArtifactManifest:
     """As it was uploaded, with what storage knows of its files."""
     manifest = artifact_pb2.ArtifactManifest.FromString(artifact.manifest)
-    for told, file in zip(manifest.files, artifact.files, strict=False):
-        told.blake3 = file.blake3
+    known = {file.path: file.blake3 for file in artifact.files}
+    for told in manifest.files:
+        told.blake3 = known.get(told.path, told.blake3)
     return manifest
 
 

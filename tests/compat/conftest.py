@@ -13,7 +13,7 @@ from openai.types.fine_tuning import FineTuningJob
 from tests.chat_families import FAMILIES
 from tests.e2e.local_stack import LocalStack
 from tests.e2e.register import register_base_model
-from tests.shared_stack import TINY
+from tests.shared_stack import TINY, openai_client
 from tests.tiny_model import make_tiny_model
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-openai.md"
@@ -22,8 +22,7 @@ PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/how-to/move-from-open
 @pytest.fixture(scope="session")
 def client(stack: LocalStack) -> Iterator[openai.OpenAI]:
     """As a script makes it that was written for OpenAI: base URL and key come from the stack, nothing else is told."""
-    key = (stack.directory / "api_key").read_text().strip()
-    with openai.OpenAI(base_url=f"http://{stack.state()['addresses']['gateway']}/v1", api_key=key, timeout=60) as made:
+    with openai_client(stack) as made:
         yield made
 
 

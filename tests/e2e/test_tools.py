@@ -10,6 +10,7 @@ from openai.types.chat import ChatCompletion
 
 from tests.e2e.local_stack import LocalStack, eventually
 from tests.e2e.register import register_base_model
+from tests.shared_stack import openai_client
 from tests.tiny_model import make_tiny_model
 
 MODEL = "tiny-lamp"
@@ -50,8 +51,7 @@ def ended(stack: LocalStack, task: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def client(stack: LocalStack) -> Iterator[openai.OpenAI]:
-    key = (stack.directory / "api_key").read_text().strip()
-    with openai.OpenAI(base_url=f"http://{stack.state()['addresses']['gateway']}/v1", api_key=key, timeout=60) as made:
+    with openai_client(stack) as made:
         yield made
 
 
