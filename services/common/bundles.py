@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import grpc
 import structlog
 
+from services.common.blocking import in_thread
 from services.common.channels import call_metadata, translated
 from services.common.content_key import content_key
 from services.common.disk_cache import DiskCache
@@ -130,7 +131,7 @@ class BundleStore:
             for file in files:
                 with translated("STORAGE_UNAVAILABLE", "storage"):
                     await fetch_verified(scratch / file.path, Checksum.of(file), functools.partial(chunks, file.path))
-            await asyncio.to_thread(_publish, scratch, directory)
+            await in_thread(_publish, scratch, directory)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         log.info("bundle.fetched", directory=directory.name, files=len(files))

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError
-from services.storage.blocking import in_thread
 from services.storage.file import StoredFile
 from services.storage.keyed_locks import KeyedLocks
 from services.storage.object_store import ObjectStore

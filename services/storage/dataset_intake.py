@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import BinaryIO, Protocol
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError
-from services.storage.blocking import in_thread
 from services.storage.check_outcome import CheckOutcome
 from services.storage.checking.budget import Budget
 from services.storage.dataset import DROPPED, ORIGINAL, ROWS, DatasetHeader

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
 
+from services.common.blocking import in_thread
 from services.common.errors import InvalidArgument, ServiceError, Violation
-from services.storage.blocking import in_thread
 from services.storage.dataset import Dataset, DatasetHeader
 from services.storage.dataset_repository import DatasetRepository
 from services.storage.dataset_upload import DatasetUpload

@@ -6,7 +6,7 @@ import mmap
 import uuid
 from collections.abc import AsyncIterator, Callable
 
-from services.storage.blocking import in_thread
+from services.common.blocking import in_thread
 from services.storage.file import File
 from services.storage.object_store import ObjectStore, part_bytes
 from services.storage.passage import Arrival

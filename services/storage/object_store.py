@@ -12,9 +12,9 @@ import urllib3
 from minio.datatypes import Part
 from minio.error import MinioException
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError, Unavailable
 from services.common.failpoints import around
-from services.storage.blocking import in_thread
 from services.storage.bucket_lifecycle import abort_abandoned_uploads
 from services.storage.endpoint_probe import probe
 from services.storage.s3_client import s3_client

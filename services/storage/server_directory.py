@@ -9,8 +9,8 @@ import stat
 from collections.abc import AsyncIterator, Iterator
 from typing import BinaryIO
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError
-from services.storage.blocking import in_thread
 from services.storage.model_safety import unsafe
 from services.storage.object_store import CHUNK_BYTES
 from services.storage.server_place import MAX_FILES, FoundFile, changed, checked_path, is_hidden, not_found, too_many

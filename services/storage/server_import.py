@@ -9,10 +9,10 @@ import dataclasses
 import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
+from services.common.blocking import in_thread
 from services.common.errors import InvalidArgument, ServiceError
 from services.storage.base_model import BaseModel, BaseModelDraft, missing_files
 from services.storage.base_model_upload import BaseModelUpload
-from services.storage.blocking import in_thread
 from services.storage.file import File
 from services.storage.model_facts import parameters, with_facts
 from services.storage.model_import import ImportDraft, ModelImport

@@ -12,9 +12,9 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, Self
 
+from services.common.blocking import in_thread
 from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.storage.blob_repository import BlobRepository
-from services.storage.blocking import in_thread
 from services.storage.file import File
 from services.storage.forwarding import Forwarding, forwarding
 from services.storage.passage import Arrival, Passage

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError
 from services.trainer.checkpoint_files import MANIFEST, Manifest, Torn, check
 from services.trainer.inheritance import link
@@ -92,7 +93,7 @@ class CheckpointDelivery:
         # The training process may delete it at any moment; a link keeps the bytes as long as the upload takes.
         linked = run.path / "uploading" / name
         try:
-            await asyncio.to_thread(link, run.checkpoints / name, linked)
+            await in_thread(link, run.checkpoints / name, linked)
             manifest = await asyncio.to_thread(check, linked)
             stored = await self._artifacts.upload_adapter(_artifact(run, linked, manifest))
         except (FileNotFoundError, Torn) as error:

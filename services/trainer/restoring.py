@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError
 from services.trainer.checkpoint_files import Manifest, Torn, check, checkpoints, is_file_name, read_manifest, step_of
 from services.trainer.kinds.fine_tuning_ask import FineTuning
@@ -81,8 +82,8 @@ class Restoring:
             _check_names(stored)
             for file in stored.files:
                 await self._stored.fetch_file(stored.name, file, scratch / file.path)
-            await asyncio.to_thread(_check, scratch, _numbers(run))
-            await asyncio.to_thread(_replace, scratch, target)
+            await in_thread(_check, scratch, _numbers(run))
+            await in_thread(_replace, scratch, target)
         except (ServiceError, Torn) as error:
             if isinstance(error, ServiceError) and error.reason != "CHECKSUM_MISMATCH" and not is_not_transient(error):
                 raise

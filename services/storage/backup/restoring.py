@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 import psycopg
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError
 from services.storage.backup.archive import Archive, Content, Manifest
 from services.storage.backup.programs import SCHEMAS, connection_of, run
-from services.storage.blocking import in_thread
 from services.storage.object_store import ObjectStore
 
 # What was read longest ago is read next.

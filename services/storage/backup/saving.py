@@ -7,10 +7,10 @@ import psycopg
 import structlog
 from psycopg.rows import dict_row
 
+from services.common.blocking import in_thread
 from services.common.errors import ServiceError
 from services.storage.backup.archive import Archive, Content, Manifest
 from services.storage.backup.programs import SCHEMAS, connection_of, output_of
-from services.storage.blocking import in_thread
 from services.storage.object_store import ObjectStore
 from services.storage.sweep_repository import SWEEP_LOCK
 

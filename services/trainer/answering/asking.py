@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
+from services.common.blocking import in_thread
 from services.common.catalogue import ErrorClass
 from services.common.errors import ServiceError
 from services.common.grading.sampling import Sampling
@@ -63,7 +64,7 @@ class Asker:
         async def work() -> None:
             for question in waiting:
                 answer = await self._patiently(ask, question)
-                await asyncio.to_thread(answers.append, answer)
+                await in_thread(answers.append, answer)
                 tell()
 
         with _first_of_group():

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,18 @@ async def test_each_question_has_one_answer_and_is_told_once(file: AnswerFile) -
     assert await answer(models, file, *range(1, 31)) == 30
     assert sorted(row for _, row in models.asked) == list(range(1, 31))
     assert [file[row].text for row in (1, 30)] == ["m: q1", "m: q30"]
+
+
+async def test_an_answer_that_has_arrived_is_kept_when_another_question_ends_the_run(file: AnswerFile) -> None:
+    loop, disk_is_back = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    loop.run_in_executor(None, disk_is_back.wait)
+    run = asyncio.create_task(answer(FakeModels(echo, {2: [GONE]}), file, 1, 2, at_once=2))
+    await asyncio.wait([run], timeout=0.05)
+    disk_is_back.set()
+    with pytest.raises(NotFound, match="models/x is gone"):
+        await run
+    assert file[1].text == "m: q1"
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 8])

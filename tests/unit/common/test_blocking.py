@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from services.storage.blocking import in_thread
+from services.common.blocking import in_thread
 
 
 async def test_result_and_failure_come_through() -> None:

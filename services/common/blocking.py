@@ -1,4 +1,4 @@
-"""Blocking work off the event loop; used by everything here that touches disks or S3."""
+"""Blocking work off the event loop; used where disks or S3 are written."""
 
 import asyncio
 from collections.abc import Callable
