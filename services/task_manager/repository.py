@@ -17,7 +17,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from services.common.errors import NotFound, ServiceError
-from services.common.postgres import Pool, transaction
+from services.common.postgres import Connection, Pool, transaction
 from services.task_manager import state_changes
 from services.task_manager.domain import transitions
 from services.task_manager.domain.task import Change, NewTask, State, Task, TaskUpdate, Transition
@@ -64,11 +64,7 @@ class TaskRepository:
     async def get(self, task_id: uuid.UUID) -> Task:
         """One task; raises NotFound."""
         async with transaction(self._pool) as connection:
-            cursor = await connection.execute(TASK_SELECT + "WHERE t.id = %(id)s", {"id": task_id})
-            row = await cursor.fetchone()
-        if row is None:
-            raise not_found(task_id)
-        return task_from_row(row)
+            return await read_task(connection, task_id)
 
     async def run_of(self, task_id: uuid.UUID) -> tuple[str, str]:
         """(the address of its trainer, the name of its newest run), both empty before the first; raises NotFound."""
@@ -93,9 +89,10 @@ class TaskRepository:
                 )
                 text = f"cancelling was asked for: {reason}" if reason else "cancelling was asked for"
                 await state_changes.move(connection, locked, Change(target, text))
+            task = await read_task(connection, task_id)
         self._hub.notify(task_id)
         self._hub.work.set()
-        return await self.get(task_id)
+        return task
 
     async def pause(self, task_id: uuid.UUID, reason: str) -> Task:
         """Records the wish for a rest; raises NotFound or ServiceError TASK_NOT_RUNNING."""
@@ -115,9 +112,11 @@ class TaskRepository:
             target = next_state(locked.state)
             if target is not locked.state:
                 await state_changes.move(connection, locked, Change(target, text))
+            # What the answer tells is what was asked for, not what may have come of it since.
+            task = await read_task(connection, task_id)
         self._hub.notify(task_id)
         self._hub.work.set()
-        return await self.get(task_id)
+        return task
 
     async def update(self, task_id: uuid.UUID, update: TaskUpdate) -> Task:
         """Changes what is given, None = as it is; raises NotFound. One statement, so the last caller wins, field by field."""
@@ -131,7 +130,7 @@ class TaskRepository:
                 " update_time = now() WHERE id = %(id)s",
                 parameters,
             )
-        return await self.get(task_id)
+            return await read_task(connection, task_id)
 
     async def transitions(self, task_id: uuid.UUID) -> Sequence[Transition]:
         """Its moves, oldest first; at most the newest 100."""
@@ -159,6 +158,15 @@ class TaskRepository:
 def not_found(task_id: uuid.UUID) -> NotFound:
     """The error for a task that does not exist."""
     return NotFound("TASK_NOT_FOUND", f"tasks/{task_id}")
+
+
+async def read_task(connection: Connection, task_id: uuid.UUID) -> Task:
+    """A task as the transaction of `connection` sees it; raises NotFound."""
+    cursor = await connection.execute(TASK_SELECT + "WHERE t.id = %(id)s", {"id": task_id})
+    row = await cursor.fetchone()
+    if row is None:
+        raise not_found(task_id)
+    return task_from_row(row)
 
 
 def _transition(row: Mapping[str, Any]) -> Transition:

@@ -96,7 +96,7 @@ def as_told(answers: Sequence[str], pair: tuple[str, str]) -> list[str]:
 @pytest.mark.parametrize("state", list(State), ids=lambda state: state.value)
 async def test_two_calls_at_once_are_as_one_after_the_other(pool: Pool, state: State) -> None:
     owner = Owner(pool)
-    retries = RetryRepository(pool, Hub(), owner.tasks)
+    retries = RetryRepository(pool, Hub())
     for pair in itertools.combinations_with_replacement(MODEL, 2):
         task = await owner.tasks.create(a_new_task())
         for step in PATHS[state]:
