@@ -3,7 +3,8 @@
 Callers race with one another and with the task manager that owns the task. Every move locks the task's row first, decides by a
 pure function of the state that it finds (`domain/transitions`), and writes state, history and event in the same transaction. So
 the first commit wins, the second decides by what the first has left, and what was asked for twice is done once. A table of
-permitted moves in the database refuses everything else.
+permitted moves in the database refuses everything else. What is answered is the task as the caller's own transaction leaves it:
+it may go on, or be gone, before the answer is read.
 
 `state_changes.lock` is SELECT ... FOR NO KEY UPDATE; `state_changes.move` updates the row, whose trigger writes the history, and
 appends the event under the next number. What `domain/transitions` does not permit it raises, and the transaction leaves nothing.
@@ -17,7 +18,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from services.common.errors import NotFound, ServiceError
-from services.common.postgres import Pool, transaction
+from services.common.postgres import Connection, Pool, transaction
 from services.task_manager import state_changes
 from services.task_manager.domain import transitions
 from services.task_manager.domain.task import Change, NewTask, State, Task, TaskUpdate, Transition
@@ -44,8 +45,10 @@ class TaskRepository:
         # Of two equal requests at once one inserts; the other waits for its commit and inserts nothing.
         async with transaction(self._pool, "tasks.create") as connection:
             await self._quota.check(connection, new.labels.get("project", ""), new.processes)
-            await insert(connection, new)
+            made = await task_within(connection, new.id) if await insert(connection, new) else None
         self._hub.work.set()
+        if made is not None:
+            return made
         if new.request_id and (first := await self.find_request(new.request_id, new.request_digest)):
             return first
         return await self.get(new.id)
@@ -64,11 +67,7 @@ class TaskRepository:
     async def get(self, task_id: uuid.UUID) -> Task:
         """One task; raises NotFound."""
         async with transaction(self._pool) as connection:
-            cursor = await connection.execute(TASK_SELECT + "WHERE t.id = %(id)s", {"id": task_id})
-            row = await cursor.fetchone()
-        if row is None:
-            raise not_found(task_id)
-        return task_from_row(row)
+            return await task_within(connection, task_id)
 
     async def run_of(self, task_id: uuid.UUID) -> tuple[str, str]:
         """(the address of its trainer, the name of its newest run), both empty before the first; raises NotFound."""
@@ -93,9 +92,10 @@ class TaskRepository:
                 )
                 text = f"cancelling was asked for: {reason}" if reason else "cancelling was asked for"
                 await state_changes.move(connection, locked, Change(target, text))
+            task = await task_within(connection, task_id)
         self._hub.notify(task_id)
         self._hub.work.set()
-        return await self.get(task_id)
+        return task
 
     async def pause(self, task_id: uuid.UUID, reason: str) -> Task:
         """Records the wish for a rest; raises NotFound or ServiceError TASK_NOT_RUNNING."""
@@ -115,9 +115,10 @@ class TaskRepository:
             target = next_state(locked.state)
             if target is not locked.state:
                 await state_changes.move(connection, locked, Change(target, text))
+            task = await task_within(connection, task_id)
         self._hub.notify(task_id)
         self._hub.work.set()
-        return await self.get(task_id)
+        return task
 
     async def update(self, task_id: uuid.UUID, update: TaskUpdate) -> Task:
         """Changes what is given, None = as it is; raises NotFound. One statement, so the last caller wins, field by field."""
@@ -131,7 +132,7 @@ class TaskRepository:
                 " update_time = now() WHERE id = %(id)s",
                 parameters,
             )
-        return await self.get(task_id)
+            return await task_within(connection, task_id)
 
     async def transitions(self, task_id: uuid.UUID) -> Sequence[Transition]:
         """Its moves, oldest first; at most the newest 100."""
@@ -154,6 +155,14 @@ class TaskRepository:
             # Its events, history and progress refer to it and go with it.
             await connection.execute("DELETE FROM task_manager.task WHERE id = %(id)s", {"id": task_id})
         self._hub.notify(task_id)
+
+
+async def task_within(connection: Connection, task_id: uuid.UUID) -> Task:
+    """The task as the transaction of the connection has it; raises NotFound."""
+    row = await (await connection.execute(TASK_SELECT + "WHERE t.id = %(id)s", {"id": task_id})).fetchone()
+    if row is None:
+        raise not_found(task_id)
+    return task_from_row(row)
 
 
 def not_found(task_id: uuid.UUID) -> NotFound:

@@ -8,7 +8,7 @@ from services.task_manager import state_changes
 from services.task_manager.domain import retry
 from services.task_manager.domain.task import Change, Retry, State, Task
 from services.task_manager.hub import Hub
-from services.task_manager.repository import TaskRepository, not_found
+from services.task_manager.repository import not_found, task_within
 
 _INSERT = """
 INSERT INTO task_manager.task_retry (task_id, request_id, request_digest, attempt, from_start, changes)
@@ -31,10 +31,9 @@ _KNOWN = "SELECT task_id, request_digest FROM task_manager.task_retry WHERE requ
 class RetryRepository:
     """Every method is one transaction and raises Unavailable when Postgres is away."""
 
-    def __init__(self, pool: Pool, hub: Hub, tasks: TaskRepository) -> None:
+    def __init__(self, pool: Pool, hub: Hub) -> None:
         self._pool = pool
         self._hub = hub
-        self._tasks = tasks
 
     async def is_known(self, task_id: uuid.UUID, request_id: uuid.UUID, digest: bytes) -> bool:
         """Whether this very call was made before; raises ServiceError REQUEST_ID_REUSED when another one was."""
@@ -54,9 +53,10 @@ class RetryRepository:
                 await connection.execute(_INSERT, parameters)
                 await connection.execute(_UPDATE, parameters)
                 await state_changes.move(connection, locked, Change(State.QUEUED, _reason(wanted)))
+            task = await task_within(connection, wanted.task_id)
         self._hub.notify(wanted.task_id)
         self._hub.work.set()
-        return await self._tasks.get(wanted.task_id)
+        return task
 
 
 async def _is_known(connection: Connection, task_id: uuid.UUID, request_id: uuid.UUID | None, digest: bytes) -> bool:

@@ -142,7 +142,7 @@ class Wiring:
     def _retrying(self, kinds: Kinds) -> Retrying:
         return Retrying(
             repository=self._repository,
-            retries=RetryRepository(self.pool, self._hub, self._repository),
+            retries=RetryRepository(self.pool, self._hub),
             kinds=kinds,
             origins=self._origins,
             storage=self._stored,

@@ -200,7 +200,7 @@ async def test_a_task_that_is_tried_again_goes_on_behind_its_segments(world: Wor
     await world.compaction().round()
 
     wanted = Retry(task_id=task_id, request_id=None, request_digest=b"d", from_start=True, changes=b"")
-    await RetryRepository(world.pool, Hub(), world.owner.tasks).retry(wanted)
+    await RetryRepository(world.pool, Hub()).retry(wanted)
     claimed = await world.owner.claim("t:1", 1)
     assert claimed
     await world.compaction().round()

@@ -94,7 +94,7 @@ async def test_a_retry_with_other_numbers_needs_other_memory(pool: Pool, changed
     task = await owner.tasks.create(asking(ZONE, memory=300))
     await owner.tasks.cancel(task.id, "")
     wanted = Retry(task_id=task.id, request_id=None, request_digest=b"d", from_start=True, memory_bytes=changed)
-    again = await RetryRepository(pool, Hub(), owner.tasks).retry(wanted)
+    again = await RetryRepository(pool, Hub()).retry(wanted)
     assert (again.memory_bytes, again.runner_labels) == (kept, ZONE)
 
 
