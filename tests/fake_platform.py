@@ -258,12 +258,12 @@ def some_tokens(base_model):
 @contextmanager
 def part_store(datasets, refusals=()):
     """An object store that takes parts by PUT; the first requests are refused with these statuses."""
-    left = list(refusals)
+    left = iter(list(refusals))
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_PUT(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status = left.pop(0) if left else 200
+            status = next(left, 200)
             if status == 200:
                 datasets.arrived[int(self.path.partition("?")[0].rpartition("/")[2])] = body
             self.send_response(status)

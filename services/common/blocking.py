@@ -1,6 +1,7 @@
 """Blocking work off the event loop; used where disks or S3 are written."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -18,7 +19,10 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait([work])
+        while not work.done():
+            # A caller that is cancelled once more is no reason to clean up earlier.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
         raise
     finally:
         if work.done() and not work.cancelled():

@@ -3,7 +3,8 @@
 Callers race with one another and with the task manager that owns the task. Every move locks the task's row first, decides by a
 pure function of the state that it finds (`domain/transitions`), and writes state, history and event in the same transaction. So
 the first commit wins, the second decides by what the first has left, and what was asked for twice is done once. A table of
-permitted moves in the database refuses everything else.
+permitted moves in the database refuses everything else. What is answered is the task as the caller's own transaction leaves it:
+it may go on, or be gone, before the answer is read.
 
 `state_changes.lock` is SELECT ... FOR NO KEY UPDATE; `state_changes.move` updates the row, whose trigger writes the history, and
 appends the event under the next number. What `domain/transitions` does not permit it raises, and the transaction leaves nothing.
@@ -112,7 +113,6 @@ class TaskRepository:
             target = next_state(locked.state)
             if target is not locked.state:
                 await state_changes.move(connection, locked, Change(target, text))
-            # What the answer tells is what was asked for, not what may have come of it since.
             task = await read_task(connection, task_id)
         self._hub.notify(task_id)
         self._hub.work.set()

@@ -93,16 +93,23 @@ class CheckpointDelivery:
         # The training process may delete it at any moment; a link keeps the bytes as long as the upload takes.
         linked = run.path / "uploading" / name
         try:
-            await in_thread(link, run.checkpoints / name, linked)
+            await in_thread(_link_anew, run.checkpoints / name, linked)
             manifest = await asyncio.to_thread(check, linked)
             stored = await self._artifacts.upload_adapter(_artifact(run, linked, manifest))
         except (FileNotFoundError, Torn) as error:
             log.info("checkpoint.gone", checkpoint=name, message=str(error))
             return None
         finally:
-            await asyncio.to_thread(shutil.rmtree, linked, ignore_errors=True)
+            # Whoever tries again must not find half of it.
+            await in_thread(shutil.rmtree, linked, ignore_errors=True)
         log.info("checkpoint.stored", checkpoint=name, artifact=stored.name, size_bytes=stored.size_bytes)
         return _fields(manifest, stored.name)
+
+
+def _link_anew(source: pathlib.Path, target: pathlib.Path) -> None:
+    # A process that was killed may have left half of it.
+    shutil.rmtree(target, ignore_errors=True)
+    link(source, target)
 
 
 def leave(stored: pathlib.Path, fields: Mapping[str, Any]) -> None:

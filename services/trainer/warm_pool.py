@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from services.common.blocking import in_thread
+
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.5
@@ -85,11 +87,10 @@ class WarmPool:
     async def _add(self, base: pathlib.Path | None) -> bool:
         """Whether one more waits, or would, had it not been taken before it was ready."""
         try:
-            one = _Waiting(await asyncio.to_thread(self._start, base))
+            one = await in_thread(self._start, base)
         except OSError as error:
             log.warning("warm.not_started", detail=str(error))
             return False
-        self._waiting.append(one)
         assert one.supervisor.stdout is not None
         try:
             async with asyncio.timeout(_MOST_SECONDS):
@@ -107,8 +108,9 @@ class WarmPool:
         log.info("warm.ready", memory_bytes=_private_bytes(one.rank_pid))
         return True
 
-    def _start(self, base: pathlib.Path | None) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+    def _start(self, base: pathlib.Path | None) -> _Waiting:
+        """In the pool at once: whoever is cancelled while this is under way finds it there."""
+        started = subprocess.Popen(
             [*self._command, "--base", str(base or "")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -118,6 +120,10 @@ class WarmPool:
             env={name: value for name, value in os.environ.items() if not name.startswith("TUNESMITH_")},
             start_new_session=True,
         )
+        one = _Waiting(started)
+        with self._lock:
+            self._waiting.append(one)
+        return one
 
     def _bury(self) -> None:
         for one in [one for one in self._waiting if one.supervisor.poll() is not None]:

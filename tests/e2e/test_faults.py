@@ -84,7 +84,7 @@ def test_down_leaves_nothing_and_a_second_up_has_everything(
         processes = second.descendants()
         assert len(processes) >= 6
         assert second.stop() in (0, 130)
-        eventually(lambda: not any(process.is_running() for process in processes), 10, "a process is left")
+        eventually(lambda: not any(process.is_running() for process in processes), 60, "a process is left")
         assert not (own / "stack.json").exists()
         second.up("--free-ports", "--no-base-model")
         assert second.json("data", "show", uploaded["name"])["sha256"] == uploaded["sha256"]
@@ -101,7 +101,7 @@ def test_stopping_the_stack_ends_the_runs_and_the_next_start_continues_where_the
         eventually(lambda: own.task(task).progress.step >= 5, 90, "five steps")
         everything = own.descendants()
         own.stop()
-        eventually(lambda: not any(process.is_running() for process in everything), 15, "a process is left")
+        eventually(lambda: not any(process.is_running() for process in everything), 60, "a process is left")
         own.up("--free-ports", "--no-base-model")
         eventually(lambda: own.task(task).attempt == 2 and own.ranks(), 60, "no second attempt")
         assert own.state_of(task) in ("STARTING", "RUNNING")

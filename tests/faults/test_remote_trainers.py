@@ -125,7 +125,7 @@ async def test_a_strict_trainer_that_is_cut_off_has_ended_its_run_before_another
     trainers = [RealTrainer(tmp_path / name, scripts) for name in ("one", "other")]
     for trainer in trainers:
         trainer.root.mkdir()
-        trainer.settings |= {"FENCING": "strict", "FENCING_AFTER": "1s"}
+        trainer.settings |= {"FENCING": "strict", "FENCING_AFTER": "4s"}
         await trainer.start()
     tell(scripts, {"do": "spawn", "detached": True}, *HELD, {"do": "steps", "first": 3, "last": 3}, {"do": "result", "step": 3})
     proxies = [Proxy(trainer.address) for trainer in trainers]

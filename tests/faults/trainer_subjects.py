@@ -102,7 +102,7 @@ class StandIn:
         """See Subject."""
         assert self.process
         self.process.send_signal(number)
-        return await asyncio.to_thread(self.process.wait, 30)
+        return await asyncio.to_thread(self.process.wait, 120)
 
     async def clean_up(self) -> None:
         """Nothing of a test outlives it."""

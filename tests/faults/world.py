@@ -85,7 +85,7 @@ class Manager:
     async def ended(self) -> int:
         """The exit code, once it has ended."""
         assert self.process
-        return await asyncio.to_thread(self.process.wait, 30)
+        return await asyncio.to_thread(self.process.wait, 120)
 
     def log(self) -> str:
         """What all its processes have said."""

@@ -6,13 +6,13 @@ import datetime
 import pytest
 
 from services.common.errors import Unavailable
-from services.common.postgres import open_pool, transaction
+from services.common.postgres import open_pool, session, transaction
 
 pytestmark = pytest.mark.integration
 
 
 async def test_the_locks_of_a_transaction_that_stands_still_are_given_up(postgres_dsn: str) -> None:
-    limit = datetime.timedelta(milliseconds=200)
+    limit = datetime.timedelta(seconds=1)
     async with (
         open_pool(postgres_dsn, application="still", idle_limit=limit) as still,
         open_pool(postgres_dsn, application="other") as other,
@@ -26,6 +26,6 @@ async def test_the_locks_of_a_transaction_that_stands_still_are_given_up(postgre
                 async with asyncio.timeout(30), transaction(other) as writer:
                     await writer.execute("UPDATE counter SET number = 3")
                 await connection.execute("UPDATE counter SET number = 4")
-        async with transaction(still) as connection:
+        async with session(still) as connection:
             row = await (await connection.execute("SELECT number FROM counter")).fetchone()
         assert row == {"number": 3}, "it goes on with a new connection, and what it had written is not there"

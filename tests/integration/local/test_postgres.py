@@ -89,7 +89,7 @@ def test_a_lock_file_with_the_pid_of_somebody_else_does_not_block(cluster):
 
 def test_a_server_that_outlived_its_supervisor_is_stopped_first(cluster):
     with server(cluster) as old, server(cluster) as new:
-        assert old.wait(timeout=15) == 0
+        assert old.wait(timeout=60) == 0
         assert new.poll() is None
 
 

@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 
 def make_settings(dsn: str, storage: str, trainers: tuple[str, ...], **changes: Any) -> TaskManagerSettings:
-    """Settings with short intervals."""
+    """Settings with short intervals. The lease is also how long a transaction may stand still, as a busy machine makes it."""
     short = {
-        "lease": 1.0,
+        "lease": 15.0,
         "lease_renewal": 0.3,
         "dispatch_interval": 0.1,
         "retry_interval": 0.1,

@@ -240,8 +240,13 @@ async def test_the_run_of_a_strict_trainer_that_stays_away_is_tried_elsewhere_an
         await manager.until(strict.name, task_pb2.Task.QUEUED)
         told = await manager.get(strict.name)
         assert "has been silent for" in told.transitions[-1].reason
-        assert (await manager.get(relaxed.name)).attempt == 1
-        assert (await manager.get(relaxed.name)).state_reason.endswith("does not answer")
+
+        async def waits() -> bool | None:
+            told = await manager.get(relaxed.name)
+            assert told.attempt == 1
+            return told.state_reason.endswith("does not answer") or None
+
+        assert await eventually(waits, "the other one waits for its trainer")
 
         await trainer.start()
         await manager.run_of(strict, attempt=2)

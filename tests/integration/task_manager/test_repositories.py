@@ -609,6 +609,21 @@ async def test_a_task_rests_until_its_time_and_longer_after_each_loss(pool: Pool
     assert resting.not_before - resting.update_time == hour
 
 
+async def test_what_a_call_has_made_is_its_answer_however_soon_the_task_goes_on_or_is_gone(pool: Pool, postgres_dsn: str) -> None:
+    class Hasty(Hub):
+        """Somebody deletes a task at the moment at which it is changed."""
+
+        def notify(self, task_id: uuid.UUID) -> None:
+            with psycopg.connect(postgres_dsn, autocommit=True) as somebody:
+                somebody.execute("DELETE FROM task_manager.task WHERE id = %s", [task_id])
+
+    tasks = TaskRepository(pool, Hasty())
+    cancelled = await tasks.cancel((await tasks.create(a_new_task())).id, "now")
+    assert (cancelled.state, cancelled.state_reason) == (State.CANCELLED, "cancelling was asked for: now")
+    assignment = await Owner(pool).claimed()
+    assert (await tasks.pause(assignment.claim.task_id, "")).state is State.PAUSING
+
+
 async def test_a_task_that_is_paused_rests_for_nobody(pool: Pool, owner: Owner) -> None:
     task = a_new_task()
     await owner.tasks.create(task)

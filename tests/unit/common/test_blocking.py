@@ -32,3 +32,23 @@ async def test_a_cancelled_caller_leaves_only_after_the_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert done.is_set()
+
+
+async def test_a_caller_that_is_cancelled_twice_waits_all_the_same() -> None:
+    started, release, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        release.wait(20)
+        done.set()
+
+    caller = asyncio.create_task(in_thread(work))
+    await asyncio.to_thread(started.wait)
+    for _ in range(2):
+        caller.cancel()
+        await asyncio.wait([caller], timeout=0.05)
+        assert not caller.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert done.is_set()

@@ -185,7 +185,7 @@ async def test_a_call_that_the_stop_cancels_may_clean_up_first() -> None:
     settings = ServerSettings(listen=f"127.0.0.1:{free_port()}")
     async with channels.connect(settings.listen) as channel:
         async with serving(
-            settings, lambda server: stubs.add_DatasetServiceServicer_to_server(Cleaning(), server), [SERVICE], grace=0.1
+            settings, lambda server: stubs.add_DatasetServiceServicer_to_server(Cleaning(), server), [SERVICE], grace=1.0
         ):
             call = get(stubs.DatasetServiceStub(channel), "datasets/1")
             failing = asyncio.create_task(failure(call))

@@ -301,12 +301,25 @@ async def test_cancelling_the_stream_stops_the_engine_and_frees_it(service: Serv
 
 
 async def test_a_deadline_that_passes_stops_the_engine(service: Service) -> None:
-    service.engine.script = _endless
+    # Loaded before, the model answers when the deadline passes.
+    await service.chat()
+    service.engine.stopped.clear()
+    written = 0
+
+    def slowly(request: GenerationRequest) -> Iterator[int]:
+        nonlocal written
+        for token in _endless(request):
+            time.sleep(0.01)
+            written += 1
+            yield token
+
+    service.engine.script = slowly
     request = pb2.ChatRequest(model="tiny", messages=HELLO, max_tokens=400)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await service.stub.Chat(request, timeout=0.3)
+        await service.stub.Chat(request, timeout=1)
     assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await eventually(service.engine.stopped.is_set)
+    assert 0 < written < 400
 
 
 async def test_questions_that_come_together_are_all_answered(service: Service) -> None:

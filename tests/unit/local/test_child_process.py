@@ -36,7 +36,7 @@ def make(tmp_path):
     """Makes a child that runs a script; what it reports is in `make.reports`, where it prints is `make.log`."""
 
     def make(code: str, **options) -> Child:
-        given = {"is_ready": always, "environment": dict(os.environ), "patience_seconds": 5.0, **options}
+        given = {"is_ready": always, "environment": dict(os.environ), "patience_seconds": DEADLINE_SECONDS, **options}
         spec = ChildSpec("it", (sys.executable, "-c", code), **given)
         return Child(spec, make.log, lambda *report: make.reports.append(report))
 

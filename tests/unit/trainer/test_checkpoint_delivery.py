@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,36 @@ async def test_while_the_supervisor_writes_it_gets_word(run, journal, shelf) -> 
     await CheckpointDelivery(shelf).finish(run, journal, 10)
     assert told(run) == [("step-2", "artifacts/2")]
     assert len(shelf.adapters) == 1, "what is committed is not stored again"
+
+
+async def test_following_ends_when_nothing_of_an_upload_is_left(run, journal, shelf, monkeypatch) -> None:
+    """What follows uploads anew, and must not take what is being deleted for a checkpoint."""
+    saved(run, journal, 2)
+    deleting, disk_is_back, delete = threading.Event(), threading.Event(), shutil.rmtree
+
+    def slowly(path: Path, *, ignore_errors: bool) -> None:
+        deleting.set()
+        disk_is_back.wait(20)
+        delete(path, ignore_errors=ignore_errors)
+
+    following = asyncio.create_task(CheckpointDelivery(shelf).follow(run))
+    shelf.before = lambda: monkeypatch.setattr(checkpoint_delivery.shutil, "rmtree", slowly)
+    await asyncio.to_thread(deleting.wait, 20)
+    following.cancel()
+    asyncio.get_running_loop().call_later(0.05, disk_is_back.set)
+    await asyncio.gather(following, return_exceptions=True)
+    assert list((run.path / "uploading").iterdir()) == []
+    await CheckpointDelivery(shelf).finish(run, journal, 10)
+    assert told(run) == [("step-2", "artifacts/2")]
+
+
+async def test_half_of_an_upload_that_a_killed_trainer_left_is_not_taken_for_the_checkpoint(run, journal, shelf) -> None:
+    path = saved(run, journal, 2)
+    left = run.path / "uploading" / path.name
+    left.mkdir(parents=True)
+    shutil.copy(path / "manifest.json", left)
+    await CheckpointDelivery(shelf).finish(run, journal, 10)
+    assert told(run) == [("step-2", "artifacts/2")]
 
 
 async def test_what_a_supervisor_has_told_before_it_died_is_not_told_again(run, journal, shelf) -> None:
