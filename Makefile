@@ -7,16 +7,20 @@ BENCHES := validator listing appends dispatch followers storage retention gatewa
 MINUTES ?= 10
 SEED ?= 1
 STAMP := $(VENV)/.installed
+PIP := $(VENV)/.pip-26.1.2
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## Make .venv with every pinned package
 
-$(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
+$(PIP):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tunesmith needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip==26.1.2'
+	touch $@
+
+$(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml | $(PIP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-nodeps.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -30,8 +34,13 @@ up: $(STAMP) ## Start the whole stack
 
 # The tests start hundreds of processes; where bytecode may not be written, each would compile everything anew.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(STAMP) lint clients ## Lint, then every test, two files at a time
+test: ## Lint, then every test, two files at a time
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint clients collect
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Both test processes import everything; what is compiled once before takes no time from either.
+collect: $(STAMP)
+	-@$(BIN)/python -m pytest --collect-only -qqq > /dev/null
 
 bench: $(STAMP) ## Measure everything beside its peers, and kill training everywhere (an hour; MINUTES=10 and SEED=1 of faults)
 	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
@@ -41,7 +50,7 @@ bench: $(STAMP) ## Measure everything beside its peers, and kill training everyw
 	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED) --strict
 	PYTHONPATH=. $(BIN)/python -m tests.bench.faults --minutes $(MINUTES) --seed $(SEED) --outage
 
-clients: $(STAMP) ## Make the environments of other people's clients that tests/compat runs
+clients: $(PIP) ## Make the environments of other people's clients that tests/compat runs
 	$(BIN)/python -m tests.compat.environments
 
 lint: $(STAMP) ## ruff, mypy, import-linter, buf, fresh stubs
@@ -71,4 +80,4 @@ lock: ## Resolve requirements.lock anew from pyproject.toml
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .venv-compat .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help setup demo up test clients bench lint format protos docs lock clean
+.PHONY: help setup demo up test collect clients bench lint format protos docs lock clean

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["services.trainer.training.imports"])
+_CONTEXT.set_forkserver_preload(["tests.rank_imports"])
 # Settled when torch is imported, so before the fork.
 _OF_ALL = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
 

@@ -4,16 +4,16 @@ import asyncio
 import datetime
 import pathlib
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import minio
 import pytest
-from embedded import S3
+from embedded import S3, fresh_database, migrated_template
 from unit.storage.server_import_suite import places_of
 from unit.storage.service import Service, running_service
 
 from services import storage
-from services.common.postgres import Pool, migrate, open_pool, transaction
+from services.common.postgres import Pool, open_pool, transaction
 from services.storage.artifact_repository import PostgresArtifactRepository
 from services.storage.base_model_repository import PostgresBaseModelRepository
 from services.storage.blob_repository import PostgresBlobRepository
@@ -29,13 +29,25 @@ from services.storage.retention import Policy
 from services.storage.scrub_repository import PostgresScrubRepository
 from services.storage.sweep_repository import PostgresSweepRepository
 from services.storage.token_statistics_repository import PostgresTokenStatisticsRepository
+from tunesmith.local.postgres import Cluster
 
 DEFAULT_POLICY, DAY = Policy(), datetime.timedelta(hours=24)
 
 
+@pytest.fixture(scope="session")
+def template(postgres_server: Cluster) -> str:
+    return migrated_template(postgres_server, storage)
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: Cluster, template: str) -> Iterator[str]:
+    """URL of a fresh database with storage's tables."""
+    with fresh_database(postgres_server, template) as dsn:
+        yield dsn
+
+
 @pytest.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[Pool]:
-    await migrate(postgres_dsn, "storage", pathlib.Path(storage.__file__).with_name("migrations"))
     async with open_pool(postgres_dsn, application="test") as pool:
         yield pool
 

@@ -73,11 +73,11 @@ Start = Callable[..., Process]
 
 
 @pytest.fixture
-async def start(postgres_dsn: str, s3: S3, tmp_path: Path) -> AsyncIterator[Start]:
+async def start(empty_dsn: str, s3: S3, tmp_path: Path) -> AsyncIterator[Start]:
     started: list[Process] = []
 
     def start(**changes: str) -> Process:
-        started.append(Process(environment(postgres_dsn, s3, **changes), tmp_path / f"{len(started)}.log"))
+        started.append(Process(environment(empty_dsn, s3, **changes), tmp_path / f"{len(started)}.log"))
         return started[-1]
 
     yield start

@@ -107,14 +107,14 @@ async def test_many_pools_of_work_do_not_wait_for_each_other_in_a_ring(repositor
     assert len(await repositories.blobs.known([sha256(b"a"), sha256(b"z")])) == 2
 
 
-async def test_several_services_may_start_at_once_on_an_empty_database(postgres_dsn: str) -> None:
-    applied = await asyncio.gather(*(migrate(postgres_dsn, "storage", MIGRATIONS) for _ in range(4)))
+async def test_several_services_may_start_at_once_on_an_empty_database(empty_dsn: str) -> None:
+    applied = await asyncio.gather(*(migrate(empty_dsn, "storage", MIGRATIONS) for _ in range(4)))
     assert sorted(applied) == [0, 0, 0, len(list(MIGRATIONS.glob("*.sql")))]
 
 
-async def test_datasets_of_before_have_versions_formats_and_files(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_datasets_of_before_have_versions_formats_and_files(empty_dsn: str, tmp_path: Path) -> None:
     (tmp_path / "001_initial.sql").write_text((MIGRATIONS / "001_initial.sql").read_text())
-    await migrate(postgres_dsn, "storage", tmp_path)
+    await migrate(empty_dsn, "storage", tmp_path)
     insert = """
         INSERT INTO storage.dataset (id, display_name, size_bytes, sha256, object_key, example_count, message_count,
             messages_by_role, assistant_character_count, without_system_count, duplicate_count, create_time)
@@ -124,11 +124,11 @@ async def test_datasets_of_before_have_versions_formats_and_files(postgres_dsn: 
         (uuid.UUID(int=2), "one", sha256(b"b"), "datasets/2", "2026-01-01Z"),
         (uuid.UUID(int=3), "one", sha256(b"a"), "datasets/3", "2026-01-03Z"),
     ]
-    async with open_pool(postgres_dsn, application="test") as pool:
+    async with open_pool(empty_dsn, application="test") as pool:
         async with transaction(pool) as connection:
             for row in old:
                 await connection.execute(insert, row)
-        await migrate(postgres_dsn, "storage", MIGRATIONS)
+        await migrate(empty_dsn, "storage", MIGRATIONS)
         repositories = postgres_repositories(pool)
         found = await repositories.datasets.page(10, None)
         assert [(row.id.int, row.version, row.format) for row in found] == [(3, 3, "CHAT"), (1, 2, "CHAT"), (2, 1, "CHAT")]

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime
-import pathlib
 
 import pytest
 from embedded import S3
@@ -11,12 +10,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from integration.storage.conftest import postgres_repositories
 from unit.storage.retention_machine import RetentionMachine, World
 
-from services import storage
-from services.common.postgres import migrate, open_pool, transaction
+from services.common.postgres import open_pool, transaction
 from services.storage.object_store import MinioObjectStore
 
 pytestmark = pytest.mark.integration
-MIGRATIONS = pathlib.Path(storage.__file__).with_name("migrations")
 EMPTY = """
     TRUNCATE storage.artifact, storage.blob, storage.registered_model, storage.pending_object, storage.orphan_object CASCADE;
     UPDATE storage.artifact_notice_head SET sequence = 0"""
@@ -59,6 +56,5 @@ def test_sixty_days_lose_nothing_and_keep_nothing_too_long(postgres_dsn: str, s3
                 self.runner.run(self.opening.__aexit__(None, None, None))
                 self.runner.close()
 
-    asyncio.run(migrate(postgres_dsn, "storage", MIGRATIONS))
     limits = settings(max_examples=6, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(PostgresMachine, settings=limits)

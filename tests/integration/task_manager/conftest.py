@@ -2,24 +2,37 @@
 
 # ruff: noqa: E402 - the asserts of the helpers are rewritten before they are imported
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 pytest.register_assert_rewrite("stream_contract", "stream_model", "integration.task_manager.manager_harness")
 
+from embedded import fresh_database, migrated_template
 from integration.task_manager.fake_peers import FakeStorage, FakeTrainer, serving_storage
 from integration.task_manager.manager_harness import Platform, make_settings, platform_of
 
 from services import task_manager
-from services.common.postgres import Pool, migrate, open_pool
+from services.common.postgres import Pool, open_pool
+from tunesmith.local.postgres import Cluster
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: Cluster) -> str:
+    """The database that every test has a copy of."""
+    return migrated_template(postgres_server, task_manager)
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: Cluster, template: str) -> Iterator[str]:
+    """URL of a fresh database with the task manager's tables."""
+    with fresh_database(postgres_server, template) as dsn:
+        yield dsn
 
 
 @pytest.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[Pool]:
     """A migrated database."""
-    await migrate(postgres_dsn, "task_manager", Path(task_manager.__file__).parent / "migrations")
     async with open_pool(postgres_dsn, application="test") as opened:
         yield opened
 

@@ -204,7 +204,7 @@ async def test_what_changes_is_found_by_what_it_is_now(pool: Pool, monkeypatch: 
 
 
 async def test_tasks_from_before_are_found_after_the_migration(
-    postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searches(monkeypatch)
     all_of_them = Path(task_manager.__file__).parent / "migrations"
@@ -212,12 +212,12 @@ async def test_tasks_from_before_are_found_after_the_migration(
         shutil.copy(file, tmp_path)
     for file in all_of_them.glob("02[012]_*.sql"):
         shutil.copy(file, tmp_path)
-    await migrate(postgres_dsn, "task_manager", tmp_path)
+    await migrate(empty_dsn, "task_manager", tmp_path)
     rng = random.Random(7)
     rows = [a_row(rng) for _ in range(30)]
-    async with open_pool(postgres_dsn, application="test") as pool:
+    async with open_pool(empty_dsn, application="test") as pool:
         await store(pool, rows)
-        await migrate(postgres_dsn, "task_manager", all_of_them)
+        await migrate(empty_dsn, "task_manager", all_of_them)
         for state in (State.QUEUED, State.FAILED):
             wanted = TaskFilter(states=[state], tunings=["LORA"])
             expected = {row.id for row in rows if row.fits(wanted)}

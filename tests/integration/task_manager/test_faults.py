@@ -329,10 +329,10 @@ async def test_a_missing_setting_is_one_clear_line_and_exit_code_2() -> None:
     assert len(error.splitlines()) == 1
 
 
-async def test_sigterm_ends_the_process_in_order(postgres_dsn: str, storage_address: str, trainer: FakeTrainer) -> None:
-    settings = make_settings(postgres_dsn, storage_address, (trainer.address,))
+async def test_sigterm_ends_the_process_in_order(empty_dsn: str, storage_address: str, trainer: FakeTrainer) -> None:
+    settings = make_settings(empty_dsn, storage_address, (trainer.address,))
     manager = Platform(settings, trainer)
-    async with manager_process(postgres_dsn, storage_address, trainer.address, settings.listen) as process:
+    async with manager_process(empty_dsn, storage_address, trainer.address, settings.listen) as process:
         task = await manager.create()
         await manager.run_of(task)
 

@@ -701,11 +701,11 @@ async def test_migrating_again_changes_nothing(pool: Pool, postgres_dsn: str) ->
 # ---- migrations
 
 
-async def test_tasks_from_before_know_their_datasets_after_the_migration(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_tasks_from_before_know_their_datasets_after_the_migration(empty_dsn: str, tmp_path: Path) -> None:
     migrations = Path(task_manager.__file__).parent / "migrations"
     first = tmp_path / "001_initial.sql"
     first.write_text((migrations / first.name).read_text())
-    await migrate(postgres_dsn, "task_manager", tmp_path)
+    await migrate(empty_dsn, "task_manager", tmp_path)
     ids = [uuid.uuid4() for _ in range(2)]
     tuning = task_spec_pb2.FineTuning(
         base_model="baseModels/x", dataset=f"datasets/{ids[0]}", validation_dataset=f"datasets/{ids[1]}"
@@ -717,11 +717,11 @@ async def test_tasks_from_before_know_their_datasets_after_the_migration(postgre
         "INSERT INTO task_manager.task (id, display_name, description, labels, spec, effective_hyperparameters, processes,"
         " request_digest) VALUES (gen_random_uuid(), 'n', '', '{}', %s, '', 1, '')"
     )
-    async with await psycopg.AsyncConnection.connect(postgres_dsn, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(empty_dsn, autocommit=True) as connection:
         await connection.execute(insert, (spec,))
         await connection.execute(insert, (b"",))
 
-        await migrate(postgres_dsn, "task_manager", migrations)
+        await migrate(empty_dsn, "task_manager", migrations)
 
         rows = await (await connection.execute("SELECT datasets FROM task_manager.task ORDER BY length(spec)")).fetchall()
     assert [set(row[0]) for row in rows] == [set(), set(ids)]
