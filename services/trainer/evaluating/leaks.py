@@ -45,8 +45,9 @@ def _fingerprints(row: Mapping[str, Any]) -> Iterator[bytes]:
 def _messages(row: Mapping[str, Any]) -> object:
     """Those of the row, or of the question of a preference; None where there are none."""
     asked = row.get("input")
-    is_preference = "preferred_output" in row and "messages" not in row and isinstance(asked, dict)
-    return asked.get("messages") if is_preference else row.get("messages")
+    if "preferred_output" in row and "messages" not in row and isinstance(asked, dict):
+        return asked.get("messages")
+    return row.get("messages")
 
 
 def _role(message: Mapping[str, Any]) -> str:
