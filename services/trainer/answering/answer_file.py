@@ -21,13 +21,13 @@ class AnswerFile:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: pathlib.Path, model: str) -> Self:
-        """The file with every answer that was written whole. Answers of another model than `model` are dropped: they are no
-        answers to this question. Raises OSError."""
+    def open(cls, path: pathlib.Path, model: str, about: str = "") -> Self:
+        """The file with every answer that was written whole. Answers of another model than `model`, and those `about` what
+        another model has said, are dropped: they are no answers to this question. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            header = json.dumps({"model": model}).encode() + b"\n"
+            header = json.dumps({"model": model} | ({"about": about} if about else {})).encode() + b"\n"
             places = _repair(descriptor, header)
             if places is None:
                 os.ftruncate(descriptor, 0)
