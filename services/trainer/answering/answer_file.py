@@ -39,6 +39,12 @@ class AnswerFile:
             os.close(descriptor)
             raise
 
+    @classmethod
+    def reopen(cls, path: pathlib.Path) -> Self:
+        """As it was opened last. Raises OSError, and ValueError when it was cut before its first answer."""
+        with path.open("rb") as file:
+            return cls.open(path, **json.loads(file.readline()))
+
     def __len__(self) -> int:
         return len(self._places)
 

@@ -81,7 +81,7 @@ def _length(item: Item) -> int:
 
 
 async def _open(
-    stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str, about: str = ""
+    stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str, *, about: str = ""
 ) -> AnswerFile:
     return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model), about))
 
@@ -110,7 +110,7 @@ async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, 
     """`judged` are the models whose answers are, for an alias may point elsewhere when the run goes on."""
     judges = dict.fromkeys(asking(config.graders))
     return {
-        (judge, place): await _open(stack, config, asker, f"judge-{number}-{place}", judge.model, about)
+        (judge, place): await _open(stack, config, asker, f"judge-{number}-{place}", judge.model, about=about)
         for number, judge in enumerate(judges)
         for place, about in enumerate(judged)
     }
