@@ -14,6 +14,9 @@ def grader(given: Mapping[str, Any]) -> Grader:
     Raises:
         InvalidArgument: GRADER_UNKNOWN, GRADER_MALFORMED.
     """
+    if not isinstance(given, Mapping):
+        message = f"a grader is an object, not {given!r:.80}"
+        raise InvalidArgument(message, reason="GRADER_MALFORMED", hint="See docs/how-to/evaluate.md.")
     kind = str(given.get("type", ""))
     if kind not in _READERS:
         # Of type python a grader can be written down, but no server runs one.
