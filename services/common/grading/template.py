@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-_PATH = re.compile(r"(item|sample)(?:\.([A-Za-z0-9_-]+))(?:\.[A-Za-z0-9_-]+|\[[0-9]+\])*")
-_PART = re.compile(r"[A-Za-z0-9_-]+")
+_PATH = re.compile(r"(item|sample)(?:\.([\w-]+))(?:\.[\w-]+|\[[0-9]+\])*")
+_PART = re.compile(r"[\w-]+")
 _SAMPLE = ("output_text", "output_json", "output_tools", "choices", "said")
 
 

@@ -16,8 +16,9 @@ from services.common.grading.sampling import Sampling
 from services.common.grading.template import MissingReference
 from tunesmith.v1 import grader_pb2, sampling_pb2
 
+FOREIGN = {"größe": "5 m", "城市": [{"naïve-x": "Bern"}]}
 VALUES = {
-    "item": {"city": "Bern", "messages": [{"content": "first"}], "n": 3, "parts": {"a": [1, "zwei"]}},
+    "item": {"city": "Bern", "messages": [{"content": "first"}], "n": 3, "parts": {"a": [1, "zwei"]}, **FOREIGN},
     "sample": {"output_text": "{{item.city}}", "output_json": {"intent": "refund"}},
 }
 
@@ -35,6 +36,7 @@ VALUES = {
         ("{{ item.messages[0].content }}", "first"),
         ("{{sample.output_json.intent}}", "refund"),
         ("{single} }} {", "{single} }} {"),
+        ("{{item.größe}} {{ item.城市[0].naïve-x }}", "5 m Bern"),
     ],
 )
 def test_references_are_replaced(text: str, expected: str) -> None:
