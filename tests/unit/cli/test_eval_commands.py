@@ -355,7 +355,10 @@ def test_a_generation_is_asked_for_and_shown(run, platform, questions):
     assert "CONTEXT_LENGTH_EXCEEDED" in shown.stdout
     with Client() as client:
         assert list(client.failed_rows(made.name)) == [{"row": 4}]
-    assert platform.artifacts.alone == [False], "lines are given on before all have come"
+        left = GenerationResult(row_count=9, answered_count=3, failed_count=1, partial_artifact=artifact.name)
+        cancelled = platform.tasks.add(Task.CANCELLED, spec=spec, generation_result=left)
+        assert list(client.failed_rows(cancelled.name)) == [{"row": 4}]
+    assert platform.artifacts.alone == [False] * 2, "lines are given on before all have come"
 
 
 def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, questions):
