@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import InvalidArgument
-from tunesmith.names import enum_value
+from tunesmith.names import enum_value, model_name
 from tunesmith.v1.grader_pb2 import Grader, GraderMessage, MultiGrader, PythonGrader, ScoreModel, StringCheck, TextSimilarity
 
 
@@ -50,7 +50,7 @@ def _score_model(name: str, given: Mapping[str, Any]) -> Grader:
     low, high = given.get("range", (None, None))
     turns = [GraderMessage(role=turn["role"], content=_text(turn["content"])) for turn in given["input"]]
     score = ScoreModel(
-        model=given["model"],
+        model=model_name(given["model"]),
         input=turns,
         range_min=low,
         range_max=high,

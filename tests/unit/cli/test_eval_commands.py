@@ -384,7 +384,14 @@ def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, question
                     {"role": "user", "content": [{"type": "input_text", "text": "Rate "}, {"type": "input_text", "text": "it"}]}
                 ],
             },
-            {"score_model": {"model": "m", "input": [{"role": "user", "content": "Rate it"}], "range_min": 1, "range_max": 5}},
+            {
+                "score_model": {
+                    "model": "baseModels/m",
+                    "input": [{"role": "user", "content": "Rate it"}],
+                    "range_min": 1,
+                    "range_max": 5,
+                }
+            },
         ),
         (
             {
@@ -397,7 +404,7 @@ def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, question
             },
             {
                 "score_model": {
-                    "model": "m",
+                    "model": "baseModels/m",
                     "input": [{"role": "user", "content": "x"}],
                     "labels": ["good", "bad"],
                     "passing_labels": ["good"],
@@ -419,6 +426,19 @@ def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, question
 )
 def test_graders_as_openai_writes_them(given, expected):
     assert grader(given) == json_format.ParseDict({"name": "a", **expected}, Grader())
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("00000000-0000-0000-0000-000000000007", "tasks/00000000-0000-0000-0000-000000000007"),
+        ("good@best", "models/good@best"),
+        ("artifacts/x", "artifacts/x"),
+    ],
+)
+def test_the_model_of_a_grader_is_named_as_everywhere(model, name):
+    found = grader({"type": "score_model", "name": "a", "model": model, "input": [{"role": "user", "content": "x"}]})
+    assert found.score_model.model == name
 
 
 @pytest.mark.parametrize(
