@@ -428,6 +428,33 @@ def test_graders_as_openai_writes_them(given, expected):
     assert grader(given) == json_format.ParseDict({"name": "a", **expected}, Grader())
 
 
+SCORE = {"type": "score_model", "name": "a", "model": "m", "input": [{"role": "user", "content": "x"}]}
+LENGTHS = {
+    "not told": ({}, None),
+    "ours": ({"max_tokens": 7}, 7),
+    "OpenAI's": ({"sampling_params": {"max_completions_tokens": 7, "temperature": 0, "seed": 1}}, 7),
+    "as chats have it": ({"sampling_params": {"max_completion_tokens": 7}}, 7),
+    "nothing": ({"sampling_params": None, "range": None}, None),
+}
+
+
+@pytest.mark.parametrize(("given", "tokens"), LENGTHS.values(), ids=LENGTHS)
+def test_how_long_a_judge_may_answer_is_told_as_openai_does(given, tokens):
+    found = grader(SCORE | given).score_model
+    assert (found.max_tokens if found.HasField("max_tokens") else None) == tokens
+
+
+def test_a_grader_alone_in_a_multi_grader_is_one_of_them():
+    alone = {"type": "string_check", "name": "x", "operation": "ne"}
+    multi = {"type": "multi", "name": "a", "calculate_output": "x"}
+    assert grader(multi | {"graders": alone}) == grader(multi | {"graders": {"x": alone}})
+
+
+def test_a_judge_is_not_asked_for_a_random_answer_in_silence():
+    with pytest.raises(InvalidArgument, match="temperature"):
+        grader(SCORE | {"sampling_params": {"temperature": 1}})
+
+
 @pytest.mark.parametrize(
     ("model", "name"),
     [
