@@ -12,8 +12,8 @@ from services.common.grading.overlap import METRICS
 from services.common.grading.template import MissingReference
 from services.common.grading.words import json_value
 
-# The number must stand by itself: not the 2 of `v2`.
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?![\w])")
+# The number must stand by itself: not the 2 of `v2`, nor a part of `0.25x` or of `1e-3`.
+_NUMBER = re.compile(r"(?<![\w.])(?<!\w[-+])[-+]?(?:\d++(?:\.\d++)?+|\.\d++)(?!\w)")
 
 _EPSILON = 1e-9
 
