@@ -218,6 +218,8 @@ def test_few_and_many_labels_pass() -> None:
         (ScoreModel("a", "m", (Turn("user", "{{y}}"),)), "graders[0].score_model.input[0].content", "reference"),
         (ScoreModel("a", "m", TURN, 1, 1), "graders[0].score_model.range_max", "not more than"),
         (ScoreModel("a", "m", TURN, 0, float("nan")), "graders[0].score_model.range_max", "not more than"),
+        (ScoreModel("a", "m", TURN, 0, float("inf")), "graders[0].score_model.range_max", "finite"),
+        (ScoreModel("a", "m", TURN, float("-inf"), 1), "graders[0].score_model.range_max", "finite"),
         (ScoreModel("a", "m", TURN, max_tokens=0), "graders[0].score_model.max_tokens", "between"),
         (ScoreModel("a", "m", TURN, 1, 2, 0.5), "graders[0].score_model.pass_threshold", "between"),
         (labelled(labels=("a",)), "graders[0].score_model.labels", "2 to 32"),
