@@ -101,13 +101,13 @@ class AnswerVerbs(RegistryVerbs, CheckpointVerbs, ArtifactVerbs):
         yield from self._result_lines(task, task.evaluation_result.rows_artifact or task.artifact, "rows.jsonl")
 
     def failed_rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """Every row that a generation could not answer, with the reason.
+        """Every row that a generation could not answer, with the reason; of a cancelled one those until then.
 
         Raises:
             FailedPrecondition: RESULT_NOT_READY.
         """
         task = self.get_task(name)
-        yield from self._result_lines(task, task.artifact, "failed.jsonl")
+        yield from self._result_lines(task, task.artifact or task.generation_result.partial_artifact, "failed.jsonl")
 
     def _evaluation(self, name: str) -> Task:
         task = self.get_task(name)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import InvalidArgument
-from tunesmith.names import enum_value
+from tunesmith.names import enum_value, model_name
 from tunesmith.v1.grader_pb2 import Grader, GraderMessage, MultiGrader, PythonGrader, ScoreModel, StringCheck, TextSimilarity
 
 
@@ -14,6 +14,9 @@ def grader(given: Mapping[str, Any]) -> Grader:
     Raises:
         InvalidArgument: GRADER_UNKNOWN, GRADER_MALFORMED.
     """
+    if not isinstance(given, Mapping):
+        message = f"a grader is an object, not {given!r:.80}"
+        raise InvalidArgument(message, reason="GRADER_MALFORMED", hint="See docs/how-to/evaluate.md.")
     kind = str(given.get("type", ""))
     if kind not in _READERS:
         # Of type python a grader can be written down, but no server runs one.
@@ -44,17 +47,28 @@ def _text_similarity(name: str, given: Mapping[str, Any]) -> Grader:
 
 
 def _score_model(name: str, given: Mapping[str, Any]) -> Grader:
-    low, high = given.get("range", (None, None))
+    low, high = given.get("range") or (None, None)
     turns = [GraderMessage(role=turn["role"], content=_text(turn["content"])) for turn in given["input"]]
     score = ScoreModel(
-        model=given["model"],
+        model=model_name(given["model"]),
         input=turns,
         range_min=low,
         range_max=high,
         pass_threshold=given.get("pass_threshold"),
-        max_tokens=given.get("max_tokens"),
+        max_tokens=_max_tokens(given),
     )
     return Grader(name=name, score_model=score)
+
+
+def _max_tokens(given: Mapping[str, Any]) -> int | None:
+    """In OpenAI's place for it, or as the message calls it."""
+    numbers = given.get("sampling_params") or {}
+    if numbers.get("temperature"):
+        raise ValueError("temperature is not 0: graders are asked for the likeliest answer")
+    for name in ("max_completions_tokens", "max_completion_tokens"):
+        if numbers.get(name) is not None:
+            return int(numbers[name])
+    return given.get("max_tokens")
 
 
 def _label_model(name: str, given: Mapping[str, Any]) -> Grader:
@@ -65,7 +79,10 @@ def _label_model(name: str, given: Mapping[str, Any]) -> Grader:
 
 
 def _multi(name: str, given: Mapping[str, Any]) -> Grader:
-    parts = [grader({**part, "name": key}) for key, part in given["graders"].items()]
+    # OpenAI's schema has a single grader there, its guide an object of them.
+    found = given["graders"]
+    by_name = {found["name"]: found} if isinstance(found.get("type"), str) else found
+    parts = [grader({**part, "name": key}) for key, part in by_name.items()]
     multi = MultiGrader(graders=parts, calculate_output=given["calculate_output"], pass_threshold=given.get("pass_threshold"))
     return Grader(name=name, multi=multi)
 

@@ -71,6 +71,9 @@ def _as_service_error(error: grpc.aio.AioRpcError, unavailable_reason: str, peer
         message = status.message if status else ""
         return ServiceError(info.reason, message, hint=info.metadata.get("hint", ""), metadata=metadata, violations=violations)
     detail = error.details() or code_pb2.Code.Name(error.code().value[0])
+    # gRPC itself says so, and would say it every time; a service that has no room says it with a reason of its own.
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in detail:
+        return ServiceError("REQUEST_TOO_LARGE", f"{peer} takes no message as large as this: {detail}")
     return Unavailable(unavailable_reason, f"{peer} did not answer: {detail}")
 
 

@@ -114,9 +114,14 @@ def _parsed(text: str) -> ToolCall | None:
     except ValueError:
         return None
     name, arguments = call.get("name"), call.get("arguments", {})
-    if not isinstance(name, str) or not isinstance(arguments, dict):
+    if not isinstance(name, str) or not isinstance(arguments, dict) or _whole(name) != name:
         return None
-    return ToolCall(_new_id(), name, json.dumps(arguments, ensure_ascii=False))
+    return ToolCall(_new_id(), name, _whole(json.dumps(arguments, ensure_ascii=False)))
+
+
+def _whole(text: str) -> str:
+    """The text with every half of a character as JSON spells it, which no encoding can hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _new_id() -> str:

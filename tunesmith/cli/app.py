@@ -50,6 +50,10 @@ class _Root(typer.core.TyperGroup):
             broken = LocalError("FILE_UNUSABLE", str(error), "Check the path and its permissions.")
             errors.show(broken, as_json=ctx.meta["json"])
             raise typer.Exit(errors.FAILED) from error
+        except UnicodeError as error:  # of a file, an argument, what is piped in, or a terminal that cannot show everything
+            broken = LocalError("TEXT_UNREADABLE", f"a text is not UTF-8: {error}", "Write it in UTF-8.")
+            errors.show(broken, as_json=ctx.meta["json"])
+            raise typer.Exit(errors.FAILED) from error
         except KeyboardInterrupt as interruption:
             raise typer.Exit(errors.INTERRUPTED) from interruption
 

@@ -6,7 +6,7 @@ import typer
 
 from tunesmith.cli import ask_options as ask
 from tunesmith.cli.options import Json, TaskId
-from tunesmith.cli.output import print_fields, print_json, print_table, talk
+from tunesmith.cli.output import print_fields, print_json, print_table, talk, visible
 from tunesmith.cli.task_options import Watch
 from tunesmith.names import bare_id
 
@@ -97,4 +97,5 @@ def _show(task: "Task") -> None:
     )
     if result.failed_count:
         talk(f"{result.failed_count} rows could not be answered")
-        print_table(["ROW", "REASON", "MESSAGE"], [(str(r.row), r.reason, r.message) for r in result.failed_rows], "")
+        failed = [(str(row.row), row.reason, visible(row.message)) for row in result.failed_rows]
+        print_table(["ROW", "REASON", "MESSAGE"], failed, "", breaks=True)

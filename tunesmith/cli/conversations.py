@@ -118,10 +118,15 @@ def _parts(
 def _answer(client: "Client", model: str, turns: Turns, system: str, sampling: Sampling) -> str:
     pieces: list[str] = []
     usage = None
-    for part in client.stream_chat(model, turns, system or None, **sampling):
-        pieces.append(part.delta)
-        print(part.delta, end="", flush=True)
-        usage = part.usage if part.HasField("usage") else usage
+    try:
+        for part in client.stream_chat(model, turns, system or None, **sampling):
+            pieces.append(part.delta)
+            print(part.delta, end="", flush=True)
+            usage = part.usage if part.HasField("usage") else usage
+    except (TunesmithError, KeyboardInterrupt):
+        # What is said next, an error or the shell's prompt, begins a line of its own.
+        print("\n" if any(pieces) else "", end="", flush=True)
+        raise
     print()
     if usage is not None and sys.stderr.isatty():
         seconds = usage.total_time.ToMilliseconds() / 1000

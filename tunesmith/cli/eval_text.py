@@ -16,7 +16,7 @@ def print_result(result: EvaluationResult) -> None:
     names = [score.name for score in result.models[0].scores] if result.models else []
     rows = [_row(model, names) for model in result.models]
     headers = ["MODEL", "STEP", *(name.upper() for name in names), "PERPLEXITY", "FAILED", "P50, P95", "VERDICT"]
-    print_table(headers, rows, "no model was asked")
+    print_table(headers, rows, "no model was asked", breaks=True)
     for model in result.models[1:]:
         changed = f"{model.improved_count} rows better, {model.regressed_count} worse"
         print(f"{model.model}: {model.verdict_text} on {result.primary_score}, {rows_asked}; {changed}")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from tunesmith.names import bare_id
 
 if TYPE_CHECKING:
     from tunesmith.client import Client
+    from tunesmith.v1.grader_pb2 import Grader
     from tunesmith.v1.task_pb2 import Task
 
 app = typer.Typer(help="Evaluations: compare models on questions with known answers.", no_args_is_help=True)
@@ -64,7 +65,7 @@ def run(
 
     if spread and max_rows is None:
         raise typer.BadParameter("needs --max-rows: without it all rows are asked", param_hint="--spread")
-    graders = [each for given in grader or [] for each in _graders(given)]
+    graders: list[Grader | dict[str, str]] = [each for given in grader or [] for each in _graders(given)]
     if data == _GENERAL:
         data, graders, name = str(_QUESTIONS), graders or [_CONTAINS], name or "General questions"
     with Client() as client:
@@ -113,9 +114,20 @@ def rows(
     from tunesmith.client import Client
 
     with Client() as client:
+        right = _right(client, task) if wrong else 0.0
         for row in client.evaluation_rows(task):
-            if not wrong or next(iter(row["answers"][-1]["scores"].values())) < 1:
+            if not wrong or next(iter(row["answers"][-1]["scores"].values())) < right:
                 print(json.dumps(row, ensure_ascii=False))
+
+
+def _right(client: "Client", task: str) -> float:
+    """The first score of an answer that is fully right; of an expression the number from which on one has passed."""
+    found = client.get_task(task)
+    asked = client.get_task(found.evaluation_task) if found.evaluation_task else found
+    first = next(iter(asked.spec.evaluation.graders), None)
+    if first is not None and first.score_model.HasField("range_max"):
+        return first.score_model.range_max
+    return first.multi.pass_threshold if first is not None and first.multi.HasField("pass_threshold") else 1.0
 
 
 def _follow(client: "Client", task: "Task", *, as_json: bool) -> None:
@@ -150,11 +162,13 @@ def _show(client: "Client", task: "Task", worst: int) -> None:
             talk(f"the rows that got worse cannot be shown: {error.message}")
 
 
-def _graders(given: str) -> list[dict[str, Any]]:
+def _graders(given: str) -> list["Grader"]:
     """One or several, from JSON or a file of it."""
-    text = given if given.lstrip().startswith(("{", "[")) else Path(given).read_text()
+    from tunesmith.graders import grader
+
+    text = given if given.lstrip().startswith(("{", "[")) else Path(given).read_text(encoding="utf-8")
     try:
         value = json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(f"{given[:80]!r} is not JSON: {error}", param_hint="--grader") from error
-    return value if isinstance(value, list) else [value]
+    return [grader(each) for each in (value if isinstance(value, list) else [value])]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
-_WIDE = 240  # a table that is not shown on a terminal is never cut
+_WIDE = 100_000  # a table that is not shown on a terminal is never cut
 
 
 def print_json(message: "Message", *more: "Message", compact: bool = False) -> None:
@@ -29,31 +29,49 @@ def talk(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> None:
-    """Rows under headers; `nothing` is said when there are none."""
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], nothing: str, *, breaks: bool = False) -> None:
+    """Rows under headers; `nothing` is said when there are none. A terminal that is too narrow cuts them, or, if the table
+    `breaks`, shows each row as fields."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for header in headers:
         table.add_column(header, no_wrap=True)
-    for row in rows:
+    told = list(rows)
+    for row in told:
         table.add_row(*row)
-    if not table.row_count:
+    if not told:
         talk(nothing)
         return
-    Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False, emoji=False).print(table)
+    console = Console(width=None if is_terminal() else _WIDE, highlight=False, markup=False, emoji=False)
+    if breaks and Measurement.get(console, console.options.update(width=_WIDE), table).maximum > console.width:
+        print("\n\n".join(_fields(list(zip(headers, row, strict=True))) for row in told))
+    else:
+        console.print(table)
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks at what is printed."""
+    return sys.stdout.isatty()
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Aligned `name  value` lines; those without a value are left out."""
+    if text := _fields(fields):
+        print(text)
+
+
+def _fields(fields: Sequence[tuple[str, str]]) -> str:
     shown = [(name, value) for name, value in fields if value]
     width = max((len(name) for name, _ in shown), default=0)
+    lines = []
     for name, value in shown:
         first, *more = value.splitlines()
-        print(f"{name:<{width}}  {first}")
-        for line in more:
-            print(f"{'':<{width}}  {line}")
+        lines.append(f"{name:<{width}}  {first}")
+        lines += [f"{'':<{width}}  {line}" for line in more]
+    return "\n".join(lines)
 
 
 def when(timestamp: "Timestamp") -> str:

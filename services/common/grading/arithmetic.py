@@ -41,7 +41,8 @@ class Expression:
         if len(text) > LONGEST:
             raise BadExpression(f"{len(text)} characters are more than {LONGEST}")
         try:
-            self._tree = ast.parse(text.strip(), mode="eval").body
+            # OpenAI writes ^ for powers. What Python means by it is not permitted.
+            self._tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
             self.names = frozenset(_names(self._tree))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise BadExpression(f"{text[:80]!r} is no expression: {error}") from None

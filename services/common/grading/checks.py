@@ -1,5 +1,6 @@
 """Whether graders make sense, before anything runs; used by the task manager."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -106,6 +107,8 @@ def _score_model(grader: ScoreModel, field: str) -> Iterator[Violation]:
         yield from _labels(grader, field)
     if not grader.range_min < grader.range_max:
         yield Violation(f"{field}.range_max", f"{grader.range_max:g} is not more than {grader.range_min:g}")
+    elif math.isinf(grader.range_min) or math.isinf(grader.range_max):
+        yield Violation(f"{field}.range_max", f"{grader.range_min:g} to {grader.range_max:g} is no finite range")
     if not 1 <= grader.max_tokens <= _MOST_TOKENS:
         yield Violation(f"{field}.max_tokens", f"{grader.max_tokens} is not between 1 and {_MOST_TOKENS:,}")
     yield from _threshold(grader.pass_threshold, grader.range_min, grader.range_max, field)

@@ -12,8 +12,8 @@ from services.common.grading.overlap import METRICS
 from services.common.grading.template import MissingReference
 from services.common.grading.words import json_value
 
-# The number must stand by itself: not the 2 of `v2`.
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?![\w])")
+# The number must stand by itself: not the 2 of `v2`, nor a part of `0.25x` or of `1e-3`.
+_NUMBER = re.compile(r"(?<![\w.])(?<!\w[-+])[-+]?(?:\d++(?:\.\d++)?+|\.\d++)(?!\w)")
 
 _EPSILON = 1e-9
 
@@ -87,10 +87,15 @@ def template_values(row: Mapping[str, Any], prompt: str, reference: str, sample:
     return {"item": {**row, "prompt": prompt, "reference": reference}, "sample": sample}
 
 
-def sample_values(text: str, calls: Sequence[Mapping[str, Any]] = (), said: str | None = None) -> dict[str, Any]:
-    """What references to the sample may name; `calls` are in OpenAI's form, and `said` is both in one text."""
+def sample_values(
+    text: str, calls: Sequence[Mapping[str, Any]] = (), said: str | None = None, finish_reason: str = "stop"
+) -> dict[str, Any]:
+    """What references to the sample may name; `calls` and `finish_reason` are in OpenAI's form, and `said` is text and calls in
+    one."""
     value = json_value(text)
-    sample = {"output_text": text, "output_tools": calls, "said": text if said is None else said}
+    message = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
+    choices = [{"index": 0, "message": message, "finish_reason": finish_reason}]
+    sample = {"output_text": text, "output_tools": calls, "choices": choices, "said": text if said is None else said}
     return sample | ({} if value is None else {"output_json": value})
 
 

@@ -1,6 +1,6 @@
 """How much of a text another one has: BLEU, GLEU, ROUGE, F1 and character similarity, each 0 to 1.
 
-Two texts without words are equal (1); a text without words and one with words have nothing in common (0).
+Two empty texts are equal (1); an empty text and one with words have nothing in common (0).
 """
 
 import math

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-_PATH = re.compile(r"(item|sample)(?:\.([A-Za-z0-9_-]+))(?:\.[A-Za-z0-9_-]+|\[[0-9]+\])*")
-_PART = re.compile(r"[A-Za-z0-9_-]+")
-_SAMPLE = ("output_text", "output_json", "output_tools", "said")
+_PATH = re.compile(r"(item|sample)(?:\.([\w-]+))(?:\.[\w-]+|\[[0-9]+\])*")
+_PART = re.compile(r"[\w-]+")
+_SAMPLE = ("output_text", "output_json", "output_tools", "choices", "said")
 
 
 class MissingReference(LookupError):
@@ -48,4 +48,6 @@ def _part(value: Any, part: str, path: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Half a character may be written in JSON, and nowhere else.
+    return text.encode(errors="backslashreplace").decode()

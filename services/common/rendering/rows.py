@@ -19,18 +19,19 @@ def render_row(renderer: Renderer, row: Mapping[str, Any]) -> tuple[Rendered, ..
     CHAT: the conversation. TEXT: the text, all of it with loss. PREFERENCE: input and preferred output, then input and other
     output, loss on the last answer only. LABELED: the conversation as a prompt, without loss; the label is for who classifies.
     """
-    if "text" in row:
-        return (renderer.render_text(row["text"]),)
-    if "input" in row:
+    # In this order: a row may have keys of its own beside those of its format, also such that are called like those of another.
+    if "messages" in row:
+        tools = row.get("tools")
+        render = renderer.render_prompt if "label" in row else renderer.render
+        return (render(row["messages"], tools),)
+    if "preferred_output" in row:
         given = row["input"]
         tools = given.get("tools") or row.get("tools")
         return tuple(
             renderer.render(_last_answer_only([*given["messages"], *row[output]]), tools)
             for output in ("preferred_output", "non_preferred_output")
         )
-    if "label" in row:
-        return (renderer.render_prompt(row["messages"], row.get("tools")),)
-    return (renderer.render(row["messages"], row.get("tools")),)
+    return (renderer.render_text(row["text"]),)
 
 
 def digest(renderings: Sequence[Rendered]) -> str:

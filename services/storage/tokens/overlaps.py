@@ -45,11 +45,9 @@ def count_overlap(rows: Iterable[tuple[int, Row]], against: Iterable[tuple[int, 
 
 def _input(row: Row) -> Any:
     """Everything before the last answer; of a row without anything before it, the row."""
-    if "input" in row:
-        return row["input"].get("messages")
     messages = row.get("messages")
     if not isinstance(messages, list):
-        return row.get("text", row)
+        return row["input"].get("messages") if "preferred_output" in row else row.get("text", row)
     if "label" in row:
         return messages
     answers = [index for index, message in enumerate(messages) if message.get("role") == "assistant"]

@@ -82,7 +82,7 @@ def count_tokens(renderer: "Renderer", rows: Iterable[tuple[int, Row]], max_seq_
         except RenderError as error:
             _refuse(counts, number, error)
         else:
-            _count(counts, renderings, max_seq_length, labeled="label" in row)
+            _count(counts, renderings, max_seq_length, labeled="label" in row and "messages" in row)
     return counts
 
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from services.common.errors import InvalidArgument, Violation
 from services.common.grading.conversion import graders_from_proto, sampling_from_proto
+from services.common.grading.graders import asking
 from services.common.names import resource_uuid
 from services.task_manager.domain.asking import EVALUATION, MEASURABLE, MOST_WITH_CHECKPOINTS, Evaluation
 from services.task_manager.domain.hyperparameters import Hyperparameters
@@ -65,7 +66,9 @@ class EvaluationWork:
         return api.TaskPlan(example_count=rows, total_steps=rows * ask.times_per_row(facts.format))
 
     async def _with_models(self) -> tuple[Evaluation, list[Found]]:
-        """The ask with the models that will be asked, and what they are."""
+        """The ask with the models that will be asked, and what they are; that judges can be asked is made sure of."""
+        for judge in asking(self.ask.graders):
+            await self.served.find(judge.model, f"{EVALUATION}.graders")
         found = [await self.served.find(name, f"{EVALUATION}.models[{at}]") for at, name in enumerate(self.ask.models)]
         if self.ask.asks_checkpoints:
             found = await self._with_checkpoints(found)

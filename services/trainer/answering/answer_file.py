@@ -21,13 +21,13 @@ class AnswerFile:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: pathlib.Path, model: str) -> Self:
-        """The file with every answer that was written whole. Answers of another model than `model` are dropped: they are no
-        answers to this question. Raises OSError."""
+    def open(cls, path: pathlib.Path, model: str, about: str = "") -> Self:
+        """The file with every answer that was written whole. Answers of another model than `model`, and those `about` what
+        another model has said, are dropped: they are no answers to this question. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            header = json.dumps({"model": model}).encode() + b"\n"
+            header = json.dumps({"model": model} | ({"about": about} if about else {})).encode() + b"\n"
             places = _repair(descriptor, header)
             if places is None:
                 os.ftruncate(descriptor, 0)
@@ -38,6 +38,12 @@ class AnswerFile:
         except BaseException:
             os.close(descriptor)
             raise
+
+    @classmethod
+    def reopen(cls, path: pathlib.Path) -> Self:
+        """As it was opened last. Raises OSError, and ValueError when it was cut before its first answer."""
+        with path.open("rb") as file:
+            return cls.open(path, **json.loads(file.readline()))
 
     def __len__(self) -> int:
         return len(self._places)

@@ -50,7 +50,7 @@ async def evaluate(config: EvaluationConfig, asker: Asker, reports: Reports, clo
         recorded = [] if config.models else [RecordedAnswers(items)]
         # Of texts nothing is asked: how probable they are is all there is to know.
         answers: Sequence[Answers] = files or recorded or likelihoods
-        opinions = await _open_opinions(stack, config, asker, len(answers))
+        opinions = await _open_opinions(stack, config, asker, [file.model for file in files] or [RECORDED])
         parts: Sequence[Sized] = [*files, *recorded, *likelihoods, *unlikelihoods, *opinions.values()]
         total, done = len(parts) * len(items), sum(map(len, parts))
         reports.started(total, done, config.models or [RECORDED])
@@ -80,8 +80,10 @@ def _length(item: Item) -> int:
     return len(item.reference.encode()) + _MARGIN * len(calls)
 
 
-async def _open(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str) -> AnswerFile:
-    return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model)))
+async def _open(
+    stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, name: str, model: str, *, about: str = ""
+) -> AnswerFile:
+    return stack.enter_context(AnswerFile.open(config.answers / f"{name}.jsonl", await asker.load(model), about))
 
 
 def _worse_answers(config: EvaluationConfig, items: Sequence[Item]) -> list[Item]:
@@ -104,12 +106,13 @@ async def _open_likelihoods(
     return [await _open(stack, config, asker, f"{answers}-{place}", model) for place, model in enumerate(models)]
 
 
-async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, models: int) -> Opinions:
+async def _open_opinions(stack: contextlib.ExitStack, config: EvaluationConfig, asker: Asker, judged: Sequence[str]) -> Opinions:
+    """`judged` are the models whose answers are, for an alias may point elsewhere when the run goes on."""
     judges = dict.fromkeys(asking(config.graders))
     return {
-        (judge, place): await _open(stack, config, asker, f"judge-{number}-{place}", judge.model)
+        (judge, place): await _open(stack, config, asker, f"judge-{number}-{place}", judge.model, about=about)
         for number, judge in enumerate(judges)
-        for place in range(models)
+        for place, about in enumerate(judged)
     }
 
 

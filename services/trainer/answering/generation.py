@@ -1,6 +1,7 @@
 """A generation: a model answers every row, and the conversations with their answers become a dataset."""
 
 import asyncio
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,19 +33,34 @@ async def generate(config: GenerationConfig, asker: Asker, reports: Reports, clo
     total = sum(1 for _ in _items(config))
     if not total:
         raise ServiceError("NOTHING_TO_ASK", "the dataset has no row to answer")
-    with AnswerFile.open(config.answers / "model-0.jsonl", await asker.load(config.model)) as file:
-        reports.started(total, len(file), [config.model])
-        progress = Progress(reports, total, len(file), clock)
-        questions = map(_question, _items(config))
-        try:
+    try:
+        with AnswerFile.open(_answers(config), await asker.load(config.model)) as file:
+            reports.started(total, len(file), [config.model])
+            progress = Progress(reports, total, len(file), clock)
+            questions = map(_question, _items(config))
             await asker.answer(file.model, questions, file, config.sampling, progress.counter("model_0", len(file)))
-        except asyncio.CancelledError:
-            # Who cancels the task gets what there is; whoever pauses or stops it lets it go on later.
-            if (config.directory / CANCEL).exists() and len(file):
-                save_outcome(_outcome(config, file, total), config.directory)
-            raise
-        reports.beat(total, "busy")
-        return _outcome(config, file, total)
+            reports.beat(total, "busy")
+            return _outcome(config, file, total)
+    except asyncio.CancelledError:
+        # Whoever pauses or stops the task lets it go on later.
+        if (config.directory / CANCEL).exists():
+            _leave(config, total)
+        raise
+
+
+def _leave(config: GenerationConfig, total: int) -> None:
+    """Who cancels the task gets what there is, also of earlier attempts."""
+    try:
+        kept = AnswerFile.reopen(_answers(config))
+    except (FileNotFoundError, ValueError):
+        return
+    with kept as file:
+        if len(file):
+            save_outcome(_outcome(config, file, total), config.directory)
+
+
+def _answers(config: GenerationConfig) -> pathlib.Path:
+    return config.answers / "model-0.jsonl"
 
 
 def _items(config: GenerationConfig) -> Iterator[Item]:

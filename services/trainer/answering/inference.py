@@ -23,7 +23,9 @@ _MODES = {
     "none": pb2.ToolChoice.MODE_NONE,
     "required": pb2.ToolChoice.MODE_REQUIRED,
 }
-_CALL_SECONDS = 900.0
+# A peer that is gone is noticed by its pings. One that is slow, a large model without a GPU, is asked again when this is over,
+# and what it had written by then is lost: sixteen answers at once take long.
+_CALL_SECONDS = 3600.0
 _PEER = "the inference service"
 
 

@@ -91,12 +91,12 @@ def is_preference(row: Row) -> bool:
 
 def is_text(row: Row) -> bool:
     """Whether it is of format TEXT: no model is asked anything, see Models.judge."""
-    return "text" in row and "messages" not in row
+    return "text" in row and "messages" not in row and not is_preference(row)
 
 
 def to_answer(row: Row) -> tuple[Sequence[Row], Row | None]:
     """Of formats CHAT, LABELED and TEXT: everything but a turn of the assistant at the very end; a text is a turn of the user."""
-    if "text" in row:
+    if is_text(row):
         return [spoken("user", row["text"])], None
     turns = row["messages"]
     return turns[:-1] if turns[-1]["role"] == "assistant" else turns, None

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from services.common.grading.words import json_value, normalised
+from services.common.grading.words import json_meaning, json_value, normalised
 
 
 def json_valid(answer: str) -> float:
@@ -15,7 +15,7 @@ def json_valid(answer: str) -> float:
 
 def json_field_f1(answer: str, reference: str) -> float:
     """F1 of the values in common, each with the keys that lead to it, lists in any order; 0 unless both texts are JSON."""
-    ours, theirs = json_value(answer), json_value(reference)
+    ours, theirs = json_meaning(answer), json_meaning(reference)
     if ours is None or theirs is None:
         return 0.0
     found, known = Counter(_leaves(ours)), Counter(_leaves(theirs))

@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from services.common.grading.words import normalised, words
+from services.common.grading.words import normalised
 
 _MOST_LABELS, _MOST_WORDS, _LONGEST = 50, 6, 80
 _ROWS_PER_LABEL = 2
@@ -25,7 +25,7 @@ def are_labels(references: Sequence[str]) -> bool:
     """Whether known answers are labels: 2 to 50 different short ones, each twice on average or more."""
     different = {normalised(reference) for reference in references}
     is_few = 2 <= len(different) <= min(_MOST_LABELS, len(references) // _ROWS_PER_LABEL)
-    return is_few and all(0 < len(label) <= _LONGEST and len(words(label)) <= _MOST_WORDS for label in different)
+    return is_few and all(0 < len(label) <= _LONGEST and len(label.split()) <= _MOST_WORDS for label in different)
 
 
 def confusion(answers: Sequence[str | None], references: Sequence[str]) -> Confusion:

@@ -85,13 +85,15 @@ class Scoring:
         return Column(name, _SHARE, tuple(values), (False,) * len(values), {})
 
     def _graded(self, grader: Grader, answers: Mapping[int, Answer], judged: JudgedRow) -> Column:
-        values, ungraded, means = [], {}, scale(grader)
+        known, ungraded, means = {}, {}, scale(grader)
         for item in self._items:
             try:
-                values.append(_grade(grader, item, answers[item.number], judged))
+                known[item.number] = _grade(grader, item, answers[item.number], judged)
             except NotGraded as error:
-                values.append(means.lowest)
                 ungraded[item.number] = str(error)
+        # Nobody knows how low an expression goes; to fail must not be better than to answer badly.
+        lowest = min([means.lowest, *known.values()])
+        values = [known.get(item.number, lowest) for item in self._items]
         passed = [item.number not in ungraded and means.passes(value) for item, value in zip(self._items, values, strict=True)]
         return Column(grader.name, means, tuple(values), tuple(passed), ungraded)
 

@@ -65,5 +65,5 @@ class Answer:
 
 def references(item: Item, answer: Answer) -> dict[str, Any]:
     """What the texts of graders may refer to, about an answer to a row."""
-    sample = sample_values(answer.text, answer.tool_calls, answer.said)
+    sample = sample_values(answer.text, answer.tool_calls, answer.said, answer.finish_reason.lower())
     return template_values(item.row, item.prompt, item.reference, sample)

@@ -6,6 +6,8 @@ from services.trainer.evaluating.bootstrap import Interval
 
 LEAST_ROWS = 10
 """Fewer say nothing: their interval can be a single point by chance."""
+_LEAST_POINTS = 0.05
+"""Less is told as nothing."""
 _BETTER, _SAME, _WORSE = "BETTER", "NO_SIGNIFICANT_CHANGE", "WORSE"
 
 
@@ -50,4 +52,6 @@ def _rows(count: int) -> str:
 def _points(share: float, sign: str = "") -> str:
     """Whole points, or one digit after the point where whole ones would say nothing."""
     points = 100 * share
-    return f"{points:{sign}.0f}" if abs(points) >= 1 or points == 0 else f"{points:{sign}.1f}"
+    if abs(points) >= 1:
+        return f"{points:{sign}.0f}"
+    return f"{points:{sign}.1f}" if abs(points) >= _LEAST_POINTS else f"{0:{sign}}"

@@ -128,7 +128,7 @@ def load_dataset(path: Path, renderer: Renderer, max_seq_length: int, form: Form
     for number, row in _rows(path, form):
         renderings = _rendered(row, number, renderer, form)
         rows.update(bytes.fromhex(digest(renderings)))
-        label = row["label"] if form.labeled else ""
+        label = str(row["label"]) if form.labeled else ""
         example = Example(tuple(_cut(rendered, max_seq_length) for rendered in renderings), label, row=number)
         total += 1
         cuts += any(len(rendered.token_ids) > max_seq_length for rendered in renderings)

@@ -107,6 +107,50 @@ def test_a_cancelled_generation_leaves_what_was_answered(tmp_path: Path, data: P
     assert (counts["row_count"], counts["answered_count"], counts["failed_count"]) == (20, 18, 1)
 
 
+class Away(FakeModels):
+    """Loads for ever."""
+
+    async def load(self, model: str) -> str:
+        await asyncio.Event().wait()
+        return model
+
+
+def run_cut_short_before_a_question(config: GenerationConfig) -> None:
+    """Ended as by SIGTERM while the inference service is away."""
+
+    async def run() -> None:
+        asker = Asker(Away(parity), at_once=2, clock=lambda: 1.0)
+        running = asyncio.ensure_future(generate(config, asker, Told(), lambda: 1.0))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(run())
+
+
+def test_a_generation_that_is_cancelled_before_it_could_go_on_leaves_what_was_answered(tmp_path: Path, data: Path) -> None:
+    config = generation(tmp_path, data)
+    run_cut_short(config)
+    run_cut_short_before_a_question(config)
+    assert not (tmp_path / "result.json").exists()
+    (tmp_path / "cancel").touch()
+    run_cut_short_before_a_question(config)
+    assert json.loads((tmp_path / "result.json").read_text())["generation"]["answered_count"] == 18
+
+
+@pytest.mark.parametrize("begun", [None, b"", b'{"mod', b'{"model": "loaded/base"}\n'], ids=["none", "empty", "cut", "no answer"])
+def test_where_nothing_was_answered_nothing_is_left(tmp_path: Path, data: Path, begun: bytes | None) -> None:
+    config = generation(tmp_path, data)
+    (tmp_path / "cancel").touch()
+    config.answers.mkdir()
+    if begun is not None:
+        (config.answers / "model-0.jsonl").write_bytes(begun)
+    run_cut_short_before_a_question(config)
+    assert not (tmp_path / "result.json").exists()
+
+
 def test_a_generation_that_is_only_paused_leaves_no_result(tmp_path: Path, data: Path) -> None:
     run_cut_short(generation(tmp_path, data))
     assert not (tmp_path / "result.json").exists()

@@ -14,6 +14,8 @@ import pytest
 from services.common.channels import connect
 from services.common.errors import ServiceError
 from services.common.grading.sampling import Sampling
+from services.trainer.answering.answer_file import AnswerFile
+from services.trainer.answering.asking import Asker
 from services.trainer.answering.inference import Inference, Question
 from services.trainer.evaluating.turns import spoken
 from tests.unit.answering.scripted_inference import Service
@@ -96,6 +98,18 @@ async def test_a_question_and_its_answer_over_the_wire(service: Service, address
     assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
     (request,) = service.asked
     assert (request.seed, request.max_tokens, request.temperature, request.top_p, list(request.stop)) == (103, 5, 0.5, 0.9, ["!"])
+
+
+async def test_a_row_that_is_too_long_for_a_message_fails_alone(service: Service, address: str, tmp_path: Path) -> None:
+    long = question(1, ("user", "x" * (5 * 2**20)))
+    async with connect(address) as channel:
+        asker = Asker(Inference(channel, api_key=""), at_once=1, clock=lambda: 0.0)
+        with AnswerFile.open(tmp_path / "a", "tiny") as file:
+            async with asyncio.timeout(20):
+                await asker.answer("tiny", [long, question(2, ("user", "q"))], file, Sampling(), lambda: None)
+            failed, answered = file[1], file[2]
+    assert (failed.reason, answered.text) == ("REQUEST_TOO_LARGE", "re: q")
+    assert "larger than max" in failed.message
 
 
 async def test_a_text_is_judged_without_a_template_and_nothing_is_written(service: Service, address: str) -> None:

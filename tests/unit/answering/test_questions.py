@@ -38,12 +38,22 @@ from tests.unit.answering.scripted_runs import chat, chat_and, told, write
             "good",
         ),
         (
+            {
+                "text": "pair 7",
+                "input": {"messages": chat("q")["messages"]},
+                "preferred_output": [{"role": "assistant", "content": "good"}],
+                "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+            },
+            [("system", "Be brief."), ("user", "q")],
+            "good",
+        ),
+        (
             chat("q", "a", input="5", preferred_output="x", non_preferred_output="y"),
             [("system", "Be brief."), ("user", "q")],
             "a",
         ),
     ],
-    ids=["chat", "labeled", "later turn", "developer", "parts", "preference", "keys of its own"],
+    ids=["chat", "labeled", "later turn", "developer", "parts", "preference", "text beside a preference", "keys of its own"],
 )
 def test_rows_to_questions_with_a_known_answer(tmp_path: Path, row, asked, reference: str) -> None:
     write(tmp_path / "d", [row])
@@ -79,8 +89,10 @@ def test_a_text_asks_nothing_and_is_known(tmp_path: Path, system: str) -> None:
         (chat("q", label="x"), ["q"]),
         (chat_and("q", "a", {"role": "user", "content": "more"}), ["q", "a", "more"]),
         ({"text": "annotate me"}, ["annotate me"]),
+        (chat("q", "a", text="ticket 7"), ["q"]),
+        (chat("q", label="x", text=7), ["q"]),
     ],
-    ids=["answered", "open", "labeled", "goes on", "text"],
+    ids=["answered", "open", "labeled", "goes on", "text", "text beside it", "number beside it"],
 )
 def test_rows_to_what_a_generation_answers(tmp_path: Path, row, asked: list[str]) -> None:
     write(tmp_path / "d", [row])

@@ -370,6 +370,28 @@ def test_judges_are_asked_about_every_answer_there_is(tmp_path: Path, data: Path
     assert events[-1].fields["step"] == 12
 
 
+def test_what_a_judge_thought_of_another_version_is_no_opinion_on_this_one(tmp_path: Path, data: Path) -> None:
+    class Released(FakeModels):
+        """An alias that points to a version."""
+
+        version = "v1"
+
+        async def load(self, model: str) -> str:
+            return f"models/m/{self.version}" if model == "alias" else f"loaded/{model}"
+
+    def rule(model: str, messages) -> str:
+        said = messages[-1]["content"]
+        return {"v1": "bad", "v2": "good"}[model[-2:]] if "judge" not in model else str(int(said == "good"))
+
+    judge = ScoreModel("quality", "judge", (Turn("user", "{{sample.output_text}}"),))
+    config = evaluation(tmp_path, data, (judge,), models=("alias",), max_rows=4)
+    first, second = Released(rule), Released(rule)
+    second.version = "v2"
+    values = [run_evaluation(config, models)[0].result["models"][0]["scores"][0]["value"] for models in (first, second, second)]
+    assert values == [0.0, 1.0, 1.0]
+    assert len(second.asked) == 8
+
+
 def test_answers_that_stand_in_the_rows_are_graded_and_no_model_is_asked(tmp_path: Path, data: Path) -> None:
     given = [{"output_text": "even"}, {"output_text": "no"}, {}, None]
     write(data, [chat("q", "even", **({} if sample is None else {"sample": sample}), item={"n": 1}) for sample in given])

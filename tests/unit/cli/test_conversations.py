@@ -44,6 +44,25 @@ def test_a_question_that_cannot_be_answered_is_forgotten(monkeypatch: pytest.Mon
     assert "error[CONTEXT_LENGTH_EXCEEDED]: the conversation is too long" in shown.err
 
 
+@pytest.mark.parametrize(
+    "broken", [TunesmithError("it crashed", reason="ENGINE_CRASHED"), KeyboardInterrupt()], ids=["error", "Ctrl-C"]
+)
+def test_a_line_that_breaks_off_is_ended_before_anything_else_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, broken: BaseException
+) -> None:
+    class Breaking:
+        """Fails in the middle of an answer."""
+
+        def stream_chat(self, *_: Any, **__: Any) -> Iterator[StreamChatResponse]:
+            yield StreamChatResponse(delta="once upon")
+            raise broken
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n"))
+    with pytest.raises(type(broken)):
+        converse(Breaking(), ["tiny"], "", {})  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "once upon\n"
+
+
 def test_an_answer_that_is_empty_is_a_turn_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("one\ntwo\n"))
     models = Models("", "2")

@@ -185,9 +185,19 @@ def test_it_is_told_how_many_of_how_many_rows_were_asked(run, evaluated):
     assert "on exact_match, 20 of 4,000 rows; 10 rows better" in run("eval", "show", evaluated.name).stdout
 
 
-@pytest.mark.parametrize("grader_", ['{"type": ', "[1]"], ids=["no json", "no object"])
-def test_a_grader_that_cannot_be_read_is_an_error_of_usage(run, questions, grader_):
-    assert run("eval", "run", "--model", "tiny", "--data", questions, "--grader", grader_).exit_code in (1, 2)
+@pytest.mark.parametrize("grader_", ['{"type": ', "[1]", '[["x"]]', '{"type": 1}'], ids=["no json", "number", "list", "type"])
+def test_a_grader_that_cannot_be_read_is_an_error_of_usage_before_anything_is_sent(run, platform, questions, grader_):
+    done = run("eval", "run", "--model", "tiny", "--data", questions, "--grader", grader_, "--json")
+    assert (done.exit_code, done.stdout, platform.tasks.created, platform.datasets.stored) == (2, "", [], [])
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_a_file_of_graders_that_is_not_utf_8_is_told_apart_from_graders(run, questions, tmp_path):
+    path = tmp_path / "graders.json"
+    path.write_bytes('{"type": "string_check", "name": "größer"}'.encode("latin-1"))
+    done = run("eval", "run", "--model", "tiny", "--data", questions, "--grader", path, "--json")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert json.loads(done.stderr)["error"]["reason"] == "TEXT_UNREADABLE"
 
 
 def test_what_was_found_is_a_table_with_intervals_verdicts_and_the_worst_rows(run, evaluated):
@@ -208,6 +218,13 @@ def test_what_was_found_is_a_table_with_intervals_verdicts_and_the_worst_rows(ru
     assert "artifacts/a: exact_match could not" not in done.stderr
 
 
+def test_a_narrow_terminal_shows_every_score_whole(run, evaluated, monkeypatch, capsys):
+    monkeypatch.setattr("tunesmith.cli.output.is_terminal", lambda: True)
+    shown = CliRunner(env={"COLUMNS": "60"}).invoke(app, ["eval", "show", evaluated.name]).stdout
+    for text in ("0.500 ± 0.200", "0.900 ± 0.125", "20.1 ± 2", "exact_match 50 % (30 to 70)", "baseModels/tiny", "artifacts/a"):
+        assert text in shown
+
+
 def test_the_worst_rows_can_be_left_out_and_json_is_the_task(run, evaluated):
     assert "question" not in run("eval", "show", evaluated.name, "--worst", 0).stdout
     assert json.loads(run("eval", "show", evaluated.name, "--json").stdout)["evaluation_result"]["primary_score"] == "exact_match"
@@ -217,6 +234,28 @@ def test_every_row_is_a_line_or_only_the_wrong_ones(run, evaluated):
     assert [json.loads(line) for line in run("eval", "rows", evaluated.name).stdout.splitlines()] == ROWS
     wrong = run("eval", "rows", evaluated.name, "--wrong").stdout.splitlines()
     assert [json.loads(line)["row"] for line in wrong] == [1, 2]
+
+
+JUDGE = {"score_model": {"model": "m", "range_min": 1, "range_max": 5}}
+WRONG = {
+    "of a range": (JUDGE, [1.0, 4.5, 5.0], [1, 2]),
+    "of a share": ({"score_model": {"model": "m"}}, [0.0, 0.9, 1.0], [1, 2]),
+    "with a threshold": ({"multi": {"calculate_output": "4 * a", "pass_threshold": 3}}, [2.0, 3.0, 4.0], [1]),
+    "without one": ({"multi": {"calculate_output": "a"}}, [0.5, 1.0, 1.0], [1]),
+    "a check": ({"string_check": {"operation": "EQ"}}, [0.0, 1.0, 1.0], [1]),
+}
+
+
+@pytest.mark.parametrize(("kind", "scores", "wrong"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_depends_on_how_high_the_first_grader_goes(run, platform, kind, scores, wrong):
+    rows = [a_row(number, 1.0, score) for number, score in enumerate(scores, 1)]
+    artifact = platform.artifacts.add({"rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()})
+    spec = json_format.ParseDict({"evaluation": {"graders": [{"name": "g", **kind}]}}, TaskSpec())
+    measured = platform.tasks.add(Task.SUCCEEDED, spec=spec, artifact=artifact.name, evaluation_result=EvaluationResult())
+    tuned = platform.tasks.add(Task.SUCCEEDED, artifact="artifacts/a", evaluation_task=measured.name)
+    for task in (measured, tuned):
+        shown = run("eval", "rows", task.name, "--wrong").stdout.splitlines()
+        assert [json.loads(line)["row"] for line in shown] == wrong
 
 
 def test_a_fine_tuning_shows_the_evaluation_that_followed_on_it(run, platform, evaluated):
@@ -316,7 +355,10 @@ def test_a_generation_is_asked_for_and_shown(run, platform, questions):
     assert "CONTEXT_LENGTH_EXCEEDED" in shown.stdout
     with Client() as client:
         assert list(client.failed_rows(made.name)) == [{"row": 4}]
-    assert platform.artifacts.alone == [False], "lines are given on before all have come"
+        left = GenerationResult(row_count=9, answered_count=3, failed_count=1, partial_artifact=artifact.name)
+        cancelled = platform.tasks.add(Task.CANCELLED, spec=spec, generation_result=left)
+        assert list(client.failed_rows(cancelled.name)) == [{"row": 4}]
+    assert platform.artifacts.alone == [False] * 2, "lines are given on before all have come"
 
 
 def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, questions):
@@ -342,7 +384,14 @@ def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, question
                     {"role": "user", "content": [{"type": "input_text", "text": "Rate "}, {"type": "input_text", "text": "it"}]}
                 ],
             },
-            {"score_model": {"model": "m", "input": [{"role": "user", "content": "Rate it"}], "range_min": 1, "range_max": 5}},
+            {
+                "score_model": {
+                    "model": "baseModels/m",
+                    "input": [{"role": "user", "content": "Rate it"}],
+                    "range_min": 1,
+                    "range_max": 5,
+                }
+            },
         ),
         (
             {
@@ -355,7 +404,7 @@ def test_evaluation_data_of_a_task_is_uploaded_and_named(run, platform, question
             },
             {
                 "score_model": {
-                    "model": "m",
+                    "model": "baseModels/m",
                     "input": [{"role": "user", "content": "x"}],
                     "labels": ["good", "bad"],
                     "passing_labels": ["good"],
@@ -379,6 +428,46 @@ def test_graders_as_openai_writes_them(given, expected):
     assert grader(given) == json_format.ParseDict({"name": "a", **expected}, Grader())
 
 
+SCORE = {"type": "score_model", "name": "a", "model": "m", "input": [{"role": "user", "content": "x"}]}
+LENGTHS = {
+    "not told": ({}, None),
+    "ours": ({"max_tokens": 7}, 7),
+    "OpenAI's": ({"sampling_params": {"max_completions_tokens": 7, "temperature": 0, "seed": 1}}, 7),
+    "as chats have it": ({"sampling_params": {"max_completion_tokens": 7}}, 7),
+    "nothing": ({"sampling_params": None, "range": None}, None),
+}
+
+
+@pytest.mark.parametrize(("given", "tokens"), LENGTHS.values(), ids=LENGTHS)
+def test_how_long_a_judge_may_answer_is_told_as_openai_does(given, tokens):
+    found = grader(SCORE | given).score_model
+    assert (found.max_tokens if found.HasField("max_tokens") else None) == tokens
+
+
+def test_a_grader_alone_in_a_multi_grader_is_one_of_them():
+    alone = {"type": "string_check", "name": "x", "operation": "ne"}
+    multi = {"type": "multi", "name": "a", "calculate_output": "x"}
+    assert grader(multi | {"graders": alone}) == grader(multi | {"graders": {"x": alone}})
+
+
+def test_a_judge_is_not_asked_for_a_random_answer_in_silence():
+    with pytest.raises(InvalidArgument, match="temperature"):
+        grader(SCORE | {"sampling_params": {"temperature": 1}})
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("00000000-0000-0000-0000-000000000007", "tasks/00000000-0000-0000-0000-000000000007"),
+        ("good@best", "models/good@best"),
+        ("artifacts/x", "artifacts/x"),
+    ],
+)
+def test_the_model_of_a_grader_is_named_as_everywhere(model, name):
+    found = grader({"type": "score_model", "name": "a", "model": model, "input": [{"role": "user", "content": "x"}]})
+    assert found.score_model.model == name
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
@@ -388,8 +477,10 @@ def test_graders_as_openai_writes_them(given, expected):
         ({"type": "text_similarity"}, "GRADER_MALFORMED"),
         ({"type": "score_model", "model": "m", "input": "x"}, "GRADER_MALFORMED"),
         ({"type": "multi", "graders": [], "calculate_output": ""}, "GRADER_MALFORMED"),
+        (1, "GRADER_MALFORMED"),
+        (["type"], "GRADER_MALFORMED"),
     ],
-    ids=["type", "labels", "operation", "metric", "input", "graders"],
+    ids=["type", "labels", "operation", "metric", "input", "graders", "number", "list"],
 )
 def test_what_is_no_grader_is_refused_before_any_call(given, reason):
     with pytest.raises(InvalidArgument) as caught:

@@ -56,6 +56,22 @@ class TestPrinting:
         print_table(["A", "B"], [("x" * 120, "y" * 100)], "nothing")
         assert len(capsys.readouterr().out.splitlines()) == 2
 
+    def test_nothing_is_cut_where_no_terminal_is(self, capsys):
+        print_table(["A", "B", "C"], [("x" * 300, "y" * 300, "z")], "nothing")
+        assert capsys.readouterr().out.splitlines()[1].split() == ["x" * 300, "y" * 300, "z"]
+
+    @pytest.mark.parametrize("columns", ["30", "200"])
+    def test_a_table_that_is_too_wide_for_the_terminal_can_be_fields(self, monkeypatch, capsys, columns):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        monkeypatch.setenv("COLUMNS", columns)
+        rows = [("artifacts/11111111-2222", "0.900 ± 0.100", "x"), ("base", "0.500 ± 0.100", "")]
+        print_table(["MODEL", "EXACT_MATCH", "C"], rows, "nothing", breaks=True)
+        out = capsys.readouterr().out
+        assert all(text in out for row in rows for text in row)
+        fields = "MODEL        artifacts/11111111-2222\nEXACT_MATCH  0.900 ± 0.100\nC            x\n"
+        assert out.startswith(fields) is (columns == "30")
+        assert ("\n\nMODEL        base\nEXACT_MATCH  0.500 ± 0.100\n" in out) is (columns == "30")
+
     def test_without_rows_only_the_remark_is_said(self, capsys):
         print_table(["A"], [], "nothing yet")
         captured = capsys.readouterr()

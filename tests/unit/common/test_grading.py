@@ -16,8 +16,9 @@ from services.common.grading.sampling import Sampling
 from services.common.grading.template import MissingReference
 from tunesmith.v1 import grader_pb2, sampling_pb2
 
+FOREIGN = {"größe": "5 m", "城市": [{"naïve-x": "Bern"}]}
 VALUES = {
-    "item": {"city": "Bern", "messages": [{"content": "first"}], "n": 3, "parts": {"a": [1, "zwei"]}},
+    "item": {"city": "Bern", "messages": [{"content": "first"}], "n": 3, "parts": {"a": [1, "zwei"]}, **FOREIGN},
     "sample": {"output_text": "{{item.city}}", "output_json": {"intent": "refund"}},
 }
 
@@ -35,6 +36,7 @@ VALUES = {
         ("{{ item.messages[0].content }}", "first"),
         ("{{sample.output_json.intent}}", "refund"),
         ("{single} }} {", "{single} }} {"),
+        ("{{item.größe}} {{ item.城市[0].naïve-x }}", "5 m Bern"),
     ],
 )
 def test_references_are_replaced(text: str, expected: str) -> None:
@@ -87,6 +89,8 @@ def test_a_text_without_problems_renders_or_names_what_is_missing(text: str) -> 
         ("a + 2 * b", 2.5),
         ("-(a - 1) / 2", 0.25),
         ("2 ** 3 ** 2", 512),
+        ("2 ^ 3 ^ 2 - -b ^ 2", 513),
+        ("2 * a ^ 2", 0.5),
         ("min(a, b, 0.2) + max(1, b)", 1.2),
         ("abs(-a) + floor(1.9) + ceil(0.1) + sqrt(4) + exp(0) + log(1)", 5.5),
         ("min(a)", 0.5),
@@ -112,6 +116,8 @@ def test_expressions(text: str, value: float) -> None:
         "1j",
         "a == b",
         "a // b",
+        "a ^^ b",
+        "a | b",
         "a % b",
         "a << 2",
         "min()",
@@ -212,6 +218,8 @@ def test_few_and_many_labels_pass() -> None:
         (ScoreModel("a", "m", (Turn("user", "{{y}}"),)), "graders[0].score_model.input[0].content", "reference"),
         (ScoreModel("a", "m", TURN, 1, 1), "graders[0].score_model.range_max", "not more than"),
         (ScoreModel("a", "m", TURN, 0, float("nan")), "graders[0].score_model.range_max", "not more than"),
+        (ScoreModel("a", "m", TURN, 0, float("inf")), "graders[0].score_model.range_max", "finite"),
+        (ScoreModel("a", "m", TURN, float("-inf"), 1), "graders[0].score_model.range_max", "finite"),
         (ScoreModel("a", "m", TURN, max_tokens=0), "graders[0].score_model.max_tokens", "between"),
         (ScoreModel("a", "m", TURN, 1, 2, 0.5), "graders[0].score_model.pass_threshold", "between"),
         (labelled(labels=("a",)), "graders[0].score_model.labels", "2 to 32"),

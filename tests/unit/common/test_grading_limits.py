@@ -155,6 +155,10 @@ def test_formulas_are_read_as_python_reads_them(text: str, value: float) -> None
         ("x3 5", 5),
         ("3x 5", 5),
         ("1e3", None),
+        ("1e-3", None),
+        ("1e-3 or 2", 2),
+        ("0.9pts", None),
+        ("0.25x 3", 3),
         ("10/10", 10),
         ("99", 10),
         ("-99", -5),
@@ -224,7 +228,28 @@ def test_calls_of_an_answer_have_parts() -> None:
     assert template.render("{{sample.output_text}}, {{sample.said}}", values) == "words, words and calls"
     assert template.render("{{sample.output_tools}} {{sample.said}}", {"sample": sample_values("words")}) == "[] words"
     (problem,) = template.problems("{{sample.tools}}")
-    assert problem.endswith("a sample has only output_text, output_json, output_tools, said")
+    assert problem.endswith("a sample has only output_text, output_json, output_tools, choices, said")
+
+
+def test_an_answer_is_a_choice_as_chats_have_it() -> None:
+    calls = [{"id": "c", "type": "function", "function": {"name": "lamp", "arguments": "{}"}}]
+    values = {"sample": sample_values("words", calls, "both", "tool_calls")}
+    text = "{{sample.choices[0].message.content}} {{ sample.choices.0.message.tool_calls[0].function.name }}"
+    ending = "{{sample.choices[0].message.role}} {{sample.choices[0].finish_reason}} {{sample.choices[0].index}}"
+    assert template.problems(text + ending) == []
+    assert template.render(text, values) == "words lamp"
+    assert template.render(ending, values) == "assistant tool_calls 0"
+    with pytest.raises(MissingReference):
+        template.render("{{sample.choices[0].message.tool_calls}}", {"sample": sample_values("words")})
+    with pytest.raises(MissingReference):
+        template.render("{{sample.choices[1].message.content}}", values)
+
+
+def test_half_a_character_that_an_answer_spells_in_json_can_be_asked_about() -> None:
+    values = {"sample": sample_values('{"a": "x\\ud83d", "b": ["\\udc00"]}')}
+    assert values["sample"]["output_json"]["a"] == "x\ud83d"
+    rendered = template.render("{{sample.output_json.a}} {{sample.output_json.b}}", values)
+    assert (rendered, rendered.encode().decode()) == ('x\\ud83d ["\\udc00"]', rendered)
 
 
 def test_json_of_an_answer_is_that_of_its_text_and_never_of_its_calls() -> None:
@@ -259,7 +284,7 @@ def test_texts_that_say_the_same_are_the_same(text: str, expected: str) -> None:
 def test_words_of_scripts_without_spaces_are_characters() -> None:
     assert words("ＡＢ１ ねこ猫a") == ["ab1", "ね", "こ", "猫", "a"]
     assert words("snake_case don't") == ["snake_case", "don", "t"]
-    assert words(" .!") == []
+    assert words(" .!") == [".!"]
 
 
 @pytest.mark.parametrize("text", ["Infinity", "-Infinity", "[NaN]", "{", "'a'", "[" * 50_000], ids=lambda text: text[:10])

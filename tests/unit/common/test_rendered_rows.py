@@ -71,6 +71,21 @@ def test_a_preference_row_is_two_conversations_with_loss_on_the_last_answer_alon
     assert runs(renderer, other) == [f"bad{END}"]
 
 
+BESIDE = {"text": "not this", "input": "x", "id": 7}
+"""Keys of one's own: none of them decides what a conversation is."""
+
+
+@pytest.mark.parametrize("row", [{"messages": [ASK, SAY]}, {"messages": [ASK], "label": "x"}], ids=["chat", "labeled"])
+def test_what_stands_beside_a_conversation_is_not_rendered(renderer, row):
+    assert render_row(renderer, row | BESIDE | {"preferred_output": [SAY]}) == render_row(renderer, row)
+
+
+def test_what_stands_beside_a_preference_or_a_text_is_not_rendered(renderer):
+    preference = {"input": {"messages": [ASK]}, "preferred_output": [SAY], "non_preferred_output": [ASK]}
+    assert render_row(renderer, preference | {"text": "not this", "label": "x"}) == render_row(renderer, preference)
+    assert render_row(renderer, BESIDE | {"text": "the user"}) == render_row(renderer, {"text": "the user"})
+
+
 def test_a_preference_row_takes_its_tools_from_the_input(qwen):
     row = {"input": {"messages": [ASK], "tools": [TOOL]}, "preferred_output": [SAY], "non_preferred_output": [SAY]}
     assert all("# Tools" in one.text for one in render_row(qwen, row))

@@ -23,12 +23,14 @@ def rows_of(*labels: str, each: int = 2) -> list[str]:
         (rows_of("x" * 81, "b"), False),
         (rows_of("one two three four five six", "b"), True),
         (rows_of("one two three four five six seven", "b"), False),
+        (rows_of("账户余额查询问题", "退款"), True),
+        (rows_of("lost-or-stolen-card-of-another-bank", "b"), True),
         (rows_of("...", "b"), False),
         (rows_of("Refund", "refund.", '"REFUND"'), False),
     ],
     ids=[
         *("two", "only one", "fifty", "too many", "each once", "less than twice on average", "twice on average"),
-        *("longest", "too long", "most words", "too many words", "nothing is no label", "spellings of one"),
+        *("longest", "too long", "most words", "too many words", "Chinese", "hyphens", "nothing is no label", "spellings of one"),
     ],
 )
 def test_labels_are_few_short_and_repeated(references: list[str], expected: bool) -> None:

@@ -94,6 +94,29 @@ def test_a_preference_is_the_same_when_its_question_is() -> None:
     assert fingerprint(ASKED | {"input": {"messages": []}}) == fingerprint(ASKED)
 
 
+@pytest.mark.parametrize("beside", [{"text": "ticket"}, {"text": "ticket", "input": "x"}, {"preferred_output": []}])
+def test_what_a_conversation_has_beside_it_says_nothing(beside: dict) -> None:
+    assert fingerprint(ASKED | beside) == fingerprint(ASKED)
+    pair = {"input": row(("user", "q")), "preferred_output": row(("assistant", "a"))["messages"]}
+    assert fingerprint(pair | {"text": "ticket"}) == fingerprint(pair)
+
+
+@pytest.mark.parametrize("label", ["Delivery", 7])
+def test_a_label_is_what_the_assistant_would_say(label: object) -> None:
+    labeled = row(("user", "Where is my parcel?"), label=label)
+    chat = row(("user", "where is my parcel?"), ("assistant", str(label).upper()))
+    other = row(("user", "Where is my parcel?"), ("assistant", "something else"))
+    assert leaked([item(1, labeled)], [chat]) == leaked([item(1, chat)], [labeled]) == [1]
+    assert leaked([item(1, labeled)], [other]) == []
+    assert leaked([item(1, labeled)], [row(("user", "Where is my parcel?"), label="refund")]) == [1]
+
+
+def test_a_text_in_parts_and_a_system_turn_by_its_other_name_are_the_same() -> None:
+    parts = [{"type": "text", "text": "Where is "}, {"type": "text", "text": "my parcel?"}]
+    assert fingerprint(row(("user", parts), ("assistant", "delivery"))) == fingerprint(ASKED)
+    assert fingerprint(row(("developer", "Be kind."))) == fingerprint(row(("system", "Be kind.")))
+
+
 def test_training_data_is_read_once_and_not_kept() -> None:
     seen = []
 

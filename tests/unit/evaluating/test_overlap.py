@@ -23,7 +23,11 @@ TEXTS = st.text(alphabet="ab c好!", max_size=20)
         ("3.5", "3.5"),
         ("two  words", "two words"),
         ('{"b": 1,\n "a": "X"}', '{"a": "X", "b": 1}'),
+        ('{"a": 1.0, "b": [2e1]}', '{"a": 1, "b": [20]}'),
         ("{broken", "{broken"),
+        ("「はい。」", "はい"),
+        ("“Oui…”", "oui"),
+        ("ठीक है।", "ठीक है"),
         ("...", ""),
     ],
 )
@@ -33,6 +37,31 @@ def test_what_counts_of_a_text(text: str, expected: str) -> None:
 
 def test_words_are_runs_of_letters_and_single_characters_of_chinese() -> None:
     assert words("It's 12 o'clock, 你好!") == ["it", "s", "12", "o", "clock", "你", "好"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("தமிழ்", ["தமிழ்"]),
+        ("שָׁלוֹם", ["שָׁלוֹם"]),
+        ("ที่นี่", ["ที่", "นี่"]),
+        ("naïve nai\u0308ve", ["naïve", "naïve"]),
+        ("👍 👎👎", ["👍", "👎👎"]),
+        (":-)", [":-)"]),
+        ("yes 👍", ["yes"]),
+        ("", []),
+        (" \n", []),
+    ],
+)
+def test_words_of_other_scripts_keep_their_vowels_and_signs_alone_are_words(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+@pytest.mark.parametrize("metric", [overlap.f1, overlap.bleu, overlap.gleu, overlap.rouge_l], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(("answer", "reference"), [("कि", "की"), ("👍", "👎"), ("", "👍"), (":-)", ":-("), ("+", "-")])
+def test_texts_that_say_something_else_have_nothing_in_common(metric, answer: str, reference: str) -> None:
+    assert (metric(answer, reference), metric(reference, reference)) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +128,8 @@ def test_the_longest_common_subsequence_is_that_of_the_table(first: list[int], s
         ('{"a": {"b": 1}}', '{"a": {"c": 1}}', 0.0),
         ('{"a": {}}', '{"a": {}}', 1.0),
         ('{"a": true}', '{"a": 1}', 0.0),
+        ('{"a": 10.0, "b": 1e2, "c": 0.5}', '{"a": 10, "b": 100, "c": 0.5}', 1.0),
+        ('{"a": 1e999}', '{"a": 1}', 0.0),
         ("not json", '{"a": 1}', 0.0),
         ('The answer: {"a": 1}', '{"a": 1}', 0.0),
     ],

@@ -52,6 +52,13 @@ def test_built_in_scores_of_texts() -> None:
     assert all(column.scale == Scale(0.0, True, None) and not column.ungraded for column in found.values())
 
 
+def test_what_could_not_be_graded_is_no_better_than_the_worst_that_could() -> None:
+    penalty = Multi("penalty", (ScoreModel("judge", "m", (Turn("user", "x"),), 0, 10),), "0 - judge")
+    found = columns(items("a", "b", "c"), answers("x", "y", None), penalty, judged=lambda _, row: {1: "2", 2: "7"}.get(row))
+    assert (found["penalty"].values, list(found["penalty"].ungraded)) == ((-2.0, -7.0, -7.0), [3])
+    assert columns(items("a"), answers(None), penalty)["penalty"].values == (0.0,)
+
+
 def test_json_is_scored_when_all_known_answers_are_objects() -> None:
     known = json.dumps({"a": 1, "b": 2})
     found = columns(items(known, known), answers('{"b": 2, "a": 1}', "no"))

@@ -57,8 +57,19 @@ def test_enough_rows_are_ten() -> None:
         (-0.08, -0.03, 0.02, "no significant change (-3 ± 5 points)"),
         (0.001, 0.004, 0.007, "better by 0.4 ± 0.3 points"),
         (0.36, 0.41, 0.48, "better by 41 ± 6 points"),
+        (0.8, 0.8 + 1e-16, 0.8 + 2e-16, "better by 80 ± 0 points"),
+        (-0.0004, -0.0003, 0.0001, "no significant change (+0 ± 0 points)"),
     ],
-    ids=["better", "worse", "slightly more", "slightly less", "less than a point", "half of a lopsided width"],
+    ids=[
+        "better",
+        "worse",
+        "slightly more",
+        "slightly less",
+        "less than a point",
+        "half of a lopsided width",
+        "rounding",
+        "next to nothing",
+    ],
 )
 def test_shares_are_told_in_points(low: float, value: float, high: float, text: str) -> None:
     assert of(low, value, high)[1] == text

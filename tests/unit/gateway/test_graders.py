@@ -102,6 +102,19 @@ async def test_a_single_grader_stands_for_an_object_of_one(http) -> None:
     assert told["reward"] == 1.0
 
 
+async def test_a_sample_is_a_choice_too_and_powers_are_written_as_openai_does(http) -> None:
+    choice = {**EQUAL, "input": "{{sample.choices[0].message.content}} {{sample.choices[0].finish_reason}}"}
+    assert (await run(http, choice, answer="Paris stop"))["reward"] == 1.0
+    assert (await run(http, {**BOTH, "calculate_output": "2 * alike ^ 2"}, "a c", answer="x"))["reward"] == 0.5
+
+
+async def test_a_model_can_be_asked_about_half_a_character_that_a_sample_spells(http, judged) -> None:
+    asked = judged("7")
+    question = [{"role": "user", "content": "{{sample.output_json.a}}?"}]
+    told = await run(http, {**JUDGE, "input": question}, '{"a": "x\\ud83d"}')
+    assert (told["reward"], asked[-1].messages[0].content) == (7.0, "x\\ud83d?")
+
+
 async def test_a_model_is_asked_for_the_number(http, judged) -> None:
     asked = judged("I give it 7 of 10.")
     told = await run(http, {**JUDGE, "sampling_params": {"max_completions_tokens": 9, "seed": 1}})
@@ -233,7 +246,7 @@ async def test_a_good_grader_is_told_as_it_was_given(http, platform, grader: dic
         ({**EQUAL, "operation": "is"}, "grader.operation"),
         ({**EQUAL, "input": ""}, "grader.input"),
         ({**EQUAL, "reference": "{{answer}}"}, "grader.reference"),
-        ({**EQUAL, "input": "{{sample.choices}}"}, "grader.input"),
+        ({**EQUAL, "input": "{{sample.output_audio}}"}, "grader.input"),
         ({**EQUAL, "input": "x" * 10_001}, "grader.input"),
         ({**ALIKE, "evaluation_metric": "cosine"}, "grader.evaluation_metric"),
         ({**ALIKE, "evaluation_metric": "same"}, "grader.evaluation_metric"),

@@ -37,7 +37,8 @@ def read(text: str, size: int) -> tuple[str, list[tuple[str, object]], bool]:
     for start in range(0, len(text), size):
         more, found = reader.push(text[start : start + size])
         shown += more
-        calls += [(call.name, json.loads(call.arguments)) for call in found]
+        # Both go over the wire.
+        calls += [(call.name.encode().decode(), json.loads(call.arguments.encode())) for call in found]
     return shown + reader.flush(), calls, reader.has_called
 
 
@@ -54,8 +55,13 @@ def read(text: str, size: int) -> tuple[str, list[tuple[str, object]], bool]:
         ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', '<tool_call>{"name": 3, "arguments": {}}</tool_call>', []),
         ('<tool_call>{"name": "lamp", "argu', '<tool_call>{"name": "lamp", "argu', []),
         ("a <tool", "a <tool", []),
+        ('<tool_call>{"name": "bell", "arguments": {"a": "\\ud83d"}}</tool_call>', "", [("bell", {"a": "\ud83d"})]),
+        ('<tool_call>{"name": "\\ud83d"}</tool_call>', '<tool_call>{"name": "\\ud83d"}</tool_call>', []),
     ],
-    ids=["text", "call", "text and call", "two calls", "no arguments", "no json", "no name", "cut off", "cut mark"],
+    ids=[
+        *("text", "call", "text and call", "two calls", "no arguments", "no json", "no name", "cut off", "cut mark"),
+        *("half a character", "half a name"),
+    ],
 )
 def test_text_and_calls_are_told_apart_however_they_come(
     text: str, shown: str, calls: list[tuple[str, object]], size: int

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from task_values import a_task
 
-from services.common.errors import InvalidArgument, NotFound
+from services.common.errors import InvalidArgument, NotFound, ServiceError
 from services.common.grading.sampling import Sampling
 from services.task_manager.domain.asking import Evaluation, Generation, full_model_name
 from services.task_manager.domain.hyperparameters import Hyperparameters
@@ -190,6 +190,26 @@ async def test_a_tasks_result_is_replaced_by_its_artifact(served: ServedModels) 
     plan = await work.plan(patience=1.0)
     # Five rows, two models, each asked and judged.
     assert (plan.example_count, plan.total_steps) == (5, 20)
+
+
+def a_judge(model: str) -> grader_pb2.Grader:
+    """Within another grader."""
+    question = [grader_pb2.GraderMessage(role="user", content="x")]
+    judge = grader_pb2.Grader(name="judge", score_model=grader_pb2.ScoreModel(model=model, input=question))
+    return grader_pb2.Grader(name="all", multi=grader_pb2.MultiGrader(graders=[judge], calculate_output="judge"))
+
+
+@pytest.mark.parametrize("way", ["resolve", "plan"])
+async def test_a_judge_that_cannot_be_asked_is_refused_before_anything_waits(served: ServedModels, way: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await getattr(an_evaluation(served, graders=[a_judge("baseModels/nobody")]), way)(patience=1.0)
+    assert (caught.value.status, caught.value.metadata["field"]) == ("NOT_FOUND", "task.spec.evaluation.graders")
+
+
+async def test_judges_stay_named_as_they_were(served: ServedModels) -> None:
+    resolved = await an_evaluation(served, graders=[a_judge("tiny"), a_judge(f"tasks/{ID}")]).resolve(patience=1.0)
+    graders = task_spec_pb2.TaskSpec.FromString(resolved.spec).evaluation.graders
+    assert [each.multi.graders[0].score_model.model for each in graders] == ["tiny", f"tasks/{ID}"]
 
 
 def test_of_preferences_both_outputs_are_measured() -> None:

@@ -155,9 +155,17 @@ def test_a_broken_row_is_named_counting_blank_lines_too(tmp_path, renderer, line
     assert caught.value.metadata == {"row": "3"}
 
 
-def test_a_label_that_is_no_text_is_refused(tmp_path, renderer):
-    with pytest.raises(ServiceError, match='row 1 has a "label" that is not a text'):
-        load(write(tmp_path, json.dumps({"messages": MESSAGES, "label": 3})), renderer, method="classification")
+@pytest.mark.parametrize("label", ["", None, True, 1.5, ["x"]])
+def test_a_label_that_is_neither_a_text_nor_an_integer_is_refused(tmp_path, renderer, label):
+    with pytest.raises(ServiceError, match='row 1 has a "label" that is neither a text nor an integer'):
+        load(write(tmp_path, json.dumps({"messages": MESSAGES, "label": label})), renderer, method="classification")
+
+
+def test_integers_are_labels_as_the_dataset_check_has_it(tmp_path, renderer):
+    rows = [json.dumps({"messages": MESSAGES, "label": label}) for label in (0, 1, "1", -2)]
+    data = load(write(tmp_path, *rows), renderer, method="classification")
+    assert [example.label for example in data.examples] == ["0", "1", "1", "-2"]
+    assert data.labels == ("-2", "0", "1")
 
 
 def test_a_row_the_template_refuses_is_named(tmp_path):

@@ -26,9 +26,14 @@ class Form:
         missing = [key for key in self.keys if key not in row]
         if missing:
             return f'is no {self.name} row: it has no "{missing[0]}"'
-        if self.labeled and not (isinstance(row["label"], str) and row["label"]):
-            return 'has a "label" that is not a text'
+        if self.labeled and not _is_label(row["label"]):
+            return 'has a "label" that is neither a text nor an integer'
         return ""
+
+
+def _is_label(value: Any) -> bool:
+    """As the dataset check has it."""
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
 
 
 _PREFERENCE = Form("preference", ("input", "preferred_output", "non_preferred_output"), text_count=2)

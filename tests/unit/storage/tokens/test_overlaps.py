@@ -32,6 +32,9 @@ def preference(question, good):
         (chat("q", label="x"), chat("q", label="y"), (1, 0, [1])),
         ({"text": "One two."}, {"text": "one  two."}, (1, 0, [1])),
         ({"text": "one"}, {"text": "two"}, (0, 0, [])),
+        (chat("q", "a", text="x", input="1"), chat("q", "b", text="y", input={"messages": "2"}), (1, 0, [1])),
+        (chat("q", "a", text="x"), chat("r", "a", text="x"), (0, 0, [])),
+        ({"text": "One two.", "input": "x"}, {"text": "one  two.", "input": "y"}, (1, 0, [1])),
         (preference("q", "a"), preference("q", "b"), (1, 0, [1])),
         (preference("q", "a"), chat("q", "b"), (1, 0, [1])),
         (
