@@ -140,11 +140,10 @@ class _Asked:
         return wire.Done()
 
     def _admit(self, question: wire.Admit) -> None:
-        request = question.request
-        if question.is_guided:
-            guide = self._guides[question.ticket] = _GuideElsewhere()
-            request = dataclasses.replace(request, guide=guide)
-        self._engine.admit(question.ticket, request)
+        guide = _GuideElsewhere() if question.is_guided else None
+        self._engine.admit(question.ticket, dataclasses.replace(question.request, guide=guide))
+        if guide:
+            self._guides[question.ticket] = guide
 
     def _step(self, question: wire.Step) -> wire.Stepped:
         for ticket, mask in question.allowed.items():

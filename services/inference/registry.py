@@ -117,11 +117,20 @@ class Registry:
         self._held.pop(holder, None)
 
     def pin(self, wanted: Sequence[ModelFiles]) -> None:
-        """Loads these, which stay from now on instead of what was pinned before; raises what `load` raises."""
+        """Loads these, which stay from now on instead of what was pinned before.
+
+        Raises NoRoom, and once all others are loaded what `load` has raised first.
+        """
         self._pinned = tuple(wanted)
+        failures: list[ServiceError] = []
         for files in wanted:
-            self.load(files)
+            try:
+                self.load(files)
+            except ServiceError as error:
+                failures.append(error)
         self._publish()
+        if failures:
+            raise failures[0]
 
     def unload_idle(self, longest: datetime.timedelta) -> None:
         """Frees what was neither used nor loaded for so long, but for what is held or pinned; a base model after its adapters."""
@@ -199,22 +208,24 @@ class Registry:
         return 2 * size if size <= self._twice_up_to else size
 
     def _make_room(self, size: int, wanted: ModelFiles) -> None:
-        in_use = self._names_in_use() - {wanted.base.name}
-        staying = self._names_to_stay() | {wanted.base.name, wanted.name}
-        idle = [loaded for name, loaded in self._loaded.items() if name not in staying]
-        excess = self._bytes() + size - self._max_bytes
+        own = {wanted.base.name, wanted.name}
         # What is too large even when it is alone is loaded nevertheless, but not beside what is in use or pinned.
-        if excess > sum(loaded.memory_bytes for loaded in idle):
-            if in_use:
-                raise NoRoom
-            if any(files != wanted for files in self._pinned):
-                message = f"{wanted.name} needs {size:,} bytes; with what is pinned that is more than {self._max_bytes:,}"
-                raise ServiceError("MODEL_TOO_LARGE", message)
-        for loaded in idle:
+        if any(files != wanted for files in self._pinned) and self._excess(size, _names(self._pinned) | own) > 0:
+            message = f"{wanted.name} needs {size:,} bytes; with what is pinned that is more than {self._max_bytes:,}"
+            raise ServiceError("MODEL_TOO_LARGE", message)
+        staying = self._names_to_stay() | own
+        if self._names_in_use() - {wanted.base.name} and self._excess(size, staying) > 0:
+            raise NoRoom
+        excess = self._excess(size, self._loaded)
+        for loaded in [loaded for name, loaded in self._loaded.items() if name not in staying]:
             if excess <= 0:
                 return
             self._unload(loaded.name)
-            excess = self._bytes() + size - self._max_bytes
+            excess = self._excess(size, self._loaded)
+
+    def _excess(self, size: int, beside: Iterable[str]) -> int:
+        """By how much the limit is exceeded when `size` bytes are loaded beside these, of which not all need be loaded."""
+        return sum(self._loaded[name].memory_bytes for name in beside if name in self._loaded) + size - self._max_bytes
 
     def _bytes(self) -> int:
         return sum(loaded.memory_bytes for loaded in self._loaded.values())

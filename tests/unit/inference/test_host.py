@@ -162,3 +162,26 @@ async def test_files_of_what_is_in_memory_are_kept(host: ModelHost, model_direct
     await host.load("tiny")
     await host.keep_files()
     assert bundles.kept == [set(), {str(model_directory)}]
+
+
+def pinned(host: ModelHost) -> set[str]:
+    return {loaded.name for loaded in host.loaded() if loaded.pinned}
+
+
+async def test_a_name_that_stands_for_nothing_keeps_no_other_from_being_pinned(host: ModelHost) -> None:
+    with pytest.raises(ServiceError) as refused:
+        await host.pin(["unknown", "tiny"])
+    assert (refused.value.reason, pinned(host)) == ("BASE_MODEL_NOT_FOUND", {"baseModels/tiny"})
+
+
+async def test_what_is_pinned_stays_so_while_storage_is_away(host: ModelHost) -> None:
+    bundles = host._resolver._bundles
+    assert isinstance(bundles, FakeBundles)
+    await host.pin(["tiny"])
+    bundles.failure = ServiceError("STORAGE_UNAVAILABLE", "away")
+    with pytest.raises(ServiceError, match="away"):
+        await host.pin(["tiny"])
+    assert pinned(host) == {"baseModels/tiny"}
+    bundles.failure = None
+    await host.pin([])
+    assert pinned(host) == set()

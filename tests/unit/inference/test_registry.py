@@ -290,6 +290,29 @@ def test_what_is_pinned_is_not_unloaded_until_others_are_pinned(
     assert names(registry) == ["baseModels/other"]
 
 
+def test_what_can_never_stand_beside_the_pinned_is_refused_at_once_though_they_answer(
+    engine: FakeEngine, model_directory: Path
+) -> None:
+    registry = registry_of(engine, max_bytes=2 * BASE_BYTES - 1)
+    pinned = files_of("pinned", model_directory)
+    registry.pin([pinned])
+    registry.hold("a", pinned)
+    with pytest.raises(ServiceError) as refused:
+        registry.load(files_of("other", model_directory))
+    assert refused.value.reason == "MODEL_TOO_LARGE"
+
+
+def test_one_that_cannot_be_loaded_keeps_no_other_from_being_pinned(
+    engine: FakeEngine, tuned: ModelFiles, model_directory: Path, tmp_path: Path
+) -> None:
+    registry = registry_of(engine)
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(ServiceError) as refused:
+        registry.pin([files_of("tiny", model_directory, OTHER_ARTIFACT, empty), files_of("other", model_directory), tuned])
+    assert refused.value.reason == "ARTIFACT_UNUSABLE"
+    assert [loaded.name for loaded in registry.snapshot if loaded.pinned] == [ARTIFACT, "baseModels/other"]
+
+
 def test_what_nobody_has_used_for_long_is_unloaded_the_adapter_before_its_base(
     engine: FakeEngine, tuned: ModelFiles, other_tuned: ModelFiles
 ) -> None:
