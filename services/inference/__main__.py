@@ -17,6 +17,7 @@ import structlog
 from services.common import config, logs, memory
 from services.common.bundles import BundleStore
 from services.common.channels import connect
+from services.common.errors import ServiceError
 from services.common.server import serving, wait_for_signal
 from services.inference.artifact_lookup import ArtifactLookup
 from services.inference.engine import Engine
@@ -49,6 +50,9 @@ def main() -> None:
     except config.ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    except ServiceError as error:
+        sys.stderr.write(f"error: {error}\n  hint: {error.hint}\n")
+        sys.exit(1)
     # The engine's thread can neither be interrupted while it waits for the engine's process, nor has it anything to save.
     logging.shutdown()
     os._exit(0)
@@ -69,11 +73,15 @@ async def serve(settings: InferenceSettings) -> None:
 
 
 async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(work, name="engine")
-        received = await wait_for_signal()
-        log.info("server.stopping", signal=received.name)
+    """Has `work` done, which never ends by itself; raises what it fails with."""
+    running, received = asyncio.create_task(work, name="engine"), asyncio.create_task(wait_for_signal())
+    await asyncio.wait((running, received), return_when=asyncio.FIRST_COMPLETED)
+    if received.done():
+        log.info("server.stopping", signal=received.result().name)
         running.cancel()
+    await asyncio.wait((running,))
+    if not running.cancelled():
+        running.result()
 
 
 async def _run(worker: Worker, engine: RemoteEngine, upkeep: Upkeep) -> None:
