@@ -101,7 +101,7 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
             max_bytes=settings.max_loaded_bytes,
             now=lambda: datetime.datetime.now(datetime.UTC),
             twice_up_to=_kept_twice(settings),
-            spare=Spare(settings.ahead_max_bytes, lambda: memory.read().available),
+            spare=_spare(settings),
         ),
         scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
         max_questions=settings.max_running + settings.max_waiting,
@@ -120,6 +120,11 @@ def _options(settings: InferenceSettings) -> Options:
         cache_bytes=settings.vllm_cache_bytes,
         log_level=settings.log_level,
     )
+
+
+def _spare(settings: InferenceSettings) -> Spare:
+    set_aside = settings.vllm_cache_bytes if settings.engine == "vllm" else 0
+    return Spare(settings.ahead_max_bytes, lambda: memory.read().available, set_aside)
 
 
 def _kept_twice(settings: InferenceSettings) -> int:

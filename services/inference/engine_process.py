@@ -60,10 +60,12 @@ def engine_of(options: Options) -> Engine:
     if options.engine == "vllm":
         os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
         from services.inference.vllm_engine import VllmEngine
-        from services.inference.vllm_model import Vllm
+        from services.inference.vllm_model import Vllm, free_device_bytes
 
         remembers = options.prefix_tokens > 0
-        return VllmEngine(lambda path: Vllm(path, rows=options.rows, cache_bytes=options.cache_bytes, remembers=remembers))
+        return VllmEngine(
+            lambda path: Vllm(path, rows=options.rows, cache_bytes=options.cache_bytes, remembers=remembers), free_device_bytes
+        )
     from services.inference.transformers_engine import TransformersEngine
 
     return TransformersEngine(
@@ -130,6 +132,8 @@ class _Asked:
                 self._engine.load_adapter(base, name, pathlib.Path(directory))
             case wire.Unload(name):
                 self._engine.unload(name)
+            case wire.FreeDevice():
+                return wire.Free(self._engine.free_device_bytes())
             case wire.Admit():
                 self._admit(question)
             case wire.Step():

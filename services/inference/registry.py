@@ -70,6 +70,7 @@ class Registry:
         self._loaded: dict[str, LoadedModel] = {}
         self._expected: dict[str, datetime.datetime] = {}
         """When models were last asked for ahead."""
+        self._failed_ahead: set[ModelFiles] = set()
         self._held: dict[object, ModelFiles] = {}
         self._pinned: tuple[ModelFiles, ...] = ()
         self._snapshot: tuple[LoadedModel, ...] = ()
@@ -84,6 +85,7 @@ class Registry:
         self._load_base(files)
         if files.adapter:
             self._load_adapter(files)
+        self._failed_ahead.discard(files)
         self._publish()
         return self._loaded[files.name]
 
@@ -95,6 +97,8 @@ class Registry:
         if files.name not in self._loaded:
             self._refuse_ahead(files)
             before = set(self._loaded)
+            # Nobody is told of a failure, so it would be repeated, for as long as a training takes.
+            self._failed_ahead.add(files)
             self.load(files)
             self._loaded = dict(sorted(self._loaded.items(), key=lambda each: each[0] in before))
             self._publish()
@@ -196,7 +200,9 @@ class Registry:
     def _refuse_ahead(self, files: ModelFiles) -> None:
         size = self._base_bytes(files.base.directory) if files.base.name not in self._loaded else 0
         size += _adapter_bytes(files.adapter.directory) if files.adapter else 0
-        refusal = self._spare.refusal(size, self._max_bytes - self._bytes())
+        refusal = self._spare.refusal(size, self._max_bytes - self._bytes(), self._engine.free_device_bytes())
+        if files in self._failed_ahead:
+            refusal = "it did not load the last time"
         if self._held:
             # Loading takes seconds, in which nobody would get a token.
             refusal = "others are being answered"

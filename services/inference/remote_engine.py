@@ -129,6 +129,12 @@ class RemoteEngine:
         self._loaded -= gone
         self._forget(wire.Unload(name))
 
+    def free_device_bytes(self) -> int:
+        """See Engine; raises ServiceError (ENGINE_CRASHED), too."""
+        answer = self._ask(wire.FreeDevice())
+        assert isinstance(answer, wire.Free)
+        return answer.bytes
+
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine; raises ServiceError (ENGINE_CRASHED), too."""
         self._require(request.base)

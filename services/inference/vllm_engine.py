@@ -67,10 +67,11 @@ class _Loaded:
 
 
 class VllmEngine:
-    """See Engine. `start` loads a base model's directory into vLLM."""
+    """See Engine. `start` loads a base model's directory into vLLM; `free_device_bytes` as Engine's."""
 
-    def __init__(self, start: Callable[[pathlib.Path], VllmModel]) -> None:
+    def __init__(self, start: Callable[[pathlib.Path], VllmModel], free_device_bytes: Callable[[], int] = lambda: 0) -> None:
         self._start = start
+        self._free_device_bytes = free_device_bytes
         self._bases: dict[str, _Loaded] = {}
         self._last_number = 0
 
@@ -100,6 +101,10 @@ class VllmEngine:
         for base in self._bases.values():
             if number := base.adapters.pop(name, None):
                 base.model.remove_adapter(number)
+
+    def free_device_bytes(self) -> int:
+        """See Engine."""
+        return self._free_device_bytes()
 
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine."""

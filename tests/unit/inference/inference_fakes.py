@@ -37,6 +37,7 @@ class FakeEngine:
         self.requests: list[GenerationRequest] = []
         self.rows: dict[int, tuple[str, Iterator[Written]]] = {}
         self.steps: list[tuple[str, tuple[int, ...]]] = []
+        self.device_bytes = 0
         self.stopped = threading.Event()
 
     def load_base(self, name: str, directory: Path) -> None:
@@ -53,6 +54,9 @@ class FakeEngine:
     def unload(self, name: str) -> None:
         self.bases.pop(name, None)
         self.adapters = {adapter: base for adapter, base in self.adapters.items() if name not in (adapter, base)}
+
+    def free_device_bytes(self) -> int:
+        return self.device_bytes
 
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         self.requests.append(request)

@@ -57,6 +57,10 @@ def adapter(directory: Path, **changes: object) -> Path:
     return directory
 
 
+def test_what_the_device_has_left_is_told(models: Models) -> None:
+    assert (VllmEngine(models).free_device_bytes(), VllmEngine(models, lambda: 7).free_device_bytes()) == (0, 7)
+
+
 def test_every_wish_is_handed_on() -> None:
     wish = Sampling(0.5, 0.9, 7, 40, 0.1, 0.2, 0.3, 1.4, ((3, -5.0),))
     asked = arguments(dataclasses.replace(ASKED, sampling=wish, logprobs=2, judged_from=1))
