@@ -23,6 +23,7 @@ from services.inference.artifact_lookup import ArtifactLookup
 from services.inference.engine import Engine
 from services.inference.engine_process import Options
 from services.inference.host import ModelHost
+from services.inference.packing_bytes import Packing
 from services.inference.registry import Registry
 from services.inference.remote_engine import EngineProcess, RemoteEngine
 from services.inference.resolver import Resolver
@@ -100,7 +101,7 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
             engine,
             max_bytes=settings.max_loaded_bytes,
             now=lambda: datetime.datetime.now(datetime.UTC),
-            twice_up_to=_kept_twice(settings),
+            packing=_packing(settings),
             spare=_spare(settings),
         ),
         scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
@@ -127,8 +128,9 @@ def _spare(settings: InferenceSettings) -> Spare:
     return Spare(settings.ahead_max_bytes, lambda: memory.read().available, set_aside)
 
 
-def _kept_twice(settings: InferenceSettings) -> int:
-    return settings.pack_up_to_bytes if settings.engine == "transformers" else 0
+def _packing(settings: InferenceSettings) -> Packing:
+    up_to = settings.pack_up_to_bytes if settings.engine == "transformers" else 0
+    return Packing(up_to, half=settings.precision == "bfloat16")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+from collections.abc import Iterator
 
 from safetensors import SafetensorError, safe_open
 
@@ -13,7 +14,13 @@ _FP32_BYTES = 4
 
 def fp32_bytes(directory: pathlib.Path, *, broken: str) -> int:
     """Bytes that all tensors of the directory's safetensors files take as fp32; raises ServiceError with the reason `broken`."""
-    return sum(_elements(file, broken) for file in sorted(directory.glob("*.safetensors"))) * _FP32_BYTES
+    return sum(math.prod(shape) for _, shape in tensors(directory, broken=broken)) * _FP32_BYTES
+
+
+def tensors(directory: pathlib.Path, *, broken: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Type (`F32`, `BF16`, …) and shape of every tensor; raises as `fp32_bytes` does."""
+    for file in sorted(directory.glob("*.safetensors")):
+        yield from _tensors(file, broken)
 
 
 def context_length(directory: pathlib.Path) -> int:
@@ -33,9 +40,10 @@ def _configured(directory: pathlib.Path, key: str, what: str) -> int:
         raise ServiceError("BASE_MODEL_UNUSABLE", f"config.json of the base model tells no {what}: {error!r}") from error
 
 
-def _elements(file: pathlib.Path, broken: str) -> int:
+def _tensors(file: pathlib.Path, broken: str) -> list[tuple[str, tuple[int, ...]]]:
     try:
-        with safe_open(file, framework="np") as tensors:
-            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (not a mapping)
+        with safe_open(file, framework="np") as opened:
+            found = [opened.get_slice(name) for name in opened.keys()]  # noqa: SIM118 (not a mapping)
+            return [(str(each.get_dtype()), tuple(each.get_shape())) for each in found]
     except (OSError, SafetensorError) as error:
         raise ServiceError(broken, f"{file.name} is not a safetensors file: {error}") from error

@@ -12,6 +12,7 @@ from services.common.rendering import Renderer, RenderError
 from services.inference import model_files
 from services.inference.engine import Engine
 from services.inference.guides import Vocabulary
+from services.inference.packing_bytes import Packing
 from services.inference.resolver import ModelFiles
 from services.inference.spare import Spare
 from services.inference.tool_text import speaks_tools
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 Clock = Callable[[], datetime.datetime]
 
 _NOTHING_AHEAD = Spare()
+_NOTHING_PACKED = Packing()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,11 +60,11 @@ class Registry:
     """The loaded models, in the order of their use. What is held or pinned is never unloaded."""
 
     def __init__(
-        self, engine: Engine, *, max_bytes: int, now: Clock, twice_up_to: int = 0, spare: Spare = _NOTHING_AHEAD
+        self, engine: Engine, *, max_bytes: int, now: Clock, packing: Packing = _NOTHING_PACKED, spare: Spare = _NOTHING_AHEAD
     ) -> None:
-        """Base models of at most `twice_up_to` bytes take twice as much: the engine packs them."""
+        """`packing` is what the engine does."""
         self._engine = engine
-        self._twice_up_to = twice_up_to
+        self._packing = packing
         self._max_bytes = max_bytes
         self._now = now
         self._spare = spare
@@ -168,7 +170,7 @@ class Registry:
         base = files.base
         if self._is_current(base.name, str(base.directory)):
             return
-        size = self._base_bytes(base.directory)
+        size = self._packing.memory_bytes(base.directory)
         ready = _ready(base.name, base.directory)
         self._make_room(size, files)
         self._engine.load_base(base.name, base.directory)
@@ -198,7 +200,7 @@ class Registry:
         log.info("model.loaded", model=name, memory_bytes=size)
 
     def _refuse_ahead(self, files: ModelFiles) -> None:
-        size = self._base_bytes(files.base.directory) if files.base.name not in self._loaded else 0
+        size = self._packing.memory_bytes(files.base.directory) if files.base.name not in self._loaded else 0
         size += _adapter_bytes(files.adapter.directory) if files.adapter else 0
         refusal = self._spare.refusal(size, self._max_bytes - self._bytes(), self._engine.free_device_bytes())
         if files in self._failed_ahead:
@@ -208,10 +210,6 @@ class Registry:
             refusal = "others are being answered"
         if refusal:
             raise ServiceError("NOT_LOADED_AHEAD", f"{files.name} is not loaded ahead: {refusal}")
-
-    def _base_bytes(self, directory: pathlib.Path) -> int:
-        size = model_files.fp32_bytes(directory, broken="BASE_MODEL_UNUSABLE")
-        return 2 * size if size <= self._twice_up_to else size
 
     def _make_room(self, size: int, wanted: ModelFiles) -> None:
         own = {wanted.base.name, wanted.name}

@@ -11,6 +11,7 @@ from tiny_model import make_tiny_model
 
 from services.common.errors import ServiceError
 from services.inference import model_files
+from services.inference.packing_bytes import Packing
 from services.inference.registry import NoRoom, ReadyModel, Registry
 from services.inference.resolver import ModelFiles
 
@@ -338,7 +339,7 @@ def test_what_nobody_has_used_for_long_is_unloaded_the_adapter_before_its_base(
 def test_a_base_model_that_is_packed_weighs_twice_and_its_adapter_once(
     engine: FakeEngine, tuned: ModelFiles, limit: int, times: int
 ) -> None:
-    registry = Registry(engine, max_bytes=10**9, now=lambda: START, twice_up_to=limit)
+    registry = Registry(engine, max_bytes=10**9, now=lambda: START, packing=Packing(limit))
     registry.load(tuned)
     assert {loaded.name: loaded.memory_bytes for loaded in registry.snapshot} == {
         ARTIFACT: ADAPTER_BYTES,
