@@ -20,13 +20,13 @@ class Adapters:
     """Hot-loaded adapters of one model.
 
     peft replaces layers inside the model it is given, so the model itself keeps being called: after `route`, each row of the next
-    calls goes through its own adapter, or through none. A network that applies `rows` to some of the model's layers by itself
-    names them, by path: adapters that are plain matrices for these change nothing in the model.
+    calls goes through its own adapter, or through none. `layers` of the model, by path, are those that `rows` is applied to
+    without peft: adapters that are plain matrices for these change nothing in the model.
     """
 
-    def __init__(self, model: Any, layers: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, model: Any, layers: Mapping[str, Any]) -> None:
         self._model = model
-        self._layers = layers or {}
+        self._layers = layers
         self._wrapper: Any = None
         self.rows = RowLora()
 

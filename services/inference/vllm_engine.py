@@ -17,6 +17,8 @@ from services.inference.vllm_sampling import Judgements, arguments, written
 
 log = structlog.get_logger()
 
+_NO_LOAD = "If room for keys and values is missing, raise TUNESMITH_INFERENCE_VLLM_CACHE_BYTES; the inference log has all of it."
+
 
 class Step(NamedTuple):
     """What one request got in a step: none or one token, its judgements; those of the prompt once, when it has been read.
@@ -81,7 +83,8 @@ class VllmEngine:
             self._bases[name] = _Loaded(self._start(directory))
         except Exception as error:
             log.exception("base_model.load_failed", base_model=name)
-            raise ServiceError("BASE_MODEL_UNUSABLE", f"{name} does not load into vLLM: {_said(error)}") from error
+            message = f"{name} does not load into vLLM: {_said(error)}"
+            raise ServiceError("BASE_MODEL_UNUSABLE", message, hint=_NO_LOAD) from error
 
     def load_adapter(self, base: str, name: str, directory: pathlib.Path) -> None:
         """See Engine."""

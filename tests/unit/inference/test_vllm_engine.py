@@ -233,3 +233,4 @@ def test_a_base_model_that_does_not_load_says_why(models: Models, tmp_path: Path
     with pytest.raises(ServiceError, match="Cannot find any model weights") as refused:
         VllmEngine(models).load_base(BASE, tmp_path)
     assert refused.value.reason == "BASE_MODEL_UNUSABLE"
+    assert "TUNESMITH_INFERENCE_VLLM_CACHE_BYTES" in refused.value.hint
