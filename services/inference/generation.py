@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from services.inference.engine import GenerationRequest, Written
 from services.inference.question import Question
-from services.inference.registry import ReadyModel
+from services.inference.ready_model import ReadyModel
 from services.inference.text_stream import TextStream
 from services.inference.told import Told, told
 from services.inference.tool_text import ToolCallReader

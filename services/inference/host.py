@@ -12,7 +12,8 @@ from typing import TypeVar
 from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.inference.generation import Answer, Piece, Watch
 from services.inference.question import MAX_SEED, Question
-from services.inference.registry import LoadedModel, NoRoom, ReadyModel, Registry
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import LoadedModel, NoRoom, Registry
 from services.inference.request import judgement_for, request_for
 from services.inference.resolver import ModelFiles, Resolver
 from services.inference.scheduler import Scheduler

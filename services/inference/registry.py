@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from services.common.errors import ServiceError
-from services.common.rendering import Renderer, RenderError
 from services.inference import model_files
 from services.inference.engine import Engine
-from services.inference.guides import Vocabulary
 from services.inference.packing_bytes import Packing
+from services.inference.ready_model import ReadyModel, ready_adapter, ready_base
 from services.inference.resolver import ModelFiles
 from services.inference.spare import Spare
-from services.inference.tool_text import speaks_tools
 
 log = structlog.get_logger()
 
@@ -36,20 +34,6 @@ class LoadedModel:
     load_time: datetime.datetime
     last_use_time: datetime.datetime | None = None
     pinned: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReadyModel:
-    """A model that can answer now, and what its base model knows about text."""
-
-    base: str
-    adapter: str | None
-    renderer: Renderer
-    end_of_turn_ids: frozenset[int]
-    context_length: int
-    vocabulary_size: int
-    vocabulary: Vocabulary
-    speaks_tools: bool
 
 
 class NoRoom(Exception):
@@ -115,8 +99,7 @@ class Registry:
         self._touch(files.name)
         self._loaded[files.name] = dataclasses.replace(self._loaded[files.name], last_use_time=self._now())
         self._publish()
-        adapter = files.adapter.name if files.adapter else None
-        return dataclasses.replace(self._ready[files.base.name], adapter=adapter)
+        return self._ready[files.name]
 
     def release(self, holder: object) -> None:
         """Ends what `hold` began; a holder of nothing is ignored."""
@@ -171,7 +154,7 @@ class Registry:
         if self._is_current(base.name, str(base.directory)):
             return
         size = self._packing.memory_bytes(base.directory)
-        ready = _ready(base.name, base.directory)
+        ready = ready_base(base.name, base.directory)
         self._make_room(size, files)
         self._engine.load_base(base.name, base.directory)
         self._ready[base.name] = ready
@@ -182,8 +165,10 @@ class Registry:
         if adapter is None or self._is_current(adapter.name, str(adapter.directory)):
             return
         size = _adapter_bytes(adapter.directory)
+        ready = ready_adapter(self._ready[files.base.name], adapter.name, adapter.directory)
         self._make_room(size, files)
         self._engine.load_adapter(files.base.name, adapter.name, adapter.directory)
+        self._ready[adapter.name] = ready
         self._record(adapter.name, files, str(adapter.directory), size)
 
     def _is_current(self, name: str, directory: str) -> bool:
@@ -262,20 +247,3 @@ def _adapter_bytes(directory: pathlib.Path) -> int:
 
 def _names(files: Iterable[ModelFiles]) -> set[str]:
     return {name for each in files for name in (each.base.name, each.name)}
-
-
-def _ready(name: str, directory: pathlib.Path) -> ReadyModel:
-    renderer = Renderer.from_directory(directory)
-    size = model_files.vocabulary_size(directory)
-    ends = _ends(renderer)
-    vocabulary = Vocabulary(directory, size=size, ends=ends)
-    context = model_files.context_length(directory)
-    return ReadyModel(name, None, renderer, ends, context, size, vocabulary, speaks_tools(renderer))
-
-
-def _ends(renderer: Renderer) -> frozenset[int]:
-    try:
-        return renderer.end_of_turn_ids
-    except RenderError:
-        # Without a usable chat template texts can still be continued; a conversation is refused when it is rendered.
-        return renderer.stop_ids

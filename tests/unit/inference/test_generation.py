@@ -16,7 +16,8 @@ from services.common.rendering import Renderer, RenderError
 from services.inference.engine import Sampling, Written
 from services.inference.generation import Answer, Delta, Ending, FinishReason, Piece, Watch
 from services.inference.question import Given, Message, Question
-from services.inference.registry import ReadyModel, Registry
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import Registry
 from services.inference.request import prompt_ids, request_for
 from services.inference.resolver import ModelFiles
 

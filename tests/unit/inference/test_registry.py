@@ -12,7 +12,8 @@ from tiny_model import make_tiny_model
 from services.common.errors import ServiceError
 from services.inference import model_files
 from services.inference.packing_bytes import Packing
-from services.inference.registry import NoRoom, ReadyModel, Registry
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import NoRoom, Registry
 from services.inference.resolver import ModelFiles
 
 BASE_BYTES = 27_136 * 4
