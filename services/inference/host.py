@@ -111,6 +111,9 @@ class ModelHost:
 
     async def load(self, model: str, *, ahead: bool = False) -> LoadedModel:
         """The model in memory; `ahead` = only as Registry.load_ahead has it. Raises ServiceError."""
+        if ahead and (name := await self._resolver.loaded_name(model)):
+            # Gigabytes that are fetched for nothing take others out of the cache.
+            self._registry.refuse_unfetched(name, await self._resolver.least_bytes(model))
         files = await self._resolver.files(model)
         load = self._registry.load_ahead if ahead else self._registry.load
         async with self._held(lambda _: load(files)) as loaded:

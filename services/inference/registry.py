@@ -63,7 +63,7 @@ class Registry:
 
     @property
     def snapshot(self) -> tuple[LoadedModel, ...]:
-        """Every loaded model, most recently used first; the one thing other threads may read."""
+        """Every loaded model, most recently used first; other threads may read it."""
         return self._snapshot
 
     def load(self, files: ModelFiles) -> LoadedModel:
@@ -90,6 +90,11 @@ class Registry:
             self._publish()
         self._expected |= dict.fromkeys((files.base.name, files.name), self._now())
         return self._loaded[files.name]
+
+    def refuse_unfetched(self, name: str, least: int) -> None:
+        """Raises ServiceError (NOT_LOADED_AHEAD) if `least` bytes are too many already; other threads may ask, too."""
+        if all(loaded.name != name for loaded in self.snapshot) and (refusal := self._spare.refusal(least, least)):
+            raise _not_loaded_ahead(name, refusal)
 
     def hold(self, holder: object, files: ModelFiles) -> ReadyModel:
         """The model ready to answer until `release`, and now the most recently used; raises what `load` raises."""
@@ -194,7 +199,7 @@ class Registry:
             # Loading takes seconds, in which nobody would get a token.
             refusal = "others are being answered"
         if refusal:
-            raise ServiceError("NOT_LOADED_AHEAD", f"{files.name} is not loaded ahead: {refusal}")
+            raise _not_loaded_ahead(files.name, refusal)
 
     def _make_room(self, size: int, wanted: ModelFiles) -> None:
         own = {wanted.base.name, wanted.name}
@@ -239,6 +244,10 @@ class Registry:
         pinned = {files.name for files in self._pinned}
         newest_first = reversed(self._loaded.values())
         self._snapshot = tuple(dataclasses.replace(loaded, pinned=loaded.name in pinned) for loaded in newest_first)
+
+
+def _not_loaded_ahead(name: str, refusal: str) -> ServiceError:
+    return ServiceError("NOT_LOADED_AHEAD", f"{name} is not loaded ahead: {refusal}")
 
 
 def _adapter_bytes(directory: pathlib.Path) -> int:

@@ -137,6 +137,10 @@ class FakeArtifacts:
         self.checkpoints: dict[tuple[str, int], str] = {}
         self.recipes: dict[str, Recipe] = {}
         self.bases: list[str] = []
+        self.weights: dict[str, int] = {}
+
+    async def weight_bytes(self, name: str) -> int:
+        return self.weights.get(name, 1)
 
     async def refuse_ended(self, task: str) -> None:
         if task in self.ended:

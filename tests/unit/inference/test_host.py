@@ -20,6 +20,7 @@ from services.inference.question import Message, Question
 from services.inference.registry import Registry
 from services.inference.resolver import Resolver
 from services.inference.scheduler import Limits, Scheduler
+from services.inference.spare import Spare
 from services.inference.worker import Worker
 
 END_ID = tiny_tokenizer().token_to_id(END)
@@ -162,6 +163,24 @@ async def test_files_of_what_is_in_memory_are_kept(host: ModelHost, model_direct
     await host.load("tiny")
     await host.keep_files()
     assert bundles.kept == [set(), {str(model_directory)}]
+
+
+async def test_what_is_too_large_to_be_loaded_ahead_is_not_even_fetched(host: ModelHost) -> None:
+    bundles, artifacts = host._resolver._bundles, host._resolver._artifacts
+    assert isinstance(bundles, FakeBundles)
+    assert isinstance(artifacts, FakeArtifacts)
+    host._registry._spare = Spare(10**6)
+    artifacts.weights = {"baseModels/tiny": 10**6 + 1}
+    bundles.failure = AssertionError("files were asked for")  # type: ignore[assignment]
+    with pytest.raises(ServiceError, match=r"baseModels/tiny is not loaded ahead: it takes 1,000,001 bytes") as refused:
+        await host.load("tiny", ahead=True)
+    assert refused.value.reason == "NOT_LOADED_AHEAD"
+    bundles.failure = None
+    loaded = await host.load("tiny")
+    assert (await host.load("tiny", ahead=True)).name == loaded.name
+    artifacts.weights = {"baseModels/other": 10**6}
+    await host.unload("tiny")
+    assert (await host.load("other", ahead=True)).name == "baseModels/other"
 
 
 def pinned(host: ModelHost) -> set[str]:
