@@ -3,13 +3,14 @@
 import json
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from safetensors import SafetensorError, safe_open
 
 from services.common.errors import ServiceError
 
 _FP32_BYTES = 4
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
 
 
 def fp32_bytes(directory: pathlib.Path, *, broken: str) -> int:
@@ -25,19 +26,24 @@ def tensors(directory: pathlib.Path, *, broken: str) -> Iterator[tuple[str, tupl
 
 def context_length(directory: pathlib.Path) -> int:
     """Tokens the base model can attend to; raises ServiceError (BASE_MODEL_UNUSABLE)."""
-    return _configured(directory, "max_position_embeddings", "context length")
+    return _configured(directory, _CONTEXT_KEYS, "context length")
 
 
 def vocabulary_size(directory: pathlib.Path) -> int:
     """Tokens the base model has a logit for; raises ServiceError (BASE_MODEL_UNUSABLE)."""
-    return _configured(directory, "vocab_size", "vocabulary size")
+    return _configured(directory, ("vocab_size",), "vocabulary size")
 
 
-def _configured(directory: pathlib.Path, key: str, what: str) -> int:
+def _configured(directory: pathlib.Path, keys: Sequence[str], what: str) -> int:
+    """The first that is a number above zero, of the model itself or of its part for texts."""
     try:
-        return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))[key])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ServiceError("BASE_MODEL_UNUSABLE", f"config.json of the base model tells no {what}: {error!r}") from error
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        values = [part.get(key) for part in (config, config.get("text_config") or {}) for key in keys]
+    except (OSError, ValueError, AttributeError) as error:
+        raise ServiceError("BASE_MODEL_UNUSABLE", f"config.json of the base model cannot be read: {error!r}") from error
+    if found := next((value for value in values if isinstance(value, int) and value > 0), None):
+        return found
+    raise ServiceError("BASE_MODEL_UNUSABLE", f"config.json of the base model tells no {what}: it has none of {', '.join(keys)}")
 
 
 def _tensors(file: pathlib.Path, broken: str) -> list[tuple[str, tuple[int, ...]]]:

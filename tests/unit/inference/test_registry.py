@@ -199,7 +199,25 @@ def test_weights_that_are_no_safetensors_have_the_reason_asked_for(content: byte
     assert "adapter_model.safetensors" in refused.value.message
 
 
-@pytest.mark.parametrize("content", [None, "not json", "[]", json.dumps({"hidden_size": 3})])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"max_position_embeddings": 512, "vocab_size": 9},
+        {"n_positions": 512, "n_ctx": 4, "vocab_size": 9},
+        {"model_type": "gemma3", "text_config": {"max_position_embeddings": 512, "vocab_size": 9}},
+        {"max_position_embeddings": None, "vocab_size": 9, "text_config": {"max_position_embeddings": 512, "vocab_size": 4}},
+    ],
+    ids=["as most", "as GPT-2", "a model of texts and pictures", "some above, some below"],
+)
+def test_context_length_and_vocabulary_are_found_where_families_write_them(config: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert (model_files.context_length(tmp_path), model_files.vocabulary_size(tmp_path)) == (512, 9)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "not json", "[]", json.dumps({"hidden_size": 3}), json.dumps({"text_config": 3, "n_ctx": 0, "n_positions": "2"})],
+)
 def test_a_base_model_without_a_context_length_is_unusable(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
