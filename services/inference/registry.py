@@ -29,6 +29,9 @@ class LoadedModel:
 
     name: str
     base_model: str
+    """That it was made of; of a base model, itself."""
+    inside: str
+    """The model in memory that it is an adapter of; of any other, itself."""
     directory: str
     memory_bytes: int
     load_time: datetime.datetime
@@ -130,8 +133,8 @@ class Registry:
         """Frees what was neither used nor loaded for so long, but for what is held or pinned; a base model after its adapters."""
         oldest = self._now() - longest
         # Adapters first.
-        for loaded in sorted(self._loaded.values(), key=lambda each: each.name == each.base_model):
-            is_needed = any(other.base_model == loaded.name != other.name for other in self._loaded.values())
+        for loaded in sorted(self._loaded.values(), key=lambda each: each.name == each.inside):
+            is_needed = any(other.inside == loaded.name != other.name for other in self._loaded.values())
             last = max(loaded.last_use_time or loaded.load_time, self._expected.get(loaded.name, loaded.load_time))
             if not is_needed and last < oldest and loaded.name not in self._names_to_stay():
                 self._unload(loaded.name)
@@ -148,7 +151,7 @@ class Registry:
         self._unload(name)
 
     def _unload(self, name: str) -> None:
-        for adapter in [loaded.name for loaded in self._loaded.values() if loaded.base_model == name != loaded.name]:
+        for adapter in [loaded.name for loaded in self._loaded.values() if loaded.inside == name != loaded.name]:
             self._drop(adapter)
         if name in self._loaded:
             self._drop(name)
@@ -185,7 +188,7 @@ class Registry:
         return name in self._loaded
 
     def _record(self, name: str, files: ModelFiles, directory: str, size: int) -> None:
-        self._loaded[name] = LoadedModel(name, files.base.name, directory, size, self._now())
+        self._loaded[name] = LoadedModel(name, files.base.base_model or name, files.base.name, directory, size, self._now())
         self._publish()
         log.info("model.loaded", model=name, memory_bytes=size)
 

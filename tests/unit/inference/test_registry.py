@@ -9,6 +9,7 @@ import pytest
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT, FakeEngine, files_of, write_adapter_weights
 from tiny_model import make_tiny_model
 
+from services.common.bundles import Bundle
 from services.common.errors import ServiceError
 from services.inference import model_files
 from services.inference.packing_bytes import Packing
@@ -69,6 +70,19 @@ def test_an_adapter_brings_its_base_model_and_is_weighed_alone(engine: FakeEngin
     assert (loaded.name, loaded.base_model, loaded.memory_bytes) == (ARTIFACT, "baseModels/tiny", ADAPTER_BYTES)
     assert engine.adapters == {ARTIFACT: "baseModels/tiny"}
     assert names(registry) == [ARTIFACT, "baseModels/tiny"]
+
+
+def test_a_whole_model_is_told_with_the_base_model_it_was_made_of_and_goes_without_it(
+    engine: FakeEngine, base_files: ModelFiles, model_directory: Path
+) -> None:
+    registry = registry_of(engine)
+    merged = ModelFiles(Bundle(ARTIFACT, model_directory, "baseModels/tiny", "r1", kind="MERGED"))
+    assert (registry.load(merged).name, registry.load(merged).base_model) == (ARTIFACT, "baseModels/tiny")
+    registry.load(base_files)
+    registry.unload("baseModels/tiny")
+    assert names(registry) == [ARTIFACT]
+    registry.unload_idle(datetime.timedelta(0))
+    assert names(registry) == []
 
 
 def test_two_adapters_share_one_base_model(engine: FakeEngine, tuned: ModelFiles, other_tuned: ModelFiles) -> None:
