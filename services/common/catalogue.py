@@ -70,7 +70,9 @@ _RUNS = {
     "RUN_NOT_FOUND": Entry("NOT_FOUND", _PLATFORM, "The trainer lost the run; the task manager starts a new attempt."),
     "NO_CAPACITY": Entry("RESOURCE_EXHAUSTED", _TRANSIENT, "Wait for a run to end, or add a trainer."),
     "TOO_MANY_PROCESSES": Entry("FAILED_PRECONDITION", _USER, "Set num_processes to what one trainer has."),
-    "BASE_MODEL_UNUSABLE": Entry("FAILED_PRECONDITION", _PLATFORM, "Register the base model again from intact files."),
+    "BASE_MODEL_UNUSABLE": Entry(
+        "FAILED_PRECONDITION", _PLATFORM, "Mend what the message names, or register the base model again from intact files."
+    ),
     "DATASET_UNUSABLE": Entry("FAILED_PRECONDITION", _USER, "Mend the named row and upload the dataset again."),
     "NO_TRAINABLE_TOKENS": Entry("INTERNAL", _USER, "Give at least one row an answer to learn, within max_seq_length."),
     "LOSS_NOT_FINITE": Entry("INTERNAL", _USER, "Lower learning_rate, or look for broken rows; then start the task again."),
@@ -203,7 +205,11 @@ _INFERENCE = {
         "RESOURCE_EXHAUSTED", _TRANSIENT, "Ask again in a moment, or raise TUNESMITH_INFERENCE_MAX_WAITING."
     ),
     "CONTEXT_LENGTH_EXCEEDED": Entry("INVALID_ARGUMENT", _USER, "Shorten the conversation."),
-    "ARTIFACT_UNUSABLE": Entry("INTERNAL", _PLATFORM, "Start the task again; the stored adapter does not fit its base model."),
+    "ARTIFACT_UNUSABLE": Entry(
+        "INTERNAL",
+        _PLATFORM,
+        "A classifier does not chat: its task has measured it (tunesmith task show). Of any other, start the task again.",
+    ),
     "CHECKPOINT_UNSERVABLE": Entry(
         "FAILED_PRECONDITION",
         _USER,

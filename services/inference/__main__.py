@@ -17,11 +17,13 @@ import structlog
 from services.common import config, logs, memory
 from services.common.bundles import BundleStore
 from services.common.channels import connect
+from services.common.errors import ServiceError
 from services.common.server import serving, wait_for_signal
 from services.inference.artifact_lookup import ArtifactLookup
 from services.inference.engine import Engine
 from services.inference.engine_process import Options
 from services.inference.host import ModelHost
+from services.inference.packing_bytes import Packing
 from services.inference.registry import Registry
 from services.inference.remote_engine import EngineProcess, RemoteEngine
 from services.inference.resolver import Resolver
@@ -49,6 +51,9 @@ def main() -> None:
     except config.ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    except ServiceError as error:
+        sys.stderr.write(f"error: {error}\n  hint: {error.hint}\n")
+        sys.exit(1)
     # The engine's thread can neither be interrupted while it waits for the engine's process, nor has it anything to save.
     logging.shutdown()
     os._exit(0)
@@ -69,11 +74,15 @@ async def serve(settings: InferenceSettings) -> None:
 
 
 async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(work, name="engine")
-        received = await wait_for_signal()
-        log.info("server.stopping", signal=received.name)
+    """Has `work` done, which never ends by itself; raises what it fails with."""
+    running, received = asyncio.create_task(work, name="engine"), asyncio.create_task(wait_for_signal())
+    await asyncio.wait((running, received), return_when=asyncio.FIRST_COMPLETED)
+    if received.done():
+        log.info("server.stopping", signal=received.result().name)
         running.cancel()
+    await asyncio.wait((running,))
+    if not running.cancelled():
+        running.result()
 
 
 async def _run(worker: Worker, engine: RemoteEngine, upkeep: Upkeep) -> None:
@@ -92,8 +101,8 @@ def _make_host(settings: InferenceSettings, channel: grpc.aio.Channel, worker: W
             engine,
             max_bytes=settings.max_loaded_bytes,
             now=lambda: datetime.datetime.now(datetime.UTC),
-            twice_up_to=_kept_twice(settings),
-            spare=Spare(settings.ahead_max_bytes, lambda: memory.read().available),
+            packing=_packing(settings),
+            spare=_spare(settings),
         ),
         scheduler=Scheduler(worker, engine, Limits(settings.max_running, settings.max_batch_tokens)),
         max_questions=settings.max_running + settings.max_waiting,
@@ -114,8 +123,14 @@ def _options(settings: InferenceSettings) -> Options:
     )
 
 
-def _kept_twice(settings: InferenceSettings) -> int:
-    return settings.pack_up_to_bytes if settings.engine == "transformers" else 0
+def _spare(settings: InferenceSettings) -> Spare:
+    set_aside = settings.vllm_cache_bytes if settings.engine == "vllm" else 0
+    return Spare(settings.ahead_max_bytes, lambda: memory.read().available, set_aside)
+
+
+def _packing(settings: InferenceSettings) -> Packing:
+    up_to = settings.pack_up_to_bytes if settings.engine == "transformers" else 0
+    return Packing(up_to, half=settings.precision == "bfloat16")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from peft import LoraConfig, PeftConfig, PeftModelForCausalLM
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 
 from services.common.errors import ServiceError
@@ -19,13 +20,13 @@ class Adapters:
     """Hot-loaded adapters of one model.
 
     peft replaces layers inside the model it is given, so the model itself keeps being called: after `route`, each row of the next
-    calls goes through its own adapter, or through none. A network that applies `rows` to some of the model's layers by itself
-    names them, by path: adapters that are plain matrices for these change nothing in the model.
+    calls goes through its own adapter, or through none. `layers` of the model, by path, are those that `rows` is applied to
+    without peft: adapters that are plain matrices for these change nothing in the model.
     """
 
-    def __init__(self, model: Any, layers: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, model: Any, layers: Mapping[str, Any]) -> None:
         self._model = model
-        self._layers = layers or {}
+        self._layers = layers
         self._wrapper: Any = None
         self.rows = RowLora()
 
@@ -36,6 +37,7 @@ class Adapters:
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             log.exception("adapter.load_failed", adapter=name)
             self.unload(name)
+            self._take_back(_key(name))
             raise ServiceError("ARTIFACT_UNUSABLE", f"{name} does not load: {error}") from error
 
     def route(self, names: Sequence[str | None]) -> None:
@@ -54,6 +56,14 @@ class Adapters:
         else:
             self._wrapper.unload()
             self._wrapper = None
+        self.rows.install(self._model)
+
+    def _take_back(self, key: str) -> None:
+        """Takes out what peft has put into the model before it failed, of which it knows nothing itself."""
+        for path, layer in [each for each in self._model.named_modules() if isinstance(each[1], LoraLayer)]:
+            layer.delete_adapter(key)
+            if not (layer.lora_A or layer.lora_embedding_A):
+                self._model.set_submodule(path, layer.get_base_layer())
         self.rows.install(self._model)
 
     def _load(self, name: str, directory: pathlib.Path) -> None:
@@ -91,5 +101,5 @@ def _config(directory: pathlib.Path) -> LoraConfig:
 
 
 def _key(name: str) -> str:
-    """A module name: peft keeps adapters in a ModuleDict, which allows no dots."""
-    return name.replace("/", "-").replace(".", "-")
+    """A module name: peft keeps adapters in a ModuleDict, which allows no dots. No two names have the same: none has a comma."""
+    return name.replace("/", "-").replace(".", ",")

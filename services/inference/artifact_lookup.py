@@ -81,6 +81,13 @@ class ArtifactLookup:
             found = await self._models.GetModelVersion(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
         return str(found.name)
 
+    async def weight_bytes(self, name: str) -> int:
+        """Bytes of a base model's weights as they are stored; raises NotFound and Unavailable (STORAGE_UNAVAILABLE)."""
+        request = model_service_pb2.GetBaseModelRequest(name=name)
+        with translated("STORAGE_UNAVAILABLE", "storage"):
+            found = await self._models.GetBaseModel(request, timeout=_CALL_SECONDS, metadata=call_metadata(self._api_key))
+        return sum(file.size_bytes for file in found.files if file.path.endswith(".safetensors"))
+
     async def base_models(self) -> list[str]:
         """Ids of base models, the first twenty; raises Unavailable (STORAGE_UNAVAILABLE)."""
         request = model_service_pb2.ListBaseModelsRequest(page_size=20)

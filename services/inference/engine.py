@@ -88,6 +88,9 @@ class Engine(Protocol):
     def unload(self, name: str) -> None:
         """Frees an adapter, or a base model with its adapters; unknown names are ignored. No row may use it any more."""
 
+    def free_device_bytes(self) -> int:
+        """What is left of the memory that models are loaded into; 0 = they are in main memory, or it is not known."""
+
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """Adds a row to the batch of its base model. Nothing is computed yet."""
 

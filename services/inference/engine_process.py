@@ -60,10 +60,12 @@ def engine_of(options: Options) -> Engine:
     if options.engine == "vllm":
         os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
         from services.inference.vllm_engine import VllmEngine
-        from services.inference.vllm_model import Vllm
+        from services.inference.vllm_model import Vllm, free_device_bytes
 
         remembers = options.prefix_tokens > 0
-        return VllmEngine(lambda path: Vllm(path, rows=options.rows, cache_bytes=options.cache_bytes, remembers=remembers))
+        return VllmEngine(
+            lambda path: Vllm(path, rows=options.rows, cache_bytes=options.cache_bytes, remembers=remembers), free_device_bytes
+        )
     from services.inference.transformers_engine import TransformersEngine
 
     return TransformersEngine(
@@ -130,6 +132,8 @@ class _Asked:
                 self._engine.load_adapter(base, name, pathlib.Path(directory))
             case wire.Unload(name):
                 self._engine.unload(name)
+            case wire.FreeDevice():
+                return wire.Free(self._engine.free_device_bytes())
             case wire.Admit():
                 self._admit(question)
             case wire.Step():
@@ -140,11 +144,10 @@ class _Asked:
         return wire.Done()
 
     def _admit(self, question: wire.Admit) -> None:
-        request = question.request
-        if question.is_guided:
-            guide = self._guides[question.ticket] = _GuideElsewhere()
-            request = dataclasses.replace(request, guide=guide)
-        self._engine.admit(question.ticket, request)
+        guide = _GuideElsewhere() if question.is_guided else None
+        self._engine.admit(question.ticket, dataclasses.replace(question.request, guide=guide))
+        if guide:
+            self._guides[question.ticket] = guide
 
     def _step(self, question: wire.Step) -> wire.Stepped:
         for ticket, mask in question.allowed.items():

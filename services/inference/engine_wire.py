@@ -29,6 +29,10 @@ class Unload(msgspec.Struct, frozen=True, tag=True):
     name: str
 
 
+class FreeDevice(msgspec.Struct, frozen=True, tag=True):
+    """Engine.free_device_bytes."""
+
+
 class Admit(msgspec.Struct, frozen=True, tag=True):
     """Engine.admit. `request` has no guide: a guide stays where the question is, and `is_guided` says that there is one."""
 
@@ -79,6 +83,12 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     """It was done; the first answer of all says that the engine is ready."""
 
 
+class Free(msgspec.Struct, frozen=True, tag=True):
+    """What a device has left."""
+
+    bytes: int
+
+
 class Stepped(msgspec.Struct, frozen=True, tag=True):
     """What came of a step, by ticket."""
 
@@ -86,8 +96,8 @@ class Stepped(msgspec.Struct, frozen=True, tag=True):
     failed: Mapping[int, Failure]
 
 
-Question = LoadBase | LoadAdapter | Unload | Admit | Step | Leave
-Answer = Done | Stepped | Failure
+Question = LoadBase | LoadAdapter | Unload | FreeDevice | Admit | Step | Leave
+Answer = Done | Free | Stepped | Failure
 
 
 _encoder = msgspec.msgpack.Encoder()

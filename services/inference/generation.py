@@ -5,17 +5,20 @@ import dataclasses
 import enum
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from services.inference.engine import GenerationRequest, Written
 from services.inference.question import Question
-from services.inference.registry import ReadyModel
+from services.inference.ready_model import ReadyModel
 from services.inference.text_stream import TextStream
 from services.inference.told import Told, told
 from services.inference.tool_text import ToolCallReader
 from services.inference.tools import ToolCall
 
 Clock = Callable[[], float]
+
+_CONTEXT = 6
+"""Tokens of a text that is continued which may change how the next one is written."""
 
 
 class FinishReason(enum.Enum):
@@ -70,7 +73,7 @@ class Answer:
         self._request = request
         self._question = question
         self._watch = watch
-        self._progress = _Progress(model, question)
+        self._progress = _Progress(model, question, request.prompt[-_CONTEXT:] if question.given else ())
         self._tokens = 0
         self._seconds_to_first_token = 0.0
         self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
@@ -131,12 +134,11 @@ class Answer:
 class _Progress:
     """How far an answer is: its text, its calls, its tokens, and whether it has come to its own end."""
 
-    def __init__(self, model: ReadyModel, question: Question) -> None:
+    def __init__(self, model: ReadyModel, question: Question, before: Sequence[int]) -> None:
         self._model = model
         self._tells = question.logprobs is not None
         self._calls = ToolCallReader() if question.offered else None
-        # The marks of calls are special tokens of some models.
-        self._text = TextStream(lambda ids: model.renderer.decode(ids, skip_special_tokens=not self._calls), question.stop)
+        self._text = TextStream(self._decoded, question.stop, before=before)
         self._turn_ended = False
         self.count = 0
 
@@ -149,6 +151,10 @@ class _Progress:
         if not self.ended:
             return FinishReason.LENGTH
         return FinishReason.TOOL_CALLS if self._calls and self._calls.has_called else FinishReason.STOP
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        # The marks of calls are special tokens of some models.
+        return self._model.renderer.decode(ids, skip_special_tokens=not self._calls)
 
     def push(self, token: Written) -> Delta:
         if token.id in self._model.end_of_turn_ids:

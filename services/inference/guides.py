@@ -9,10 +9,13 @@ import functools
 import json
 from pathlib import Path
 
+import structlog
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from tokenizers import Tokenizer
 
 from services.common.errors import InvalidArgument, Violation
+
+log = structlog.get_logger()
 
 # A schema or expression comes from whoever asks. With the library's own limits `(a{1000}){1000}` holds everybody up for seconds,
 # with these for two tenths of one.
@@ -49,24 +52,40 @@ class Vocabulary:
         self._ends = ends
 
     @functools.cached_property
-    def _tokenizer(self) -> LLTokenizer:
+    def _own(self) -> Tokenizer:
         own = Tokenizer.from_file(str(self._directory / "tokenizer.json"))
         own.no_padding()
         own.no_truncation()
-        return LLTokenizer(own.to_str(), n_vocab=max(self._size, own.get_vocab_size()), eos_token=sorted(self._ends))
+        return own
+
+    @functools.cached_property
+    def _tokenizer(self) -> LLTokenizer | None:
+        """None = which bytes its tokens write cannot be told from the file."""
+        count = max(self._size, self._own.get_vocab_size())
+        try:
+            return LLTokenizer(self._own.to_str(), n_vocab=count, eos_token=sorted(self._ends))
+        except ValueError as error:
+            log.warning("vocabulary.without_bytes", directory=self._directory.name, detail=str(error)[:200])
+            return None
 
     def bytes_of(self, token: int) -> bytes:
-        """What a token writes; of a special token, its name."""
+        """What a token writes; of a special token, and where it cannot be told, its name."""
+        if self._tokenizer is None:
+            return (self._own.id_to_token(token) or "").encode()
         return self._tokenizer.decode_bytes([token])
 
     def literal(self, text: str) -> str:
         """A text as a terminal of a Lark grammar: the special token of this name if there is one, else its letters."""
+        if self._tokenizer is None:
+            return json.dumps(text)
         ids = self._tokenizer.tokenize_str(text, parse_special=True)
         is_special = len(ids) == 1 and self._tokenizer.is_special_token(ids[0])
         return text if is_special else json.dumps(text)
 
     def guide(self, constraint: Constraint) -> "TokenGuide":
         """A guide for one answer; raises InvalidArgument with the constraint's field when it cannot be enforced."""
+        if self._tokenizer is None:
+            raise _refused(constraint, "which bytes this model's tokens write cannot be told from its tokenizer.json")
         matcher = LLMatcher(self._tokenizer, _grammar(constraint), limits=_LIMITS)
         if matcher.is_error():
             raise _refused(constraint, matcher.get_error())

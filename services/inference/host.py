@@ -12,9 +12,10 @@ from typing import TypeVar
 from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.inference.generation import Answer, Piece, Watch
 from services.inference.question import MAX_SEED, Question
-from services.inference.registry import LoadedModel, NoRoom, ReadyModel, Registry
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import LoadedModel, NoRoom, Registry
 from services.inference.request import judgement_for, request_for
-from services.inference.resolver import Resolver
+from services.inference.resolver import ModelFiles, Resolver
 from services.inference.scheduler import Scheduler
 from services.inference.scoring import Judgement, Score
 from services.inference.side_by_side import Failed, alone, side_by_side
@@ -45,6 +46,8 @@ class ModelHost:
         self._max_questions = max_questions
         self._new_seed = new_seed
         self._questions = 0
+        self._pinned: dict[str, ModelFiles] = {}
+        """What pinned names stood for when they were last found."""
         self._loading = asyncio.Lock()
         self._released = asyncio.Event()
 
@@ -108,16 +111,30 @@ class ModelHost:
 
     async def load(self, model: str, *, ahead: bool = False) -> LoadedModel:
         """The model in memory; `ahead` = only as Registry.load_ahead has it. Raises ServiceError."""
+        if ahead and (name := await self._resolver.loaded_name(model)):
+            # Gigabytes that are fetched for nothing take others out of the cache.
+            self._registry.refuse_unfetched(name, await self._resolver.least_bytes(model))
         files = await self._resolver.files(model)
         load = self._registry.load_ahead if ahead else self._registry.load
         async with self._held(lambda _: load(files)) as loaded:
             return loaded
 
     async def pin(self, models: Sequence[str]) -> None:
-        """Has exactly these models loaded and kept; raises ServiceError when one cannot be had, and pins none then."""
-        files = [await self._resolver.files(model) for model in models]
-        async with self._held(lambda _: self._registry.pin(files)):
+        """Has exactly these models loaded and kept; one that is not found now stays what it was.
+
+        Raises ServiceError, the first of all, once those that can be had are.
+        """
+        failures: list[ServiceError] = []
+        for model in models:
+            try:
+                self._pinned[model] = await self._resolver.files(model)
+            except ServiceError as error:
+                failures.append(error)
+        wanted = [self._pinned[model] for model in models if model in self._pinned]
+        async with self._held(lambda _: self._registry.pin(wanted)):
             pass
+        if failures:
+            raise failures[0]
 
     async def unload_idle(self, longest: datetime.timedelta) -> None:
         """Frees what nobody has used for so long."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from services.inference.adapters import Adapters
@@ -44,7 +44,10 @@ class StockNetwork:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.adapters = Adapters(model)
+        head = model.get_output_embeddings()
+        linear = {path: each for path, each in model.named_modules() if type(each) is nn.Linear and each is not head}
+        self.adapters = Adapters(model, linear)
+        self.adapters.rows.follow(linear.values())
 
     def read(self, pieces: Sequence[Piece]) -> list[Tensor]:
         """See Network."""

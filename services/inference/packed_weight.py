@@ -11,13 +11,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from services.inference.packing_bytes import MOST_OUTPUTS
+
 Multiply = Callable[[Tensor], Tensor]
 """[..., outputs] in fp32, of [..., inputs] in fp32; the bias is added."""
 
 _LOST_AT_MOST = 2.0**-25
 """Half a step of fp16 next to 0, where numbers that were bfloat16 before may lose digits. fp32 itself rounds as much below 1."""
-_MOST_OUTPUTS = 16_384
-"""FBGEMM brings a number into its order in 25 ns, of an output head in 100: there seconds at the start for a tenth of a step."""
 _USUAL_ROWS = 8
 
 
@@ -30,7 +30,8 @@ def packed(weight: Tensor, bias: Tensor | None, *, half: bool) -> Multiply:
 
 def fits_into_float16(weight: Tensor) -> bool:
     """Whether no number loses more than fp32 rounds anyway, and this processor can soon multiply such weights."""
-    can_multiply = "fbgemm" in torch.backends.quantized.supported_engines and len(weight) <= _MOST_OUTPUTS
+    # FBGEMM brings a number into its order in 25 ns, of an output head in 100: there seconds at the start for a tenth of a step.
+    can_multiply = "fbgemm" in torch.backends.quantized.supported_engines and len(weight) <= MOST_OUTPUTS
     return can_multiply and bool((weight.half().float() - weight).abs().max() <= _LOST_AT_MOST)
 
 

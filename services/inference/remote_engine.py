@@ -24,6 +24,7 @@ Outcome = Written | ServiceError
 
 _MODULE = "services.inference.engine_process"
 _END_SECONDS = 5.0
+_NO_START = "The last lines of the inference log say why; TUNESMITH_INFERENCE_ENGINE_PYTHON names the interpreter, if one is set."
 _PROGRAM = Path(__file__).parents[2]
 
 
@@ -109,7 +110,8 @@ class RemoteEngine:
             try:
                 self._process = self._start()
             except (EOFError, OSError) as error:
-                raise ServiceError("ENGINE_CRASHED", f"the process that computes answers cannot start: {error}") from error
+                message = f"the process that computes answers cannot start: {error}"
+                raise ServiceError("ENGINE_CRASHED", message, hint=_NO_START) from error
 
     def load_base(self, name: str, directory: Path) -> None:
         """See Engine; raises ServiceError (ENGINE_CRASHED), too."""
@@ -126,6 +128,12 @@ class RemoteEngine:
         self._known = {each: known for each, known in self._known.items() if each not in gone}
         self._loaded -= gone
         self._forget(wire.Unload(name))
+
+    def free_device_bytes(self) -> int:
+        """See Engine; raises ServiceError (ENGINE_CRASHED), too."""
+        answer = self._ask(wire.FreeDevice())
+        assert isinstance(answer, wire.Free)
+        return answer.bytes
 
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine; raises ServiceError (ENGINE_CRASHED), too."""

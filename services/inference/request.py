@@ -9,7 +9,7 @@ from services.common.errors import InvalidArgument, ServiceError, Violation
 from services.common.rendering import RenderError
 from services.inference.engine import GenerationRequest, Sampling
 from services.inference.question import Given, Message, Question
-from services.inference.registry import ReadyModel
+from services.inference.ready_model import ReadyModel
 from services.inference.tool_text import tool_constraint
 from services.inference.tools import Tool
 

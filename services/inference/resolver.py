@@ -41,6 +41,8 @@ class Artifacts(Protocol):
 
     async def base_models(self) -> Sequence[str]: ...
 
+    async def weight_bytes(self, name: str) -> int: ...
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelFiles:
@@ -88,6 +90,11 @@ class Resolver:
         if name.kind is Kind.REGISTERED:
             return await self._artifacts.version(name.name)
         return await self._artifacts.newest(name.name) if name.kind is Kind.TASK else name.name
+
+    async def least_bytes(self, text: str) -> int:
+        """What a base model takes in memory at least, found without its files; 0 = of anything else, where it is not known."""
+        name = parse_model_name(text)
+        return await self._artifacts.weight_bytes(name.name) if name.kind is Kind.BASE_MODEL else 0
 
     async def _base_model(self, name: str, asked: str) -> Bundle:
         """Raises what storage says; of a name that nothing has, in the caller's words and with those that there are."""

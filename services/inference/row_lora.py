@@ -5,7 +5,7 @@ matrix products a layer however many adapters there are, and no row is copied an
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +38,8 @@ class RowLora:
 
     def __init__(self) -> None:
         self._plain: dict[str, Mapping[Any, Matrices]] = {}
+        # Layers that peft has put one of its own around.
+        self._wrapped: frozenset[Any] = frozenset()
         self._names: tuple[str | None, ...] = ()
         self._used: frozenset[str] = frozenset()
         self._stacked: tuple[str, ...] = ()
@@ -53,9 +55,15 @@ class RowLora:
     def install(self, model: Any) -> None:
         """Lets every layer that peft has put into the model follow the routes. To be repeated after whatever peft changes."""
         self._forget_stacks()
-        for layer in model.modules():
-            if isinstance(layer, LoraLayer):
-                layer.forward = functools.partial(self._forward, layer)
+        layers = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
+        for layer in layers:
+            layer.forward = functools.partial(self._forward, layer)
+        self._wrapped = frozenset(layer.base_layer for layer in layers)
+
+    def follow(self, layers: Iterable[Any]) -> None:
+        """Lets linear layers of a base model follow the routes, too, for what `put` brings. To be done once."""
+        for layer in layers:
+            layer.forward = functools.partial(self._base_forward, layer, layer.forward)
 
     def put(self, name: str, matrices: Mapping[Any, Matrices]) -> None:
         """An adapter that peft does not have, by the layers of the base model."""
@@ -97,6 +105,14 @@ class RowLora:
         result: torch.Tensor = layer.base_layer(x, *args, **kwargs)
         if self._used:
             self._added_(layer, result, x, *args, **kwargs)
+        return result
+
+    def _base_forward(self, layer: Any, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """What stands in for `forward` of one layer of the base model."""
+        result = forward(x)
+        # Around others peft has a layer that adds what every kind of adapter makes of it.
+        if self._used and layer not in self._wrapped:
+            self.apply_(result, x, (layer,))
         return result
 
     def _added_(self, layer: Any, result: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any) -> None:

@@ -107,10 +107,9 @@ class Scheduler:
         return len(rows) == 1 or (len(rows) <= self._limits.rows and tokens <= self._limits.tokens)
 
     async def _step(self, base: str, entering: list[Seat]) -> None:
-        def work() -> Mapping[int, Written | ServiceError]:
-            for seat in entering:
-                self._engine.admit(seat.ticket, seat.request)
-            return self._engine.step(base)
+        def work() -> Mapping[int, Written | Exception]:
+            refused = {seat.ticket: error for seat in entering if (error := self._refusal(seat))}
+            return {**refused, **self._engine.step(base)}
 
         try:
             outcomes = await self._worker.run(work)
@@ -123,8 +122,19 @@ class Scheduler:
             if ticket in self._running:
                 self._hand_over(self._running[ticket], outcome)
 
-    def _hand_over(self, seat: Seat, outcome: Written | ServiceError) -> None:
-        if isinstance(outcome, ServiceError):
+    def _refusal(self, seat: Seat) -> Exception | None:
+        """Why the engine does not take a request, which is its own affair unless the engine is gone; None = it does."""
+        try:
+            self._engine.admit(seat.ticket, seat.request)
+        except Exception as error:
+            if isinstance(error, ServiceError) and error.reason == "ENGINE_CRASHED":
+                raise
+            log.warning("scheduler.refused", base=seat.request.base, error=str(error))
+            return error
+        return None
+
+    def _hand_over(self, seat: Seat, outcome: Written | Exception) -> None:
+        if isinstance(outcome, Exception):
             self._end(seat, outcome)
             return
         try:

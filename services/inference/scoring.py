@@ -5,7 +5,7 @@ import dataclasses
 import threading
 
 from services.inference.engine import Written
-from services.inference.registry import ReadyModel
+from services.inference.ready_model import ReadyModel
 from services.inference.request import Judged
 from services.inference.told import Told, told
 

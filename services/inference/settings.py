@@ -28,7 +28,7 @@ class InferenceSettings(ServerSettings):
     ahead_max_bytes: int = 2 * 1024**3
     """Models that take at most so many bytes in memory are loaded before anybody asks them where a caller wants it, as trainers
     do for the base models of their fine-tunings: within `max_loaded_bytes`, without another being unloaded, in at most half of
-    the memory that the machine has left. 0 = none. Lower it where trainings need the memory of the same GPU as vLLM."""
+    the memory that the machine, and a GPU that vLLM takes, have left. 0 = none."""
     pack_up_to_bytes: int = 1024**3
     """Base models of at most so many bytes in fp32 are kept twice, the second time in the order that a CPU reads fastest for
     several questions at once; 0 = none."""

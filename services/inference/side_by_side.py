@@ -36,7 +36,13 @@ async def side_by_side(answers: Sequence[AsyncIterator[T]]) -> AsyncGenerator[tu
 
     reading = [asyncio.create_task(read(index, answer)) for index, answer in enumerate(answers)]
     everything = asyncio.gather(*reading)
-    everything.add_done_callback(lambda _: pieces.put_nowait(None))
+
+    def end(done: asyncio.Future[list[None]]) -> None:
+        # Asked for here, since whoever stops listening never asks for it, and the loop would log an error.
+        _ = done.cancelled() or done.exception()
+        pieces.put_nowait(None)
+
+    everything.add_done_callback(end)
     try:
         while (item := await pieces.get()) is not None:
             yield item

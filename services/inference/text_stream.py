@@ -8,14 +8,17 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class Detokenizer:
-    """Text of each new token, decoded in the context of the ones before, since tokens may join or split characters."""
+    """Text of each new token, decoded in the context of the ones before, since tokens may join or split characters.
 
-    def __init__(self, decode: Decode) -> None:
+    `before` are tokens that stand before the first one: some tokenizers leave out the space that begins a text.
+    """
+
+    def __init__(self, decode: Decode, before: Sequence[int] = ()) -> None:
         self._decode = decode
-        self._ids: list[int] = []
+        self._ids = list(before)
         # Ids before `_context` are done with; those up to `_shown` have been given out and are kept as context only.
         self._context = 0
-        self._shown = 0
+        self._shown = len(self._ids)
 
     def push(self, token_id: int) -> str:
         """The text that is certain now; empty while a character is incomplete."""
@@ -36,10 +39,10 @@ class Detokenizer:
 
 
 class TextStream:
-    """Detokenizer that ends before the first stop text. `stopped` says whether one was reached."""
+    """Detokenizer that ends before the first stop text. `stopped` says whether one was reached; `before` as Detokenizer's."""
 
-    def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
-        self._detokenizer = Detokenizer(decode)
+    def __init__(self, decode: Decode, stop: Sequence[str] = (), *, before: Sequence[int] = ()) -> None:
+        self._detokenizer = Detokenizer(decode, before)
         self._stop = tuple(stop)
         self._held = ""
         self.stopped = False

@@ -71,6 +71,10 @@ class TransformersEngine:
         for batch in self._batches.values():
             batch.unload_adapter(name)
 
+    def free_device_bytes(self) -> int:
+        """See Engine."""
+        return 0
+
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine."""
         self._batches[request.base].admit(ticket, request)

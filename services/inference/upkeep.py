@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import structlog
@@ -36,17 +36,24 @@ class Upkeep:
         self._round_seconds = round_seconds
 
     async def run(self) -> None:
-        """Until it is cancelled; what fails is logged and tried again in the next round."""
+        """Until it is cancelled; what fails is logged, stops nothing else, and is tried again in the next round."""
         while True:
             await self._round()
             await asyncio.sleep(self._round_seconds)
 
     async def _round(self) -> None:
-        try:
-            if self._pinned:
-                await self._models.pin(self._pinned)
-            if self._idle:
-                await self._models.unload_idle(self._idle)
-            await self._models.keep_files()
-        except ServiceError as error:
-            log.warning("upkeep.failed", reason=error.reason, message=error.message)
+        if self._pinned:
+            await _logged(self._models.pin(self._pinned))
+        if self._idle:
+            await _logged(self._models.unload_idle(self._idle))
+        await _logged(self._models.keep_files())
+
+
+async def _logged(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except ServiceError as error:
+        log.warning("upkeep.failed", reason=error.reason, message=error.message)
+    except Exception:
+        # Whoever asks models something is none the worse for it.
+        log.exception("upkeep.crashed")

@@ -17,6 +17,8 @@ from services.inference.vllm_sampling import Judgements, arguments, written
 
 log = structlog.get_logger()
 
+_NO_LOAD = "If room for keys and values is missing, raise TUNESMITH_INFERENCE_VLLM_CACHE_BYTES; the inference log has all of it."
+
 
 class Step(NamedTuple):
     """What one request got in a step: none or one token, its judgements; those of the prompt once, when it has been read.
@@ -67,10 +69,11 @@ class _Loaded:
 
 
 class VllmEngine:
-    """See Engine. `start` loads a base model's directory into vLLM."""
+    """See Engine. `start` loads a base model's directory into vLLM; `free_device_bytes` as Engine's."""
 
-    def __init__(self, start: Callable[[pathlib.Path], VllmModel]) -> None:
+    def __init__(self, start: Callable[[pathlib.Path], VllmModel], free_device_bytes: Callable[[], int] = lambda: 0) -> None:
         self._start = start
+        self._free_device_bytes = free_device_bytes
         self._bases: dict[str, _Loaded] = {}
         self._last_number = 0
 
@@ -80,7 +83,8 @@ class VllmEngine:
             self._bases[name] = _Loaded(self._start(directory))
         except Exception as error:
             log.exception("base_model.load_failed", base_model=name)
-            raise ServiceError("BASE_MODEL_UNUSABLE", f"{name} does not load into vLLM: {_said(error)}") from error
+            message = f"{name} does not load into vLLM: {_said(error)}"
+            raise ServiceError("BASE_MODEL_UNUSABLE", message, hint=_NO_LOAD) from error
 
     def load_adapter(self, base: str, name: str, directory: pathlib.Path) -> None:
         """See Engine."""
@@ -100,6 +104,10 @@ class VllmEngine:
         for base in self._bases.values():
             if number := base.adapters.pop(name, None):
                 base.model.remove_adapter(number)
+
+    def free_device_bytes(self) -> int:
+        """See Engine."""
+        return self._free_device_bytes()
 
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         """See Engine."""

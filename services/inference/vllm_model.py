@@ -110,6 +110,11 @@ class Vllm:
             torch.cuda.empty_cache()
 
 
+def free_device_bytes() -> int:
+    """See Engine; of the device that vLLM takes."""
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
+
+
 def _engine_arguments(directory: pathlib.Path, rows: int, cache_bytes: int, remembers: bool) -> EngineArgs:
     has_gpu = torch.cuda.is_available()
     return EngineArgs(

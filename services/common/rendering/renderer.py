@@ -76,6 +76,11 @@ class Renderer:
         return self._bos_id
 
     @property
+    def token_count(self) -> int:
+        """How many tokens the tokenizer has, added ones included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    @property
     def stop_ids(self) -> frozenset[int]:
         """Ids that the model's files name as the end of a text; they need no chat template."""
         return self._stop_ids

@@ -126,3 +126,14 @@ async def test_the_base_models_there_are_by_their_ids(storage: DirectoryStorage,
     assert await lookup.base_models() == []
     storage.models = {f"baseModels/m{number:02}": tmp_path for number in range(30)}
     assert await lookup.base_models() == [f"m{number:02}" for number in range(20)]
+
+
+async def test_weights_of_a_base_model_are_weighed_where_they_are_stored(
+    storage: DirectoryStorage, lookup: ArtifactLookup, base_directory: Path
+) -> None:
+    storage.models["baseModels/tiny"] = base_directory
+    assert await lookup.weight_bytes("baseModels/tiny") == (base_directory / "model.safetensors").stat().st_size
+    assert storage.downloads == []
+    with pytest.raises(ServiceError) as refused:
+        await lookup.weight_bytes("baseModels/other")
+    assert refused.value.reason == "BASE_MODEL_NOT_FOUND"

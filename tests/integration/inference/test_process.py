@@ -288,6 +288,18 @@ async def test_a_wrong_setting_is_one_line_and_exit_code_2(settings: dict[str, s
     assert len(stderr.decode().splitlines()) == 1
 
 
+async def test_an_engine_that_cannot_start_is_one_error_with_a_hint_and_exit_code_1(tmp_path: Path) -> None:
+    settings = environment(pick_free(1)[0], "127.0.0.1:1", tmp_path, ENGINE_PYTHON=str(tmp_path / "python"))
+    process = await spawned(settings)
+    _, stderr = await asyncio.wait_for(process.communicate(), DEADLINE_SECONDS)
+    error, hint = stderr.decode().splitlines()[-2:]
+    assert process.returncode == 1
+    assert error.startswith("error: the process that computes answers cannot start: ")
+    assert str(tmp_path / "python") in error
+    assert "TUNESMITH_INFERENCE_ENGINE_PYTHON" in hint
+    assert "Traceback" not in stderr.decode()
+
+
 async def test_the_service_starts_without_the_tensor_libraries() -> None:
     code = "import sys, services.inference.__main__; print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
     process = await asyncio.create_subprocess_exec(

@@ -14,7 +14,8 @@ from services.common.grading.graders import OUTPUT, REFERENCE, StringCheck
 from services.common.grading.sampling import Sampling
 from services.common.rendering import render_row
 from services.inference.conversion import chat_question, scored_question
-from services.inference.registry import ReadyModel, Registry
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import Registry
 from services.inference.request import judgement_for, prompt_ids
 from services.storage.checking.example import Format
 from services.storage.checking.row import read_value

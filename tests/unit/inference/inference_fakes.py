@@ -37,6 +37,7 @@ class FakeEngine:
         self.requests: list[GenerationRequest] = []
         self.rows: dict[int, tuple[str, Iterator[Written]]] = {}
         self.steps: list[tuple[str, tuple[int, ...]]] = []
+        self.device_bytes = 0
         self.stopped = threading.Event()
 
     def load_base(self, name: str, directory: Path) -> None:
@@ -53,6 +54,9 @@ class FakeEngine:
     def unload(self, name: str) -> None:
         self.bases.pop(name, None)
         self.adapters = {adapter: base for adapter, base in self.adapters.items() if name not in (adapter, base)}
+
+    def free_device_bytes(self) -> int:
+        return self.device_bytes
 
     def admit(self, ticket: int, request: GenerationRequest) -> None:
         self.requests.append(request)
@@ -133,6 +137,10 @@ class FakeArtifacts:
         self.checkpoints: dict[tuple[str, int], str] = {}
         self.recipes: dict[str, Recipe] = {}
         self.bases: list[str] = []
+        self.weights: dict[str, int] = {}
+
+    async def weight_bytes(self, name: str) -> int:
+        return self.weights.get(name, 1)
 
     async def refuse_ended(self, task: str) -> None:
         if task in self.ended:

@@ -5,18 +5,19 @@ import dataclasses
 import datetime
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 from inference_fakes import FakeEngine
 from tiny_model import END, tiny_tokenizer
 
 from services.common.errors import InvalidArgument, ServiceError
-from services.common.rendering import RenderError
+from services.common.rendering import Renderer, RenderError
 from services.inference.engine import Sampling, Written
 from services.inference.generation import Answer, Delta, Ending, FinishReason, Piece, Watch
-from services.inference.question import Message, Question
-from services.inference.registry import ReadyModel, Registry
+from services.inference.question import Given, Message, Question
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import Registry
 from services.inference.request import prompt_ids, request_for
 from services.inference.resolver import ModelFiles
 
@@ -163,6 +164,24 @@ def test_a_failure_comes_after_the_text_before_it(ready: ReadyModel) -> None:
     with pytest.raises(ServiceError, match="broken"):
         asyncio.run(read())
     assert received == [Delta("a")]
+
+
+class Stripping:
+    """A renderer whose tokenizer leaves out the space that begins a text."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.prompt = renderer.prompt
+        self.text_prompt = renderer.text_prompt
+        self._renderer = renderer
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        return self._renderer.decode(ids, skip_special_tokens=skip_special_tokens).removeprefix(" ")
+
+
+def test_a_continued_text_keeps_the_space_that_an_answer_does_not_begin_with(ready: ReadyModel) -> None:
+    stripping = dataclasses.replace(ready, renderer=Stripping(ready.renderer))  # type: ignore[arg-type]
+    continued = Question("tiny", (), given=Given("once upon"))
+    assert [answered(ids(" a time"), stripping, each)[0] for each in (continued, QUESTION)] == [" a time", "a time"]
 
 
 class Refusing:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tiny_model import END, tiny_tokenizer
+from tokenizers import Tokenizer, models
 
 from services.common.errors import InvalidArgument
 from services.inference.guides import Constraint, Language, TokenGuide, Vocabulary
@@ -116,3 +117,22 @@ def test_a_token_that_is_not_allowed_loses_the_guide(vocabulary: Vocabulary) -> 
 def test_a_special_token_is_written_by_name_and_words_by_letters(vocabulary: Vocabulary) -> None:
     assert vocabulary.literal(END) == END
     assert vocabulary.literal("<tool_call>") == '"<tool_call>"'
+
+
+@pytest.fixture
+def without_bytes(tmp_path: Path) -> Vocabulary:
+    """Of a tokenizer that does not say which bytes its tokens write."""
+    Tokenizer(models.WordLevel({"</s>": 0, "\u2581yes": 1}, unk_token="</s>")).save(str(tmp_path / "tokenizer.json"))
+    return Vocabulary(tmp_path, size=4, ends=frozenset({0}))
+
+
+def test_tokens_of_a_tokenizer_that_does_not_tell_their_bytes_have_their_names(without_bytes: Vocabulary) -> None:
+    assert [without_bytes.bytes_of(token).decode() for token in (0, 1, 3)] == ["</s>", "\u2581yes", ""]
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_constraint_on_such_tokens_is_refused_by_its_field(without_bytes: Vocabulary, language: Language) -> None:
+    assert without_bytes.literal("<tool_call>") == '"<tool_call>"'
+    with pytest.raises(InvalidArgument, match="which bytes") as refused:
+        without_bytes.guide(Constraint(language, "yes", "response_format.here"))
+    assert [violation.field for violation in refused.value.violations] == ["response_format.here"]

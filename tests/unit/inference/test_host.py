@@ -21,6 +21,7 @@ from services.inference.question import Message, Question
 from services.inference.registry import Registry
 from services.inference.resolver import Resolver
 from services.inference.scheduler import Limits, Scheduler
+from services.inference.spare import Spare
 from services.inference.worker import Worker
 
 END_ID = tiny_tokenizer().token_to_id(END)
@@ -166,3 +167,44 @@ async def test_files_of_what_is_in_memory_are_kept(host: ModelHost, model_direct
     await host.load("tiny")
     await host.keep_files()
     assert bundles.kept == [set(), {str(model_directory)}]
+
+
+async def test_what_is_too_large_to_be_loaded_ahead_is_not_even_fetched(host: ModelHost) -> None:
+    bundles, artifacts = host._resolver._bundles, host._resolver._artifacts
+    assert isinstance(bundles, FakeBundles)
+    assert isinstance(artifacts, FakeArtifacts)
+    host._registry._spare = Spare(10**6)
+    artifacts.weights = {"baseModels/tiny": 10**6 + 1}
+    bundles.failure = AssertionError("files were asked for")  # type: ignore[assignment]
+    with pytest.raises(ServiceError, match=r"baseModels/tiny is not loaded ahead: it takes 1,000,001 bytes") as refused:
+        await host.load("tiny", ahead=True)
+    assert refused.value.reason == "NOT_LOADED_AHEAD"
+    bundles.failure = None
+    loaded = await host.load("tiny")
+    assert (await host.load("tiny", ahead=True)).name == loaded.name
+    artifacts.weights = {"baseModels/other": 10**6}
+    await host.unload("tiny")
+    assert (await host.load("other", ahead=True)).name == "baseModels/other"
+
+
+def pinned(host: ModelHost) -> set[str]:
+    return {loaded.name for loaded in host.loaded() if loaded.pinned}
+
+
+async def test_a_name_that_stands_for_nothing_keeps_no_other_from_being_pinned(host: ModelHost) -> None:
+    with pytest.raises(ServiceError) as refused:
+        await host.pin(["unknown", "tiny"])
+    assert (refused.value.reason, pinned(host)) == ("BASE_MODEL_NOT_FOUND", {"baseModels/tiny"})
+
+
+async def test_what_is_pinned_stays_so_while_storage_is_away(host: ModelHost) -> None:
+    bundles = host._resolver._bundles
+    assert isinstance(bundles, FakeBundles)
+    await host.pin(["tiny"])
+    bundles.failure = ServiceError("STORAGE_UNAVAILABLE", "away")
+    with pytest.raises(ServiceError, match="away"):
+        await host.pin(["tiny"])
+    assert pinned(host) == {"baseModels/tiny"}
+    bundles.failure = None
+    await host.pin([])
+    assert pinned(host) == set()

@@ -126,6 +126,38 @@ def test_what_was_expected_before_it_was_unloaded_does_not_count_afterwards(
     assert names(registry) == []
 
 
+def test_what_did_not_load_is_not_tried_again_until_somebody_asks_it(
+    registry: Registry, engine: FakeEngine, base: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def refuse(name: str, directory: Path) -> None:
+        tries.append(name)
+        raise ServiceError("BASE_MODEL_UNUSABLE", "its layers keep a state")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(engine, "load_base", refuse)
+        with pytest.raises(ServiceError, match="its layers keep a state"):
+            registry.load_ahead(base)
+        with pytest.raises(ServiceError, match="it did not load the last time") as refused:
+            registry.load_ahead(base)
+        assert (refused.value.reason, tries) == ("NOT_LOADED_AHEAD", ["baseModels/tiny"])
+        with pytest.raises(ServiceError, match="its layers keep a state"):
+            registry.load(base)
+    registry.load(base)
+    registry.unload("baseModels/tiny")
+    assert registry.load_ahead(base).name == "baseModels/tiny"
+
+
+def test_the_device_that_it_goes_to_is_asked_for_room(engine: FakeEngine, clock: Clock, base: ModelFiles) -> None:
+    registry = Registry(engine, max_bytes=10**9, now=clock, spare=Spare(BASE_BYTES))
+    engine.device_bytes = 2 * BASE_BYTES - 1
+    with pytest.raises(ServiceError, match=f"its device has {2 * BASE_BYTES - 1:,} left"):
+        registry.load_ahead(base)
+    engine.device_bytes += 1
+    assert registry.load_ahead(base).name == "baseModels/tiny"
+
+
 def test_an_adapter_is_weighed_with_the_base_model_that_it_needs(
     engine: FakeEngine, clock: Clock, model_directory: Path, tmp_path: Path
 ) -> None:

@@ -9,9 +9,12 @@ import pytest
 from inference_fakes import ARTIFACT, OTHER_ARTIFACT, FakeEngine, files_of, write_adapter_weights
 from tiny_model import make_tiny_model
 
+from services.common.bundles import Bundle
 from services.common.errors import ServiceError
 from services.inference import model_files
-from services.inference.registry import NoRoom, ReadyModel, Registry
+from services.inference.packing_bytes import Packing
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import NoRoom, Registry
 from services.inference.resolver import ModelFiles
 
 BASE_BYTES = 27_136 * 4
@@ -67,6 +70,19 @@ def test_an_adapter_brings_its_base_model_and_is_weighed_alone(engine: FakeEngin
     assert (loaded.name, loaded.base_model, loaded.memory_bytes) == (ARTIFACT, "baseModels/tiny", ADAPTER_BYTES)
     assert engine.adapters == {ARTIFACT: "baseModels/tiny"}
     assert names(registry) == [ARTIFACT, "baseModels/tiny"]
+
+
+def test_a_whole_model_is_told_with_the_base_model_it_was_made_of_and_goes_without_it(
+    engine: FakeEngine, base_files: ModelFiles, model_directory: Path
+) -> None:
+    registry = registry_of(engine)
+    merged = ModelFiles(Bundle(ARTIFACT, model_directory, "baseModels/tiny", "r1", kind="MERGED"))
+    assert (registry.load(merged).name, registry.load(merged).base_model) == (ARTIFACT, "baseModels/tiny")
+    registry.load(base_files)
+    registry.unload("baseModels/tiny")
+    assert names(registry) == [ARTIFACT]
+    registry.unload_idle(datetime.timedelta(0))
+    assert names(registry) == []
 
 
 def test_two_adapters_share_one_base_model(engine: FakeEngine, tuned: ModelFiles, other_tuned: ModelFiles) -> None:
@@ -197,7 +213,25 @@ def test_weights_that_are_no_safetensors_have_the_reason_asked_for(content: byte
     assert "adapter_model.safetensors" in refused.value.message
 
 
-@pytest.mark.parametrize("content", [None, "not json", "[]", json.dumps({"hidden_size": 3})])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"max_position_embeddings": 512, "vocab_size": 9},
+        {"n_positions": 512, "n_ctx": 4, "vocab_size": 9},
+        {"model_type": "gemma3", "text_config": {"max_position_embeddings": 512, "vocab_size": 9}},
+        {"max_position_embeddings": None, "vocab_size": 9, "text_config": {"max_position_embeddings": 512, "vocab_size": 4}},
+    ],
+    ids=["as most", "as GPT-2", "a model of texts and pictures", "some above, some below"],
+)
+def test_context_length_and_vocabulary_are_found_where_families_write_them(config: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert (model_files.context_length(tmp_path), model_files.vocabulary_size(tmp_path)) == (512, 9)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "not json", "[]", json.dumps({"hidden_size": 3}), json.dumps({"text_config": 3, "n_ctx": 0, "n_positions": "2"})],
+)
 def test_a_base_model_without_a_context_length_is_unusable(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
@@ -290,6 +324,29 @@ def test_what_is_pinned_is_not_unloaded_until_others_are_pinned(
     assert names(registry) == ["baseModels/other"]
 
 
+def test_what_can_never_stand_beside_the_pinned_is_refused_at_once_though_they_answer(
+    engine: FakeEngine, model_directory: Path
+) -> None:
+    registry = registry_of(engine, max_bytes=2 * BASE_BYTES - 1)
+    pinned = files_of("pinned", model_directory)
+    registry.pin([pinned])
+    registry.hold("a", pinned)
+    with pytest.raises(ServiceError) as refused:
+        registry.load(files_of("other", model_directory))
+    assert refused.value.reason == "MODEL_TOO_LARGE"
+
+
+def test_one_that_cannot_be_loaded_keeps_no_other_from_being_pinned(
+    engine: FakeEngine, tuned: ModelFiles, model_directory: Path, tmp_path: Path
+) -> None:
+    registry = registry_of(engine)
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(ServiceError) as refused:
+        registry.pin([files_of("tiny", model_directory, OTHER_ARTIFACT, empty), files_of("other", model_directory), tuned])
+    assert refused.value.reason == "ARTIFACT_UNUSABLE"
+    assert [loaded.name for loaded in registry.snapshot if loaded.pinned] == [ARTIFACT, "baseModels/other"]
+
+
 def test_what_nobody_has_used_for_long_is_unloaded_the_adapter_before_its_base(
     engine: FakeEngine, tuned: ModelFiles, other_tuned: ModelFiles
 ) -> None:
@@ -315,7 +372,7 @@ def test_what_nobody_has_used_for_long_is_unloaded_the_adapter_before_its_base(
 def test_a_base_model_that_is_packed_weighs_twice_and_its_adapter_once(
     engine: FakeEngine, tuned: ModelFiles, limit: int, times: int
 ) -> None:
-    registry = Registry(engine, max_bytes=10**9, now=lambda: START, twice_up_to=limit)
+    registry = Registry(engine, max_bytes=10**9, now=lambda: START, packing=Packing(limit))
     registry.load(tuned)
     assert {loaded.name: loaded.memory_bytes for loaded in registry.snapshot} == {
         ARTIFACT: ADAPTER_BYTES,

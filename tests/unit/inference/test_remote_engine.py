@@ -80,6 +80,13 @@ def test_requests_and_tokens_arrive_as_they_were(base: Path) -> None:
     assert written == next(iter(_direct(base, request).step(A).values()))
 
 
+def test_what_the_device_has_left_arrives() -> None:
+    own = FakeEngine()
+    engine = RemoteEngine(lambda: in_a_thread(own))
+    for own.device_bytes in (0, 80 * 1024**3):
+        assert engine.free_device_bytes() == own.device_bytes
+
+
 def _direct(base: Path, request: GenerationRequest) -> FakeEngine:
     engine = FakeEngine(lambda _: itertools.repeat(7))
     engine.load_base(A, base)

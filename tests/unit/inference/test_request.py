@@ -12,7 +12,8 @@ from tiny_model import make_tiny_model, tiny_tokenizer
 from services.common.errors import InvalidArgument, ServiceError
 from services.inference.guides import Constraint, Language
 from services.inference.question import Given, Message, Question
-from services.inference.registry import ReadyModel, Registry
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import Registry
 from services.inference.request import judgement_for, rendered_messages, request_for
 from services.inference.resolver import ModelFiles
 from services.inference.tools import Mode, Tool, ToolCall, ToolChoice

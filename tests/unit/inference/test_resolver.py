@@ -26,6 +26,14 @@ async def test_a_base_model_is_found_by_name_and_by_bare_id() -> None:
         assert await resolver(BASE).files(name) == ModelFiles(BASE)
 
 
+async def test_a_base_model_is_weighed_without_its_files() -> None:
+    asked = resolver()
+    artifacts = asked._artifacts
+    assert isinstance(artifacts, FakeArtifacts)
+    artifacts.weights["baseModels/tiny"] = 70
+    assert [await asked.least_bytes(name) for name in ("tiny", "baseModels/tiny", ARTIFACT, TASK)] == [70, 70, 0, 0]
+
+
 async def test_an_artifact_brings_its_base_model() -> None:
     files = await resolver(BASE, ADAPTER).files(ARTIFACT)
     assert files == ModelFiles(BASE, ADAPTER)

@@ -213,6 +213,28 @@ async def test_a_step_that_fails_as_a_whole_ends_its_models_requests_and_no_othe
     assert again.tokens == [100, 101]
 
 
+@pytest.mark.parametrize("error", [ServiceError("ARTIFACT_UNUSABLE", "its files are gone"), ValueError("too long")])
+async def test_one_that_the_engine_does_not_take_fails_alone(worker: Worker, engine: FakeEngine, error: Exception) -> None:
+    def choosy(request: GenerationRequest) -> Iterator[int]:
+        if request.prompt[0] == 200:
+            raise error
+        return counting(request)
+
+    engine.script = choosy
+    hall = Hall(worker, engine)
+
+    def invite(token: int) -> None:
+        if token == 100:
+            hall.enter(asked(2, first=200))
+            hall.enter(asked(2, first=300))
+
+    hall.enter(asked(4), invite)
+    await hall.readers[0].ended.wait()
+    await hall.emptied()
+    assert [reader.tokens for reader in hall.readers] == [[100, 101, 102, 103], [], [300, 301]]
+    assert [reader.error for reader in hall.readers] == [None, error, None]
+
+
 async def test_a_reader_that_fails_ends_its_own_request(worker: Worker, engine: FakeEngine) -> None:
     hall = Hall(worker, engine)
 

@@ -11,7 +11,8 @@ from inference_fakes import FakeEngine
 from services.common.errors import ServiceError
 from services.inference.engine import Token, Written
 from services.inference.question import Message, Question
-from services.inference.registry import ReadyModel, Registry
+from services.inference.ready_model import ReadyModel
+from services.inference.registry import Registry
 from services.inference.request import Judged, judgement_for
 from services.inference.resolver import ModelFiles
 from services.inference.scoring import Judgement, Score

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import tiny_tokenizer
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models
 
 from services.inference.text_stream import TextStream
 
@@ -119,6 +119,28 @@ def test_whatever_the_stop_texts_the_answer_is_the_text_before_the_first(text: s
     assert text.startswith(shown)
     assert not any(each in shown for each in stop)
     assert first is None or len(shown) >= first
+
+
+def sentence_pieces() -> Tokenizer:
+    """Words that bring the space before them along, which is left out where a text begins, as Llama 2 has it."""
+    words = {"\u2581once": 0, "\u2581upon": 1, "\u2581a": 2, "time": 3, "\u2581time": 4}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="\u2581a"))
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    return tokenizer
+
+
+def test_what_continues_a_text_keeps_the_space_that_begins_it() -> None:
+    tokenizer = sentence_pieces()
+    assert tokenizer.decode([1, 2, 4]) == "upon a time"
+    for before, shown in (((), "upon a time"), ((0,), " upon a time")):
+        stream = TextStream(tokenizer.decode, before=before)
+        assert "".join([*map(stream.push, (1, 2, 4)), stream.flush()]) == shown
+
+
+def test_what_stands_before_plays_no_part_in_stop_texts() -> None:
+    stream = TextStream(sentence_pieces().decode, ["ce upon", " a"], before=(0,))
+    assert [stream.push(token) for token in (1, 2)] == [" upon", ""]
+    assert stream.stopped
 
 
 def test_random_bytes_lose_nothing_but_the_broken_end() -> None:

@@ -57,6 +57,10 @@ def adapter(directory: Path, **changes: object) -> Path:
     return directory
 
 
+def test_what_the_device_has_left_is_told(models: Models) -> None:
+    assert (VllmEngine(models).free_device_bytes(), VllmEngine(models, lambda: 7).free_device_bytes()) == (0, 7)
+
+
 def test_every_wish_is_handed_on() -> None:
     wish = Sampling(0.5, 0.9, 7, 40, 0.1, 0.2, 0.3, 1.4, ((3, -5.0),))
     asked = arguments(dataclasses.replace(ASKED, sampling=wish, logprobs=2, judged_from=1))
@@ -229,3 +233,4 @@ def test_a_base_model_that_does_not_load_says_why(models: Models, tmp_path: Path
     with pytest.raises(ServiceError, match="Cannot find any model weights") as refused:
         VllmEngine(models).load_base(BASE, tmp_path)
     assert refused.value.reason == "BASE_MODEL_UNUSABLE"
+    assert "TUNESMITH_INFERENCE_VLLM_CACHE_BYTES" in refused.value.hint

@@ -2,18 +2,21 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from engine_rows import alone
-from lean_engines import BASE, LONG, MODELS, asked, lean, write_adapter
-from peft import LoraConfig, PeftConfig
+from engine_rows import alone, first_written
+from lean_engines import BASE, LONG, MODELS, asked, lean, stock, write_adapter
+from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
 from services.common.errors import ServiceError
+from services.inference.packing import pack
 from services.inference.plain_lora import read_plain
+from services.inference.transformers_engine import TransformersEngine
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ADAPTER = "artifacts/plain"
@@ -118,8 +121,11 @@ def test_a_number_that_is_not_finite_is_refused(model: object, tmp_path: Path, b
     assert refused.value.reason == "ARTIFACT_UNUSABLE"
 
 
-def test_the_model_gets_no_modules_and_an_adapter_that_comes_again_is_the_new_one(model: object, tmp_path: Path) -> None:
-    engine = lean(model)
+@pytest.mark.parametrize("computed", [lean, stock])
+def test_the_model_gets_no_modules_and_an_adapter_that_comes_again_is_the_new_one(
+    model: object, tmp_path: Path, computed: Callable[[object], TransformersEngine]
+) -> None:
+    engine = computed(model)
     inside = engine._batches[BASE].network.model
     before = copy.deepcopy(inside.state_dict())
     question = asked(LONG[:20], 6, ADAPTER)
@@ -135,10 +141,13 @@ def test_the_model_gets_no_modules_and_an_adapter_that_comes_again_is_the_new_on
     assert all(torch.equal(value, before[name]) for name, value in inside.state_dict().items())
 
 
-def test_beside_an_adapter_of_peft_and_after_it_the_same_is_answered(model: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("computed", [lean, stock])
+def test_beside_an_adapter_of_peft_and_after_it_the_same_is_answered(
+    model: object, tmp_path: Path, computed: Callable[[object], TransformersEngine]
+) -> None:
     write_adapter(model, tmp_path / "plain", seed=1, target_modules=list(ATTENTION))
     write_adapter(model, tmp_path / "dora", seed=2, target_modules=list(ATTENTION), use_dora=True)
-    engine = lean(model)
+    engine = computed(model)
     question = asked(LONG[:20], 6, ADAPTER)
     engine.load_adapter(BASE, ADAPTER, tmp_path / "plain")
     first = alone(engine, question)
@@ -147,3 +156,19 @@ def test_beside_an_adapter_of_peft_and_after_it_the_same_is_answered(model: obje
     assert alone(engine, asked(LONG[:20], 6, "artifacts/dora")) != first
     engine.unload("artifacts/dora")
     assert alone(engine, question) == first
+
+
+@pytest.mark.parametrize("is_packed", [False, True], ids=["as it is", "packed"])
+def test_what_transformers_computes_is_what_peft_makes_of_it(model: object, tmp_path: Path, is_packed: bool) -> None:
+    directory = write_adapter(model, tmp_path, seed=1, target_modules=[*ATTENTION, "gate_proj", "up_proj", "down_proj"])
+    if is_packed:
+        pack(model)
+    engine = stock(model)
+    engine.load_adapter(BASE, ADAPTER, directory)
+    found = first_written(engine, asked(LONG[:50], 1, ADAPTER, logprobs=0, judged_from=1)).prompt
+    tuned = PeftModel.from_pretrained(copy.deepcopy(model), str(directory)).eval()
+    with torch.inference_mode():
+        logprobs = torch.log_softmax(tuned(input_ids=torch.tensor([LONG[:50]])).logits[0], dim=-1)
+    assert [token.logprob for token in found] == pytest.approx(
+        [float(logprobs[place, token.id]) for place, token in enumerate(found)], abs=5e-5
+    )
