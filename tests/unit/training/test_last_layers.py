@@ -13,8 +13,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForSeque
 
 from services.common.bundles import Bundle
 from services.common.errors import ServiceError
-from services.inference.adapters import Adapters
 from services.inference.checkpoint import Recipe, servable
+from services.inference.network import StockNetwork
 from services.trainer.training.config import InitialWeights
 from services.trainer.training.data import Dataset
 from services.trainer.training.diagnosis.memory import Shape, working_bytes
@@ -126,7 +126,7 @@ def test_inference_answers_with_it_beside_one_in_all_layers(trained, tmp_path):
     other = adapted(network(), rank=2)
     save_adapter(other, tmp_path / "other")
     base = network().eval()
-    adapters = Adapters(base)
+    adapters = StockNetwork(base).adapters
     for name, place in (("some", directory), ("every", tmp_path / "other")):
         adapters.load(name, place)
     adapters.route(["some", "every", None])
@@ -145,7 +145,7 @@ def test_inference_answers_with_its_checkpoint(trained, tmp_path):
     checkpoint = Bundle("artifacts/c", tmp_path / "checkpoint", "baseModels/tiny", "r1", kind="CHECKPOINT")
     made = servable(checkpoint, Recipe("SFT", lora, 2), Bundle("b", trained[2], "b", "r1"))
     base = network().eval()
-    adapters = Adapters(base)
+    adapters = StockNetwork(base).adapters
     adapters.load("c", made.directory)
     adapters.route(["c"])
     torch.testing.assert_close(logits(base), trained[0], rtol=1e-4, atol=1e-5)
