@@ -37,9 +37,10 @@ def main() -> None:
         print(f"load {os.getloadavg()[0]:.1f}, {options.threads} threads, {options.tokens} tokens each\n", flush=True)
         engine = contenders.engine_of(model, options.threads)
         plain = contenders.plain_model(model)
-        _print_speeds(_measure(_peers(engine, plain, options), options.rounds))
+        # First, since an engine that has worked has memory to spare, in which adapters would seem to cost nothing.
         seconds, size = load_all(engine, write_adapters(model, Path(directory), _ADAPTERS))
-        print(f"\nloading an adapter: {max(seconds):.2f} s at most; memory of one more: {size / 2**20:.1f} MiB\n", flush=True)
+        print(f"loading an adapter: {max(seconds):.2f} s at most; memory of one more: {size / 2**20:.1f} MiB\n", flush=True)
+        _print_speeds(_measure(_peers(engine, plain, options), options.rounds))
         _print_speeds(_measure(_mixed(engine, options), options.rounds))
         waited = first_tokens(engine, _prompts(40), clients=8, count=options.tokens)
         middle, last = waited[len(waited) // 2], waited[-1]
