@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import grpc
 import pytest
@@ -58,27 +59,23 @@ class ScriptedServicer(stubs.DatasetServiceServicer):
 
 
 @contextlib.asynccontextmanager
-async def edge(
-    *, unary_timeout: float = 5.0, api_key: str = "", slow_methods: Mapping[str, float] | None = None
-) -> AsyncIterator[tuple[stubs.DatasetServiceStub, grpc.aio.Channel]]:
+async def served(
+    settings: ServerSettings, *, unary_timeout: float = 5.0, slow_methods: Mapping[str, float] | None = None
+) -> AsyncIterator[None]:
     stopping = asyncio.Event()
-    settings = ServerSettings(listen=f"127.0.0.1:{free_port()}", api_key=Secret(api_key))
 
     def register(server: grpc.aio.Server) -> None:
         stubs.add_DatasetServiceServicer_to_server(ScriptedServicer(stopping), server)
 
-    async with (
-        channels.connect(settings.listen) as channel,
-        serving(
-            settings,
-            register,
-            [SERVICE],
-            unary_timeout=unary_timeout,
-            slow_methods=slow_methods,
-            stopping=stopping,
-            grace=1.0,
-        ),
-    ):
+    limits = {"unary_timeout": unary_timeout, "slow_methods": slow_methods}
+    async with serving(settings, register, [SERVICE], **limits, stopping=stopping, grace=10.0):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def edge(*, api_key: str = "", **limits: Any) -> AsyncIterator[tuple[stubs.DatasetServiceStub, grpc.aio.Channel]]:
+    settings = ServerSettings(listen=f"127.0.0.1:{free_port()}", api_key=Secret(api_key))
+    async with channels.connect(settings.listen) as channel, served(settings, **limits):
         yield stubs.DatasetServiceStub(channel), channel
 
 
@@ -215,11 +212,15 @@ async def test_reflection_lists_the_service() -> None:
 
 
 async def test_on_stop_streams_end_themselves_with_a_reason_to_come_back() -> None:
-    async with edge() as (stub, _):
+    settings = ServerSettings(listen=f"127.0.0.1:{free_port()}")
+    # Who reads is still connected when the server has stopped.
+    async with channels.connect(settings.listen) as channel:
         first = asyncio.Event()
-        reading = asyncio.ensure_future(read_to_the_end(download(stub, "endless"), first))
-        await first.wait()
-    error = await reading
+        async with served(settings):
+            stub = stubs.DatasetServiceStub(channel)
+            reading = asyncio.ensure_future(read_to_the_end(download(stub, "endless"), first))
+            await first.wait()
+        error = await reading
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert rich_status.reason_of(error) == "SERVER_STOPPING"
 
