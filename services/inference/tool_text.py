@@ -9,6 +9,7 @@ import secrets
 import string
 from collections.abc import Callable, Iterator, Sequence
 
+from services.common.encodable import encodable
 from services.common.rendering import Renderer, RenderError
 from services.inference.guides import WHITE_SPACE, Constraint, Language
 from services.inference.text_stream import overlap
@@ -114,14 +115,9 @@ def _parsed(text: str) -> ToolCall | None:
     except ValueError:
         return None
     name, arguments = call.get("name"), call.get("arguments", {})
-    if not isinstance(name, str) or not isinstance(arguments, dict) or _whole(name) != name:
+    if not isinstance(name, str) or not isinstance(arguments, dict) or encodable(name) != name:
         return None
-    return ToolCall(_new_id(), name, _whole(json.dumps(arguments, ensure_ascii=False)))
-
-
-def _whole(text: str) -> str:
-    """The text with every half of a character as JSON spells it, which no encoding can hold."""
-    return text.encode(errors="backslashreplace").decode()
+    return ToolCall(_new_id(), name, encodable(json.dumps(arguments, ensure_ascii=False)))
 
 
 def _new_id() -> str:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.common.encodable import encodable
+
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _PATH = re.compile(r"(item|sample)(?:\.([\w-]+))(?:\.[\w-]+|\[[0-9]+\])*")
 _PART = re.compile(r"[\w-]+")
@@ -48,6 +50,4 @@ def _part(value: Any, part: str, path: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # Half a character may be written in JSON, and nowhere else.
-    return text.encode(errors="backslashreplace").decode()
+    return encodable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -4,6 +4,7 @@ import collections
 from typing import Any
 
 from services.common.catalogue import CATALOGUE
+from services.common.encodable import encodable
 from services.storage.checking.block import Block
 from services.storage.checking.problem import FileProblem, RowProblem
 
@@ -52,14 +53,9 @@ class Violations:
 def _violation(problem: RowProblem | FileProblem, message: str, line: int, column: int) -> dict[str, Any]:
     return {
         "line": line,
-        "path": _encodable(problem.path),
+        "path": encodable(problem.path),
         "reason": problem.reason,
-        "message": _encodable(message),
+        "message": encodable(message),
         "hint": problem.hint or CATALOGUE[problem.reason].hint,
         "column": column,
     }
-
-
-def _encodable(text: str) -> str:
-    """Half characters, which no proto can hold, are spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode()

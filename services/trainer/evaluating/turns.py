@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.common.encodable import encodable
 from services.common.grading.words import json_value
 
 Turn = Mapping[str, Any]
@@ -22,9 +23,7 @@ def said(text: str, calls: Sequence[Call] = ()) -> str:
     """
     if not calls:
         return text
-    told = json.dumps([_called(call["function"]) for call in calls], sort_keys=True, ensure_ascii=False)
-    # Half a character may be written in JSON, and nowhere else.
-    told = told.encode(errors="backslashreplace").decode()
+    told = encodable(json.dumps([_called(call["function"]) for call in calls], sort_keys=True, ensure_ascii=False))
     return f"{text.strip()}\n{told}" if text.strip() else told
 
 
